@@ -1,0 +1,72 @@
+"""What an encoder is: images in [0,1] in, one named thing out.
+
+Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LayerTrace(NamedTuple):
+    """One layer of a trace: what its oscillators did.
+
+    Attributes:
+        states: oscillators after each step, flattened into channels.
+        energy: energy before each step and after the last (E of the paper, one number an image).
+        energy_code: what the published code logs (a dummy 0, then -<x, Jx + c> before each step).
+    """
+
+    states: Float[Tensor, "t b c h w"]
+    energy: Float[Tensor, "t+1 b"]
+    energy_code: Float[Tensor, "t+1 b"]
+
+
+class Features(NamedTuple):
+    """What an encoder returns.
+
+    Attributes:
+        pooled: one vector an image.
+        map: the grid it was pooled from.
+        trace: one entry a layer, or None when it was not asked for or the encoder has no dynamics.
+    """
+
+    pooled: Float[Tensor, "b d"]
+    map: Float[Tensor, "b d h w"]
+    trace: tuple[LayerTrace, ...] | None = None
+
+
+class Encoder(nn.Module):
+    """The contract of an encoder.
+
+    Attributes:
+        num_features: d, the length of ``Features.pooled``.
+        stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
+    """
+
+    num_features: int
+    stochastic: bool = False
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "b c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+    ) -> Features:
+        """Encode images with pixels in [0,1].
+
+        Args:
+            images: pixels in [0,1]; normalisation happens inside.
+            initial: initial oscillators (any length; normalised inside). Only for encoders with dynamics.
+            draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
+            trace: also return the states and energies of every step.
+        """
+        raise NotImplementedError
+
+    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+        """Draw initial oscillators for ``images`` (standard normal, before normalisation)."""
+        raise NotImplementedError

@@ -1,0 +1,38 @@
+"""Random generators keyed by what they are for, so that any draw of a run can be repeated by naming it.
+
+Nothing in the package reads the global generator of torch, numpy or ``random``. A training step draws from
+``generator(device, seed, "views", step, rank)``: to resume at a step, or to replay a batch, is to name that step again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+Key = int | str
+
+
+def seed_of(*key: Key) -> int:
+    """Return a seed in [0, 2**63) that depends on every part of ``key`` and on nothing else."""
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(device: torch.device | str, *key: Key) -> torch.Generator:
+    """Return a fresh generator on ``device``, seeded by ``key``."""
+    return torch.Generator(device=device).manual_seed(seed_of(*key))
+
+
+@contextmanager
+def borrowed_global(draw: torch.Generator) -> Iterator[None]:
+    """Let a library that samples from torch's global generators draw from ``draw`` instead.
+
+    The global generators (CPU, and the CUDA device of ``draw``) are seeded by one number taken from ``draw`` and put
+    back as they were on leaving. For kornia, pyautoattack and weight initialisation, which take no generator.
+    """
+    devices = [draw.device] if draw.device.type == "cuda" else []
+    seed = int(torch.randint(0, 2**62, (), generator=draw, device=draw.device).item())
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

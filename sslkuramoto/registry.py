@@ -1,0 +1,127 @@
+"""Named parts of a recipe: the signature of a constructor is the schema of its section.
+
+``encoder: {name: akorn, channels: 64}`` becomes ``ENCODERS.build("akorn", {"channels": 64})``. Keys are checked against
+the keyword-only parameters of the constructor and values against their annotations, before anything is built. Another
+package adds a part by an entry point in the registry's group; nothing here has to be edited for it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sslkuramoto.errors import UserError, unknown
+
+
+T = TypeVar("T")
+
+
+def check_value(key: str, value: object, annotation: Any) -> Any:
+    """Return ``value`` as ``annotation`` demands it, or raise a :class:`UserError` that names ``key``.
+
+    Strict: text is never read as a number and a number never as a flag. Whole numbers pass for reals, lists for tuples.
+    """
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a type that brings its own pydantic config
+        adapter = TypeAdapter(annotation)
+    try:
+        return adapter.validate_python(_tuples(value), strict=True)
+    except ValidationError:
+        pass
+    try:
+        return adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UserError(f"{key}={value!r}: {_reason(value, error)}") from None
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _reason(value: object, error: ValidationError) -> str:
+    messages = [item["msg"][0].lower() + item["msg"][1:] for item in error.errors()]
+    reason = " or ".join(dict.fromkeys(messages))
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return reason
+        return f"{reason}; it was read as text, write the number without quotes, for example {number!r}"
+    return reason
+
+
+class Registry(Generic[T]):
+    """A table from names to constructors whose keyword-only parameters are the options of a recipe.
+
+    Args:
+        kind: what the members are, singular, as errors name it (``"encoder"``).
+        group: entry-point group under which other packages add members.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._members: dict[str, Callable[..., T]] = {}
+        self._searched = False
+
+    def add(self, name: str, constructor: Callable[..., T]) -> None:
+        """Enter ``constructor`` under ``name``. A name that is taken is our own mistake, not the user's."""
+        assert name not in self._members, f"{self.kind} {name!r} is registered twice"
+        self._members[name] = constructor
+
+    def _find_plugins(self) -> None:
+        if self._searched:
+            return
+        self._searched = True
+        for point in entry_points(group=self.group):
+            if point.name not in self._members:
+                self._members[point.name] = point.load()
+
+    def __getitem__(self, name: str) -> Callable[..., T]:
+        self._find_plugins()
+        if name not in self._members:
+            raise unknown(self.kind, name, self._members)
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._find_plugins()
+        return iter(sorted(self._members))
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """Return the options a recipe may set for ``name``: the keyword-only parameters of its constructor."""
+        parameters = inspect.signature(self[name]).parameters.values()
+        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``options`` with checked values.
+
+        Raises:
+            UserError: an unknown name or key, a value of the wrong type, or a required key left out.
+        """
+        allowed = self.options(name)
+        constructor = self[name]
+        hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True)
+        checked = {}
+        for key, value in options.items():
+            if key not in allowed:
+                raise unknown(f"key of {self.kind} {name}", key, allowed)
+            checked[key] = check_value(f"{self.kind}.{key}", value, hints.get(key, Any))
+        missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in checked]
+        if missing:
+            raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")
+        return checked
+
+    def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
+        """Construct member ``name`` from checked ``options``; ``given`` are the positional arguments a recipe cannot set.
+
+        Raises:
+            UserError: as :meth:`check`, or whatever the constructor finds wrong, prefixed by kind and name.
+        """
+        checked = self.check(name, options)
+        try:
+            return self[name](*given, **checked)
+        except UserError as error:
+            raise UserError(f"{self.kind} {name}: {error}") from None
