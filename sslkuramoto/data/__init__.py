@@ -1,0 +1,20 @@
+"""Images: every source of the registry yields an :class:`ImageSet` of one split, ``batches`` reads it in a given order."""
+
+from sslkuramoto.data.cifar import cifar10, cifar100
+from sslkuramoto.data.digits import digits
+from sslkuramoto.data.image_folder import image_folder
+from sslkuramoto.data.image_set import Batch, ImageSet, batches
+from sslkuramoto.data.order import in_order, shuffled
+from sslkuramoto.data.timm_datasets import timm_dataset
+from sslkuramoto.data.tiny_imagenet import tiny_imagenet
+from sslkuramoto.registry import Registry
+
+__all__ = ["DATA", "Batch", "ImageSet", "batches", "in_order", "shuffled"]
+
+DATA: Registry[ImageSet] = Registry("data", "sslkuramoto.data")
+DATA.add("digits", digits)
+DATA.add("cifar10", cifar10)
+DATA.add("cifar100", cifar100)
+DATA.add("tiny_imagenet", tiny_imagenet)
+DATA.add("image_folder", image_folder)
+DATA.add("timm", timm_dataset)

@@ -9,19 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
-class LayerTrace(NamedTuple):
-    """One layer of a trace: what its oscillators did.
-
-    Attributes:
-        states: oscillators after each step, flattened into channels.
-        energy: energy before each step and after the last (E of the paper, one number an image).
-        energy_code: what the published code logs (a dummy 0, then -<x, Jx + c> before each step).
-    """
-
-    states: Float[Tensor, "t b c h w"]
-    energy: Float[Tensor, "t+1 b"]
-    energy_code: Float[Tensor, "t+1 b"]
+from sslkuramoto.dynamics.layer import LayerTrace
 
 
 class Features(NamedTuple):

@@ -1,0 +1,22 @@
+"""What a run optimises: one file an objective, one line a member; docs/add-an-objective.md adds one."""
+
+from sslkuramoto.objectives.byol import BYOL
+from sslkuramoto.objectives.classification import Classification
+from sslkuramoto.objectives.objective import Objective, Step, check_views
+from sslkuramoto.objectives.phinet import PhiNet
+from sslkuramoto.objectives.simclr import SimCLR
+from sslkuramoto.objectives.simsiam import SimSiam
+from sslkuramoto.objectives.vicreg import VICReg
+from sslkuramoto.objectives.xphinet import XPhiNet
+from sslkuramoto.registry import Registry
+
+__all__ = ["OBJECTIVES", "Objective", "Step", "check_views"]
+
+OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")
+OBJECTIVES.add("byol", BYOL)
+OBJECTIVES.add("classification", Classification)
+OBJECTIVES.add("phinet", PhiNet)
+OBJECTIVES.add("simclr", SimCLR)
+OBJECTIVES.add("simsiam", SimSiam)
+OBJECTIVES.add("vicreg", VICReg)
+OBJECTIVES.add("xphinet", XPhiNet)

@@ -1,0 +1,23 @@
+"""Images in [0,1] -> named views in [0,1], drawn on the device from a generator of the caller's.
+
+A policy is built by ``VIEWS.build(name, options, image_size)`` and called as ``policy(images, draw)``.
+"""
+
+from sslkuramoto.registry import Registry
+from sslkuramoto.views.byol import byol
+from sslkuramoto.views.phinet import phinet
+from sslkuramoto.views.policy import ViewPolicy
+from sslkuramoto.views.simclr import simclr
+from sslkuramoto.views.simsiam import simsiam
+from sslkuramoto.views.supervised import akorn_supervised, flip_crop, plain
+
+VIEWS: Registry[ViewPolicy] = Registry("view policy", "sslkuramoto.views")
+VIEWS.add("simclr", simclr)
+VIEWS.add("byol", byol)
+VIEWS.add("simsiam", simsiam)
+VIEWS.add("phinet", phinet)
+VIEWS.add("akorn_supervised", akorn_supervised)
+VIEWS.add("flip_crop", flip_crop)
+VIEWS.add("plain", plain)
+
+__all__ = ["VIEWS", "ViewPolicy"]

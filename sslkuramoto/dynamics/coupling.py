@@ -1,0 +1,52 @@
+"""Couplings J: how oscillators act on each other, as a map from all states to the sum over neighbours.
+
+Miyato et al. 2025 (AKOrN), section 4 and Eq. 7-8. Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.errors import UserError
+
+
+class ConvCoupling(nn.Conv2d):
+    """One dense k x k convolution with bias: J_ij are n x n blocks that depend on the offset between sites.
+
+    Args:
+        channels: c.
+        kernel_size: k, odd, so that the zero padding k // 2 keeps the grid.
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(f"kernel_size={kernel_size}: must be odd and >= 1")
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+
+
+class AttentionCoupling(nn.Module):
+    """Multi-head self-attention over the sites of the grid, without positional encoding.
+
+    Args:
+        channels: c, divisible by ``heads``.
+        heads: e; the head of a channel is its index modulo e.
+
+    Differs: scores are scaled by 1 / sqrt(c / e) and both projections have biases, as in the published code (the
+        paper's Eq. 8 has neither). The published classification networks use no positional encoding here.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise UserError(f"heads={heads}: must divide channels={channels}")
+        self.heads = heads
+        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.to_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return sum_j J_ij(x) x_j with J from the attention weights of this state."""
+        b, c, h, w = x.shape
+        per_head = self.to_qkv(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
+        query, key, value = per_head.unbind(0)  # each b e s c/e
+        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.to_out(mixed.permute(0, 3, 1, 2).reshape(b, c, h, w))

@@ -1,0 +1,55 @@
+"""Unit vectors stored in feature maps: n consecutive channels are one oscillator.
+
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), Eq. 2 and 5.
+Shapes: b batch, c channels (c = m n), m oscillators a site, n oscillator dimension, h w grid.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+EPS = 1e-12
+"""Shortest length that is divided by; shorter vectors are scaled by 1 / EPS and keep no unit norm."""
+
+
+def components(x: Float[Tensor, "b c h w"], n: int) -> tuple[Tensor, ...]:
+    """Return the n coordinates of all oscillators as views, each of shape "b m h w".
+
+    Sums over the oscillator axis are written over these views: reductions over that middle axis
+    (``torch.linalg.vector_norm``) take half of a training step on a CPU.
+    """
+    b, c, h, w = x.shape
+    return x.view(b, c // n, n, h, w).unbind(2)
+
+
+def dot(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b m h w"]:
+    """Return the inner product of each oscillator of ``x`` with its partner in ``y``."""
+    pairs = zip(components(x.contiguous(), n), components(y.contiguous(), n), strict=True)
+    first, *rest = (a * b for a, b in pairs)
+    return sum(rest, start=first)
+
+
+def norm(x: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b m h w"]:
+    """Return the length of each oscillator; its gradient at length zero is zero, not NaN."""
+    return dot(x, x, n).clamp_min(EPS**2).sqrt()
+
+
+def normalise(x: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b c h w"]:
+    """Return Pi[x] = x / |x|, every oscillator scaled to unit length (Eq. 5)."""
+    b, c, h, w = x.shape
+    scale = dot(x, x, n).clamp_min(EPS**2).rsqrt()
+    return (x.reshape(b, c // n, n, h, w) * scale.unsqueeze(2)).view(b, c, h, w)
+
+
+def tangent(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b c h w"]:
+    """Return Proj_x(y) = y - <y, x> x, the part of ``y`` in the tangent space at ``x`` (Eq. 2)."""
+    b, c, h, w = x.shape
+    radial = dot(x, y, n).unsqueeze(2) * x.reshape(b, c // n, n, h, w)
+    return y - radial.view(b, c, h, w)
+
+
+def random_oscillators(
+    shape: tuple[int, ...], draw: torch.Generator, *, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "b c h w"]:
+    """Return standard normal vectors on the generator's device; normalised they are uniform on the sphere."""
+    return torch.randn(shape, generator=draw, device=draw.device, dtype=dtype)

@@ -1,0 +1,239 @@
+"""AKOrN for images: a stem, then blocks of Kuramoto layer and readout, each at half the resolution and twice the width.
+
+Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 4; the classification
+network of its section 6. Two streams run through the network: oscillators x and the stimulus c.
+Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t steps, d features.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
+from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm
+from sslkuramoto.dynamics.sphere import normalise, random_oscillators
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.readout import Readout, ReadoutMap
+from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import generator
+
+Coupling = Literal["conv", "attention"]
+Initial = Literal["random", "fixed", "stimulus", "learned"]
+
+
+class AKOrN(Encoder):
+    """Oscillators that synchronise under the image; defaults are the published CIFAR network at 64 channels.
+
+    Args:
+        channels: width of the first layer; layer l has ``channels * 2**l``. Divisible by ``oscillator_dim``.
+        oscillator_dim: n, length of an oscillator; even with natural frequencies.
+        kernel_sizes: one odd kernel a layer, shallow to deep; their number is the number of layers.
+        num_steps: Kuramoto steps T, for all layers or one a layer. May be larger at test time with the same weights.
+        coupling: ``"conv"`` or ``"attention"``, for all layers or one a layer (``[conv, conv, attention]`` is AKOrN^mix).
+        attention_heads: heads of attention couplings.
+        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer) or ``"per_pair"`` (one a plane of two channels).
+        frequency_init: omega at the start, radians per unit step, >= 0.
+        learn_frequency: whether omega is trained.
+        project: whether the drive is projected on the tangent space (False: ablation of AKOrN table 5).
+        step_size: gamma > 0, one for the network.
+        learn_step_size: whether gamma is trained (paper) or fixed (published classification code).
+        stimulus: whether c runs beside x. False: the image enters x(0) instead, one readout ends the network (fig. 18).
+        stimulus_norm: norm of c at each layer's entry: ``"group"``, ``"scale_bias"`` or ``"none"``.
+        readout_dim: dimension of the vectors whose norm is read out.
+        readout_kernel: odd kernel of the readout.
+        readout_norm: whether the norm is taken (False: "no m", fig. 18).
+        readout_map: g: ``"residual"`` (published code), ``"single"`` (paper), ``"identity"``.
+        initial: where x(0) comes from: ``"random"`` (uniform on the sphere, drawn at each call), ``"fixed"`` (one field
+            drawn from ``initial_seed``, the same for all images and calls), ``"stimulus"`` (c, normalised) or ``"learned"``
+            (a trained field of ``image_size``).
+        initial_seed: seed of the fixed field.
+        image_size: side of the images in pixels; only for ``initial="learned"``.
+
+    Raises:
+        UserError: a value out of range or values that do not fit together.
+
+    Differs: see :class:`~sslkuramoto.encoders.readout.NormReadout` and
+        :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; the 3x3 convolution between layers is shared by x and c,
+        as in the published code.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 64,
+        oscillator_dim: int = 2,
+        kernel_sizes: tuple[int, ...] = (9, 7, 5),
+        num_steps: int | tuple[int, ...] = 3,
+        coupling: Coupling | tuple[Coupling, ...] = "conv",
+        attention_heads: int = 8,
+        natural_frequency: Literal["none", "shared", "per_pair"] = "shared",
+        frequency_init: float = 1.0,
+        learn_frequency: bool = True,
+        project: bool = True,
+        step_size: float = 1.0,
+        learn_step_size: bool = False,
+        stimulus: bool = True,
+        stimulus_norm: StimulusNorm = "group",
+        readout_dim: int = 2,
+        readout_kernel: int = 3,
+        readout_norm: bool = True,
+        readout_map: ReadoutMap = "residual",
+        initial: Initial = "random",
+        initial_seed: int = 0,
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if channels < 1:
+            raise UserError(f"channels={channels}: must be >= 1")
+        if not kernel_sizes:
+            raise UserError("kernel_sizes=[]: needs one odd kernel a layer")
+        if step_size <= 0:
+            raise UserError(f"step_size={step_size}: must be > 0")
+        layers = len(kernel_sizes)
+        self.num_steps = check_steps(num_steps, layers)
+        couplings = (coupling,) * layers if isinstance(coupling, str) else tuple(coupling)
+        if len(couplings) != layers:
+            raise UserError(f"coupling={list(couplings)}: needs one entry a layer ({layers} kernel_sizes)")
+        if initial == "learned" and image_size is None:
+            raise UserError("initial=learned: needs image_size, the side of the images in pixels")
+        if not stimulus and initial != "random":
+            raise UserError(f"initial={initial!r}: has no meaning with stimulus=false, where the image enters x(0)")
+
+        self.channels, self.oscillator_dim = channels, oscillator_dim
+        self.initial, self.initial_seed = initial, initial_seed
+        self.has_stimulus = stimulus
+        self.stochastic = initial == "random" and stimulus
+        widths = [channels * 2**layer for layer in range(layers)]
+        self.num_features = widths[-1]
+
+        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.layers = nn.ModuleList()
+        self.readouts = nn.ModuleList()
+        self.transitions = nn.ModuleList(
+            nn.Conv2d(narrow, wide, 3, stride=2, padding=1) for narrow, wide in zip(widths, widths[1:], strict=False)
+        )
+        for layer, (width, kernel, kind) in enumerate(zip(widths, kernel_sizes, couplings, strict=True)):
+            planes = width // 2 if natural_frequency == "per_pair" else None
+            self.layers.append(
+                KuramotoLayer(
+                    ConvCoupling(width, kernel) if kind == "conv" else AttentionCoupling(width, attention_heads),
+                    channels=width,
+                    oscillator_dim=oscillator_dim,
+                    frequencies=None
+                    if natural_frequency == "none"
+                    else NaturalFrequencies(planes, frequency_init, learn_frequency),
+                    norm=stimulus_norm if stimulus else "none",
+                    project=project,
+                )
+            )
+            if stimulus or layer == layers - 1:
+                self.readouts.append(
+                    Readout(
+                        width,
+                        width,
+                        dim=readout_dim,
+                        kernel_size=readout_kernel,
+                        take_norm=readout_norm,
+                        g=readout_map,
+                    )
+                )
+        gamma = torch.tensor(float(step_size))
+        self.step_size: Tensor
+        if learn_step_size:
+            self.step_size = nn.Parameter(gamma)
+        else:
+            self.register_buffer("step_size", gamma, persistent=False)
+        self.initial_field: Tensor | None = None
+        if initial == "learned":
+            assert image_size is not None
+            field = random_oscillators(
+                (channels, image_size, image_size), generator("cpu", initial_seed, "initial oscillators")
+            )
+            self.initial_field = nn.Parameter(field)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "b c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+        num_steps: int | Sequence[int] | None = None,
+    ) -> Features:
+        """Encode images; see :meth:`Encoder.forward`.
+
+        Args:
+            num_steps: Kuramoto steps of this call, for all layers or one a layer, instead of the trained number.
+
+        Returns:
+            Features with d = ``num_features``; the map is C of the last layer, "b d h w" at 1 / 2**(layers - 1) of the
+            resolution (rounded up).
+
+        Raises:
+            UserError: no ``initial`` and no ``draw`` where the encoder is stochastic, or a field of another shape.
+        """
+        steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
+        c = self.stem(2 * images - 1)
+        x = self._initial_oscillators(c, images, initial, draw) if self.has_stimulus else c
+        traces = []
+        for index, layer in enumerate(self.layers):
+            if index:
+                move = self.transitions[index - 1]
+                x, c = move(x), move(c) if self.has_stimulus else c
+            x, layer_trace = layer(
+                x,
+                c if self.has_stimulus else None,
+                step_size=self.step_size,
+                num_steps=steps[index],
+                trace=trace,
+            )
+            traces.append(layer_trace)
+            if self.has_stimulus:
+                c = self.readouts[index](x)
+        if not self.has_stimulus:
+            c = self.readouts[0](x)
+        return Features(c.mean(dim=(2, 3)), c, tuple(traces) if trace else None)
+
+    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+        """Draw one field of oscillators for each image, on the generator's device."""
+        b, _, height, width = images.shape
+        return random_oscillators((b, self.channels, height, width), draw)
+
+    def _initial_oscillators(
+        self, c: Tensor, images: Tensor, initial: Tensor | None, draw: torch.Generator | None
+    ) -> Tensor:
+        if initial is not None:
+            if initial.shape[1:] != c.shape[1:] or len(initial) not in (1, len(c)):
+                raise UserError(f"initial of shape {tuple(initial.shape)}: these images need {tuple(c.shape)}")
+            return initial.expand(c.shape)
+        if self.initial == "random":
+            if draw is None:
+                raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (oscillators)")
+            return self.sample_initial(images, draw).to(c.device)
+        if self.initial == "stimulus":
+            return normalise(c, self.oscillator_dim)
+        if self.initial_field is not None:
+            if self.initial_field.shape != c.shape[1:]:
+                raise UserError(
+                    f"images of {images.shape[2]}x{images.shape[3]} pixels: the learned initial oscillators are for "
+                    f"image_size={self.initial_field.shape[-1]}"
+                )
+            return self.initial_field.expand(c.shape)
+        draw = generator("cpu", self.initial_seed, "initial oscillators")
+        return random_oscillators((1, *c.shape[1:]), draw).to(c.device).expand(c.shape)
+
+
+def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:
+    """Return one step count a layer.
+
+    Raises:
+        UserError: a count below 1, or not one a layer.
+    """
+    steps = (num_steps,) * layers if isinstance(num_steps, int) else tuple(num_steps)
+    if len(steps) != layers or min(steps, default=0) < 1:
+        raise UserError(f"num_steps={num_steps}: must be >= 1, one number or one a layer ({layers} kernel_sizes)")
+    return steps

@@ -1,0 +1,85 @@
+"""Any network of timm as an encoder: the baselines, trained and attacked alike.
+
+Wightman 2019, PyTorch Image Models. Shapes: b batch, y x pixels, d features, h w grid.
+"""
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.errors import UserError, unknown
+
+
+class TimmEncoder(Encoder):
+    """A network of timm without its classifier.
+
+    Args:
+        model: name in timm's registry, for example ``"resnet18"``.
+        pretrained: load published weights (needs the network or timm's cache).
+        small_stem: replace a ResNet's 7x7 stride-2 stem and max pooling by one 3x3 stride-1 convolution, as is usual
+            for images of 32 pixels and less.
+        normalisation: ``"half"`` maps pixels by (x - 1/2) / (1/2), as AKOrN does; ``"imagenet"`` uses ImageNet's mean and
+            standard deviation (for published weights).
+        arguments: further keyword arguments of ``timm.create_model``.
+
+    Raises:
+        UserError: no such model, arguments it does not take, or a stem that cannot be replaced.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        pretrained: bool = False,
+        small_stem: bool = False,
+        normalisation: Literal["half", "imagenet"] = "half",
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        import timm
+        from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+        if not timm.is_model(model):
+            raise unknown("timm model", model, timm.list_models())
+        try:
+            self.network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0, **(arguments or {}))
+        except TypeError as error:
+            raise UserError(f"arguments={arguments}: {error}") from None
+        if small_stem:
+            conv1, maxpool = getattr(self.network, "conv1", None), getattr(self.network, "maxpool", None)
+            if not isinstance(conv1, nn.Conv2d) or maxpool is None:
+                raise UserError(f"small_stem=true: {model} has no plain ResNet stem (conv1, maxpool) to replace")
+            self.network.conv1 = nn.Conv2d(3, conv1.out_channels, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.network.maxpool = nn.Identity()
+        self.num_features = self.network.num_features
+        mean, std = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)}[
+            normalisation
+        ]
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Tensor | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+    ) -> Features:
+        """Encode images; ``draw`` and ``trace`` have no effect, a network without dynamics takes no ``initial``."""
+        if initial is not None:
+            raise UserError("initial: this encoder has no oscillators")
+        grid = self.network.forward_features((images - self.mean) / self.std)
+        pooled = self.network.forward_head(grid, pre_logits=True)
+        return Features(pooled, _as_map(grid))
+
+
+def _as_map(grid: Tensor) -> Tensor:
+    """Bring tokens "b s d" and channels-last maps to "b d h w" (tokens become a single row)."""
+    if grid.ndim == 3:
+        return grid.transpose(1, 2).unsqueeze(2)
+    return grid

@@ -1,0 +1,45 @@
+"""Clean accuracy of a run that holds a classifier, over fresh draws of the initial oscillators."""
+
+from typing import Literal
+
+from sslkuramoto.data import batches, in_order
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classifier import Initial, classifier_of, predictions_over_draws
+from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
+from sslkuramoto.evaluation.protocol import Result, Subject, described, start_of
+
+
+class Clean:
+    """Share of a split that is classified rightly.
+
+    Args:
+        initial: how the oscillators start: "random", "fixed", or "averaged" (mean logits over fresh draws).
+        average: draws in that mean.
+        split: split that is scored.
+        draws: fresh draws of a stochastic classifier, at least 20.
+    """
+
+    def __init__(
+        self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20
+    ) -> None:
+        if average < 1:
+            raise UserError(f"average={average}: must be at least 1")
+        self.initial: Initial = initial
+        self.average, self.split, self.draws = average, split, check_draws(draws)
+        self.options = {"initial": initial, "average": average, "split": split, "draws": draws}
+
+    def __call__(self, subject: Subject) -> Result:
+        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
+        images = subject.labelled(self.split, "clean")
+        assert images.labels is not None
+        order = in_order(len(images), subject.batch_size)
+        chunks = (batch.images for batch in batches(images, order, device=subject.device, workers=subject.workers))
+        predictions = predictions_over_draws(classifier, chunks, self.draws, "clean")
+        labels = images.labels.cpu()
+        return Result(
+            metrics=accuracies(predictions, labels),
+            options=self.options,
+            data=described(images),
+            initial=start_of(subject.encoder, self.initial),
+            per_image={"correct": share_right(predictions, labels)},
+        )

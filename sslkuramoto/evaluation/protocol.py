@@ -1,0 +1,250 @@
+"""How one checkpoint is measured: subject in, result out, both written down completely.
+
+A protocol is a constructor with keyword-only options whose instance is callable: ``measure(subject) -> Result``.
+``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and options; ``RUN/results/NAME.json`` holds what came out.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+from yaml import YAMLError
+
+from sslkuramoto.data import ImageSet
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.intervals import Metric
+from sslkuramoto.registry import Registry
+
+
+def _silent(line: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass
+class Subject:
+    """What is measured, and where.
+
+    Attributes:
+        encoder: in eval mode; its parameters are not changed.
+        head: linear classifier on pooled features, or None when the run holds an encoder only.
+        data: split ("train", "val", "test") -> image set.
+        device: where the networks live and the images go.
+        run_dir: the run; features are cached under ``run_dir/cache``.
+        encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result).
+        seed: every draw of the evaluation is keyed by it.
+        batch_size: images a forward pass.
+        weights: ``"ema"`` or ``"raw"``.
+        workers: loader processes for sets that stream.
+        report: receives one line of progress at a time.
+    """
+
+    encoder: Encoder
+    head: nn.Linear | None
+    data: Callable[[str], ImageSet]
+    device: torch.device
+    run_dir: Path
+    encoder_hash: str
+    seed: int = 0
+    batch_size: int = 100
+    weights: str = "ema"
+    workers: int = 0
+    report: Callable[[str], None] = _silent
+
+    def labelled(self, split: str, protocol: str) -> ImageSet:
+        """Return a split that has labels and images, or say which protocol needs it."""
+        images = self.data(split)
+        if images.labels is None or images.classes is None:
+            raise UserError(f"{protocol} needs labels: data {images.name!r}, split {split!r}, has none")
+        if len(images) == 0:
+            raise UserError(f"{protocol} needs images: data {images.name!r}, split {split!r}, is empty")
+        return images
+
+
+@dataclass
+class Result:
+    """What a protocol found.
+
+    Attributes:
+        metrics: name -> number with its uncertainty.
+        per_image: name -> one entry an image, in the order of the measured images.
+        notes: sentences a reader must know to read the numbers rightly.
+        options: every option as it was used, defaults included.
+        data: name, split, fingerprint and n of the measured images.
+        initial: how the oscillators started (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
+    """
+
+    metrics: dict[str, Metric]
+    options: dict[str, Any]
+    data: dict[str, Any]
+    initial: str
+    per_image: dict[str, list] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+Protocol = Callable[[Subject], Result]
+PROTOCOLS: Registry[Protocol] = Registry("protocol", "sslkuramoto.protocols")
+PROTOCOL_FILES = Path(__file__).parents[2] / "eval" / "protocols"
+
+
+def described(images: ImageSet, n: int | None = None) -> dict[str, Any]:
+    """Return what a result says about the images it was measured on."""
+    return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": len(images) if n is None else n}
+
+
+def start_of(encoder: Encoder, initial: str = "random") -> str:
+    """Return the word for the initial oscillators in a result: a deterministic encoder has no choice."""
+    return initial if encoder.stochastic else "deterministic"
+
+
+class Loaded(NamedTuple):
+    """A protocol ready to measure.
+
+    Attributes:
+        file: name of its file and of its results.
+        name: registered protocol.
+        options: every option, defaults included.
+        measure: the protocol itself.
+    """
+
+    file: str
+    name: str
+    options: dict[str, Any]
+    measure: Protocol
+
+
+def protocol_files(folder: Path = PROTOCOL_FILES) -> dict[str, Path]:
+    """Return the protocol files of a folder by name."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTOCOL_FILES) -> Loaded:
+    """Build the protocol that a name stands for.
+
+    Args:
+        name: a file of ``folder`` without its ending, the path of a YAML file, or a registered protocol (its defaults).
+        overrides: ``key=value`` in the spelling of YAML; ``ways.eot.eot_iter=40`` reaches inside.
+        folder: where the protocol files lie.
+
+    Raises:
+        UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
+    """
+    files = protocol_files(folder)
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"protocol file {name!r} does not exist")
+        files = {name: Path(name)}
+    if name in files:
+        options = _read(files[name])
+    elif name in set(PROTOCOLS):
+        options = {"name": name}
+    else:
+        raise unknown("protocol", name, {*files, *PROTOCOLS})
+    options = _overridden(options, overrides)
+    registered = options.pop("name", None)
+    if not isinstance(registered, str):
+        raise UserError(f"protocol file {name!r}: needs the key 'name', one of {', '.join(PROTOCOLS)}")
+    measure = PROTOCOLS.build(registered, options)
+    return Loaded(Path(name).stem if name in files else name, registered, resolved(registered, options), measure)
+
+
+def resolved(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a registered protocol with its defaults filled in."""
+    defaults = {key: parameter.default for key, parameter in PROTOCOLS.options(name).items()}
+    return {**defaults, **options}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"protocol file {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"protocol file {path}: must hold 'name: PROTOCOL' and options, one a line")
+    return {str(key): value for key, value in content.items()}
+
+
+def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for text in overrides:
+        if "=" not in text or text.startswith("="):
+            raise UserError(f"override {text!r}: must read KEY=VALUE")
+        if text.split("=", 1)[0] == "name":
+            raise UserError(f"override {text!r}: name another protocol file instead")
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(options), OmegaConf.from_dotlist(list(overrides)))
+        content = OmegaConf.to_container(merged, resolve=True)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def evaluate(subject: Subject, protocol: Loaded, environment: Mapping[str, Any]) -> tuple[Result, Path]:
+    """Measure a subject and write ``run_dir/results/FILE.json``.
+
+    Args:
+        subject: what is measured.
+        protocol: from :func:`load_protocol`.
+        environment: versions and hardware, as the run directory records them.
+    """
+    start = time.perf_counter()
+    result = protocol.measure(subject)
+    path = subject.run_dir / "results" / f"{protocol.file}.json"
+    write_result(
+        path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=time.perf_counter() - start
+    )
+    return result, path
+
+
+def write_result(
+    path: Path, result: Result, *, protocol: str, subject: Subject, environment: Mapping[str, Any], seconds: float
+) -> None:
+    """Write a result as JSON; the file is either complete or as it was before.
+
+    Raises:
+        UserError: it cannot be written (disk full, no permission).
+    """
+    content = {
+        "protocol": protocol,
+        "options": result.options,
+        "metrics": {name: _without_none(asdict(metric)) for name, metric in result.metrics.items()},
+        "data": result.data,
+        "encoder": {
+            "sha256": subject.encoder_hash,
+            "stochastic": subject.encoder.stochastic,
+            "initial": result.initial,
+            "weights": subject.weights,
+        },
+        "environment": dict(environment),
+        "seconds": round(seconds, 3),
+        "notes": result.notes,
+        "per_image": result.per_image,
+    }
+    text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _without_none(metric: dict[str, Any]) -> dict[str, Any]:
+    """Drop the fields of randomised protocols from metrics that have none; ``low`` and ``high`` stay, even unknown."""
+    return {key: value for key, value in metric.items() if value is not None or key in ("low", "high")}

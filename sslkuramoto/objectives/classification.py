@@ -1,0 +1,57 @@
+"""Classification: cross entropy of a linear head, for supervised training and finetuning.
+
+Label smoothing: Szegedy et al. 2016, arXiv 1512.00567, section 7.
+Shapes: b batch, y x pixels.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.objectives.losses import cross_entropy
+from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.ranges import within
+
+
+class Classification(Objective):
+    """Mean cross entropy of ``head(pooled features)`` against the labels.
+
+    Args:
+        encoder: gives the length of the features.
+        num_classes: number of classes of the data, > 1.
+        label_smoothing: share of the target spread evenly over all classes, in [0, 1].
+
+    Attributes:
+        head: the linear layer on pooled features.
+
+    Raises:
+        UserError: the data has no labels, or an option is out of range.
+    """
+
+    views = ("a",)
+    needs_labels = True
+
+    def __init__(self, encoder: Encoder, num_classes: int | None, *, label_smoothing: float = 0.0) -> None:
+        within("label_smoothing", label_smoothing, 0, 1)
+        if num_classes is None:
+            raise UserError("needs labels, but the data has none")
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.head = nn.Linear(encoder.num_features, num_classes)
+
+    def forward(
+        self,
+        encoder: nn.Module,
+        views: dict[str, Float[Tensor, "b 3 y x"]],
+        *,
+        draw: torch.Generator,
+        labels: Int64[Tensor, "b"] | None = None,
+    ) -> Step:
+        assert labels is not None, "the loop passes labels to an objective that needs them"
+        features = encode(encoder, views["a"], draw)
+        logits = self.head(features)
+        loss = cross_entropy(logits, labels=labels, smoothing=self.label_smoothing)
+        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+        return Step(loss, {"accuracy": accuracy}, features.detach())

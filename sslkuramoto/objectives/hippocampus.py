@@ -1,0 +1,85 @@
+"""The hippocampus of PhiNet: the two predictors and the two losses that PhiNet and X-PhiNet share.
+
+Ishikawa, Yamada, Bao, Takeuchi 2025, arXiv 2405.14650 (ICLR); section 2.2 of the report. Published code:
+riverstone496/PhiNets. In the paper's picture f is the entorhinal cortex, h is CA3, g is CA1; Sim-1 is the loss of the
+hippocampus and Sim-2 that of the neocortex.
+Shapes: b batch, d features of a projection.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.objectives.heads import Norm, head
+from sslkuramoto.objectives.losses import (
+    Reduction,
+    Sim2Form,
+    agreement,
+    check_sim2,
+    negative_cosine,
+    sim1_loss,
+    sim2_loss,
+)
+from sslkuramoto.objectives.ranges import at_least
+
+
+class Hippocampus(nn.Module):
+    """Sim-1 + sim2_weight * Sim-2 + original_weight * the original-view term, of projections z1, z2, z.
+
+    Sim-1 = 1/2 D(h(z1), z2) + 1/2 D(h(z2), z1); Sim-2 = 1/2 MSE(g(h(z1)), z) + 1/2 MSE(g(h(z2)), z);
+    original-view term = 1/2 D(h(z1), z) + 1/2 D(h(z2), z) (TriSiam); D(p, z) = -cos(p, stop-gradient z).
+    z is the projection of the clean image and receives no gradient.
+
+    Args:
+        width: length of a projection.
+        sim2: squared error or negative cosine.
+        sim2_weight: >= 0.
+        sim2_reduction: squared error's mean or sum over features.
+        original_weight: >= 0; 0 leaves the term out.
+        predictor_layers: linear layers of each predictor, h and g.
+        predictor_hidden: width of their hidden layers.
+        predictor_norm: normalisation of their hidden layers; their outputs have none.
+
+    Raises:
+        UserError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        sim2: Sim2Form,
+        sim2_weight: float,
+        sim2_reduction: Reduction,
+        original_weight: float,
+        predictor_layers: int,
+        predictor_hidden: int,
+        predictor_norm: Norm,
+    ) -> None:
+        check_sim2(sim2, sim2_reduction)
+        at_least("sim2_weight", sim2_weight, 0)
+        at_least("original_weight", original_weight, 0)
+        super().__init__()
+        self.form = sim2
+        self.sim2_weight = sim2_weight
+        self.reduction = sim2_reduction
+        self.original_weight = original_weight
+        self.predictor = head("predictor", width, predictor_hidden, width, layers=predictor_layers, norm=predictor_norm)
+        self.second_predictor = head(
+            "predictor", width, predictor_hidden, width, layers=predictor_layers, norm=predictor_norm
+        )
+
+    def forward(
+        self, z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], z: Float[Tensor, "b d"]
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Return the weighted sum, and each term unweighted for the log."""
+        h1, h2 = self.predictor(z1), self.predictor(z2)
+        y1, y2 = self.second_predictor(h1), self.second_predictor(h2)
+        sim1 = sim1_loss(h1, h2, z1, z2)
+        sim2 = sim2_loss(y1, y2, z, form=self.form, reduction=self.reduction)
+        loss = sim1 + self.sim2_weight * sim2
+        metrics = {"sim1": sim1.detach(), "sim2": sim2.detach()}
+        if self.original_weight > 0:
+            original = (negative_cosine(h1, z) + negative_cosine(h2, z)) / 2
+            loss = loss + self.original_weight * original
+            metrics["original"] = original.detach()
+        return loss, {**metrics, **agreement(z1, z2)}

@@ -1,0 +1,126 @@
+"""Loss terms as pure functions, in float32 at least, and what they need to be right in many processes.
+
+Shapes: b batch of this process, B joined batch of all processes, d features, k classes.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Float, Int64
+from lightly.loss import NegativeCosineSimilarity, NTXentLoss
+from lightly.utils import dist
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslkuramoto.errors import UserError
+
+Sim2Form = Literal["mse", "cosine"]
+Reduction = Literal["mean", "sum"]
+T = TypeVar("T")
+
+_negative_cosine = NegativeCosineSimilarity()
+
+
+def in_full_precision(loss: Callable[..., T]) -> Callable[..., T]:
+    """Run ``loss`` with autocast off and its positional tensors in float32 at least (float64 stays)."""
+
+    @wraps(loss)
+    def run(*tensors: Tensor, **options: object) -> T:
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return loss(*[tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors], **options)
+
+    return run
+
+
+def every_rank(z: Float[Tensor, "b d"]) -> Float[Tensor, "B d"]:
+    """Return the rows of all processes, in rank order; gradients flow back to the process a row came from.
+
+    The gradient that arrives is the sum over processes, so gradients averaged over processes (as DDP does) are those of
+    the mean of their losses.
+    """
+    return torch.cat(dist.gather(z.contiguous())) if dist.world_size() > 1 else z
+
+
+@in_full_precision
+def nt_xent(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, temperature: float) -> Float[Tensor, ""]:
+    """Normalised temperature-scaled cross entropy, mean over the 2b anchors of this process.
+
+    Negatives come from all processes, with gradient.
+    Source: SimCLR (2002.05709) equation 1.
+    """
+    return NTXentLoss(temperature=temperature, gather_distributed=True)(z1, z2)
+
+
+@in_full_precision
+def negative_cosine(p: Float[Tensor, "b d"], z: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """D(p, z) = -cos(p, stop-gradient z), mean over the batch. lightly's loss leaves the stop-gradient to us."""
+    return _negative_cosine(p, z.detach())
+
+
+def sim1_loss(
+    h1: Float[Tensor, "b d"], h2: Float[Tensor, "b d"], z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]
+) -> Float[Tensor, ""]:
+    """1/2 D(h1, z2) + 1/2 D(h2, z1): predict each view's projection from the other view.
+
+    Source: SimSiam (2011.10566) equation 2; L_Cos of PhiNet (2405.14650).
+    """
+    return (negative_cosine(h1, z2) + negative_cosine(h2, z1)) / 2
+
+
+@in_full_precision
+def sim2_loss(
+    y1: Float[Tensor, "b d"],
+    y2: Float[Tensor, "b d"],
+    z: Float[Tensor, "b d"],
+    *,
+    form: Sim2Form = "mse",
+    reduction: Reduction = "mean",
+) -> Float[Tensor, ""]:
+    """Predict the projection of the clean image (no gradient) from both views, half a term each.
+
+    Args:
+        y1: prediction from the first view.
+        y2: prediction from the second view.
+        z: projection of the clean image.
+        form: squared error, or D as in ``sim1_loss``.
+        reduction: the squared error's mean over features (the published code) or sum (the paper's formula), d times
+            larger. The batch is averaged in both.
+
+    Source: L_NC of PhiNet (2405.14650); ``PhiNetMomCos`` of its code for the cosine.
+    """
+    if form == "cosine":
+        return (negative_cosine(y1, z) + negative_cosine(y2, z)) / 2
+    z = z.detach()
+    error = (F.mse_loss(y1, z) + F.mse_loss(y2, z)) / 2
+    return error * z.shape[1] if reduction == "sum" else error
+
+
+def check_sim2(form: Sim2Form, reduction: Reduction) -> None:
+    """Raise where the two options of ``sim2_loss`` contradict each other."""
+    if form == "cosine" and reduction == "sum":
+        raise UserError("sim2_reduction='sum': only for sim2='mse', a cosine has nothing to sum; leave it at 'mean'")
+
+
+@in_full_precision
+def cross_entropy(
+    logits: Float[Tensor, "b k"], *, labels: Int64[Tensor, "b"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Mean cross entropy; ``smoothing`` of the target is spread evenly over all k classes."""
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+@torch.no_grad()
+@in_full_precision
+def agreement(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, Tensor]:
+    """Return what the projections of two views tell about learning and collapse.
+
+    Returns:
+        ``alignment``: mean cosine between the two views of an image. ``spread``: standard deviation over the batch of
+        each normalised coordinate, times sqrt(d): about 1 when projections fill the sphere, 0 when they collapse to a
+        point (SimSiam, figure 2).
+    """
+    u1, u2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    spread = u1.std(dim=0, correction=0).mean() * z1.shape[1] ** 0.5
+    return {"alignment": (u1 * u2).sum(dim=1).mean(), "spread": spread}

@@ -1,0 +1,100 @@
+"""PhiNet: SimSiam, and a second predictor that recalls the clean image from what the first one predicted.
+
+Ishikawa, Yamada, Bao, Takeuchi 2025, arXiv 2405.14650 (ICLR); section 2.2 of the report. Losses: hippocampus.py.
+Shapes: b batch, y x pixels.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.objectives.heads import Norm, head
+from sslkuramoto.objectives.hippocampus import Hippocampus
+from sslkuramoto.objectives.losses import Reduction, Sim2Form
+from sslkuramoto.objectives.objective import Objective, Step, encode
+
+
+class PhiNet(Objective):
+    """Sim-1 + weight * Sim-2, all three views through the same f; f(clean) receives no gradient.
+
+    Args:
+        encoder: gives the length of the features.
+        num_classes: not used.
+        sim2: squared error (paper) or negative cosine.
+        sim2_weight: factor of Sim-2, >= 0 (1 in the paper).
+        sim2_reduction: squared error's mean over features (published code) or sum (paper's formula), which is
+            ``projector_out`` times larger.
+        original_weight: factor of TriSiam's original-view term, >= 0 (0 leaves it out).
+        projector_layers: linear layers of the projector.
+        projector_hidden: width of its hidden layers.
+        projector_out: length of a projection.
+        projector_norm: normalisation of its hidden layers.
+        projector_out_norm: normalisation of its output.
+        predictor_layers: linear layers of each predictor, h and g.
+        predictor_hidden: width of their hidden layers.
+        predictor_norm: normalisation of their hidden layers; their outputs have none.
+
+    Raises:
+        UserError: an option out of range.
+
+    Differs: the published ``PhiNet`` class stores a weight of Sim-2 and never uses it; here it counts.
+    """
+
+    views = ("a", "b", "clean")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int | None = None,
+        *,
+        sim2: Sim2Form = "mse",
+        sim2_weight: float = 1.0,
+        sim2_reduction: Reduction = "mean",
+        original_weight: float = 0.0,
+        projector_layers: int = 2,
+        projector_hidden: int = 2048,
+        projector_out: int = 2048,
+        projector_norm: Norm = "batch",
+        projector_out_norm: Norm = "batch",
+        predictor_layers: int = 2,
+        predictor_hidden: int = 512,
+        predictor_norm: Norm = "batch",
+    ) -> None:
+        super().__init__()
+        self.projector = head(
+            "projector",
+            encoder.num_features,
+            projector_hidden,
+            projector_out,
+            layers=projector_layers,
+            norm=projector_norm,
+            out_norm=projector_out_norm,
+        )
+        self.hippocampus = Hippocampus(
+            projector_out,
+            sim2=sim2,
+            sim2_weight=sim2_weight,
+            sim2_reduction=sim2_reduction,
+            original_weight=original_weight,
+            predictor_layers=predictor_layers,
+            predictor_hidden=predictor_hidden,
+            predictor_norm=predictor_norm,
+        )
+
+    def forward(
+        self,
+        encoder: nn.Module,
+        views: dict[str, Float[Tensor, "b 3 y x"]],
+        *,
+        draw: torch.Generator,
+        labels: Int64[Tensor, "b"] | None = None,
+    ) -> Step:
+        features = encode(encoder, views["a"], draw)
+        z1 = self.projector(features)
+        z2 = self.projector(encode(encoder, views["b"], draw))
+        # Last: older torch caches what autocast makes of a weight under no_grad, and then trains nothing.
+        with torch.no_grad():
+            z = self.projector(encode(encoder, views["clean"], draw))
+        loss, metrics = self.hippocampus(z1, z2, z)
+        return Step(loss, metrics, features.detach())

@@ -1,0 +1,96 @@
+"""VICReg: keep the two views of an image together, every coordinate spread out, and coordinates uncorrelated.
+
+Bardes, Ponce, LeCun 2022, arXiv 2105.04906, equations 1-6.
+Shapes: b batch of this process, y x pixels.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.objectives.heads import Norm, head
+from sslkuramoto.objectives.losses import agreement, every_rank, in_full_precision
+from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.ranges import at_least
+
+
+class VICReg(Objective):
+    """invariance * MSE(z1, z2) + variance * hinge on each standard deviation + covariance * squared off-diagonals.
+
+    Variances and covariances are those of the joined batch of all processes.
+
+    Args:
+        encoder: gives the length of the features.
+        num_classes: not used.
+        invariance_weight: factor of the squared distance between the views, >= 0.
+        variance_weight: factor of mean(max(0, 1 - std)), averaged over the two views, >= 0.
+        covariance_weight: factor of the squared covariances off the diagonal, summed over the two views, >= 0.
+        projector_layers: linear layers of the projector.
+        projector_hidden: width of its hidden layers (8192 on ImageNet).
+        projector_out: length of a projection (8192 on ImageNet).
+        projector_norm: normalisation of its hidden layers; its output has none.
+
+    Raises:
+        UserError: an option out of range.
+
+    Differs: the variance term is averaged over the views as in the authors' code; the paper's equation 6 sums it.
+    """
+
+    views = ("a", "b")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int | None = None,
+        *,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        projector_layers: int = 3,
+        projector_hidden: int = 2048,
+        projector_out: int = 2048,
+        projector_norm: Norm = "batch",
+    ) -> None:
+        at_least("invariance_weight", invariance_weight, 0)
+        at_least("variance_weight", variance_weight, 0)
+        at_least("covariance_weight", covariance_weight, 0)
+        super().__init__()
+        self.weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
+        self.projector = head(
+            "projector",
+            encoder.num_features,
+            projector_hidden,
+            projector_out,
+            layers=projector_layers,
+            norm=projector_norm,
+        )
+
+    def forward(
+        self,
+        encoder: nn.Module,
+        views: dict[str, Float[Tensor, "b 3 y x"]],
+        *,
+        draw: torch.Generator,
+        labels: Int64[Tensor, "b"] | None = None,
+    ) -> Step:
+        features = encode(encoder, views["a"], draw)
+        z1 = self.projector(features)
+        z2 = self.projector(encode(encoder, views["b"], draw))
+        terms = vicreg_terms(z1, z2)
+        loss = torch.stack([weight * terms[name] for name, weight in self.weights.items()]).sum()
+        metrics = {name: term.detach() for name, term in terms.items()}
+        return Step(loss, {**metrics, **agreement(z1, z2)}, features.detach())
+
+
+@in_full_precision
+def vicreg_terms(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, Tensor]:
+    """Return the three terms, unweighted."""
+    invariance = invariance_loss(z1, z2)
+    z1, z2 = every_rank(z1), every_rank(z2)
+    return {
+        "invariance": invariance,
+        "variance": (variance_loss(z1) + variance_loss(z2)) / 2,
+        "covariance": covariance_loss(z1) + covariance_loss(z2),
+    }

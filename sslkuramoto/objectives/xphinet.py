@@ -1,0 +1,119 @@
+"""X-PhiNet: PhiNet whose clean image goes through a long-term encoder, a slow average of the online one.
+
+Ishikawa, Yamada, Bao, Takeuchi 2025, arXiv 2405.14650 (ICLR); section 2.2.2 of the report. Losses: hippocampus.py.
+Defaults are those of Habibi, Ziu, Takac, Yamada (arXiv 2609.08683), who finetune the long-term encoder; their
+original-view weight of 0.1 is left to the recipe.
+Shapes: b batch, y x pixels.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.objectives.heads import Norm, head
+from sslkuramoto.objectives.hippocampus import Hippocampus
+from sslkuramoto.objectives.losses import Reduction, Sim2Form
+from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.target import Schedule, Target
+
+
+class XPhiNet(Objective):
+    """Sim-1 + weight * Sim-2 with z = f_long(clean), f_long <- momentum f_long + (1 - momentum) f after each step.
+
+    Args:
+        encoder: is copied as the encoder of f_long, and gives the length of the features.
+        num_classes: not used.
+        momentum: share of f_long kept by an update (the paper's beta), in [0, 1].
+        momentum_schedule: keep it, or let it rise to 1 over the run ("cosine").
+        export: the run leaves f_long's encoder behind ("long"), or the online one.
+        sim2: squared error or negative cosine.
+        sim2_weight: factor of Sim-2, >= 0.
+        sim2_reduction: squared error's mean over features (published code) or sum (paper's formula), which is
+            ``projector_out`` times larger.
+        original_weight: factor of TriSiam's original-view term, >= 0 (0 leaves it out).
+        projector_layers: linear layers of the projector.
+        projector_hidden: width of its hidden layers.
+        projector_out: length of a projection.
+        projector_norm: normalisation of its hidden layers.
+        projector_out_norm: normalisation of its output.
+        predictor_layers: linear layers of each predictor, h and g.
+        predictor_hidden: width of their hidden layers.
+        predictor_norm: normalisation of their hidden layers; their outputs have none.
+
+    Raises:
+        UserError: an option out of range.
+
+    Differs: the published code moves f_long inside the forward pass, before the optimiser step, so it averages the
+        parameters of one step earlier; ours moves it after the step. As there, BatchNorm's running statistics are not
+        averaged: f_long keeps those of the clean images it has seen.
+    """
+
+    views = ("a", "b", "clean")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int | None = None,
+        *,
+        momentum: float = 0.99,
+        momentum_schedule: Schedule = "constant",
+        export: Literal["long", "online"] = "long",
+        sim2: Sim2Form = "mse",
+        sim2_weight: float = 0.5,
+        sim2_reduction: Reduction = "mean",
+        original_weight: float = 0.0,
+        projector_layers: int = 2,
+        projector_hidden: int = 2048,
+        projector_out: int = 2048,
+        projector_norm: Norm = "batch",
+        projector_out_norm: Norm = "batch",
+        predictor_layers: int = 2,
+        predictor_hidden: int = 512,
+        predictor_norm: Norm = "batch",
+    ) -> None:
+        super().__init__()
+        self.export = export
+        self.projector = head(
+            "projector",
+            encoder.num_features,
+            projector_hidden,
+            projector_out,
+            layers=projector_layers,
+            norm=projector_norm,
+            out_norm=projector_out_norm,
+        )
+        self.hippocampus = Hippocampus(
+            projector_out,
+            sim2=sim2,
+            sim2_weight=sim2_weight,
+            sim2_reduction=sim2_reduction,
+            original_weight=original_weight,
+            predictor_layers=predictor_layers,
+            predictor_hidden=predictor_hidden,
+            predictor_norm=predictor_norm,
+        )
+        self.target = Target(encoder, self.projector, momentum=momentum, schedule=momentum_schedule)
+
+    def forward(
+        self,
+        encoder: nn.Module,
+        views: dict[str, Float[Tensor, "b 3 y x"]],
+        *,
+        draw: torch.Generator,
+        labels: Int64[Tensor, "b"] | None = None,
+    ) -> Step:
+        features = encode(encoder, views["a"], draw)
+        z1 = self.projector(features)
+        z2 = self.projector(encode(encoder, views["b"], draw))
+        loss, metrics = self.hippocampus(z1, z2, self.target(views["clean"], draw))
+        return Step(loss, {**metrics, "momentum": self.target.momentum.clone()}, features.detach())
+
+    def after_step(self, encoder: nn.Module, progress: float) -> None:
+        super().after_step(encoder, progress)
+        self.target.update(encoder, self.projector, progress)
+
+    def exported(self, encoder: nn.Module) -> nn.Module:
+        return self.target.encoder if self.export == "long" else encoder

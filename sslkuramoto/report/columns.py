@@ -1,0 +1,153 @@
+"""Which result fills which column of the summary table.
+
+A column looks for its number by protocol and metric; what no column claims still stands in the page's table of all results.
+"""
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Result
+
+
+RANDOM, FIXED, EOT = "random", "fixed", "eot"
+WORDS_OF_A_WAY = {RANDOM: {"random", "published", "as"}, FIXED: {"fixed"}, EOT: {"eot", "held", "rand"}}
+OPTIONS_OF_EOT = ("eot", "eot_iter", "eot_draws", "eot_samples")
+ATTACKS = ("autoattack-linf*", "autoattack*", "robust*", "attack*", "apgd*", "pgd*")
+HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("union",), ("worst", "case"))  # a metric without its words of a way
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number a model.
+
+    Attributes:
+        key: name in CSV files and of published figures.
+        title: heading inside its group.
+        group: heading above.
+        frozen: whether it measures the encoder as pretrained (else the finetuned classifier).
+        sources: (protocol pattern, metric names) in order of preference.
+        way: for robust accuracy, how the attacked encoder got its initial oscillators.
+    """
+
+    key: str
+    title: str
+    group: str
+    frozen: bool
+    sources: tuple[tuple[str, tuple[str, ...]], ...]
+    way: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The heading where there is no row for groups."""
+        return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
+
+
+_CLEAN = (("clean", ("accuracy", "clean_accuracy")), ("accuracy", ("accuracy",)), ("finetune", ("accuracy", "clean_accuracy")))
+_CLEAN += tuple((attack, ("clean_accuracy", "clean")) for attack in ATTACKS)
+_ROBUST = tuple((attack, ()) for attack in ATTACKS)
+
+COLUMNS = (
+    Column("knn", "k-NN", "Frozen encoder", True, (("knn", ("accuracy",)),)),
+    Column("linear", "linear probe", "Frozen encoder", True, (("linear", ("accuracy",)),)),
+    Column("clustering_accuracy", "accuracy", "Clustering", True, (("clustering", ("accuracy",)),)),
+    Column("clustering_nmi", "NMI", "Clustering", True, (("clustering", ("nmi", "NMI")),)),
+    Column("clustering_ari", "ARI", "Clustering", True, (("clustering", ("ari", "ARI")),)),
+    Column("clean", "clean accuracy", "Finetuned", False, _CLEAN),
+    Column("robust_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
+    Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
+    Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number and the file that it stands in."""
+
+    metric: Metric
+    name: str
+    result: Result
+
+
+def find(column: Column, model: Model) -> Found | str:
+    """Return the number of ``model`` for ``column``, or the reason why there is none.
+
+    Raises:
+        UserError: the number is there and its unit is neither fraction nor percent.
+    """
+    parts = _parts_of(column, model)
+    if not model.parts:
+        return "published only: no run of ours"
+    if not parts:
+        return "not measured: the run has no finetuned part"
+    near: list[Result] = []
+    for results in parts:
+        for protocol, names in column.sources:
+            for result in (r for r in results if fnmatchcase(r.protocol, protocol)):
+                name = _way_metric(column.way, result) if column.way else _named(names, result)
+                if name is not None:
+                    return _checked(Found(result.metrics[name], name, result))
+                near.append(result)
+    if column.way in (FIXED, EOT) and any(r.encoder.get("stochastic") is False for r in near):
+        return "the encoder is deterministic: there is one way only, in the column 'as published'"
+    if near and column.way is None and not column.sources[0][0].startswith("clean"):
+        return f"not measured: {near[0].path.name} holds {', '.join(near[0].metrics) or 'no metric'}"
+    return "not measured: no result for it in the run directory"
+
+
+def _parts_of(column: Column, model: Model) -> list[tuple[Result, ...]]:
+    """Where to look: a frozen number must not come from the finetuned encoder of a model that was pretrained."""
+    if column.frozen:
+        order = [PRETRAIN] if PRETRAIN in model.parts else [FINETUNE]
+    else:
+        order = [FINETUNE, PRETRAIN]
+    return [model.parts[name].results for name in order if name in model.parts]
+
+
+def _named(names: tuple[str, ...], result: Result) -> str | None:
+    return next((name for name in names if name in result.metrics), None)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+
+
+def _way_metric(way: str, result: Result) -> str | None:
+    """The metric that states the robust accuracy under ``way``: by its own name, else by the file's name, else by how
+    the file says the encoder started."""
+    spoken = set().union(*WORDS_OF_A_WAY.values())
+    for headline in HEADLINES:
+        for name in result.metrics:
+            words = _words(name)
+            if tuple(word for word in words if word not in spoken) != headline:
+                continue
+            if way == (_way_in(words) or _way_in(_words(result.protocol)) or _way_stated(result)):
+                return name
+    return None
+
+
+def _way_in(words: list[str]) -> str | None:
+    """EoT and fixed are said outright; "random" alone means fresh oscillators, as published."""
+    return next((way for way in (EOT, FIXED, RANDOM) if WORDS_OF_A_WAY[way] & set(words)), None)
+
+
+def _way_stated(result: Result) -> str | None:
+    if result.encoder.get("stochastic") is False and result.encoder.get("initial") != FIXED:
+        return RANDOM
+    if any(isinstance(count := result.options.get(key), int | float) and count > 1 for key in OPTIONS_OF_EOT):
+        return EOT
+    initial = result.encoder.get("initial")
+    return initial if initial in (RANDOM, FIXED) else None
+
+
+def _checked(found: Found) -> Found:
+    if found.metric.unit not in ("fraction", "percent"):
+        unit = found.metric.unit
+        raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: wanted: fraction or percent")
+    return found
+
+
+def percent(metric: Metric, value: float | None) -> float | None:
+    """Return a value of ``metric`` in percent."""
+    return None if value is None else value * (100 if metric.unit == "fraction" else 1)

@@ -1,0 +1,150 @@
+"""matplotlib figures -> inline SVG that follows the page's colours in light and dark mode and refers to nothing outside."""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+MAX_POINTS = 400
+INK, FAINT = "#010203", "#040506"  # stand-ins that become CSS colours
+NUM_COLOURS = 8
+SERIES = tuple(f"#0a0b{index:02x}" for index in range(NUM_COLOURS))
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+DASHES_SVG = ("none", "5 2", "1 1.5", "6 2 1 2")
+OPTIONS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sslkuramoto",
+    "font.size": 9.0,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "path.simplify": True,
+}
+
+# Decorates whatever draws: matplotlib reads its settings when a text or a line is made. Put back on leaving.
+styled = matplotlib.rc_context(OPTIONS)
+
+
+def colour(index: int) -> str:
+    """The colour of series ``index``, as a stand-in for a CSS variable."""
+    return SERIES[index % NUM_COLOURS]
+
+
+def dash(index: int) -> object:
+    """The dash pattern of series ``index``: colours repeat after eight, patterns then change."""
+    return DASHES[index // NUM_COLOURS % len(DASHES)]
+
+
+def swatch(index: int) -> str:
+    """A short line in the colour and dashes of series ``index``, for a legend in HTML."""
+    dashes = DASHES_SVG[index // NUM_COLOURS % len(DASHES_SVG)]
+    style = f"stroke: var(--series-{index % NUM_COLOURS}); stroke-width: 3; stroke-dasharray: {dashes}"
+    return f'<svg class="swatch" width="26" height="10" aria-hidden="true"><line x1="1" y1="5" x2="25" y2="5" style="{style}"/></svg>'
+
+
+def axes_grid(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, np.ndarray]:
+    """A figure without pyplot, ``width`` x ``height`` inches, and its axes [rows, columns]."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def plain_axes(axes: Axes) -> None:
+    """Light horizontal rules and no more."""
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+
+
+@styled
+def svg_of(figure: Figure, *, alt: str, name: str, max_width: bool = True) -> str:
+    """Render a figure as inline SVG.
+
+    Args:
+        figure: drawn with the stand-in colours of this file.
+        alt: what a reader who cannot see it should know; escaped here.
+        name: unique on the page; goes before every id inside.
+        max_width: shrink to the column that holds it, never grow beyond its own size.
+    """
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    head, _, body = text.partition(">")
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
+    assert box, "matplotlib wrote an SVG without a viewBox"
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r' (id|clip-path|href)="(url\()?#?', lambda m: _renamed(m, name), body)
+    body = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", body)
+    body = _rounded(body)
+    for index, stand_in in enumerate(SERIES):
+        body = body.replace(stand_in, f"var(--series-{index})")
+    body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    style = f"max-width: {float(box[1]) * 4 / 3:.0f}px" if max_width else ""
+    return f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {box[1]} {box[2]}" style="{style}">{body}'.strip()
+
+
+def _renamed(match: re.Match[str], name: str) -> str:
+    key, url = match[1], match[2] or ""
+    sign = "" if key == "id" else "#"
+    return f' {key}="{url}{sign}{name}-' if key == "id" or match[0].endswith("#") else match[0]
+
+
+def _rounded(body: str) -> str:
+    """Two decimals of a point are enough: paths are most of the page's size. Embedded images stay as they are."""
+
+    def shorten(match: re.Match[str]) -> str:
+        return match[1] + re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", match[2]) + '"'
+
+    return re.sub(r'((?: d| x| y|points)=")([^"]*)"', shorten, body)
+
+
+def downsample(steps: Sequence[float], values: Sequence[float], limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Thin a curve to at most ``limit`` points, keeping the lowest and the highest of each stretch, so that no spike is lost.
+
+    Values that are not finite stay as gaps (nan): one marks the stretch that holds any.
+    """
+    x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+    y = np.where(np.isfinite(y), y, np.nan)
+    if len(x) <= limit:
+        return x, y
+    keep: list[int] = []
+    for stretch in np.array_split(np.arange(len(x)), max(limit // 3, 1)):
+        part = y[stretch]
+        gaps = np.flatnonzero(np.isnan(part))
+        chosen = {int(gaps[0])} if len(gaps) else set()
+        if len(gaps) < len(part):
+            chosen |= {int(np.nanargmin(part)), int(np.nanargmax(part))}
+        keep += [int(stretch[0]) + index for index in sorted(chosen)]
+    return x[keep], y[keep]
+
+
+def running_mean(values: Sequence[float], limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Means over at most ``limit // 4`` equal stretches: (index of the middle of each stretch, mean of its finite values)."""
+    y = np.asarray(values, dtype=float)
+    stretches = np.array_split(np.arange(len(y)), min(max(limit // 4, 1), len(y)))
+    middles = np.array([int(s[len(s) // 2]) for s in stretches])
+    means = [part[np.isfinite(part)] for part in (y[s] for s in stretches)]
+    return middles, np.array([part.mean() if len(part) else np.nan for part in means])

@@ -1,0 +1,37 @@
+"""A figure that somebody else reported. It has a type of its own, so that it can never pass for a measured one."""
+
+import math
+from dataclasses import dataclass
+
+from sslkuramoto.errors import UserError
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published figure.
+
+    Attributes:
+        value: as printed by its source, in percent.
+        source: paper and table, never empty.
+        std: its standard deviation over runs, when the source gives one.
+        n: the number of runs (seeds) behind it, when the source gives it.
+
+    Raises:
+        UserError: no source, a value or std that is not a finite number, or n < 1.
+    """
+
+    value: float
+    source: str
+    std: float | None = None
+    n: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str) or not self.source.strip():
+            raise UserError(f"published figure {self.value!r} has no source; wanted: paper and table, for example 'AKOrN, table 4'")
+        for key, number in (("value", self.value), ("std", self.std)):
+            if number is None and key == "std":
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise UserError(f"published {key}={number!r} ({self.source}): wanted: a finite number, in percent")
+        if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
+            raise UserError(f"published n={self.n!r} ({self.source}): wanted: the number of runs, at least 1")

@@ -1,0 +1,269 @@
+"""Reads what runs left behind: recipe, environment, metrics over steps, results. Text comes in as it stands, never trusted.
+
+A model is one row of the report. Its run directory holds the pretraining; a finetuned run may lie in ``RUN/finetune``.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report.published import Published
+
+
+PRETRAIN, FINETUNE = "pretrain", "finetune"
+SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the report.
+
+    Attributes:
+        label: what the reader calls it.
+        run: its run directory; None for a model that is only published.
+        parts: the run directory of each part (``"pretrain"``, ``"finetune"``); found under ``run`` when left out.
+        published: figures of a paper, by the key of the column that they stand beside. Never mixed with measured ones.
+    """
+
+    label: str
+    run: Path | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured number of a result file. ``unit`` is ``"fraction"``, ``"percent"`` or anything else, shown as it is."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    draws: int | None = None
+    std_over_draws: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result file, without its per-image part."""
+
+    path: Path
+    protocol: str
+    metrics: Mapping[str, Metric]
+    options: Mapping[str, Any]
+    data: Mapping[str, Any]
+    encoder: Mapping[str, Any]
+    seconds: float | None
+    notes: tuple[str, ...]
+
+
+Series = tuple[list[float], list[float]]  # steps, values
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run directory, read."""
+
+    name: str
+    path: Path
+    recipe: str | None
+    environment: Mapping[str, Any]
+    series: Mapping[str, Series]
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row with everything that its run directories hold."""
+
+    row: Row
+    parts: Mapping[str, Part]
+
+    @property
+    def label(self) -> str:
+        return self.row.label
+
+
+def is_run(path: Path) -> bool:
+    """Return whether ``path`` looks like a run directory."""
+    return path.is_dir() and any((path / sign).exists() for sign in SIGNS_OF_A_RUN)
+
+
+def discover(paths: Iterable[Path]) -> list[Row]:
+    """Return one row for each run directory among ``paths`` or one level below them.
+
+    Raises:
+        UserError: a path that is neither a run directory nor holds one.
+    """
+    runs: list[Path] = []
+    for path in paths:
+        path = Path(path)
+        if is_run(path):
+            found = [path]
+        else:
+            found = sorted(child for child in path.iterdir() if is_run(child)) if path.is_dir() else []
+        if not found:
+            what = "is not a directory" if not path.is_dir() else "holds no run directory"
+            raise UserError(f"run={str(path)!r}: {what}; wanted: a directory with {', '.join(SIGNS_OF_A_RUN)}, or one of such")
+        runs += [run for run in found if run not in runs]
+    return [Row(label, run) for label, run in zip(_labels(runs), runs, strict=True)]
+
+
+def _labels(runs: list[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    whole = [run.resolve().parts for run in runs]
+    longest = max(map(len, whole), default=1)
+    for length in range(1, longest + 1):
+        labels = ["/".join(parts[-length:]) for parts in whole]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(run) for run in runs]
+
+
+def load(row: Row) -> Model:
+    """Read the run directories of a row.
+
+    Raises:
+        UserError: a directory that is missing, or a file that is truncated or not what its name says (the file is named).
+    """
+    places = dict(row.parts) or (_parts_below(row.run) if row.run is not None else {})
+    for name, path in places.items():
+        if not Path(path).is_dir():
+            raise UserError(f"run={str(path)!r} ({name} of {row.label!r}): is not a directory")
+    return Model(row, {name: read_part(name, Path(path)) for name, path in places.items()})
+
+
+def _parts_below(run: Path) -> dict[str, Path]:
+    run = Path(run)
+    if is_run(run / FINETUNE):
+        return {PRETRAIN: run, FINETUNE: run / FINETUNE}
+    return {FINETUNE if _is_classification(run) else PRETRAIN: run}
+
+
+def _is_classification(run: Path) -> bool:
+    text = _read_text(run / "recipe.yaml")
+    try:
+        recipe = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run / 'recipe.yaml'}: not readable as YAML ({reason}); wanted: the recipe as the run wrote it") from None
+    objective = recipe.get("objective") if isinstance(recipe, dict) else None
+    return isinstance(objective, dict) and objective.get("name") == "classification"
+
+
+def read_part(name: str, path: Path) -> Part:
+    """Read one run directory. Files that are missing are left out, files that are broken raise :class:`UserError`."""
+    environment = _read_object(path / "environment.json") if (path / "environment.json").exists() else {}
+    files = sorted((path / "results").glob("*.json"))
+    return Part(
+        name=name,
+        path=path,
+        recipe=_read_text(path / "recipe.yaml"),
+        environment=environment,
+        series=read_series(path / "metrics.csv"),
+        results=tuple(read_result(file) for file in files),
+    )
+
+
+def _read_text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: truncated or not JSON ({error}); delete it and measure again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object")
+    return content
+
+
+def read_result(path: Path) -> Result:
+    """Read one result file.
+
+    Raises:
+        UserError: naming the file, when it is truncated or a metric in it is not a number.
+    """
+    content = _read_object(path)
+    metrics = content.get("metrics")
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path}: metrics={metrics!r}: wanted: an object from names to numbers")
+    sections = {key: content.get(key) or {} for key in ("options", "data", "encoder")}
+    for key, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{path}: {key}={section!r}: wanted: an object")
+    notes = content.get("notes") or ()
+    return Result(
+        path=path,
+        protocol=str(content.get("protocol") or path.stem),
+        metrics={name: _metric(path, name, entry) for name, entry in metrics.items()},
+        seconds=_number(path, "seconds", content.get("seconds")),
+        notes=(notes,) if isinstance(notes, str) else tuple(map(str, notes)),
+        **sections,
+    )
+
+
+def _metric(path: Path, name: str, entry: object) -> Metric:
+    entry = entry if isinstance(entry, dict) else {"value": entry}
+    key = f"metrics.{name}"
+    value = _number(path, f"{key}.value", entry.get("value"))
+    numbers = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in ("low", "high", "std_over_draws")}
+    counts = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in ("n", "draws")}
+    whole = {part: None if count is None or not math.isfinite(count) else int(count) for part, count in counts.items()}
+    return Metric(math.nan if value is None else value, **numbers, **whole, unit=str(entry.get("unit") or ""))
+
+
+def _number(path: Path, key: str, value: object) -> float | None:
+    if value is None or isinstance(value, int | float):
+        return None if value is None else float(value)
+    raise UserError(f"{path}: {key}={value!r}: wanted: a number")
+
+
+def read_series(path: Path) -> dict[str, Series]:
+    """Read metrics over steps, one series a column, gaps left out, nan and inf kept.
+
+    Rows of the same step are joined (a resumed run may repeat a step: the later value counts). The last line may be cut off.
+
+    Raises:
+        UserError: no ``step`` column, or text where a number should be, before the last line.
+    """
+    text = (_read_text(path) or "").replace("\0", "")
+    reader = csv.DictReader(text.splitlines())
+    names = [name for name in reader.fieldnames or () if name]
+    rows = list(reader)
+    if rows and "step" not in names:
+        raise UserError(f"{path}: no column 'step' among {', '.join(names)}")
+    joined: dict[float, dict[str, float]] = {}
+    for index, row in enumerate(rows):
+        values = {name: value.strip() for name in names if (value := row.get(name)) and value.strip()}
+        try:
+            numbers = {name: _parse(path, index + 2, name, value) for name, value in values.items()}
+        except UserError:
+            if index == len(rows) - 1:
+                break
+            raise
+        step = numbers.pop("step", None)
+        if step is not None and math.isfinite(step):
+            joined.setdefault(step, {}).update(numbers)
+    series: dict[str, Series] = {name: ([], []) for name in names if name != "step"}
+    for step in sorted(joined):
+        for name, value in joined[step].items():
+            series[name][0].append(step)
+            series[name][1].append(value)
+    return {name: points for name, points in series.items() if points[0]}
+
+
+def _parse(path: Path, line: int, name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"{path}, line {line}: {name}={value!r}: wanted: a number or nothing") from None

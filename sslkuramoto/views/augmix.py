@@ -1,0 +1,158 @@
+"""AugMix (Hendrycks et al. 2019, arXiv:1912.02781) for a batch, as ``torchvision.transforms.AugMix`` does one image.
+
+An image is mixed with several copies of itself, each of which went through a short chain of random operations:
+
+    m ~ Beta(alpha, alpha),  w ~ Dirichlet(alpha, ..., alpha),  out = m image + (1 - m) sum_i w_i chain_i(image)
+
+Differs from the paper, as torchvision does: magnitudes are bins of AutoAugment's ranges, not uniform numbers; the four
+operations that resemble corruptions of CIFAR-10-C (brightness, colour, contrast, sharpness) are in unless
+``all_ops=False``; no Jensen-Shannon loss goes with it.
+
+Shapes: b batch, k chains, t operations a chain, y x pixels.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.distributions import Beta, Dirichlet
+
+from sslkuramoto.views.eight_bit import GEOMETRIC, PHOTOMETRIC, WHITE, warp
+
+BINS = 10
+LONGEST_CHAIN = 3
+CORRUPTIONS = ("Brightness", "Color", "Contrast", "Sharpness")
+
+
+def magnitudes(size: int) -> dict[str, tuple[Float[Tensor, "10"], bool]]:
+    """Return for each operation its ten magnitudes, weakest first, and whether the sign is random.
+
+    Shears are slopes; translations pixels; rotations degrees; posterize bits kept; solarize the level from which an image
+    is inverted; the last four changes of a factor. AutoContrast and Equalize have none.
+    """
+    none = torch.zeros(BINS)
+    return {
+        "ShearX": (torch.linspace(0.0, 0.3, BINS), True),
+        "ShearY": (torch.linspace(0.0, 0.3, BINS), True),
+        "TranslateX": (torch.linspace(0.0, size / 3.0, BINS), True),
+        "TranslateY": (torch.linspace(0.0, size / 3.0, BINS), True),
+        "Rotate": (torch.linspace(0.0, 30.0, BINS), True),
+        "Posterize": (4.0 - (torch.arange(BINS) / ((BINS - 1) / 4)).round(), False),
+        "Solarize": (torch.linspace(255.0, 0.0, BINS), False),
+        "AutoContrast": (none, False),
+        "Equalize": (none, False),
+        **{name: (torch.linspace(0.0, 0.9, BINS), True) for name in CORRUPTIONS},
+    }
+
+
+class Mixture(NamedTuple):
+    """What was drawn for a batch, on the CPU.
+
+    Attributes:
+        operation: index into :attr:`AugMix.operations`.
+        magnitude: its magnitude, sign included, float64.
+        active: False from the end of a chain on.
+        own_weight: weight m of the image itself.
+        chain_weights: (1 - m) w, weights of the chains.
+    """
+
+    operation: Int[Tensor, "k b t"]
+    magnitude: Float[Tensor, "k b t"]
+    active: Bool[Tensor, "k b t"]
+    own_weight: Float[Tensor, "b"]
+    chain_weights: Float[Tensor, "k b"]
+
+
+class AugMix(nn.Module):
+    """Mix each image with randomly operated copies of itself.
+
+    Args:
+        size: side of the images, pixels.
+        severity: magnitudes come from the weakest so many of ten bins, 1..10.
+        mixture_width: number of chains k.
+        chain_depth: operations in a chain; -1 draws 1, 2 or 3 for each.
+        alpha: parameter of the Beta and Dirichlet distributions, > 0.
+        all_ops: also change brightness, colour, contrast and sharpness.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        severity: int = 3,
+        mixture_width: int = 3,
+        chain_depth: int = -1,
+        alpha: float = 1.0,
+        all_ops: bool = True,
+    ) -> None:
+        super().__init__()
+        table = magnitudes(size)
+        self.size = size
+        self.operations = tuple(name for name in table if all_ops or name not in CORRUPTIONS)
+        self.severity = severity
+        self.mixture_width = mixture_width
+        self.chain_depth = chain_depth
+        self.alpha = alpha
+        self._magnitudes = torch.stack([table[name][0] for name in self.operations]).double()
+        self._signed = torch.tensor([table[name][1] for name in self.operations])
+
+    def mixture_for(self, count: int) -> Mixture:
+        """Return a random mixture for ``count`` images."""
+        longest = self.chain_depth if self.chain_depth > 0 else LONGEST_CHAIN
+        shape = (self.mixture_width, count, longest)
+        if self.chain_depth > 0:
+            active = torch.ones(shape, dtype=torch.bool)
+        else:
+            active = torch.arange(longest) < torch.randint(1, longest + 1, shape[:2])[..., None]
+        operation = torch.randint(len(self.operations), shape)
+        magnitude = self._magnitudes[operation, torch.randint(self.severity, shape)]
+        negative = self._signed[operation] & (torch.rand(shape) < 0.5)
+        alpha = torch.tensor(self.alpha)
+        own = Beta(alpha, alpha).sample((count,))
+        chains = Dirichlet(alpha.expand(self.mixture_width)).sample((count,)).T
+        return Mixture(operation, torch.where(negative, -magnitude, magnitude), active, own, (1.0 - own) * chains)
+
+    def mix(self, images: Float[Tensor, "b 3 y x"], drawn: Mixture) -> Float[Tensor, "b 3 y x"]:
+        """Mix ``images``, pixels in [0, 1], as ``drawn``; the result holds whole 8-bit levels."""
+        device = images.device
+        levels = (images * WHITE).round().to(torch.uint8)
+        # All chains of all images stand in one batch; an operation is one call over whatever chose it at this step.
+        chains = levels.repeat(self.mixture_width, 1, 1, 1)
+        for step in range(drawn.operation.shape[2]):
+            operation = drawn.operation[..., step].flatten()
+            magnitude = drawn.magnitude[..., step].flatten()
+            active = drawn.active[..., step].flatten()
+            self._apply_geometric(chains, operation, magnitude, active)
+            for name, apply in PHOTOMETRIC.items():
+                chosen = self._where(name, operation, active)
+                if len(chosen):
+                    there = chosen.to(device, non_blocking=True)
+                    chains[there] = apply(chains[there], magnitude[chosen].to(device, non_blocking=True))
+        copies = chains.view(self.mixture_width, *levels.shape)
+        own = drawn.own_weight.to(device, non_blocking=True)
+        weights = drawn.chain_weights.to(device, non_blocking=True)
+        mixed = own[:, None, None, None] * levels
+        for copy, weight in zip(copies, weights, strict=True):
+            mixed += weight[:, None, None, None] * copy
+        return mixed.clamp(0, WHITE).floor() / WHITE
+
+    def _where(self, name: str, operation: Tensor, active: Tensor) -> Tensor:
+        if name not in self.operations:
+            return operation.new_empty(0)
+        return (active & (operation == self.operations.index(name))).nonzero().flatten()
+
+    def _apply_geometric(self, chains: Tensor, operation: Tensor, magnitude: Tensor, active: Tensor) -> None:
+        """Warp in place, in one call, whatever chose a geometric operation."""
+        chosen = [(self._where(name, operation, active), matrix) for name, matrix in GEOMETRIC.items()]
+        indices = torch.cat([index for index, _ in chosen]).to(chains.device, non_blocking=True)
+        if len(indices):
+            matrices = torch.cat([matrix(magnitude[index], self.size) for index, matrix in chosen])
+            chains[indices] = warp(chains[indices], matrices.to(chains.device, non_blocking=True))
+
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
+        return self.mix(images, self.mixture_for(len(images)))
+
+    def extra_repr(self) -> str:
+        keys = ("severity", "mixture_width", "chain_depth", "alpha")
+        return ", ".join(f"{key}={getattr(self, key)}" for key in keys) + f", {len(self.operations)} operations"

@@ -1,0 +1,49 @@
+"""Views of BYOL (Grill et al. 2020, arXiv:2006.07733, table 6): the two differ in blur and solarize."""
+
+from functools import partial
+
+from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance, default_blur
+from sslkuramoto.views.policy import ViewPolicy
+
+
+def byol(
+    image_size: int,
+    *,
+    crop_scale: Range = (0.08, 1.0),
+    crop_ratio: Range = ANY_RATIO,
+    horizontal_flip: float = 0.5,
+    jitter: Jitter = (0.4, 0.4, 0.2, 0.1),
+    jitter_strength: float = 1.0,
+    jitter_probability: float = 0.8,
+    grayscale: float = 0.2,
+    blur_a: float | None = None,
+    blur_b: float | None = None,
+    blur_sigma: Range = BLUR_SIGMA,
+    solarize_a: float = 0.0,
+    solarize_b: float = 0.2,
+) -> ViewPolicy:
+    """Return views ``a`` (always blurred) and ``b`` (rarely blurred, sometimes solarized).
+
+    Args:
+        blur_a: None is 1 above 32 pixels and 0 up to them.
+        blur_b: None is 0.1 above 32 pixels and 0 up to them.
+
+    The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
+    """
+    chain = partial(
+        appearance,
+        image_size,
+        crop_scale=crop_scale,
+        crop_ratio=crop_ratio,
+        horizontal_flip=horizontal_flip,
+        jitter=jitter,
+        jitter_strength=jitter_strength,
+        jitter_probability=jitter_probability,
+        grayscale=grayscale,
+        blur_sigma=blur_sigma,
+    )
+    return ViewPolicy(
+        image_size,
+        a=chain(blur=default_blur(image_size, 1.0) if blur_a is None else blur_a, solarize=solarize_a),
+        b=chain(blur=default_blur(image_size, 0.1) if blur_b is None else blur_b, solarize=solarize_b),
+    )

@@ -1,0 +1,114 @@
+"""Crops: random resized (Szegedy et al. 2014, arXiv:1409.4842), random after padding, and the centre after enlarging.
+
+Boxes are whole pixels (top, left, height, width). A resized crop is never larger than the image it fills, so it only
+ever enlarges, where antialiasing changes nothing.
+
+Differs: kornia draws the boxes, but its own resampling is not used. With ``cropping_mode="resample"`` it stretches the
+crop's corner pixels onto the image's corners, where torchvision and Pillow align the pixels' edges; noise then differs
+by 3 % of the range on average. ``slice`` aligns as they do but copies image by image.
+
+Shapes: b batch, y x pixels, s size of the output.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from kornia.augmentation.random_generator import ResizedCropGenerator
+from torch import Tensor, nn
+from torch.nn import functional
+
+Boxes = Int[Tensor, "b 4"]
+
+
+def _source(start: Tensor, extent: Tensor, size: int) -> Float[Tensor, "b s"]:
+    """Return where along one axis each output pixel is read, in pixels, never beyond the outer pixels of the crop."""
+    steps = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
+    offset = steps * (extent[:, None] / size) - 0.5
+    return start[:, None] + torch.minimum(offset.clamp(min=0.0), extent[:, None] - 1.0)
+
+
+def resized_crop(images: Float[Tensor, "b 3 y x"], boxes: Boxes, size: int) -> Float[Tensor, "b 3 s s"]:
+    """Cut one box out of each image and enlarge it, bilinear with half-pixel centres, as torchvision's ``resized_crop``.
+
+    Args:
+        images: pixels.
+        boxes: top, left, height, width in pixels; height and width at most ``size``.
+        size: side of the result, pixels.
+    """
+    top, left, height, width = boxes.to(images.device, torch.float32, non_blocking=True).unbind(1)
+    rows = (2.0 * _source(top, height, size) + 1.0) / images.shape[-2] - 1.0
+    columns = (2.0 * _source(left, width, size) + 1.0) / images.shape[-1] - 1.0
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+class RandomResizedCrop(nn.Module):
+    """A random box of random area and aspect ratio, enlarged to the whole image.
+
+    Args:
+        size: side of the images, pixels.
+        scale: area of the box as a share of the image's, (low, high) in (0, 1], uniform.
+        ratio: width / height of the box, (low, high), uniform in the logarithm.
+
+    Differs: where ten tries found no box that fits, torchvision takes the largest one in the centre and kornia puts it at
+    a random place; with ratios on both sides of 1 both take the whole image.
+    """
+
+    def __init__(self, size: int, *, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
+        super().__init__()
+        self.size = size
+        self.scale = scale
+        self.ratio = ratio
+        self._sampler = ResizedCropGenerator((size, size), scale, ratio)
+
+    def boxes(self, count: int) -> Boxes:
+        """Return ``count`` random boxes, on the CPU."""
+        corners = self._sampler(torch.Size((count, 3, self.size, self.size)))["src"].long()
+        top_left, bottom_right = corners[:, 0].flip(1), corners[:, 2].flip(1)
+        return torch.cat([top_left, bottom_right - top_left + 1], dim=1)
+
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
+        return resized_crop(images, self.boxes(len(images)), self.size)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, scale={self.scale}, ratio={self.ratio}"
+
+
+class RandomPaddedCrop(nn.Module):
+    """The image with a black frame, cut back to its size at a random place.
+
+    Args:
+        padding: width of the frame, pixels.
+    """
+
+    def __init__(self, padding: int) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
+        count, _, height, width = images.shape
+        device = images.device
+        offsets = torch.randint(0, 2 * self.padding + 1, (2, count)).to(device, non_blocking=True)
+        rows = offsets[0, :, None] + torch.arange(height, device=device)
+        columns = offsets[1, :, None] + torch.arange(width, device=device)
+        padded = functional.pad(images, (self.padding,) * 4)
+        sample = torch.arange(count, device=device)[:, None, None, None]
+        channel = torch.arange(3, device=device)[:, None, None]
+        return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}"
+
+
+class EnlargedCentre(nn.Module):
+    """The image enlarged by 8/7 (32 -> 36, 224 -> 256; bicubic) and cut back to its size in the centre.
+
+    Source: the weakly processed view of PhiNets (their ``transform_ori``).
+    """
+
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
+        size = images.shape[-1]
+        enlarged = size * 8 // 7
+        # antialias=True is Pillow's bicubic kernel (a = -0.5); without it torch uses another one (a = -0.75)
+        large = functional.interpolate(images, (enlarged, enlarged), mode="bicubic", antialias=True)
+        start = round((enlarged - size) / 2)
+        return large[..., start : start + size, start : start + size].clamp(0.0, 1.0)
