@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.sphere import EPS, components, normalise, tangent
+from sslkuramoto.dynamics.sphere import components, length, normalise, sum_of_products, tangent
 from sslkuramoto.errors import UserError
 
 
@@ -37,11 +37,14 @@ def kuramoto_step_by_definition(
     step_size: Tensor,
     n: int,
     project: bool,
+    identity: bool = False,
 ) -> Float[Tensor, "b c h w"]:
     """The step as the equations read, from plain differentiable operations; :func:`kuramoto_step` must equal it."""
     velocity = tangent(x, drive, n) if project else drive
     if omega is not None:
         velocity = velocity + rotate_planes(x, omega)
+    if identity:
+        velocity = velocity + x
     return normalise(x + step_size * velocity, n)
 
 
@@ -56,79 +59,76 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, drive: Tensor, omega: Tensor | None, step_size: Tensor, n: int, project: bool
+        ctx: Any,
+        x: Tensor,
+        drive: Tensor,
+        omega: Tensor | None,
+        step_size: Tensor,
+        n: int,
+        project: bool,
+        identity: bool,
     ) -> Tensor:
         out = torch.empty_like(x)
         xs, ys, us = components(x, n), components(drive, n), components(out, n)
-        shrink = None
-        if project:
-            shrink = xs[0] * ys[0]
-            for a, b in zip(xs[1:], ys[1:], strict=True):
-                shrink.addcmul_(a, b)
-            shrink.mul_(step_size).neg_().add_(1)
+        radial = sum_of_products(xs, ys) if project else None
         for a, b, u in zip(xs, ys, us, strict=True):
-            torch.mul(b, step_size, out=u)
-            u.add_(a) if shrink is None else u.addcmul_(a, shrink)
+            u.copy_(b) if radial is None else torch.sub(b, radial * a, out=u)
         if omega is not None:
-            for plane, rate in enumerate(_plane_rates(omega * step_size, n)):
-                us[2 * plane].addcmul_(xs[2 * plane + 1], rate)
-                us[2 * plane + 1].addcmul_(xs[2 * plane], rate, value=-1)
-        scale = us[0] * us[0]
-        for u in us[1:]:
-            scale.addcmul_(u, u)
-        scale.clamp_(min=EPS**2).rsqrt_()
+            for k, rate in _planes(omega, n):
+                us[k].add_(rate * xs[k + 1])
+                us[k + 1].sub_(rate * xs[k])
+        if identity:
+            out.add_(x)
+        out.mul_(step_size).add_(x)
+        size = length(sum_of_products(us, us))
         for u in us:
-            u.mul_(scale)
-        ctx.save_for_backward(x, drive, omega, step_size, out, scale, shrink)
-        ctx.n, ctx.project = n, project
+            u.div_(size)
+        ctx.save_for_backward(x, drive, omega, step_size, out, size, radial)
+        ctx.n, ctx.project, ctx.identity = n, project, identity
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        x, drive, omega, step_size, out, scale, shrink = ctx.saved_tensors
+        x, drive, omega, step_size, out, size, radial = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the definition
             return _differentiable_backward(ctx, grad, x, drive, omega, step_size)
         n = ctx.n
+        needs_x, _, needs_omega, needs_step = ctx.needs_input_grad[:4]
         grad_u = grad.contiguous().clone()
         gs, xs, ys, os = components(grad_u, n), components(x, n), components(drive, n), components(out, n)
-        radial = _dot(gs, os)
+        along = _dot(gs, os)
         for g, o in zip(gs, os, strict=True):
-            g.addcmul_(radial, o, value=-1).mul_(scale)
+            g.addcmul_(along, o, value=-1).div_(size)
 
-        grad_omega = grad_step = None
-        if ctx.needs_input_grad[3]:  # sum <g_u, dx> = sum <g_u, (u - x)> / gamma, and u = out / scale
-            grad_step = (_dot(gs, os) / scale - _dot(gs, xs)).sum() / step_size
-        if omega is not None and ctx.needs_input_grad[2]:
-            planes = [gs[k] * xs[k + 1] - gs[k + 1] * xs[k] for k in range(0, n, 2)]
-            per_plane = torch.stack([plane.sum(dim=(0, 2, 3)) for plane in planes], dim=1).reshape(-1) * step_size
-            grad_omega = per_plane.sum().reshape(omega.shape) if omega.numel() == 1 else per_plane.reshape(omega.shape)
+        grad_x = grad_omega = grad_step = None
+        if needs_step:  # sum <g_u, dx> = sum <g_u, u - x> / gamma, and u = |u| out
+            grad_step = (_dot(gs, os) * size - _dot(gs, xs)).sum() / step_size
+        if omega is not None and needs_omega:
+            planes = [(gs[k] * xs[k + 1] - gs[k + 1] * xs[k]).sum(dim=(0, 2, 3)) for k in range(0, n, 2)]
+            per_plane = torch.stack(planes, dim=1).reshape(-1) * step_size
+            grad_omega = (per_plane.sum() if omega.numel() == 1 else per_plane).reshape(omega.shape)
 
+        along = _dot(gs, xs)
         grad_drive = torch.empty_like(grad_u)
-        ds = components(grad_drive, n)
-        along = None
-        if shrink is not None:
-            along = _dot(gs, xs)
-            for d, g, a in zip(ds, gs, xs, strict=True):
-                torch.addcmul(g, along, a, value=-1, out=d)
-                d.mul_(step_size)
-            along.mul_(step_size)
-        else:
-            torch.mul(grad_u, step_size, out=grad_drive)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
+        for d, g, a in zip(components(grad_drive, n), gs, xs, strict=True):
+            d.copy_(g) if radial is None else torch.addcmul(g, along, a, value=-1, out=d)
+        grad_drive.mul_(step_size)
+        if needs_x:
             grad_x = torch.empty_like(grad_u)
             hs = components(grad_x, n)
-            for h, g, b in zip(hs, gs, ys, strict=True):
-                if shrink is None or along is None:
-                    h.copy_(g)
-                else:
+            kept = 1 + step_size if ctx.identity else torch.ones_like(step_size)
+            if radial is None:
+                torch.mul(grad_u, kept, out=grad_x)
+            else:
+                shrink, along = kept - step_size * radial, along.mul_(step_size)
+                for h, g, b in zip(hs, gs, ys, strict=True):
                     torch.mul(g, shrink, out=h).addcmul_(along, b, value=-1)
             if omega is not None:
-                for plane, rate in enumerate(_plane_rates(omega * step_size, n)):
-                    hs[2 * plane].addcmul_(gs[2 * plane + 1], rate, value=-1)
-                    hs[2 * plane + 1].addcmul_(gs[2 * plane], rate)
-        return grad_x, grad_drive, grad_omega, grad_step, None, None
+                for k, rate in _planes(omega * step_size, n):
+                    hs[k].addcmul_(gs[k + 1], rate, value=-1)
+                    hs[k + 1].addcmul_(gs[k], rate)
+        return grad_x, grad_drive, grad_omega, grad_step, None, None, None
 
 
 def _dot(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...]) -> Tensor:
@@ -138,21 +138,21 @@ def _dot(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...]) -> Tensor:
     return total
 
 
-def _plane_rates(omega: Tensor, n: int) -> list[Tensor]:
-    """Split rates of shape () or (c/2,) into one broadcastable tensor a plane of the oscillator."""
+def _planes(omega: Tensor, n: int) -> list[tuple[int, Tensor]]:
+    """Return for each plane of an oscillator its first coordinate and its rate, broadcastable over "b m h w"."""
     if omega.numel() == 1:
-        return [omega.reshape(())] * (n // 2)
-    return [rate.reshape(-1, 1, 1) for rate in omega.view(-1, n // 2).unbind(1)]
+        return [(k, omega.reshape(())) for k in range(0, n, 2)]
+    return [(2 * p, rate.reshape(-1, 1, 1)) for p, rate in enumerate(omega.view(-1, n // 2).unbind(1))]
 
 
 def _differentiable_backward(
     ctx: Any, grad: Tensor, x: Tensor, drive: Tensor, omega: Tensor | None, step_size: Tensor
 ) -> tuple[Tensor | None, ...]:
-    needs = ctx.needs_input_grad
-    inputs = [value for value, need in zip((x, drive, omega, step_size), needs, strict=False) if need]
-    out = kuramoto_step_by_definition(x, drive, omega, step_size, ctx.n, ctx.project)
+    needs = ctx.needs_input_grad[:4]
+    inputs = [value for value, need in zip((x, drive, omega, step_size), needs, strict=True) if need]
+    out = kuramoto_step_by_definition(x, drive, omega, step_size, ctx.n, ctx.project, ctx.identity)
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
-    return (*(next(found) if need else None for need in needs[:4]), None, None)
+    return (*(next(found) if need else None for need in needs), None, None, None)
 
 
 def kuramoto_step(
@@ -163,6 +163,7 @@ def kuramoto_step(
     step_size: Tensor,
     oscillator_dim: int,
     project: bool = True,
+    identity: bool = False,
 ) -> Float[Tensor, "b c h w"]:
     """Advance all oscillators by one step of Eq. 4-5.
 
@@ -173,15 +174,14 @@ def kuramoto_step(
         step_size: gamma > 0, shape ().
         oscillator_dim: n.
         project: whether the drive is projected on the tangent space (False is the ablation of AKOrN table 5).
+        identity: add x itself to the update, as the published code does where it switches frequencies off. The step is
+            then the clean one with step size gamma / (1 + gamma), up to rounding.
 
     Returns:
         Unit oscillators of the same shape.
-
-    Differs: the published code adds x itself where the frequencies are switched off, which makes its step
-        gamma / (1 + gamma); here "off" is zero, and that step size reproduces it.
     """
     x, drive = x.contiguous(), drive.contiguous().to(x.dtype)
-    return _Step.apply(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project)
+    return _Step.apply(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
 
 
 class NaturalFrequencies(nn.Module):

@@ -59,6 +59,7 @@ class KuramotoLayer(nn.Module):
         channels: c, divisible by ``oscillator_dim``.
         oscillator_dim: n >= 2; even when there are natural frequencies (they rotate planes).
         frequencies: the natural frequencies, or None for zero.
+        identity: add x itself to each update (:func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`).
         norm: of the stimulus; ``"group"`` normalises each oscillator channel over its n h w values.
         project: whether the drive is projected on the tangent space.
     """
@@ -72,6 +73,7 @@ class KuramotoLayer(nn.Module):
         frequencies: NaturalFrequencies | None,
         norm: StimulusNorm,
         project: bool,
+        identity: bool = False,
     ) -> None:
         super().__init__()
         if oscillator_dim < 2:
@@ -85,6 +87,7 @@ class KuramotoLayer(nn.Module):
         self.norm = stimulus_norm(norm, channels, oscillator_dim)
         self.oscillator_dim = oscillator_dim
         self.project = project
+        self.identity = identity
 
     def forward(
         self,
@@ -118,6 +121,7 @@ class KuramotoLayer(nn.Module):
                 step_size=step_size,
                 oscillator_dim=self.oscillator_dim,
                 project=self.project,
+                identity=self.identity,
             )
             states.append(x)
         if not trace:

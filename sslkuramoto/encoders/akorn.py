@@ -22,6 +22,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 
 Coupling = Literal["conv", "attention"]
+NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
 Initial = Literal["random", "fixed", "stimulus", "learned"]
 
 
@@ -35,7 +36,8 @@ class AKOrN(Encoder):
         num_steps: Kuramoto steps T, for all layers or one a layer. May be larger at test time with the same weights.
         coupling: ``"conv"`` or ``"attention"``, for all layers or one a layer (``[conv, conv, attention]`` is AKOrN^mix).
         attention_heads: heads of attention couplings.
-        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer) or ``"per_pair"`` (one a plane of two channels).
+        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer), ``"per_pair"`` (one a plane of two channels) or
+            ``"identity"`` (the published code's "off", which adds x itself and so halves a step size of 1).
         frequency_init: omega at the start, radians per unit step, >= 0.
         learn_frequency: whether omega is trained.
         project: whether the drive is projected on the tangent space (False: ablation of AKOrN table 5).
@@ -70,7 +72,7 @@ class AKOrN(Encoder):
         num_steps: int | tuple[int, ...] = 3,
         coupling: Coupling | tuple[Coupling, ...] = "conv",
         attention_heads: int = 8,
-        natural_frequency: Literal["none", "shared", "per_pair"] = "shared",
+        natural_frequency: NaturalFrequency = "shared",
         frequency_init: float = 1.0,
         learn_frequency: bool = True,
         project: bool = True,
@@ -124,10 +126,11 @@ class AKOrN(Encoder):
                     channels=width,
                     oscillator_dim=oscillator_dim,
                     frequencies=None
-                    if natural_frequency == "none"
+                    if natural_frequency in ("none", "identity")
                     else NaturalFrequencies(planes, frequency_init, learn_frequency),
                     norm=stimulus_norm if stimulus else "none",
                     project=project,
+                    identity=natural_frequency == "identity",
                 )
             )
             if stimulus or layer == layers - 1:

@@ -58,9 +58,8 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
         "kernel_sizes": tuple(kernels),
         "num_steps": steps if isinstance(steps, int) else tuple(steps),
         "coupling": tuple(couplings),
-        "natural_frequency": frequencies[0] if use_omega else "none",
-        # off means the identity in the published code: the same direction as our zero with this step (METHODS Q1)
-        "step_size": gamma if use_omega else gamma / (1 + gamma),
+        "natural_frequency": frequencies[0] if use_omega else "identity",
+        "step_size": gamma,
         "project": all(bool(config.get(key, True)) for key in ("project", "apply_proj", "proj", "use_proj")),
         "stimulus_norm": norms[0],
         "readout_dim": readout.shape[0] // state["layers.0.3.0.bias"].numel(),
