@@ -14,6 +14,10 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM during a run: the checkpoint is written, the same command goes on from there."""
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
     """Return the error for a name outside a closed list, with the nearest right name.
 

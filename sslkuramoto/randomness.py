@@ -28,11 +28,19 @@ def generator(device: torch.device | str, *key: Key) -> torch.Generator:
 def borrowed_global(draw: torch.Generator) -> Iterator[None]:
     """Let a library that samples from torch's global generators draw from ``draw`` instead.
 
-    The global generators (CPU, and the CUDA device of ``draw``) are seeded by one number taken from ``draw`` and put
-    back as they were on leaving. For kornia, pyautoattack and weight initialisation, which take no generator.
+    The global generators that the library may use (the CPU's, and that of the CUDA device of ``draw``) are seeded by one
+    number taken from ``draw`` and put back as they were on leaving; those of other devices are not touched. For kornia,
+    pyautoattack and weight initialisation, which take no generator.
     """
-    devices = [draw.device] if draw.device.type == "cuda" else []
     seed = int(torch.randint(0, 2**62, (), generator=draw, device=draw.device).item())
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[draw.device] if draw.device.type == "cuda" else []):
+        seed_global(seed, draw.device)
         yield
+
+
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of ``device``; only within :func:`borrowed_global`."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

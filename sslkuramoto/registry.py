@@ -27,14 +27,16 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:  # a type that brings its own pydantic config
         adapter = TypeAdapter(annotation)
-    try:
-        return adapter.validate_python(_tuples(value), strict=True)
-    except ValidationError:
-        pass
-    try:
-        return adapter.validate_python(value, strict=True)
-    except ValidationError as error:
-        raise UserError(f"{key}={value!r}: {_reason(value, error)}") from None
+    forms = [_tuples(value), value]  # YAML knows lists only
+    if "tuple" not in str(annotation):
+        forms.reverse()
+    reasons = []
+    for form in forms:
+        try:
+            return adapter.validate_python(form, strict=True)
+        except ValidationError as error:
+            reasons.append(_reason(value, error))
+    raise UserError(f"{key}={value!r}: {reasons[0]}")
 
 
 def _tuples(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Images: every source of the registry yields an :class:`ImageSet` of one split, ``batches`` reads it in a given order."""
+"""Images: a source of the registry yields the :class:`ImageSet` of a split, ``batches`` reads it in a given order."""
 
 from sslkuramoto.data.cifar import cifar10, cifar100
 from sslkuramoto.data.digits import digits

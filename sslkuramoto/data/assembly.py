@@ -1,7 +1,6 @@
 """From the samples of a source to an image set: choose, resize, and decide between memory and stream."""
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -15,6 +14,7 @@ from sslkuramoto.data.samples import Samples
 
 RESIDENT_BYTES = 2**30  # largest set that "auto" keeps on the device
 _CHUNK = 64  # images a thread decodes in one go
+_THREADED_PIXELS = 96 * 96  # for smaller images threads wait for the interpreter's lock longer than they gain
 
 
 def assemble(name: str, split: str, part: str, samples: Samples, choice: Choice) -> ImageSet:
@@ -42,12 +42,12 @@ def assemble(name: str, split: str, part: str, samples: Samples, choice: Choice)
         fingerprint = _hash(f"streamed {header}", samples.digest(chosen))
         return StreamedSet(name, split, samples.classes, labels, frame.side, fingerprint, samples, chosen, frame)
     images = decoded(samples, chosen, frame)
-    fingerprint = _hash(f"memory {header}", hashlib.blake2b(images.numpy()).digest())
+    fingerprint = _hash(f"memory {header}", hashlib.blake2b(images.numpy().data).digest())
     return MemorySet(name, split, samples.classes, labels, frame.side, fingerprint, images)
 
 
 def decoded(samples: Samples, chosen: Int64[Tensor, " n"], frame: Frame) -> UInt8[Tensor, "n 3 s s"]:
-    """Decode the chosen images in a pool of threads (decoders release the interpreter's lock)."""
+    """Decode the chosen images, large ones in a pool of threads (decoders release the interpreter's lock)."""
     images = torch.empty(len(chosen), 3, frame.side, frame.side, dtype=torch.uint8)
 
     def decode_chunk(start: int) -> None:
@@ -55,7 +55,8 @@ def decoded(samples: Samples, chosen: Int64[Tensor, " n"], frame: Frame) -> UInt
             index = int(chosen[place])
             images[place] = frame.fit(samples.pixels(index), samples.where(index))
 
-    pool = ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))
+    large = samples.pixels(int(chosen[0]))[0].numel() >= _THREADED_PIXELS
+    pool = ThreadPoolExecutor(max_workers=torch.get_num_threads() if large else 1)
     try:
         for _ in pool.map(decode_chunk, range(0, len(chosen), _CHUNK)):
             pass

@@ -7,7 +7,6 @@ Its grey levels are 0..16; a pixel is round(255 * level / 16) / 255, within 0.00
 from typing import Literal
 
 import torch
-from sklearn.datasets import load_digits
 
 from sslkuramoto.data.assembly import assemble
 from sslkuramoto.data.choice import Choice, proportional
@@ -37,6 +36,8 @@ def digits(
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, ("train", "test"), "the digits data")
+    from sklearn.datasets import load_digits  # here: its import takes a second that no other source should cost
+
     levels, labels = load_digits(return_X_y=True)
     pixels = torch.from_numpy(levels).view(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
     targets = torch.from_numpy(labels).long()

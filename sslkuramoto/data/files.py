@@ -7,7 +7,7 @@ lone folder at the top (``cifar10/`` in ``cifar10.zip``) is descended into.
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sslkuramoto.data.pixels import SUFFIXES
 from sslkuramoto.errors import UserError
@@ -15,6 +15,7 @@ from sslkuramoto.errors import UserError
 SPLIT_FOLDERS = ("train", "val", "test")
 
 
+@runtime_checkable
 class ImageFiles(Protocol):
     """Read access to a folder or a zip.
 

@@ -30,7 +30,7 @@ def image_folder(
 ) -> ImageSet:
     """Return the images of one split of a tree or zip.
 
-    "train" is the folder ``train``. "test" is ``test``, or ``val`` where there is no ``test`` (as in ImageNet's layout).
+    "train" is the folder ``train``. "test" is ``test``, or ``val`` where there is no ``test`` (ImageNet's layout).
     "val" is the held-out share of the training images, or ``val`` where there is a ``test`` beside it.
 
     Args:

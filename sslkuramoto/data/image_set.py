@@ -9,7 +9,7 @@ Shapes: b batch, n images, s side of the square images.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     indices: Int64[Tensor, " b"]
 
 
+@runtime_checkable
+@runtime_checkable
 class ImageSet(Protocol):
     """The images of one split.
 
@@ -47,12 +49,18 @@ class ImageSet(Protocol):
         fingerprint: hash of the content and of the options that shape it.
     """
 
-    name: str
-    split: str
-    classes: tuple[str, ...] | None
-    labels: Tensor | None
-    size: int
-    fingerprint: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+    @property
+    def labels(self) -> Tensor | None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -61,7 +69,9 @@ class ImageSet(Protocol):
         ...
 
 
-def batches(data: ImageSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    data: ImageSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0
+) -> Iterator[Batch]:
     """Yield one :class:`Batch` for each index tensor of ``order``.
 
     Args:

@@ -39,7 +39,9 @@ def shuffled(
         raise UserError(f"batch_size={batch_size} is larger than the training set ({n} images)")
     if batch_size % world_size:
         raise UserError(f"batch_size={batch_size}: must be divisible by the number of processes ({world_size})")
-    assert 0 <= rank < world_size and start >= 0 and epoch >= 0
+    assert 0 <= rank < world_size
+    assert start >= 0
+    assert epoch >= 0
     permutation = torch.randperm(n, generator=generator("cpu", seed, "order", epoch))
     full = permutation[: n // batch_size * batch_size].view(-1, batch_size)
     share = batch_size // world_size

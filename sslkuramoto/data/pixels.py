@@ -84,7 +84,7 @@ class Frame:
         """Return the frame of a set that keeps its own size, as its first image shows it."""
         height, width = first.shape[1:]
         if height != width:
-            raise UserError(f"size=null: {where} is {width}x{height} pixels, not square; give size, for example size=32")
+            raise UserError(f"size=null: {where} is {width}x{height} pixels, not square; give a size, say size=32")
         return Frame(height, resize=False)
 
     def fit(self, image: UInt8[Tensor, "3 y x"], where: str) -> UInt8[Tensor, "3 s s"]:
@@ -95,7 +95,7 @@ class Frame:
         if not self.resize:
             raise UserError(
                 f"size=null: {where} is {width}x{height} pixels, others are {self.side}x{self.side};"
-                f" give size, for example size={self.side}"
+                f" give a size, say size={self.side}"
             )
         if min(height, width) != self.side:
             image = functional.resize(image, [self.side], antialias=True)

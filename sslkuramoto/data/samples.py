@@ -5,7 +5,7 @@ Shapes: n images, y x native height and width.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -14,6 +14,7 @@ from sslkuramoto.data.files import ImageFiles
 from sslkuramoto.data.pixels import decode
 
 
+@runtime_checkable
 class Samples(Protocol):
     """What every source reduces to; it travels to DataLoader workers.
 
@@ -22,8 +23,10 @@ class Samples(Protocol):
         labels: int64 [n] on the CPU, known without decoding; or None.
     """
 
-    classes: tuple[str, ...] | None
-    labels: Tensor | None
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+    @property
+    def labels(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 
@@ -59,7 +62,7 @@ class ArraySamples:
         return f"{self.origin}[{index}]"
 
     def digest(self, indices: Tensor) -> bytes:
-        return hashlib.blake2b(self.images[indices].numpy()).digest()
+        return hashlib.blake2b(self.images[indices].numpy().data).digest()
 
 
 @dataclass(frozen=True, eq=False)

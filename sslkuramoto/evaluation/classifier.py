@@ -40,7 +40,14 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, head: nn.Module, mode: Initial = "random", *, seed: int = 0, draws: int = 8, held: bool = False
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        mode: Initial = "random",
+        *,
+        seed: int = 0,
+        draws: int = 8,
+        held: bool = False,
     ) -> None:
         super().__init__()
         if draws < 1:
@@ -136,12 +143,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def predictions_over_draws(
-    classifier: Classifier, chunks: Iterable[Float[Tensor, "b 3 y x"]], draws: int, *key: Key
+    classifier: Classifier, chunks: Iterable[Tensor], draws: int, *key: Key
 ) -> Int64[Tensor, "k n"]:
     """Return the predicted class of every image in every draw, on the CPU.
 
-    Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of images
-    the same noise, image by image, so that equal images score equally.
+    Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of
+    images the same noise, image by image, so that equal images score equally.
 
     Raises:
         UserError: fewer than 20 draws of a stochastic classifier.

@@ -6,7 +6,7 @@ from sslkuramoto.data import batches, in_order
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classifier import Initial, classifier_of, predictions_over_draws
 from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
-from sslkuramoto.evaluation.protocol import Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
 
 class Clean:
@@ -22,11 +22,11 @@ class Clean:
     def __init__(
         self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20
     ) -> None:
+        self.options = options_of(locals())
         if average < 1:
             raise UserError(f"average={average}: must be at least 1")
         self.initial: Initial = initial
         self.average, self.split, self.draws = average, split, check_draws(draws)
-        self.options = {"initial": initial, "average": average, "split": split, "draws": draws}
 
     def __call__(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, "clean", self.initial, average=self.average)

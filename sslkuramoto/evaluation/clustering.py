@@ -18,12 +18,12 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.draws import check_draws
 from sslkuramoto.evaluation.features import split_features
 from sslkuramoto.evaluation.intervals import Metric, spread, wilson
-from sslkuramoto.evaluation.protocol import Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.randomness import seed_of
 
 
 def matched(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Return for each image whether it is right under the one-to-one matching of clusters to classes that is best for all.
+    """Return for each image whether it is right under the best one-to-one matching of clusters to classes.
 
     Args:
         labels: class of each image, from 0.
@@ -65,20 +65,13 @@ class Clustering:
         split: Literal["test", "val", "train"] = "test",
         draws: int = 20,
     ) -> None:
+        self.options = options_of(locals())
         if seeds < 1 or starts < 1:
             raise UserError(f"seeds={seeds}, starts={starts}: must be at least 1")
         if clusters is not None and clusters < 2:
             raise UserError(f"clusters={clusters}: must be at least 2")
         self.seeds, self.starts, self.normalise, self.clusters, self.split = seeds, starts, normalise, clusters, split
         self.draws = check_draws(draws)
-        self.options = {
-            "seeds": seeds,
-            "starts": starts,
-            "normalise": normalise,
-            "clusters": clusters,
-            "split": split,
-            "draws": draws,
-        }
 
     def __call__(self, subject: Subject) -> Result:
         test = split_features(subject, self.split, protocol="clustering", draws=self.draws)
@@ -88,7 +81,8 @@ class Clustering:
         if count > len(labels):
             raise UserError(f"clustering: clusters={count} is larger than the split ({len(labels)} images)")
         values = F.normalize(test.values, dim=2) if self.normalise else test.values
-        found = np.stack([[self._clusters(x.numpy(), count, subject.seed, s) for s in range(self.seeds)] for x in values])
+        repetitions = range(self.seeds)
+        found = np.stack([[self._clusters(x.numpy(), count, subject.seed, s) for s in repetitions] for x in values])
 
         accuracy = self._metric(found, lambda clusters: matching_accuracy(labels, clusters), len(labels), interval=True)
         nmi = self._metric(found, lambda clusters: float(normalized_mutual_info_score(labels, clusters)), len(labels))
@@ -100,12 +94,13 @@ class Clustering:
             data=described(test.images),
             initial=start_of(subject.encoder),
             per_image={"correct": [round(float(share), 6) for share in right]},
-            notes=[f"k-means with {count} clusters, {self.seeds} seeds; the split is clustered and scored by its own labels"],
+            notes=[f"k-means with {count} clusters, {self.seeds} seeds; the split is clustered and scored by itself"],
         )
 
     def _clusters(self, features: np.ndarray, count: int, seed: int, repetition: int) -> np.ndarray:
         state = seed_of(seed, "clustering", repetition) % 2**32
-        return KMeans(count, n_init=self.starts, random_state=state).fit_predict(features)
+        kmeans = KMeans(count, n_init=self.starts, random_state=state)  # pyright: ignore[reportArgumentType]
+        return kmeans.fit_predict(features)
 
     def _metric(
         self, found: np.ndarray, score: Callable[[np.ndarray], float], n: int, *, interval: bool = False

@@ -39,7 +39,7 @@ def draws_for(stochastic: bool, draws: int) -> int:
     return draws
 
 
-def right_by_vote(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, "n"]) -> Bool[Tensor, "n"]:
+def right_by_vote(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Return whether the label has strictly more votes over the draws than any other class: a tie is wrong."""
     classes = int(torch.maximum(predictions.max(), labels.max())) + 1
     votes = F.one_hot(predictions, classes).sum(dim=0)
@@ -48,7 +48,9 @@ def right_by_vote(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, "n"])
     return own > others
 
 
-def accuracies(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, "n"], name: str = "accuracy") -> dict[str, Metric]:
+def accuracies(
+    predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"], name: str = "accuracy"
+) -> dict[str, Metric]:
     """Return NAME (mean over draws), NAME_majority (vote of the draws) and NAME_all (every draw right)."""
     draws = len(predictions)
     correct = predictions == labels
@@ -61,6 +63,6 @@ def accuracies(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, "n"], na
     }
 
 
-def share_right(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, "n"]) -> list[float]:
+def share_right(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> list[float]:
     """Return for each image the share of draws that classify it rightly."""
     return [round(share, 6) for share in (predictions == labels).double().mean(dim=0).tolist()]

@@ -33,7 +33,7 @@ class FeatureSet(NamedTuple):
     """
 
     values: Float[Tensor, "k n d"]
-    labels: Int64[Tensor, "n"]
+    labels: Int64[Tensor, " n"]
     images: ImageSet
 
 

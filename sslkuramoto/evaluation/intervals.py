@@ -1,6 +1,6 @@
 """A measured number and how far it can be trusted.
 
-Wilson (1927) score interval for a share of n images; images are the sampling unit, draws of the initial oscillators are not.
+Wilson (1927) score interval for a share of n images; images are the sampling unit, draws of the oscillators are not.
 
 Shapes: k draws, n images.
 """
@@ -55,7 +55,8 @@ def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
-    assert n >= 1 and 0.0 <= share <= 1.0, f"share={share}, n={n}"
+    assert n >= 1, f"n={n}"
+    assert 0.0 <= share <= 1.0, f"share={share}"
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
 from sslkuramoto.evaluation.features import split_features
-from sslkuramoto.evaluation.protocol import Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
+
+Vote = Literal["weighted", "plain"]
 
 QUERIES_AT_ONCE = 1024
 
@@ -21,13 +23,13 @@ QUERIES_AT_ONCE = 1024
 def knn_predict(
     queries: Float[Tensor, "n d"],
     bank: Float[Tensor, "m d"],
-    labels: Int64[Tensor, "m"],
+    labels: Int64[Tensor, " m"],
     *,
     num_classes: int,
     neighbours: int = 20,
     temperature: float = 0.07,
-    vote: Literal["weighted", "plain"] = "weighted",
-) -> Int64[Tensor, "n"]:
+    vote: Vote = "weighted",
+) -> Int64[Tensor, " n"]:
     """Return the class with the most votes among the nearest bank images.
 
     Args:
@@ -44,7 +46,8 @@ def knn_predict(
     for chunk in F.normalize(queries.float(), dim=1).split(QUERIES_AT_ONCE):
         similarity, nearest = (chunk @ bank.T).topk(neighbours, dim=1)
         # the largest weight is set to 1: the order of the votes stays and exp cannot overflow
-        weight = ((similarity - similarity[:, :1]) / temperature).exp() if vote == "weighted" else torch.ones_like(similarity)
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        weight = weight if vote == "weighted" else torch.ones_like(similarity)
         votes = chunk.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[nearest], weight)
         predicted.append(votes.argmax(dim=1))
     return torch.cat(predicted)
@@ -66,29 +69,25 @@ class NearestNeighbours:
         *,
         neighbours: int = 20,
         temperature: float = 0.07,
-        vote: Literal["weighted", "plain"] = "weighted",
+        vote: Vote = "weighted",
         split: Literal["test", "val"] = "test",
         draws: int = 20,
     ) -> None:
+        self.options = options_of(locals())
         if neighbours < 1:
             raise UserError(f"neighbours={neighbours}: must be at least 1")
         if not temperature > 0:
             raise UserError(f"temperature={temperature}: must be > 0")
-        self.neighbours, self.temperature, self.vote, self.split = neighbours, temperature, vote, split
+        self.vote: Vote = vote
+        self.neighbours, self.temperature, self.split = neighbours, temperature, split
         self.draws = check_draws(draws)
-        self.options = {
-            "neighbours": neighbours,
-            "temperature": temperature,
-            "vote": vote,
-            "split": split,
-            "draws": draws,
-        }
 
     def __call__(self, subject: Subject) -> Result:
         test = split_features(subject, self.split, protocol="knn", draws=self.draws)
         train = split_features(subject, "train", protocol="knn")
         if self.neighbours > len(train.labels):
-            raise UserError(f"knn: neighbours={self.neighbours} is larger than the training set ({len(train.labels)} images)")
+            size = len(train.labels)
+            raise UserError(f"knn: neighbours={self.neighbours} is larger than the training set ({size} images)")
         assert train.images.classes is not None
         bank, labels = train.values[0].to(subject.device), train.labels.to(subject.device)
         predictions = torch.stack(

@@ -1,8 +1,8 @@
 """Linear probe: multinomial logistic regression on frozen, standardised features.
 
 The penalty is chosen on a held-out part of the training set, never on the test set; the probe is then fitted again on
-the whole training set. The problem is convex, so it is solved (L-BFGS, float64) rather than trained: no learning rate, no
-epochs, the same answer every time.
+the whole training set. The problem is convex, so it is solved (L-BFGS, float64) rather than trained: no learning rate,
+no epochs, the same answer every time.
 
 Shapes: n images, d features, q classes.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
 from sslkuramoto.evaluation.features import split_features
-from sslkuramoto.evaluation.protocol import Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.randomness import generator
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -27,9 +27,9 @@ class Probe(NamedTuple):
     """Affine map on raw features; standardisation is part of it."""
 
     weight: Float[Tensor, "q d"]
-    bias: Float[Tensor, "q"]
-    mean: Float[Tensor, "d"]
-    scale: Float[Tensor, "d"]
+    bias: Float[Tensor, " q"]
+    mean: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
 
     def __call__(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
         return ((features.to(self.mean) - self.mean) / self.scale) @ self.weight.T + self.bias
@@ -37,7 +37,7 @@ class Probe(NamedTuple):
 
 def fit_probe(
     features: Float[Tensor, "n d"],
-    labels: Int64[Tensor, "n"],
+    labels: Int64[Tensor, " n"],
     *,
     num_classes: int,
     penalty: float,
@@ -78,7 +78,7 @@ def fit_probe(
     return Probe(weight.detach(), bias.detach(), mean, scale)
 
 
-def held_out(labels: Int64[Tensor, "n"], share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def held_out(labels: Int64[Tensor, " n"], share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return indices (kept, held out): a class-balanced share of a set, at least one image a class with two or more."""
     kept, out = [], []
     for label in labels.unique().tolist():
@@ -110,6 +110,7 @@ class LinearProbe:
         split: Literal["test", "val"] = "test",
         draws: int = 20,
     ) -> None:
+        self.options = options_of(locals())
         if not penalties or not all(penalty > 0 for penalty in penalties):
             raise UserError(f"penalties={list(penalties)}: must be a list of numbers > 0")
         if not 0 < holdout < 1:
@@ -119,13 +120,6 @@ class LinearProbe:
         self.penalties = tuple(sorted(penalties, reverse=True))
         self.holdout, self.max_iterations, self.split = holdout, max_iterations, split
         self.draws = check_draws(draws)
-        self.options = {
-            "penalties": list(penalties),
-            "holdout": holdout,
-            "max_iterations": max_iterations,
-            "split": split,
-            "draws": draws,
-        }
 
     def __call__(self, subject: Subject) -> Result:
         test = split_features(subject, self.split, protocol="linear", draws=self.draws)
@@ -151,7 +145,7 @@ class LinearProbe:
         )
 
     def _choose(
-        self, features: Float[Tensor, "n d"], labels: Int64[Tensor, "n"], num_classes: int, subject: Subject
+        self, features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], num_classes: int, subject: Subject
     ) -> tuple[float, float]:
         """Return the penalty with the best held-out accuracy (the larger penalty wins a tie) and that accuracy."""
         kept, out = held_out(labels.cpu(), self.holdout, generator("cpu", subject.seed, "linear", "holdout"))

@@ -93,17 +93,27 @@ class Result:
 
 Protocol = Callable[[Subject], Result]
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "sslkuramoto.protocols")
-PROTOCOL_FILES = Path(__file__).parents[2] / "eval" / "protocols"
+# beside the package in a checkout, inside it in an installed wheel
+PROTOCOL_FILES = next(
+    (folder for folder in (root / "eval" / "protocols" for root in Path(__file__).parents[1:3]) if folder.is_dir()),
+    Path("eval/protocols"),
+)
 
 
 def described(images: ImageSet, n: int | None = None) -> dict[str, Any]:
     """Return what a result says about the images it was measured on."""
-    return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": len(images) if n is None else n}
+    size = len(images) if n is None else n
+    return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": size}
+
+
+def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in ``locals()``, taken as the first act of a protocol's constructor."""
+    return {key: value for key, value in arguments.items() if key != "self"}
 
 
 def start_of(encoder: Encoder, initial: str = "random") -> str:
-    """Return the word for the initial oscillators in a result: a deterministic encoder has no choice."""
-    return initial if encoder.stochastic else "deterministic"
+    """Return the word for the initial oscillators in a result: a deterministic encoder keeps its own."""
+    return initial if encoder.stochastic else str(getattr(encoder, "initial", "deterministic"))
 
 
 class Loaded(NamedTuple):
@@ -199,9 +209,8 @@ def evaluate(subject: Subject, protocol: Loaded, environment: Mapping[str, Any])
     start = time.perf_counter()
     result = protocol.measure(subject)
     path = subject.run_dir / "results" / f"{protocol.file}.json"
-    write_result(
-        path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=time.perf_counter() - start
-    )
+    seconds = time.perf_counter() - start
+    write_result(path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=seconds)
     return result, path
 
 

@@ -5,19 +5,19 @@ from math import isfinite
 from sslkuramoto.errors import UserError
 
 
-def above(key: str, value: float, low: float) -> None:
+def above(key: str, value: int | float, low: int | float) -> None:
     """Raise unless ``value`` is finite and > ``low``."""
     if not (isfinite(value) and value > low):
         raise UserError(f"{key}={value}: must be > {low}")
 
 
-def at_least(key: str, value: float, low: float) -> None:
+def at_least(key: str, value: int | float, low: int | float) -> None:
     """Raise unless ``value`` is finite and >= ``low``."""
     if not (isfinite(value) and value >= low):
         raise UserError(f"{key}={value}: must be >= {low}")
 
 
-def within(key: str, value: float, low: float, high: float) -> None:
+def within(key: str, value: int | float, low: int | float, high: int | float) -> None:
     """Raise unless ``low`` <= ``value`` <= ``high``."""
     if not low <= value <= high:
         raise UserError(f"{key}={value}: must lie in [{low}, {high}]")

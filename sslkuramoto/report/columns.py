@@ -1,21 +1,24 @@
 """Which result fills which column of the summary table.
 
-A column looks for its number by protocol and metric; what no column claims still stands in the page's table of all results.
+A column looks for its number by protocol and metric; what no column claims still stands in the page's table of all
+results.
 """
 
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Result
 
-
+IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
 RANDOM, FIXED, EOT = "random", "fixed", "eot"
 WORDS_OF_A_WAY = {RANDOM: {"random", "published", "as"}, FIXED: {"fixed"}, EOT: {"eot", "held", "rand"}}
 OPTIONS_OF_EOT = ("eot", "eot_iter", "eot_draws", "eot_samples")
-ATTACKS = ("autoattack-linf*", "autoattack*", "robust*", "attack*", "apgd*", "pgd*")
-HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("union",), ("worst", "case"))  # a metric without its words of a way
+ATTACKS = ("autoattack-linf", "autoattack-linf*", "autoattack*", "robust*", "attack*", "apgd*", "pgd*")
+# What may be left of a headline metric's name without its words of a way; anything else is a detail.
+HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("union",), ("worst", "case"))
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,28 @@ class Column:
         return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
 
 
-_CLEAN = (("clean", ("accuracy", "clean_accuracy")), ("accuracy", ("accuracy",)), ("finetune", ("accuracy", "clean_accuracy")))
-_CLEAN += tuple((attack, ("clean_accuracy", "clean")) for attack in ATTACKS)
+_CLEAN = (
+    ("clean", ("accuracy",)),
+    ("clean*", ("accuracy",)),
+    ("finetune*", ("accuracy",)),
+    *((attack, ("clean_accuracy", "published/clean_accuracy", "random/clean_accuracy")) for attack in ATTACKS),
+)
 _ROBUST = tuple((attack, ()) for attack in ATTACKS)
 
+
+def _protocol(name: str, metric: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """A protocol by its own name before any variant of it."""
+    return (name, (metric,)), (f"{name}-*", (metric,))
+
+
 COLUMNS = (
-    Column("knn", "k-NN", "Frozen encoder", True, (("knn", ("accuracy",)),)),
-    Column("linear", "linear probe", "Frozen encoder", True, (("linear", ("accuracy",)),)),
-    Column("clustering_accuracy", "accuracy", "Clustering", True, (("clustering", ("accuracy",)),)),
-    Column("clustering_nmi", "NMI", "Clustering", True, (("clustering", ("nmi", "NMI")),)),
-    Column("clustering_ari", "ARI", "Clustering", True, (("clustering", ("ari", "ARI")),)),
+    Column("knn", "k-NN", "Frozen encoder", True, _protocol("knn", "accuracy")),
+    Column("linear", "linear probe", "Frozen encoder", True, _protocol("linear", "accuracy")),
+    Column("clustering_accuracy", "accuracy", "Clustering", True, _protocol("clustering", "accuracy")),
+    Column("clustering_nmi", "NMI", "Clustering", True, _protocol("clustering", "nmi")),
+    Column("clustering_ari", "ARI", "Clustering", True, _protocol("clustering", "ari")),
     Column("clean", "clean accuracy", "Finetuned", False, _CLEAN),
-    Column("robust_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
+    Column("robust_as_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
     Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
     Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
 )
@@ -68,6 +81,13 @@ class Found:
     metric: Metric
     name: str
     result: Result
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options behind this number: of a protocol with ``ways``, those of the way that its name begins with."""
+        options = {key: value for key, value in self.result.options.items() if key != "ways"}
+        ways, (way, *rest) = self.result.options.get("ways"), self.name.split("/")
+        return options | (ways[way] if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict) else {})
 
 
 def find(column: Column, model: Model) -> Found | str:
@@ -91,17 +111,16 @@ def find(column: Column, model: Model) -> Found | str:
                 near.append(result)
     if column.way in (FIXED, EOT) and any(r.encoder.get("stochastic") is False for r in near):
         return "the encoder is deterministic: there is one way only, in the column 'as published'"
-    if near and column.way is None and not column.sources[0][0].startswith("clean"):
+    if near and column.way is None and column.frozen:
         return f"not measured: {near[0].path.name} holds {', '.join(near[0].metrics) or 'no metric'}"
     return "not measured: no result for it in the run directory"
 
 
 def _parts_of(column: Column, model: Model) -> list[tuple[Result, ...]]:
     """Where to look: a frozen number must not come from the finetuned encoder of a model that was pretrained."""
+    order = [FINETUNE, PRETRAIN]
     if column.frozen:
-        order = [PRETRAIN] if PRETRAIN in model.parts else [FINETUNE]
-    else:
-        order = [FINETUNE, PRETRAIN]
+        order = [PRETRAIN if PRETRAIN in model.parts else FINETUNE]
     return [model.parts[name].results for name in order if name in model.parts]
 
 
@@ -142,12 +161,13 @@ def _way_stated(result: Result) -> str | None:
 
 
 def _checked(found: Found) -> Found:
-    if found.metric.unit not in ("fraction", "percent"):
-        unit = found.metric.unit
-        raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: wanted: fraction or percent")
+    unit = found.metric.unit
+    if unit not in IN_PERCENT:
+        wanted = ", ".join(IN_PERCENT)
+        raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: wanted: one of {wanted}")
     return found
 
 
 def percent(metric: Metric, value: float | None) -> float | None:
     """Return a value of ``metric`` in percent."""
-    return None if value is None else value * (100 if metric.unit == "fraction" else 1)
+    return None if value is None else value * IN_PERCENT[metric.unit]

@@ -5,17 +5,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from sslkuramoto.report.drawing import MAX_POINTS, axes_grid, colour, dash, downsample, plain_axes, running_mean, styled, svg_of
+from sslkuramoto.report.drawing import (
+    MAX_POINTS,
+    axes_grid,
+    colour,
+    dash,
+    downsample,
+    plain_axes,
+    running_mean,
+    styled,
+    svg_of,
+)
 from sslkuramoto.report.runs import Model, Series
-
 
 SMOOTH_FROM = 120  # points; below, a curve is drawn as it is
 FIRST = ("loss", "grad_norm")
 ACCURACY = {"accuracy", "acc", "knn", "probe", "top1"}
 SKIPPED = {"epoch"}
-TITLES = {"loss": "Loss", "grad_norm": "Gradient norm", "knn": "Online k-NN accuracy", "accuracy": "Train accuracy", "lr": "Learning rate"}
+TITLES = {
+    "loss": "Loss",
+    "grad_norm": "Gradient norm",
+    "knn": "Online k-NN accuracy",
+    "accuracy": "Train accuracy",
+    "lr": "Learning rate",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ def title_of(metric: str) -> str:
 
 
 def panels(models: Sequence[Model], part: str) -> list[Panel]:
-    """One panel for each quantity that any model recorded in ``part``: loss, gradient norm, accuracies, then the rest."""
+    """One panel a quantity that any model recorded in ``part``: loss, gradient norm, accuracies, then the rest."""
     metrics = list(dict.fromkeys(m for model in models if part in model.parts for m in model.parts[part].series))
     order = [m for m in FIRST if m in metrics] + [m for m in metrics if _is_accuracy(m)]
     order += [m for m in metrics if m not in order and m not in SKIPPED]
@@ -57,18 +72,17 @@ def panels(models: Sequence[Model], part: str) -> list[Panel]:
 @styled
 def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part: str, name: str, main: bool) -> Panel:
     limit = max(24, min(MAX_POINTS, 4 * MAX_POINTS // len(lines)))
-    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7)
+    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7, margins=(0.14, 0.98, 0.17, 0.9))
     plain_axes(axes)
     finite = np.concatenate([np.asarray(values)[np.isfinite(values)] for _, values in lines.values()])
     is_percent = _is_accuracy(metric) and finite.size > 0 and finite.min() >= 0 and finite.max() <= 1
     if metric == "grad_norm" and finite.size and finite.min() > 0 and finite.max() / finite.min() > 30:
         axes.set_yscale("log")
-    smoothed = False
+        axes.yaxis.set_minor_formatter(NullFormatter())
     for index, (steps, values) in lines.items():
         x, y = downsample(steps, values, limit)
         style = {"color": colour(index), "linestyle": dash(index)}
         if len(values) > SMOOTH_FROM:
-            smoothed = True
             axes.plot(x, y, color=colour(index), alpha=0.3, linewidth=0.7)
             at, means = running_mean(values, limit)
             axes.plot(np.asarray(steps)[at], means, **style)
@@ -77,15 +91,20 @@ def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part
             axes.plot(x, y, marker="o" if lone else None, markersize=3, **style)
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
-            axes.plot(steps[wrong[0]], 0.97, marker="x", color=colour(index), transform=axes.get_xaxis_transform(), clip_on=False)
+            axes.plot(
+                steps[wrong[0]],
+                0.97,
+                marker="x",
+                color=colour(index),
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+            )
     axes.set_title(f"{title_of(metric)}{' (%)' if is_percent else ''}")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    if is_percent:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    scale = 100 if is_percent else 1
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{scale * value:g}"))
     remarks = [text for index, line in lines.items() if (text := _not_finite(labels[index], line))]
-    if smoothed:
-        remarks.append("faint: as recorded; bold: mean over stretches of steps")
     told = [_told(labels[index], line) for index, line in lines.items()]
     alt = f"{title_of(metric)} over steps, {part}. {' '.join(told)}"
     return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))

@@ -1,15 +1,15 @@
-"""matplotlib figures -> inline SVG that follows the page's colours in light and dark mode and refers to nothing outside."""
+"""matplotlib figures -> inline SVG that takes the page's colours, light or dark, and refers to nothing outside."""
 
 import html
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
 
 MAX_POINTS = 400
 INK, FAINT = "#010203", "#040506"  # stand-ins that become CSS colours
@@ -17,7 +17,7 @@ NUM_COLOURS = 8
 SERIES = tuple(f"#0a0b{index:02x}" for index in range(NUM_COLOURS))
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DASHES_SVG = ("none", "5 2", "1 1.5", "6 2 1 2")
-OPTIONS = {
+OPTIONS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sslkuramoto",
     "font.size": 9.0,
@@ -61,13 +61,27 @@ def swatch(index: int) -> str:
     """A short line in the colour and dashes of series ``index``, for a legend in HTML."""
     dashes = DASHES_SVG[index // NUM_COLOURS % len(DASHES_SVG)]
     style = f"stroke: var(--series-{index % NUM_COLOURS}); stroke-width: 3; stroke-dasharray: {dashes}"
-    return f'<svg class="swatch" width="26" height="10" aria-hidden="true"><line x1="1" y1="5" x2="25" y2="5" style="{style}"/></svg>'
+    line = f'<line x1="1" y1="5" x2="25" y2="5" style="{style}"/>'
+    return f'<svg class="swatch" width="26" height="10" aria-hidden="true">{line}</svg>'
 
 
-def axes_grid(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, np.ndarray]:
-    """A figure without pyplot, ``width`` x ``height`` inches, and its axes [rows, columns]."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+def axes_grid(
+    rows: int, columns: int, width: float, height: float, margins: tuple[float, float, float, float] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A figure without pyplot and its axes [rows, columns].
+
+    Args:
+        rows: of axes.
+        columns: of axes.
+        width: inches.
+        height: inches.
+        margins: left, right, bottom, top of the axes as shares of the figure; when left out, found from the labels.
+    """
+    figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
+    if margins:
+        left, right, bottom, top = margins
+        figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def plain_axes(axes: Axes) -> None:
@@ -78,14 +92,13 @@ def plain_axes(axes: Axes) -> None:
 
 
 @styled
-def svg_of(figure: Figure, *, alt: str, name: str, max_width: bool = True) -> str:
+def svg_of(figure: Figure, *, alt: str, name: str) -> str:
     """Render a figure as inline SVG.
 
     Args:
         figure: drawn with the stand-in colours of this file.
         alt: what a reader who cannot see it should know; escaped here.
         name: unique on the page; goes before every id inside.
-        max_width: shrink to the column that holds it, never grow beyond its own size.
     """
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -96,20 +109,24 @@ def svg_of(figure: Figure, *, alt: str, name: str, max_width: bool = True) -> st
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     assert box, "matplotlib wrote an SVG without a viewBox"
     body = body.replace("xlink:href", "href")
-    body = re.sub(r' (id|clip-path|href)="(url\()?#?', lambda m: _renamed(m, name), body)
-    body = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", body)
+    body = _own_ids(body, name)
+    body = re.sub(r" ?font-family: [^;\"]*;", "", body)  # the page has its own
+    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
+    body = re.sub(r"\n\s+", "\n", body)
     body = _rounded(body)
     for index, stand_in in enumerate(SERIES):
         body = body.replace(stand_in, f"var(--series-{index})")
     body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
-    style = f"max-width: {float(box[1]) * 4 / 3:.0f}px" if max_width else ""
-    return f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {box[1]} {box[2]}" style="{style}">{body}'.strip()
+    style = f"max-width: {float(box[1]) * 4 / 3:.0f}px"  # shrinks to its column, never grows
+    view = f'viewBox="0 0 {box[1]} {box[2]}"'
+    return f'<svg role="img" aria-label="{html.escape(alt)}" {view} style="{style}">{body}'.strip()
 
 
-def _renamed(match: re.Match[str], name: str) -> str:
-    key, url = match[1], match[2] or ""
-    sign = "" if key == "id" else "#"
-    return f' {key}="{url}{sign}{name}-' if key == "id" or match[0].endswith("#") else match[0]
+def _own_ids(body: str, name: str) -> str:
+    """Keep the ids that something refers to, as ids of this page; equal pictures would otherwise share one."""
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in wanted else "", body)
+    return re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
 
 
 def _rounded(body: str) -> str:
@@ -121,8 +138,10 @@ def _rounded(body: str) -> str:
     return re.sub(r'((?: d| x| y|points)=")([^"]*)"', shorten, body)
 
 
-def downsample(steps: Sequence[float], values: Sequence[float], limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Thin a curve to at most ``limit`` points, keeping the lowest and the highest of each stretch, so that no spike is lost.
+def downsample(
+    steps: Sequence[float], values: Sequence[float], limit: int = MAX_POINTS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Thin a curve to at most ``limit`` points: of each stretch the lowest and the highest, so that no spike is lost.
 
     Values that are not finite stay as gaps (nan): one marks the stretch that holds any.
     """
@@ -142,7 +161,7 @@ def downsample(steps: Sequence[float], values: Sequence[float], limit: int = MAX
 
 
 def running_mean(values: Sequence[float], limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most ``limit // 4`` equal stretches: (index of the middle of each stretch, mean of its finite values)."""
+    """Means of the finite values over at most ``limit // 4`` equal stretches, with the index of each one's middle."""
     y = np.asarray(values, dtype=float)
     stretches = np.array_split(np.arange(len(y)), min(max(limit // 4, 1), len(y)))
     middles = np.array([int(s[len(s) // 2]) for s in stretches])

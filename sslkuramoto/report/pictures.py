@@ -1,9 +1,10 @@
 """Pictures of what a network sees and does: its views, its oscillators' phases over the Kuramoto steps, its energies.
 
-A run leaves the tensors in ``RUN/pictures/{views,phases}.npz`` (few images, written once by whoever holds the encoder); the page draws
-them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
+A run leaves the tensors in ``RUN/pictures/{views,phases}.npz`` (few images, written once by whoever holds the encoder);
+the page draws them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
 """
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,13 @@ from matplotlib.colors import hsv_to_rgb
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sslkuramoto.encoders.features import LayerTrace
+from sslkuramoto.encoders.features import Encoder, LayerTrace
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
 from sslkuramoto.report.drawing import axes_grid, colour, plain_axes, styled, svg_of
-from sslkuramoto.report.files import write_atomically
-
 
 VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz")
+OF_A_VIEW = "view."  # before a view's name, which may be any
 MAX_TILE = 64  # pixels: larger images are shrunk for the page
 NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
 GAP = 0.06  # between tiles, in tiles
@@ -59,8 +60,9 @@ def phases_picture(
 ) -> str:
     """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
 
-    Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between neighbours and
-    least over the whole grid. N = 2: hue is the phase angle. N > 2: the first three coordinates, from [-1,1], are red, green and blue.
+    Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
+    neighbours and least over the whole grid. N = 2: hue is the phase angle. N > 2: the first three coordinates, from
+    [-1,1], are red, green and blue.
 
     Args:
         trace: what the encoder returned with ``trace=True``.
@@ -71,7 +73,11 @@ def phases_picture(
     assert trace, "an empty trace"
     assert oscillator_dim >= 2, f"oscillator_dim={oscillator_dim}: a phase needs two dimensions"
     fields = [_chosen(layer.states.detach().float().cpu(), oscillator_dim) for layer in trace]
-    count, layers, steps = min(fields[0].shape[1], NUM_PHASE_IMAGES), len(fields), max(field.shape[0] for field in fields)
+    count, layers, steps = (
+        min(fields[0].shape[1], NUM_PHASE_IMAGES),
+        len(fields),
+        max(field.shape[0] for field in fields),
+    )
     figure, grid = axes_grid(1, count, 0.72 * (count * (steps + 1.3)) + 0.6, 0.72 * layers + 0.45)
     for k in range(count):
         axes = grid[0, k]
@@ -83,13 +89,16 @@ def phases_picture(
         rows = [f"layer {row + 1}" if k == 0 else "" for row in range(layers)]
         _frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
     coding = "hue is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
-    alt = f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps (columns); {coding}."
+    alt = (
+        f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps "
+        f"(columns); {coding}."
+    )
     return svg_of(figure, alt=alt, name=name)
 
 
 @styled
 def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> str:
-    """Return an inline SVG: the paper's energy before each step and after the last, one panel a layer: mean and range over images."""
+    """Return an inline SVG, one panel a layer: the energy before each step and after the last, mean and range."""
     assert trace, "an empty trace"
     figure, grid = axes_grid(1, len(trace), 2.5 * len(trace), 1.9)
     told = []
@@ -103,7 +112,9 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
         axes.set_xlabel("Kuramoto step")
         axes.set_xticks(steps if len(steps) <= 9 else np.linspace(0, len(steps) - 1, 6).round())
         told.append(f"Layer {index + 1}: {mean[0]:.4g} to {mean[-1]:.4g}.")
-    return svg_of(figure, alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(told)}", name=name)
+    return svg_of(
+        figure, alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(told)}", name=name
+    )
 
 
 def phase_key() -> str:
@@ -114,14 +125,17 @@ def phase_key() -> str:
 
 def _tiles(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
     pixels = images.detach().float().cpu().clamp(0, 1)
-    if max(pixels.shape[-2:]) > MAX_TILE:
-        longest = max(pixels.shape[-2:])
-        pixels = adaptive_avg_pool2d(pixels, [max(1, side * MAX_TILE // longest) for side in pixels.shape[-2:]])
+    height, width = pixels.shape[-2:]
+    longest = max(height, width)
+    if longest > MAX_TILE:
+        pixels = adaptive_avg_pool2d(
+            pixels, (max(1, height * MAX_TILE // longest), max(1, width * MAX_TILE // longest))
+        )
     return list((pixels.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))
 
 
-def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n h w"]:
-    """One oscillator a site: neighbours alike (mean cosine high), the whole not (order parameter low) at the last step."""
+def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
+    """One oscillator a site: at the last step neighbours alike (mean cosine), the whole not (order parameter)."""
     t, b, c, h, w = states.shape
     assert c % n == 0, f"{c} channels are not made of oscillators of {n}"
     x = states.reshape(t, b, c // n, n, h, w)
@@ -172,12 +186,12 @@ def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"],
     images = images[:NUM_VIEW_IMAGES]
     with torch.no_grad():
         views = {"clean": images} | policy(images, draw)
-    arrays = {view: (batch.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy() for view, batch in views.items()}
-    return _save(run / VIEWS_FILE, arrays)
+    levels = {view: (batch.float().clamp(0, 1) * 255).round().to(torch.uint8) for view, batch in views.items()}
+    return _save(run / VIEWS_FILE, {f"{OF_A_VIEW}{view}": batch.cpu().numpy() for view, batch in levels.items()})
 
 
 def record_phases(
-    run: Path, encoder: nn.Module, images: Float[Tensor, "b 3 y x"], oscillator_dim: int, draw: torch.Generator
+    run: Path, encoder: Encoder, images: Float[Tensor, "b 3 y x"], oscillator_dim: int, draw: torch.Generator
 ) -> Path | None:
     """Trace the oscillators on a few images and leave them in the run directory.
 
@@ -189,7 +203,7 @@ def record_phases(
     encoder.eval()
     try:
         with torch.no_grad():
-            trace = encoder(images, draw=draw, trace=True).trace
+            trace = encoder(images, draw=draw if encoder.stochastic else None, trace=True).trace
     finally:
         encoder.train(training)
     if not trace:
@@ -203,7 +217,10 @@ def record_phases(
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    return write_atomically(path, lambda file: np.savez_compressed(file, **dict(arrays)))
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_atomically(path, content.getvalue())
+    return path
 
 
 def load_views(run: Path) -> dict[str, Tensor] | None:
@@ -214,7 +231,8 @@ def load_views(run: Path) -> dict[str, Tensor] | None:
     for view, batch in arrays.items():
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1] != 3 or not len(batch):
             raise UserError(f"{run / VIEWS_FILE}: {view} is {batch.dtype} {batch.shape}, wanted: uint8 (b, 3, y, x)")
-    return {view: torch.from_numpy(batch).float() / 255 for view, batch in arrays.items()} or None
+    views = {key.removeprefix(OF_A_VIEW): torch.from_numpy(batch).float() / 255 for key, batch in arrays.items()}
+    return views or None
 
 
 def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:

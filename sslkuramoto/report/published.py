@@ -27,7 +27,9 @@ class Published:
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str) or not self.source.strip():
-            raise UserError(f"published figure {self.value!r} has no source; wanted: paper and table, for example 'AKOrN, table 4'")
+            raise UserError(
+                f"published figure {self.value!r} has no source; wanted: paper and table, for example 'AKOrN, table 4'"
+            )
         for key, number in (("value", self.value), ("std", self.std)):
             if number is None and key == "std":
                 continue

@@ -1,4 +1,4 @@
-"""Reads what runs left behind: recipe, environment, metrics over steps, results. Text comes in as it stands, never trusted.
+"""Reads what runs left behind: recipe, environment, metrics over steps, results. Their text is never trusted.
 
 A model is one row of the report. Its run directory holds the pretraining; a finetuned run may lie in ``RUN/finetune``.
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.published import Published
 
-
 PRETRAIN, FINETUNE = "pretrain", "finetune"
+NUMBERS, COUNTS = ("low", "high", "std_over_draws", "std_over_seeds"), ("n", "draws", "seeds")  # of a metric
 SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json")
 
 
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number of a result file. ``unit`` is ``"fraction"``, ``"percent"`` or anything else, shown as it is."""
+    """One number of a result file. ``unit`` is ``"fraction"``, ``"percent"`` or anything else, shown as it is."""
 
     value: float
     low: float | None = None
@@ -48,6 +48,8 @@ class Metric:
     n: int | None = None
     draws: int | None = None
     std_over_draws: float | None = None
+    seeds: int | None = None
+    std_over_seeds: float | None = None
     unit: str = ""
 
 
@@ -112,7 +114,9 @@ def discover(paths: Iterable[Path]) -> list[Row]:
             found = sorted(child for child in path.iterdir() if is_run(child)) if path.is_dir() else []
         if not found:
             what = "is not a directory" if not path.is_dir() else "holds no run directory"
-            raise UserError(f"run={str(path)!r}: {what}; wanted: a directory with {', '.join(SIGNS_OF_A_RUN)}, or one of such")
+            raise UserError(
+                f"run={str(path)!r}: {what}; wanted: a directory with {', '.join(SIGNS_OF_A_RUN)}, or one of such"
+            )
         runs += [run for run in found if run not in runs]
     return [Row(label, run) for label, run in zip(_labels(runs), runs, strict=True)]
 
@@ -132,7 +136,7 @@ def load(row: Row) -> Model:
     """Read the run directories of a row.
 
     Raises:
-        UserError: a directory that is missing, or a file that is truncated or not what its name says (the file is named).
+        UserError: a directory that is missing, or a file (named) that is truncated or not what its name says.
     """
     places = dict(row.parts) or (_parts_below(row.run) if row.run is not None else {})
     for name, path in places.items():
@@ -149,12 +153,11 @@ def _parts_below(run: Path) -> dict[str, Path]:
 
 
 def _is_classification(run: Path) -> bool:
-    text = _read_text(run / "recipe.yaml")
     try:
-        recipe = yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
+        recipe = OmegaConf.to_container(OmegaConf.create(_read_text(run / "recipe.yaml") or ""))
+    except Exception as error:  # omegaconf's own, or its YAML reader's
         reason = " ".join(str(error).split())
-        raise UserError(f"{run / 'recipe.yaml'}: not readable as YAML ({reason}); wanted: the recipe as the run wrote it") from None
+        raise UserError(f"{run / 'recipe.yaml'}: not a readable recipe ({reason})") from None
     objective = recipe.get("objective") if isinstance(recipe, dict) else None
     return isinstance(objective, dict) and objective.get("name") == "classification"
 
@@ -216,8 +219,8 @@ def _metric(path: Path, name: str, entry: object) -> Metric:
     entry = entry if isinstance(entry, dict) else {"value": entry}
     key = f"metrics.{name}"
     value = _number(path, f"{key}.value", entry.get("value"))
-    numbers = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in ("low", "high", "std_over_draws")}
-    counts = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in ("n", "draws")}
+    numbers = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in NUMBERS}
+    counts = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in COUNTS}
     whole = {part: None if count is None or not math.isfinite(count) else int(count) for part, count in counts.items()}
     return Metric(math.nan if value is None else value, **numbers, **whole, unit=str(entry.get("unit") or ""))
 
@@ -231,7 +234,7 @@ def _number(path: Path, key: str, value: object) -> float | None:
 def read_series(path: Path) -> dict[str, Series]:
     """Read metrics over steps, one series a column, gaps left out, nan and inf kept.
 
-    Rows of the same step are joined (a resumed run may repeat a step: the later value counts). The last line may be cut off.
+    Rows of the same step are joined (a resumed run may repeat one: the later value counts). The last line may be cut.
 
     Raises:
         UserError: no ``step`` column, or text where a number should be, before the last line.

@@ -1,26 +1,16 @@
-"""One row a model: measured numbers with their interval, published ones in columns of their own, footnotes for what is missing."""
+"""One row a model: measured numbers with their interval, published ones apart, footnotes for what is missing."""
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from sslkuramoto.errors import unknown
 from sslkuramoto.report.columns import COLUMNS, Column, Found, find, percent
 from sslkuramoto.report.published import Published
 from sslkuramoto.report.runs import Metric, Model
 
-
 MISSING = "-"
-SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹,")  # noqa: RUF001
 # Options that say how a number was computed, not what it means.
 INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
 
@@ -47,7 +37,8 @@ class Head:
 
     @property
     def name(self) -> str:
-        return f"{self.column.name} (published)" if self.published else self.column.name
+        """ "Reported" is the word for published figures: "as published" already names a way to attack."""
+        return f"{self.column.name} (reported)" if self.published else self.column.name
 
 
 @dataclass
@@ -81,15 +72,15 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
                 raise unknown(f"column of a published figure of {model.label!r}", key, keys)
     heads: list[Head] = []
     by_head: list[list[Cell]] = []
-    scoring: dict[str, list[str]] = {}
+    scoring: dict[str, dict[str, list[Found]]] = {}
     for column in columns:
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         by_head.append([_measured(item, mark) for item in found.values()])
         marks = tuple(mark(f"not alike in every row: {item}") for item in _unlike(measured))
         heads.append(Head(column, marks=marks))
-        for line in dict.fromkeys(map(_scored, measured.values())):
-            scoring.setdefault(line, []).append(column.name)
+        for item in measured.values():
+            scoring.setdefault(_scored(item), {}).setdefault(column.name, []).append(item)
         if any(column.key in model.row.published for model in models):
             heads.append(Head(column, published=True))
             by_head.append([_published(model.row.published.get(column.key), mark) for model in models])
@@ -100,7 +91,10 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         labels=[model.label for model in models],
         cells=[[cells[i] for cells in by_head] for i in range(len(models))],
         footnotes=footnotes,
-        scoring=[f"{', '.join(names)}: {line}" for line, names in scoring.items()],
+        scoring=[
+            f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
+            for line, by_name in scoring.items()
+        ],
     )
 
 
@@ -120,10 +114,12 @@ def decimals(value: float, metric: Metric) -> str:
 
 
 def interval_of(metric: Metric) -> str:
-    """``[low, high]`` in percent, else ``± std over draws``, else nothing."""
-    low, high, std = (percent(metric, bound) for bound in (metric.low, metric.high, metric.std_over_draws))
+    """``[low, high]`` in percent, else ``±`` the std over draws, over seeds where there was one draw; else nothing."""
+    low, high = percent(metric, metric.low), percent(metric, metric.high)
     if low is not None and high is not None and math.isfinite(low + high):
         return f"[{decimals(low, metric)}, {decimals(high, metric)}]"
+    over_draws = metric.std_over_draws if metric.draws != 1 else None
+    std = percent(metric, metric.std_over_seeds if over_draws is None else over_draws)
     return f"± {decimals(std, metric)}" if std is not None and math.isfinite(std) else ""
 
 
@@ -132,26 +128,53 @@ def _published(figure: Published | None, mark: Any) -> Cell:
         return Cell()
     runs = f", {figure.n} run{'s' if figure.n > 1 else ''}" if figure.n else ""
     interval = "" if figure.std is None else f"± {figure.std:g}"
-    return Cell(figure.value, f"{figure.value:g}", interval, (mark(f"published: {figure.source}{runs}"),), published=figure)
+    return Cell(
+        figure.value, f"{figure.value:g}", interval, (mark(f"reported: {figure.source}{runs}"),), published=figure
+    )
 
 
 def _scored(found: Found) -> str:
     result, metric = found.result, found.metric
-    options = ", ".join(f"{key}={value}" for key, value in result.options.items() if isinstance(value, int | float | str))
+    options = ", ".join(f"{key}={option_text(v)}" for key, v in found.options.items() if _says_something(v))
     data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
-    n = metric.n or result.data.get("n")
-    parts = [result.protocol + (f" ({options})" if options else "")]
-    parts += [f"{n or 'unknown number of'} images{f' of {data}' if data else ''}"]
-    parts += [f"mean over {metric.draws} draws of the oscillators"] if metric.draws and metric.draws > 1 else []
-    return "; ".join(parts)
+    n = metric.n or result.data.get("n") or "an unknown number of"
+    return f"{result.protocol}{f' ({options})' if options else ''}, {n} images{f' of {data}' if data else ''}"
+
+
+def _says_something(option: object) -> bool:
+    return isinstance(option, int | float | str) or (isinstance(option, list) and bool(option))
+
+
+def _names(names: Iterable[str]) -> str:
+    """``Group: a, b; Other: c`` from the names of columns."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        group, _, title = name.rpartition(": ")
+        groups.setdefault(group, []).append(title)
+    return "; ".join(
+        f"{group} ({', '.join(titles)})" if group else ", ".join(titles) for group, titles in groups.items()
+    )
+
+
+def _draws(found: Iterable[Found]) -> str:
+    draws = sorted({item.metric.draws for item in found if item.metric.draws and item.metric.draws > 1})
+    return f", mean over {' or '.join(map(str, draws))} draws of the oscillators" if draws else ""
+
+
+def option_text(value: object) -> str:
+    """An option as people write it: 8/255 rather than 0.03137254901960784."""
+    if isinstance(value, float) and len(repr(value)) > 8:
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
 
 
 def _conditions(found: Found) -> dict[str, str]:
     result = found.result
     conditions = {"protocol": result.protocol, "number of images": found.metric.n or result.data.get("n")}
     conditions |= {f"data {key}": result.data.get(key) for key in ("name", "split", "fingerprint")}
-    conditions |= {f"option {key}": value for key, value in result.options.items() if key not in INCIDENTAL}
-    return {key: str(value) for key, value in conditions.items()}
+    conditions |= {f"option {key}": value for key, value in found.options.items() if key not in INCIDENTAL}
+    return {key: option_text(value) for key, value in conditions.items()}
 
 
 def _unlike(measured: dict[str, Found]) -> list[str]:
@@ -179,112 +202,7 @@ def _mixed_weights(models: Sequence[Model]) -> list[str]:
                 if result.encoder.get("sha256"):
                     hashes.setdefault(str(result.encoder.get("weights")), set()).add(str(result.encoder["sha256"]))
             if any(len(group) > 1 for group in hashes.values()):
-                notes.append(f"{model.label}: the results of {part.name} were measured on different encoder weights; measure again")
+                notes.append(
+                    f"{model.label}: results of {part.name} stem from different encoder weights; measure again"
+                )
     return notes
-
-
-def show(summary: Summary, console: Console | None = None) -> None:
-    """Print the table: with rules and, where it is too wide, turned on its side, on a terminal; plain columns elsewhere."""
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        console.file.write(plain(summary))
-        return
-    table = _rich(summary, turned=False)
-    if Measurement.get(console, console.options, table).minimum > console.width:
-        table = _rich(summary, turned=True)
-    console.print(table)
-    for line in _below(summary, lambda k: f"{k}".translate(SUPERSCRIPT)):
-        console.print(Text(line, style="dim"), soft_wrap=False)
-
-
-def _rich(summary: Summary, *, turned: bool) -> RichTable:
-    grid = [["model, %", *summary.labels]]
-    for j, head in enumerate(summary.heads):
-        grid.append([_with_marks(head.name, head.marks), *(_two_lines(row[j]) for row in summary.cells)])
-    if not turned:
-        grid = [list(line) for line in zip(*grid, strict=True)]
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for j, title in enumerate(grid[0]):
-        # A number and its interval never break; headings and labels may.
-        texts = [line[j] for line in grid[1:]]
-        width = max((len(part) for text in texts for part in text.split("\n")), default=1)
-        table.add_column(Text(title), justify="right" if j else "left", min_width=width if j else min(width, 16))
-    for line in grid[1:]:
-        table.add_row(*map(Text, line))
-    return table
-
-
-def _with_marks(text: str, marks: tuple[int, ...]) -> str:
-    return text + ",".join(map(str, marks)).translate(SUPERSCRIPT)
-
-
-def _two_lines(cell: Cell) -> str:
-    return _with_marks(cell.text, cell.marks) + (f"\n{cell.interval}" if cell.interval else "")
-
-
-def _below(summary: Summary, number: Any) -> list[str]:
-    lines = [f"{number(k + 1)} {text}" for k, text in enumerate(summary.footnotes)]
-    return lines + [f"scored: {line}" for line in summary.scoring]
-
-
-def plain(summary: Summary) -> str:
-    """Return the table as aligned columns in ASCII, one line a model, for logs and pipes."""
-
-    def one_line(cell: Cell) -> str:
-        marks = f"({','.join(map(str, cell.marks))})" if cell.marks else ""
-        return f"{cell.text}{marks} {cell.interval}".replace("±", "+-").rstrip()
-
-    grid = [["model (%)", *(h.name + (f"({','.join(map(str, h.marks))})" if h.marks else "") for h in summary.heads)]]
-    grid += [[label, *map(one_line, row)] for label, row in zip(summary.labels, summary.cells, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
-    return "\n".join([*lines, *_below(summary, lambda k: f"({k})")]) + "\n"
-
-
-def markdown(summary: Summary) -> str:
-    """Return the table as GitHub Markdown, its footnotes below."""
-
-    def safe(text: str) -> str:
-        for sign in "\\`*_[]|~#$":
-            text = text.replace(sign, f"\\{sign}")
-        return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
-
-    def sup(marks: tuple[int, ...]) -> str:
-        return f"<sup>{','.join(map(str, marks))}</sup>" if marks else ""
-
-    def field_of(cell: Cell) -> str:
-        return f"{cell.text}{sup(cell.marks)} {safe(cell.interval)}".strip()
-
-    lines = ["| model (%) | " + " | ".join(safe(head.name) + sup(head.marks) for head in summary.heads) + " |"]
-    lines += ["|" + " :--- |" + " ---: |" * len(summary.heads)]
-    for label, row in zip(summary.labels, summary.cells, strict=True):
-        lines.append(f"| {safe(label)} | " + " | ".join(map(field_of, row)) + " |")
-    notes = [f"{sup((k + 1,))} {safe(text)}  " for k, text in enumerate(summary.footnotes)]
-    notes += [f"scored: {safe(line)}  " for line in summary.scoring]
-    return "\n".join(lines) + "\n" + (("\n" + "\n".join(notes) + "\n") if notes else "")
-
-
-def csv_text(summary: Summary) -> str:
-    """Return the table as CSV in full precision, percent; measured and published figures in columns of their own."""
-    header = ["model"]
-    for head in summary.heads:
-        key = head.column.key
-        ends = ("published", "published_std", "published_n", "published_source") if head.published else ("", "low", "high", "std_over_draws", "n", "draws")
-        header += [f"{key}_{end}" if end else key for end in ends]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for label, row in zip(summary.labels, summary.cells, strict=True):
-        line: list[object] = [label]
-        for head, cell in zip(summary.heads, row, strict=True):
-            if head.published:
-                figure = cell.published
-                line += [None] * 4 if figure is None else [figure.value, figure.std, figure.n, figure.source]
-            elif cell.found is None:
-                line += [None] * 6
-            else:
-                metric = cell.found.metric
-                scaled = [percent(metric, x) for x in (metric.value, metric.low, metric.high, metric.std_over_draws)]
-                line += [None if x is None else round(x, 10) for x in scaled] + [metric.n, metric.draws]
-        writer.writerow(line)
-    return out.getvalue()

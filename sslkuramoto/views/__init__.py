@@ -11,7 +11,7 @@ from sslkuramoto.views.simclr import simclr
 from sslkuramoto.views.simsiam import simsiam
 from sslkuramoto.views.supervised import akorn_supervised, flip_crop, plain
 
-VIEWS: Registry[ViewPolicy] = Registry("view policy", "sslkuramoto.views")
+VIEWS: Registry[ViewPolicy] = Registry("views", "sslkuramoto.views")
 VIEWS.add("simclr", simclr)
 VIEWS.add("byol", byol)
 VIEWS.add("simsiam", simsiam)

@@ -1,7 +1,7 @@
 """The steps that SimCLR, BYOL, SimSiam and PhiNet share: crop, flip, jitter, grey, blur, solarize.
 
-Sources: Chen et al. 2020 (SimCLR, arXiv:2002.05709, appendix A); Grill et al. 2020 (BYOL, arXiv:2006.07733, appendix B);
-Chen and He 2020 (SimSiam, arXiv:2011.10566). They differ in strengths and probabilities only.
+Sources: Chen et al. 2020 (SimCLR, arXiv:2002.05709, appendix A); Grill et al. 2020 (BYOL, arXiv:2006.07733, appendix
+B); Chen and He 2020 (SimSiam, arXiv:2011.10566). They differ in strengths and probabilities only.
 """
 
 from kornia import augmentation

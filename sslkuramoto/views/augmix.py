@@ -28,8 +28,8 @@ CORRUPTIONS = ("Brightness", "Color", "Contrast", "Sharpness")
 def magnitudes(size: int) -> dict[str, tuple[Float[Tensor, "10"], bool]]:
     """Return for each operation its ten magnitudes, weakest first, and whether the sign is random.
 
-    Shears are slopes; translations pixels; rotations degrees; posterize bits kept; solarize the level from which an image
-    is inverted; the last four changes of a factor. AutoContrast and Equalize have none.
+    Shears are slopes; translations pixels; rotations degrees; posterize bits kept; solarize the level from which an
+    image is inverted; the last four changes of a factor. AutoContrast and Equalize have none.
     """
     none = torch.zeros(BINS)
     return {

@@ -1,7 +1,8 @@
-"""Views of BYOL (Grill et al. 2020, arXiv:2006.07733, table 6): the two differ in blur and solarize."""
+"""Views of BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B): the two differ in blur and solarize."""
 
 from functools import partial
 
+from sslkuramoto.views import limits
 from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance, default_blur
 from sslkuramoto.views.policy import ViewPolicy
 
@@ -30,6 +31,8 @@ def byol(
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """
+    blur_a = default_blur(image_size, 1.0) if blur_a is None else limits.probability("blur_a", blur_a)
+    blur_b = default_blur(image_size, 0.1) if blur_b is None else limits.probability("blur_b", blur_b)
     chain = partial(
         appearance,
         image_size,
@@ -44,6 +47,6 @@ def byol(
     )
     return ViewPolicy(
         image_size,
-        a=chain(blur=default_blur(image_size, 1.0) if blur_a is None else blur_a, solarize=solarize_a),
-        b=chain(blur=default_blur(image_size, 0.1) if blur_b is None else blur_b, solarize=solarize_b),
+        a=chain(blur=blur_a, solarize=limits.probability("solarize_a", solarize_a)),
+        b=chain(blur=blur_b, solarize=limits.probability("solarize_b", solarize_b)),
     )

@@ -1,7 +1,7 @@
 """Colour jitter with an order of its own for every image; the pixel maths is kornia's and agrees with torchvision's.
 
-Differs: kornia.augmentation.ColorJitter draws one order for the whole batch and works on every image, also on those that
-it then leaves as they were. Here the order is each image's own, as in torchvision, and only chosen images are worked on.
+Differs: kornia.augmentation.ColorJitter draws one order for the whole batch, and works also on the images that it then
+leaves as they were. Here the order is each image's own, as in torchvision, and only chosen images are worked on.
 
 Shapes: b batch, y x pixels, k adjustments.
 """
@@ -87,5 +87,6 @@ class ColorJitter(nn.Module):
         return images.index_copy(0, there, jittered)
 
     def extra_repr(self) -> str:
-        ranges = zip(("brightness", "contrast", "saturation", "hue"), self.low.tolist(), self.high.tolist(), strict=True)
+        names = ("brightness", "contrast", "saturation", "hue")
+        ranges = zip(names, self.low.tolist(), self.high.tolist(), strict=True)
         return ", ".join(f"{name}=({low:.3g}, {high:.3g})" for name, low, high in ranges) + f", p={self.p}"

@@ -27,7 +27,7 @@ def _source(start: Tensor, extent: Tensor, size: int) -> Float[Tensor, "b s"]:
 
 
 def resized_crop(images: Float[Tensor, "b 3 y x"], boxes: Boxes, size: int) -> Float[Tensor, "b 3 s s"]:
-    """Cut one box out of each image and enlarge it, bilinear with half-pixel centres, as torchvision's ``resized_crop``.
+    """Cut one box out of each image and enlarge it: bilinear, half-pixel centres, as torchvision's ``resized_crop``.
 
     Args:
         images: pixels.
@@ -49,8 +49,8 @@ class RandomResizedCrop(nn.Module):
         scale: area of the box as a share of the image's, (low, high) in (0, 1], uniform.
         ratio: width / height of the box, (low, high), uniform in the logarithm.
 
-    Differs: where ten tries found no box that fits, torchvision takes the largest one in the centre and kornia puts it at
-    a random place; with ratios on both sides of 1 both take the whole image.
+    Differs: where ten tries found no box that fits, torchvision takes the largest one in the centre and kornia puts it
+    at a random place; with ratios on both sides of 1 both take the whole image.
     """
 
     def __init__(self, size: int, *, scale: tuple[float, float], ratio: tuple[float, float]) -> None:

@@ -86,8 +86,8 @@ def equalize(images: Levels, _: Magnitudes) -> Levels:
     return equalize_image(images)
 
 
-# The geometric operations give the 2 x 3 matrix from an output pixel's place to where it is read, both in pixels from the
-# centre of the image: columns x, y, 1 of rows x, y.
+# The geometric operations give the 2 x 3 matrix from an output pixel's place to where it is read, both in pixels from
+# the centre of the image: columns x, y, 1 of rows x, y.
 
 
 def shear_x(magnitude: Magnitudes, size: int) -> Float[Tensor, "b 2 3"]:

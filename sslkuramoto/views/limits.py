@@ -22,6 +22,13 @@ def strength(key: str, value: float, upper: float = inf) -> float:
     return value
 
 
+def positive(key: str, value: float) -> float:
+    """Return ``value`` when it is finite and above 0."""
+    if not 0.0 < value < inf:
+        raise UserError(f"{key}={value}: must be finite and above 0")
+    return value
+
+
 def interval(key: str, value: tuple[float, float], upper: float = inf) -> tuple[float, float]:
     """Return ``value`` when it is (low, high) with 0 < low <= high <= ``upper``, both finite."""
     low, high = value

@@ -1,4 +1,4 @@
-"""Views of PhiNet (Ishikawa, Yamada et al. 2024, arXiv:2405.14650): SimSiam's two and a clean one."""
+"""Views of PhiNet (Ishikawa et al. 2024, arXiv:2405.14650): SimSiam's two and a clean one."""
 
 from typing import Literal
 

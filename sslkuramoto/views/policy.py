@@ -13,11 +13,11 @@ from sslkuramoto.randomness import borrowed_global
 class ViewPolicy(nn.Module):
     """One chain of steps for each named view.
 
-    Each image of a batch gets parameters of its own, and each view draws anew. Parameters are drawn on the CPU and pixels
-    are computed where the images are, so a generator on the CPU gives the same views on every device.
+    Each image of a batch gets parameters of its own, and each view draws anew. Parameters are drawn on the CPU and
+    pixels are computed where the images are, so a generator on the CPU gives the same views on every device.
 
-    The chains are held in a plain dict: kornia would otherwise move its sampling to the device, or change its precision,
-    with ``.to(...)``, and keep constants in the ``state_dict``. A policy has no parameters and no state.
+    The chains are held in a plain dict: with ``.to(...)`` kornia would otherwise move its sampling to the device or
+    change its precision, and it would keep constants in the ``state_dict``. A policy has no parameters and no state.
 
     Args:
         image_size: side of the images, pixels; views have the same.
@@ -42,6 +42,7 @@ class ViewPolicy(nn.Module):
             float32 pixels in [0, 1], one tensor a name.
         """
         assert images.shape[-2:] == (self.image_size, self.image_size), f"{tuple(images.shape)} != {self.image_size}"
+        assert images.is_floating_point(), f"pixels in [0, 1] are wanted, not {images.dtype}"
         images = images.float()
         with borrowed_global(draw), torch.autocast(images.device.type, enabled=False):
             return {name: chain(images).clamp(0.0, 1.0) for name, chain in self._chains.items()}

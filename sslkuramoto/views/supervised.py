@@ -1,8 +1,7 @@
 """The one view ``a`` of supervised training, and of finetuning."""
 
-from torch import nn
-
 from kornia.augmentation import RandomHorizontalFlip
+from torch import nn
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.views import limits
@@ -32,7 +31,7 @@ def akorn_supervised(
     augmix_alpha: float = 1.0,
     augmix_all_ops: bool = True,
 ) -> ViewPolicy:
-    """Return view ``a`` as AKOrN's code trains on CIFAR-10 (Miyato et al. 2024, arXiv:2410.13821): flip, crop, jitter, AugMix.
+    """Return view ``a`` of AKOrN's code on CIFAR-10 (Miyato et al. 2024, arXiv:2410.13821): flip, crop, jitter, AugMix.
 
     Args:
         augmix: mix each image once with operated copies of itself; without it the pixels are not cut to 8 bits.
@@ -61,8 +60,8 @@ def akorn_supervised(
     )
     limits.whole("augmix_severity", augmix_severity, 1, BINS)
     limits.whole("augmix_width", augmix_width, 1)
-    if augmix_depth != -1:
-        limits.whole("augmix_depth", augmix_depth, 1)
+    if augmix_depth < 1 and augmix_depth != -1:
+        raise UserError(f"augmix_depth={augmix_depth}: must be -1, or at least 1")
     limits.positive("augmix_alpha", augmix_alpha)
     if augmix:
         chain.append(
@@ -79,7 +78,7 @@ def akorn_supervised(
 
 
 def flip_crop(image_size: int, *, padding: int = 4, horizontal_flip: float = 0.5) -> ViewPolicy:
-    """Return view ``a`` of the usual CIFAR training (He et al. 2015, arXiv:1512.03385, section 4.2): padded crop and flip.
+    """Return view ``a`` of the usual CIFAR training (He et al. 2015, arXiv:1512.03385, 4.2): padded crop and flip.
 
     Args:
         padding: width of the black frame from which the image's size is cut again, pixels.

@@ -1,0 +1,103 @@
+"""Fetch the data sets of the recipes, or look through a folder of images before a long run.
+
+    python scripts/prepare_data.py cifar10 --root data/          # cifar100, tiny_imagenet: fetched, checked by md5
+    python scripts/prepare_data.py check --root data/my-images   # a tree or a zip: decodes every image, counts classes
+
+Exit code 2 when a download fails or an image is broken.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import download_url
+
+from sslkuramoto.data.cifar import open_archive
+from sslkuramoto.data.files import SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.pixels import decode
+from sslkuramoto.data.tiny_imagenet import ARCHIVE, MD5, URL
+from sslkuramoto.errors import UserError
+
+
+def fetch(name: str, root: Path) -> str:
+    """Download data set ``name`` into ``root`` unless it is there, check it, and return a line about it."""
+    if name == "tiny_imagenet":
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            download_url(URL, str(root), ARCHIVE, MD5)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"download of {URL} failed: {' '.join(str(error).split())}") from None
+        return f"tiny_imagenet: {root / ARCHIVE}, md5 right; use data.root={root / ARCHIVE}"
+    original = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    counts = [len(open_archive(original, root, part, download=True)) for part in ("train", "test")]
+    return f"{name}: {counts[0]} training and {counts[1]} test images, md5 right; use data.root={root}"
+
+
+def folder_of(name: str) -> str:
+    """Return the split and class folders that an image counts for."""
+    folders = name.split("/")[:-1]
+    return "/".join(folders[:2] if folders and folders[0] in SPLIT_FOLDERS else folders[:1]) or "."
+
+
+def check(root: Path) -> int:
+    """Decode every image below ``root``, print the counts of each folder and each broken image; return their number."""
+    files = open_files(str(root))
+    workers = torch.get_num_threads() if len(files.names) > 1000 else 0
+    loader: DataLoader[Any] = DataLoader(_Looks(files), batch_size=64, num_workers=workers, collate_fn=list)
+    outcomes = [outcome for outcomes in loader for outcome in outcomes]
+    counts = Counter(folder_of(name) for name in files.names)
+    sizes = Counter(outcome for outcome in outcomes if isinstance(outcome, tuple))
+    faults = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    for folder, count in sorted(counts.items()):
+        print(f"{count:8d}  {folder}")
+    for fault in faults:
+        print(fault)
+    common = ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes.most_common(5))
+    more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
+    print(f"{len(outcomes)} images in {len(counts)} folders, {len(faults)} broken; pixels: {common or 'none'}{more}")
+    return len(faults)
+
+
+@dataclass(frozen=True)
+class _Looks(Dataset[Any]):
+    """Width and height of each image, or the line about what is wrong with it."""
+
+    files: ImageFiles
+
+    def __len__(self) -> int:
+        return len(self.files.names)
+
+    def __getitem__(self, index: int) -> tuple[int, int] | str:
+        name = self.files.names[index]
+        try:
+            height, width = decode(lambda: self.files.read(name), self.files.where(name)).shape[1:]
+        except UserError as error:
+            return str(error)
+        return width, height
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "check"])
+    parser.add_argument("--root", type=Path, required=True, help="folder to fetch into; tree or zip to check")
+    given = parser.parse_args(arguments)
+    try:
+        if given.task == "check":
+            return 2 if check(given.root) else 0
+        print(fetch(given.task, given.root.expanduser()))
+    except UserError as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

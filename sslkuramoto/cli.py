@@ -1,0 +1,316 @@
+"""The command: parse, call, print. Exit code 0 when done, 2 for what the user can mend, 130 for Ctrl-C, 1 for our faults."""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sslkuramoto.errors import Interrupted, UserError, unknown
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    _quieten()
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        arguments.act(arguments)
+    except UserError as error:
+        print(f"sslkuramoto: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"sslkuramoto: {stop}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("sslkuramoto: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sslkuramoto", description="Pretrain oscillator networks without labels; judge them honestly.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    command = commands.add_parser("train", help="carry out a recipe: pretrain, finetune or supervised")
+    command.add_argument("recipe", help="a file, or the name of one under recipes/")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example encoder.channels=32")
+    command.add_argument("--run", type=Path, metavar="DIR", help="run directory (default runs/RECIPE)")
+    command.add_argument("--init", metavar="RUN", help="start from the encoder of a finished run")
+    command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")
+    command.set_defaults(act=_train)
+
+    command = commands.add_parser("evaluate", help="measure a finished run by protocols")
+    command.add_argument("run", type=Path)
+    command.add_argument("items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="encoder.KEY and data.KEY reach those")
+    command.add_argument("--device", default="auto")
+    command.add_argument("--weights", choices=("ema", "raw"), default="ema")
+    command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
+    command.add_argument("--batch-size", type=int, default=100)
+    command.add_argument("--as", dest="name", help="name of the result file (one protocol only)")
+    command.set_defaults(act=_evaluate)
+
+    command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown or CSV")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    command.add_argument("--html", type=Path, metavar="FILE")
+    command.add_argument("--markdown", type=Path, metavar="FILE")
+    command.add_argument("--csv", type=Path, metavar="FILE")
+    command.add_argument("--title", default="sslkuramoto report")
+    command.set_defaults(act=_report)
+
+    command = commands.add_parser("list", help="name what there is")
+    command.add_argument("what", metavar="encoders|objectives|data|views|optimizers|schedules|recipes|protocols")
+    command.add_argument("name", nargs="?", help="print the options of one")
+    command.set_defaults(act=_list)
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.recipe import load_recipe
+    from sslkuramoto.training import train
+    from sslkuramoto.training.loop import build_parts
+
+    path = _recipe_file(arguments.recipe)
+    overrides = list(arguments.overrides)
+    if arguments.init is not None:
+        overrides.append(f"init={arguments.init}")
+    recipe = load_recipe(path, overrides)
+    if arguments.check:
+        build_parts(recipe, num_classes=2, image_size=32, device="meta")
+        print(f"{path}: a valid recipe")
+        return
+    run_path = arguments.run or Path("runs") / path.stem
+    from sslkuramoto.evaluation.monitor import online_knn
+
+    was_finished = (run_path / "encoder.safetensors").is_file()
+    run = train(recipe, run_path, monitor=online_knn(recipe))
+    if _first_process():
+        print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
+        if not was_finished:
+            _take_pictures(run.path)
+
+
+def _take_pictures(path: Path) -> None:
+    """Keep views and oscillator phases of a few training images for the report."""
+    from sslkuramoto.data import batches, in_order
+    from sslkuramoto.evaluation.subject import subject_of
+    from sslkuramoto.randomness import generator
+    from sslkuramoto.recipe import load_recipe
+    from sslkuramoto.report import record_phases, record_views
+    from sslkuramoto.views import VIEWS
+
+    recipe = load_recipe(path / "recipe.yaml")
+    subject = subject_of(path)
+    images = next(iter(batches(subject.data("train"), in_order(8, 8), device="cpu"))).images
+    policy = VIEWS.build(recipe.views.name, recipe.views.options, images.shape[-1])
+    record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
+    dim = getattr(subject.encoder, "oscillator_dim", None)
+    if dim is not None:
+        record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
+    from sslkuramoto.recipe import override
+    from sslkuramoto.run_directory import describe_environment
+
+    names = [item for item in arguments.items if "=" not in item]
+    settings = [item for item in arguments.items if "=" in item]
+    if not names:
+        raise UserError("evaluate: name at least one protocol (see sslkuramoto list protocols)")
+    if arguments.name and len(names) > 1:
+        raise UserError("--as names the result of one protocol; several were given")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
+    parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
+    from omegaconf import OmegaConf
+
+    for part, options in parts.items():
+        own = [item for item in settings if item.startswith(f"{part}.")]
+        if own:
+            options.update(override(OmegaConf.create({part: {}}), own)[part])
+    rest = [item for item in settings if not item.startswith(tuple(f"{part}." for part in parts))]
+    protocols = [load_protocol(name, rest) for name in names]
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
+    subject = subject_of(
+        arguments.run,
+        device=_checked_device(device),
+        weights=arguments.weights,
+        encoder_options=parts["encoder"],
+        data_options=parts["data"],
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+    )
+    subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+    for protocol in protocols:
+        if arguments.name:
+            protocol = protocol._replace(file=arguments.name)
+        result, path = evaluate(subject, protocol, describe_environment(str(device)))
+        print(f"{arguments.run} {protocol.file}  ({path})")
+        for name, metric in result.metrics.items():
+            print(f"  {name:32s} {_shown(metric)}")
+        for note in result.notes:
+            print(f"  note: {note}")
+
+
+def _checked_device(device: str) -> Any:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device={device}: not usable here: {str(error).splitlines()[0]}") from None
+    return torch.device(device)
+
+
+def _shown(metric: Any) -> str:
+    percent = metric.unit == "fraction"
+    scale, sign = (100, " %") if percent else (1, f" {metric.unit}" if metric.unit else "")
+    text = f"{metric.value * scale:.2f}{sign}"
+    if metric.low is not None and metric.high is not None:
+        text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]"
+    if metric.n is not None:
+        text += f"  n {metric.n}"
+    if metric.draws is not None and metric.draws > 1:
+        text += f", {metric.draws} draws"
+        if metric.std_over_draws is not None:
+            text += f", std over draws {metric.std_over_draws * scale:.2f}"
+    return text
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.files import write_atomically
+    from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, write_page
+
+    rows = discover(arguments.runs)
+    summary = summarise([load(row) for row in rows])
+    show(summary)
+    if arguments.html:
+        write_page(arguments.html, rows, title=arguments.title)
+    if arguments.markdown:
+        write_atomically(arguments.markdown, markdown(summary))
+    if arguments.csv:
+        write_atomically(arguments.csv, csv_text(summary))
+    for path in (arguments.html, arguments.markdown, arguments.csv):
+        if path:
+            print(f"wrote {path}")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    kinds = _kinds()
+    if arguments.what not in kinds:
+        raise unknown("kind of thing to list", arguments.what, kinds)
+    listed = kinds[arguments.what]()
+    if arguments.name is None:
+        for name, line in listed.items():
+            print(f"{name:36s} {line}".rstrip())
+        return
+    if arguments.name not in listed:
+        raise unknown(arguments.what.rstrip("s"), arguments.name, listed)
+    _print_details(arguments.what, arguments.name)
+
+
+def _print_details(what: str, name: str) -> None:
+    if what == "recipes":
+        print(_recipe_file(name).read_text())
+        return
+    if what == "protocols":
+        from sslkuramoto.evaluation import protocol_files
+
+        print(protocol_files()[name].read_text())
+        return
+    for key, parameter in _registry(what).options(name).items():
+        default = "(required)" if parameter.default is parameter.empty else repr(parameter.default)
+        kind = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation).replace("typing.", "")
+        if "[" in str(parameter.annotation):
+            kind = str(parameter.annotation).replace("typing.", "")
+        print(f"  {key:24s} {default:24s} {kind}")
+
+
+def _registry(what: str) -> Any:
+    from sslkuramoto.data import DATA
+    from sslkuramoto.encoders import ENCODERS
+    from sslkuramoto.objectives import OBJECTIVES
+    from sslkuramoto.training.optimizer import OPTIMIZERS
+    from sslkuramoto.training.schedule import SCHEDULES
+    from sslkuramoto.views import VIEWS
+
+    return {
+        "encoders": ENCODERS,
+        "objectives": OBJECTIVES,
+        "data": DATA,
+        "views": VIEWS,
+        "optimizers": OPTIMIZERS,
+        "schedules": SCHEDULES,
+    }[what]
+
+
+def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
+    def members(what: str) -> Callable[[], dict[str, str]]:
+        return lambda: {name: _first_line(_registry(what)[name].__doc__) for name in _registry(what)}
+
+    def protocols() -> dict[str, str]:
+        from sslkuramoto.evaluation import protocol_files
+
+        return {name: _first_comment(path) for name, path in protocol_files().items()}
+
+    def recipes() -> dict[str, str]:
+        return {path.stem: _first_comment(path) for path in _recipe_files()}
+
+    names = ("encoders", "objectives", "data", "views", "optimizers", "schedules")
+    return {name: members(name) for name in names} | {"recipes": recipes, "protocols": protocols}
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text().splitlines()[0].lstrip("# ")
+
+
+def _recipe_files() -> list[Path]:
+    folders = [folder for folder in (ROOT / "recipes", Path(__file__).parent / "recipes") if folder.is_dir()]
+    return sorted(folders[0].glob("*.yaml")) if folders else []
+
+
+def _recipe_file(name: str) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in _recipe_files()}
+    stem = Path(name).stem if name.startswith("recipes/") else name
+    if stem in known:
+        return known[stem]
+    if name.endswith((".yaml", ".yml")) and not name.startswith("recipes/"):
+        raise UserError(f"{name}: no such file")
+    raise unknown("recipe", stem, known)
+
+
+def _first_process() -> bool:
+    import os
+
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def _quieten() -> None:
+    """Keep other packages' notices off the terminal; ours go through print."""
+    for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero", "matplotlib", "wandb"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What a run directory holds, made ready to be measured."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslkuramoto.checkpoint import load_classifier, load_encoder, weights_hash
+from sslkuramoto.data import DATA, ImageSet
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.run_directory import RunDirectory, Weights
+
+
+def subject_of(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    weights: Weights = "ema",
+    encoder_options: Mapping[str, Any] | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    batch_size: int = 100,
+) -> Subject:
+    """Load the encoder and, where there is one, the classifier of a finished run.
+
+    Args:
+        path: the run directory.
+        device: where to measure.
+        weights: ``"ema"`` (what the run leaves behind) or ``"raw"`` (the last weights, where they were also averaged).
+        encoder_options: options changed for the measurement, such as ``{"num_steps": 8}``; weights must still fit.
+        data_options: options of the run's data source changed for the measurement, such as ``{"root": ...}``.
+        seed: of every draw of the measurement; the run's own when None.
+        batch_size: images a forward pass.
+
+    Raises:
+        UserError: no run directory, not finished, weights that do not exist or do not fit.
+    """
+    run = RunDirectory(path)
+    recipe = run.recipe()
+    if not run.finished:
+        raise UserError(f"{path}: the run is not finished (no encoder.safetensors); go on with the same train command")
+    if not run.encoder_file(weights).is_file():
+        raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
+    encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
+    head_file = run.classifier_file(weights)
+    head = load_classifier(head_file).to(device) if head_file.is_file() else None
+    options = {**recipe.data.options, **(data_options or {})}
+
+    @cache
+    def data(split: str) -> ImageSet:
+        return DATA.build(recipe.data.name, options, split)
+
+    changed = "".join(f" {key}={value}" for key, value in sorted((encoder_options or {}).items()))
+    return Subject(
+        encoder=encoder,
+        head=head,
+        data=data,
+        device=torch.device(device),
+        run_dir=path,
+        encoder_hash=weights_hash(encoder) + changed,
+        seed=recipe.seed if seed is None else seed,
+        batch_size=batch_size,
+        weights=weights,
+        workers=recipe.engine.workers,
+    )

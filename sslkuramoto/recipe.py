@@ -1,0 +1,254 @@
+"""A recipe: one complete run, read strictly from one YAML file.
+
+Three sections, titled by consequence: *method* (what the paper's table row says), *measurement* (what is recorded) and
+*engine* (what should not affect results). Unknown keys, values of the wrong type and values out of range are errors before
+anything else happens. Parts such as ``encoder: {name: akorn, channels: 64}`` are checked against the constructors they name
+by the registries, not here.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.registry import check_value
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named member of a registry with its options: ``{name: akorn, channels: 64}``."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mapping this part was read from."""
+        return {"name": self.name, **self.options}
+
+
+@dataclass(frozen=True)
+class WeightEMA:
+    """Average of the weights over training (METHODS 1.8; ema_pytorch's rule).
+
+    Every ``update_every`` steps the average moves towards the weights with decay min(decay, 1 - (1 + s)**(-2/3)), s steps
+    after ``update_after``; before that it is a copy.
+    """
+
+    decay: float = 0.99
+    update_after: int = 200
+    update_every: int = 10
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a run records about itself. Changing it changes no weight."""
+
+    log_every: int = 1
+    checkpoint_every: int = 1
+    monitor_every: int = 0
+    monitor_images: int = 2000
+    stop_on_collapse: float = 0.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a run is carried out. Should not affect results."""
+
+    device: str = "auto"
+    precision: Literal["32", "bf16", "64"] = "32"
+    compile: bool = False
+    workers: int = 4
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    wandb_project: str = "sslkuramoto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run.
+
+    Attributes:
+        seed: of every draw of the run (initial weights, order, views, oscillators).
+        data, views, encoder, objective, optimizer, schedule: parts by name.
+        epochs: passes over the training set, >= 1.
+        batch_size: images a step, over all processes and accumulated parts together, >= 1.
+        accumulate: parts a batch is cut into; gradients are summed before the step (BatchNorm then sees the parts).
+        clip_grad_norm: largest L2 norm of the gradient, None for no clipping; the norm is logged in any case.
+        weight_ema: averaging of the weights, None for none.
+        init: run directory whose exported encoder the run starts from, None for fresh weights.
+        measure, engine: see there.
+    """
+
+    data: Part
+    views: Part
+    encoder: Part
+    objective: Part
+    optimizer: Part
+    epochs: int
+    batch_size: int
+    schedule: Part = Part("constant")
+    seed: int = 0
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    weight_ema: WeightEMA | None = None
+    init: str | None = None
+    measure: Measure = Measure()
+    engine: Engine = Engine()
+
+    def __post_init__(self) -> None:
+        at_least_one = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "measure.log_every": self.measure.log_every,
+            "measure.checkpoint_every": self.measure.checkpoint_every,
+            "measure.monitor_images": self.measure.monitor_images,
+        }
+        if self.weight_ema is not None:
+            at_least_one["weight_ema.update_every"] = self.weight_ema.update_every
+            if not 0 <= self.weight_ema.decay < 1:
+                raise UserError(f"weight_ema.decay={self.weight_ema.decay}: must be in [0, 1)")
+            if self.weight_ema.update_after < 0:
+                raise UserError(f"weight_ema.update_after={self.weight_ema.update_after}: must be >= 0")
+        for key, value in at_least_one.items():
+            if value < 1:
+                raise UserError(f"{key}={value}: must be >= 1")
+        at_least_zero = {
+            "seed": self.seed,
+            "measure.monitor_every": self.measure.monitor_every,
+            "measure.stop_on_collapse": self.measure.stop_on_collapse,
+            "engine.workers": self.engine.workers,
+        }
+        for key, value in at_least_zero.items():
+            if value < 0:
+                raise UserError(f"{key}={value}: must be >= 0")
+        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
+            raise UserError(f"clip_grad_norm={self.clip_grad_norm}: must be > 0, or null for no clipping")
+        if self.batch_size % self.accumulate:
+            raise UserError(f"accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain mappings and lists, as :func:`recipe_from` reads them."""
+        return _plain(self)
+
+    def method(self) -> dict[str, Any]:
+        """Return what identifies the run: everything but measurement and engine."""
+        return {key: value for key, value in self.to_dict().items() if key not in ("measure", "engine")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return {"name": value.name, **{key: _plain(item) for key, item in value.options.items()}}
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def recipe_from(mapping: Mapping[str, Any]) -> Recipe:
+    """Bind a mapping to a :class:`Recipe`.
+
+    Raises:
+        UserError: an unknown key (the nearest right one is named), a missing one, a wrong type, a value out of range.
+    """
+    return _bind(Recipe, mapping, "")
+
+
+def _bind(cls: type, mapping: object, prefix: str) -> Any:
+    if not isinstance(mapping, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'recipe'}={mapping!r}: must be a mapping of keys to values")
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in mapping.items():
+        if key not in fields:
+            raise unknown(f"key {prefix}{key}" if prefix else "key", key, fields)
+        values[key] = _bind_value(hints[key], value, f"{prefix}{key}")
+    for name, item in fields.items():
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UserError(f"the recipe lacks the key {prefix + name!r}")
+    return cls(**values)
+
+
+def _bind_value(hint: Any, value: object, key: str) -> Any:
+    options = typing.get_args(hint)
+    if value is None and type(None) in options:
+        return None
+    inner = next((option for option in (hint, *options) if dataclasses.is_dataclass(option)), None)
+    if inner is Part:
+        return part_from(value, key)
+    if inner is not None:
+        return _bind(typing.cast(type, inner), value, f"{key}.")
+    return check_value(key, value, hint)
+
+
+def part_from(value: object, key: str) -> Part:
+    """Read ``{name: NAME, option: value}`` (or the bare ``NAME``)."""
+    if isinstance(value, str):
+        return Part(value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UserError(f"{key}={value!r}: must be a mapping with a key 'name', for example {{name: ..., option: ...}}")
+    return Part(value["name"], {name: item for name, item in value.items() if name != "name"})
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """Read a YAML mapping.
+
+    Raises:
+        UserError: no such file, no YAML, no mapping.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        config = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{path}: must hold a mapping of keys to values")
+    return config
+
+
+def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply ``key=value`` overrides (dots reach into sections) and resolve to plain values.
+
+    Raises:
+        UserError: an override without ``=``, or one that does not fit the structure.
+    """
+    for item in overrides:
+        key, sign, text = item.partition("=")
+        if not sign or not key:
+            raise UserError(f"{item!r}: overrides are written key=value")
+        try:
+            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={text}"])["value"], merge=False)
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{item!r}: {' '.join(str(error).split())}") from None
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply overrides; every error names the file."""
+    config = read_yaml(path)
+    try:
+        return recipe_from(override(config, overrides))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the YAML text that :func:`load_recipe` reads back to an equal recipe."""
+    return yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,33 @@
+// Headings sort their table; fields carry their number in data-sort, an empty one goes last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.querySelectorAll("thead tr:last-child th")];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    // Footnote links stay outside: a link inside a button is neither.
+    button.append(...[...head.childNodes].filter((node) => node.nodeName !== "SUP"));
+    head.prepend(button);
+    button.addEventListener("click", () => {
+      const text = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+      const before = head.getAttribute("aria-sort");
+      const down = before ? before === "ascending" : "down" in head.dataset;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = [...table.tBodies[0].rows].sort((p, q) => {
+        const [a, b] = [text(p), text(q)];
+        if (a === "" || b === "") return (a === "") - (b === "");
+        const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+        return down ? -order : order;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+
+// Paper shows what the screen folds away.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  opened.forEach((item) => { item.open = true; });
+});
+addEventListener("afterprint", () => { opened.forEach((item) => { item.open = false; }); });

@@ -1,0 +1,196 @@
+"""A run directory: everything one run leaves behind, and whether a command may continue it.
+
+    recipe.yaml          resolved      metrics.csv             one line a logged step
+    environment.json     one entry a session                 checkpoints/last.safetensors
+    encoder.safetensors  classifier.safetensors (classification only); *-raw.* beside them when weights were averaged
+    results/*.json       one a protocol                       cache/
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
+from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
+
+Weights = Literal["ema", "raw"]
+_PACKAGES = ("sslkuramoto", "torch", "torchvision", "lightly", "timm", "kornia", "pyautoattack", "pytorch-lightning")
+
+
+class RunDirectory:
+    """Paths and records of one run.
+
+    Args:
+        path: the directory; need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.environment_file = path / "environment.json"
+        self.metrics_file = path / "metrics.csv"
+        self.last_checkpoint = path / "checkpoints" / "last.safetensors"
+        self.results = path / "results"
+        self.cache = path / "cache"
+
+    def encoder_file(self, weights: Weights = "ema") -> Path:
+        """Return where the exported encoder lies; ``"raw"`` exists beside it only when weights were averaged."""
+        return self.path / ("encoder.safetensors" if weights == "ema" else "encoder-raw.safetensors")
+
+    def classifier_file(self, weights: Weights = "ema") -> Path:
+        """Return where the exported classifier lies."""
+        return self.path / ("classifier.safetensors" if weights == "ema" else "classifier-raw.safetensors")
+
+    @property
+    def finished(self) -> bool:
+        """Whether training ended and left its encoder."""
+        return self.encoder_file().is_file()
+
+    def recipe(self) -> Recipe:
+        """Read the resolved recipe.
+
+        Raises:
+            UserError: this is no run directory.
+        """
+        if not self.recipe_file.is_file():
+            raise UserError(f"{self.path}: no run directory (it holds no recipe.yaml)")
+        return load_recipe(self.recipe_file)
+
+    def claim(self, recipe: Recipe) -> None:
+        """Make this the directory of ``recipe``, or recognise that it already is.
+
+        Raises:
+            UserError: it belongs to another recipe (the first difference is named) or holds other files.
+        """
+        if self.recipe_file.is_file():
+            difference = _first_difference(self.recipe().method(), recipe.method())
+            if difference:
+                raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another --run")
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path}: exists and is no run directory; choose another --run")
+        write_atomically(self.recipe_file, dump_recipe(recipe))
+
+    def record_session(self, device: str, processes: int) -> None:
+        """Append this session's versions and hardware to environment.json."""
+        sessions = []
+        if self.environment_file.is_file():
+            try:
+                sessions = json.loads(self.environment_file.read_text())["sessions"]
+            except (ValueError, KeyError):
+                raise UserError(f"{self.environment_file}: damaged; remove it to go on") from None
+        sessions.append(describe_environment(device) | {"processes": processes})
+        write_atomically(self.environment_file, json.dumps({"sessions": sessions}, indent=1))
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Return versions, hardware and code revision of this process."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions,
+        "device": device,
+        "hardware": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "revision": _revision(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _revision() -> str | None:
+    """Return the git revision of the source tree, with ``-dirty`` when it was edited; None outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str | None:
+    for key in [*old, *(key for key in new if key not in old)]:
+        a, b = old.get(key), new.get(key)
+        if a == b:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            return _first_difference(a, b, f"{prefix}{key}.")
+        return f"{prefix}{key} is {a!r} there and {b!r} here"
+    return None
+
+
+class MetricsFile:
+    """metrics.csv: grows line by line, each line flushed; new columns rewrite it whole.
+
+    Args:
+        path: the file.
+        start: first step that will be written; later lines of an interrupted session are dropped.
+    """
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.columns = list(reader.fieldnames or [])
+                rows = [row for row in reader if _is_whole(row) and int(row["step"]) < start]
+        self._rewrite(rows)
+
+    def add(self, row: Mapping[str, float | int | str]) -> None:
+        """Append one line; columns it lacks are left empty."""
+        new = [key for key in row if key not in self.columns]
+        if new:
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.columns += new
+            self._rewrite(rows)
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns, restval="").writerow(row)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}; the last checkpoint is kept") from None
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="")
+        if self.columns:
+            writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, text.getvalue())
+
+
+def _is_whole(row: Mapping[str, str | None]) -> bool:
+    return (row.get("step") or "").isdigit() and None not in row.values()

@@ -1,0 +1,47 @@
+"""Averaged weights: the model that AKOrN evaluates and reports (METHODS 1.8).
+
+The rule of ema_pytorch, which the published code uses: after ``update_after`` steps, every ``update_every``-th step moves the
+average by decay min(decay, 1 - (1 + s)**(-2/3)), with s the steps made since then; before that it copies the weights.
+Float buffers (BatchNorm statistics) are averaged too, integer ones copied.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from sslkuramoto.recipe import WeightEMA
+
+
+def decay_at(step: int, rule: WeightEMA) -> float:
+    """Return the decay of the update made as the ``step``-th step (from 1) ends; 0 copies the weights."""
+    since = step - rule.update_after - 1
+    if since <= 0:
+        return 0.0
+    return min(rule.decay, 1 - (1 + since) ** (-2 / 3))
+
+
+class WeightAverage:
+    """The averaged copy of a module.
+
+    Args:
+        module: what is averaged; never changed.
+        rule: when and by how much.
+    """
+
+    def __init__(self, module: nn.Module, rule: WeightEMA) -> None:
+        self.rule = rule
+        self.module = copy.deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Follow ``module`` after its ``step``-th optimiser step (from 1)."""
+        if (step - 1) % self.rule.update_every:
+            return
+        decay = decay_at(step, self.rule)
+        average, current = self.module.state_dict(keep_vars=True), module.state_dict(keep_vars=True)
+        for name, value in average.items():
+            if decay == 0 or not value.is_floating_point():
+                value.copy_(current[name])
+            else:
+                value.lerp_(current[name].to(value.dtype), 1 - decay)

@@ -1,0 +1,111 @@
+"""Optimizers by name, and which weights decay."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import Registry
+
+Groups = list[dict[str, Any]]
+
+
+def parameter_groups(module: nn.Module, held: Iterable[str], decay_all: bool) -> Groups:
+    """Split the trainable parameters by weight decay and by learning-rate schedule.
+
+    Args:
+        module: the learner.
+        held: names of submodules (any level) whose learning rate the schedule leaves alone.
+        decay_all: False exempts biases and the weights of norms (tensors of fewer than two dimensions).
+
+    Raises:
+        UserError: a name in ``held`` that no submodule bears.
+    """
+    held = tuple(held)
+    known = {part for name, _ in module.named_modules() for part in name.split(".")}
+    for name in held:
+        if name not in known:
+            raise UserError(f"schedule.hold={list(held)}: no submodule is called {name!r}")
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            key = (any(part in held for part in name.split(".")), decay_all or parameter.ndim >= 2)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": parameters, "held": is_held} | ({} if decays else {"weight_decay": 0.0})
+        for (is_held, decays), parameters in sorted(groups.items())
+    ]
+
+
+def _check(lr: float, weight_decay: float, momentum: float | None = None, betas: Iterable[float] = ()) -> None:
+    if lr <= 0:
+        raise UserError(f"lr={lr}: must be > 0")
+    if weight_decay < 0:
+        raise UserError(f"weight_decay={weight_decay}: must be >= 0")
+    if momentum is not None and not 0 <= momentum < 1:
+        raise UserError(f"momentum={momentum}: must be in [0, 1)")
+    for beta in betas:
+        if not 0 <= beta < 1:
+            raise UserError(f"betas={list(betas)}: must be in [0, 1)")
+
+
+def adam(
+    groups: Groups,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980); weight decay is an L2 term of the gradient."""
+    _check(lr, weight_decay, betas=betas)
+    return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
+
+
+def adamw(
+    groups: Groups,
+    *,
+    lr: float,
+    weight_decay: float = 1e-2,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); weight decay acts on the weights directly."""
+    _check(lr, weight_decay, betas=betas)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
+
+
+def sgd(
+    groups: Groups, *, lr: float, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum."""
+    _check(lr, weight_decay, momentum)
+    if nesterov and momentum == 0:
+        raise UserError("nesterov=True: needs momentum > 0")
+    return torch.optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
+
+
+def lars(
+    groups: Groups,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    trust_coefficient: float = 1e-3,
+) -> torch.optim.Optimizer:
+    """LARS (You et al. 2017, arXiv 1708.03888): SGD whose step is scaled to each tensor's norm; lightly's."""
+    _check(lr, weight_decay, momentum)
+    if trust_coefficient <= 0:
+        raise UserError(f"trust_coefficient={trust_coefficient}: must be > 0")
+    from lightly.utils.lars import LARS
+
+    return LARS(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, trust_coefficient=trust_coefficient)
+
+
+OPTIMIZERS: Registry[torch.optim.Optimizer] = Registry("optimizer", "sslkuramoto.optimizers")
+OPTIMIZERS.add("adam", adam)
+OPTIMIZERS.add("adamw", adamw)
+OPTIMIZERS.add("lars", lars)
+OPTIMIZERS.add("sgd", sgd)

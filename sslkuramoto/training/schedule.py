@@ -1,0 +1,73 @@
+"""Learning rates as functions of progress: nothing to save, nothing to restore."""
+
+import math
+from abc import ABC, abstractmethod
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import Registry
+
+
+class Schedule(ABC):
+    """A factor on the learning rate.
+
+    Args:
+        hold: names of submodules whose learning rate stays at its base value (SimSiam's and PhiNet's predictor).
+        decay_norm_and_bias: False exempts biases and norms from weight decay (usual with LARS).
+    """
+
+    def __init__(self, *, hold: tuple[str, ...] = (), decay_norm_and_bias: bool = True) -> None:
+        self.hold = hold
+        self.decay_norm_and_bias = decay_norm_and_bias
+
+    @abstractmethod
+    def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
+        """Return the factor for ``step`` in [0, total)."""
+
+
+class Constant(Schedule):
+    """The base learning rate throughout."""
+
+    def __init__(self, *, hold: tuple[str, ...] = (), decay_norm_and_bias: bool = True) -> None:
+        super().__init__(hold=hold, decay_norm_and_bias=decay_norm_and_bias)
+
+    def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
+        """Return 1."""
+        return 1.0
+
+
+class WarmupCosine(Schedule):
+    """A linear rise over the first epochs, then half a cosine down to a last factor.
+
+    Args:
+        warmup_epochs: length of the rise, >= 0; step 0 has 1 / (steps of the rise).
+        final: factor that the last step approaches, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        warmup_epochs: float = 10.0,
+        final: float = 0.0,
+        hold: tuple[str, ...] = (),
+        decay_norm_and_bias: bool = True,
+    ) -> None:
+        super().__init__(hold=hold, decay_norm_and_bias=decay_norm_and_bias)
+        if warmup_epochs < 0:
+            raise UserError(f"warmup_epochs={warmup_epochs}: must be >= 0")
+        if not 0 <= final <= 1:
+            raise UserError(f"final={final}: must be in [0, 1]")
+        self.warmup_epochs = warmup_epochs
+        self.final = final
+
+    def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
+        """Return the factor; a warm-up as long as the run only rises."""
+        warmup = round(self.warmup_epochs * steps_per_epoch)
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(total - warmup, 1)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+SCHEDULES: Registry[Schedule] = Registry("schedule", "sslkuramoto.schedules")
+SCHEDULES.add("constant", Constant)
+SCHEDULES.add("warmup_cosine", WarmupCosine)

@@ -1,0 +1,170 @@
+"""What timm's create_dataset opens, read by us: every image once, none replaced by its neighbour."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+
+from sslkuramoto.data import DATA, ImageSet, batches, in_order
+from sslkuramoto.data.tar_shards import ShardSamples, index_shards
+from sslkuramoto.errors import UserError
+
+SPLITS = {"train_split": "train", "test_split": "test"}
+
+
+def build(root: Path | None, dataset: str, split: str = "train", **options: object) -> ImageSet:
+    return DATA.build("timm", {"root": None if root is None else str(root), "dataset": dataset, **options}, split)
+
+
+def fault(*arguments: object, **options: object) -> str:
+    with pytest.raises(UserError) as caught:
+        build(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def images_of(data: ImageSet, workers: int = 0) -> torch.Tensor:
+    return torch.cat([b.images for b in batches(data, in_order(len(data), 5), device="cpu", workers=workers)])
+
+
+@pytest.mark.parametrize("dataset", ["torch/image_folder", ""])
+def test_folders_read_as_the_image_folder_source_reads_them(tree: Path, dataset: str) -> None:
+    for split in ("train", "test"):
+        ours = DATA.build("image_folder", {"root": str(tree)}, split)
+        theirs = build(tree, dataset, split, **SPLITS)
+        assert torch.equal(images_of(ours), images_of(theirs))
+        assert torch.equal(ours.labels, theirs.labels)
+        assert ours.classes == theirs.classes
+
+
+def test_streaming_gives_the_same_images(tree: Path) -> None:
+    stream = build(tree, "", device_resident=False)
+    assert torch.equal(images_of(stream, workers=2), images_of(build(tree, "")))
+
+
+def test_a_tar_is_read_by_threads_and_workers(tree: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        archive.add(tree / "train", "train")
+    data = build(tmp_path / "train.tar", "", device_resident=False)
+    ours = DATA.build("image_folder", {"root": str(tree)}, "train")
+    assert torch.equal(images_of(data, workers=2), images_of(ours))
+    assert data.labels.tolist() == ours.labels.tolist()
+
+
+@pytest.mark.parametrize("dataset", ["torch/image_folder", ""])
+def test_a_broken_image_is_named_and_not_replaced(tree: Path, dataset: str) -> None:
+    (tree / "train/bee/2.png").write_bytes(b"no image")
+    assert "bee/2.png: " in fault(tree, dataset)
+
+
+def test_torchvision_arrays_have_labels_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.arange(6 * 28 * 28, dtype=np.int64).reshape(6, 28, 28) % 256
+    monkeypatch.setattr(MNIST, "_check_exists", lambda self: True)
+    given = (torch.from_numpy(pixels).to(torch.uint8), torch.tensor([9, 8, 7, 6, 5, 4]))
+    monkeypatch.setattr(MNIST, "_load_data", lambda self: given)
+    data = build(tmp_path, "torch/mnist")
+    assert data.labels.tolist() == [9, 8, 7, 6, 5, 4]
+    assert len(data.classes) == 10
+    assert torch.equal(images_of(data)[:, 1], given[0] / 255)
+    assert build(tmp_path, "torch/mnist", labels=False).labels is None
+
+
+def test_faults_are_one_line(tree: Path, tmp_path: Path) -> None:
+    assert "unknown kind of dataset 'torc/': did you mean 'torch/'?" in fault(tree, "torc/cifar10")
+    assert "root=null: dataset=torch/cifar10 needs a folder" in fault(None, "torch/cifar10")
+    assert "no such file or folder" in fault(tmp_path / "no", "torch/cifar10")
+    assert "timm cannot open it: Dataset not found or corrupted" in fault(tree, "torch/cifar10")
+    assert "timm cannot open it: Unknown torchvision dataset nosuch" in fault(tree, "torch/nosuch")
+    assert "target_key: dataset=torch/image_folder has no such keys" in fault(
+        tree, "torch/image_folder", target_key="x"
+    )
+    assert "holdout=0.0: dataset= has no val images of its own" in fault(tree, "", "val")
+    (tree / "test/ant").rename(tree / "test/asp")
+    assert "split 'test' has classes that the training images lack: asp" in fault(tree, "", "test", **SPLITS)
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def shards(tree: Path) -> Path:
+    """The tree's training images as two WebDataset shards with both kinds of labels."""
+    folder = tree.parent / "shards"
+    folder.mkdir()
+    files = sorted((tree / "train").rglob("*.png"))
+    for number in range(2):
+        with tarfile.open(folder / f"data-{number}.tar", "w") as archive:
+            for i, file in list(enumerate(files))[6 * number : 6 * number + 6]:
+                add(archive, f"s{i:03d}.png", file.read_bytes())
+                add(archive, f"s{i:03d}.cls", str(i // 4).encode())
+                add(archive, f"s{i:03d}.json", json.dumps({"kind": i % 2}).encode())
+    return folder
+
+
+def indexed(folder: Path, target_key: str | None = None, labels: bool = True) -> tuple[ShardSamples, list[int]]:
+    paths = tuple(sorted(folder.glob("*.tar")))
+    entries, targets = index_shards(paths, ["jpg", "png"], target_key, labels)
+    return ShardSamples(paths, entries, None, None), targets
+
+
+def test_shards_are_read_at_random(shards: Path, tree: Path) -> None:
+    samples, targets = indexed(shards)
+    original = DATA.build("image_folder", {"root": str(tree)}, "train")
+    assert targets == [0] * 4 + [1] * 4 + [2] * 4
+    assert indexed(shards, "kind")[1] == [0, 1] * 6
+    assert indexed(shards, labels=False)[1] == []
+    for index in (11, 0, 7):
+        assert torch.equal(samples.pixels(index), original.images[index])
+    assert samples.where(7) == f"{shards}/data-1.tar/s007.png"
+
+
+def test_faults_of_shards_are_named(shards: Path) -> None:
+    def line(target_key: str | None = None) -> str:
+        with pytest.raises(UserError) as caught:
+            indexed(shards, target_key)
+        return str(caught.value)
+
+    assert "sample 's000': its .json field 'sort' holds no class number" in line("sort")
+    with tarfile.open(shards / "data-2.tar", "w") as archive:
+        add(archive, "x.png", b"")
+    assert "data-2.tar: sample 'x' has no .cls file with its class" in line()
+    with tarfile.open(shards / "data-2.tar", "w") as archive:
+        add(archive, "x.cls", b"1")
+    assert "data-2.tar: sample 'x' has no image (.jpg, .png)" in line()
+    (shards / "data-2.tar").write_bytes(b"no tar" * 1000)
+    assert "data-2.tar: not a readable, uncompressed tar" in line()
+
+
+def test_wds_of_timm_yields_each_sample_once(shards: Path, tree: Path) -> None:
+    pytest.importorskip("webdataset")
+    data = build(shards, "wds/x", train_split="data-{0..1}.tar", test_split="data-1.tar", device_resident=False)
+    original = DATA.build("image_folder", {"root": str(tree)}, "train")
+    assert torch.equal(images_of(data, workers=2), images_of(original))
+    assert torch.equal(data.labels, original.labels)
+    assert data.classes == ("0", "1", "2")
+    assert len(build(shards, "wds/x", "test", train_split="data-{0..1}.tar", test_split="data-1.tar")) == 6
+
+
+@pytest.mark.parametrize("kind", ["hfds", "hfids"])
+def test_hugging_face_folders_are_read(
+    tree: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_tree: Callable[..., Path]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    data = build(cache, f"{kind}/{tree}", **SPLITS, download=kind == "hfids")
+    original = DATA.build("image_folder", {"root": str(tree)}, "train")
+    assert torch.equal(images_of(data), images_of(original))
+    assert torch.equal(data.labels, original.labels)
+    assert data.classes == original.classes
+    assert "timm cannot open it" in fault(cache, f"{kind}/{tree}/nothing")

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classifier import Classifier, classifier_of, frozen, predictions_over_draws
+from sslkuramoto.randomness import generator
+
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
+
+
+def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(noisy):
+    classifier = Classifier(*noisy, "random", seed=1)
+    first, second = classifier(IMAGES), classifier(IMAGES)
+    assert classifier.stochastic
+    assert not torch.allclose(first, second)
+    classifier.restart()
+    assert torch.equal(classifier(IMAGES), first)
+
+
+def test_fixed_mode_gives_an_image_the_same_logits_wherever_it_stands(noisy):
+    classifier = Classifier(*noisy, "fixed", seed=1)
+    whole = classifier(IMAGES)
+    assert not classifier.stochastic
+    assert torch.equal(whole, classifier(IMAGES))
+    torch.testing.assert_close(classifier(IMAGES[4:5]), whole[4:5])
+    assert not torch.allclose(whole, Classifier(*noisy, "fixed", seed=2)(IMAGES))
+
+
+def test_an_explicit_start_for_each_image_overrides_the_mode(noisy):
+    classifier = Classifier(*noisy, "random")
+    start = noisy[0].sample_initial(IMAGES, generator("cpu", "start"))
+    expected = noisy[1](noisy[0](IMAGES, initial=start).pooled)
+    assert torch.equal(classifier(IMAGES, initial=start), expected)
+    torch.testing.assert_close(classifier(IMAGES[2:3], initial=start[2:3]), expected[2:3])
+
+
+def test_averaged_mode_is_the_mean_of_its_draws(noisy):
+    encoder, head = noisy
+    fresh = Classifier(encoder, head, "averaged", draws=3)
+    draw = generator("cpu", "own")
+    expected = torch.stack([head(encoder(IMAGES, draw=draw).pooled) for _ in range(3)]).mean(0)
+    torch.testing.assert_close(fresh(IMAGES, draw=generator("cpu", "own")), expected)
+    assert fresh.stochastic
+    held = Classifier(encoder, head, "averaged", draws=3, held=True)
+    starts = [held.field(IMAGES, k) for k in range(3)]
+    expected = torch.stack([head(encoder(IMAGES, initial=start).pooled) for start in starts]).mean(0)
+    assert not held.stochastic
+    torch.testing.assert_close(held(IMAGES), expected)
+    torch.testing.assert_close(held(IMAGES), held(IMAGES))
+
+
+def test_all_modes_of_a_deterministic_encoder_are_equal(cnn):
+    logits = [Classifier(*cnn, mode)(IMAGES) for mode in ("random", "fixed", "averaged")]
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
+
+
+def test_the_global_generator_is_not_read(noisy):
+    before = torch.get_rng_state()
+    for mode in ("random", "fixed", "averaged"):
+        Classifier(*noisy, mode)(IMAGES)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_equal_images_score_equally_under_the_same_key(noisy):
+    classifier = Classifier(*noisy, "random")
+    first = predictions_over_draws(classifier, IMAGES.split(4), 20, "score")
+    assert first.shape == (20, 6)
+    classifier(IMAGES)
+    assert torch.equal(first, predictions_over_draws(classifier, IMAGES.split(4), 20, "score"))
+    assert not torch.equal(first, predictions_over_draws(classifier, IMAGES.split(4), 20, "other"))
+
+
+def test_a_stochastic_classifier_is_never_scored_by_few_draws(noisy, cnn):
+    with pytest.raises(UserError, match="at least 20"):
+        predictions_over_draws(Classifier(*noisy, "random"), [IMAGES], 1, "score")
+    with pytest.raises(UserError, match="at least 20"):
+        predictions_over_draws(Classifier(*noisy, "averaged"), [IMAGES], 19, "score")
+    assert predictions_over_draws(Classifier(*noisy, "fixed"), [IMAGES], 20, "score").shape == (1, 6)
+    assert predictions_over_draws(Classifier(*cnn), [IMAGES], 20, "score").shape == (1, 6)
+
+
+def test_frozen_gives_the_flags_back(cnn):
+    encoder, head = cnn
+    encoder.first.bias.requires_grad_(False)
+    classifier = Classifier(encoder, head)
+    with frozen(classifier):
+        assert not any(parameter.requires_grad for parameter in classifier.parameters())
+    assert [p.requires_grad for p in encoder.parameters()] == [True, False, True, True]
+
+
+def test_a_run_without_a_classifier_says_what_to_do(cnn, subject_of):
+    with pytest.raises(UserError, match=r"clean needs a classifier: .*run holds an encoder only; finetune it first"):
+        classifier_of(subject_of((cnn[0], None)), "clean")

@@ -1,0 +1,67 @@
+"""Projectors and predictors have the widths, depth and norms that the papers give."""
+
+import pytest
+from torch import nn
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.objectives import OBJECTIVES
+from sslkuramoto.objectives.heads import head
+
+
+def shapes(module: nn.Module) -> list[str]:
+    out = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            out.append(f"{layer.in_features}-{layer.out_features}")
+        elif isinstance(layer, nn.BatchNorm1d):
+            out.append("bn" if layer.affine else "bn-plain")
+        elif isinstance(layer, nn.ReLU):
+            out.append("relu")
+    return out
+
+
+def test_hidden_layers_carry_norm_and_relu_and_the_output_only_its_norm() -> None:
+    module = head("projector", 6, 8, 5, layers=3, norm="batch", out_norm="plain")
+    assert shapes(module) == ["6-8", "bn", "relu", "8-8", "bn", "relu", "8-5", "bn-plain"]
+
+
+def test_a_linear_layer_has_a_bias_exactly_where_no_batchnorm_follows() -> None:
+    linears = [m for m in head("projector", 6, 8, 5, norm="batch").modules() if isinstance(m, nn.Linear)]
+    assert [m.bias is not None for m in linears] == [False, True]
+
+
+def test_one_layer_is_a_linear_map() -> None:
+    assert shapes(head("projector", 6, 8, 5, layers=1, norm="batch", out_norm="none")) == ["6-5"]
+
+
+PAPER = {
+    "simclr": {"projector": ["6-2048", "bn", "relu", "2048-128", "bn"]},
+    "simsiam": {
+        "projector": ["6-2048", "bn", "relu", "2048-2048", "bn"],
+        "predictor": ["2048-512", "bn", "relu", "512-2048"],
+    },
+    "byol": {
+        "projector": ["6-4096", "bn", "relu", "4096-256"],
+        "predictor": ["256-4096", "bn", "relu", "4096-256"],
+        "target.projector": ["6-4096", "bn", "relu", "4096-256"],
+    },
+    "phinet": {
+        "projector": ["6-2048", "bn", "relu", "2048-2048", "bn"],
+        "hippocampus.predictor": ["2048-512", "bn", "relu", "512-2048"],
+        "hippocampus.second_predictor": ["2048-512", "bn", "relu", "512-2048"],
+    },
+}
+PAPER["xphinet"] = {**PAPER["phinet"], "target.projector": PAPER["phinet"]["projector"]}
+
+
+@pytest.mark.parametrize("objective", sorted(PAPER))
+def test_default_heads_are_those_of_the_paper(objective: str, build) -> None:
+    encoder, _ = build("simclr")
+    member = OBJECTIVES.build(objective, {}, encoder, None)
+    assert {path: shapes(member.get_submodule(path)) for path in PAPER[objective]} == PAPER[objective]
+
+
+@pytest.mark.parametrize("key", ["projector_layers", "projector_hidden", "projector_out"])
+def test_a_size_below_one_is_refused_by_name(key: str, build) -> None:
+    with pytest.raises(UserError, match=f"{key}=0: must be >= 1"):
+        build("simclr", **{key: 0})

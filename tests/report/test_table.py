@@ -1,0 +1,217 @@
+"""The summary says what was measured, under what conditions, and what was not."""
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import load_protocol
+from sslkuramoto.report import COLUMNS, Published, Row, csv_text, load, markdown, plain, show, summarise
+
+
+def summary(*rows):
+    return summarise([load(row) for row in rows])
+
+
+def cell(table, key, row=0, published=False):
+    index = next(i for i, h in enumerate(table.heads) if h.column.key == key and h.published == published)
+    return table.cells[row][index]
+
+
+def note(table, some):
+    return " ".join(table.footnotes[k - 1] for k in some.marks)
+
+
+def test_a_complete_model_fills_every_column(complete):
+    table = summary(Row("akorn", complete))
+    values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6]
+    assert [c.value for c in table.cells[0]] == pytest.approx(values)
+    assert [head.column for head in table.heads] == list(COLUMNS)
+
+
+def test_the_interval_comes_before_the_spread_over_draws(complete):
+    table = summary(Row("akorn", complete))
+    assert cell(table, "knn").interval == "[86.0, 93.0]"
+    assert cell(table, "linear").interval == "± 0.4"
+
+
+def test_percent_is_left_alone_and_fractions_are_scaled(fabricate, metric):
+    run = fabricate().result("knn", {"accuracy": metric(90.5, unit="percent")})
+    assert cell(summary(Row("a", run.path)), "knn").value == 90.5
+
+
+def test_a_number_of_unknown_unit_is_refused(fabricate, metric):
+    run = fabricate().result("knn", {"accuracy": metric(90.5, unit="")})
+    with pytest.raises(UserError, match=r"knn\.json: metrics\.accuracy\.unit=''"):
+        summary(Row("a", run.path))
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason(fabricate, metric):
+    table = summary(Row("a", fabricate().result("knn", {"precision": metric(0.5)}).path))
+    assert (cell(table, "knn").text, note(table, cell(table, "knn"))) == ("-", "not measured: knn.json holds precision")
+    assert "no result for it" in note(table, cell(table, "linear"))
+
+
+def test_a_value_that_is_not_finite_is_a_dash_that_says_so(fabricate, metric):
+    table = summary(Row("a", fabricate().result("knn", {"accuracy": metric(float("nan"))}).path))
+    assert (cell(table, "knn").text, note(table, cell(table, "knn"))) == ("-", "knn.json records accuracy = nan")
+
+
+def test_a_frozen_number_never_comes_from_the_finetuned_encoder(fabricate, metric):
+    run = fabricate("a")
+    fabricate("a/finetune", "classification").result("knn", {"accuracy": metric(0.99)})
+    assert cell(summary(Row("a", run.path)), "knn").value is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "stated", "key"),
+    [
+        ("autoattack-linf", "robust_accuracy_as_published", {}, "robust_as_published"),
+        ("autoattack-linf", "robust_accuracy", {"initial": "random"}, "robust_as_published"),
+        ("autoattack-linf", "robust_accuracy", {"initial": "fixed"}, "robust_fixed"),
+        ("autoattack-linf", "robust_accuracy", {"initial": "random", "options": {"eot_iter": 20}}, "robust_eot"),
+        ("autoattack-linf-fixed", "robust_accuracy", {}, "robust_fixed"),
+        ("autoattack-linf-eot", "accuracy", {}, "robust_eot"),
+        ("autoattack-rand", "accuracy", {}, "robust_eot"),
+        ("autoattack-linf", "fixed", {}, "robust_fixed"),
+    ],
+)
+def test_robust_accuracy_goes_to_the_way_that_the_result_states(fabricate, protocol, name, stated, key, metric):
+    run = fabricate("a", "classification").result(protocol, {name: metric(0.25), "apgd_ce": metric(0.9)}, **stated)
+    table = summary(Row("a", run.path))
+    filled = [h.column.key for h, c in zip(table.heads, table.cells[0], strict=True) if c.value is not None]
+    assert filled == [key]
+
+
+def test_every_way_of_the_attack_protocols_has_its_column(fabricate, metric):
+    for name in ("autoattack-linf", "autoattack-linf-quick"):
+        options = load_protocol(name).options
+        run = fabricate(name, "classification")
+        metrics = {
+            f"{way}/{m}": metric(0.2) for way in options["ways"] for m in ("robust_accuracy", "robust_accuracy_all")
+        }
+        table = summary(Row("a", run.result(name, metrics, options=options).path))
+        assert [c.value for c in table.cells[0][-3:]] == [20, 20, 20]
+        assert any("EoT): autoattack" in line and "initial=random" in line for line in table.scoring)
+
+
+def test_the_whole_attack_comes_before_the_quick_one(fabricate, metric):
+    run = fabricate("a", "classification")
+    for protocol, value in (("autoattack-linf-quick", 0.5), ("autoattack-linf", 0.3), ("autoattack-l2", 0.9)):
+        run.result(protocol, {"published/robust_accuracy": metric(value)})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 30
+
+
+def test_indices_are_shown_times_a_hundred_with_the_spread_that_there_is(fabricate, metric):
+    run = fabricate().result(
+        "clustering",
+        {
+            "nmi": metric(0.78, unit="index", draws=1, std_over_draws=0.0, std_over_seeds=0.02),
+            "ari": metric(0.7, unit="index", std_over_seeds=0.02),
+        },
+    )
+    table = summary(Row("a", run.path))
+    assert (cell(table, "clustering_nmi").text, cell(table, "clustering_nmi").interval) == ("78.0", "± 2.0")
+    assert (cell(table, "clustering_ari").text, cell(table, "clustering_ari").interval) == ("70.0", "± 0.4")
+
+
+def test_a_deterministic_network_has_one_way_and_the_others_say_why(fabricate, metric):
+    run = fabricate("a", "classification")
+    run.result("autoattack-linf", {"robust_accuracy": metric(0.0)}, stochastic=False, initial=None)
+    table = summary(Row("a", run.path))
+    assert cell(table, "robust_as_published").value == 0
+    assert "deterministic" in note(table, cell(table, "robust_eot"))
+
+
+def test_rows_measured_unlike_are_marked_in_their_column(fabricate, metric):
+    runs = [
+        fabricate(name).result("knn", {"accuracy": metric(0.9)}, options={"k": k}) for name, k in (("a", 5), ("b", 20))
+    ]
+    table = summary(*(Row(run.path.name, run.path) for run in runs))
+    assert "not alike in every row: option k (a: 5, b: 20)" in table.footnotes
+
+
+def test_results_of_different_weights_are_pointed_out(fabricate, metric):
+    run = fabricate().result("knn", {"accuracy": metric(0.9)})
+    run.result("linear", {"accuracy": metric(0.9)}, encoder={"sha256": "other", "weights": "ema"})
+    assert any("different encoder weights" in text for text in summary(Row("a", run.path)).footnotes)
+
+
+def test_published_figures_stand_in_columns_of_their_own(complete):
+    table = summary(Row("akorn", complete, published={"clean": Published(86.81, "OPL, table 11", std=0.2, n=3)}))
+    measured, reported = cell(table, "clean"), cell(table, "clean", published=True)
+    assert (measured.value, measured.published) == (pytest.approx(97), None)
+    assert (reported.value, reported.interval, reported.found) == (86.81, "± 0.2", None)
+    assert note(table, reported) == "reported: OPL, table 11, 3 runs"
+
+
+def test_a_model_may_be_published_only():
+    table = summary(Row("AKOrN", published={"clean": Published(88.91, "report, table 1")}))
+    assert cell(table, "clean").text == "-"
+    assert cell(table, "clean", published=True).text == "88.91"
+
+
+@pytest.mark.parametrize("source", ["", "  ", None])
+def test_a_published_figure_without_a_source_is_refused(source):
+    with pytest.raises(UserError, match="no source"):
+        Published(75.03, source)
+
+
+@pytest.mark.parametrize("wrong", [{"value": "75"}, {"value": float("nan")}, {"std": "1"}, {"n": 0}, {"n": 2.5}])
+def test_a_published_figure_is_made_of_numbers(wrong):
+    with pytest.raises(UserError, match=f"published {next(iter(wrong))}="):
+        Published(**{"value": 1.0, "source": "paper", **wrong})
+
+
+def test_a_published_figure_of_no_column_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'robust_eot'"):
+        summary(Row("a", published={"robust_eott": Published(1, "paper")}))
+
+
+def test_csv_holds_full_precision_and_never_mixes_measured_with_published(complete):
+    table = summary(Row("akorn, small", complete, published={"robust_eot": Published(76.6, "OPL, table 3")}))
+    (line,) = csv.DictReader(io.StringIO(csv_text(table)))
+    assert len(line) == len(csv_text(table).splitlines()[0].split(","))  # no name twice
+    assert line["model"] == "akorn, small"
+    assert (float(line["robust_eot"]), line["robust_eot_reported"]) == (38.6, "76.6")
+    assert (line["knn_low"], line["knn_n"], line["robust_eot_reported_source"]) == ("86.0", "360", "OPL, table 3")
+    assert float(line["robust_as_published"]) == 85
+
+
+def test_markdown_has_as_many_fields_in_each_line_and_escapes_labels(complete):
+    text = markdown(summary(Row("a|b<i>\n*c*", complete)))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[2].startswith("| a\\|b&lt;i&gt; \\*c\\* |")
+    assert {line.replace("\\|", "").count("|") for line in lines} == {len(COLUMNS) + 2}
+
+
+def test_plain_text_is_ascii_with_one_line_a_model(complete):
+    text = plain(summary(Row("first", complete), Row("second", complete)))
+    assert text.isascii()
+    assert [line.split()[0] for line in text.splitlines()[1:3]] == ["first", "second"]
+    assert "90.0 [86.0, 93.0]" in text.splitlines()[1]
+
+
+def test_a_pipe_gets_plain_text(complete):
+    out = io.StringIO()
+    table = summary(Row("a", complete))
+    show(table, Console(file=out, width=80))
+    assert out.getvalue() == plain(table)
+
+
+@pytest.mark.parametrize("width", [200, 100, 50])
+def test_a_terminal_of_any_width_shows_every_number_whole(complete, width):
+    out = io.StringIO()
+    rows = [Row(f"model-{k}", complete) for k in range(6)]
+    show(summary(*rows), Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False))
+    text = out.getvalue()
+    assert text.count("[86.0, 93.0]") == len(rows)
+    assert text.count("38.6") == len(rows)
+    assert all(row.label in text for row in rows)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_eps_is_written_as_people_write_it(complete):
+    assert any("eps=8/255" in line for line in summary(Row("a", complete)).scoring)
