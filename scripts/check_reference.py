@@ -2,16 +2,19 @@
 
     python scripts/check_reference.py FILE.npz [FILE.npz ...]
 
-Each file holds the constructor arguments and weights of one published network, an input, the initial noise and what came
-out. One line a file: its largest relative error, that is |ours - recorded| over the largest recorded value, over logits,
-the states after every step and the energies. Exit code 0, 1 when an error exceeds 1e-4, 2 when a file cannot be read.
+Each file holds the constructor arguments and weights of one published network, an input, the initial noise and what
+came out. One line a file: its largest relative error, that is |ours - recorded| over the largest recorded value, over
+logits, the states after every step and the energies. Exit code 0, 1 when an error exceeds 1e-4, 2 when a file cannot be
+read.
 """
 
 import argparse
 import json
 import sys
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,35 +33,57 @@ def relative_error(ours: torch.Tensor, recorded: np.ndarray) -> float:
     return float(error) if np.isfinite(error) else float("inf")
 
 
+def config_of(recorded: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the constructor arguments of the network in a file."""
+    if "config" not in recorded:
+        raise UserError("holds no 'config'")
+    try:
+        config = json.loads(str(recorded["config"]))
+    except ValueError as error:
+        raise UserError(f"config is no JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"config={config!r}: must be a JSON object")
+    return config
+
+
+def tensor(recorded: dict[str, np.ndarray], name: str) -> torch.Tensor:
+    """Return one recorded array, real numbers as float32."""
+    value = recorded[name]
+    if value.dtype.kind not in "fiub":
+        raise UserError(f"{name} holds {value.dtype}, not numbers")
+    return torch.from_numpy(value.astype(np.float32) if value.dtype.kind == "f" else value)
+
+
 def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
     """Return the relative error of each recorded array, and the arguments of the file that nothing read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("holds a single array")
+        with file:
             recorded = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"cannot be read as .npz: {error}") from None
-    absent = {"config", "input/image", "noise", "output"} - set(recorded)
-    config = json.loads(str(recorded["config"])) if "config" in recorded else {}
-    if config.get("kind") == "classification" and absent:
-        raise UserError(f"holds no {sorted(absent)[0]!r}")
-    state = {
-        name.removeprefix("state/"): torch.from_numpy(value)
-        for name, value in recorded.items()
-        if name.startswith("state/")
-    }
+    config = config_of(recorded)
+    if config.get("kind", "classification") == "classification":
+        absent = sorted({"input/image", "noise", "output"} - set(recorded))
+        if absent:
+            raise UserError(f"holds no {absent[0]!r}")
+    state = {name.removeprefix("state/"): tensor(recorded, name) for name in recorded if name.startswith("state/")}
     encoder, head = from_published(config, state)
+    images = tensor(recorded, "input/image")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise UserError(f"input/image of shape {tuple(images.shape)}: must be b 3 h w")
     with torch.inference_mode():
-        features = encoder(
-            torch.from_numpy(recorded["input/image"]), initial=torch.from_numpy(recorded["noise"]), trace=True
-        )
+        features = encoder(images, initial=tensor(recorded, "noise"), trace=True)
         found = {"output": head(features.pooled)}
     assert features.trace is not None
     for index, layer in enumerate(features.trace):
         found[f"x/{index}"] = layer.states
         found[f"energy/{index}"] = layer.energy_code
-    return {
-        name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded
-    }, unread(config)
+    return {name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded}, unread(
+        config
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

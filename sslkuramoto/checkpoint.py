@@ -1,7 +1,7 @@
 """Checkpoints: the only bridge from training to evaluation.
 
-A checkpoint is one safetensors file: tensors by number, and a JSON header that says where in the nested state each belongs.
-Reading one runs no code of its author. Files are written whole or not at all.
+A checkpoint is one safetensors file: tensors by number, and a JSON header that says where in the nested state each
+belongs. Reading one runs no code of its author. Files are written whole or not at all.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
+from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part
 
 _HEADER = "sslkuramoto"
@@ -46,7 +47,7 @@ def load(path: Path) -> dict[str, Any]:
     header, tensors = _read(path)
     try:
         state = _unpack(json.loads(header), tensors)
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: damaged checkpoint (its header does not fit its tensors)") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: damaged checkpoint (its header holds no mapping)")
@@ -64,9 +65,12 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         tensors = load_tensors(data)
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = "a pickle of torch.save; only safetensors are read" if data[:2] in (b"PK", b"\x80\x02") else error
-        raise UserError(f"{path}: truncated, or no checkpoint: {' '.join(str(reason).split())}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        pickled = data[:2] == b"PK" or data[:1] == b"\x80"  # torch.save's zip, or a bare pickle
+        reason = (
+            "a pickle, as torch.save writes; only safetensors are read" if pickled else " ".join(str(error).split())
+        )
+        raise UserError(f"{path}: truncated, or no checkpoint: {reason}") from None
     if _HEADER not in metadata:
         raise UserError(f"{path}: a safetensors file of another program, no checkpoint of sslkuramoto")
     return metadata[_HEADER], tensors
@@ -120,43 +124,74 @@ def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Enco
     Raises:
         UserError: an unreadable or foreign file, or weights that do not fit the encoder: all of them load, or none.
     """
-    state = load(path)
-    if state.get("kind") != "encoder":
-        raise UserError(f"{path}: holds a {state.get('kind', 'training state')}, no encoder")
-    options = {key: value for key, value in state["encoder"].items() if key != "name"} | dict(overrides or {})
-    encoder = ENCODERS.build(state["encoder"]["name"], options)
+    state = load_kind(path, "encoder", {"encoder": dict, "weights": dict})
+    name = state["encoder"].pop("name", None)
+    options = state["encoder"] | dict(overrides or {})
+    if "pretrained" in options:
+        options["pretrained"] = False  # the weights come from this file: published ones are not fetched first
+    with borrowed_global(generator("cpu", "weights that are replaced")):
+        encoder = ENCODERS.build(name, options)
     load_strictly(encoder, state["weights"], str(path))
     return encoder.eval().requires_grad_(False)
 
 
 def load_classifier(path: Path) -> nn.Linear:
-    """Rebuild a classifier from what :func:`export_classifier` wrote, in eval mode, without gradients."""
-    state = load(path)
-    if state.get("kind") != "classifier":
-        raise UserError(f"{path}: holds a {state.get('kind', 'training state')}, no classifier")
-    weight = state["weights"]["weight"]
-    head = nn.Linear(weight.shape[1], weight.shape[0])
-    load_strictly(head, state["weights"], str(path))
+    """Rebuild a classifier from what :func:`export_classifier` wrote, in eval mode, without gradients.
+
+    Raises:
+        UserError: an unreadable or foreign file.
+    """
+    weights = load_kind(path, "classifier", {"weights": dict})["weights"]
+    weight = weights.get("weight")
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise UserError(f"{path}: damaged checkpoint (a classifier has a matrix 'weight')")
+    with borrowed_global(generator("cpu", "weights that are replaced")):
+        head = nn.Linear(weight.shape[1], weight.shape[0])
+    load_strictly(head, weights, str(path))
     return head.eval().requires_grad_(False)
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def load_kind(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:
+    """Read a checkpoint of one kind.
+
+    Args:
+        path: the file.
+        kind: what :func:`save` was given as ``kind``.
+        entries: further keys that it must have, with their types.
+
+    Raises:
+        UserError: as :func:`load`; also a checkpoint of another kind, or one that lacks an entry.
+    """
+    state = load(path)
+    if state.get("kind") != kind:
+        raise UserError(f"{path}: is a checkpoint of kind {state.get('kind')!r}, not {kind!r}")
+    for key, wanted in entries.items():
+        if not isinstance(state.get(key), wanted):
+            raise UserError(f"{path}: damaged checkpoint (its entry {key!r} is no {wanted.__name__})")
+    return state
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
     """Load a state dict all or nothing.
 
     Raises:
-        UserError: names the first weight that is missing, left over, or of another shape.
+        UserError: names the first weight that is missing, left over, no tensor, or of another shape.
     """
+    check_fit(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+    """Check that :func:`load_strictly` would load; ``module`` may be on the device ``"meta"``."""
     wanted = module.state_dict()
-    for name in sorted({*wanted, *weights}):
+    for name in sorted({*wanted, *weights}, key=str):
         if name not in weights:
             raise UserError(f"{source}: lacks the weight {name!r}")
         if name not in wanted:
             raise UserError(f"{source}: weight {name!r} has no place here")
-        if wanted[name].shape != weights[name].shape:
-            raise UserError(
-                f"{source}: weight {name!r} has shape {tuple(weights[name].shape)}, here {tuple(wanted[name].shape)}"
-            )
-    module.load_state_dict(dict(weights))
+        shape = tuple(getattr(weights[name], "shape", ("no tensor",)))
+        if shape != tuple(wanted[name].shape):
+            raise UserError(f"{source}: weight {name!r} has shape {shape}, here {tuple(wanted[name].shape)}")
 
 
 def weights_hash(module: nn.Module) -> str:

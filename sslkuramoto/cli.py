@@ -1,10 +1,15 @@
-"""The command: parse, call, print. Exit code 0 when done, 2 for what the user can mend, 130 for Ctrl-C, 1 for our faults."""
+"""The command: parse, call, print.
+
+Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 1 for our faults.
+"""
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,15 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _quieten()
-    parser = _parser()
     try:
-        arguments = parser.parse_args(argv)
+        arguments = _parsed(argv)
         arguments.act(arguments)
     except UserError as error:
-        print(f"sslkuramoto: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"sslkuramoto{_which_process()}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"sslkuramoto: {stop}", file=sys.stderr)
+        if not _which_process():  # all processes stop together
+            print(f"sslkuramoto: {stop}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         print("sslkuramoto: interrupted", file=sys.stderr)
@@ -37,14 +42,27 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; unlike argparse alone, KEY=VALUE may also follow an option."""
+    arguments, rest = _parser().parse_known_args(argv)
+    for item in rest:
+        if item.startswith("-") or not hasattr(arguments, "items"):
+            raise UserError(f"unrecognized argument {item!r} (see sslkuramoto --help)")
+        arguments.items.append(item)
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sslkuramoto", description="Pretrain oscillator networks without labels; judge them honestly.")
+    parser = _Parser(
+        prog="sslkuramoto", description="Pretrain oscillator networks without labels; judge them honestly."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     command = commands.add_parser("train", help="carry out a recipe: pretrain, finetune or supervised")
     command.add_argument("recipe", help="a file, or the name of one under recipes/")
-    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example encoder.channels=32")
-    command.add_argument("--run", type=Path, metavar="DIR", help="run directory (default runs/RECIPE)")
+    command.add_argument("items", nargs="*", default=[], metavar="KEY=VALUE", help="for example encoder.channels=32")
+    run_help = "run directory (default runs/RECIPE); under torchrun write --run-dir, for --run is its own"
+    command.add_argument("--run", "--run-dir", type=Path, metavar="DIR", help=run_help)
     command.add_argument("--init", metavar="RUN", help="start from the encoder of a finished run")
     command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")
     command.set_defaults(act=_train)
@@ -75,25 +93,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.evaluation.monitor import online_knn
     from sslkuramoto.recipe import load_recipe
-    from sslkuramoto.training import train
-    from sslkuramoto.training.loop import build_parts
+    from sslkuramoto.run_directory import RunDirectory
+    from sslkuramoto.training import check, train
 
     path = _recipe_file(arguments.recipe)
-    overrides = list(arguments.overrides)
+    recipe = load_recipe(path, arguments.items)
     if arguments.init is not None:
-        overrides.append(f"init={arguments.init}")
-    recipe = load_recipe(path, overrides)
+        recipe = replace(recipe, init=arguments.init)
     if arguments.check:
-        build_parts(recipe, num_classes=2, image_size=32, device="meta")
+        check(recipe)
         print(f"{path}: a valid recipe")
         return
-    run_path = arguments.run or Path("runs") / path.stem
-    from sslkuramoto.evaluation.monitor import online_knn
-
-    was_finished = (run_path / "encoder.safetensors").is_file()
-    run = train(recipe, run_path, monitor=online_knn(recipe))
-    if _first_process():
+    run = RunDirectory(arguments.run or Path("runs") / path.stem)
+    was_finished = run.finished
+    train(recipe, run.path, monitor=online_knn(recipe))
+    if not _which_process():
         print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
         if not was_finished:
             _take_pictures(run.path)
@@ -102,7 +118,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _take_pictures(path: Path) -> None:
     """Keep views and oscillator phases of a few training images for the report."""
     from sslkuramoto.data import batches, in_order
-    from sslkuramoto.evaluation.subject import subject_of
+    from sslkuramoto.evaluation import subject_of
     from sslkuramoto.randomness import generator
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.report import record_phases, record_views
@@ -110,7 +126,8 @@ def _take_pictures(path: Path) -> None:
 
     recipe = load_recipe(path / "recipe.yaml")
     subject = subject_of(path)
-    images = next(iter(batches(subject.data("train"), in_order(8, 8), device="cpu"))).images
+    train = subject.data("train")
+    images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).images
     policy = VIEWS.build(recipe.views.name, recipe.views.options, images.shape[-1])
     record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
     dim = getattr(subject.encoder, "oscillator_dim", None)
@@ -120,6 +137,7 @@ def _take_pictures(path: Path) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     import torch
+    from omegaconf import OmegaConf
 
     from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
     from sslkuramoto.recipe import override
@@ -134,8 +152,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
     parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
-    from omegaconf import OmegaConf
-
     for part, options in parts.items():
         own = [item for item in settings if item.startswith(f"{part}.")]
         if own:
@@ -297,10 +313,14 @@ def _recipe_file(name: str) -> Path:
     raise unknown("recipe", stem, known)
 
 
-def _first_process() -> bool:
-    import os
+def _which_process() -> str:
+    """Return how messages name this process when it is one of many; nothing for the first, which speaks for all."""
+    number = 0
+    if {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
+        from sslkuramoto.training.processes import rank
 
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+        number = rank(os.environ)
+    return f" (process {number})" if number else ""
 
 
 def _quieten() -> None:

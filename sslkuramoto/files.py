@@ -1,10 +1,13 @@
 """Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
 
 from sslkuramoto.errors import UserError
+
+_ENDING = ".part"
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -14,7 +17,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         UserError: the disk is full, or the place cannot be written; the file that was there is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}{_ENDING}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
@@ -23,9 +26,35 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
             f"{path}: {'no space left on the disk' if full else error.strerror or error}; "
-            f"{'the previous file is kept' if path.exists() else 'nothing was written'}"
+            f"{'the previous file is kept' if os.path.exists(path) else 'nothing was written'}"
         ) from None
+    finally:
+        with contextlib.suppress(OSError):  # gone when all went well; Ctrl-C leaves nothing either
+            part.unlink()
+    _flush_name(path.parent)
+
+
+def _flush_name(folder: Path) -> None:
+    """Let the new name survive a power cut too, where the file system can promise that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether ``path`` is the unfinished part of a write that was killed."""
+    return path.name.startswith(".") and path.name.endswith(_ENDING)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writes left in ``folder``; only while nobody writes there."""
+    if folder.is_dir():
+        for path in filter(is_leftover, folder.iterdir()):
+            with contextlib.suppress(OSError):
+                path.unlink()

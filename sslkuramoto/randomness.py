@@ -28,9 +28,9 @@ def generator(device: torch.device | str, *key: Key) -> torch.Generator:
 def borrowed_global(draw: torch.Generator) -> Iterator[None]:
     """Let a library that samples from torch's global generators draw from ``draw`` instead.
 
-    The global generators that the library may use (the CPU's, and that of the CUDA device of ``draw``) are seeded by one
-    number taken from ``draw`` and put back as they were on leaving; those of other devices are not touched. For kornia,
-    pyautoattack and weight initialisation, which take no generator.
+    The global generators that the library may use (the CPU's, and that of the CUDA device of ``draw``) are seeded by
+    one number taken from ``draw`` and put back as they were on leaving; those of other devices are not touched. For
+    kornia, pyautoattack and weight initialisation, which take no generator.
     """
     seed = int(torch.randint(0, 2**62, (), generator=draw, device=draw.device).item())
     with torch.random.fork_rng(devices=[draw.device] if draw.device.type == "cuda" else []):

@@ -1,9 +1,9 @@
 """A recipe: one complete run, read strictly from one YAML file.
 
 Three sections, titled by consequence: *method* (what the paper's table row says), *measurement* (what is recorded) and
-*engine* (what should not affect results). Unknown keys, values of the wrong type and values out of range are errors before
-anything else happens. Parts such as ``encoder: {name: akorn, channels: 64}`` are checked against the constructors they name
-by the registries, not here.
+*engine* (what should not affect results). Unknown keys, values of the wrong type and values out of range are errors
+before anything else happens. Parts such as ``encoder: {name: akorn, channels: 64}`` are checked against the
+constructors they name by the registries, not here.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ class Part:
 class WeightEMA:
     """Average of the weights over training (METHODS 1.8; ema_pytorch's rule).
 
-    Every ``update_every`` steps the average moves towards the weights with decay min(decay, 1 - (1 + s)**(-2/3)), s steps
-    after ``update_after``; before that it is a copy.
+    Every ``update_every`` steps the average moves towards the weights with decay min(decay, 1 - (1 + s)**(-2/3)), s
+    steps after ``update_after``; before that it is a copy.
     """
 
     decay: float = 0.99
@@ -48,13 +48,23 @@ class WeightEMA:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a run records about itself. Changing it changes no weight."""
+    """What a run records about itself. Changing it changes no weight.
+
+    Attributes:
+        log_every: steps between lines of metrics.csv, >= 1; the end of an epoch is always logged.
+        checkpoint_every: epochs between checkpoints, >= 1; the end of the run always has one.
+        monitor_every: epochs between online k-NN measurements, 0 for none.
+        monitor_images: training images that they take, >= 1.
+        stop_on_collapse: smallest ``feature_std`` at the end of an epoch with which the run goes on (1: directions of
+            the features spread evenly over the sphere; 0: all images have one), 0 for any. Small fresh AKOrNs have 0.1
+            to 0.5, a BYOL that collapsed on digits 0.006 to 0.013.
+    """
 
     log_every: int = 1
     checkpoint_every: int = 1
     monitor_every: int = 0
     monitor_images: int = 2000
-    stop_on_collapse: float = 0.0
+    stop_on_collapse: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -126,9 +136,9 @@ class Recipe:
             "engine.workers": self.engine.workers,
         }
         for key, value in at_least_zero.items():
-            if value < 0:
+            if not value >= 0:
                 raise UserError(f"{key}={value}: must be >= 0")
-        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
+        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:  # also NaN
             raise UserError(f"clip_grad_norm={self.clip_grad_norm}: must be > 0, or null for no clipping")
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
@@ -211,7 +221,9 @@ def read_yaml(path: Path) -> DictConfig:
         raise UserError(f"{path}: no such file")
     try:
         config = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: undecodable text
         raise UserError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, DictConfig):
         raise UserError(f"{path}: must hold a mapping of keys to values")
@@ -228,6 +240,9 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         key, sign, text = item.partition("=")
         if not sign or not key:
             raise UserError(f"{item!r}: overrides are written key=value")
+        section, reaches_inside, _ = key.partition(".")
+        if reaches_inside and isinstance(config.get(section), str):
+            config[section] = {"name": config[section]}  # the bare NAME of a part
         try:
             OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={text}"])["value"], merge=False)
         except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:

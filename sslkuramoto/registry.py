@@ -7,13 +7,12 @@ package adds a part by an entry point in the registry's group; nothing here has 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sslkuramoto.errors import UserError, unknown
-
 
 T = TypeVar("T")
 
@@ -67,30 +66,33 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = group
         self._members: dict[str, Callable[..., T]] = {}
-        self._searched = False
+        self._plugins: dict[str, EntryPoint] | None = None
 
     def add(self, name: str, constructor: Callable[..., T]) -> None:
         """Enter ``constructor`` under ``name``. A name that is taken is our own mistake, not the user's."""
         assert name not in self._members, f"{self.kind} {name!r} is registered twice"
         self._members[name] = constructor
 
-    def _find_plugins(self) -> None:
-        if self._searched:
-            return
-        self._searched = True
-        for point in entry_points(group=self.group):
-            if point.name not in self._members:
-                self._members[point.name] = point.load()
+    def _found(self) -> dict[str, EntryPoint]:
+        """Return what other packages add, not loaded yet; a name of ours stays ours."""
+        if self._plugins is None:
+            points = entry_points(group=self.group)
+            self._plugins = {point.name: point for point in points if point.name not in self._members}
+        return self._plugins
 
     def __getitem__(self, name: str) -> Callable[..., T]:
-        self._find_plugins()
         if name not in self._members:
-            raise unknown(self.kind, name, self._members)
+            if name not in self._found():
+                raise unknown(self.kind, name, list(self))
+            point = self._found()[name]
+            try:
+                self._members[name] = point.load()
+            except Exception as error:  # whatever the other package does when it is imported
+                raise UserError(f"{self.kind} {name!r}: its package cannot load {point.value}: {error!r}") from error
         return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
-        self._find_plugins()
-        return iter(sorted(self._members))
+        return iter(sorted({*self._members, *self._found()}))
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the options a recipe may set for ``name``: the keyword-only parameters of its constructor."""
@@ -105,7 +107,9 @@ class Registry(Generic[T]):
         """
         allowed = self.options(name)
         constructor = self[name]
-        hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True)
+        hints = get_type_hints(
+            constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
+        )
         checked = {}
         for key, value in options.items():
             if key not in allowed:
@@ -116,8 +120,22 @@ class Registry(Generic[T]):
             raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")
         return checked
 
+    def resolved(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return checked ``options`` with the defaults of those left out, in the order of the constructor.
+
+        Raises:
+            UserError: as :meth:`check`.
+        """
+        checked = self.check(name, options)
+        return {key: checked.get(key, parameter.default) for key, parameter in self.options(name).items()}
+
     def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
-        """Construct member ``name`` from checked ``options``; ``given`` are the positional arguments a recipe cannot set.
+        """Construct member ``name`` from checked ``options``.
+
+        Args:
+            name: of the member.
+            options: as the recipe has them.
+            given: positional arguments, which a recipe cannot set.
 
         Raises:
             UserError: as :meth:`check`, or whatever the constructor finds wrong, prefixed by kind and name.

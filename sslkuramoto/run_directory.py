@@ -1,9 +1,9 @@
 """A run directory: everything one run leaves behind, and whether a command may continue it.
 
-    recipe.yaml          resolved      metrics.csv             one line a logged step
-    environment.json     one entry a session                 checkpoints/last.safetensors
-    encoder.safetensors  classifier.safetensors (classification only); *-raw.* beside them when weights were averaged
-    results/*.json       one a protocol                       cache/
+recipe.yaml          resolved      metrics.csv             one line a logged step
+environment.json     one entry a session                 checkpoints/last.safetensors
+encoder.safetensors  classifier.safetensors (classification only); *-raw.* beside them when weights were averaged
+results/*.json       one a protocol                       cache/
 """
 
 import csv
@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,11 +22,15 @@ from typing import Any, Literal
 import torch
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import is_leftover, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
 Weights = Literal["ema", "raw"]
 _PACKAGES = ("sslkuramoto", "torch", "torchvision", "lightly", "timm", "kornia", "pyautoattack", "pytorch-lightning")
+
+
+def _as_it_is(recipe: Recipe) -> Recipe:
+    return recipe
 
 
 class RunDirectory:
@@ -68,28 +72,42 @@ class RunDirectory:
             raise UserError(f"{self.path}: no run directory (it holds no recipe.yaml)")
         return load_recipe(self.recipe_file)
 
-    def claim(self, recipe: Recipe) -> None:
-        """Make this the directory of ``recipe``, or recognise that it already is.
+    def check(self, recipe: Recipe, complete: Callable[[Recipe], Recipe] = _as_it_is) -> None:
+        """Check that this can be, or is, the directory of ``recipe``; writes nothing.
+
+        Args:
+            recipe: what shall be carried out here.
+            complete: fills in what the recipe that lies here leaves at its defaults, as was done with ``recipe``.
 
         Raises:
             UserError: it belongs to another recipe (the first difference is named) or holds other files.
         """
         if self.recipe_file.is_file():
-            difference = _first_difference(self.recipe().method(), recipe.method())
+            difference = _first_difference(complete(self.recipe()).method(), recipe.method())
             if difference:
-                raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another --run")
-            return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path}: exists and is no run directory; choose another --run")
-        write_atomically(self.recipe_file, dump_recipe(recipe))
+                raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another run directory")
+        elif self.path.exists() and (not self.path.is_dir() or not all(map(is_leftover, self.path.iterdir()))):
+            raise UserError(f"{self.path}: exists and is no run directory; choose another one")
+
+    def claim(self, recipe: Recipe, complete: Callable[[Recipe], Recipe] = _as_it_is) -> None:
+        """Make this the directory of ``recipe``, or recognise that it already is.
+
+        Raises:
+            UserError: as :meth:`check`; or it cannot be written.
+        """
+        self.check(recipe, complete)
+        if not self.recipe_file.is_file():
+            write_atomically(self.recipe_file, dump_recipe(recipe))
+        remove_leftovers(self.path)
+        remove_leftovers(self.last_checkpoint.parent)
 
     def record_session(self, device: str, processes: int) -> None:
         """Append this session's versions and hardware to environment.json."""
         sessions = []
         if self.environment_file.is_file():
             try:
-                sessions = json.loads(self.environment_file.read_text())["sessions"]
-            except (ValueError, KeyError):
+                sessions = list(json.loads(self.environment_file.read_text())["sessions"])
+            except (ValueError, KeyError, TypeError):
                 raise UserError(f"{self.environment_file}: damaged; remove it to go on") from None
         sessions.append(describe_environment(device) | {"processes": processes})
         write_atomically(self.environment_file, json.dumps({"sessions": sessions}, indent=1))
@@ -151,7 +169,7 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: st
 
 
 class MetricsFile:
-    """metrics.csv: grows line by line, each line flushed; new columns rewrite it whole.
+    """metrics.csv: grows line by line, each closed with the file; new columns rewrite it whole.
 
     Args:
         path: the file.
@@ -163,7 +181,7 @@ class MetricsFile:
         self.columns: list[str] = []
         rows: list[dict[str, str]] = []
         if path.is_file():
-            with path.open(newline="") as file:
+            with path.open(newline="", errors="replace") as file:
                 reader = csv.DictReader(file)
                 self.columns = list(reader.fieldnames or [])
                 rows = [row for row in reader if _is_whole(row) and int(row["step"]) < start]
@@ -173,7 +191,7 @@ class MetricsFile:
         """Append one line; columns it lacks are left empty."""
         new = [key for key in row if key not in self.columns]
         if new:
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", errors="replace") as file:
                 rows = list(csv.DictReader(file))
             self.columns += new
             self._rewrite(rows)
@@ -193,4 +211,4 @@ class MetricsFile:
 
 
 def _is_whole(row: Mapping[str, str | None]) -> bool:
-    return (row.get("step") or "").isdigit() and None not in row.values()
+    return (row.get("step") or "").isdigit() and None not in row and None not in row.values()

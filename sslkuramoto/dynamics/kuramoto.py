@@ -149,7 +149,8 @@ def _differentiable_backward(
     ctx: Any, grad: Tensor, x: Tensor, drive: Tensor, omega: Tensor | None, step_size: Tensor
 ) -> tuple[Tensor | None, ...]:
     needs = ctx.needs_input_grad[:4]
-    inputs = [value for value, need in zip((x, drive, omega, step_size), needs, strict=True) if need]
+    given = zip((x, drive, omega, step_size), needs, strict=True)
+    inputs = [value for value, need in given if need and value is not None]
     out = kuramoto_step_by_definition(x, drive, omega, step_size, ctx.n, ctx.project, ctx.identity)
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
     return (*(next(found) if need else None for need in needs), None, None, None)

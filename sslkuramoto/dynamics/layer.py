@@ -77,7 +77,9 @@ class KuramotoLayer(nn.Module):
     ) -> None:
         super().__init__()
         if oscillator_dim < 2:
-            raise UserError(f"oscillator_dim={oscillator_dim}: must be >= 2 (a unit vector of one dimension cannot move)")
+            raise UserError(
+                f"oscillator_dim={oscillator_dim}: must be >= 2 (a unit vector of one dimension cannot move)"
+            )
         if channels % oscillator_dim:
             raise UserError(f"channels={channels}: must be divisible by oscillator_dim={oscillator_dim}")
         if frequencies is not None and oscillator_dim % 2:

@@ -64,6 +64,6 @@ def tangent(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], n: int) ->
 
 def random_oscillators(
     shape: tuple[int, ...], draw: torch.Generator, *, dtype: torch.dtype = torch.float32
-) -> Float[Tensor, "b c h w"]:
+) -> Float[Tensor, "..."]:
     """Return standard normal vectors on the generator's device; normalised they are uniform on the sphere."""
     return torch.randn(shape, generator=draw, device=draw.device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""AKOrN for images: a stem, then blocks of Kuramoto layer and readout, each at half the resolution and twice the width.
+"""AKOrN for images: a stem, then blocks of Kuramoto layer and readout, each twice as wide as the one before.
 
 Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 4; the classification
 network of its section 6. Two streams run through the network: oscillators x and the stimulus c.
@@ -6,6 +6,7 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t ste
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm
 from sslkuramoto.dynamics.sphere import normalise, random_oscillators
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.readout import Readout, ReadoutMap
+from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 
@@ -34,10 +35,10 @@ class AKOrN(Encoder):
         oscillator_dim: n, length of an oscillator; even with natural frequencies.
         kernel_sizes: one odd kernel a layer, shallow to deep; their number is the number of layers.
         num_steps: Kuramoto steps T, for all layers or one a layer. May be larger at test time with the same weights.
-        coupling: ``"conv"`` or ``"attention"``, for all layers or one a layer (``[conv, conv, attention]`` is AKOrN^mix).
+        coupling: ``"conv"`` or ``"attention"``, for all layers or one a layer (AKOrN^mix: ``[conv, conv, attention]``).
         attention_heads: heads of attention couplings.
-        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer), ``"per_pair"`` (one a plane of two channels) or
-            ``"identity"`` (the published code's "off", which adds x itself and so halves a step size of 1).
+        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer), ``"per_pair"`` (one a plane of two channels)
+            or ``"identity"`` (the published code's "off", which adds x itself and so halves a step size of 1).
         frequency_init: omega at the start, radians per unit step, >= 0.
         learn_frequency: whether omega is trained.
         project: whether the drive is projected on the tangent space (False: ablation of AKOrN table 5).
@@ -45,13 +46,15 @@ class AKOrN(Encoder):
         learn_step_size: whether gamma is trained (paper) or fixed (published classification code).
         stimulus: whether c runs beside x. False: the image enters x(0) instead, one readout ends the network (fig. 18).
         stimulus_norm: norm of c at each layer's entry: ``"group"``, ``"scale_bias"`` or ``"none"``.
-        readout_dim: dimension of the vectors whose norm is read out.
-        readout_kernel: odd kernel of the readout.
+        readout_dim: dimension of the vectors whose norm is read out, for all layers or one a layer.
+        readout_kernel: odd kernel of the readout, of g and of the convolution between layers (one number for all three,
+            as in the published code).
         readout_norm: whether the norm is taken (False: "no m", fig. 18).
         readout_map: g: ``"residual"`` (published code), ``"single"`` (paper), ``"identity"``.
+        readout_map_norm: norm within g: ``"batch"``, ``"group"`` (8 groups) or ``"none"``.
         initial: where x(0) comes from: ``"random"`` (uniform on the sphere, drawn at each call), ``"fixed"`` (one field
-            drawn from ``initial_seed``, the same for all images and calls), ``"stimulus"`` (c, normalised) or ``"learned"``
-            (a trained field of ``image_size``).
+            drawn from ``initial_seed``, the same for all images and calls), ``"stimulus"`` (c, normalised) or
+            ``"learned"`` (a trained field of ``image_size``).
         initial_seed: seed of the fixed field.
         image_size: side of the images in pixels; only for ``initial="learned"``.
 
@@ -59,8 +62,8 @@ class AKOrN(Encoder):
         UserError: a value out of range or values that do not fit together.
 
     Differs: see :class:`~sslkuramoto.encoders.readout.NormReadout` and
-        :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; the 3x3 convolution between layers is shared by x and c,
-        as in the published code.
+        :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; the convolution between layers is shared by x and c, and
+        from the fourth layer on the grid is kept, as in the published code.
     """
 
     def __init__(
@@ -80,10 +83,11 @@ class AKOrN(Encoder):
         learn_step_size: bool = False,
         stimulus: bool = True,
         stimulus_norm: StimulusNorm = "group",
-        readout_dim: int = 2,
+        readout_dim: int | tuple[int, ...] = 2,
         readout_kernel: int = 3,
         readout_norm: bool = True,
         readout_map: ReadoutMap = "residual",
+        readout_map_norm: MapNorm = "batch",
         initial: Initial = "random",
         initial_seed: int = 0,
         image_size: int | None = None,
@@ -100,8 +104,13 @@ class AKOrN(Encoder):
         couplings = (coupling,) * layers if isinstance(coupling, str) else tuple(coupling)
         if len(couplings) != layers:
             raise UserError(f"coupling={list(couplings)}: needs one entry a layer ({layers} kernel_sizes)")
+        readout_dims = (readout_dim,) * layers if isinstance(readout_dim, int) else tuple(readout_dim)
+        if len(readout_dims) != layers:
+            raise UserError(f"readout_dim={list(readout_dims)}: needs one entry a layer ({layers} kernel_sizes)")
         if initial == "learned" and image_size is None:
             raise UserError("initial=learned: needs image_size, the side of the images in pixels")
+        if image_size is not None and image_size < 1:
+            raise UserError(f"image_size={image_size}: must be >= 1")
         if not stimulus and initial != "random":
             raise UserError(f"initial={initial!r}: has no meaning with stimulus=false, where the image enters x(0)")
 
@@ -115,9 +124,7 @@ class AKOrN(Encoder):
         self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
-        self.transitions = nn.ModuleList(
-            nn.Conv2d(narrow, wide, 3, stride=2, padding=1) for narrow, wide in zip(widths, widths[1:], strict=False)
-        )
+        self.transitions = nn.ModuleList()
         for layer, (width, kernel, kind) in enumerate(zip(widths, kernel_sizes, couplings, strict=True)):
             planes = width // 2 if natural_frequency == "per_pair" else None
             self.layers.append(
@@ -138,12 +145,16 @@ class AKOrN(Encoder):
                     Readout(
                         width,
                         width,
-                        dim=readout_dim,
+                        dim=readout_dims[layer],
                         kernel_size=readout_kernel,
                         take_norm=readout_norm,
                         g=readout_map,
+                        g_norm=readout_map_norm,
                     )
                 )
+        for layer, (narrow, wide) in enumerate(pairwise(widths)):
+            stride = 2 if layer < 2 else 1
+            self.transitions.append(nn.Conv2d(narrow, wide, readout_kernel, stride=stride, padding=readout_kernel // 2))
         gamma = torch.tensor(float(step_size))
         self.step_size: Tensor
         if learn_step_size:
@@ -162,7 +173,7 @@ class AKOrN(Encoder):
         self,
         images: Float[Tensor, "b 3 y x"],
         *,
-        initial: Float[Tensor, "b c h w"] | None = None,
+        initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
         trace: bool = False,
         num_steps: int | Sequence[int] | None = None,
@@ -173,12 +184,15 @@ class AKOrN(Encoder):
             num_steps: Kuramoto steps of this call, for all layers or one a layer, instead of the trained number.
 
         Returns:
-            Features with d = ``num_features``; the map is C of the last layer, "b d h w" at 1 / 2**(layers - 1) of the
-            resolution (rounded up).
+            Features with d = ``num_features``; the map is C of the last layer, "b d h w" at a quarter of the
+            resolution, rounded up (a half with two layers, the whole with one).
 
         Raises:
-            UserError: no ``initial`` and no ``draw`` where the encoder is stochastic, or a field of another shape.
+            UserError: no ``initial`` and no ``draw`` where the encoder is stochastic, a field of another shape, or a
+                field for a network whose x(0) is the image.
         """
+        if initial is not None and not self.has_stimulus:
+            raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
         c = self.stem(2 * images - 1)
         x = self._initial_oscillators(c, images, initial, draw) if self.has_stimulus else c

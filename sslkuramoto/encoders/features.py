@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         self,
         images: Float[Tensor, "b 3 y x"],
         *,
-        initial: Float[Tensor, "b c h w"] | None = None,
+        initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
         trace: bool = False,
     ) -> Features:
@@ -49,7 +49,8 @@ class Encoder(nn.Module):
 
         Args:
             images: pixels in [0,1]; normalisation happens inside.
-            initial: initial oscillators (any length; normalised inside). Only for encoders with dynamics.
+            initial: initial oscillators (any length; normalised inside), one field an image or one for all
+                (i = b or 1). Only for encoders with dynamics.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
             trace: also return the states and energies of every step.
         """

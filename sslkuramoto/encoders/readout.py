@@ -14,6 +14,9 @@ from sslkuramoto.dynamics.sphere import norm
 from sslkuramoto.errors import UserError
 
 ReadoutMap = Literal["residual", "single", "identity"]
+MapNorm = Literal["batch", "group", "none"]
+
+_GROUPS = 8  # of "group", as in the published code
 
 
 class NormReadout(nn.Module):
@@ -48,40 +51,52 @@ class NormReadout(nn.Module):
         return z if self.offset is None else norm(z, self.dim) + self.offset.view(-1, 1, 1)
 
 
-def _norm_relu_conv(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))
+def _norm_relu_conv(channels: int, kernel_size: int, norm: MapNorm) -> nn.Sequential:
+    if norm == "group" and channels % _GROUPS:
+        raise UserError(f"readout_map_norm=group: has {_GROUPS} groups, which do not divide {channels} channels")
+    first = {"batch": nn.BatchNorm2d, "group": lambda c: nn.GroupNorm(_GROUPS, c), "none": lambda _: nn.Identity()}
+    conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
+    return nn.Sequential(first[norm](channels), nn.ReLU(), conv)
 
 
 class ResidualMap(nn.Module):
-    """g of the published classification network: m + BRC(BRC(m)), then BRC; BRC = BatchNorm, ReLU, 3x3 convolution.
+    """g of the published classification network: m + BRC(BRC(m)), then BRC; BRC = norm, ReLU, convolution.
 
     The paper's g is the single last BRC (:func:`readout_map` with ``"single"``).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel_size: int, norm: MapNorm) -> None:
         super().__init__()
-        self.inner = nn.Sequential(_norm_relu_conv(channels), _norm_relu_conv(channels))
-        self.last = _norm_relu_conv(channels)
+        self.inner = nn.Sequential(*(_norm_relu_conv(channels, kernel_size, norm) for _ in range(2)))
+        self.last = _norm_relu_conv(channels, kernel_size, norm)
 
     def forward(self, m: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
         """Return g(m)."""
         return self.last(m + self.inner(m))
 
 
-def readout_map(kind: ReadoutMap, channels: int) -> nn.Module:
+def readout_map(kind: ReadoutMap, channels: int, kernel_size: int, norm: MapNorm) -> nn.Module:
     """Return g: ``"residual"`` (published code), ``"single"`` (paper) or ``"identity"``."""
     if kind == "residual":
-        return ResidualMap(channels)
-    return _norm_relu_conv(channels) if kind == "single" else nn.Identity()
+        return ResidualMap(channels, kernel_size, norm)
+    return _norm_relu_conv(channels, kernel_size, norm) if kind == "single" else nn.Identity()
 
 
 class Readout(nn.Sequential):
-    """Norm readout followed by g."""
+    """Norm readout followed by g; their convolutions have one kernel size, as in the published code."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, dim: int, kernel_size: int, take_norm: bool, g: ReadoutMap
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dim: int,
+        kernel_size: int,
+        take_norm: bool,
+        g: ReadoutMap,
+        g_norm: MapNorm,
     ) -> None:
         super().__init__(
             NormReadout(in_channels, out_channels, dim=dim, kernel_size=kernel_size, take_norm=take_norm),
-            readout_map(g, out_channels),
+            readout_map(g, out_channels, kernel_size, g_norm),
         )

@@ -3,6 +3,7 @@
 Wightman 2019, PyTorch Image Models. Shapes: b batch, y x pixels, d features, h w grid.
 """
 
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
@@ -21,12 +22,16 @@ class TimmEncoder(Encoder):
         pretrained: load published weights (needs the network or timm's cache).
         small_stem: replace a ResNet's 7x7 stride-2 stem and max pooling by one 3x3 stride-1 convolution, as is usual
             for images of 32 pixels and less.
-        normalisation: ``"half"`` maps pixels by (x - 1/2) / (1/2), as AKOrN does; ``"imagenet"`` uses ImageNet's mean and
-            standard deviation (for published weights).
+        normalisation: ``"half"`` maps pixels by (x - 1/2) / (1/2), as AKOrN does; ``"imagenet"`` uses ImageNet's mean
+            and standard deviation (for published weights).
         arguments: further keyword arguments of ``timm.create_model``.
 
     Raises:
-        UserError: no such model, arguments it does not take, or a stem that cannot be replaced.
+        UserError: no such model (the error lists the nearest names), arguments it does not take, weights that cannot be
+            had, or a stem that cannot be replaced.
+
+    Differs: a few networks have a hidden layer after pooling (MobileNetV3); their pooled features are its output, and
+        have another length than the map has channels.
     """
 
     def __init__(
@@ -43,11 +48,13 @@ class TimmEncoder(Encoder):
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
         if not timm.is_model(model):
-            raise unknown("timm model", model, timm.list_models())
+            names = timm.list_models()
+            raise unknown("timm model", model, get_close_matches(model, names, n=5, cutoff=0.3) or names[:5])
         try:
             self.network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0, **(arguments or {}))
-        except TypeError as error:
-            raise UserError(f"arguments={arguments}: {error}") from None
+        except (TypeError, ValueError, AssertionError, LookupError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"model={model}, pretrained={pretrained}, arguments={arguments or {}}: {reason}") from None
         if small_stem:
             conv1, maxpool = getattr(self.network, "conv1", None), getattr(self.network, "maxpool", None)
             if not isinstance(conv1, nn.Conv2d) or maxpool is None:
@@ -55,10 +62,12 @@ class TimmEncoder(Encoder):
             self.network.conv1 = nn.Conv2d(3, conv1.out_channels, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(self.network.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.network.maxpool = nn.Identity()
-        self.num_features = self.network.num_features
+        self.num_features = getattr(self.network, "head_hidden_size", None) or self.network.num_features
         mean, std = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)}[
             normalisation
         ]
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -75,11 +84,11 @@ class TimmEncoder(Encoder):
             raise UserError("initial: this encoder has no oscillators")
         grid = self.network.forward_features((images - self.mean) / self.std)
         pooled = self.network.forward_head(grid, pre_logits=True)
-        return Features(pooled, _as_map(grid))
+        return Features(pooled, _as_map(grid, channels_last=getattr(self.network, "output_fmt", None) == "NHWC"))
 
 
-def _as_map(grid: Tensor) -> Tensor:
+def _as_map(grid: Tensor, *, channels_last: bool) -> Tensor:
     """Bring tokens "b s d" and channels-last maps to "b d h w" (tokens become a single row)."""
     if grid.ndim == 3:
         return grid.transpose(1, 2).unsqueeze(2)
-    return grid
+    return grid.permute(0, 3, 1, 2) if channels_last else grid

@@ -5,21 +5,20 @@ Shapes: k draws, n images, d features.
 
 import hashlib
 import json
-import os
-import tempfile
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.data import ImageSet, batches, in_order
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.files import write_atomically
 from sslkuramoto.randomness import generator
 
 
@@ -54,6 +53,7 @@ def split_features(subject: Subject, split: str, *, protocol: str, draws: int = 
     passes = 1 if draws == 1 else draws_for(subject.encoder.stochastic, draws)
     key = {
         "encoder": subject.encoder_hash,
+        "encoder_options": dict(subject.encoder_options),
         "data": images.fingerprint,
         "split": split,
         "draws": passes,
@@ -67,7 +67,7 @@ def split_features(subject: Subject, split: str, *, protocol: str, draws: int = 
     if values is None:
         subject.report(f"features of {split}: {len(images)} images, {passes} draw{'s' if passes > 1 else ''}")
         values = _extract(subject, images, split, passes)
-        _save(path, values, text)
+        _save(path, values, text, subject)
     return FeatureSet(values, images.labels.cpu(), images)
 
 
@@ -101,18 +101,9 @@ def _load(path: Path, key: str, n: int) -> Float[Tensor, "k n d"] | None:
     return values if values.shape[1] == n else None
 
 
-def _save(path: Path, values: Tensor, key: str) -> None:
+def _save(path: Path, values: Tensor, key: str, subject: Subject) -> None:
     """Write the cache file whole or not at all; a full disk costs the cache, not the measurement."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file({"features": values}, temporary, metadata={"key": key})
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (SafetensorError, OSError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        warnings.warn(f"features are not cached: cannot write {path}: {error}", stacklevel=2)
+        write_atomically(path, save({"features": values}, metadata={"key": key}))
+    except UserError as error:
+        subject.report(f"features are not cached: {error}")

@@ -4,15 +4,19 @@ The second stage of AKOrN (Miyato et al. 2025, section 6) and of the robustness 
 ``RUN/finetune``, so it can be interrupted, continued, attacked and reported like any other.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.clean import Clean
+from sslkuramoto.evaluation.draws import check_draws, draws_for
 from sslkuramoto.evaluation.protocol import Result, Subject, options_of
 from sslkuramoto.evaluation.subject import subject_of
 from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
+
+FOLDER = "finetune"
 
 
 class Finetune:
@@ -20,26 +24,49 @@ class Finetune:
 
     Args:
         recipe: what differs from the pretraining recipe (sections replaced whole): objective, views, optimizer, ...
+            Of that recipe remain data, encoder, seed, measurement and engine, unless they are named here.
         draws: independent draws of the initial oscillators at test time, >= 20 for a stochastic encoder.
+
+    Raises:
+        UserError: a section that no recipe has, or one that the finetuning decides itself.
     """
 
     def __init__(self, *, recipe: dict[str, Any], draws: int = 20) -> None:
         self.options = options_of(locals())
+        check_draws(draws)
+        known = [item.name for item in fields(Recipe) if item.name not in ("init", "encoder")]
+        for key in recipe:
+            if key not in known:
+                raise unknown("key of recipe", key, known)
         self.changes = recipe
         self.draws = draws
 
-    def recipe_for(self, pretrained: RunDirectory) -> Recipe:
-        """Return the finetuning recipe of a pretrained run."""
-        base = pretrained.recipe().to_dict()
-        base |= {"init": str(pretrained.path), "weight_ema": None, "clip_grad_norm": None, "accumulate": 1}
-        base["schedule"] = {"name": "constant"}
-        return recipe_from(base | self.changes)
+    def recipe_for(self, subject: Subject) -> Recipe:
+        """Return the finetuning recipe of a pretrained run, with the subject's own options of encoder and data."""
+        base = RunDirectory(subject.run_dir).recipe().to_dict()
+        base |= {"init": str(subject.run_dir.resolve()), "schedule": {"name": "constant"}}
+        base |= {"weight_ema": None, "clip_grad_norm": None, "accumulate": 1} | self.changes
+        base["encoder"] = {**base["encoder"], **subject.encoder_options}
+        base["data"] = {**base["data"], **subject.data_options}
+        base["engine"] = {**base["engine"], "device": str(subject.device)}
+        return recipe_from(base)
 
     def __call__(self, subject: Subject) -> Result:
-        """Finetune in ``run_dir/finetune`` (or go on there), then measure."""
-        pretrained = RunDirectory(subject.run_dir)
-        run = train(self.recipe_for(pretrained), subject.run_dir / "finetune")
+        """Finetune in ``RUN/finetune`` (or go on there), then measure.
+
+        Raises:
+            UserError: whatever training raises; too few draws; the raw weights asked for.
+        """
+        if subject.weights != "ema":
+            raise UserError(
+                f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"
+            )
+        draws_for(subject.encoder.stochastic, self.draws)  # too few: say so before the training, not after
+        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / FOLDER)
+        if run.finished:  # the whole directory may have been moved since
+            recipe = replace(recipe, init=run.recipe().init)
+        train(recipe, run.path)
         finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
         result = Clean(draws=self.draws)(finetuned)
-        note = f"clean accuracy of the finetuned run {run.path.name}/ in this run directory"
+        note = f"clean accuracy of the finetuned run {FOLDER}/ in this run directory"
         return replace(result, options=self.options, notes=[*result.notes, note])

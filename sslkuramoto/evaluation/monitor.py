@@ -1,8 +1,13 @@
-"""k-NN accuracy while a run trains, on training images only: nothing is ever selected on the test split."""
+"""k-NN accuracy while a run trains, on training images only: nothing is ever selected on the test split.
+
+Shapes: b images, d features.
+"""
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
-from sslkuramoto.data import DATA, batches, in_order
+from sslkuramoto.data import DATA, ImageSet, batches
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.evaluation.knn import knn_predict
 from sslkuramoto.randomness import generator
@@ -14,41 +19,54 @@ NEIGHBOURS = 20
 
 
 def online_knn(recipe: Recipe) -> Monitor | None:
-    """Return a monitor for ``recipe``, or None when it monitors nothing.
+    """Return a monitor for ``recipe``, or None when it monitors nothing."""
+    return OnlineKNN(recipe) if recipe.measure.monitor_every else None
 
-    ``measure.monitor_images`` images are taken: the first four fifths vote, the rest (images held out as "val" where the
-    data has ``holdout``) are classified, by 20 weighted neighbours and one draw of the oscillators. It is a curve to watch, not a
-    result.
+
+class OnlineKNN:
+    """Of ``measure.monitor_images`` training images four fifths vote and the rest are classified.
+
+    Where the data set images aside (``data.holdout``), those are classified instead. 20 weighted neighbours, one draw
+    of the oscillators, the same images at every call: a curve to watch, not a result. Unlabelled data yield nothing.
+
+    Args:
+        recipe: of the run that is watched; nothing is loaded before the first call.
     """
-    if not recipe.measure.monitor_every:
-        return None
-    train = DATA.build(recipe.data.name, recipe.data.options, "train")
-    if train.labels is None or train.classes is None:
-        return None
-    held_out = bool(recipe.data.options.get("holdout"))
-    queries = DATA.build(recipe.data.name, recipe.data.options, "val") if held_out else train
-    order = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))
-    chosen = order[: recipe.measure.monitor_images]
-    cut = max(len(chosen) * 4 // 5, 1)
-    bank_at = chosen[:cut]
-    queries_at = torch.arange(len(queries))[: recipe.measure.monitor_images - cut] if held_out else chosen[cut:]
-    if not len(queries_at):
-        return None
-    num_classes = len(train.classes)
 
-    def measure(encoder: Encoder, epoch: int) -> dict[str, float]:
-        device = next(encoder.parameters()).device
-        draw = generator(device, recipe.seed, "monitor", epoch)
-        found = []
-        for images, indices in ((train, bank_at), (queries, queries_at)):
-            chunks = [indices[part] for part in in_order(len(indices), BATCH_SIZE)]
-            stream = batches(images, chunks, device=device, workers=recipe.engine.workers)
-            found.append(torch.cat([encoder(batch.images, draw=draw).pooled.float() for batch in stream]))
-        assert train.labels is not None
-        assert queries.labels is not None
-        bank, wanted = train.labels[bank_at].to(device), queries.labels[queries_at].to(device)
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._aside: ImageSet | None = None
+
+    def __call__(self, encoder: Encoder, train: ImageSet, epoch: int) -> dict[str, float]:
+        """Return ``{"knn": share of images classified rightly}``."""
+        if train.classes is None:
+            return {}
+        recipe, images = self.recipe, min(self.recipe.measure.monitor_images, len(train))
+        chosen = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))[:images]
+        voters, asked, queries = chosen[: images * 4 // 5], chosen[images * 4 // 5 :], train
+        if recipe.data.options.get("holdout"):
+            if self._aside is None:
+                self._aside = DATA.build(recipe.data.name, recipe.data.options, "val")
+            queries = self._aside
+            asked = torch.arange(len(queries))[: len(asked)]
+        if not len(voters):
+            return {}
+        bank, labels = self._features(encoder, train, voters, epoch)
+        features, wanted = self._features(encoder, queries, asked, epoch)
         neighbours = min(NEIGHBOURS, len(bank))
-        predicted = knn_predict(found[1], found[0], bank, num_classes=num_classes, neighbours=neighbours)
+        predicted = knn_predict(features, bank, labels, num_classes=len(train.classes), neighbours=neighbours)
         return {"knn": float((predicted == wanted).float().mean())}
 
-    return measure
+    @torch.no_grad()
+    def _features(
+        self, encoder: Encoder, images: ImageSet, indices: Int64[Tensor, " b"], epoch: int
+    ) -> tuple[Float[Tensor, "b d"], Int64[Tensor, " b"]]:
+        weight = next(encoder.parameters())
+        draw = generator(weight.device, self.recipe.seed, "monitor", epoch, images.split)
+        pooled, labels = [], []
+        chunks = list(indices.split(BATCH_SIZE))
+        for batch in batches(images, chunks, device=weight.device, workers=self.recipe.engine.workers):
+            assert batch.labels is not None
+            pooled.append(encoder(batch.images.to(weight.dtype), draw=draw).pooled.float())
+            labels.append(batch.labels)
+        return torch.cat(pooled), torch.cat(labels)

@@ -5,8 +5,6 @@ A protocol is a constructor with keyword-only options whose instance is callable
 """
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +21,7 @@ from sslkuramoto.data import ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.intervals import Metric
+from sslkuramoto.files import write_atomically
 from sslkuramoto.registry import Registry
 
 
@@ -44,6 +43,8 @@ class Subject:
         seed: every draw of the evaluation is keyed by it.
         batch_size: images a forward pass.
         weights: ``"ema"`` or ``"raw"``.
+        encoder_options: what was changed for the measurement of the options the encoder was trained with.
+        data_options: the same for the data source.
         workers: loader processes for sets that stream.
         report: receives one line of progress at a time.
     """
@@ -57,6 +58,8 @@ class Subject:
     seed: int = 0
     batch_size: int = 100
     weights: str = "ema"
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0
     report: Callable[[str], None] = _silent
 
@@ -164,13 +167,9 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
     if not isinstance(registered, str):
         raise UserError(f"protocol file {name!r}: needs the key 'name', one of {', '.join(PROTOCOLS)}")
     measure = PROTOCOLS.build(registered, options)
-    return Loaded(Path(name).stem if name in files else name, registered, resolved(registered, options), measure)
-
-
-def resolved(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a registered protocol with its defaults filled in."""
-    defaults = {key: parameter.default for key, parameter in PROTOCOLS.options(name).items()}
-    return {**defaults, **options}
+    return Loaded(
+        Path(name).stem if name in files else name, registered, PROTOCOLS.resolved(registered, options), measure
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -232,6 +231,7 @@ def write_result(
             "stochastic": subject.encoder.stochastic,
             "initial": result.initial,
             "weights": subject.weights,
+            "changed_options": dict(subject.encoder_options),
         },
         "environment": dict(environment),
         "seconds": round(seconds, 3),
@@ -239,19 +239,7 @@ def write_result(
         "per_image": result.per_image,
     }
     text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    write_atomically(path, text)
 
 
 def _without_none(metric: dict[str, Any]) -> dict[str, Any]:

@@ -53,16 +53,17 @@ def subject_of(
     def data(split: str) -> ImageSet:
         return DATA.build(recipe.data.name, options, split)
 
-    changed = "".join(f" {key}={value}" for key, value in sorted((encoder_options or {}).items()))
     return Subject(
         encoder=encoder,
         head=head,
         data=data,
         device=torch.device(device),
         run_dir=path,
-        encoder_hash=weights_hash(encoder) + changed,
+        encoder_hash=weights_hash(encoder),
         seed=recipe.seed if seed is None else seed,
         batch_size=batch_size,
         weights=weights,
+        encoder_options=dict(encoder_options or {}),
+        data_options=dict(data_options or {}),
         workers=recipe.engine.workers,
     )

@@ -1,7 +1,7 @@
 """Weights of the published AKOrN classification networks in our encoder.
 
-The published network (Miyato et al. 2025; autonomousvision/akorn at commit eabbe27) is described by the arguments of its
-constructor and by its state dict. What the arguments leave open is read off the shapes of the weights.
+The published network (Miyato et al. 2025; autonomousvision/akorn at commit eabbe27) is described by the arguments of
+its constructor and by its state dict. What shows in the names and shapes of the weights is read off them.
 """
 
 import re
@@ -15,11 +15,10 @@ from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.errors import UserError
 
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
-_COUPLINGS = {"conv": "conv", "attn": "attention", "attention": "attention"}
-_STIMULUS_NORMS = {"gn": "group", "sandb": "scale_bias", "none": "none", None: "none", "": "none"}
+_PROJECTION = ("project", "apply_proj", "proj", "use_proj")
 _READ_FROM_WEIGHTS = {"kind", "ch", "out_classes", "num_classes", "L", "J", "ksizes", "ksize", "ks", "ro_ksize", "ro_N"}
-_READ_FROM_WEIGHTS |= {"init_omg", "global_omg", "learn_omg", "norm", "ensemble", "fixed_noise", "imsize", "c_norm"}
-_READ = {"n", "T", "gamma", "use_omega", "project", "apply_proj", "proj", "use_proj"}
+_READ_FROM_WEIGHTS |= {"init_omg", "global_omg", "learn_omg", "norm", "fixed_noise", "imsize", "c_norm"}
+_READ = {"n", "T", "gamma", "use_omega", "ensemble", *_PROJECTION}
 
 
 def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -34,9 +33,12 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
     """
     if config.get("kind", "classification") != "classification":
         raise UserError(f"kind={config['kind']!r}: only 'classification' networks can be read")
-    layers = 1 + max(int(found[1]) for name in state if (found := _LAYER.match(name)))
-    n = int(config.get("n", 2))
-    kernels, couplings, norms, frequencies = [], [], [], []
+    if int(config.get("ensemble") or 1) != 1:
+        raise UserError(f"ensemble={config['ensemble']}: only networks that answer from one draw can be read")
+    layers = 1 + max((int(found[1]) for name in state if (found := _LAYER.match(name))), default=-1)
+    if not layers:
+        raise UserError("holds no weights of layers (state/layers.0...)")
+    kernels, couplings, norms, frequencies, map_norms, readout_dims = [], [], [], [], [], []
     for layer in range(layers):
         prefix = f"layers.{layer}.2"
         conv = state.get(f"{prefix}.connectivity.weight")
@@ -45,27 +47,48 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
         norms.append(_norm_of_stimulus(config, state, f"{prefix}.c_norm."))
         omega = state.get(f"{prefix}.omg.omg_param")
         frequencies.append("none" if omega is None else "shared" if omega.numel() == 2 else "per_pair")
-    for what, found in (("c_norm", norms), ("natural frequencies", frequencies)):
+        map_norms.append(_norm_of_map(state, f"layers.{layer}.3.2.fn.0."))
+        readout_dims.append(_weight(state, f"layers.{layer}.3.0.invconv.bias").numel())
+        readout_dims[-1] //= _weight(state, f"layers.{layer}.3.0.bias").numel()
+    for what, found in (("c_norm", norms), ("natural frequencies", frequencies), ("norm", map_norms)):
         if len(set(found)) > 1:
             raise UserError(f"{what} differ between layers ({found}): no option describes that")
+    dims = _per_layer(config.get("n", 4), layers)
+    if len(set(dims)) > 1:
+        raise UserError(f"n={list(dims)}: no option describes oscillators of another dimension in each layer")
     use_omega = bool(config.get("use_omega", frequencies[0] != "none"))
-    gamma = float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 1.0))
-    readout = state["layers.0.3.0.invconv.weight"]
-    steps = config.get("T", 3)
     return {
-        "channels": int(state["conv0.weight"].shape[0]),
-        "oscillator_dim": n,
+        "channels": int(_weight(state, "conv0.weight").shape[0]),
+        "oscillator_dim": dims[0],
         "kernel_sizes": tuple(kernels),
-        "num_steps": steps if isinstance(steps, int) else tuple(steps),
+        "num_steps": _per_layer(config.get("T", 3), layers),
         "coupling": tuple(couplings),
         "natural_frequency": frequencies[0] if use_omega else "identity",
-        "step_size": gamma,
-        "project": all(bool(config.get(key, True)) for key in ("project", "apply_proj", "proj", "use_proj")),
+        "step_size": float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 1.0)),
+        "project": all(bool(config.get(key, True)) for key in _PROJECTION),
         "stimulus_norm": norms[0],
-        "readout_dim": readout.shape[0] // state["layers.0.3.0.bias"].numel(),
-        "readout_kernel": int(readout.shape[-1]),
+        "readout_dim": tuple(readout_dims),
+        "readout_kernel": int(_weight(state, "layers.0.3.0.invconv.weight").shape[-1]),
         "readout_map": "residual",
+        "readout_map_norm": map_norms[0],
     }
+
+
+def _per_layer(value: Any, layers: int) -> tuple[int, ...]:
+    """Return one number a layer; of a list of another length the first entry counts, as in the published code."""
+    if isinstance(value, list | tuple):
+        return tuple(int(entry) for entry in (value if len(value) == layers else [value[0]] * layers))
+    return (int(value),) * layers
+
+
+def _same_size(value: Tensor, wanted: Tensor | None) -> bool:
+    return wanted is not None and value.numel() == wanted.numel()
+
+
+def _weight(state: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in state:
+        raise UserError(f"holds no weight {name!r}")
+    return state[name]
 
 
 def unread(config: Mapping[str, Any]) -> list[str]:
@@ -74,12 +97,15 @@ def unread(config: Mapping[str, Any]) -> list[str]:
 
 
 def _norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str) -> str:
-    if not any(name.startswith(prefix) for name in state):
-        return "none"
-    kind = config.get("c_norm", "gn")
-    if kind not in _STIMULUS_NORMS:
-        raise UserError(f"c_norm={kind!r}: allowed: gn, sandb, none")
-    return _STIMULUS_NORMS[kind]
+    if f"{prefix}scale" in state or (config.get("c_norm") == "sandb" and f"{prefix}weight" in state):
+        return "scale_bias"
+    return "group" if f"{prefix}weight" in state else "none"
+
+
+def _norm_of_map(state: Mapping[str, Tensor], prefix: str) -> str:
+    if f"{prefix}running_mean" in state:
+        return "batch"
+    return "group" if f"{prefix}weight" in state else "none"
 
 
 def encoder_name(published: str) -> str | None:
@@ -128,16 +154,24 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tu
         name = encoder_name(published)
         if name is None:
             copy_of = re.sub(r"^(layers\.\d+\.0)\.1\.", r"\1.0.", published)
-            if copy_of != published and not torch.equal(state[copy_of], value):
+            if copy_of != published and not torch.equal(_weight(state, copy_of), value):
                 raise UserError(f"weight {published!r} differs from {copy_of!r}: x and c share one convolution here")
             continue
         if ".frequencies." in name and name not in wanted:
             continue  # frequencies that the network holds but was told not to use
-        ours[name] = value.reshape(wanted[name].shape) if name in wanted else value
+        if name.endswith("frequencies.vector") or ".norm." in name:
+            value = value.reshape(wanted[name].shape) if _same_size(value, wanted.get(name)) else value
+        ours[name] = value
     missing, extra = sorted(set(wanted) - set(ours)), sorted(set(ours) - set(wanted))
     if missing or extra:
         raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
+    for name, value in ours.items():
+        if value.shape != wanted[name].shape:
+            raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")
+    weight, bias = _weight(state, "out.weight"), _weight(state, "out.bias")
+    if weight.ndim != 2 or weight.shape[1] != encoder.num_features or bias.shape != weight.shape[:1]:
+        raise UserError(f"out.weight of shape {tuple(weight.shape)}: does not fit {encoder.num_features} features")
     encoder.load_state_dict(ours)
-    head = nn.Linear(state["out.weight"].shape[1], state["out.weight"].shape[0])
-    head.load_state_dict({"weight": state["out.weight"], "bias": state["out.bias"]})
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head.load_state_dict({"weight": weight, "bias": bias})
     return encoder.eval(), head.eval()

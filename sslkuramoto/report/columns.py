@@ -102,13 +102,12 @@ def find(column: Column, model: Model) -> Found | str:
     if not parts:
         return "not measured: the run has no finetuned part"
     near: list[Result] = []
-    for results in parts:
-        for protocol, names in column.sources:
-            for result in (r for r in results if fnmatchcase(r.protocol, protocol)):
-                name = _way_metric(column.way, result) if column.way else _named(names, result)
-                if name is not None:
-                    return _checked(Found(result.metrics[name], name, result))
-                near.append(result)
+    for protocol, names in column.sources:
+        for result in (r for results in parts for r in results if fnmatchcase(r.protocol, protocol)):
+            name = _way_metric(column.way, result) if column.way else _named(names, result)
+            if name is not None:
+                return _checked(Found(result.metrics[name], name, result))
+            near.append(result)
     if column.way in (FIXED, EOT) and any(r.encoder.get("stochastic") is False for r in near):
         return "the encoder is deterministic: there is one way only, in the column 'as published'"
     if near and column.way is None and column.frozen:

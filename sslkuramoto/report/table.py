@@ -77,7 +77,8 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         by_head.append([_measured(item, mark) for item in found.values()])
-        marks = tuple(mark(f"not alike in every row: {item}") for item in _unlike(measured))
+        unlike = _unlike(measured)
+        marks = (mark(f"not alike in every row: {'; '.join(unlike)}"),) if unlike else ()
         heads.append(Head(column, marks=marks))
         for item in measured.values():
             scoring.setdefault(_scored(item), {}).setdefault(column.name, []).append(item)
@@ -173,7 +174,9 @@ def _conditions(found: Found) -> dict[str, str]:
     result = found.result
     conditions = {"protocol": result.protocol, "number of images": found.metric.n or result.data.get("n")}
     conditions |= {f"data {key}": result.data.get(key) for key in ("name", "split", "fingerprint")}
-    conditions |= {f"option {key}": value for key, value in found.options.items() if key not in INCIDENTAL}
+    conditions |= {
+        f"option {key}": value for key, value in found.options.items() if key not in INCIDENTAL and value is not None
+    }
     return {key: option_text(value) for key, value in conditions.items()}
 
 

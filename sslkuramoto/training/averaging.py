@@ -1,16 +1,19 @@
 """Averaged weights: the model that AKOrN evaluates and reports (METHODS 1.8).
 
-The rule of ema_pytorch, which the published code uses: after ``update_after`` steps, every ``update_every``-th step moves the
-average by decay min(decay, 1 - (1 + s)**(-2/3)), with s the steps made since then; before that it copies the weights.
-Float buffers (BatchNorm statistics) are averaged too, integer ones copied.
+The rule of ema_pytorch, which the published code uses: after ``update_after`` steps, every ``update_every``-th step
+moves the average by decay min(decay, 1 - (1 + s)**(-2/3)), with s the steps made since then; before that it copies the
+weights. Float buffers (BatchNorm statistics) are averaged too, integer ones copied.
 """
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
 from sslkuramoto.recipe import WeightEMA
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def decay_at(step: int, rule: WeightEMA) -> float:
@@ -21,20 +24,20 @@ def decay_at(step: int, rule: WeightEMA) -> float:
     return min(rule.decay, 1 - (1 + since) ** (-2 / 3))
 
 
-class WeightAverage:
-    """The averaged copy of a module.
+class WeightAverage(Generic[M]):
+    """The averaged copy of a module, in eval mode: measuring it moves no statistics.
 
     Args:
         module: what is averaged; never changed.
         rule: when and by how much.
     """
 
-    def __init__(self, module: nn.Module, rule: WeightEMA) -> None:
+    def __init__(self, module: M, rule: WeightEMA) -> None:
         self.rule = rule
-        self.module = copy.deepcopy(module).requires_grad_(False)
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: M, step: int) -> None:
         """Follow ``module`` after its ``step``-th optimiser step (from 1)."""
         if (step - 1) % self.rule.update_every:
             return

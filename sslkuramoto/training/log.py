@@ -1,10 +1,11 @@
-"""What a run says while it trains: metrics.csv always, TensorBoard and Weights & Biases by choice, a bar on a terminal."""
+"""What a run says while it trains: metrics.csv always, TensorBoard and W&B by choice, a bar on a terminal."""
 
 import hashlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import MetricsFile, RunDirectory
+
+
+def check_loggers(names: Iterable[str]) -> None:
+    """Check that the packages of ``engine.loggers`` are installed.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(f"engine.loggers: {name} is not installed; pip install 'sslkuramoto[log]'")
 
 
 class Log:
@@ -37,7 +49,8 @@ class Log:
             return
         self._metrics = MetricsFile(run.metrics_file, start)
         for name in recipe.engine.loggers:
-            self._sinks.append(_tensorboard(run.path) if name == "tensorboard" else _WandB(run.path, recipe))
+            sink = _TensorBoard(run.path, start) if name == "tensorboard" else _WandB(run.path, recipe)
+            self._sinks.append(sink)
         self._console = Console(stderr=True)
         if self._console.is_terminal:
             self._progress = Progress(
@@ -58,8 +71,7 @@ class Log:
             return
         self._metrics.add({"step": step, "epoch": epoch, **metrics})
         for sink in self._sinks:
-            for name, value in metrics.items():
-                sink.add_scalar(name, value, step)
+            sink.write(metrics, step)
         self._show(step, epoch, metrics, seconds_left)
 
     def _show(self, step: int, epoch: int, metrics: Mapping[str, float], seconds_left: float) -> None:
@@ -80,35 +92,42 @@ class Log:
             sink.close()
 
 
-def _tensorboard(path: Path) -> Any:
-    try:
+class _TensorBoard:
+    """Event files in ``RUN/tensorboard``; steps from ``start`` on replace those of an interrupted session."""
+
+    def __init__(self, path: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("engine.loggers: tensorboard is not installed; pip install 'sslkuramoto[log]'") from None
-    return SummaryWriter(str(path / "tensorboard"))
+
+        self._writer = SummaryWriter(str(path / "tensorboard"), purge_step=start)
+
+    def write(self, metrics: Mapping[str, float], step: int) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class _WandB:
-    """Weights & Biases; offline, without an account, unless WANDB_MODE or a login says otherwise."""
+    """Weights & Biases in ``RUN/wandb``; offline, without an account, unless WANDB_MODE or a login says otherwise."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise UserError("engine.loggers: wandb is not installed; pip install 'sslkuramoto[log]'") from None
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        import wandb
+
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
         self._run = wandb.init(
             project=recipe.engine.wandb_project,
             name=path.name,
             id=hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16],
-            resume="allow",
+            resume="allow" if mode == "online" else None,
             dir=str(path),
             config=recipe.to_dict(),
-            mode=mode,  # pyright: ignore[reportArgumentType]
+            mode=mode,
+            settings=wandb.Settings(console="off", silent=True),
         )
 
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self._run.log({name: value}, step=step)
+    def write(self, metrics: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
         self._run.finish()

@@ -1,5 +1,6 @@
 """Optimizers by name, and which weights decay."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,16 +40,20 @@ def parameter_groups(module: nn.Module, held: Iterable[str], decay_all: bool) ->
     ]
 
 
-def _check(lr: float, weight_decay: float, momentum: float | None = None, betas: Iterable[float] = ()) -> None:
-    if lr <= 0:
+def _check(
+    lr: float, weight_decay: float, momentum: float = 0.0, betas: tuple[float, ...] = (), eps: float = 1e-8
+) -> None:
+    if not 0 < lr < math.inf:
         raise UserError(f"lr={lr}: must be > 0")
-    if weight_decay < 0:
+    if not 0 <= weight_decay < math.inf:
         raise UserError(f"weight_decay={weight_decay}: must be >= 0")
-    if momentum is not None and not 0 <= momentum < 1:
+    if not 0 <= momentum < 1:
         raise UserError(f"momentum={momentum}: must be in [0, 1)")
     for beta in betas:
         if not 0 <= beta < 1:
             raise UserError(f"betas={list(betas)}: must be in [0, 1)")
+    if not 0 < eps < math.inf:
+        raise UserError(f"eps={eps}: must be > 0")
 
 
 def adam(
@@ -60,7 +65,7 @@ def adam(
     eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015, arXiv 1412.6980); weight decay is an L2 term of the gradient."""
-    _check(lr, weight_decay, betas=betas)
+    _check(lr, weight_decay, betas=betas, eps=eps)
     return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
@@ -73,7 +78,7 @@ def adamw(
     eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); weight decay acts on the weights directly."""
-    _check(lr, weight_decay, betas=betas)
+    _check(lr, weight_decay, betas=betas, eps=eps)
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
@@ -91,13 +96,18 @@ def lars(
     groups: Groups,
     *,
     lr: float,
-    weight_decay: float = 0.0,
+    weight_decay: float = 1e-6,
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
 ) -> torch.optim.Optimizer:
-    """LARS (You et al. 2017, arXiv 1708.03888): SGD whose step is scaled to each tensor's norm; lightly's."""
+    """LARS (You et al. 2017, arXiv 1708.03888): SGD whose step is scaled to each tensor's norm; lightly's.
+
+    Tensors that do not decay are not scaled, as in SimCLR and BYOL (``schedule.decay_norm_and_bias: false``).
+    """
     _check(lr, weight_decay, momentum)
-    if trust_coefficient <= 0:
+    if weight_decay == 0:
+        raise UserError("weight_decay=0: LARS scales only tensors that decay; take > 0 (SimCLR: 1e-6), or sgd")
+    if not trust_coefficient > 0:
         raise UserError(f"trust_coefficient={trust_coefficient}: must be > 0")
     from lightly.utils.lars import LARS
 

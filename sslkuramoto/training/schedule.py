@@ -52,7 +52,7 @@ class WarmupCosine(Schedule):
         decay_norm_and_bias: bool = True,
     ) -> None:
         super().__init__(hold=hold, decay_norm_and_bias=decay_norm_and_bias)
-        if warmup_epochs < 0:
+        if not 0 <= warmup_epochs < math.inf:
             raise UserError(f"warmup_epochs={warmup_epochs}: must be >= 0")
         if not 0 <= final <= 1:
             raise UserError(f"final={final}: must be in [0, 1]")

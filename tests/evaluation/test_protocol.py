@@ -75,7 +75,13 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     assert set(written) == {
         "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
     }  # fmt: skip
-    assert written["encoder"] == {"sha256": "0" * 64, "stochastic": False, "initial": "deterministic", "weights": "raw"}
+    assert written["encoder"] == {
+        "sha256": "0" * 64,
+        "stochastic": False,
+        "initial": "deterministic",
+        "weights": "raw",
+        "changed_options": {},
+    }
     assert written["data"]["n"] == 360
     assert written["options"]["draws"] == 20
     accuracy = written["metrics"]["accuracy"]
@@ -93,7 +99,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(cnn, subject_of, tmp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match=r"clean\.json: No space left on device"):
+    with pytest.raises(UserError, match=r"clean\.json: no space left on the disk; the previous file is kept"):
         write_result(path, result, protocol="clean", subject=subject_of(cnn), environment={}, seconds=1.0)
     assert [entry.name for entry in tmp_path.iterdir()] == ["clean.json"]
     assert path.read_text() == "old"

@@ -36,7 +36,7 @@ class Point:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda group: [Point()] if group == "sslkuramoto.objectives" else [])
-    monkeypatch.setattr(OBJECTIVES, "_searched", False)
+    monkeypatch.setattr(OBJECTIVES, "_plugins", None)
     monkeypatch.setattr(OBJECTIVES, "_members", dict(OBJECTIVES._members))
 
 

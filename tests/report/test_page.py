@@ -183,6 +183,6 @@ def test_a_report_that_fails_leaves_the_old_page(complete, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_named(complete, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/report\.html"):
-        write_page(tmp_path / "file" / "report.html", [Row("a", complete)])
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"report\.html"):
+        write_page(tmp_path / "report.html", [Row("a", complete)])

@@ -1,0 +1,53 @@
+# Each command sets up .venv by itself, once for each state of pyproject.toml: no activation, no separate install.
+#   make quickstart   the main job on scikit-learn's digits, to one table and runs/quickstart/report.html
+#   make test         the test suite
+#   make check        the test suite, ruff, pyright, import-linter
+# PYTHON=python3.12 names the interpreter that .venv is made with, EPS=8/255 the radius of the quickstart's attacks.
+
+SHELL := /bin/bash
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p $(NEW_ENOUGH) && echo $$p && exit; done; echo python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+RUN := $(BIN)/sslkuramoto
+QUICK := runs/quickstart
+EPS ?= 0.1
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check
+.PRECIOUS: $(QUICK)/%/encoder.safetensors $(QUICK)/%/results/finetune-digits.json \
+	$(QUICK)/%/finetune/results/autoattack-linf-quick.json
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) $(NEW_ENOUGH) || { echo "sslkuramoto needs Python 3.11 or newer; $(PYTHON) is" \
+		"$$($(PYTHON) --version 2>/dev/null || echo missing): make $(MAKECMDGOALS) PYTHON=..." >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+# A file stands for each finished part, so that the same command goes on where it was stopped.
+quickstart: $(foreach model,akorn resnet18,$(QUICK)/$(model)/finetune/results/autoattack-linf-quick.json)
+	$(RUN) report $(QUICK)/akorn $(QUICK)/resnet18 --html $(QUICK)/report.html --title "sslkuramoto quickstart"
+
+$(QUICK)/%/encoder.safetensors: recipes/digits-%-xphinet.yaml | $(STAMP)
+	$(RUN) train $< --run $(@D)
+
+$(QUICK)/%/results/finetune-digits.json: $(QUICK)/%/encoder.safetensors
+	$(RUN) evaluate $(QUICK)/$* knn linear clustering finetune-digits
+
+$(QUICK)/%/finetune/results/autoattack-linf-quick.json: $(QUICK)/%/results/finetune-digits.json
+	$(RUN) evaluate $(QUICK)/$*/finetune autoattack-linf-quick eps=$(EPS)

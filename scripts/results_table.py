@@ -1,0 +1,79 @@
+"""One Markdown table over seeds: mean +- standard deviation of every column of the report.
+
+    python scripts/results_table.py FOLDER
+
+FOLDER holds finished runs called ROW-seedK (as scripts/cifar10_small.sh leaves them). Below the table stand seeds, hardware
+and versions, read from the runs. Exit code 2 when there is nothing to read.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report import COLUMNS, discover, load
+from sslkuramoto.report.columns import find, percent
+
+
+def rows_of(folder: Path) -> dict[str, dict[int, Path]]:
+    """Return row -> seed -> run directory."""
+    rows: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.glob("*-seed*")):
+        named = re.fullmatch(r"(.+)-seed(\d+)", path.name)
+        if named and (path / "encoder.safetensors").is_file():
+            rows.setdefault(named[1], {})[int(named[2])] = path
+    if not rows:
+        raise UserError(f"{folder}: holds no finished run called ROW-seedK")
+    return rows
+
+
+def cell(values: list[float]) -> str:
+    """Return mean +- standard deviation over seeds (n - 1), a single value as it is, or a dash."""
+    if not values:
+        return "-"
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"
+
+
+def table(folder: Path) -> str:
+    """Return the table and its conditions as Markdown."""
+    lines = ["| row | seeds | " + " | ".join(column.name for column in COLUMNS) + " |"]
+    lines.append("|---|---|" + "---|" * len(COLUMNS))
+    conditions: set[str] = set()
+    for row, seeds in rows_of(folder).items():
+        models = [load(discover([path])[0]) for path in seeds.values()]
+        found = [[find(column, model) for model in models] for column in COLUMNS]
+        values = [[percent(f.metric, f.metric.value) for f in column if not isinstance(f, str)] for column in found]
+        cells = [cell([value for value in column if value is not None]) for column in values]
+        lines.append(f"| {row} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |")
+        conditions |= {_conditions(path) for path in seeds.values()}
+    return "\n".join([*lines, "", *sorted(conditions)])
+
+
+def _conditions(run: Path) -> str:
+    session = json.loads((run / "environment.json").read_text())["sessions"][-1]
+    versions = ", ".join(f"{name} {number}" for name, number in session["versions"].items() if number)
+    return (
+        f"Hardware: {session['hardware']}, {session['threads']} thread(s), {session['device']}; "
+        f"Python {session['python']}, {versions}; revision {session['revision']}."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    try:
+        print(table(parser.parse_args(argv).folder))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""From the parts of a recipe to what learns: encoder, objective and views, checked before anything is loaded."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
+from sslkuramoto.data import DATA, ImageSet
+from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
+from sslkuramoto.randomness import borrowed_global, generator
+from sslkuramoto.recipe import Part, Recipe
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.training.log import check_loggers
+from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
+from sslkuramoto.training.schedule import SCHEDULES
+from sslkuramoto.views import VIEWS, ViewPolicy
+
+MISSING = "???"  # what a recipe writes for a value that each run has to give
+_REGISTRIES = {
+    "data": DATA,
+    "views": VIEWS,
+    "encoder": ENCODERS,
+    "objective": OBJECTIVES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+
+class Learner(nn.Module):
+    """Encoder and objective as the one module that processes synchronise."""
+
+    def __init__(self, encoder: Encoder, objective: Objective) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+
+    def forward(self, views: dict[str, Tensor], draw: torch.Generator, labels: Tensor | None) -> Step:
+        """Return loss, metrics and features of one part of a batch."""
+        return self.objective(self.encoder, views, draw=draw, labels=labels)
+
+    def exported(self) -> nn.Module:
+        """Return the encoder that a run leaves behind: the objective chooses (X-PhiNet: the long-term one)."""
+        return self.objective.exported(self.encoder)
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """Return the recipe with every option of every part written out and ``init`` as an absolute path.
+
+    Raises:
+        UserError: an unknown name or option, a value of the wrong type, a required option left out.
+    """
+    if recipe.init == MISSING:
+        raise UserError("init='???': no finished run; name the one to start from, for example --init runs/NAME")
+    parts = {}
+    for key, registry in _REGISTRIES.items():
+        part = getattr(recipe, key)
+        parts[key] = Part(part.name, registry.resolved(part.name, part.options))
+    return replace(recipe, init=None if recipe.init is None else str(Path(recipe.init).resolve()), **parts)
+
+
+def check(recipe: Recipe) -> Recipe:
+    """Check all that can be checked without the data; nothing is loaded, written or allocated.
+
+    Returns:
+        The recipe, :func:`resolved`.
+
+    Raises:
+        UserError: a part that cannot be built as written, views that the objective does not get, a logger that is not
+            installed, an ``init`` that is no finished run or does not fit.
+    """
+    recipe = resolved(recipe)
+    check_loggers(recipe.engine.loggers)
+    size = recipe.data.options.get("size")
+    encoder, _, _ = _build_parts(recipe, num_classes=2, image_size=size or 32, device="meta")
+    if recipe.init is not None:
+        check_fit(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
+    return recipe
+
+
+def build(recipe: Recipe, data: ImageSet) -> tuple[Learner, ViewPolicy]:
+    """Build learner and views for ``data``, with the weights of ``recipe.init`` where it names a run.
+
+    Raises:
+        UserError: as :func:`check`; labels that the objective needs and the data lack.
+    """
+    num_classes = None if data.classes is None else len(data.classes)
+    encoder, objective, views = _build_parts(recipe, num_classes=num_classes, image_size=data.size, device="cpu")
+    if objective.needs_labels and data.labels is None:
+        raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
+    if recipe.init is not None:
+        load_strictly(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
+    return Learner(encoder, objective), views
+
+
+def _build_parts(
+    recipe: Recipe, *, num_classes: int | None, image_size: int, device: str
+) -> tuple[Encoder, Objective, ViewPolicy]:
+    """Build encoder, objective and views; on the device ``"meta"`` this checks them without memory."""
+    schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
+    views = VIEWS.build(recipe.views.name, recipe.views.options, image_size)
+    with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
+        encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
+        objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, num_classes)
+    check_views(recipe.objective.name, objective, views.names)
+    groups = parameter_groups(Learner(encoder, objective), schedule.hold, schedule.decay_norm_and_bias)
+    OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)
+    return encoder, objective, views
+
+
+def _initial(init: str) -> Encoder:
+    source = RunDirectory(Path(init))
+    if not source.finished:
+        raise UserError(f"init={init!r}: no finished run (it holds no {source.encoder_file().name})")
+    return load_encoder(source.encoder_file())

@@ -1,0 +1,166 @@
+"""What every encoder promises (DESIGN, contracts 1, 3, 4 and 6), over all members of the registry."""
+
+import copy
+
+import pytest
+import torch
+
+from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import borrowed_global, generator
+
+SMALL = {"channels": 8, "kernel_sizes": (3, 3), "num_steps": 2}
+CASES = {
+    "akorn": [
+        SMALL,
+        {**SMALL, "initial": "fixed"},
+        {**SMALL, "initial": "stimulus", "coupling": "attention"},
+        {**SMALL, "stimulus": False},
+        {**SMALL, "oscillator_dim": 4, "natural_frequency": "per_pair", "learn_step_size": True},
+    ],
+    "timm": [
+        {"model": "test_resnet"},
+        {"model": "resnet18", "small_stem": True, "arguments": {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}},
+    ],
+}
+EACH = [pytest.param(name, options, id=f"{name}{i}") for name in CASES for i, options in enumerate(CASES[name])]
+STOCHASTIC = [pytest.param(*case.values, id=case.id) for case in EACH if case.id in ("akorn0", "akorn4")]
+SIZES = [(16, 16), (13, 13), (12, 19)]
+
+
+def build(name: str, options: dict) -> Encoder:
+    with borrowed_global(generator("cpu", "contract", name)):
+        return ENCODERS.build(name, options).eval()
+
+
+def images(height: int = 16, width: int = 16, count: int = 3) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=generator("cpu", "images", height, width))
+
+
+def draw(number: int = 0) -> torch.Generator:
+    return generator("cpu", "draw", number)
+
+
+def test_every_encoder_is_under_contract():
+    assert set(CASES) == set(ENCODERS)
+
+
+def test_both_kinds_of_encoder_are_under_contract():
+    flags = {case.id: build(*case.values).stochastic for case in EACH}
+    assert {case for case, stochastic in flags.items() if stochastic} == {case.id for case in STOCHASTIC}
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_features_have_the_promised_shapes_at_any_size(name, options, height, width):
+    encoder = build(name, options)
+    with torch.no_grad():
+        features = encoder(images(height, width), draw=draw())
+    assert features.pooled.shape == (3, encoder.num_features)
+    assert features.map.shape[:2] == (3, encoder.num_features)
+    assert features.pooled.isfinite().all()
+    torch.testing.assert_close(features.map.flatten(2).mean(2), features.pooled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_in_eval_mode_the_same_draw_gives_the_same_features(name, options):
+    encoder = build(name, options)
+    with torch.no_grad():
+        assert torch.equal(encoder(images(), draw=draw()).pooled, encoder(images(), draw=draw()).pooled)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_stochastic_says_whether_two_draws_differ_and_whether_one_is_needed(name, options):
+    encoder = build(name, options)
+    with torch.no_grad():
+        one, other = (encoder(images(), draw=draw(number)).pooled for number in (0, 1))
+        assert torch.equal(one, other) is not encoder.stochastic
+        if encoder.stochastic:
+            with pytest.raises(UserError, match="draw="):
+                encoder(images())
+        else:
+            assert torch.equal(one, encoder(images()).pooled)
+
+
+@pytest.mark.parametrize(("name", "options"), STOCHASTIC)
+def test_the_oscillators_that_would_have_been_drawn_can_be_passed_in(name, options):
+    encoder = build(name, options)
+    given = encoder.sample_initial(images(), draw())
+    with torch.no_grad():
+        found = encoder(images(), initial=given).pooled
+        assert torch.equal(found, encoder(images(), draw=draw()).pooled)
+        scale = torch.rand(3, 1, 1, 1, generator=draw()) + 0.5  # any length: they are normalised inside
+        torch.testing.assert_close(encoder(images(), initial=scale * given).pooled, found, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+@pytest.mark.parametrize("training", [False, True])
+def test_no_call_reads_or_changes_the_global_generator(name, options, training):
+    encoder = build(name, options).train(training)
+    found = []
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            with torch.no_grad():
+                found.append(copy.deepcopy(encoder)(images(), draw=draw()).pooled)
+            assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_weights_go_through_a_state_dict_strictly_and_give_the_same_features(name, options):
+    encoder = build(name, options)
+    with borrowed_global(generator("cpu", "another")):
+        other = ENCODERS.build(name, options).eval()
+    with torch.no_grad():
+        wanted = encoder(images(), draw=draw()).pooled
+        assert not torch.equal(wanted, other(images(), draw=draw()).pooled)
+        other.load_state_dict(encoder.state_dict(), strict=True)
+        assert torch.equal(wanted, other(images(), draw=draw()).pooled)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_a_trace_comes_on_request_only_and_changes_nothing(name, options):
+    encoder = build(name, options)
+    with torch.no_grad():
+        plain, traced = encoder(images(), draw=draw()), encoder(images(), draw=draw(), trace=True)
+    assert plain.trace is None
+    assert torch.equal(plain.pooled, traced.pooled)
+    if name == "timm":
+        assert traced.trace is None
+    else:
+        assert len(traced.trace) == 2
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_pixels_are_read_as_numbers_in_zero_to_one_and_left_alone(name, options):
+    encoder, given = build(name, options), images()
+    kept = given.clone()
+    with torch.no_grad():
+        bright = encoder(given, draw=draw()).pooled
+        dark = encoder(given * 0.5, draw=draw()).pooled
+    assert torch.equal(given, kept)
+    assert not torch.allclose(bright, dark)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_every_option_is_documented(name, options):
+    text = ENCODERS[name].__doc__
+    for option in ENCODERS.options(name):
+        assert f"        {option}: " in text, option
+    assert set(options) <= set(ENCODERS.options(name))
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_a_misspelt_option_names_the_nearest_right_one(name, options):
+    right = next(iter(options))
+    wrong = right[:-1] + "_" if right != "model" else "mdoel"
+    with pytest.raises(UserError, match=f"did you mean '{right}'"):
+        ENCODERS.build(name, {**options, wrong: options[right]})
+
+
+def test_an_unknown_encoder_names_the_nearest_right_one():
+    with pytest.raises(UserError, match="unknown encoder 'akron': did you mean 'akorn'"):
+        ENCODERS.build("akron", {})

@@ -1,0 +1,128 @@
+"""What holds for every file in eval/protocols/, measured on runs of two steps."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROTOCOLS
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
+from sslkuramoto.evaluation.protocol import PROTOCOLS as REGISTRY
+from sslkuramoto.run_directory import RunDirectory
+
+FEW_ATTACKS = ["images=4", "iterations=1", "restarts=1", "targets=1", "queries=2", "eot_iter=1", "ways.eot.eot_iter=2"]
+TINY = {
+    "knn": ["neighbours=5"],
+    "clustering": ["seeds=2", "starts=1", "clusters=3"],
+    "linear": ["penalties=[0.001,1.0]", "max_iterations=20"],
+    "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
+    "autoattack": FEW_ATTACKS,
+}
+NEEDS_CLASSIFIER = ("clean", "autoattack")
+
+every_protocol = pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
+
+
+def few(name: str) -> list[str]:
+    """Return the overrides that leave of a protocol what a test can wait for."""
+    return next((overrides for start, overrides in TINY.items() if name.startswith(start)), [])
+
+
+@pytest.fixture(scope="session")
+def result_of(supervised: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
+    """Measure a run of two steps by a protocol, once a session; each protocol has a copy of its own."""
+    done: dict[str, dict] = {}
+
+    def measure(name: str) -> dict:
+        if name not in done:
+            copy = shutil.copytree(supervised.path, tmp_path_factory.mktemp(name) / "run")
+            subject = subject_of(copy)
+            before = torch.get_rng_state()
+            _, path = evaluate(subject, load_protocol(name, few(name)), {"python": "test"})
+            assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
+            done[name] = json.loads(path.read_text()) | {"file": path}
+        return done[name]
+
+    return measure
+
+
+@every_protocol
+def test_it_loads_and_keeps_every_option_it_states(path: Path) -> None:
+    loaded = load_protocol(path.stem)
+    assert loaded.file == path.stem
+    assert loaded.name in set(REGISTRY)
+    assert set(loaded.options) == set(REGISTRY.options(loaded.name))
+
+
+@every_protocol
+def test_its_header_says_what_it_measures_and_what_it_costs(path: Path) -> None:
+    header = [line.removeprefix("#").strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    assert len(header[0]) > 30, "the first line is the one that 'sslkuramoto list protocols' shows"
+    assert any(line.startswith("Cost") or "a minute" in line for line in header)
+
+
+def test_every_registered_protocol_has_a_file() -> None:
+    assert set(REGISTRY) == {load_protocol(path.stem).name for path in PROTOCOLS}
+
+
+@every_protocol
+def test_a_misspelt_option_is_answered_with_the_nearest(path: Path) -> None:
+    with pytest.raises(UserError, match="'draw': did you mean 'draws'"):
+        load_protocol(path.stem, ["draw=30"])
+
+
+@every_protocol
+def test_its_result_is_complete_and_its_numbers_lie_in_their_intervals(path: Path, result_of: Callable) -> None:
+    result = result_of(path.stem)
+    assert result["protocol"] == path.stem == result["file"].stem
+    assert result["data"]["name"] == "digits"
+    assert result["data"]["split"] == "test"
+    assert result["encoder"]["stochastic"] is True
+    assert result["encoder"]["sha256"]
+    assert set(result["options"]) == set(REGISTRY.options(load_protocol(path.stem).name))
+    assert result["metrics"]
+    for name, metric in result["metrics"].items():
+        assert math.isfinite(metric["value"]), name
+        if metric["unit"] == "fraction" and metric["low"] is not None:
+            assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+
+
+@every_protocol
+def test_a_randomised_network_is_scored_over_twenty_draws_and_a_fixed_one_by_one(
+    path: Path, result_of: Callable
+) -> None:
+    for name, metric in result_of(path.stem)["metrics"].items():
+        assert metric["draws"] == (1 if name.startswith("fixed/") else 20), name
+
+
+@every_protocol
+def test_fewer_than_twenty_draws_of_a_randomised_network_are_refused(path: Path, supervised: RunDirectory) -> None:
+    protocol = load_protocol(path.stem, [*few(path.stem), "draws=19"])
+    with pytest.raises(UserError, match="draws=19"):
+        protocol.measure(subject_of(supervised.path))
+
+
+@every_protocol
+def test_every_image_of_the_test_split_counts_once(path: Path, result_of: Callable) -> None:
+    result = result_of(path.stem)
+    images = 4 if path.stem.startswith("autoattack") else 20
+    assert result["data"]["n"] == images
+    assert {metric["n"] for metric in result["metrics"].values()} == {images}
+
+
+@pytest.mark.parametrize("path", [p for p in PROTOCOLS if p.stem.startswith(NEEDS_CLASSIFIER)], ids=lambda p: p.stem)
+def test_a_run_without_a_classifier_is_told_to_be_finetuned_first(path: Path, pretrained: RunDirectory) -> None:
+    with pytest.raises(UserError, match=r"needs a classifier.*finetune it first"):
+        load_protocol(path.stem, few(path.stem)).measure(subject_of(pretrained.path))
+
+
+@pytest.mark.parametrize("name", ["autoattack-linf", "autoattack-linf-quick"])
+def test_robust_accuracy_is_reported_three_ways_and_never_above_clean(name: str, result_of: Callable) -> None:
+    metrics = result_of(name)["metrics"]
+    for way in ("published", "fixed", "eot"):
+        assert metrics[f"{way}/robust_accuracy"]["value"] <= metrics[f"{way}/clean_accuracy"]["value"] + 1e-9

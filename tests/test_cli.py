@@ -1,0 +1,257 @@
+"""The command: exit codes, one clear line for what the user can mend, and nothing written then."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from small_runs import after_step, press_ctrl_c, recipe_file, small
+
+from sslkuramoto.cli import main
+from sslkuramoto.data import DATA
+from sslkuramoto.training import train
+
+
+@pytest.fixture
+def recipe(tmp_path) -> str:
+    return recipe_file(tmp_path / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished pretraining run."""
+    data = {"name": "digits", "limit": 48, "limit_test": 30}
+    return train(small(epochs=1, data=data), tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture
+def fails(tmp_path, capsys, monkeypatch):
+    """Assert that a command fails with one line and leaves no file; return the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(*arguments: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        assert main(list(arguments)) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("sslkuramoto: ")
+        assert captured.err.count("\n") == 1, captured.err
+        assert sorted(tmp_path.rglob("*")) == before
+        return captured.err
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["epocs=3"], "unknown key 'epocs': did you mean 'epochs'?"),
+        (["encoder.chanels=8"], "unknown key of encoder akorn 'chanels': did you mean 'channels'?"),
+        (["objective.temprature=1"], "unknown key of objective simclr 'temprature': did you mean 'temperature'?"),
+        (["epochs=many"], "epochs='many': "),
+        (["encoder.channels=big"], "encoder.channels='big': "),
+        (["optimizer.lr='1e-3'"], "optimizer.lr='1e-3': input should be a valid number; it was read as text"),
+        (["encoder.channels=5"], "channels=5: must be divisible by oscillator_dim=2"),
+        (["encoder.kernel_sizes=[4,3]"], "kernel_size=4: must be odd"),
+        (["encoder.num_steps=0"], "num_steps=0: must be >= 1"),
+        (["objective.temperature=0"], "temperature=0.0: must be > 0"),
+        (["objective.temperature=-0.5"], "temperature=-0.5: must be > 0"),
+        (["epochs=0"], "epochs=0: must be >= 1"),
+        (["optimizer.lr=-1"], "lr=-1.0: must be > 0"),
+        (["encoder=akorm"], "unknown encoder 'akorm': did you mean 'akorn'?"),
+        (["objective=simcrl"], "unknown objective 'simcrl': did you mean 'simclr'?"),
+        (["views=simclear"], "unknown views 'simclear': did you mean 'simclr'?"),
+        (["optimizer={name: adan, lr: 1}"], "unknown optimizer 'adan': did you mean 'adam'?"),
+        (["schedule=cosin"], "unknown schedule 'cosin'"),
+        (["data=digit"], "unknown data 'digit': did you mean 'digits'?"),
+        (["data.sise=8"], "unknown key of data digits 'sise': did you mean 'size'?"),
+        (["objective=phinet"], "objective phinet needs the views a, b, clean; the policy gives a, b"),
+        (["views=plain"], "objective simclr needs the views a, b; the policy gives a"),
+        (["batch_size=15", "accumulate=2"], "accumulate=2: must divide batch_size=15"),
+        (["engine.device=tpu"], "engine.device='tpu': allowed: auto, cpu, cuda"),
+        (["init=nowhere"], "nowhere': no finished run"),
+        (["init='???'"], "init='???': no finished run; name the one to start from, for example --init runs/NAME"),
+    ],
+)
+def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, message, monkeypatch):
+    monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
+    assert message in fails("train", recipe, "--run", "run", *items)
+    if "engine.device=tpu" not in items:
+        assert message in fails("train", recipe, "--check", *items)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["batch_size=64"], "batch_size=64 is larger than the training set (48 images)"),
+        (["data.limit=0"], "limit=0: must be >= 1"),
+        (["data={name: image_folder, root: nowhere}"], "root=nowhere: no such file or folder"),
+        (["data={name: image_folder, root: empty}"], "root=empty: holds no images"),
+        (["data={name: image_folder, root: broken}"], "broken/train/cat/torn.png"),
+        (["data={name: image_folder, root: broken, device_resident: false}"], "broken/train/cat/torn.png"),
+        (
+            [
+                "data={name: image_folder, root: loose, labels: false, size: 8}",
+                "batch_size=2",
+                "views=plain",
+                "objective={name: classification}",
+            ],
+            "needs labels",
+        ),
+    ],
+)
+def test_bad_data_are_one_line(recipe, fails, items, message, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for folder in ("broken/train/cat", "loose"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / folder / f"{number:02}.png")
+    torn = (tmp_path / "broken/train/cat/07.png").read_bytes()
+    (tmp_path / "broken/train/cat/torn.png").write_bytes(torn[: len(torn) // 2])
+    if "device_resident: false" in items[0]:
+        # found while it streams, after the run has begun
+        assert main(["train", recipe, "--run", "run", "engine.workers=0", *items]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert message in error
+        assert error.startswith("sslkuramoto: ")
+    else:
+        assert message in fails("train", recipe, "--run", "run", *items)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "the following arguments are required: recipe (see"),
+        (["train", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["train", "digits-akron"], "unknown recipe 'digits-akron'"),
+        (["train", "recipe.yaml", "--rum", "x"], "--rum"),
+        (["train", "recipe.yaml", "epochs"], "'epochs': overrides are written key=value"),
+        (["evaluate", "nowhere", "knn"], "nowhere: no run directory"),
+        (["report", "nowhere"], "run='nowhere': is not a directory"),
+        (["list", "encoder"], "unknown kind of thing to list 'encoder': did you mean 'encoders'?"),
+        (["list", "encoders", "akorm"], "unknown encoder 'akorm': did you mean 'akorn'?"),
+        (["list", "encoders", "akorn", "more"], "unrecognized argument 'more'"),
+    ],
+)
+def test_a_bad_command_line_is_one_line(recipe, fails, arguments, message):
+    assert message in fails(*arguments)
+
+
+def test_a_good_recipe_is_only_checked_when_asked(recipe, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", recipe, "--check"]) == 0
+    assert capsys.readouterr().out == f"{recipe}: a valid recipe\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_a_run_lies_in_runs_by_the_name_of_its_recipe_and_overrides_may_follow_options(
+    recipe, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", recipe, "epochs=2"]) == 0
+    assert capsys.readouterr().out == "runs/recipe: finished\n"
+    assert main(["train", recipe, "--init", "runs/recipe", "--run", "second", "epochs=1"]) == 0
+    saved = (tmp_path / "second" / "recipe.yaml").read_text()
+    assert "epochs: 1\n" in saved
+    assert f"init: {tmp_path}/runs/recipe\n" in saved
+    assert sorted(path.name for path in (tmp_path / "second" / "pictures").iterdir()) == ["phases.npz", "views.npz"]
+
+
+def test_a_fault_of_ours_is_not_called_the_users(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("sslkuramoto.training.loop.shuffled", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", recipe, "--run", str(tmp_path / "run")])
+
+
+def test_ctrl_c_before_the_first_step_is_one_line(recipe, capsys, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DATA, "build", interrupted)
+    assert main(["train", recipe, "--run", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err == "sslkuramoto: interrupted\n"
+
+
+def test_a_second_ctrl_c_does_not_wait(recipe, capsys, tmp_path):
+    with after_step(1, lambda: (press_ctrl_c(), press_ctrl_c())):
+        assert main(["train", recipe, "--run", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "sslkuramoto: interrupted"
+
+
+@pytest.mark.parametrize("what", ["encoders", "objectives", "data", "views", "optimizers", "schedules", "protocols"])
+def test_list_names_every_member_with_a_line_about_it(what, capsys):
+    assert main(["list", what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(len(line.split()) > 2 for line in lines)
+    for line in lines:
+        assert main(["list", what, line.split()[0]]) == 0
+    assert capsys.readouterr().out
+
+
+def test_list_shows_options_with_defaults_and_types(capsys):
+    assert main(["list", "encoders", "akorn"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["channels"].split() == ["channels", "64", "int"]
+    assert "Literal['random', 'fixed', 'stimulus', 'learned']" in rows["initial"]
+    assert main(["list", "optimizers", "sgd"]) == 0
+    assert "(required)" in capsys.readouterr().out
+
+
+def test_evaluate_takes_options_of_protocol_encoder_and_data(run, capsys):
+    items = ["knn", "neighbours=3", "encoder.num_steps=5", "encoder.initial=fixed", "data.limit_test=20"]
+    assert main(["evaluate", str(run), *items, "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert "features of test: 20 images, 1 draw" in captured.err
+    assert "knn  (" in captured.out
+    result = json.loads((run / "results" / "knn.json").read_text())
+    assert result["options"]["neighbours"] == 3
+    assert result["data"]["n"] == 20
+    assert result["encoder"]["changed_options"] == {"num_steps": 5, "initial": "fixed"}
+    assert f"{result['metrics']['accuracy']['value'] * 100:.2f} %" in captured.out
+
+
+def test_evaluate_writes_under_another_name_and_the_report_shows_it(run, capsys, tmp_path):
+    assert main(["evaluate", str(run), "--as", "knn-5", "knn", "neighbours=5", "--seed", "3"]) == 0
+    assert json.loads((run / "results" / "knn-5.json").read_text())["options"]["neighbours"] == 5
+    files = [str(tmp_path / name) for name in ("r.html", "r.md", "r.csv")]
+    assert main(["report", str(run), "--html", files[0], "--markdown", files[1], "--csv", files[2]]) == 0
+    assert [f"wrote {file}" for file in files] == capsys.readouterr().out.splitlines()[-3:]
+    assert all(Path(file).stat().st_size for file in files)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["knm"], "unknown protocol 'knm': did you mean 'knn'?"),
+        (["knn", "neighbors=3"], "did you mean 'neighbours'?"),
+        (["knn", "encoder.num_step=3"], "unknown key of encoder akorn 'num_step': did you mean 'num_steps'?"),
+        (["knn", "encoder.channels=8"], "has shape (4,), here (8,)"),
+        (["knn", "data.sise=3"], "did you mean 'size'?"),
+        (["neighbours=3"], "name at least one protocol"),
+        (["knn", "linear", "--as", "x"], "--as names the result of one protocol"),
+        (["knn", "--device", "tpu"], "--device=tpu: not usable here"),
+        (["knn", "--batch-size", "0"], "--batch-size=0: must be >= 1"),
+        (["knn", "--weights", "raw"], "weights='raw': "),
+        (["clean"], "holds an encoder only; finetune it first"),
+    ],
+)
+def test_a_bad_evaluation_is_one_line(run, fails, items, message):
+    assert message in fails("evaluate", str(run), *items)
+
+
+def test_an_unfinished_run_is_not_measured(recipe, fails, capsys, tmp_path):
+    with after_step(1, press_ctrl_c):
+        main(["train", recipe, "--run", str(tmp_path / "run")])
+    capsys.readouterr()
+    assert "the run is not finished (no encoder.safetensors)" in fails("evaluate", str(tmp_path / "run"), "knn")
+
+
+def test_the_global_generator_is_of_no_account_to_any_command(run, capsys):
+    state = torch.get_rng_state()
+    assert main(["evaluate", str(run), "knn"]) == 0
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,91 @@
+import os
+import threading
+
+import pytest
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import is_leftover, remove_leftovers, write_atomically
+
+
+def failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_text_and_bytes_are_written_whole_into_new_folders(tmp_path):
+    write_atomically(tmp_path / "a" / "b" / "text", "grün")
+    write_atomically(tmp_path / "bytes", b"\0\1")
+    assert (tmp_path / "a" / "b" / "text").read_bytes() == "grün".encode()
+    assert (tmp_path / "bytes").read_bytes() == b"\0\1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "bytes"]
+
+
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+@pytest.mark.parametrize(("number", "words"), [(28, "no space left on the disk"), (30, "Read-only file system")])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(place, number, words, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, place, failing(number))
+        with pytest.raises(UserError, match=f"file: {words}; nothing was written"):
+            write_atomically(path, "new")
+        path.write_text("old")
+        with pytest.raises(UserError, match=f"file: {words}; the previous file is kept"):
+            write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_disk_that_is_really_full_is_named(tmp_path):
+    (tmp_path / f".file.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="no space left on the disk; nothing was written"):
+        write_atomically(tmp_path / "file", b"x" * 10**6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"Not a directory|File exists") as caught:
+        write_atomically(tmp_path / "file" / "below", "new")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_clear_line(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied; nothing was written"):
+        write_atomically(tmp_path / "file", "new")
+
+
+def test_ctrl_c_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_never_sees_a_part(tmp_path):
+    path, texts = tmp_path / "file", ["a" * 100_000, "b" * 100_000]
+    write_atomically(path, texts[0])
+    writer = threading.Thread(target=lambda: [write_atomically(path, texts[k % 2]) for k in range(30)])
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        seen.add(path.read_text())
+    writer.join()
+    assert seen <= set(texts)
+
+
+def test_leftovers_of_a_killed_write_are_known_and_removed(tmp_path):
+    left = tmp_path / ".last.safetensors.4711.part"
+    for path in (left, tmp_path / "kept.part", tmp_path / ".hidden"):
+        path.write_text("")
+    assert is_leftover(left)
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "nowhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "kept.part"]

@@ -1,0 +1,125 @@
+from typing import Literal
+
+import pytest
+
+from sslkuramoto import registry
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import Registry, check_value
+
+
+class Thing:
+    """A thing.
+
+    More about it.
+    """
+
+    def __init__(self, given: int = 0, *, size: int, rate: float = 0.5, kind: Literal["a", "b"] = "a") -> None:
+        if size < 1:
+            raise UserError(f"size={size}: must be >= 1")
+        self.values = (given, size, rate, kind)
+
+
+def function(*, pair: tuple[float, float] = (0.0, 1.0), flag: bool = False, names: tuple[str, ...] = ()) -> tuple:
+    """Return its options."""
+    return (pair, flag, names)
+
+
+@pytest.fixture
+def things() -> Registry:
+    found: Registry = Registry("thing", "sslkuramoto.nothing")
+    found.add("thing", Thing)
+    found.add("function", function)
+    return found
+
+
+def test_options_are_the_keyword_only_parameters(things):
+    assert list(things.options("thing")) == ["size", "rate", "kind"]
+    assert list(things) == ["function", "thing"]
+
+
+def test_build_passes_checked_options_and_what_the_code_supplies(things):
+    assert things.build("thing", {"size": 2, "rate": 1}, 7).values == (7, 2, 1.0, "a")
+    assert things.build("function", {"pair": [1, 2], "names": ["x"]}) == ((1.0, 2.0), False, ("x",))
+
+
+def test_resolved_writes_out_every_option(things):
+    assert things.resolved("thing", {"kind": "b", "size": 3}) == {"size": 3, "rate": 0.5, "kind": "b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("thin", {}, "unknown thing 'thin': did you mean 'thing'? allowed: function, thing"),
+        ("zzz", {}, "unknown thing 'zzz': allowed: function, thing"),
+        ("thing", {"siz": 1}, "unknown key of thing thing 'siz': did you mean 'size'? allowed: kind, rate, size"),
+        ("thing", {"given": 1, "size": 1}, "unknown key of thing thing 'given'"),
+        ("thing", {}, "thing thing needs the key 'size'"),
+        ("thing", {"size": 0}, "thing thing: size=0: must be >= 1"),
+        ("thing", {"size": 1.5}, "thing.size=1.5: "),
+        ("thing", {"size": True}, "thing.size=True: "),
+        ("thing", {"size": 1, "rate": "1e-3"}, "read as text, write the number without quotes, for example 0.001"),
+        ("thing", {"size": 1, "kind": "c"}, "thing.kind='c': input should be 'a' or 'b'"),
+        ("function", {"pair": [1.0]}, "thing.pair=[1.0]: "),
+        ("function", {"flag": 1}, "thing.flag=1: "),
+        ("function", {"flag": "yes"}, "thing.flag='yes': "),
+        ("function", {"names": "x"}, "thing.names='x': "),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_it(things, name, options, message):
+    with pytest.raises(UserError) as caught:
+        things.build(name, options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "wanted"),
+    [
+        (1, float, 1.0),
+        ([1, 2], tuple[int, ...], (1, 2)),
+        ([[1, 2], [3]], tuple[tuple[int, ...], ...], ((1, 2), (3,))),
+        (3, int | tuple[int, ...], 3),
+        ([3], int | tuple[int, ...], (3,)),
+        (None, float | None, None),
+        ("auto", Literal["auto"] | bool, "auto"),
+        ([1, 2], list[int], [1, 2]),
+    ],
+)
+def test_values_of_the_right_type_pass(value, annotation, wanted):
+    found = check_value("key", value, annotation)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+class Point:
+    value = "elsewhere:thing"
+
+    def __init__(self, name, load):
+        self.name, self.load = name, load
+
+
+def test_entry_points_add_members_which_load_when_they_are_used(monkeypatch):
+    loaded = []
+
+    def load():
+        loaded.append(1)
+        return Thing
+
+    def broken():
+        raise ImportError("no module named elsewhere")
+
+    points = [Point("theirs", load), Point("broken", broken), Point("function", broken)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "group" else [])
+    things: Registry = Registry("thing", "group")
+    things.add("function", function)
+    assert list(things) == ["broken", "function", "theirs"]
+    assert things.build("function", {})[1] is False, "a name of ours stays ours"
+    assert not loaded
+    assert things.build("theirs", {"size": 1}).values[1] == 1
+    with pytest.raises(UserError, match="thing 'broken': its package cannot load elsewhere:thing: ImportError"):
+        things.build("broken", {})
+
+
+def test_a_name_is_registered_once(things):
+    with pytest.raises(AssertionError, match="registered twice"):
+        things.add("thing", Thing)

@@ -1,0 +1,178 @@
+import json
+from pathlib import Path
+
+import pytest
+from small_runs import AKORN, recipe_file, small
+
+from sslkuramoto import data
+from sslkuramoto.checkpoint import load
+from sslkuramoto.cli import main
+from sslkuramoto.errors import UserError
+from sslkuramoto.recipe import load_recipe
+from sslkuramoto.run_directory import MetricsFile, RunDirectory
+from sslkuramoto.training import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> RunDirectory:
+    """A finished run; tests only read it."""
+    return train(small(epochs=1), tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_run_directory_is_complete(finished):
+    names = {str(path.relative_to(finished.path)) for path in finished.path.rglob("*") if path.is_file()}
+    assert names == {
+        "recipe.yaml",
+        "environment.json",
+        "metrics.csv",
+        "checkpoints/last.safetensors",
+        "encoder.safetensors",
+    }
+    assert load(finished.last_checkpoint)["step"] == 3
+
+
+def test_the_recipe_in_it_is_resolved(finished):
+    recipe = load_recipe(finished.recipe_file)
+    assert recipe.encoder.options["natural_frequency"] == "shared"
+    assert recipe.optimizer.options["betas"] == [0.9, 0.999]
+    assert {"holdout", "split_seed"} <= set(recipe.data.options)
+    assert json.dumps(load(finished.encoder_file())["encoder"]) == json.dumps(recipe.encoder.to_dict())
+
+
+def test_the_environment_says_what_ran_where(finished):
+    (session,) = json.loads(finished.environment_file.read_text())["sessions"]
+    assert session["versions"]["torch"]
+    assert session["hardware"]
+    assert (session["device"], session["processes"]) == ("cpu", 1)
+
+
+def test_the_same_command_on_a_finished_run_says_so_and_changes_nothing(finished, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    file = recipe_file(tmp_path / "r.yaml", epochs=1, measure={"log_every": 5})
+    assert main(["train", file, "--run", str(finished.path), "encoder.num_steps=1"]) == 0
+    assert capsys.readouterr().out == f"{finished.path}: was finished already\n"
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+
+
+def test_writing_out_a_default_does_not_make_another_recipe(finished):
+    assert train(small(epochs=1, encoder={**AKORN, "oscillator_dim": 2}), finished.path).finished
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"epochs": 2}, "epochs is 1 there and 2 here"),
+        ({"seed": 3}, "seed is 0 there and 3 here"),
+        ({"encoder": {**AKORN, "channels": 6}}, "encoder.channels is 4 there and 6 here"),
+        ({"views": "byol"}, "views.name is 'simclr' there and 'byol' here"),
+        ({"weight_ema": {}}, "weight_ema is None there and "),
+    ],
+)
+@pytest.mark.parametrize("done", [True, False])
+def test_another_recipe_is_refused_by_the_first_difference(
+    finished, changes, difference, done, tmp_path, capsys, monkeypatch
+):
+    run = finished
+    if not done:
+        run = RunDirectory(tmp_path / "unfinished")
+        run.path.mkdir()
+        run.recipe_file.write_bytes(finished.recipe_file.read_bytes())
+    monkeypatch.setattr(data.DATA, "build", lambda *_: pytest.fail("data were read"))
+    file = recipe_file(tmp_path / "r.yaml", **{"epochs": 1, **changes})
+    assert main(["train", file, "--run", str(run.path)]) == 2
+    error = capsys.readouterr().err
+    assert f"belongs to another recipe: {difference}" in error
+    assert error.count("\n") == 1
+
+
+def test_a_foreign_directory_or_file_is_refused_and_left_alone(tmp_path, capsys):
+    file = recipe_file(tmp_path / "r.yaml")
+    for name in ("thesis", "note"):
+        path = tmp_path / name
+        if name == "thesis":
+            path.mkdir()
+            (path / "chapter").write_text("1")
+        else:
+            path.write_text("1")
+        assert main(["train", file, "--run", str(path)]) == 2
+        assert f"{name}: exists and is no run directory" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter"]
+
+
+def test_what_a_killed_first_write_left_does_not_stand_in_the_way(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / ".recipe.yaml.4711.part").write_text("da")
+    run.claim(small())
+    assert [path.name for path in run.path.iterdir()] == ["recipe.yaml"]
+
+
+def test_a_damaged_recipe_or_environment_in_it_is_named(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("data: [")
+    assert main(["train", recipe_file(tmp_path / "r.yaml"), "--run", str(run)]) == 2
+    assert "run/recipe.yaml: no valid YAML" in capsys.readouterr().err
+    for text in ("{", "[]", "{}", '{"sessions": 3}'):
+        (run / "environment.json").write_text(text)
+        with pytest.raises(UserError, match=r"environment\.json: damaged"):
+            RunDirectory(run).record_session("cpu", 1)
+
+
+def test_a_truncated_or_foreign_checkpoint_stops_the_same_command(tmp_path, finished, capsys):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.yaml").write_bytes(finished.recipe_file.read_bytes())
+    file = recipe_file(tmp_path / "r.yaml", epochs=1)
+    whole = finished.last_checkpoint.read_bytes()
+    for content, message in (
+        (whole[: len(whole) // 2], "last.safetensors: truncated, or no checkpoint"),
+        (finished.encoder_file().read_bytes(), "kind 'encoder', not 'training'"),
+    ):
+        (run / "checkpoints" / "last.safetensors").write_bytes(content)
+        assert main(["train", file, "--run", str(run)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert (run / "checkpoints" / "last.safetensors").read_bytes() == content
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("os.replace", read_only)
+    assert main(["train", recipe_file(tmp_path / "r.yaml"), "--run", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "run/recipe.yaml: Read-only file system; nothing was written" in error
+    assert error.count("\n") == 1
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_metrics_grow_line_by_line_and_a_new_column_rewrites_them(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.csv", 0)
+    file.add({"step": 0, "loss": 1.5})
+    assert lines(file.path) == ["step,loss", "0,1.5"]
+    file.add({"step": 1, "loss": 1.25, "knn": 0.5})
+    file.add({"step": 2, "loss": 1.0})
+    assert lines(file.path) == ["step,loss,knn", "0,1.5,", "1,1.25,0.5", "2,1.0,"]
+
+
+@pytest.mark.parametrize("tail", ["", "4,0.1\n", "4,0", "x,1,2\n", "4,1,2,3,4\n", "\0\xff"])
+def test_lines_after_the_checkpoint_and_broken_ones_are_dropped(tmp_path, tail):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss,knn\n0,3,\n1,2,0.5\n2,1,\n" + tail, encoding="latin-1")
+    MetricsFile(path, 2).add({"step": 2, "loss": 9})
+    assert lines(path) == ["step,loss,knn", "0,3,", "1,2,0.5", "2,9,"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_while_logging_is_one_line(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.csv", 0)
+    file.add({"step": 0, "loss": 1})
+    file.path = Path("/dev/full")
+    with pytest.raises(UserError, match=r"cannot be written: No space left on device; the last checkpoint is kept"):
+        file.add({"step": 1, "loss": 1})

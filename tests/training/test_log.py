@@ -1,0 +1,69 @@
+import socket
+
+import pytest
+from small_runs import after_step, metrics, press_ctrl_c, small
+
+from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.training import log as log_module
+from sslkuramoto.training import train
+
+
+def test_lines_on_something_else_than_a_terminal_say_rate_and_time_left(tmp_path, capsys):
+    train(small(epochs=1), tmp_path / "run")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, last = captured.err.splitlines()
+    assert first.startswith("step 1/3  epoch 1  loss ")
+    assert last.startswith("step 3/3  epoch 1  loss ")
+    assert first.endswith("s left")
+    assert " images/s  " in first
+
+
+def test_metrics_have_the_columns_of_the_report(tmp_path):
+    rows = metrics(train(small(epochs=1), tmp_path / "run").path, timing=True)
+    names = {"step", "epoch", "loss", "grad_norm", "lr", "images_per_second", "alignment", "feature_std"}
+    assert names <= set(rows[0])
+    assert [bool(row["feature_std"] and row["effective_rank"]) for row in rows] == [False, False, True]
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+
+
+def test_a_logger_that_is_not_installed_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_module, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"engine\.loggers: tensorboard is not installed; pip install"):
+        train(small(engine={"loggers": ["tensorboard"]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_every_number_and_a_resumed_run_goes_on(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = small(engine={"device": "cpu", "loggers": ["tensorboard"]})
+    with pytest.raises(Interrupted), after_step(3, press_ctrl_c):
+        train(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    found = {scalar.step: scalar.value for scalar in events.Scalars("loss")}
+    wanted = {int(row["step"]): float(row["loss"]) for row in metrics(tmp_path / "run")}
+    assert found == pytest.approx(wanted, rel=1e-6)
+    assert [scalar.step for scalar in events.Scalars("feature_std")] == [2, 5]
+
+
+def test_wandb_writes_into_the_run_directory_without_account_or_network(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
+    resolve = socket.getaddrinfo
+
+    def local_only(host, *arguments, **options):
+        assert host in ("localhost", "127.0.0.1", "::1"), f"it looks for {host}"
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
+    train(small(epochs=1, engine={"device": "cpu", "loggers": ["wandb"]}), tmp_path / "run")
+    (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert list(offline.glob("run-*.wandb"))
+    assert len(metrics(tmp_path / "run")) == 3, "metrics.csv always"

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.recipe import Engine
+from sslkuramoto.training import processes as room
+from sslkuramoto.training.processes import launch, processes, rank, synchronise_batch_norm
+
+SLURM = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3", "SLURM_JOB_NAME": "pretrain"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "local_and_world", "number"),
+    [
+        ({}, (1, 1), 0),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "5"}, (4, 8), 5),
+        (SLURM, (4, 8), 3),
+        ({**SLURM, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}, (1, 1), 0),
+        ({**SLURM, "SLURM_JOB_NAME": "bash"}, (1, 1), 0),
+        ({**SLURM, "SLURM_JOB_NAME": "interactive"}, (1, 1), 0),
+        ({"RANK": "3", "WORLD_SIZE": "4"}, (1, 1), 0),
+        ({**SLURM, "TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "RANK": "1"}, (2, 2), 1),
+    ],
+)
+def test_torchrun_and_slurm_say_how_many_processes_there_are(environ, local_and_world, number):
+    assert processes(environ) == local_and_world
+    assert rank(environ) == number
+
+
+def test_slurm_tasks_that_nodes_do_not_share_evenly_are_refused():
+    with pytest.raises(UserError, match="SLURM_NTASKS=7: must be divisible by the 2 nodes"):
+        processes({**SLURM, "SLURM_NTASKS": "7"})
+
+
+def test_fabric_is_told_what_slurm_started(monkeypatch):
+    told = {}
+
+    class Recorded:
+        def __init__(self, **options):
+            told.update(options)
+
+        def launch(self):
+            told["launched"] = True
+
+    monkeypatch.setattr(room, "Fabric", Recorded)
+    monkeypatch.setattr(room.os, "environ", SLURM)
+    launch(Engine(device="cpu"))
+    assert (told["devices"], told["num_nodes"], told["launched"]) == (4, 2, True)
+    assert told["strategy"]._process_group_backend == "gloo"
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "allowed: auto, cpu, cuda, cuda:INDEX, mps"),
+        ("cuda:x", "allowed: auto, cpu"),
+        ("cpu:1", "allowed: auto, cpu"),
+        ("cuda:99", "this machine has"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(device, message):
+    with pytest.raises(UserError, match=f"engine.device='{device}'.*{message}"):
+        launch(Engine(device=device))
+
+
+def test_many_processes_take_no_device_by_its_index(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(room.os, "environ", SLURM)
+    with pytest.raises(UserError, match="8 processes share devices out themselves"):
+        launch(Engine(device="cuda:1"))
+
+
+def test_one_process_keeps_its_results_under_synchronised_batch_norm(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        norms = [
+            nn.BatchNorm1d(3),
+            nn.BatchNorm2d(3, affine=False),
+            BatchNormAct2d(3),
+            nn.BatchNorm2d(3, momentum=None),
+        ]
+        for norm in norms:
+            theirs, ours = nn.Sequential(norm).double(), nn.Sequential(type(norm)(3, affine=norm.affine)).double()
+            ours[0].momentum = norm.momentum
+            ours.load_state_dict(theirs.state_dict())
+            synchronise_batch_norm(ours, on_cuda=False)
+            assert ours.state_dict().keys() == theirs.state_dict().keys()
+            for training in (True, True, False):
+                shape = (6, 3) if isinstance(norm, nn.BatchNorm1d) else (6, 3, 2, 2)
+                x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+                y = x.detach().clone().requires_grad_()
+                out, wanted = ours.train(training)(y), theirs.train(training)(x)
+                torch.testing.assert_close(out, wanted)
+                (out**3).sum().backward()
+                (wanted**3).sum().backward()
+                torch.testing.assert_close(y.grad, x.grad)
+            for name, value in theirs.state_dict().items():
+                torch.testing.assert_close(ours.state_dict()[name], value)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_batch_norm_of_another_kind_is_refused_not_changed():
+    class Special(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(UserError, match="Special: this kind of BatchNorm cannot be synchronised"):
+        synchronise_batch_norm(nn.Sequential(Special(3)), on_cuda=False)

@@ -1,0 +1,55 @@
+from math import cos, pi
+
+import pytest
+from small_runs import XPHINET, metrics, small
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.training import train
+from sslkuramoto.training.loop import _Training
+from sslkuramoto.training.schedule import SCHEDULES
+
+
+def factors(name, steps=20, per_epoch=5, **options):
+    schedule = SCHEDULES.build(name, options)
+    return [schedule.factor(step, steps, per_epoch) for step in range(steps)]
+
+
+def test_constant_is_one():
+    assert factors("constant") == [1.0] * 20
+
+
+def test_warmup_cosine_rises_by_equal_steps_and_falls_by_half_a_cosine():
+    found = factors("warmup_cosine", warmup_epochs=1.0, final=0.1)
+    rise = [0.2, 0.4, 0.6, 0.8, 1.0]
+    fall = [0.1 + 0.9 * (1 + cos(pi * step / 15)) / 2 for step in range(15)]
+    assert found == pytest.approx(rise + fall, abs=1e-12)
+
+
+def test_without_warmup_it_starts_at_one_and_a_long_one_only_rises():
+    assert factors("warmup_cosine", warmup_epochs=0.0)[0] == 1.0
+    assert factors("warmup_cosine", warmup_epochs=8.0) == pytest.approx([(step + 1) / 40 for step in range(20)])
+    assert factors("warmup_cosine", warmup_epochs=0.4)[:3] == [0.5, 1.0, 1.0], "the top is held for one step"
+
+
+@pytest.mark.parametrize(("options", "key"), [({"warmup_epochs": -1.0}, "warmup_epochs=-1.0"), ({"final": 2.0}, "fin")])
+def test_a_value_out_of_range_is_named(options, key):
+    with pytest.raises(UserError, match=key):
+        SCHEDULES.build("warmup_cosine", options)
+
+
+def test_a_run_follows_its_schedule_and_a_held_part_keeps_its_rate(tmp_path, monkeypatch):
+    seen = []
+    set_rate = _Training._set_learning_rate
+
+    def recorded(self, step):
+        set_rate(self, step)
+        seen.append({bool(group["held"]): group["lr"] for group in self.optimizer.param_groups})
+
+    monkeypatch.setattr(_Training, "_set_learning_rate", recorded)
+    schedule = {"name": "warmup_cosine", "warmup_epochs": 1.0, "hold": ["hippocampus"]}
+    recipe = small(views={"name": "phinet"}, objective=XPHINET, schedule=schedule, optimizer={"name": "sgd", "lr": 0.3})
+    run = train(recipe, tmp_path / "run").path
+    wanted = [0.1, 0.2, 0.3, 0.3, 0.3 * (1 + cos(pi / 3)) / 2, 0.3 * (1 + cos(2 * pi / 3)) / 2]
+    assert [rate[False] for rate in seen] == pytest.approx(wanted)
+    assert [rate[True] for rate in seen] == [0.3] * 6
+    assert [float(row["lr"]) for row in metrics(run)] == pytest.approx(wanted), "the log shows the scheduled rate"

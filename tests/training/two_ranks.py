@@ -1,0 +1,59 @@
+"""Worker of test_two_ranks.py, started by torchrun: several runs in two gloo processes. Called with: FOLDER."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from small_runs import Mirrored, after_step, press_ctrl_c
+
+from sslkuramoto.cli import main
+from sslkuramoto.encoders.akorn import AKOrN
+from sslkuramoto.views import VIEWS
+
+RANK = int(os.environ["RANK"])
+
+
+def said(arguments: list[str]) -> dict:
+    """Run the command and return exit code and output of this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+
+def work(folder: Path) -> None:
+    torch.set_num_threads(1)
+    VIEWS.add("mirrored", Mirrored)
+    found = {}
+    for file in sorted(folder.glob("same-*.yaml")):
+        found[file.stem] = said(["train", str(file), "--run", str(folder / "two" / file.stem)])
+
+    drawn: list[str] = []
+    sample = AKOrN.sample_initial
+
+    def recorded(self, images, draw):
+        oscillators = sample(self, images, draw)
+        drawn.append(hashlib.sha256(oscillators.numpy().tobytes()).hexdigest())
+        return oscillators
+
+    AKOrN.sample_initial = recorded
+    random = str(folder / "random.yaml")
+    found["whole"] = said(["train", random, "--run", str(folder / "whole")])
+    found["drawn"] = list(drawn)
+    # one process is told to stop: both do, and the checkpoint of the first serves both
+    with after_step(3, press_ctrl_c) if RANK == 0 else contextlib.nullcontext():
+        found["stopped"] = said(["train", random, "--run", str(folder / "parts")])
+    found["resumed"] = said(["train", random, "--run", str(folder / "parts")])
+    found["odd"] = said(["train", random, "--run", str(folder / "odd"), "batch_size=15"])
+    (folder / f"{RANK}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))
