@@ -2,8 +2,8 @@
 
     python scripts/results_table.py FOLDER
 
-FOLDER holds finished runs called ROW-seedK (as scripts/cifar10_small.sh leaves them). Below the table stand seeds, hardware
-and versions, read from the runs. Exit code 2 when there is nothing to read.
+FOLDER holds finished runs called ROW-seedK (as scripts/cifar10_small.sh leaves them). Hardware and versions, read from
+the runs, stand below the table. Exit code 2 when there is nothing to read.
 """
 
 import argparse

@@ -71,7 +71,6 @@ def fails(tmp_path, capsys, monkeypatch):
         (["batch_size=15", "accumulate=2"], "accumulate=2: must divide batch_size=15"),
         (["engine.device=tpu"], "engine.device='tpu': allowed: auto, cpu, cuda"),
         (["init=nowhere"], "nowhere': no finished run"),
-        (["init='???'"], "init='???': no finished run; name the one to start from, for example --init runs/NAME"),
     ],
 )
 def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, message, monkeypatch):
@@ -138,6 +137,11 @@ def test_bad_data_are_one_line(recipe, fails, items, message, tmp_path, capsys):
 )
 def test_a_bad_command_line_is_one_line(recipe, fails, arguments, message):
     assert message in fails(*arguments)
+
+
+def test_a_recipe_that_leaves_its_start_open_asks_for_it(fails, tmp_path):
+    file = recipe_file(tmp_path / "finetune.yaml", init="???")
+    assert "init='???': no finished run; name the one to start from, for example --init" in fails("train", file)
 
 
 def test_a_good_recipe_is_only_checked_when_asked(recipe, capsys, tmp_path, monkeypatch):

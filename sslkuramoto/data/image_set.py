@@ -36,7 +36,6 @@ class Batch(NamedTuple):
 
 
 @runtime_checkable
-@runtime_checkable
 class ImageSet(Protocol):
     """The images of one split.
 
