@@ -3,15 +3,24 @@
 Miyato et al. 2025 (AKOrN), section 4 and Eq. 7-8. Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
+
+Couple = Callable[[Tensor], Tensor]
+"""Maps states "b c h w" to J x of the same shape."""
 
 
 class ConvCoupling(nn.Conv2d):
     """One dense k x k convolution with bias: J_ij are n x n blocks that depend on the offset between sites.
+
+    While training on a CPU in float32, wide layers with large kernels are convolved in the Fourier domain (see
+    :meth:`prepared`); evaluation always sums directly, so that it agrees bit for bit with the published networks.
 
     Args:
         channels: c.
@@ -22,6 +31,21 @@ class ConvCoupling(nn.Conv2d):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise UserError(f"kernel_size={kernel_size}: must be odd and >= 1")
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+
+    def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
+        """Return the map to iterate from states like ``x``: this module, or its faster equal where that pays.
+
+        The thresholds were measured on two cores (docs/akorn.md): below them the direct convolution is as fast.
+        """
+        assert self.bias is not None
+        side, k = x.shape[-1], self.kernel_size[0]
+        plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        large = k >= 7 and self.in_channels >= 32 and side >= 16 and side == x.shape[-2]
+        if not (self.training and torch.is_grad_enabled() and plain_cpu and large):
+            return self
+        spectrum = kernel_spectrum(self.weight, side + k - 1)
+        bias = self.bias.view(-1, 1, 1)
+        return lambda state: spectral_convolution(state, spectrum, k) + bias
 
 
 class AttentionCoupling(nn.Module):
@@ -42,6 +66,10 @@ class AttentionCoupling(nn.Module):
         self.heads = heads
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = nn.Conv2d(channels, channels, 1)
+
+    def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
+        """Return this module: its weights need no preparation."""
+        return self
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return sum_j J_ij(x) x_j with J from the attention weights of this state."""

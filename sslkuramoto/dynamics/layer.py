@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
 from sslkuramoto.dynamics.energy import energy, energy_code
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies, kuramoto_step
 from sslkuramoto.dynamics.sphere import normalise
@@ -66,7 +67,7 @@ class KuramotoLayer(nn.Module):
 
     def __init__(
         self,
-        coupling: nn.Module,
+        coupling: ConvCoupling | AttentionCoupling,
         *,
         channels: int,
         oscillator_dim: int,
@@ -110,8 +111,9 @@ class KuramotoLayer(nn.Module):
         omega = None if self.frequencies is None else self.frequencies()
         states, energies, energies_code = [], [], [x.new_zeros(len(x))]
         zero = torch.zeros_like(x) if stimulus is None else stimulus
+        couple = self.coupling.prepared(x)
         for _ in range(num_steps):
-            coupled = self.coupling(x)
+            coupled = couple(x)
             if trace:
                 energies.append(energy(x, coupled, zero))
                 energies_code.append(energy_code(x, coupled, zero))
@@ -128,5 +130,5 @@ class KuramotoLayer(nn.Module):
             states.append(x)
         if not trace:
             return x, None
-        energies.append(energy(x, self.coupling(x), zero))
+        energies.append(energy(x, couple(x), zero))
         return x, LayerTrace(torch.stack(states), torch.stack(energies), torch.stack(energies_code))

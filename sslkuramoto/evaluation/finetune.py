@@ -5,6 +5,7 @@ The second stage of AKOrN (Miyato et al. 2025, section 6) and of the robustness 
 """
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
@@ -16,8 +17,6 @@ from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
-FOLDER = "finetune"
-
 
 class Finetune:
     """Train a classifier from the run's encoder and measure its clean accuracy on the test split.
@@ -26,20 +25,25 @@ class Finetune:
         recipe: what differs from the pretraining recipe (sections replaced whole): objective, views, optimizer, ...
             Of that recipe remain data, encoder, seed, measurement and engine, unless they are named here.
         draws: independent draws of the initial oscillators at test time, >= 20 for a stochastic encoder.
+        into: folder in the run directory; name another one to keep two ways of finetuning the same encoder. The report
+            takes the one called "finetune" for the row of the run.
 
     Raises:
         UserError: a section that no recipe has, or one that the finetuning decides itself.
     """
 
-    def __init__(self, *, recipe: dict[str, Any], draws: int = 20) -> None:
+    def __init__(self, *, recipe: dict[str, Any], draws: int = 20, into: str = "finetune") -> None:
         self.options = options_of(locals())
         check_draws(draws)
+        if Path(into).name != into or into in ("", ".", "..", "results", "cache", "checkpoints", "pictures"):
+            raise UserError(f"into={into!r}: must be the name of a folder of its own, without '/'")
         known = [item.name for item in fields(Recipe) if item.name not in ("init", "encoder")]
         for key in recipe:
             if key not in known:
                 raise unknown("key of recipe", key, known)
         self.changes = recipe
         self.draws = draws
+        self.into = into
 
     def recipe_for(self, subject: Subject) -> Recipe:
         """Return the finetuning recipe of a pretrained run, with the subject's own options of encoder and data."""
@@ -52,7 +56,7 @@ class Finetune:
         return recipe_from(base)
 
     def __call__(self, subject: Subject) -> Result:
-        """Finetune in ``RUN/finetune`` (or go on there), then measure.
+        """Finetune in ``RUN/INTO`` (or go on there), then measure.
 
         Raises:
             UserError: whatever training raises; too few draws; the raw weights asked for.
@@ -62,11 +66,11 @@ class Finetune:
                 f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"
             )
         draws_for(subject.encoder.stochastic, self.draws)  # too few: say so before the training, not after
-        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / FOLDER)
+        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / self.into)
         if run.finished:  # the whole directory may have been moved since
             recipe = replace(recipe, init=run.recipe().init)
         train(recipe, run.path)
         finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
         result = Clean(draws=self.draws)(finetuned)
-        note = f"clean accuracy of the finetuned run {FOLDER}/ in this run directory"
+        note = f"clean accuracy of the finetuned run {self.into}/ in this run directory"
         return replace(result, options=self.options, notes=[*result.notes, note])
