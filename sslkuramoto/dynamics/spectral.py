@@ -4,7 +4,8 @@ A k x k convolution with zero padding is a product of n x n discrete Fourier tra
 transform of the kernel is shared by all steps of a layer. Equal to the direct convolution up to rounding (1e-6 of the
 largest value in float32), differentiable to any order.
 
-Shapes: b batch, c channels in, o channels out, h w grid, k kernel size, n transform size, f = n (n // 2 + 1) frequencies.
+Shapes: b batch, c channels in, o channels out, h side of the grid, k kernel size, n transform size,
+f = n (n // 2 + 1) frequencies.
 """
 
 from functools import lru_cache

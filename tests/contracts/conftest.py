@@ -1,39 +1,9 @@
-"""What the contract tests share: the files they run over, and runs small enough to be made in a second."""
-
-from pathlib import Path
+"""Runs of a second that the contract tests share."""
 
 import pytest
+from house_files import ROOT, train_tiny
 
-from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.training import train
-
-ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
-PROTOCOLS = sorted((ROOT / "eval" / "protocols").glob("*.yaml"))
-
-# Two steps of eight images of 8 x 8 pixels through networks of a few channels.
-TINY_DATA = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1"]
-TINY_ENCODER = {
-    "akorn": ["encoder.channels=4", "encoder.kernel_sizes=[3,3]"],
-    "timm": ["encoder.model=test_resnet", "encoder.small_stem=false"],
-}
-
-
-def tiny(path: Path) -> list[str]:
-    """Return the overrides that bring a digits recipe down to two steps of a second."""
-    recipe = load_recipe(path)
-    heads = [
-        f"objective.{key}=8"
-        for key in ("projector_hidden", "projector_out", "predictor_hidden")
-        if key in recipe.objective.options
-    ]
-    return [*TINY_DATA, *TINY_ENCODER[recipe.encoder.name], *heads, "measure.monitor_images=16", "engine.device=cpu"]
-
-
-def train_tiny(path: Path, run: Path, *overrides: str) -> RunDirectory:
-    """Carry out a digits recipe, reduced to two steps."""
-    return train(load_recipe(path, [*tiny(path), *overrides]), run)
 
 
 @pytest.fixture(scope="session")

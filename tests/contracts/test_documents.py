@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROTOCOLS, RECIPES, ROOT
+from house_files import PROTOCOLS, RECIPES, ROOT
 
 from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.data import DATA

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from house_files import ROOT
 
 FOLDERS = ("sslkuramoto", "tests", "docs", "recipes", "eval", "scripts", ".ci")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".cff", ".css", ".js", ""}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROTOCOLS
+from house_files import PROTOCOLS
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import evaluate, load_protocol, subject_of

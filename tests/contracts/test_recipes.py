@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RECIPES, ROOT, tiny, train_tiny
+from house_files import RECIPES, ROOT, tiny, train_tiny
 
 from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.errors import UserError
