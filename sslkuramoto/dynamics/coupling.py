@@ -40,12 +40,13 @@ class ConvCoupling(nn.Conv2d):
         assert self.bias is not None
         side, k = x.shape[-1], self.kernel_size[0]
         plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        large = k >= 7 and self.in_channels >= 32 and side >= 16 and side == x.shape[-2]
+        large = k >= 7 and self.in_channels >= 32 and side >= 16 and side % 2 == 0 and side == x.shape[-2]
         if not (self.training and torch.is_grad_enabled() and plain_cpu and large):
             return self
-        spectrum = kernel_spectrum(self.weight, side + k - 1)
+        tile = side // 2
+        spectrum = kernel_spectrum(self.weight, tile + k - 1)
         bias = self.bias.view(-1, 1, 1)
-        return lambda state: spectral_convolution(state, spectrum, k) + bias
+        return lambda state: spectral_convolution(state, spectrum, k, tile) + bias
 
 
 class AttentionCoupling(nn.Module):

@@ -1,17 +1,18 @@
 """Convolution with large kernels through the Fourier domain: faster than the direct sum for training on a CPU.
 
-A k x k convolution with zero padding is a product of n x n discrete Fourier transforms, n = grid + k - 1, cropped. The
-transform of the kernel is shared by all steps of a layer. Equal to the direct convolution up to rounding (1e-6 of the
-largest value in float32), differentiable to any order.
+The grid is cut into square tiles of side t. Each, with its surroundings, is a window of side n = t + k - 1, whose product
+of n x n discrete Fourier transforms with the kernel is right on the tile (overlap-save). The transform of the kernel is
+shared by all steps of a layer. Equal to the direct convolution up to rounding (1e-6 of the largest value in float32),
+differentiable to any order.
 
-Shapes: b batch, c channels in, o channels out, h side of the grid, k kernel size, n transform size,
-f = n (n // 2 + 1) frequencies.
+Shapes: b batch, c channels in, o channels out, h side of the grid, k kernel size, n transform size, m windows,
+f = n (n // 2 + 1) frequencies, i = 2 c, j = 2 o (real and imaginary parts).
 """
 
 from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -23,21 +24,37 @@ def _transform(k: int, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return spectrum.real.to(dtype).contiguous(), spectrum.imag.to(dtype).contiguous()
 
 
-def kernel_spectrum(weight: Float[Tensor, "o c k k"], n: int) -> Complex[Tensor, "f c o"]:
-    """Return the spectrum of a convolution kernel, for :func:`spectral_convolution` on grids of side n - k + 1."""
+def kernel_spectrum(weight: Float[Tensor, "o c k k"], n: int) -> Float[Tensor, "f i j"]:
+    """Return the spectrum of a kernel, for :func:`spectral_convolution` on grids of side n - k + 1.
+
+    Complex numbers stand as real 2 x 2 blocks [[re, im], [-im, re]], because real products run faster.
+    """
     o, c, k, _ = weight.shape
     real, imaginary = _transform(k, n, weight.dtype)
     kernels = weight.permute(1, 0, 2, 3).reshape(c * o, k * k).T  # few numbers each: a product beats an FFT
-    return torch.complex(real @ kernels, imaginary @ kernels).view(-1, c, o)
+    re, im = (real @ kernels).view(-1, c, o), (imaginary @ kernels).view(-1, c, o)
+    return torch.cat([torch.cat([re, im], dim=2), torch.cat([-im, re], dim=2)], dim=1)
 
 
 def spectral_convolution(
-    x: Float[Tensor, "b c h h"], spectrum: Complex[Tensor, "f c o"], kernel_size: int
+    x: Float[Tensor, "b c h h"], spectrum: Float[Tensor, "f i j"], kernel_size: int, tile: int
 ) -> Float[Tensor, "b o h h"]:
-    """Return the stride-1 convolution of a square grid with zero padding k // 2, without bias."""
-    side, half = x.shape[-1], kernel_size // 2
-    n = side + kernel_size - 1
-    transformed = torch.fft.rfft2(x, s=(n, n))
-    product = torch.bmm(transformed.flatten(2).permute(2, 0, 1), spectrum)
-    back = torch.fft.irfft2(product.permute(1, 2, 0).unflatten(2, transformed.shape[2:]), s=(n, n))
-    return back[:, :, half : half + side, half : half + side]
+    """Return the stride-1 convolution of a square grid with zero padding k // 2, without bias.
+
+    Args:
+        x: states; the side is a multiple of ``tile``.
+        spectrum: :func:`kernel_spectrum` for n = ``tile`` + k - 1.
+        kernel_size: k, odd.
+        tile: side of the tiles; smaller ones read fewer weights, larger ones overlap less.
+    """
+    b, _, side, _ = x.shape
+    half, n, starts = kernel_size // 2, tile + kernel_size - 1, range(0, side, tile)
+    padded = torch.nn.functional.pad(x, (half,) * 4)
+    windows = torch.cat([padded[:, :, top : top + n, left : left + n] for top in starts for left in starts])
+    transformed = torch.view_as_real(torch.fft.rfft2(windows))  # m c n n//2+1 2
+    by_frequency = transformed.flatten(2, 3).permute(2, 0, 3, 1).flatten(2)  # f m 2c
+    product = torch.bmm(by_frequency, spectrum).view(len(spectrum), len(windows), 2, -1)
+    back = torch.view_as_complex(product.permute(1, 3, 0, 2).contiguous()).unflatten(2, (n, n // 2 + 1))
+    tiles = torch.fft.irfft2(back, s=(n, n))[:, :, kernel_size - 1 :, kernel_size - 1 :]  # the part no edge reached
+    rows = tiles.unflatten(0, (len(starts), len(starts), b)).permute(2, 3, 0, 4, 1, 5)  # b o rows t columns t
+    return rows.reshape(b, -1, side, side)

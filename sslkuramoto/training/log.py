@@ -41,6 +41,7 @@ class Log:
 
     def __init__(self, run: RunDirectory, recipe: Recipe, start: int, total: int, active: bool) -> None:
         self.total = total
+        self.name = run.path.name
         self.active = active
         self._sinks: list[Any] = []
         self._last_line = 0.0
@@ -82,7 +83,11 @@ class Log:
         now = time.monotonic()
         if step + 1 == self.total or now - self._last_line >= 10:
             self._last_line = now
-            print(f"step {step + 1}/{self.total}  {status}  {seconds_left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{self.name}: step {step + 1}/{self.total}  {status}  {seconds_left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         """End the bar and the loggers."""

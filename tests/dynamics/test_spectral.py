@@ -13,13 +13,14 @@ from sslkuramoto.encoders import AKOrN
 
 
 @pytest.mark.parametrize(
-    ("channels", "outputs", "side", "kernel"), [(3, 5, 8, 3), (4, 4, 9, 5), (2, 3, 6, 7), (2, 2, 5, 1)]
+    ("channels", "outputs", "side", "kernel", "tile"),
+    [(3, 5, 8, 3, 4), (4, 4, 9, 5, 3), (2, 3, 6, 7, 6), (2, 2, 5, 1, 1), (1, 2, 8, 9, 2)],
 )
-def test_spectral_convolution_is_the_convolution(channels, outputs, side, kernel):
+def test_spectral_convolution_is_the_convolution(channels, outputs, side, kernel, tile):
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, channels, side, side, generator=draw, dtype=torch.float64)
     weight = torch.randn(outputs, channels, kernel, kernel, generator=draw, dtype=torch.float64)
-    found = spectral_convolution(x, kernel_spectrum(weight, side + kernel - 1), kernel)
+    found = spectral_convolution(x, kernel_spectrum(weight, tile + kernel - 1), kernel, tile)
     torch.testing.assert_close(found, F.conv2d(x, weight, padding=kernel // 2))
 
 
@@ -29,7 +30,7 @@ def test_spectral_convolution_has_the_gradients_of_the_convolution_to_second_ord
     weight = torch.randn(2, 2, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
 
     def convolve(x, weight):
-        return spectral_convolution(x, kernel_spectrum(weight, 6), 3)
+        return spectral_convolution(x, kernel_spectrum(weight, 4), 3, 2)
 
     assert torch.autograd.gradcheck(convolve, (x, weight))
     assert torch.autograd.gradgradcheck(convolve, (x, weight))
