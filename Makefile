@@ -2,7 +2,8 @@
 #   make quickstart   the main job on scikit-learn's digits, to one table and runs/quickstart/report.html
 #   make test         the test suite
 #   make check        the test suite, ruff, pyright, import-linter
-# PYTHON=python3.12 names the interpreter that .venv is made with, EPS=8/255 the radius of the quickstart's attacks.
+# PYTHON=python3.12 names the interpreter that .venv is made with, EPS=8/255 the radius of the quickstart's
+# attacks (for another one after a first run, remove runs/quickstart/*/finetune/results).
 
 SHELL := /bin/bash
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -47,8 +48,8 @@ quickstart: | $(STAMP)
 
 quickstart-models: $(foreach model,akorn resnet18,$(QUICK)/$(model)/finetune/results/autoattack-linf-quick.json)
 
-$(QUICK)/%/encoder.safetensors: recipes/digits-%-xphinet.yaml | $(STAMP)
-	$(RUN) train $< --run $(@D)
+$(QUICK)/%/encoder.safetensors: | recipes/digits-%-xphinet.yaml $(STAMP)
+	$(RUN) train recipes/digits-$*-xphinet.yaml --run $(@D)
 
 $(QUICK)/%/results/finetune-digits.json: $(QUICK)/%/encoder.safetensors
 	$(RUN) evaluate $(QUICK)/$* knn linear clustering finetune-digits

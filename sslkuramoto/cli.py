@@ -6,6 +6,7 @@ Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parsed(argv)
         arguments.act(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         print(f"sslkuramoto{_which_process()}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -149,6 +153,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError("evaluate: name at least one protocol (see sslkuramoto list protocols)")
     if arguments.name and len(names) > 1:
         raise UserError("--as names the result of one protocol; several were given")
+    if arguments.name and not re.fullmatch(r"[\w-][\w.-]*", arguments.name):
+        raise UserError(f"--as {arguments.name}: must be a plain name of letters, digits, '.', '_' and '-'")
+    changed = [item for item in settings if item.startswith(("encoder.", "data."))]
+    if arguments.weights != "ema":
+        changed.append(f"weights={arguments.weights}")
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
     parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
@@ -172,6 +181,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for protocol in protocols:
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
+        elif changed:  # beside the run's own result, never in its place
+            protocol = protocol._replace(file=re.sub(r"[^\w.=+-]+", "_", "+".join([protocol.file, *changed])))
         result, path = evaluate(subject, protocol, describe_environment(str(device)))
         print(f"{arguments.run} {protocol.file}  ({path})")
         for name, metric in result.metrics.items():
@@ -304,6 +315,8 @@ def _recipe_files() -> list[Path]:
 def _recipe_file(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
+    if Path(name).exists():
+        raise UserError(f"{name}: is no regular file")
     known = {path.stem: path for path in _recipe_files()}
     stem = Path(name).stem if name.startswith("recipes/") else name
     if stem in known:

@@ -13,7 +13,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +26,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.files import is_leftover, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
+_LOCK = ".lock"  # held while a process trains here
 Weights = Literal["ema", "raw"]
 _PACKAGES = ("sslkuramoto", "torch", "torchvision", "lightly", "timm", "kornia", "pyautoattack", "pytorch-lightning")
 
@@ -86,7 +88,9 @@ class RunDirectory:
             difference = _first_difference(complete(self.recipe()).method(), recipe.method())
             if difference:
                 raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another run directory")
-        elif self.path.exists() and (not self.path.is_dir() or not all(map(is_leftover, self.path.iterdir()))):
+        elif self.path.exists() and (
+            not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
+        ):
             raise UserError(f"{self.path}: exists and is no run directory; choose another one")
 
     def claim(self, recipe: Recipe, complete: Callable[[Recipe], Recipe] = _as_it_is) -> None:
@@ -100,6 +104,27 @@ class RunDirectory:
             write_atomically(self.recipe_file, dump_recipe(recipe))
         remove_leftovers(self.path)
         remove_leftovers(self.last_checkpoint.parent)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from training here meanwhile; the lock ends with the process, however it ends.
+
+        Raises:
+            UserError: another process is training here.
+        """
+        import fcntl
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("w")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another process is training here; wait for it or end it") from None
+            yield
 
     def record_session(self, device: str, processes: int) -> None:
         """Append this session's versions and hardware to environment.json."""

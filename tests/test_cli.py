@@ -211,8 +211,9 @@ def test_evaluate_takes_options_of_protocol_encoder_and_data(run, capsys):
     assert main(["evaluate", str(run), *items, "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     assert "features of test: 20 images, 1 draw" in captured.err
-    assert "knn  (" in captured.out
-    result = json.loads((run / "results" / "knn.json").read_text())
+    file = run / "results" / "knn+encoder.num_steps=5+encoder.initial=fixed+data.limit_test=20.json"
+    assert f"({file})" in captured.out  # never in place of what was measured as the run was trained
+    result = json.loads(file.read_text())
     assert result["options"]["neighbours"] == 3
     assert result["data"]["n"] == 20
     assert result["encoder"]["changed_options"] == {"num_steps": 5, "initial": "fixed"}

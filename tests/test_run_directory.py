@@ -22,6 +22,7 @@ def finished(tmp_path_factory) -> RunDirectory:
 def test_a_run_directory_is_complete(finished):
     names = {str(path.relative_to(finished.path)) for path in finished.path.rglob("*") if path.is_file()}
     assert names == {
+        ".lock",
         "recipe.yaml",
         "environment.json",
         "metrics.csv",
@@ -176,3 +177,11 @@ def test_a_full_disk_while_logging_is_one_line(tmp_path):
     file.path = Path("/dev/full")
     with pytest.raises(UserError, match=r"cannot be written: No space left on device; the last checkpoint is kept"):
         file.add({"step": 1, "loss": 1})
+
+
+def test_two_processes_never_train_in_one_directory(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with run.locked(), pytest.raises(UserError, match="another process is training here"), run.locked():
+        pass
+    with run.locked():  # free again
+        assert run.path.is_dir()

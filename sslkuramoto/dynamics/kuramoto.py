@@ -198,8 +198,8 @@ class NaturalFrequencies(nn.Module):
 
     def __init__(self, planes: int | None, initial: float, learn: bool) -> None:
         super().__init__()
-        if initial < 0:
-            raise UserError(f"frequency_init={initial}: must be >= 0 (the length of a vector)")
+        if not 0 <= initial < float("inf"):
+            raise UserError(f"frequency_init={initial}: must be >= 0 and finite (the length of a vector)")
         shape = (2,) if planes is None else (planes, 2)
         self.vector = nn.Parameter(torch.full(shape, initial / 2**0.5), requires_grad=learn)
 

@@ -1,9 +1,9 @@
 """Convolution with large kernels through the Fourier domain: faster than the direct sum for training on a CPU.
 
-The grid is cut into square tiles of side t. Each, with its surroundings, is a window of side n = t + k - 1, whose product
-of n x n discrete Fourier transforms with the kernel is right on the tile (overlap-save). The transform of the kernel is
-shared by all steps of a layer. Equal to the direct convolution up to rounding (1e-6 of the largest value in float32),
-differentiable to any order.
+The grid is cut into square tiles of side t. Each, with its surroundings, is a window of side n = t + k - 1; the product
+of its n x n discrete Fourier transform with that of the kernel is right on the tile (overlap-save). The transform of
+the kernel is shared by all steps of a layer. Equal to the direct convolution up to rounding (1e-6 of the largest value
+in float32), differentiable to any order.
 
 Shapes: b batch, c channels in, o channels out, h side of the grid, k kernel size, n transform size, m windows,
 f = n (n // 2 + 1) frequencies, i = 2 c, j = 2 o (real and imaginary parts).

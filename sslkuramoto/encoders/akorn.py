@@ -97,8 +97,8 @@ class AKOrN(Encoder):
             raise UserError(f"channels={channels}: must be >= 1")
         if not kernel_sizes:
             raise UserError("kernel_sizes=[]: needs one odd kernel a layer")
-        if step_size <= 0:
-            raise UserError(f"step_size={step_size}: must be > 0")
+        if not 0 < step_size < float("inf"):
+            raise UserError(f"step_size={step_size}: must be > 0 and finite")
         layers = len(kernel_sizes)
         self.num_steps = check_steps(num_steps, layers)
         couplings = (coupling,) * layers if isinstance(coupling, str) else tuple(coupling)

@@ -36,21 +36,21 @@ class FeatureSet(NamedTuple):
     images: ImageSet
 
 
-def split_features(subject: Subject, split: str, *, protocol: str, draws: int = 1) -> FeatureSet:
+def split_features(subject: Subject, split: str, *, protocol: str, draws: int | None = None) -> FeatureSet:
     """Return the pooled features of a labelled split, from the cache when it holds them.
 
     Args:
         subject: encoder, data and cache folder.
         split: "train", "val" or "test".
         protocol: who asks (named when labels are missing).
-        draws: independent passes of a stochastic encoder; 1 stands for a bank or a training set, whose images may be
-            seen with one draw each. Scores take at least 20. A deterministic encoder makes one pass.
+        draws: independent passes of a stochastic encoder, at least 20 where anything is scored. None makes one pass,
+            for a bank or a training set, whose images may be seen with one draw each. A deterministic encoder makes one pass.
 
     Pass k draws its oscillators from ``generator(device, seed, "features", split, k)``.
     """
     images = subject.labelled(split, protocol)
     assert images.labels is not None
-    passes = 1 if draws == 1 else draws_for(subject.encoder.stochastic, draws)
+    passes = 1 if draws is None else draws_for(subject.encoder.stochastic, draws)
     key = {
         "encoder": subject.encoder_hash,
         "encoder_options": dict(subject.encoder_options),

@@ -52,6 +52,7 @@ class Finetune:
         base |= {"weight_ema": None, "clip_grad_norm": None, "accumulate": 1} | self.changes
         base["encoder"] = {**base["encoder"], **subject.encoder_options}
         base["data"] = {**base["data"], **subject.data_options}
+        base["measure"] = {**base["measure"], "stop_on_collapse": 0.0} | self.changes.get("measure", {})
         base["engine"] = {**base["engine"], "device": str(subject.device)}
         return recipe_from(base)
 

@@ -225,7 +225,9 @@ def write_result(
         "protocol": protocol,
         "options": result.options,
         "metrics": {name: _without_none(asdict(metric)) for name, metric in result.metrics.items()},
-        "data": result.data,
+        "data": result.data | {"changed_options": dict(subject.data_options)},
+        "seed": subject.seed,
+        "batch_size": subject.batch_size,
         "encoder": {
             "sha256": subject.encoder_hash,
             "stochastic": subject.encoder.stochastic,

@@ -75,7 +75,7 @@ def check(recipe: Recipe) -> Recipe:
     recipe = resolved(recipe)
     check_loggers(recipe.engine.loggers)
     size = recipe.data.options.get("size")
-    encoder, _, _ = _build_parts(recipe, num_classes=2, image_size=size or 32, device="meta")
+    encoder, _, _ = _build_parts(recipe, num_classes=2, image_size=32 if size is None else size, device="meta")
     if recipe.init is not None:
         check_fit(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
     return recipe

@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
-from sslkuramoto.training.state import export, restore_state, save_state
+from sslkuramoto.training.state import check_export, export, restore_state, save_state
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
@@ -57,6 +58,7 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     run = RunDirectory(path)
     if run.finished:
         run.check(resolved(recipe), resolved)
+        check_export(run)
         return run
     recipe = check(recipe)
     run.check(recipe, resolved)
@@ -68,13 +70,18 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
         )
     data = DATA.build(recipe.data.name, recipe.data.options, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
+    if recipe.batch_size < 2 * recipe.accumulate * fabric.world_size:
+        raise UserError(
+            f"batch_size={recipe.batch_size}: every part of a batch needs two images (BatchNorm, negatives)"
+        )
     learner, make_views = build(recipe, data)
-    if fabric.is_global_zero:
-        run.claim(recipe, resolved)
-    fabric.barrier()
-    if fabric.world_size > 1:
-        synchronise_batch_norm(learner, on_cuda=fabric.device.type == "cuda")
-    return _Training(recipe, run, fabric, data, learner, make_views, steps_per_epoch, monitor).carry_out()
+    with run.locked() if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            run.claim(recipe, resolved)
+        fabric.barrier()
+        if fabric.world_size > 1:
+            synchronise_batch_norm(learner, on_cuda=fabric.device.type == "cuda")
+        return _Training(recipe, run, fabric, data, learner, make_views, steps_per_epoch, monitor).carry_out()
 
 
 class _Training:
@@ -108,7 +115,7 @@ class _Training:
     def carry_out(self) -> RunDirectory:
         """Resume where there is a checkpoint, train to the end, export."""
         if self.run.last_checkpoint.is_file():
-            self.step = restore_state(self.run, self.learner, self.average, self.optimizer)
+            self.step = restore_state(self.run, self.total, self.learner, self.average, self.optimizer)
         if self.fabric.is_global_zero:
             self.run.record_session(str(self.fabric.device), self.fabric.world_size)
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)

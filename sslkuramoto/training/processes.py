@@ -54,6 +54,11 @@ def processes(environ: Mapping[str, str]) -> tuple[int, int]:
         UserError: SLURM tasks that the nodes do not share evenly.
     """
     if _ELASTIC in environ:
+        for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK"):
+            if not environ.get(name, "").isdigit():
+                raise UserError(
+                    f"{_ELASTIC} is set but {name}={environ.get(name)!r}: start through torchrun, or unset it"
+                )
         return int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
     tasks, nodes = _tasks(environ), int(environ.get("SLURM_NNODES", "1"))
     if tasks == 1:
@@ -66,7 +71,7 @@ def processes(environ: Mapping[str, str]) -> tuple[int, int]:
 def rank(environ: Mapping[str, str]) -> int:
     """Return which of all processes this is, before anything is launched."""
     if _ELASTIC in environ:
-        return int(environ["RANK"])
+        return int(environ.get("RANK") or 0)
     return int(environ.get("SLURM_PROCID", "0")) if _tasks(environ) > 1 else 0
 
 

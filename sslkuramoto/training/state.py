@@ -3,8 +3,10 @@
 Draws are named by their step (see loop.py), so a step number, weights and optimiser state are all there is to save.
 """
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from sslkuramoto.checkpoint import export_classifier, export_encoder, load_kind, load_strictly, save
@@ -42,7 +44,21 @@ def save_state(
     save(run.last_checkpoint, state)
 
 
-def restore_state(run: RunDirectory, learner: Learner, average: WeightAverage[Learner] | None, optimizer: Any) -> int:
+def check_export(run: RunDirectory) -> None:
+    """Check that what a finished run left behind can be read.
+
+    Raises:
+        UserError: the encoder is damaged.
+    """
+    try:
+        load_kind(run.encoder_file(), "encoder", {})
+    except UserError as error:
+        raise UserError(f"{error}; remove that file, and the same command makes it again") from None
+
+
+def restore_state(
+    run: RunDirectory, total: int, learner: Learner, average: WeightAverage[Learner] | None, optimizer: Any
+) -> int:
     """Bring everything back to where :func:`save_state` left it.
 
     Returns:
@@ -53,6 +69,8 @@ def restore_state(run: RunDirectory, learner: Learner, average: WeightAverage[Le
     """
     path = run.last_checkpoint
     state = load_kind(path, KIND, {"step": int, "learner": dict, "average": dict, "optimizer": dict})
+    if not 0 <= state["step"] <= total:
+        raise UserError(f"{path}: step {state['step']} is outside this run of {total} steps")
     load_strictly(learner, state["learner"], str(path))
     if average is not None:
         load_strictly(average.module, state["average"], f"{path} (weight_ema)")
@@ -60,7 +78,23 @@ def restore_state(run: RunDirectory, learner: Learner, average: WeightAverage[Le
         optimizer.load_state_dict(state["optimizer"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: the state of the optimizer does not fit: {error}") from None
+    _check_optimizer(path, state["step"], optimizer)
     return state["step"]
+
+
+def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
+    """Refuse an optimizer state that lacks a parameter or has tensors of other shapes than their parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if step and optimizer.state_dict()["state"] and len(optimizer.state) != len(parameters):
+        raise UserError(f"{path}: the optimizer state holds {len(optimizer.state)} of {len(parameters)} parameters")
+    if step and not optimizer.state and not isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.SGD):
+        raise UserError(f"{path}: the optimizer state is empty after {step} steps")
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise UserError(
+                    f"{path}: optimizer state {name!r} has shape {tuple(value.shape)}, not that of its weight"
+                )
 
 
 def export(run: RunDirectory, encoder: Part, learner: Learner, average: WeightAverage[Learner] | None) -> None:

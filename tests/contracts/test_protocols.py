@@ -102,9 +102,10 @@ def test_a_randomised_network_is_scored_over_twenty_draws_and_a_fixed_one_by_one
 
 @every_protocol
 def test_fewer_than_twenty_draws_of_a_randomised_network_are_refused(path: Path, supervised: RunDirectory) -> None:
-    protocol = load_protocol(path.stem, [*few(path.stem), "draws=19"])
-    with pytest.raises(UserError, match="draws=19"):
-        protocol.measure(subject_of(supervised.path))
+    for draws in (1, 19):
+        protocol = load_protocol(path.stem, [*few(path.stem), f"draws={draws}"])
+        with pytest.raises(UserError, match=f"draws={draws}"):
+            protocol.measure(subject_of(supervised.path))
 
 
 @every_protocol

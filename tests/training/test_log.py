@@ -13,8 +13,8 @@ def test_lines_on_something_else_than_a_terminal_say_rate_and_time_left(tmp_path
     captured = capsys.readouterr()
     assert captured.out == ""
     first, last = captured.err.splitlines()
-    assert first.startswith("step 1/3  epoch 1  loss ")
-    assert last.startswith("step 3/3  epoch 1  loss ")
+    assert first.startswith("run: step 1/3  epoch 1  loss ")
+    assert last.startswith("run: step 3/3  epoch 1  loss ")
     assert first.endswith("s left")
     assert " images/s  " in first
 
