@@ -44,7 +44,7 @@ def split_features(subject: Subject, split: str, *, protocol: str, draws: int | 
         split: "train", "val" or "test".
         protocol: who asks (named when labels are missing).
         draws: independent passes of a stochastic encoder, at least 20 where anything is scored. None makes one pass,
-            for a bank or a training set, whose images may be seen with one draw each. A deterministic encoder makes one pass.
+            for a bank or a training set, whose images may be seen with one draw each; so does a deterministic encoder.
 
     Pass k draws its oscillators from ``generator(device, seed, "features", split, k)``.
     """

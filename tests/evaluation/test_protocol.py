@@ -73,7 +73,8 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     assert path == subject.run_dir / "results" / "clean.json"
     written = json.loads(path.read_text())
     assert set(written) == {
-        "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image", "seed", "batch_size",
+        "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
+        "seed", "batch_size",
     }  # fmt: skip
     assert written["encoder"] == {
         "sha256": "0" * 64,
