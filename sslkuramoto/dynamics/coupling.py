@@ -35,7 +35,7 @@ class ConvCoupling(nn.Conv2d):
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
         """Return the map to iterate from states like ``x``: this module, or its faster equal where that pays.
 
-        The thresholds were measured on two cores (docs/akorn.md): below them the direct convolution is as fast.
+        Below these thresholds, chosen from timings on two cores, the direct convolution is as fast.
         """
         assert self.bias is not None
         side, k = x.shape[-1], self.kernel_size[0]
