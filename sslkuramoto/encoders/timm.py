@@ -82,7 +82,11 @@ class TimmEncoder(Encoder):
         """Encode images; ``draw`` and ``trace`` have no effect, a network without dynamics takes no ``initial``."""
         if initial is not None:
             raise UserError("initial: this encoder has no oscillators")
-        grid = self.network.forward_features((images - self.mean) / self.std)
+        try:
+            grid = self.network.forward_features((images - self.mean) / self.std)
+        except AssertionError as error:  # timm's networks of a fixed size assert it
+            side = f"{images.shape[2]} x {images.shape[3]}"
+            raise UserError(f"images of {side} pixels: {error}; set data.size or arguments.img_size") from None
         pooled = self.network.forward_head(grid, pre_logits=True)
         return Features(pooled, _as_map(grid, channels_last=getattr(self.network, "output_fmt", None) == "NHWC"))
 

@@ -114,3 +114,9 @@ def test_what_timm_cannot_build_is_one_line(options, line):
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+def test_images_of_a_size_that_the_network_does_not_take_are_one_line():
+    encoder = TimmEncoder(model="vit_tiny_patch16_224")
+    with pytest.raises(UserError, match=r"images of 16 x 16 pixels: .*img_size"):
+        encoder(torch.zeros(1, 3, 16, 16))
