@@ -83,11 +83,12 @@ def restore_state(
 
 
 def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
-    """Refuse an optimizer state that lacks a parameter or has tensors of other shapes than their parameters."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if step and optimizer.state_dict()["state"] and len(optimizer.state) != len(parameters):
-        raise UserError(f"{path}: the optimizer state holds {len(optimizer.state)} of {len(parameters)} parameters")
-    if step and not optimizer.state and not isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.SGD):
+    """Refuse an empty state of an optimizer that keeps one, and tensors of other shapes than their parameters.
+
+    A parameter that no gradient reached has no entry, so the number of entries tells nothing.
+    """
+    keeps_state = isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.Adam | torch.optim.AdamW)
+    if step and keeps_state and not optimizer.state:
         raise UserError(f"{path}: the optimizer state is empty after {step} steps")
     for parameter, entry in optimizer.state.items():
         for name, value in entry.items():
