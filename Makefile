@@ -19,7 +19,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help quickstart quickstart-models test check
 .PRECIOUS: $(QUICK)/%/encoder.safetensors $(QUICK)/%/results/finetune-digits.json \
-	$(QUICK)/%/finetune/results/autoattack-linf-quick.json
+	$(QUICK)/%/finetune/results/robustness-quick.json
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -46,7 +46,7 @@ quickstart: | $(STAMP)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(MAKE) --no-print-directory -j2 quickstart-models
 	$(RUN) report $(QUICK)/akorn $(QUICK)/resnet18 --html $(QUICK)/report.html --title "sslkuramoto quickstart"
 
-quickstart-models: $(foreach model,akorn resnet18,$(QUICK)/$(model)/finetune/results/autoattack-linf-quick.json)
+quickstart-models: $(foreach model,akorn resnet18,$(QUICK)/$(model)/finetune/results/robustness-quick.json)
 
 $(QUICK)/%/encoder.safetensors: | recipes/digits-%-xphinet.yaml $(STAMP)
 	$(RUN) train recipes/digits-$*-xphinet.yaml --run $(@D)
@@ -54,5 +54,5 @@ $(QUICK)/%/encoder.safetensors: | recipes/digits-%-xphinet.yaml $(STAMP)
 $(QUICK)/%/results/finetune-digits.json: $(QUICK)/%/encoder.safetensors
 	$(RUN) evaluate $(QUICK)/$* knn linear clustering finetune-digits
 
-$(QUICK)/%/finetune/results/autoattack-linf-quick.json: $(QUICK)/%/results/finetune-digits.json
-	$(RUN) evaluate $(QUICK)/$*/finetune autoattack-linf-quick eps=$(EPS)
+$(QUICK)/%/finetune/results/robustness-quick.json: $(QUICK)/%/results/finetune-digits.json
+	$(RUN) evaluate $(QUICK)/$*/finetune robustness-quick eps=$(EPS)

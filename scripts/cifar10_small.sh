@@ -20,6 +20,6 @@ for objective in "${@:-supervised simclr byol simsiam phinet xphinet}"; do
         else
             sslkuramoto evaluate "$run" knn linear clustering clean
         fi
-        sslkuramoto evaluate "$classifier" autoattack-linf-quick
+        sslkuramoto evaluate "$classifier" robustness-quick
     done
 done

@@ -1,12 +1,12 @@
 """Protocols: each measures one checkpoint (``measure(subject) -> Result``)."""
 
-from sslkuramoto.evaluation.autoattack import AutoAttackLinf
 from sslkuramoto.evaluation.clean import Clean
 from sslkuramoto.evaluation.clustering import Clustering
 from sslkuramoto.evaluation.finetune import Finetune
 from sslkuramoto.evaluation.knn import NearestNeighbours
 from sslkuramoto.evaluation.linear import LinearProbe
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, evaluate, load_protocol, protocol_files
+from sslkuramoto.evaluation.robustness import Robustness
 from sslkuramoto.evaluation.subject import subject_of
 
 __all__ = ["PROTOCOLS", "Result", "Subject", "evaluate", "load_protocol", "protocol_files", "subject_of"]
@@ -16,4 +16,4 @@ PROTOCOLS.add("linear", LinearProbe)
 PROTOCOLS.add("clustering", Clustering)
 PROTOCOLS.add("clean", Clean)
 PROTOCOLS.add("finetune", Finetune)
-PROTOCOLS.add("autoattack_linf", AutoAttackLinf)
+PROTOCOLS.add("robustness", Robustness)

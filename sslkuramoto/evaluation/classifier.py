@@ -1,17 +1,19 @@
 """Encoder and linear head as one classifier, with the initial oscillators as a stated choice.
 
 AKOrN as published draws new oscillators at every forward pass (``random``); ``fixed`` starts every image of every call
-from one seeded field; ``averaged`` takes the mean logits of K draws (``ensemble=K`` of the published code).
+from one seeded field, ``fixed_per_image`` each image from a field of its own; ``averaged`` takes the mean logits of K
+draws (``ensemble=K`` of the published code).
 
 Shapes: b batch, c channels, h w grid, y x pixels, q classes, k draws, n images.
 """
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder
@@ -20,7 +22,7 @@ from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.randomness import Key, generator
 
-Initial = Literal["random", "fixed", "averaged"]
+Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
 
 
 class Classifier(nn.Module):
@@ -30,7 +32,9 @@ class Classifier(nn.Module):
         encoder: put into eval mode.
         head: linear layer on pooled features.
         mode: "random": new oscillators at every forward; "fixed": one seeded field for all images and calls;
-            "averaged": mean logits over ``draws`` starts. A deterministic encoder is the same in every mode.
+            "fixed_per_image": one seeded field an image, the same at every call, for which the classifier must know
+            its images (:meth:`at`); "averaged": mean logits over ``draws`` starts. A deterministic encoder is the same
+            in every mode.
         seed: keys the random stream and the fixed fields.
         draws: starts averaged in mode "averaged".
         held: whether those starts are the same at every forward (then the classifier is deterministic) or fresh.
@@ -61,11 +65,43 @@ class Classifier(nn.Module):
         self._stream: dict[torch.device, torch.Generator] = {}
         self._stream_key: tuple[Key, ...] = ("stream",)
         self._fields: dict[tuple, Float[Tensor, "1 c h w"]] = {}
+        self._index: Int64[Tensor, " b"] | None = None  # of the images it is bound to, and their states
+        self._states: Float[Tensor, "b c h w"] | None = None
         self.eval()
 
     @property
     def stochastic(self) -> bool:
         return self.encoder.stochastic and (self.mode == "random" or (self.mode == "averaged" and not self.held))
+
+    def at(self, index: Int64[Tensor, " b"]) -> "Classifier":
+        """Return the classifier of a batch of known images: a view that shares everything but the images.
+
+        Args:
+            index: of each image in its data set; only mode "fixed_per_image" asks for it.
+        """
+        if not self._needs_index:
+            return self
+        bound = copy.copy(self)
+        bound._index, bound._states = index.cpu(), None
+        return bound
+
+    def of(self, rows: Int64[Tensor, " r"] | Bool[Tensor, " b"]) -> "Classifier":
+        """Return the classifier of some rows of the batch that :meth:`at` bound it to."""
+        if self._index is None:
+            return self
+        bound = self.at(self._index[rows.cpu()])
+        if self._states is not None:
+            bound._states = self._states[rows.to(self._states.device)]
+        return bound
+
+    @property
+    def bound(self) -> bool:
+        """Whether it holds one state for each image of a batch (:meth:`at`)."""
+        return self._index is not None
+
+    @property
+    def _needs_index(self) -> bool:
+        return self.encoder.stochastic and self.mode == "fixed_per_image"
 
     def restart(self, *key: Key) -> None:
         """Begin a new random stream, named by ``key``, so that a measurement can be repeated."""
@@ -92,8 +128,11 @@ class Classifier(nn.Module):
             return self.head(self.encoder(images).pooled)
         if self.mode == "fixed":
             return self.head(self.encoder(images, initial=self.field(images)).pooled)
+        if self.mode == "fixed_per_image":
+            return self.head(self.encoder(images, initial=self._own_states(images)).pooled)
         if self.mode == "averaged" and self.held:
-            return self._mean([self.encoder(images, initial=self.field(images, k)).pooled for k in range(self.draws)])
+            fields = (self.field(images, k) for k in range(self.draws))
+            return self._mean([self.encoder(images, initial=field).pooled for field in fields])
         draw = self._own_stream(images.device) if draw is None else draw
         starts = self.draws if self.mode == "averaged" else 1
         return self._mean([self.encoder(images, draw=draw).pooled for _ in range(starts)])
@@ -108,13 +147,27 @@ class Classifier(nn.Module):
         return self._stream[device]
 
     @torch.no_grad()
-    def field(self, images: Float[Tensor, "b 3 y x"], k: int = 0) -> Float[Tensor, "b c h w"]:
-        """Return the k-th fixed start for images of this shape: one state, shared by all (a device has its own)."""
-        key = (k, tuple(images.shape[1:]), images.device)
+    def field(self, images: Float[Tensor, "b 3 y x"], *name: Key) -> Float[Tensor, "i c h w"]:
+        """Return a fixed start for images of this shape: one state (a device has its own).
+
+        Args:
+            images: of the shape in question.
+            name: which one; none for that of mode "fixed".
+        """
+        key = (name, tuple(images.shape[1:]), images.device)
         if key not in self._fields:
-            draw = generator(images.device, self.seed, "fixed", k)
+            draw = generator(images.device, self.seed, "fixed", *(name or (0,)))
             self._fields[key] = self.encoder.sample_initial(images[:1].detach(), draw)
-        return self._fields[key].expand(len(images), *self._fields[key].shape[1:])
+        return self._fields[key]
+
+    def _own_states(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b c h w"]:
+        assert self._index is not None, "fixed_per_image: the classifier was not told which images these are"
+        assert len(self._index) == len(images), f"{len(images)} images for {len(self._index)} states"
+        if self._states is None:
+            draws = (generator(images.device, self.seed, "fixed", "image", int(index)) for index in self._index)
+            one = images[:1].detach()
+            self._states = torch.cat([self.encoder.sample_initial(one, draw) for draw in draws])
+        return self._states
 
 
 def classifier_of(subject: Subject, protocol: str, mode: Initial = "random", *, average: int = 8) -> Classifier:
@@ -143,9 +196,15 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def predictions_over_draws(
-    classifier: Classifier, chunks: Iterable[Tensor], draws: int, *key: Key
+    classifier: Classifier, chunks: Iterable[Tensor | tuple[Tensor, Tensor]], draws: int, *key: Key
 ) -> Int64[Tensor, "k n"]:
     """Return the predicted class of every image in every draw, on the CPU.
+
+    Args:
+        classifier: in its own mode.
+        chunks: images, or pairs of images and their indices in the data set (needed in mode "fixed_per_image").
+        draws: of a stochastic classifier.
+        key: names the noise.
 
     Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of
     images the same noise, image by image, so that equal images score equally.
@@ -155,7 +214,9 @@ def predictions_over_draws(
     """
     draws = draws_for(classifier.stochastic, draws)
     parts = []
-    for i, images in enumerate(chunks):
+    for i, chunk in enumerate(chunks):
+        images, index = chunk if isinstance(chunk, tuple) else (chunk, None)
+        bound = classifier if index is None else classifier.at(index)
         noise = (generator(images.device, classifier.seed, *key, k, i) for k in range(draws))
-        parts.append(torch.stack([classifier(images, draw=draw).argmax(dim=1) for draw in noise]).cpu())
+        parts.append(torch.stack([bound(images, draw=draw).argmax(dim=1) for draw in noise]).cpu())
     return torch.cat(parts, dim=1)

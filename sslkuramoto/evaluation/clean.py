@@ -13,7 +13,8 @@ class Clean:
     """Share of a split that is classified rightly.
 
     Args:
-        initial: how the oscillators start: "random", "fixed", or "averaged" (mean logits over fresh draws).
+        initial: how the oscillators start: "random", "fixed", "fixed_per_image", or "averaged" (mean logits of
+            fresh draws).
         average: draws in that mean.
         split: split that is scored.
         draws: fresh draws of a stochastic classifier, at least 20.
@@ -33,7 +34,10 @@ class Clean:
         images = subject.labelled(self.split, "clean")
         assert images.labels is not None
         order = in_order(len(images), subject.batch_size)
-        chunks = (batch.images for batch in batches(images, order, device=subject.device, workers=subject.workers))
+        chunks = (
+            (batch.images, batch.indices)
+            for batch in batches(images, order, device=subject.device, workers=subject.workers)
+        )
         predictions = predictions_over_draws(classifier, chunks, self.draws, "clean")
         labels = images.labels.cpu()
         return Result(

@@ -7,7 +7,7 @@ A protocol is a constructor with keyword-only options whose instance is callable
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
+from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.data import ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
@@ -46,6 +47,7 @@ class Subject:
         encoder_options: what was changed for the measurement of the options the encoder was trained with.
         data_options: the same for the data source.
         workers: loader processes for sets that stream.
+        file: name of the result that is being measured, set by :func:`evaluate`.
         report: receives one line of progress at a time.
     """
 
@@ -61,7 +63,13 @@ class Subject:
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     data_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0
+    file: str = ""
     report: Callable[[str], None] = _silent
+
+    @property
+    def head_hash(self) -> str:
+        """SHA-256 of the head's weights; empty where there is none."""
+        return "" if self.head is None else weights_hash(self.head)
 
     def labelled(self, split: str, protocol: str) -> ImageSet:
         """Return a split that has labels and images, or say which protocol needs it."""
@@ -84,6 +92,7 @@ class Result:
         options: every option as it was used, defaults included.
         data: name, split, fingerprint and n of the measured images.
         initial: how the oscillators started (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
+        details: curves, bins, verdicts: what a report draws, in plain lists and mappings.
     """
 
     metrics: dict[str, Metric]
@@ -92,6 +101,7 @@ class Result:
     initial: str
     per_image: dict[str, list] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 Protocol = Callable[[Subject], Result]
@@ -145,7 +155,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
 
     Args:
         name: a file of ``folder`` without its ending, the path of a YAML file, or a registered protocol (its defaults).
-        overrides: ``key=value`` in the spelling of YAML; ``ways.eot.eot_iter=40`` reaches inside.
+        overrides: ``key=value`` in the spelling of YAML; ``ways.eot.attacks[0].iterations=40`` reaches inside.
         folder: where the protocol files lie.
 
     Raises:
@@ -188,10 +198,13 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
             raise UserError(f"override {text!r}: must read KEY=VALUE")
         if text.split("=", 1)[0] == "name":
             raise UserError(f"override {text!r}: name another protocol file instead")
+    config = OmegaConf.create(options)
     try:
-        merged = OmegaConf.merge(OmegaConf.create(options), OmegaConf.from_dotlist(list(overrides)))
-        content = OmegaConf.to_container(merged, resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
+        for text in overrides:
+            key, _, value = text.partition("=")
+            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={value}"])["value"])
+        content = OmegaConf.to_container(config, resolve=True)
+    except (YAMLError, OmegaConfBaseException, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
@@ -206,7 +219,7 @@ def evaluate(subject: Subject, protocol: Loaded, environment: Mapping[str, Any])
         environment: versions and hardware, as the run directory records them.
     """
     start = time.perf_counter()
-    result = protocol.measure(subject)
+    result = protocol.measure(replace(subject, file=protocol.file))
     path = subject.run_dir / "results" / f"{protocol.file}.json"
     seconds = time.perf_counter() - start
     write_result(path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=seconds)
@@ -238,6 +251,7 @@ def write_result(
         "environment": dict(environment),
         "seconds": round(seconds, 3),
         "notes": result.notes,
+        "details": result.details,
         "per_image": result.per_image,
     }
     text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"

@@ -122,7 +122,7 @@ def test_a_run_without_a_classifier_is_told_to_be_finetuned_first(path: Path, pr
         load_protocol(path.stem, few(path.stem)).measure(subject_of(pretrained.path))
 
 
-@pytest.mark.parametrize("name", ["autoattack-linf", "autoattack-linf-quick"])
+@pytest.mark.parametrize("name", ["robustness-linf", "robustness-quick"])
 def test_robust_accuracy_is_reported_three_ways_and_never_above_clean(name: str, result_of: Callable) -> None:
     metrics = result_of(name)["metrics"]
     for way in ("published", "fixed", "eot"):

@@ -24,7 +24,7 @@ def test_every_protocol_has_a_file():
 def test_overrides_replace_and_reach_inside():
     loaded = load_protocol("knn", ["neighbours=3", "vote=plain"])
     assert (loaded.options["neighbours"], loaded.options["vote"], loaded.options["temperature"]) == (3, "plain", 0.07)
-    loaded = load_protocol("autoattack-linf-quick", ["eps=4/255", "ways.eot.eot_iter=2"])
+    loaded = load_protocol("robustness-quick", ["eps=4/255", "ways.eot.eot_iter=2"])
     assert loaded.options["eps"] == "4/255"
     assert loaded.measure.ways["eot"].settings.eot_iter == 2
     assert loaded.measure.ways["fixed"].eps == 4 / 255
@@ -33,7 +33,7 @@ def test_overrides_replace_and_reach_inside():
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("autoatack-linf", [], "unknown protocol 'autoatack-linf': did you mean 'autoattack-linf'"),
+        ("autoatack-linf", [], "unknown protocol 'autoatack-linf': did you mean 'robustness-linf'"),
         ("nowhere.yaml", [], "protocol file 'nowhere.yaml' does not exist"),
         ("knn", ["neighbors=3"], "unknown key of protocol knn 'neighbors': did you mean 'neighbours'"),
         ("knn", ["neighbours"], "override 'neighbours': must read KEY=VALUE"),

@@ -1,0 +1,20 @@
+"""Attacks, the battery that runs them, and the ledger that keeps what they found."""
+
+from sslkuramoto.evaluation.attacks.attack import ATTACKS, Attack, Passes, Work
+from sslkuramoto.evaluation.attacks.autoattack import AutoAttackMember, AutoAttackVersion
+from sslkuramoto.evaluation.attacks.battery import Attacked, run_battery
+from sslkuramoto.evaluation.attacks.ledger import Ledger
+
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Attacked",
+    "AutoAttackMember",
+    "AutoAttackVersion",
+    "Ledger",
+    "Passes",
+    "Work",
+    "run_battery",
+]
+
+ATTACKS.add("autoattack", AutoAttackVersion)

@@ -1,0 +1,141 @@
+"""What an attack is: a classifier, images and a threat model in, one candidate an image out.
+
+Everything random about a unit of work is named by its seed, chunk and restart, so that it can be repeated anywhere: by
+a process that was killed, or by another machine that shares the ledger.
+
+Shapes: b batch, y x pixels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol as TypingProtocol
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.randomness import Key, generator
+from sslkuramoto.registry import Registry
+from sslkuramoto.threat import Threat
+
+
+@dataclass(frozen=True)
+class Work:
+    """Names the randomness of one unit of work.
+
+    Attributes:
+        seed: of the measurement.
+        chunk: which part of the images, from 0.
+        restart: which independent start of the attack, from 0.
+    """
+
+    seed: int
+    chunk: int
+    restart: int = 0
+
+    def generator(self, device: torch.device | str, *key: Key) -> torch.Generator:
+        """Return a fresh generator for the use that ``key`` names."""
+        return generator(device, self.seed, *key, "chunk", self.chunk, "restart", self.restart)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What attacking one image once costs at most; images that break early cost less.
+
+    Attributes:
+        forward: forward passes without a gradient.
+        backward: forward passes followed by a backward pass.
+    """
+
+    forward: int
+    backward: int
+
+
+class ImpossibleAttackError(UserError):
+    """An attack has no meaning against this subject; a battery leaves it out, with a word."""
+
+
+class Attack(ABC):
+    """Tries to move images, inside their balls, to where the classifier errs.
+
+    Constructors take keyword-only options, the schema of a protocol file's entry. An attack is deterministic in its
+    arguments, touches no global generator, and returns the images themselves when eps is 0.
+
+    Attributes:
+        label: short name in results, unique in a battery.
+        restarts: independent starts, each on the images that still stand; at least 1.
+        queries_only: whether it is a black box: it asks for logits and never for gradients.
+        options: every option with its value: what the ledger knows the attack by.
+        notes: what a reader of its result must know.
+    """
+
+    label: str
+    restarts: int
+    queries_only: bool = False
+    options: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+    @abstractmethod
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return one candidate an image: float32, inside the ball and [0,1]; the image where nothing was found.
+
+        Args:
+            classifier: with frozen parameters, in its own mode. An attack that goes on with some rows of the batch only
+                calls ``classifier.of(rows)``: a classifier may hold one state an image.
+            images: pixels in [0,1].
+            labels: right classes.
+            threat: norm and radius.
+            work: names the randomness.
+        """
+
+    @abstractmethod
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+
+    def prepared(self, subject: Subject, num_classes: int) -> "Attack":
+        """Return the attack with everything that it needs besides its options: a source network, fewer targets.
+
+        Raises:
+            ImpossibleAttackError: it has no meaning with so few classes.
+            UserError: what it needs is not there.
+        """
+        return self
+
+    def expanded(self) -> "list[Attack]":
+        """Return the single attacks that one entry of a protocol file stands for: itself, unless it is a version."""
+        return [self]
+
+    def findings(self) -> list[str]:
+        """Return what the attack noticed while it ran, in sentences."""
+        return []
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse counts below 1; None stands for a default."""
+    for key, value in counts.items():
+        if value is not None and value < 1:
+            raise UserError(f"{key}={value}: must be at least 1")
+
+
+class Entry(TypingProtocol):
+    """What a protocol file's entry builds: an attack, or several under one name."""
+
+    def expanded(self) -> list[Attack]:
+        """Return the single attacks."""
+        ...
+
+
+ATTACKS: Registry[Entry] = Registry("attack", "sslkuramoto.attacks")

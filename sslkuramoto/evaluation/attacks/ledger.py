@@ -1,0 +1,156 @@
+"""The ledger of attacks: one file for each unit of work, whole or absent.
+
+A unit is one attack on one chunk of the images with one restart. Its file holds the candidates, what the selection
+draws predicted for them, and the key of everything that they depend on. A process that was killed goes on at the next
+unit; processes or machines that share the folder share the work, each taking chunks that no other holds; attacks that
+are added later find the work of the earlier ones done.
+
+    DIR/ledger.json                           the network it belongs to
+    DIR/BATTERY/battery.json                  threat model, images, mode, seed: what all units of one battery share
+    DIR/BATTERY/ATTACK/CHUNK-RESTART-KEY.safetensors
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
+
+
+class Unit(NamedTuple):
+    """What one attack found on the images of a chunk that still stood.
+
+    Attributes:
+        rows: which images of the chunk were attacked.
+        candidates: one an attacked image, float32.
+        predictions: of the selection draws on the candidates.
+        broken: whether a candidate was decided to fool the network.
+    """
+
+    rows: Int64[Tensor, " r"]
+    candidates: Float[Tensor, "r 3 y x"]
+    predictions: Int64[Tensor, "k r"]
+    broken: Bool[Tensor, " r"]
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits that depend on everything in ``content``."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Ledger:
+    """Units of one battery in a folder that other processes may share.
+
+    Args:
+        folder: shared by all batteries of one network.
+        model: hash of the network's weights and options.
+        battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision.
+
+    Raises:
+        UserError: the folder belongs to another network, or its files are damaged.
+    """
+
+    def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
+        self.model = model
+        self.folder = folder / key_of({"model": model, **battery})
+        owner = folder / "ledger.json"
+        if owner.is_file():
+            known = _read_object(owner).get("model")
+            if known != model:
+                raise UserError(
+                    f"ledger {folder}: belongs to another network (hash {str(known)[:12]} there, {model[:12]} here); "
+                    "name another folder with ledger="
+                )
+        elif folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
+            raise UserError(f"ledger {folder}: is a folder with other files; name another one with ledger=")
+        else:
+            write_atomically(owner, json.dumps({"model": model}) + "\n")
+        description = self.folder / "battery.json"
+        if not description.is_file():
+            write_atomically(description, json.dumps(dict(battery), indent=1, default=str) + "\n")
+
+    def file_of(self, label: str, chunk: int, restart: int, key: str) -> Path:
+        """Return where a unit lies or will lie."""
+        name = "".join(sign if sign.isalnum() or sign in "-_.=+" else "_" for sign in label)
+        return self.folder / name / f"{chunk:05d}-{restart:02d}-{key}.safetensors"
+
+    def read(self, label: str, chunk: int, restart: int, key: str) -> Unit | None:
+        """Return a unit, or None when it has not been written yet.
+
+        Raises:
+            UserError: its file is damaged.
+        """
+        path = self.file_of(label, chunk, restart, key)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                known = (file.metadata() or {}).get("model")
+                if known != self.model:
+                    raise UserError(f"{path}: belongs to another network (hash {str(known)[:12]}); remove it")
+                return Unit(*(file.get_tensor(name) for name in Unit._fields))
+        except (SafetensorError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: damaged ({reason}); remove it and its images are attacked again") from None
+
+    def write(self, label: str, chunk: int, restart: int, key: str, unit: Unit, about: Mapping[str, Any]) -> None:
+        """Keep a unit."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in unit._asdict().items()}
+        metadata = {"model": self.model, "key": key, "about": json.dumps(dict(about), default=str)}
+        write_atomically(self.file_of(label, chunk, restart, key), save(tensors, metadata=metadata))
+
+    def shared_out(self, chunks: Sequence[int], report: Callable[[str], None]) -> Iterator[int]:
+        """Yield every chunk, first those that no other process is working on; the others when they are free again.
+
+        A process that ends, however it ends, gives its chunk back. Where a file system knows no locks between machines,
+        two machines may do the same work and write the same file: nothing is lost but time.
+        """
+        waiting = []
+        for chunk in chunks:
+            with self._held(chunk, wait=False) as ours:
+                if ours:
+                    yield chunk
+                else:
+                    waiting.append(chunk)
+        if waiting:
+            report(f"{len(waiting)} chunks are with other processes; waiting for them")
+        for chunk in waiting:
+            with self._held(chunk, wait=True):
+                yield chunk
+
+    @contextmanager
+    def _held(self, chunk: int, *, wait: bool) -> Iterator[bool]:
+        path = self.folder / f".chunk-{chunk:05d}.lock"
+        try:
+            lock = path.open("w")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # no locks here: correct all the same
+                pass
+            yield True
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it") from None
+    return content if isinstance(content, dict) else {}

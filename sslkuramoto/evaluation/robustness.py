@@ -1,0 +1,335 @@
+"""Accuracy under attack, for networks that may draw new oscillators at every forward pass.
+
+A battery of attacks on the same images, its work kept in a ledger, and the union over attacks an image as the headline
+(../shared/METHODS.md, 4 and 7). A result can hold several ways of reading the same network (``ways``): as published
+(new oscillators at each forward, AutoAttack standard), with the oscillators fixed, with EoT, with EoT on held noise.
+
+Shapes: n images, y x pixels, k draws, m stored images.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors.torch import save
+from torch import Tensor
+
+from sslkuramoto.data import ImageSet, batches
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks import ATTACKS, Attack, Attacked, Ledger, run_battery
+from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.evaluation.attacks.battery import DecidedBy
+from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
+from sslkuramoto.evaluation.attacks.ledger import key_of
+from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.intervals import Metric
+from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
+from sslkuramoto.files import write_atomically
+from sslkuramoto.randomness import generator
+from sslkuramoto.threat import Norm, Threat, parse_eps
+
+NAME = "robustness"
+AttackEntry = str | dict[str, Any]
+
+
+class Chosen(NamedTuple):
+    """The attacked images.
+
+    Attributes:
+        pixels: in [0,1], on the device.
+        labels: their classes.
+        index: of each in its set.
+        images: the set.
+    """
+
+    pixels: Float[Tensor, "n 3 y x"]
+    labels: Int64[Tensor, " n"]
+    index: Int64[Tensor, " n"]
+    images: ImageSet
+
+
+class Robustness:
+    """Share of images that stay right inside the ball, as far as these attacks can tell (an upper bound).
+
+    Args:
+        attacks: in order; each a name or ``{name: NAME, OPTION: VALUE}`` (``sslkuramoto list attacks``).
+        norm: "linf" or "l2".
+        eps: radius in pixels of [0,1]: a number or a fraction such as "8/255". 0 gives exactly the clean accuracy.
+        initial: how the oscillators start, in attack and score: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws behind a forward of "averaged".
+        decided_by: when an image counts as broken and is left alone: by "one draw" (AutoAttack) or by the "majority".
+        chained: whether an attack sees only the images that the earlier ones left standing.
+        images: how many images are attacked, None for all: a choice that depends on the set alone, so that all runs
+            are attacked on the same images.
+        split: where they come from.
+        chunk: images a unit of the ledger and a forward pass; it decides which noise an image meets.
+        draws: fresh draws that score a stochastic network, at least 20.
+        control: images on which all attacks run with eps = 0 too, which must change nothing; 0 for none.
+        store: adversarial images that are written beside the result, for pictures; 0 for none.
+        ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
+        ways: name -> options that replace those above; every way is measured and its metrics read WAY/METRIC.
+    """
+
+    def __init__(
+        self,
+        *,
+        attacks: list[AttackEntry] | None = None,
+        norm: Norm = "linf",
+        eps: float | str = "8/255",
+        initial: Initial = "random",
+        average: int = 8,
+        decided_by: DecidedBy = "majority",
+        chained: bool = True,
+        images: int | None = 1000,
+        split: Literal["test", "val"] = "test",
+        chunk: int = 100,
+        draws: int = 20,
+        control: int = 4,
+        store: int = 0,
+        ledger: str | None = None,
+        ways: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.options = options_of(locals())
+        check_counts(images=images, average=average, chunk=chunk)
+        for key, value in {"control": control, "store": store}.items():
+            if value < 0:
+                raise UserError(f"{key}={value}: must be at least 0")
+        if attacks is None and not ways:
+            raise UserError("attacks: name at least one (see sslkuramoto list attacks)")
+        self.threat = Threat(norm, parse_eps(eps, norm))
+        self.attacks = built(attacks or [])
+        self.initial: Initial = initial
+        self.decided_by: DecidedBy = decided_by
+        self.average, self.chained = average, chained
+        self.images, self.split, self.chunk, self.draws = images, split, chunk, check_draws(draws)
+        self.control, self.store, self.ledger = control, store, ledger
+        self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
+
+    def _way(self, name: str, options: dict[str, Any]) -> "Robustness":
+        if taken := [key for key in ("images", "split", "ledger", "ways") if key in options]:
+            raise UserError(f"ways.{name}: {taken[0]} is the same for all ways")
+        base = {**self.options, "ways": None}
+        try:
+            return Robustness(**{**base, **PROTOCOLS.check(NAME, options)})
+        except UserError as error:
+            raise UserError(f"ways.{name}: {error}") from None
+
+    def __call__(self, subject: Subject) -> Result:
+        """Attack and score.
+
+        Raises:
+            UserError: no classifier, no labels, too few images, an attack that cannot be run, a foreign ledger.
+        """
+        chosen = self._chosen(subject)
+        data = described(chosen.images, len(chosen.index))
+        if not self.ways:
+            result = self._measure(subject, chosen, data, "")
+            result.per_image = {"index": chosen.index.tolist(), **result.per_image}
+            return result
+
+        initial = "+".join(dict.fromkeys(way.initial for way in self.ways.values()))
+        joined = Result({}, self.options, data, start_of(subject.encoder, initial), {"index": chosen.index.tolist()})
+        done: dict[str, tuple[str, Result]] = {}
+        for name, way in self.ways.items():
+            subject.report(f"way {name}")
+            key = repr(way._essence(subject.encoder.stochastic))
+            if key in done:
+                twin, result = done[key]
+                joined.notes.append(f"{name}: the same as {twin}, the network is deterministic")
+            else:
+                result = way._measure(subject, chosen, data, name)
+                joined.notes.extend(f"{name}: {note}" for note in result.notes)
+                done[key] = name, result
+            joined.metrics.update({f"{name}/{metric}": value for metric, value in result.metrics.items()})
+            joined.per_image.update({f"{name}/{entry}": values for entry, values in result.per_image.items()})
+            joined.details[name] = result.details
+        return joined
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return for each way what it costs at most on this device, after timing a few passes; attacks nothing."""
+        chosen = self._chosen(subject)
+        costs = []
+        for name, way in (self.ways or {"": self}).items():
+            attacks, _ = way._prepared(subject, chosen.images)
+            classifier = way._classifier(subject)
+            costs.append(
+                (name, cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), way._draws(subject)))
+            )
+        return costs
+
+    def _essence(self, stochastic: bool) -> dict[str, Any]:
+        """Return the options that matter for a network: a deterministic one is the same however it starts."""
+        idle = () if stochastic else ("initial", "average", "decided_by", "draws")
+        return {key: value for key, value in self.options.items() if key not in idle}
+
+    def _draws(self, subject: Subject) -> int:
+        return draws_for(self._classifier(subject).stochastic, self.draws)
+
+    def _classifier(self, subject: Subject) -> Classifier:
+        return classifier_of(subject, NAME, self.initial, average=self.average)
+
+    def _prepared(self, subject: Subject, images: ImageSet) -> tuple[list[Attack], list[str]]:
+        assert images.classes is not None
+        ready, notes = [], []
+        for attack in self.attacks:
+            try:
+                ready.append(attack.prepared(subject, len(images.classes)))
+                notes += ready[-1].notes
+            except ImpossibleAttackError as reason:
+                notes.append(str(reason))
+        if not ready:
+            raise UserError(f"no attack is left: {'; '.join(notes)}")
+        return ready, notes
+
+    def _chosen(self, subject: Subject) -> Chosen:
+        self._classifier(subject)  # before images are read
+        images = subject.labelled(self.split, NAME)
+        index = chosen_indices(images, self.images)
+        read = list(batches(images, list(index.split(self.chunk)), device=subject.device, workers=subject.workers))
+        assert images.labels is not None
+        pixels = torch.cat([batch.images for batch in read])
+        return Chosen(pixels, images.labels[index].to(subject.device), index, images)
+
+    def _measure(self, subject: Subject, chosen: Chosen, data: dict[str, Any], way: str) -> Result:
+        classifier = self._classifier(subject)
+        attacks, notes = self._prepared(subject, chosen.images)
+        found = run_battery(
+            classifier,
+            chosen.pixels,
+            chosen.labels,
+            attacks,
+            threat=self.threat,
+            seed=subject.seed,
+            chunk=self.chunk,
+            draws=self.draws,
+            decided_by=self.decided_by,
+            chained=self.chained,
+            index=chosen.index,
+            ledger=self._ledger(subject, data, chosen.index),
+            report=subject.report,
+        )
+        clean, robust, theirs = (
+            self._predictions(classifier, candidates, chosen.index)
+            for candidates in (chosen.pixels, found.worst, found.wrapper)
+        )
+        assert self.threat.eps > 0 or torch.equal(clean, robust), "eps = 0 must give the clean accuracy"
+        labels = chosen.labels.cpu()
+        metrics = {
+            **accuracies(robust, labels, "robust_accuracy"),
+            "wrapper_accuracy": accuracies(theirs, labels)["accuracy"],
+            **accuracies(clean, labels, "clean_accuracy"),
+        }
+        if self.control:
+            metrics["control_accuracy"] = self._control(subject, classifier, attacks, chosen)
+        if self.store:
+            self._store(subject, way, chosen, found, robust)
+        standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
+        decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
+        notes += [note for attack in attacks for note in attack.findings()]
+        return Result(
+            metrics=metrics,
+            options=self.options,
+            data=data,
+            initial=start_of(subject.encoder, self.initial),
+            per_image={
+                "clean_correct": share_right(clean, labels),
+                "correct": share_right(robust, labels),
+                "broken_by": found.broken_by,
+            },
+            notes=[*notes, f"share standing after each attack{decided}: {standing}"],
+            details={"threat": str(self.threat), "standing_after": found.standing_after},
+        )
+
+    def _predictions(
+        self, classifier: Classifier, candidates: Float[Tensor, "n 3 y x"], index: Int64[Tensor, " n"]
+    ) -> Int64[Tensor, "k n"]:
+        """Classify with the same noise whatever the candidates are: equal images score equally."""
+        chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
+        return predictions_over_draws(classifier, chunks, self.draws, "score")
+
+    def _control(self, subject: Subject, classifier: Classifier, attacks: Sequence[Attack], chosen: Chosen) -> Metric:
+        """Run every attack with no room to move: the images must come back as they were, and score as they did."""
+        pixels, labels, index = (part[: self.control] for part in chosen[:3])
+        nowhere = run_battery(
+            classifier,
+            pixels,
+            labels,
+            attacks,
+            threat=Threat(self.threat.norm, 0.0),
+            seed=subject.seed,
+            chunk=self.control,
+            draws=self.draws,
+            chained=False,
+            index=index,
+        )
+        assert torch.equal(nowhere.worst, pixels), "an attack moved an image with eps = 0"
+        controlled, clean = (self._predictions(classifier, part, index) for part in (nowhere.worst, pixels))
+        assert torch.equal(controlled, clean)
+        return accuracies(controlled, labels.cpu())["accuracy"]
+
+    def _ledger(self, subject: Subject, data: dict[str, Any], index: Int64[Tensor, " n"]) -> Ledger:
+        assert subject.head is not None
+        model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
+        name = key_of(model)
+        folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
+        battery = {
+            "threat": str(self.threat),
+            "data": data | {"index": index.tolist()},
+            "seed": subject.seed,
+            "precision": f"float32/{torch.get_float32_matmul_precision()}",
+            "device": subject.device.type,
+        }
+        battery |= {key: self.options[key] for key in ("initial", "average", "decided_by", "chained", "chunk", "draws")}
+        return Ledger(folder, name, battery)
+
+    def _store(self, subject: Subject, way: str, chosen: Chosen, found: Attacked, robust: Tensor) -> None:
+        """Keep images that were right and are broken, for people to look at."""
+        moved = ((found.worst - chosen.pixels).abs().flatten(1).amax(dim=1) > 0).cpu()
+        rows = moved.nonzero().squeeze(1)[: self.store]
+        tensors = {
+            "index": chosen.index[rows],
+            "labels": chosen.labels.cpu()[rows],
+            "clean": chosen.pixels.cpu()[rows],
+            "adversarial": found.worst.cpu()[rows],
+            "prediction": robust[:, rows].mode(dim=0).values,
+        }
+        folder = subject.run_dir / "results" / "images"
+        path = folder / f"{subject.file or NAME}{f'-{way}' if way else ''}.safetensors"
+        write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def built(entries: Sequence[AttackEntry]) -> list[Attack]:
+    """Return the attacks that a list of names and ``{name: NAME, ...}`` stands for, versions taken apart.
+
+    Raises:
+        UserError: an unknown attack, key or value; two attacks with one label.
+    """
+    attacks: list[Attack] = []
+    for place, entry in enumerate(entries):
+        options = {"name": entry} if isinstance(entry, str) else dict(entry)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise UserError(f"attacks[{place}]={entry!r}: needs the key 'name', one of {', '.join(ATTACKS)}")
+        attacks += ATTACKS.build(name, options).expanded()
+    labels = [attack.label for attack in attacks]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"attacks: two are called {label!r}; give one another label")
+    return attacks
+
+
+def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
+    """Return which images of a set are attacked: a random choice that depends on the set's size alone, in order.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    wanted = len(images) if wanted is None else wanted
+    if wanted > len(images):
+        raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
+    # not the first so many: folders are sorted by class
+    draw = generator("cpu", "attacked images", len(images))
+    return torch.randperm(len(images), generator=draw)[:wanted].sort().values
