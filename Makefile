@@ -55,4 +55,4 @@ $(QUICK)/%/results/finetune-digits.json: $(QUICK)/%/encoder.safetensors
 	$(RUN) evaluate $(QUICK)/$* knn linear clustering finetune-digits
 
 $(QUICK)/%/finetune/results/robustness-quick.json: $(QUICK)/%/results/finetune-digits.json
-	$(RUN) evaluate $(QUICK)/$*/finetune robustness-quick eps=$(EPS)
+	$(RUN) evaluate $(QUICK)/$*/finetune robustness-quick eps=$(EPS) --as robustness-quick

@@ -5,11 +5,28 @@ from sslkuramoto.evaluation.clustering import Clustering
 from sslkuramoto.evaluation.finetune import Finetune
 from sslkuramoto.evaluation.knn import NearestNeighbours
 from sslkuramoto.evaluation.linear import LinearProbe
-from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, evaluate, load_protocol, protocol_files
+from sslkuramoto.evaluation.protocol import (
+    PROTOCOLS,
+    Result,
+    Subject,
+    evaluate,
+    load_protocol,
+    load_protocols,
+    protocol_files,
+)
 from sslkuramoto.evaluation.robustness import Robustness
 from sslkuramoto.evaluation.subject import subject_of
 
-__all__ = ["PROTOCOLS", "Result", "Subject", "evaluate", "load_protocol", "protocol_files", "subject_of"]
+__all__ = [
+    "PROTOCOLS",
+    "Result",
+    "Subject",
+    "evaluate",
+    "load_protocol",
+    "load_protocols",
+    "protocol_files",
+    "subject_of",
+]
 
 PROTOCOLS.add("knn", NearestNeighbours)
 PROTOCOLS.add("linear", LinearProbe)

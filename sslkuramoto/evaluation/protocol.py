@@ -5,6 +5,7 @@ A protocol is a constructor with keyword-only options whose instance is callable
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -148,6 +149,25 @@ class Loaded(NamedTuple):
 def protocol_files(folder: Path = PROTOCOL_FILES) -> dict[str, Path]:
     """Return the protocol files of a folder by name."""
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_protocols(names: Sequence[str], overrides: Sequence[str] = (), folder: Path = PROTOCOL_FILES) -> list[Loaded]:
+    """Build several protocols; an override goes to those that know its key.
+
+    Raises:
+        UserError: as :func:`load_protocol`; a key that none of them knows.
+    """
+    plain = [load_protocol(name, (), folder) for name in names]
+    known = [{*protocol.options} for protocol in plain]
+
+    def key(override: str) -> str:
+        return re.split(r"[=.\[]", override, maxsplit=1)[0]
+
+    for override in overrides:
+        if not any(key(override) in keys for keys in known):
+            load_protocol(names[0], [override], folder)  # says what is allowed
+    own = ([override for override in overrides if key(override) in keys] for keys in known)
+    return [load_protocol(name, mine, folder) for name, mine in zip(names, own, strict=True)]
 
 
 def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTOCOL_FILES) -> Loaded:

@@ -45,8 +45,8 @@ class AutoAttackMember(Attack):
         eot_iter: gradients averaged a step of APGD, each with fresh noise; 1 for a deterministic network.
         label: in results; the member's name when None.
 
-    Differs: of a network with one state an image (``fixed_per_image``) one image is attacked at a time, since their code
-    drops images from the batch without saying which.
+    Differs: of a network with one state an image (``fixed_per_image``) one image is attacked at a time, since their
+    code drops images from the batch without saying which.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class AutoAttackMember(Attack):
             )
         if self.eot_iter > fitted.eot_iter:
             fitted.notes.append(
-                f"{self.label}: the network is deterministic: the mean of {self.eot_iter} equal gradients is taken as one"
+                f"{self.label}: deterministic network: the mean of {self.eot_iter} equal gradients is taken as one"
             )
         return fitted
 
@@ -200,14 +200,16 @@ class AutoAttackVersion:
             raise UserError("attack autoattack: needs either version (standard, plus, rand) or member, not both")
         if version is not None and label is not None:
             raise UserError(f"attack autoattack: label={label!r} names one member; version={version} has several")
-        self.version, self.member, self.label = version, member, label
+        self.version: Version | None = version
+        self.member: Member | None = member
+        self.label = label
         self.settings = {key: value for key, value in settings.items() if value is not None}
 
     def expanded(self) -> list[Attack]:
         """Return the single attacks, in AutoAttack's order."""
         # eps and norm do not change a version's settings in the norms that we have
-        theirs = AutoAttack(_no_model, norm="Linf", eps=0.0, version=self.version or "standard")
-        names = [self.member] if self.member else cast(list[Member], theirs.attacks_to_run)
+        theirs = AutoAttack(nn.Identity(), norm="Linf", eps=0.0, version=self.version or "standard")
+        names = cast(list[Member], [self.member] if self.member else theirs.attacks_to_run)
         own_starts: Mapping[str, int] = {"fab": theirs.fab.n_restarts, "square": theirs.square.n_restarts}
 
         def member(name: Member) -> Attack:
@@ -221,10 +223,6 @@ class AutoAttackVersion:
             return AutoAttackMember(member=name, label=self.label, **(settings | self.settings))
 
         return [member(name) for name in names]
-
-
-def _no_model(images: Tensor) -> Tensor:
-    raise AssertionError("only the settings of a version are read")
 
 
 class ZeroGradients(logging.Handler):

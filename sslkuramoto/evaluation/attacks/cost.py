@@ -53,7 +53,7 @@ class Cost(NamedTuple):
         return [
             *each,
             f"scoring: {self.images * self.scoring:,} forward",
-            f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of one image: "
+            f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
             f"{shown_hours(self.hours)} on this device (timed here; images that break early cost less)",
         ]
 

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save

@@ -1,0 +1,116 @@
+"""Protocol ``noise``: accuracy under random sign and Gaussian noise, which no adversary chose.
+
+Random noise of the adversary's size is the floor of any attack: a network whose robust accuracy equals its noise
+accuracy was not attacked, it was shaken (../shared/METHODS.md, 7.3 I).
+
+    sign       x + eps s,  s = -1 or 1 for each value, cut to [0,1]
+    gaussian   x + eps N(0, 1), cut to [0,1]
+
+Shapes: b batch, k passes, n images, y x pixels.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
+from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
+from sslkuramoto.evaluation.corruptions.sources import Clean
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
+from sslkuramoto.evaluation.robustness import chosen_indices
+from sslkuramoto.randomness import generator
+from sslkuramoto.threat import parse_eps, shown_eps
+
+NAME = "noise"
+Kind = Literal["sign", "gaussian"]
+
+
+class NoiseAccuracy:
+    """Share of images that are right when random noise is added.
+
+    Args:
+        sizes: eps in pixels of [0,1], numbers or fractions such as "8/255".
+        kinds: "sign" (every value moves by exactly eps before the cut) and "gaussian" (standard deviation eps).
+        samples: noise samples an image; a stochastic classifier gets a fresh one in each draw, so at least ``draws``.
+        initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws behind one forward of "averaged".
+        images: how many images, None for all: a choice that depends on the set alone.
+        split: where they come from.
+        draws: fresh draws of a stochastic classifier, at least 20.
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: tuple[float | str, ...] = ("8/255", "64/255"),
+        kinds: tuple[Kind, ...] = ("sign", "gaussian"),
+        samples: int = 10,
+        initial: Initial = "random",
+        average: int = 8,
+        images: int | None = 1000,
+        split: Literal["test", "val"] = "test",
+        draws: int = 20,
+    ) -> None:
+        self.options = options_of(locals())
+        for key, value in {"samples": samples, "average": average, "images": images}.items():
+            if value is not None and value < 1:
+                raise UserError(f"{key}={value}: must be at least 1")
+        if not sizes or not kinds:
+            raise UserError(f"{'kinds' if sizes else 'sizes'}=[]: must name at least one")
+        self.sizes = [parse_eps(size) for size in sizes]
+        for key, values in {"sizes": self.sizes, "kinds": kinds}.items():
+            if len(set(values)) < len(values):
+                raise UserError(f"{key}={self.options[key]}: one stands there twice")
+        self.kinds, self.samples = kinds, samples
+        self.initial: Initial = initial
+        self.average = average
+        self.images, self.split, self.draws = images, split, check_draws(draws)
+
+    def __call__(self, subject: Subject) -> Result:
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        images = subject.labelled(self.split, NAME)
+        index = chosen_indices(images, self.images)
+        clean = Clean(subject, images, index)
+        result = Result({}, self.options, described(images, len(index)), start_of(subject.encoder, self.initial))
+        result.per_image["index"] = index.tolist()
+        passes = max(draws, self.samples)
+        cases: list[tuple[str, Kind, float, int]] = [("clean", "sign", 0.0, draws)]
+        cases += [(f"{kind}_{_shown(size)}", kind, size, passes) for kind in self.kinds for size in self.sizes]
+        for name, kind, size, count in cases:
+            predictions = _predictions(classifier, clean, kind, size, count)
+            result.metrics.update(accuracies(predictions, clean.labels, f"{name}_accuracy"))
+            result.per_image[f"{name}_correct"] = share_right(predictions, clean.labels)
+            subject.report(f"{name}: {100 * result.metrics[f'{name}_accuracy'].value:.1f} %")
+        return result
+
+
+def _shown(size: float) -> str:
+    """Return a size as part of a metric's name: 64_255."""
+    return shown_eps(size).replace("/", "_")
+
+
+def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: ImageDraws) -> Float[Tensor, "b 3 y x"]:
+    """Return images with noise of a size, pixels in [0,1]."""
+    shape = images.shape[1:]
+    noise = draw.signs(*shape) if kind == "sign" else draw.normal(*shape)
+    return (images + size * noise).clamp(0.0, 1.0)
+
+
+@torch.no_grad()
+def _predictions(classifier: Classifier, clean: Clean, kind: Kind, size: float, passes: int) -> Int64[Tensor, "k n"]:
+    """Return the predicted classes; pass k has a noise sample and, in a stochastic classifier, a start of its own."""
+    parts = []
+    for i, (images, index) in enumerate(clean.chunks()):
+        bound = classifier.at(index)
+        rows = []
+        for k in range(passes):
+            noise = ImageDraws(index, images.device, "noise accuracy", classifier.seed, kind, k)
+            start = generator(images.device, classifier.seed, NAME, k, i)
+            rows.append(bound(noisy(images, kind, size, noise), draw=start).argmax(dim=1).cpu())
+        parts.append(torch.stack(rows))
+    return torch.cat(parts, dim=1)
