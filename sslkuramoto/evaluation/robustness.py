@@ -9,47 +9,30 @@ Shapes: n images, y x pixels, k draws, m stored images.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from safetensors.torch import save
 from torch import Tensor
 
-from sslkuramoto.data import ImageSet, batches
+from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks import ATTACKS, Attack, Attacked, Ledger, run_battery
-from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.evaluation.attacks import Attack, Attacked, Ledger, run_battery
+from sslkuramoto.evaluation.attacks.attack import AttackEntry, ImpossibleAttackError, built, check_counts
 from sslkuramoto.evaluation.attacks.battery import DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
+from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
 from sslkuramoto.files import write_atomically
-from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "robustness"
 UNION = "union"  # of all ways
-AttackEntry = str | dict[str, Any]
-
-
-class Chosen(NamedTuple):
-    """The attacked images.
-
-    Attributes:
-        pixels: in [0,1], on the device.
-        labels: their classes.
-        index: of each in its set.
-        images: the set.
-    """
-
-    pixels: Float[Tensor, "n 3 y x"]
-    labels: Int64[Tensor, " n"]
-    index: Int64[Tensor, " n"]
-    images: ImageSet
 
 
 class Robustness:
@@ -214,12 +197,7 @@ class Robustness:
 
     def _chosen(self, subject: Subject) -> Chosen:
         self._classifier(subject)  # before images are read
-        images = subject.labelled(self.split, NAME)
-        index = chosen_indices(images, self.images)
-        read = list(batches(images, list(index.split(self.chunk)), device=subject.device, workers=subject.workers))
-        assert images.labels is not None
-        pixels = torch.cat([batch.images for batch in read])
-        return Chosen(pixels, images.labels[index].to(subject.device), index, images)
+        return chosen_images(subject, NAME, self.split, self.images, self.chunk)
 
     def _measure(
         self, subject: Subject, chosen: Chosen, data: dict[str, Any], way: str
@@ -334,37 +312,3 @@ class Robustness:
         folder = subject.run_dir / "results" / "images"
         path = folder / f"{subject.file or NAME}{f'-{way}' if way else ''}.safetensors"
         write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-
-
-def built(entries: Sequence[AttackEntry]) -> list[Attack]:
-    """Return the attacks that a list of names and ``{name: NAME, ...}`` stands for, versions taken apart.
-
-    Raises:
-        UserError: an unknown attack, key or value; two attacks with one label.
-    """
-    attacks: list[Attack] = []
-    for place, entry in enumerate(entries):
-        options = {"name": entry} if isinstance(entry, str) else dict(entry)
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise UserError(f"attacks[{place}]={entry!r}: needs the key 'name', one of {', '.join(ATTACKS)}")
-        attacks += ATTACKS.build(name, options).expanded()
-    labels = [attack.label for attack in attacks]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UserError(f"attacks: two are called {label!r}; give one another label")
-    return attacks
-
-
-def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
-    """Return which images of a set are attacked: a random choice that depends on the set's size alone, in order.
-
-    Raises:
-        UserError: there are fewer.
-    """
-    wanted = len(images) if wanted is None else wanted
-    if wanted > len(images):
-        raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
-    # not the first so many: folders are sorted by class
-    draw = generator("cpu", "attacked images", len(images))
-    return torch.randperm(len(images), generator=draw)[:wanted].sort().values

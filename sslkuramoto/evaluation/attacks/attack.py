@@ -139,3 +139,26 @@ class Entry(TypingProtocol):
 
 
 ATTACKS: Registry[Entry] = Registry("attack", "sslkuramoto.attacks")
+
+
+AttackEntry = str | dict[str, Any]
+
+
+def built(entries: Sequence[AttackEntry]) -> list[Attack]:
+    """Return the attacks that a list of names and ``{name: NAME, ...}`` stands for, versions taken apart.
+
+    Raises:
+        UserError: an unknown attack, key or value; two attacks with one label.
+    """
+    attacks: list[Attack] = []
+    for place, entry in enumerate(entries):
+        options = {"name": entry} if isinstance(entry, str) else dict(entry)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise UserError(f"attacks[{place}]={entry!r}: needs the key 'name', one of {', '.join(ATTACKS)}")
+        attacks += ATTACKS.build(name, options).expanded()
+    labels = [attack.label for attack in attacks]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"attacks: two are called {label!r}; give one another label")
+    return attacks

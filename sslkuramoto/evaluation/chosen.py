@@ -1,0 +1,65 @@
+"""Which images a costly protocol works on: the same for every run on the same data.
+
+Shapes: n images, y x pixels.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.data import ImageSet, batches
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.randomness import generator
+
+
+class Chosen(NamedTuple):
+    """The images a protocol works on.
+
+    Attributes:
+        pixels: in [0,1], on the device.
+        labels: their classes.
+        index: of each in its set.
+        images: the set.
+    """
+
+    pixels: Float[Tensor, "n 3 y x"]
+    labels: Int64[Tensor, " n"]
+    index: Int64[Tensor, " n"]
+    images: ImageSet
+
+
+def chosen_images(subject: Subject, protocol: str, split: str, wanted: int | None, batch: int) -> Chosen:
+    """Read the chosen images of a labelled split.
+
+    Args:
+        subject: data and device.
+        protocol: who asks, for messages.
+        split: "test" or "val".
+        wanted: how many; None for all.
+        batch: images read at once.
+
+    Raises:
+        UserError: no labels, or fewer images than wanted.
+    """
+    images = subject.labelled(split, protocol)
+    index = chosen_indices(images, wanted)
+    read = list(batches(images, list(index.split(batch)), device=subject.device, workers=subject.workers))
+    assert images.labels is not None
+    return Chosen(torch.cat([part.images for part in read]), images.labels[index].to(subject.device), index, images)
+
+
+def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
+    """Return which images of a set are attacked: a random choice that depends on the set's size alone, in order.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    wanted = len(images) if wanted is None else wanted
+    if wanted > len(images):
+        raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
+    # not the first so many: folders are sorted by class
+    draw = generator("cpu", "attacked images", len(images))
+    return torch.randperm(len(images), generator=draw)[:wanted].sort().values
