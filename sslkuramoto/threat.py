@@ -51,9 +51,9 @@ def parse_eps(eps: float | str, norm: Norm = "linf") -> float:
 
 
 def shown_eps(eps: float) -> str:
-    """Return a radius as people write it: 8/255 rather than 0.03137254901960784."""
+    """Return a radius as people write it: 8/255 rather than 0.03137254901960784, but 0.2 rather than 51/255."""
     levels = eps * 255
-    if 0 < eps < 1 and abs(levels - round(levels)) < 1e-6:
+    if 0 < eps < 1 and abs(levels - round(levels)) < 1e-6 and float(f"{eps:.3g}") != eps:
         return f"{round(levels)}/255"
     return f"{eps:g}"
 
@@ -82,8 +82,8 @@ class Threat:
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the candidates moved into the ball around ``images`` and into [0,1].
 
-        In l2 the perturbation is shortened first and the pixels are clamped then: clamping towards an image that lies in
-        [0,1] never lengthens it.
+        In l2 the perturbation is shortened first and the pixels are clamped then: clamping towards an image that lies
+        in [0,1] never lengthens it.
         """
         if self.eps == 0:
             return images.clone()
@@ -95,9 +95,7 @@ class Threat:
             moved = moved * (self.eps / size.clamp_min(1e-12)).clamp_max(1.0)[:, None, None, None]
         return (images + moved).clamp(0.0, 1.0)
 
-    def random_start(
-        self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator
-    ) -> Float[Tensor, "b 3 y x"]:
+    def random_start(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b 3 y x"]:
         """Return a random point of each ball: uniform in l-inf; in l2 a uniform direction and a uniform length."""
         if self.norm == "linf":
             reach = min(self.eps, 1.0)
@@ -116,11 +114,12 @@ class Threat:
         """
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / lengths(gradient).clamp_min(1e-30)[:, None, None, None]
+        # the largest value becomes 1: squares of 1e-20, of a saturated network, vanish in float32
+        largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+        scaled = gradient / largest.where(largest > 0, 1.0)
+        return scaled / lengths(scaled).clamp_min(1.0)[:, None, None, None]
 
-    def distances(
-        self, candidates: Float[Tensor, "b 3 y x"], images: Float[Tensor, "b 3 y x"]
-    ) -> Float[Tensor, " b"]:
+    def distances(self, candidates: Float[Tensor, "b 3 y x"], images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, " b"]:
         """Return how far each candidate lies from its image, in this norm."""
         moved = candidates - images
         return moved.abs().flatten(1).amax(dim=1) if self.norm == "linf" else lengths(moved)

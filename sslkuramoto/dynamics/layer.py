@@ -3,6 +3,7 @@
 Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4. Shapes: b batch, c channels, h w grid, t steps.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -63,6 +64,10 @@ class KuramotoLayer(nn.Module):
         identity: add x itself to each update (:func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`).
         norm: of the stimulus; ``"group"`` normalises each oscillator channel over its n h w values.
         project: whether the drive is projected on the tangent space.
+
+    Attributes:
+        advance: one step, :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; :mod:`~sslkuramoto.dynamics.surrogate`
+            puts one with another derivative in its place for a while.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class KuramotoLayer(nn.Module):
         self.oscillator_dim = oscillator_dim
         self.project = project
         self.identity = identity
+        self.advance: Callable[..., Tensor] = kuramoto_step
 
     def forward(
         self,
@@ -118,7 +124,7 @@ class KuramotoLayer(nn.Module):
                 energies.append(energy(x, coupled, zero))
                 energies_code.append(energy_code(x, coupled, zero))
             drive = coupled if stimulus is None else coupled + stimulus
-            x = kuramoto_step(
+            x = self.advance(
                 x,
                 drive,
                 omega=omega,

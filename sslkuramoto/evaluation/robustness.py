@@ -51,6 +51,8 @@ class Robustness:
         split: where they come from.
         chunk: images a unit of the ledger and a forward pass; it decides which noise an image meets.
         draws: fresh draws that score a stochastic network, at least 20.
+        select_draws: other fresh draws that decide which candidate of an image is the worst and whether it is broken;
+            more than score it, since the lowest of several noisy shares is too low and its choice too random.
         control: images on which all attacks run with eps = 0 too, which must change nothing; 0 for none.
         store: adversarial images that are written beside the result, for pictures; 0 for none.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
@@ -72,6 +74,7 @@ class Robustness:
         split: Literal["test", "val"] = "test",
         chunk: int = 100,
         draws: int = 20,
+        select_draws: int = 100,
         control: int = 4,
         store: int = 0,
         ledger: str | None = None,
@@ -89,7 +92,8 @@ class Robustness:
         self.initial: Initial = initial
         self.decided_by: DecidedBy = decided_by
         self.average, self.chained = average, chained
-        self.images, self.split, self.chunk, self.draws = images, split, chunk, check_draws(draws)
+        self.images, self.split, self.chunk = images, split, chunk
+        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
         self.control, self.store, self.ledger = control, store, ledger
         self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
 
@@ -150,7 +154,7 @@ class Robustness:
         classifier, labels = self._classifier(subject), chosen.labels.cpu()
         best, lowest, by = chosen.pixels, torch.full((len(labels),), 2.0), [""] * len(labels)
         for name, candidates in worst.items():
-            predictions = self._predictions(classifier, candidates, chosen.index, "select union")
+            predictions = self._predictions(classifier, candidates, chosen.index, self.select_draws, "select union")
             share = (predictions == labels).float().mean(dim=0)
             lower = share < lowest
             lowest = torch.where(lower, share, lowest)
@@ -166,18 +170,15 @@ class Robustness:
         for name, way in (self.ways or {"": self}).items():
             attacks, _ = way._prepared(subject, chosen.images)
             classifier = way._classifier(subject)
-            costs.append(
-                (name, cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), way._draws(subject)))
-            )
+            draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
+            cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
+            costs.append((name, cost))
         return costs
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
         """Return the options that matter for a network: a deterministic one is the same however it starts."""
-        idle = () if stochastic else ("initial", "average", "decided_by", "draws")
+        idle = () if stochastic else ("initial", "average", "decided_by", "draws", "select_draws")
         return {key: value for key, value in self.options.items() if key not in idle}
-
-    def _draws(self, subject: Subject) -> int:
-        return draws_for(self._classifier(subject).stochastic, self.draws)
 
     def _classifier(self, subject: Subject) -> Classifier:
         return classifier_of(subject, NAME, self.initial, average=self.average)
@@ -212,7 +213,7 @@ class Robustness:
             threat=self.threat,
             seed=subject.seed,
             chunk=self.chunk,
-            draws=self.draws,
+            draws=self.select_draws,
             decided_by=self.decided_by,
             chained=self.chained,
             index=chosen.index,
@@ -257,11 +258,12 @@ class Robustness:
         classifier: Classifier,
         candidates: Float[Tensor, "n 3 y x"],
         index: Int64[Tensor, " n"],
+        draws: int | None = None,
         purpose: str = "score",
     ) -> Int64[Tensor, "k n"]:
         """Classify with the same noise whatever the candidates are: equal images score equally."""
         chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
-        return predictions_over_draws(classifier, chunks, self.draws, purpose)
+        return predictions_over_draws(classifier, chunks, draws or self.draws, purpose)
 
     def _control(self, subject: Subject, classifier: Classifier, attacks: Sequence[Attack], chosen: Chosen) -> Metric:
         """Run every attack with no room to move: the images must come back as they were, and score as they did."""
@@ -274,7 +276,7 @@ class Robustness:
             threat=Threat(self.threat.norm, 0.0),
             seed=subject.seed,
             chunk=self.control,
-            draws=self.draws,
+            draws=self.select_draws,
             chained=False,
             index=index,
         )
@@ -295,7 +297,7 @@ class Robustness:
             "precision": f"float32/{torch.get_float32_matmul_precision()}",
             "device": subject.device.type,
         }
-        battery |= {key: self.options[key] for key in ("initial", "average", "decided_by", "chained", "chunk", "draws")}
+        battery |= {key: self.options[key] for key in ("initial", "average", "decided_by", "chained", "chunk", "select_draws")}
         return Ledger(folder, name, battery)
 
     def _store(self, subject: Subject, way: str, chosen: Chosen, found: Attacked, robust: Tensor) -> None:

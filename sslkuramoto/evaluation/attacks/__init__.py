@@ -1,9 +1,12 @@
 """Attacks, the battery that runs them, and the ledger that keeps what they found."""
 
+from sslkuramoto.evaluation.attacks.apgd import Apgd
 from sslkuramoto.evaluation.attacks.attack import ATTACKS, Attack, Passes, Work
 from sslkuramoto.evaluation.attacks.autoattack import AutoAttackMember, AutoAttackVersion
 from sslkuramoto.evaluation.attacks.battery import Attacked, run_battery
+from sslkuramoto.evaluation.attacks.held_noise import HeldNoise
 from sslkuramoto.evaluation.attacks.ledger import Ledger
+from sslkuramoto.evaluation.attacks.pgd import Pgd
 
 __all__ = [
     "ATTACKS",
@@ -18,3 +21,6 @@ __all__ = [
 ]
 
 ATTACKS.add("autoattack", AutoAttackVersion)
+ATTACKS.add("apgd", Apgd)
+ATTACKS.add("pgd", Pgd)
+ATTACKS.add("held_noise", HeldNoise)

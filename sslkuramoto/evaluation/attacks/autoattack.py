@@ -121,13 +121,13 @@ class AutoAttackMember(Attack):
         return found
 
     def _adversary(
-        self, classifier: nn.Module, threat: Threat, seed: int, device: torch.device
+        self, classifier: Classifier, threat: Threat, seed: int, device: torch.device
     ) -> APGDAttack | APGDAttack_targeted | FABAttack_PT | SquareAttack:
         common: dict[str, Any] = {"norm": NORMS[threat.norm], "eps": threat.eps, "seed": seed, "verbose": False}
         common["device"] = device
         gradient = {
             "n_iter": self.iterations,
-            "eot_iter": self.eot_iter,
+            "eot_iter": self.eot_iter if classifier.stochastic else 1,  # equal gradients: their mean is any of them
             "rho": 0.75,
             "logger": self.zero_gradients.logger,
         }
@@ -164,7 +164,7 @@ class AutoAttackMember(Attack):
         if self.member in ("apgd-ce", "apgd-dlr"):
             return Passes(1, self.starts * eot * (self.iterations + 1))
         if self.member == "apgd-t":
-            return Passes(1, targets * eot * (self.iterations + 1))
+            return Passes(1 + targets, targets * eot * (self.iterations + 1))
         # a step asks for the gradient of one difference of logits (targeted) or of all, then for a prediction
         starts, gradients = (targets, 1) if self.member == "fab-t" else (self.starts, num_classes)
         return Passes(1 + starts * (2 + self.iterations + 3), starts * self.iterations * gradients)

@@ -209,12 +209,17 @@ class _Battery:
             with frozen(own):
                 candidates = attack(own, images[rows], labels[rows], threat=self.threat, work=work)
             candidates = candidates.detach()
+            self.threat.check(candidates, images[rows], attack.label)
             predictions, broken = self._decide(own, candidates, labels[rows], work, attack.label)
             unit = Unit(rows, candidates, predictions, broken)
             if self.ledger:
-                self.threat.check(candidates, images[rows], attack.label)
                 self.ledger.write(*place, unit, about)
-        self.threat.check(unit.candidates.to(images.device), images[rows], attack.label)
+            return unit
+        try:
+            self.threat.check(unit.candidates.to(images.device), images[rows], attack.label)
+        except AssertionError as error:
+            file = self.ledger.file_of(*place) if self.ledger else None
+            raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None
         return unit
 
     @torch.no_grad()

@@ -71,6 +71,7 @@ def cost_of(
     images: Float[Tensor, "b 3 y x"],
     count: int,
     draws: int,
+    select_draws: int,
 ) -> Cost:
     """Return the cost of attacking ``count`` images.
 
@@ -80,15 +81,16 @@ def cost_of(
         images: one chunk, to time passes with.
         count: images in all.
         draws: draws of a score.
+        select_draws: draws that judge a candidate.
     """
     stochastic = classifier.stochastic
     classes = int(_timed(classifier, images, gradient=False)[1].shape[1])
     each = {}
     for attack in attacks:
         once = attack.passes(classes, stochastic)
-        each[attack.label] = Passes(attack.restarts * (once.forward + draws), attack.restarts * once.backward)
+        each[attack.label] = Passes(attack.restarts * (once.forward + select_draws + 1), attack.restarts * once.backward)
     forward, backward = (min(_timed(classifier, images, gradient=flag)[0] for _ in range(3)) for flag in (False, True))
-    scoring = 4 * draws  # selection of the clean images; score of clean, worst and wrapper
+    scoring = select_draws + 1 + 3 * draws  # the clean images are judged; clean, worst and wrapper are scored
     return Cost(each, scoring, count, forward / len(images), backward / len(images))
 
 

@@ -1,0 +1,207 @@
+"""The Kuramoto step with another derivative: the forward pass stays as it is, bit for bit, the backward pass is replaced.
+
+Backward pass differentiable approximation (Athalye, Carlini, Wagner 2018, 1802.00420) for a step that may mask its
+gradients. With v = dx the velocity at x, F = |v|, u = x + gamma v, s = |u|, out = u / s, the step turns x by the angle
+phi = arctan(gamma F). For a tangent v, d = v / F, and t = cos(phi) d - sin(phi) x, the unit tangent at out:
+
+    d out / d v  =  gamma [ a t d^T + b (I - x x^T - d d^T) ],   a = 1 / s^2 = arctan'(gamma F),   b = 1 / s
+    d out / d x  =  t d^T + b (I - x x^T - d d^T)   at a velocity carried along; both derived here, a test compares autograd
+
+For n = 2 only the first term is there: with gamma F >> 1 the gradient of every step falls like 1 / F^2 (METHODS 7.2).
+
+Shapes: b batch, c channels, n oscillator dimension, h w grid, m oscillators a site.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sslkuramoto.dynamics.kuramoto import kuramoto_step, rotate_planes
+from sslkuramoto.dynamics.layer import KuramotoLayer
+from sslkuramoto.dynamics.sphere import EPS, dot, norm, tangent
+from sslkuramoto.errors import UserError
+
+Surrogate = Literal[
+    "autograd",
+    "half_norm",
+    "no_norm",
+    "straight_through",
+    "root_arctan",
+    "linear_arctan",
+    "exponential",
+    "small_gamma",
+]
+SURROGATES: tuple[Surrogate, ...] = get_args(Surrogate)
+TANGENT_ONLY = frozenset({"root_arctan", "linear_arctan", "exponential"})
+SMALL_GAMMA = 0.25  # of the step size, in the backward pass
+
+
+class _Step(NamedTuple):
+    """What a rule sees of one step: state, velocity, step size, result, and n."""
+
+    x: Float[Tensor, "b c h w"]
+    v: Float[Tensor, "b c h w"]
+    gamma: Tensor
+    out: Float[Tensor, "b c h w"]
+    n: int
+
+    def along(self, scalars: Float[Tensor, "b m h w"], vectors: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Multiply each oscillator of ``vectors`` by its number."""
+        b, c, h, w = vectors.shape
+        return (scalars.unsqueeze(2) * vectors.view(b, c // self.n, self.n, h, w)).view(b, c, h, w)
+
+    def tangent(self, g: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the part of a gradient at the result that is tangent there."""
+        return g - self.along(dot(g, self.out, self.n), self.out)
+
+
+Pulled = tuple[Tensor, Tensor]  # gradients with respect to x (v held) and to v
+Rule = Callable[[_Step, Tensor], Pulled]
+
+
+def norm_power(p: float) -> Rule:
+    """Take r^p for the factor r = 1 / s of the normalisation; p = 1 is its derivative."""
+
+    def rule(step: _Step, g: Tensor) -> Pulled:
+        size = norm(step.x + step.gamma * step.v, step.n)
+        pulled = step.along(size**-p, step.tangent(g))
+        return pulled, step.gamma * pulled
+
+    return rule
+
+
+def straight_through(step: _Step, g: Tensor) -> Pulled:
+    """Take the normalisation for the identity."""
+    return g, step.gamma * g
+
+
+def smaller_gamma(factor: float) -> Rule:
+    """Differentiate the step as if its size were smaller: it would not have saturated."""
+
+    def rule(step: _Step, g: Tensor) -> Pulled:
+        gamma = factor * step.gamma
+        u = step.x + gamma * step.v
+        size = norm(u, step.n)
+        nearer = step._replace(out=step.along(1 / size, u))
+        pulled = step.along(1 / size, nearer.tangent(g))
+        return pulled, gamma * pulled
+
+    return rule
+
+
+def turned(a: Callable[[Tensor], Tensor], b: Callable[[Tensor], Tensor]) -> Rule:
+    """Take a(phi) for the derivative of the angle and b(phi) for that across the turn; needs a tangent velocity."""
+
+    def rule(step: _Step, g: Tensor) -> Pulled:
+        speed = norm(step.v, step.n)
+        angle = torch.arctan(step.gamma * speed)
+        d = step.along(1 / speed.clamp_min(EPS), step.v)
+        t = step.along(angle.cos(), d) - step.along(angle.sin(), step.x)
+        turning = dot(g, t, step.n)
+        across = step.tangent(g) - step.along(turning, t)
+        turn = step.along(turning, d)
+        over = step.along(angle.cos(), across)
+        return turn + over, step.gamma * (step.along(a(angle), turn) + step.along(b(angle), across))
+
+    return rule
+
+
+_RULES: dict[str, Rule] = {
+    "half_norm": norm_power(0.5),
+    "no_norm": norm_power(0.0),
+    "straight_through": straight_through,
+    "root_arctan": turned(torch.cos, torch.cos),
+    "linear_arctan": turned(torch.ones_like, torch.cos),
+    "exponential": turned(torch.ones_like, lambda angle: torch.sinc(angle / torch.pi)),
+    "small_gamma": smaller_gamma(SMALL_GAMMA),
+}
+
+
+class _Replaced(torch.autograd.Function):
+    """The step of kuramoto.py with the derivative of a rule, for states and drives only."""
+
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, x: Tensor, drive: Tensor, options: dict[str, Any]) -> Tensor:
+        out = kuramoto_step(x, drive, **options)
+        ctx.rule, ctx.options = rule, options
+        ctx.save_for_backward(x, drive, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (g,) = grads
+        x, drive, out = ctx.saved_tensors
+        n, gamma, omega = ctx.options["oscillator_dim"], ctx.options["step_size"].detach(), ctx.options["omega"]
+        if ctx.options["identity"]:  # adding the state itself only shortens the step
+            gamma = gamma / (1 + gamma)
+        with torch.enable_grad():
+            x, drive = x.detach().requires_grad_(), drive.detach().to(x.dtype).requires_grad_()
+            v = tangent(x, drive, n) if ctx.options["project"] else drive
+            v = v if omega is None else v + rotate_planes(x, omega.detach())
+        with torch.no_grad():
+            to_x, to_v = ctx.rule(_Step(x.detach(), v.detach(), gamma, out, n), g.contiguous())
+        through_x, to_drive = torch.autograd.grad(v, (x, drive), to_v, allow_unused=True)
+        return None, to_x if through_x is None else to_x + through_x, to_drive, None
+
+
+def surrogate_step(name: Surrogate) -> Callable[..., Tensor]:
+    """Return :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step` with the derivative of a surrogate.
+
+    Args:
+        name: ``autograd`` (the step itself); the normalisation's factor r to a power: ``half_norm`` (1/2), ``no_norm``
+            (0); ``straight_through`` (the normalisation is the identity); the saturated arctan'(u) = 1 / (1 + u^2)
+            replaced by 1 / sqrt(1 + u^2) (``root_arctan``) or 1 (``linear_arctan``); ``exponential``: that of the
+            exponential map which ends in the same state (for n = 2 the same as ``linear_arctan``); ``small_gamma``: as
+            if the step had a quarter of its size.
+
+    The replaced steps give no gradient to gamma and omega: they are for attacks, not for training.
+    """
+    if name == "autograd":
+        return kuramoto_step
+    rule = _RULES[name]
+
+    def step(x: Tensor, drive: Tensor, **options: Any) -> Tensor:
+        return _Replaced.apply(rule, x.contiguous(), drive.contiguous(), options)
+
+    return step
+
+
+def kuramoto_layers(encoder: nn.Module) -> list[KuramotoLayer]:
+    """Return the Kuramoto layers of an encoder."""
+    return [module for module in encoder.modules() if isinstance(module, KuramotoLayer)]
+
+
+def surrogates_for(encoder: nn.Module) -> tuple[Surrogate, ...]:
+    """Return the surrogates that have a meaning: those of the arctan need a projected drive, a tangent velocity."""
+    layers = kuramoto_layers(encoder)
+    projected = all(layer.project for layer in layers)
+    return tuple(name for name in SURROGATES if layers and (projected or name not in TANGENT_ONLY))
+
+
+@contextmanager
+def surrogate_backward(encoder: nn.Module, name: Surrogate) -> Iterator[None]:
+    """Give all Kuramoto layers of an encoder another derivative inside; their results stay the same, bit for bit.
+
+    Raises:
+        UserError: the encoder has no Kuramoto layer, or the surrogate no meaning for its layers.
+    """
+    layers = kuramoto_layers(encoder)
+    allowed = surrogates_for(encoder)
+    if not layers:
+        raise UserError("surrogate backward: the network has no Kuramoto layer whose derivative could be replaced")
+    if name not in allowed:
+        raise UserError(f"surrogate {name}: needs project=true; allowed here: {', '.join(allowed)}")
+    before = [layer.advance for layer in layers]
+    for layer in layers:
+        layer.advance = surrogate_step(name)
+    try:
+        yield
+    finally:
+        for layer, step in zip(layers, before, strict=True):
+            layer.advance = step

@@ -1,0 +1,200 @@
+"""Attack on held noise: the strongest answer this package has to a network that draws new oscillators at every forward.
+
+K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one deterministic
+function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields and not the
+next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS 7.3, B).
+
+Shapes: b batch, y x pixels.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.apgd import apgd
+from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Objective, cost, objective_of
+from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.pgd import ascend, step_sizes
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.draws import MINIMUM_DRAWS
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.threat import Threat
+
+Optimiser = Literal["momentum", "apgd"]
+
+
+def climb(
+    objective: Objective,
+    images: Float[Tensor, "b 3 y x"],
+    start: Float[Tensor, "b 3 y x"],
+    *,
+    threat: Threat,
+    iterations: int,
+    optimiser: Optimiser,
+) -> Float[Tensor, "b 3 y x"]:
+    """Return the strongest points of one ascent.
+
+    "momentum": the direction is that of the sum of all gradients so far, each of length 1; the step falls from eps to 0
+    along half a cosine. "apgd": the rules of APGD.
+    """
+    best = Best(images)
+    if optimiser == "apgd":
+        apgd(objective, images, start, threat=threat, iterations=iterations, best=best)
+    else:
+        sizes = step_sizes("cosine", 1.0, iterations)
+        ascend(objective, images, start, threat=threat, sizes=sizes, momentum=1.0, best=best)
+    return best.candidates
+
+
+class HeldNoise(Attack):
+    """Ascents on K held fields, K doubled until the share right on fresh draws settles.
+
+    Args:
+        k: fields of the first ascent.
+        max_k: most fields of one; K doubles from ``k`` while it stays within.
+        settle: the doubling ends when it lowered the share right on fresh draws, mean over the images, by less than
+            this; 0 doubles to ``max_k`` unless it got no lower.
+        iterations: steps of each ascent.
+        loss: as for ``apgd``, without the targeted ones.
+        optimiser: ``momentum`` or ``apgd``.
+        mean: over fields, of the ``loss`` or of the ``log_probability``.
+        draws: fresh draws that judge an ascent, at least 20; the same for all of one restart.
+        restarts: independent starts and fields.
+        label: of the result; None: held-noise.
+
+    Of the ascents' candidates the one is kept, image by image, that the fewest fresh draws get right. A deterministic
+    network has one state: a single ascent.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int = 16,
+        max_k: int = 256,
+        settle: float = 0.01,
+        iterations: int = 80,
+        loss: Loss = "log_margin",
+        optimiser: Optimiser = "momentum",
+        mean: Mean = "loss",
+        draws: int = 32,
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        check_counts(k=k, max_k=max_k, iterations=iterations, restarts=restarts)
+        if max_k < k:
+            raise UserError(f"max_k={max_k}: must be at least k={k}")
+        if not 0 <= settle < 1:
+            raise UserError(f"settle={settle}: must lie in [0, 1), a share of draws")
+        if draws < MINIMUM_DRAWS:
+            raise UserError(f"draws={draws}: an ascent is judged over at least {MINIMUM_DRAWS} fresh draws")
+        if is_targeted(loss):
+            raise UserError(f"loss={loss}: held_noise has no targets; use apgd with noise=held")
+        self.k, self.max_k, self.settle, self.iterations = k, max_k, settle, iterations
+        self.loss: Loss = loss
+        self.optimiser: Optimiser = optimiser
+        self.mean: Mean = mean
+        self.draws, self.restarts = draws, restarts
+        self.label = label or "held-noise"
+        self.options = {
+            "k": k,
+            "max_k": max_k,
+            "settle": settle,
+            "iterations": iterations,
+            "loss": loss,
+            "optimiser": optimiser,
+            "mean": mean,
+            "draws": draws,
+            "restarts": restarts,
+            "label": self.label,
+        }
+        self._said: list[str] = []
+        self._reached: dict[tuple[int, bool], int] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What the ascents of this process came to: how large K grew, and whether the share settled."""
+        found = [
+            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: "
+            + ("the share right on fresh draws settled" if settled else "still falling, a larger max_k would find more")
+            for (k, settled), n in sorted(self._reached.items())
+        ]
+        return [*self._said, *found]
+
+    def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
+        """Return the attack with a loss that the classes allow."""
+        loss, note = for_classes(self.loss, num_classes)
+        ready = HeldNoise(**{**self.options, "loss": loss})
+        ready._said = [note] if note else []
+        return ready
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most: as if K grew to the end."""
+        if not stochastic:
+            return cost(1, self.iterations, 1)
+        ascents = [cost(1, self.iterations, k, self.mean) for k in self._sizes()]
+        forward = sum(ascent.forward for ascent in ascents) + self.draws * len(ascents)
+        return Passes(forward, sum(ascent.backward for ascent in ascents))
+
+    def _sizes(self) -> list[int]:
+        sizes = [self.k]
+        while 2 * sizes[-1] <= self.max_k:
+            sizes.append(2 * sizes[-1])
+        return sizes
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return for each image the candidate that the fewest fresh draws get right."""
+        if threat.eps == 0 or len(images) == 0:
+            return images.clone()
+        start = threat.random_start(images, work.generator(images.device, "held noise", "start"))
+        chosen, lowest = images.clone(), torch.full_like(labels, 2, dtype=images.dtype)
+        settled, k = False, self.k
+        for k in self._sizes() if classifier.stochastic else [1]:
+            objective = objective_of(
+                classifier,
+                images,
+                labels,
+                loss=self.loss,
+                noise="held",
+                k=k,
+                work=work,
+                key=f"held noise {k}",
+                mean=self.mean,
+            )
+            found = climb(objective, images, start, threat=threat, iterations=self.iterations, optimiser=self.optimiser)
+            if not classifier.stochastic:
+                return found
+            share = self._right_on_fresh_draws(classifier, found, labels, work)
+            before, better = float(lowest.mean()), share < lowest
+            chosen[better], lowest[better] = found[better], share[better]
+            settled = before - float(lowest.mean()) < self.settle or float(lowest.max()) == 0
+            if settled:
+                break
+        self._reached[k, settled] = self._reached.get((k, settled), 0) + 1
+        return chosen
+
+    def _right_on_fresh_draws(
+        self, classifier: Classifier, candidates: Float[Tensor, "b 3 y x"], labels: Int64[Tensor, " b"], work: Work
+    ) -> Float[Tensor, " b"]:
+        fresh = objective_of(
+            classifier,
+            candidates,
+            labels,
+            loss="margin",
+            noise="fresh",
+            k=self.draws,
+            work=work,
+            key="held noise judged",
+        )
+        return fresh(candidates, gradient=False).right

@@ -1,0 +1,124 @@
+"""What an attack ascends: one number an image, the larger the closer to (or the further into) a wrong class.
+
+Cross entropy; the difference of logits ratio of Croce and Hein 2020 (2003.01690, Eq. 6 and 7) and its targeted form; the
+margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; the margin cut off at a confident error.
+
+Shapes: b batch, q classes.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslkuramoto.errors import UserError
+
+Loss = Literal["ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "log_margin"]
+
+CUT = 1.0
+"""Margin of log-probabilities beyond which an error counts no further (e times as likely as the right class)."""
+SMALLEST = 1e-12  # ratio of equal logits
+
+
+def wrong_by(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return max_{j != y} z_j - z_y: positive where another class wins. Logits and log-probabilities give the same."""
+    right = F.one_hot(labels, logits.shape[1]).bool()
+    return logits.masked_fill(right, -torch.inf).amax(dim=1) - _of(logits, labels)
+
+
+def _of(logits: Float[Tensor, "b q"], classes: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    return logits.gather(1, classes[:, None]).squeeze(1)
+
+
+def _ce(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def _dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    ordered = logits.sort(dim=1, descending=True).values
+    return wrong_by(logits, labels) / (ordered[:, 0] - ordered[:, 2] + SMALLEST)
+
+
+def _dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    ordered = logits.sort(dim=1, descending=True).values
+    scale = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+    return _margin_targeted(logits, labels, targets) / (scale + SMALLEST)
+
+
+def _margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    return wrong_by(logits, labels)
+
+
+def _margin_targeted(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    assert targets is not None
+    return _of(logits, targets) - _of(logits, labels)
+
+
+def _log_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    return wrong_by(logits, labels).clamp(max=CUT)
+
+
+_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "ce": _ce,
+    "dlr": _dlr,
+    "dlr_targeted": _dlr_targeted,
+    "margin": _margin,
+    "margin_targeted": _margin_targeted,
+    "log_margin": _log_margin,
+}
+_CLASSES = {"dlr": 3, "dlr_targeted": 4}  # logits in their denominators
+
+
+def per_image(
+    loss: Loss,
+    logits: Float[Tensor, "b q"],
+    labels: Int64[Tensor, " b"],
+    targets: Int64[Tensor, " b"] | None = None,
+) -> Float[Tensor, " b"]:
+    """Return the loss to ascend, one number an image.
+
+    With z the logits, y the label, t the target, and z_1 >= z_2 >= ... the sorted logits:
+
+        ce               -log p_y
+        dlr              (max_{j != y} z_j - z_y) / (z_1 - z_3)
+        dlr_targeted     (z_t - z_y) / (z_1 - (z_3 + z_4) / 2)
+        margin           max_{j != y} z_j - z_y
+        margin_targeted  z_t - z_y
+        log_margin       min(max_{j != y} log p_j - log p_y, 1)
+
+    The last one is for means over draws of a network's noise: a draw that errs surely has nothing left to gain, so that
+    the ascent turns to the draws that are still right.
+
+    Args:
+        loss: its name.
+        logits: logits or log-probabilities.
+        labels: right classes.
+        targets: wanted classes, for the targeted losses.
+    """
+    return _LOSSES[loss](logits, labels, targets)
+
+
+def is_targeted(loss: Loss) -> bool:
+    """Return whether the loss pulls towards a class of the attacker's choice."""
+    return loss.endswith("_targeted")
+
+
+def for_classes(loss: Loss, num_classes: int) -> tuple[Loss, str | None]:
+    """Return the loss to use with so many classes, and what to tell the reader when it is another one.
+
+    The ratios divide by the third and fourth largest logit. Where there are none the margin takes their place, which
+    only lacks their indifference to the scale of the logits.
+
+    Raises:
+        UserError: fewer than two classes: nothing can be mistaken.
+    """
+    if num_classes < 2:
+        raise UserError(f"{num_classes} class: an attack needs at least two")
+    needed = _CLASSES.get(loss, 2)
+    if num_classes >= needed:
+        return loss, None
+    other: Loss = "margin_targeted" if is_targeted(loss) else "margin"
+    return other, f"loss {loss} needs {needed} classes and there are {num_classes}: {other} takes its place"

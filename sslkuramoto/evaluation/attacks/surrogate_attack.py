@@ -1,0 +1,138 @@
+"""Attack with other derivatives of the Kuramoto step: does saturation mask the gradient?
+
+METHODS 7.2 and 7.3 E. Each surrogate of :mod:`sslkuramoto.dynamics.surrogate` leads one ascent on the same held noise;
+for each image the strongest candidate is kept. Where a surrogate beats ``autograd``, the network's own gradient hid
+something; where none does, saturation protects nothing at this size.
+
+Shapes: b batch, y x pixels.
+"""
+
+from collections import Counter
+from copy import copy
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
+from sslkuramoto.dynamics.surrogate import SURROGATES, surrogate_backward, surrogates_for
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.evaluation.attacks.gradients import Best, cost, objective_of
+from sslkuramoto.evaluation.attacks.held_noise import Optimiser, climb
+from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.threat import Threat
+
+
+class Surrogate(Attack):
+    """One ascent on held noise for each surrogate of the step's derivative; the strongest candidate is kept.
+
+    Args:
+        surrogates: names, in order; None: all that have a meaning for the network.
+        k: held fields; 1 for a deterministic network.
+        iterations: steps of each ascent.
+        loss: as for ``apgd``, without the targeted ones.
+        optimiser: ``momentum`` or ``apgd``.
+        restarts: independent starts and fields.
+        label: of the result; None: surrogate.
+    """
+
+    def __init__(
+        self,
+        *,
+        surrogates: list[Backward] | None = None,
+        k: int = 16,
+        iterations: int = 40,
+        loss: Loss = "log_margin",
+        optimiser: Optimiser = "momentum",
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        check_counts(k=k, iterations=iterations, restarts=restarts)
+        if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
+            raise UserError(f"surrogates={surrogates}: must name each at most once, of {', '.join(SURROGATES)}")
+        if is_targeted(loss):
+            raise UserError(f"loss={loss}: surrogate has no targets")
+        self.surrogates: list[Backward] = list(SURROGATES if surrogates is None else surrogates)
+        self.k, self.iterations, self.restarts = k, iterations, restarts
+        self.loss: Loss = loss
+        self.optimiser: Optimiser = optimiser
+        self.label = label or "surrogate"
+        self.options = {
+            "surrogates": surrogates,
+            "k": k,
+            "iterations": iterations,
+            "loss": loss,
+            "optimiser": optimiser,
+            "restarts": restarts,
+            "label": self.label,
+        }
+        self._said: list[str] = []
+        self._kept: Counter[str] = Counter()
+
+    @property
+    def notes(self) -> list[str]:
+        """How often each surrogate led to the candidate that was kept, in this process."""
+        kept = ", ".join(f"{name} {self._kept[name]}" for name in self.surrogates)
+        return [*self._said, *([f"{self.label}: strongest candidates by {kept}"] if self._kept else [])]
+
+    def prepared(self, subject: Subject, num_classes: int) -> "Surrogate":
+        """Return the attack with the surrogates that have a meaning for the network.
+
+        Raises:
+            UserError: it has no Kuramoto layer.
+        """
+        allowed = surrogates_for(subject.encoder)
+        if not allowed:
+            raise UserError("surrogate: the network has no Kuramoto layer whose derivative could be replaced")
+        ready = copy(self)
+        ready.loss, note = for_classes(self.loss, num_classes)
+        ready._said, ready._kept = [note] if note else [], Counter()
+        ready.surrogates = [name for name in self.surrogates if name in allowed]
+        if left_out := [name for name in self.surrogates if name not in allowed]:
+            ready._said.append(f"{self.label}: {', '.join(left_out)} left out: the drive is not projected")
+        if not ready.surrogates:
+            raise UserError(f"surrogates={self.surrogates}: need project=true; allowed here: {', '.join(allowed)}")
+        return ready
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+        n = len(self.surrogates)
+        return cost(2 * n, n * self.iterations, self.k if stochastic else 1)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return for each image the strongest candidate of all surrogates, judged on the held fields."""
+        if threat.eps == 0 or len(images) == 0:
+            return images.clone()
+        objective = objective_of(
+            classifier, images, labels, loss=self.loss, noise="held", k=self.k, work=work, key="surrogate"
+        )
+        start = threat.random_start(images, work.generator(images.device, "surrogate", "start"))
+        best, by = Best(images), [""] * len(images)
+        for name in self.surrogates:
+            rows = best.open_rows(classifier.stochastic)
+            if len(rows) == 0:
+                break
+            with surrogate_backward(classifier.encoder, name):
+                found = climb(
+                    objective.of(rows),
+                    images[rows],
+                    start[rows],
+                    threat=threat,
+                    iterations=self.iterations,
+                    optimiser=self.optimiser,
+                )
+            better = best.offer(found, objective.of(rows)(found, gradient=False), rows)
+            for row in better.tolist():
+                by[row] = name
+        self._kept.update(by)
+        return best.candidates
