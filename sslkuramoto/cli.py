@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sslkuramoto.cli_study import ROOT, add_study, is_study, print_study
 from sslkuramoto.errors import Interrupted, UserError, unknown
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
-        print(f"sslkuramoto{_which_process()}: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())
+        shown = "".join(sign if sign.isprintable() else "?" for sign in line)  # text from files may steer a terminal
+        print(f"sslkuramoto{_which_process()}: {shown}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         if not _which_process():  # all processes stop together
@@ -79,10 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
     command.add_argument("--batch-size", type=int, default=100)
     command.add_argument("--as", dest="name", help="name of the result file (one protocol only)")
+    command.add_argument("--dry-run", action="store_true", help="only say what it would cost on this device")
     command.set_defaults(act=_evaluate)
 
+    add_study(commands, prepare=_quieten)
+
     command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown or CSV")
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: what is there of it")
+    command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
     command.add_argument("--html", type=Path, metavar="FILE")
     command.add_argument("--markdown", type=Path, metavar="FILE")
     command.add_argument("--csv", type=Path, metavar="FILE")
@@ -90,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(act=_report)
 
     command = commands.add_parser("list", help="name what there is")
-    command.add_argument("what", metavar="encoders|objectives|data|views|optimizers|schedules|recipes|protocols")
+    command.add_argument(
+        "what", metavar="encoders|objectives|data|views|optimizers|schedules|attacks|recipes|protocols|studies"
+    )
     command.add_argument("name", nargs="?", help="print the options of one")
     command.set_defaults(act=_list)
     return parser
@@ -98,11 +105,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.evaluation.monitor import online_knn
-    from sslkuramoto.recipe import load_recipe
+    from sslkuramoto.recipe import load_recipe, recipe_file
     from sslkuramoto.run_directory import RunDirectory
     from sslkuramoto.training import check, train
 
-    path = _recipe_file(arguments.recipe)
+    path = recipe_file(arguments.recipe)
     recipe = load_recipe(path, arguments.items)
     if arguments.init is not None:
         recipe = replace(recipe, init=arguments.init)
@@ -143,7 +150,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     import torch
     from omegaconf import OmegaConf
 
-    from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
+    from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
     from sslkuramoto.recipe import override
     from sslkuramoto.run_directory import describe_environment
 
@@ -155,7 +162,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError("--as names the result of one protocol; several were given")
     if arguments.name and not re.fullmatch(r"[\w-][\w.-]*", arguments.name):
         raise UserError(f"--as {arguments.name}: must be a plain name of letters, digits, '.', '_' and '-'")
-    changed = [item for item in settings if item.startswith(("encoder.", "data."))]
+    changed = list(settings)
     if arguments.weights != "ema":
         changed.append(f"weights={arguments.weights}")
     if arguments.batch_size < 1:
@@ -166,7 +173,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if own:
             options.update(override(OmegaConf.create({part: {}}), own)[part])
     rest = [item for item in settings if not item.startswith(tuple(f"{part}." for part in parts))]
-    protocols = [load_protocol(name, rest) for name in names]
+    protocols = load_protocols(names, rest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
     subject = subject_of(
         arguments.run,
@@ -178,6 +185,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+    if arguments.dry_run:
+        _print_costs(subject, protocols)
+        return
     for protocol in protocols:
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
@@ -189,6 +199,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             print(f"  {name:32s} {_shown(metric)}")
         for note in result.notes:
             print(f"  note: {note}")
+
+
+def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
+    for protocol in protocols:
+        if not hasattr(protocol.measure, "cost"):
+            print(f"{protocol.file}: no estimate; it makes a few passes over the images")
+            continue
+        for way, cost in protocol.measure.cost(subject):
+            print(f"{protocol.file}{f', way {way}' if way else ''}, {cost.images} images:")
+            for line in cost.lines():
+                print(f"  {line}")
 
 
 def _checked_device(device: str) -> Any:
@@ -220,7 +241,13 @@ def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, write_page
 
-    rows = discover(arguments.runs)
+    if is_study(arguments.runs):
+        from sslkuramoto.study import load_study
+
+        (name,) = (word for word in arguments.runs if "=" not in word)
+        print_study(load_study(name, [word for word in arguments.runs if "=" in word]), arguments.root)
+        return
+    rows = discover([Path(run) for run in arguments.runs])
     summary = summarise([load(row) for row in rows])
     show(summary)
     if arguments.html:
@@ -250,12 +277,19 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _print_details(what: str, name: str) -> None:
     if what == "recipes":
-        print(_recipe_file(name).read_text())
+        from sslkuramoto.recipe import recipe_files
+
+        print(recipe_files()[name].read_text())
         return
     if what == "protocols":
         from sslkuramoto.evaluation import protocol_files
 
         print(protocol_files()[name].read_text())
+        return
+    if what == "studies":
+        from sslkuramoto.study import study_file
+
+        print(study_file(name).read_text())
         return
     for key, parameter in _registry(what).options(name).items():
         default = "(required)" if parameter.default is parameter.empty else repr(parameter.default)
@@ -268,6 +302,7 @@ def _print_details(what: str, name: str) -> None:
 def _registry(what: str) -> Any:
     from sslkuramoto.data import DATA
     from sslkuramoto.encoders import ENCODERS
+    from sslkuramoto.evaluation.attacks import ATTACKS
     from sslkuramoto.objectives import OBJECTIVES
     from sslkuramoto.training.optimizer import OPTIMIZERS
     from sslkuramoto.training.schedule import SCHEDULES
@@ -280,23 +315,38 @@ def _registry(what: str) -> Any:
         "views": VIEWS,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
+        "attacks": ATTACKS,
     }[what]
 
 
 def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
     def members(what: str) -> Callable[[], dict[str, str]]:
-        return lambda: {name: _first_line(_registry(what)[name].__doc__) for name in _registry(what)}
+        return lambda: {name: _described(_registry(what), name) for name in _registry(what)}
 
     def protocols() -> dict[str, str]:
         from sslkuramoto.evaluation import protocol_files
 
         return {name: _first_comment(path) for name, path in protocol_files().items()}
 
-    def recipes() -> dict[str, str]:
-        return {path.stem: _first_comment(path) for path in _recipe_files()}
+    def studies() -> dict[str, str]:
+        from sslkuramoto.study import study_files
 
-    names = ("encoders", "objectives", "data", "views", "optimizers", "schedules")
-    return {name: members(name) for name in names} | {"recipes": recipes, "protocols": protocols}
+        return {name: _first_comment(path) for name, path in study_files().items()}
+
+    def recipes() -> dict[str, str]:
+        from sslkuramoto.recipe import recipe_files
+
+        return {name: _first_comment(path) for name, path in recipe_files().items()}
+
+    names = ("encoders", "objectives", "data", "views", "optimizers", "schedules", "attacks")
+    return {name: members(name) for name in names} | {"recipes": recipes, "protocols": protocols, "studies": studies}
+
+
+def _described(registry: Any, name: str) -> str:
+    try:
+        return _first_line(registry[name].__doc__)
+    except UserError as error:  # another package's member that cannot be loaded hides nobody else
+        return f"({error})"
 
 
 def _first_line(text: str | None) -> str:
@@ -305,25 +355,6 @@ def _first_line(text: str | None) -> str:
 
 def _first_comment(path: Path) -> str:
     return path.read_text().splitlines()[0].lstrip("# ")
-
-
-def _recipe_files() -> list[Path]:
-    folders = [folder for folder in (ROOT / "recipes", Path(__file__).parent / "recipes") if folder.is_dir()]
-    return sorted(folders[0].glob("*.yaml")) if folders else []
-
-
-def _recipe_file(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    if Path(name).exists():
-        raise UserError(f"{name}: is no regular file")
-    known = {path.stem: path for path in _recipe_files()}
-    stem = Path(name).stem if name.startswith("recipes/") else name
-    if stem in known:
-        return known[stem]
-    if name.endswith((".yaml", ".yml")) and not name.startswith("recipes/"):
-        raise UserError(f"{name}: no such file")
-    raise unknown("recipe", stem, known)
 
 
 def _which_process() -> str:

@@ -255,6 +255,31 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def recipe_files() -> dict[str, Path]:
+    """Return the recipes that come with the package by name: beside it in a checkout, inside it in a wheel."""
+    folders = [root / "recipes" for root in Path(__file__).resolve().parents[1::-1] if (root / "recipes").is_dir()]
+    return {path.stem: path for path in sorted(folders[0].glob("*.yaml"))} if folders else {}
+
+
+def recipe_file(name: str) -> Path:
+    """Return the file that a command or a study means: a path, or the name of one of :func:`recipe_files`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    if Path(name).exists():
+        raise UserError(f"{name}: is no regular file")
+    known = recipe_files()
+    stem = Path(name).stem if name.startswith("recipes/") else name
+    if stem in known:
+        return known[stem]
+    if name.endswith((".yaml", ".yml")) and not name.startswith("recipes/"):
+        raise UserError(f"{name}: no such file")
+    raise unknown("recipe", stem, known)
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides; every error names the file."""
     config = read_yaml(path)

@@ -1,11 +1,11 @@
-"""The Kuramoto step with another derivative: the forward pass stays as it is, bit for bit, the backward pass is replaced.
+"""The Kuramoto step with another derivative: its result stays as it is, bit for bit, its backward pass is replaced.
 
 Backward pass differentiable approximation (Athalye, Carlini, Wagner 2018, 1802.00420) for a step that may mask its
 gradients. With v = dx the velocity at x, F = |v|, u = x + gamma v, s = |u|, out = u / s, the step turns x by the angle
 phi = arctan(gamma F). For a tangent v, d = v / F, and t = cos(phi) d - sin(phi) x, the unit tangent at out:
 
     d out / d v  =  gamma [ a t d^T + b (I - x x^T - d d^T) ],   a = 1 / s^2 = arctan'(gamma F),   b = 1 / s
-    d out / d x  =  t d^T + b (I - x x^T - d d^T)   at a velocity carried along; both derived here, a test compares autograd
+    d out / d x  =  t d^T + b (I - x x^T - d d^T)   with the velocity carried along
 
 For n = 2 only the first term is there: with gamma F >> 1 the gradient of every step falls like 1 / F^2 (METHODS 7.2).
 

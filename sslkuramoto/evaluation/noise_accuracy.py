@@ -16,12 +16,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
-from sslkuramoto.evaluation.corruptions.sources import Clean
+from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
-from sslkuramoto.evaluation.robustness import chosen_indices
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import parse_eps, shown_eps
 
@@ -73,25 +73,20 @@ class NoiseAccuracy:
     def __call__(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
-        images = subject.labelled(self.split, NAME)
-        index = chosen_indices(images, self.images)
-        clean = Clean(subject, images, index)
-        result = Result({}, self.options, described(images, len(index)), start_of(subject.encoder, self.initial))
-        result.per_image["index"] = index.tolist()
+        chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        labels, data = chosen.labels.cpu(), described(chosen.images, len(chosen.index))
+        result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
+        result.per_image["index"] = chosen.index.tolist()
         passes = max(draws, self.samples)
-        cases: list[tuple[str, Kind, float, int]] = [("clean", "sign", 0.0, draws)]
-        cases += [(f"{kind}_{_shown(size)}", kind, size, passes) for kind in self.kinds for size in self.sizes]
-        for name, kind, size, count in cases:
-            predictions = _predictions(classifier, clean, kind, size, count)
-            result.metrics.update(accuracies(predictions, clean.labels, f"{name}_accuracy"))
-            result.per_image[f"{name}_correct"] = share_right(predictions, clean.labels)
+        cases: dict[str, tuple[Kind, float, int]] = {"clean": ("sign", 0.0, draws)}
+        for kind in self.kinds:
+            cases |= {f"{kind}_{shown_eps(size).replace('/', '_')}": (kind, size, passes) for size in self.sizes}
+        for name, (kind, size, count) in cases.items():
+            predictions = _predictions(classifier, chosen, subject.batch_size, kind, size, count)
+            result.metrics.update(accuracies(predictions, labels, f"{name}_accuracy"))
+            result.per_image[f"{name}_correct"] = share_right(predictions, labels)
             subject.report(f"{name}: {100 * result.metrics[f'{name}_accuracy'].value:.1f} %")
         return result
-
-
-def _shown(size: float) -> str:
-    """Return a size as part of a metric's name: 64_255."""
-    return shown_eps(size).replace("/", "_")
 
 
 def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: ImageDraws) -> Float[Tensor, "b 3 y x"]:
@@ -102,10 +97,12 @@ def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: Image
 
 
 @torch.no_grad()
-def _predictions(classifier: Classifier, clean: Clean, kind: Kind, size: float, passes: int) -> Int64[Tensor, "k n"]:
+def _predictions(
+    classifier: Classifier, chosen: Chosen, batch_size: int, kind: Kind, size: float, passes: int
+) -> Int64[Tensor, "k n"]:
     """Return the predicted classes; pass k has a noise sample and, in a stochastic classifier, a start of its own."""
     parts = []
-    for i, (images, index) in enumerate(clean.chunks()):
+    for i, (images, index) in enumerate(clean_chunks(chosen, batch_size)):
         bound = classifier.at(index)
         rows = []
         for k in range(passes):

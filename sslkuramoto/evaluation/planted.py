@@ -20,7 +20,7 @@ from sslkuramoto.errors import UserError
 Plant = Literal["quantised", "scaled", "noisy"]
 STEP = 0.5  # of rounded logits: fine enough to leave the clean accuracy alone
 FACTOR = 1e4  # softmax of such logits is exactly 0 or 1 in float32
-SIGMA = 0.3  # of the noise, pixels in [0,1]
+SIGMA = 0.6  # of the noise, pixels in [0,1]
 
 
 class QuantisedHead(nn.Module):

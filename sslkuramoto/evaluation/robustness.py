@@ -7,6 +7,7 @@ A battery of attacks on the same images, its work kept in a ledger, and the unio
 Shapes: n images, y x pixels, k draws, m stored images.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Attack, Attacked, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.attack import AttackEntry, ImpossibleAttackError, built, check_counts
-from sslkuramoto.evaluation.attacks.battery import DecidedBy
+from sslkuramoto.evaluation.attacks.battery import CLEAN, DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
@@ -85,7 +86,7 @@ class Robustness:
         for key, value in {"control": control, "store": store}.items():
             if value < 0:
                 raise UserError(f"{key}={value}: must be at least 0")
-        if attacks is None and not ways:
+        if not attacks and not ways:
             raise UserError("attacks: name at least one (see sslkuramoto list attacks)")
         self.threat = Threat(norm, parse_eps(eps, norm))
         self.attacks = built(attacks or [])
@@ -115,6 +116,8 @@ class Robustness:
             UserError: no classifier, no labels, too few images, an attack that cannot be run, a foreign ledger.
         """
         chosen = self._chosen(subject)
+        for way in self.ways.values() or [self]:  # whatever is wrong with one is said before the first has taken hours
+            way._prepared(subject, chosen.images)
         data = described(chosen.images, len(chosen.index))
         if not self.ways:
             result, _ = self._measure(subject, chosen, data, "")
@@ -139,7 +142,10 @@ class Robustness:
             joined.per_image.update({f"{name}/{entry}": values for entry, values in result.per_image.items()})
             joined.details[name] = result.details
         first = next(iter(self.ways.values()))
-        metrics, per_image = first._union(subject, chosen, worst)
+        if others := [name for name in worst if self.ways[name].threat != first.threat]:
+            joined.notes.append(f"{UNION}: within {first.threat} only, without {', '.join(others)}")
+        within = {name: candidates for name, candidates in worst.items() if name not in others}
+        metrics, per_image = first._union(subject, chosen, within)
         joined.metrics.update({f"{UNION}/{metric}": value for metric, value in metrics.items()})
         joined.per_image.update({f"{UNION}/{entry}": values for entry, values in per_image.items()})
         return joined
@@ -167,12 +173,18 @@ class Robustness:
         """Return for each way what it costs at most on this device, after timing a few passes; attacks nothing."""
         chosen = self._chosen(subject)
         costs = []
+        first = next(iter(self.ways.values()), self)
+        stochastic = first._classifier(subject).stochastic
+        draws_union, select_union = (draws_for(stochastic, k) for k in (first.draws, first.select_draws))
         for name, way in (self.ways or {"": self}).items():
             attacks, _ = way._prepared(subject, chosen.images)
             classifier = way._classifier(subject)
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
-            costs.append((name, cost))
+            judged = 1 + sum(attack.restarts for attack in attacks)
+            control = min(way.control, cost.images) * (judged * (select + 1) + 2 * draws)
+            union = draws_union + select_union if self.ways else 0
+            costs.append((name, cost._replace(scoring=cost.scoring + math.ceil(control / cost.images) + union)))
         return costs
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
@@ -185,6 +197,8 @@ class Robustness:
 
     def _prepared(self, subject: Subject, images: ImageSet) -> tuple[list[Attack], list[str]]:
         assert images.classes is not None
+        for draws in (self.draws, self.select_draws):
+            draws_for(self._classifier(subject).stochastic, draws)
         ready, notes = [], []
         for attack in self.attacks:
             try:
@@ -291,19 +305,20 @@ class Robustness:
         name = key_of(model)
         folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
         battery = {
-            "threat": str(self.threat),
+            "threat": {"norm": self.threat.norm, "eps": self.threat.eps},
             "data": data | {"index": index.tolist()},
             "seed": subject.seed,
             "precision": f"float32/{torch.get_float32_matmul_precision()}",
             "device": subject.device.type,
         }
-        battery |= {key: self.options[key] for key in ("initial", "average", "decided_by", "chained", "chunk", "select_draws")}
+        shared = ("initial", "average", "decided_by", "chained", "chunk", "select_draws")
+        battery |= {key: self.options[key] for key in shared}
         return Ledger(folder, name, battery)
 
     def _store(self, subject: Subject, way: str, chosen: Chosen, found: Attacked, robust: Tensor) -> None:
         """Keep images that were right and are broken, for people to look at."""
-        moved = ((found.worst - chosen.pixels).abs().flatten(1).amax(dim=1) > 0).cpu()
-        rows = moved.nonzero().squeeze(1)[: self.store]
+        broken = torch.tensor([by not in (None, CLEAN) for by in found.broken_by])
+        rows = broken.nonzero().squeeze(1)[: self.store]
         tensors = {
             "index": chosen.index[rows],
             "labels": chosen.labels.cpu()[rows],

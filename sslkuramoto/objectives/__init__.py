@@ -1,5 +1,6 @@
 """What a run optimises: one file an objective, one line a member; docs/add-an-objective.md adds one."""
 
+from sslkuramoto.objectives.adversarial import Adversarial
 from sslkuramoto.objectives.byol import BYOL
 from sslkuramoto.objectives.classification import Classification
 from sslkuramoto.objectives.objective import Objective, Step, check_views
@@ -13,6 +14,7 @@ from sslkuramoto.registry import Registry
 __all__ = ["OBJECTIVES", "Objective", "Step", "check_views"]
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")
+OBJECTIVES.add("adversarial", Adversarial)
 OBJECTIVES.add("byol", BYOL)
 OBJECTIVES.add("classification", Classification)
 OBJECTIVES.add("phinet", PhiNet)

@@ -4,15 +4,22 @@ rows = discover([Path("runs/digits")])
 summary = summarise([load(row) for row in rows])
 show(summary)
 write_page(Path("report.html"), rows)
+
+table = collect(load_study("digits"), Path("runs/studies"))
+print(study_text(table))
+write_study_page(Path("study.html"), table)
 """
 
 from sslkuramoto.report.columns import COLUMNS, Column
 from sslkuramoto.report.page import page, write_page
 from sslkuramoto.report.pictures import energies_picture, phases_picture, record_phases, record_views, views_picture
 from sslkuramoto.report.printing import csv_text, markdown, plain, show
-from sslkuramoto.report.published import Published
 from sslkuramoto.report.runs import Model, Row, discover, load
+from sslkuramoto.report.study_latex import study_latex
+from sslkuramoto.report.study_page import study_page, write_study_page
+from sslkuramoto.report.study_text import study_csv, study_markdown, study_text
 from sslkuramoto.report.table import Summary, summarise
+from sslkuramoto.study.published import Published
 
 __all__ = [
     "COLUMNS",
@@ -32,7 +39,13 @@ __all__ = [
     "record_phases",
     "record_views",
     "show",
+    "study_csv",
+    "study_latex",
+    "study_markdown",
+    "study_page",
+    "study_text",
     "summarise",
     "views_picture",
     "write_page",
+    "write_study_page",
 ]

@@ -5,6 +5,7 @@ results.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,12 +14,22 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Result
 
 IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
-RANDOM, FIXED, EOT = "random", "fixed", "eot"
-WORDS_OF_A_WAY = {RANDOM: {"random", "published", "as"}, FIXED: {"fixed"}, EOT: {"eot", "held", "rand"}}
+RANDOM, FIXED, EOT, HELD = "random", "fixed", "eot", "held"
+WORDS_OF_A_WAY = {RANDOM: {"random", "published", "as"}, FIXED: {"fixed"}, EOT: {"eot", "rand"}, HELD: {"held"}}
 OPTIONS_OF_EOT = ("eot", "eot_iter", "eot_draws", "eot_samples")
-ATTACKS = ("autoattack-linf", "autoattack-linf*", "autoattack*", "robust*", "attack*", "apgd*", "pgd*")
-# What may be left of a headline metric's name without its words of a way; anything else is a detail.
-HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("union",), ("worst", "case"))
+HELD_NOISE = "held_noise"  # the attack, or the noise of another
+# The whole battery before its quick versions, l-inf before l2.
+ATTACKS = (
+    *(f"{name}-linf{rest}" for rest in ("", "*") for name in ("robustness", "autoattack")),
+    *("robustness", "robustness-quick*", "robust*", "autoattack*", "attack*", "apgd*", "pgd*"),
+)
+AUDIT = "audit"  # its figures belong to its checks and are no way of measuring robust accuracy
+# What may be left of a headline metric's name without its words of a way, the union over attacks before any other;
+# anything else is a detail.
+HEADLINES = (
+    *(("union",), ("robust", "union"), ("union", "robust", "accuracy"), ("robust", "accuracy", "union")),
+    *((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("worst", "case")),
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ COLUMNS = (
     Column("robust_as_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
     Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
     Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
+    Column("robust_held", "held noise", "Robust accuracy", False, _ROBUST, HELD),
 )
 
 
@@ -103,12 +115,12 @@ def find(column: Column, model: Model) -> Found | str:
         return "not measured: the run has no finetuned part"
     near: list[Result] = []
     for protocol, names in column.sources:
-        for result in (r for results in parts for r in results if fnmatchcase(r.protocol, protocol)):
+        for result in (r for results in parts for r in _in_order(results) if fnmatchcase(r.protocol, protocol)):
             name = _way_metric(column.way, result) if column.way else _named(names, result)
             if name is not None:
                 return _checked(Found(result.metrics[name], name, result))
             near.append(result)
-    if column.way in (FIXED, EOT) and any(r.encoder.get("stochastic") is False for r in near):
+    if column.way in (FIXED, EOT, HELD) and any(r.encoder.get("stochastic") is False for r in near):
         return "the encoder is deterministic: there is one way only, in the column 'as published'"
     if near and column.way is None and column.frozen:
         return f"not measured: {near[0].path.name} holds {', '.join(near[0].metrics) or 'no metric'}"
@@ -121,6 +133,12 @@ def _parts_of(column: Column, model: Model) -> list[tuple[Result, ...]]:
     if column.frozen:
         order = [PRETRAIN if PRETRAIN in model.parts else FINETUNE]
     return [model.parts[name].results for name in order if name in model.parts]
+
+
+def _in_order(results: Iterable[Result]) -> list[Result]:
+    """Results that may fill a column: those in the l-inf ball before those in the l2 ball, those of audits never."""
+    kept = [r for r in results if AUDIT not in r.details and not r.protocol.startswith(AUDIT)]
+    return sorted(kept, key=lambda result: result.options.get("norm") == "l2")
 
 
 def _named(names: tuple[str, ...], result: Result) -> str | None:
@@ -146,16 +164,20 @@ def _way_metric(way: str, result: Result) -> str | None:
 
 
 def _way_in(words: list[str]) -> str | None:
-    """EoT and fixed are said outright; "random" alone means fresh oscillators, as published."""
-    return next((way for way in (EOT, FIXED, RANDOM) if WORDS_OF_A_WAY[way] & set(words)), None)
+    """Held noise, EoT and fixed are said outright; "random" alone means fresh oscillators, as published."""
+    return next((way for way in (HELD, EOT, FIXED, RANDOM) if WORDS_OF_A_WAY[way] & set(words)), None)
 
 
 def _way_stated(result: Result) -> str | None:
     if result.encoder.get("stochastic") is False and result.encoder.get("initial") != FIXED:
         return RANDOM
-    if any(isinstance(count := result.options.get(key), int | float) and count > 1 for key in OPTIONS_OF_EOT):
-        return EOT
     initial = result.encoder.get("initial")
+    attacks = [e if isinstance(e, dict) else {"name": e} for e in result.options.get("attacks") or ()]
+    if initial != FIXED and any(HELD_NOISE in (a.get("name"), f"{a.get('noise')}_noise") for a in attacks):
+        return HELD
+    for options in (result.options, *attacks):
+        if any(isinstance(count := options.get(key), int | float) and count > 1 for key in OPTIONS_OF_EOT):
+            return EOT
     return initial if initial in (RANDOM, FIXED) else None
 
 

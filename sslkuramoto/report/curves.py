@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from sslkuramoto.report.drawing import (
@@ -72,13 +74,7 @@ def panels(models: Sequence[Model], part: str) -> list[Panel]:
 @styled
 def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part: str, name: str, main: bool) -> Panel:
     limit = max(24, min(MAX_POINTS, 4 * MAX_POINTS // len(lines)))
-    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7, margins=(0.14, 0.98, 0.17, 0.9))
-    plain_axes(axes)
-    finite = np.concatenate([np.asarray(values)[np.isfinite(values)] for _, values in lines.values()])
-    is_percent = _is_accuracy(metric) and finite.size > 0 and finite.min() >= 0 and finite.max() <= 1
-    if metric == "grad_norm" and finite.size and finite.min() > 0 and finite.max() / finite.min() > 30:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    figure, axes = panel_of(metric, np.concatenate([values for _, values in lines.values()]))
     for index, (steps, values) in lines.items():
         x, y = downsample(steps, values, limit)
         style = {"color": colour(index), "linestyle": dash(index)}
@@ -89,35 +85,48 @@ def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part
         else:
             lone = np.isfinite(y).sum() < 40
             axes.plot(x, y, marker="o" if lone else None, markersize=3, **style)
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if len(wrong):
-            axes.plot(
-                steps[wrong[0]],
-                0.97,
-                marker="x",
-                color=colour(index),
-                transform=axes.get_xaxis_transform(),
-                clip_on=False,
-            )
+        cross_out(axes, index, steps, values)
+    remarks = [text for index, line in lines.items() if (text := not_finite(labels[index], line))]
+    told = [told_of(labels[index], line) for index, line in lines.items()]
+    alt = f"{title_of(metric)} over steps, {part}. {' '.join(told)}"
+    return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))
+
+
+def panel_of(metric: str, values: np.ndarray) -> tuple[Figure, Axes]:
+    """Axes for one quantity over steps, dressed for the ``values`` that they will show."""
+    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7, margins=(0.14, 0.98, 0.17, 0.9))
+    plain_axes(axes)
+    finite = values[np.isfinite(values)]
+    is_percent = _is_accuracy(metric) and finite.size > 0 and finite.min() >= 0 and finite.max() <= 1
+    if metric == "grad_norm" and finite.size and finite.min() > 0 and finite.max() / finite.min() > 30:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"{title_of(metric)}{' (%)' if is_percent else ''}")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     scale = 100 if is_percent else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{scale * value:g}"))
-    remarks = [text for index, line in lines.items() if (text := _not_finite(labels[index], line))]
-    told = [_told(labels[index], line) for index, line in lines.items()]
-    alt = f"{title_of(metric)} over steps, {part}. {' '.join(told)}"
-    return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))
+    return figure, axes
 
 
-def _not_finite(label: str, line: Series) -> str:
+def cross_out(axes: Axes, index: int, steps: Sequence[float], values: Sequence[float]) -> None:
+    """Put a cross at the first value that is not finite, if there is one."""
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        place = axes.get_xaxis_transform()
+        axes.plot(steps[wrong[0]], 0.97, marker="x", color=colour(index), transform=place, clip_on=False)
+
+
+def not_finite(label: str, line: Series) -> str:
+    """Say how many values of a curve are not finite; nothing when all are."""
     wrong = np.flatnonzero(~np.isfinite(line[1]))
     if not len(wrong):
         return ""
     return f"{label}: {len(wrong)} of {len(line[1])} values not finite, the first at step {line[0][wrong[0]]:g} (cross)"
 
 
-def _told(label: str, line: Series) -> str:
+def told_of(label: str, line: Series) -> str:
+    """A curve in words."""
     steps, values = line
     if len(steps) == 1:
         return f"{label}: {values[0]:.4g} at step {steps[0]:g}."

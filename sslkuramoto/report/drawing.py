@@ -66,7 +66,12 @@ def swatch(index: int) -> str:
 
 
 def axes_grid(
-    rows: int, columns: int, width: float, height: float, margins: tuple[float, float, float, float] | None = None
+    rows: int,
+    columns: int,
+    width: float,
+    height: float,
+    margins: tuple[float, float, float, float] | None = None,
+    heights: Sequence[float] | None = None,
 ) -> tuple[Figure, np.ndarray]:
     """A figure without pyplot and its axes [rows, columns].
 
@@ -76,12 +81,13 @@ def axes_grid(
         width: inches.
         height: inches.
         margins: left, right, bottom, top of the axes as shares of the figure; when left out, found from the labels.
+        heights: of the rows, relative to each other.
     """
     figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
     if margins:
         left, right, bottom, top = margins
         figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
 def plain_axes(axes: Axes) -> None:

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
-from sslkuramoto.report import sections
+from sslkuramoto.report import evidence_sections, sections
+from sslkuramoto.report.evidence import Evidence
+from sslkuramoto.report.markup import safe
 from sslkuramoto.report.runs import Model, Row, load
-from sslkuramoto.report.sections import safe
+from sslkuramoto.report.summary_table import summary_table
+from sslkuramoto.report.table import summarise
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -57,15 +60,37 @@ def write_page(
 
 def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: Sequence[str] = ()) -> str:
     """Return the page's text. It names no address outside itself and forbids the browser to load any."""
+    evidence = [
+        Evidence(f"{model.label}, {name}" if len(model.parts) > 1 else model.label, series, result)
+        for series, model in enumerate(models)
+        for name, part in model.parts.items()
+        for result in part.results
+    ]
     parts = {
-        "summary": ("Summary", sections.summary_table(models)),
+        "summary": ("Summary", summary_table(summarise(models))),
         "curves": ("Curves", sections.curves(models)),
         "pictures": ("What the network sees and does", sections.pictures(models)),
+        "audits": ("Audits", evidence_sections.audits(evidence)),
+        "calibration": ("Calibration", evidence_sections.calibration(evidence)),
+        "attacked": ("Adversarial images", evidence_sections.adversarial_images(evidence)),
         "results": ("All results", sections.all_results(models)),
         "scored": ("How each number was scored", sections.how_scored(models)),
         "recipes": ("Recipes", sections.recipes(models)),
         "environment": ("Environment", sections.environment(models)),
     }
+    lead = f"{len(models)} model{'' if len(models) == 1 else 's'}: {', '.join(m.label for m in models)}."
+    return document(parts, title=title, lead=lead, notes=notes)
+
+
+def document(parts: Mapping[str, tuple[str, str]], *, title: str, lead: str, notes: Sequence[str] = ()) -> str:
+    """Return a whole page.
+
+    Args:
+        parts: address -> heading (plain) and content (HTML) of each section; those without content are left out.
+        title: heading of the page, plain.
+        lead: what stands below it, plain.
+        notes: paragraphs before the sections, plain.
+    """
     shown = {key: part for key, part in parts.items() if part[1]}
     script = _own("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -73,7 +98,7 @@ def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: S
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         title=safe(title),
         style=_own("page.css"),
-        lead=safe(f"{len(models)} model{'' if len(models) == 1 else 's'}: {', '.join(m.label for m in models)}."),
+        lead=safe(lead),
         notes="\n".join(f"<p>{safe(note)}</p>" for note in notes),
         links="".join(f'<a href="#{key}">{safe(heading)}</a>' for key, (heading, _) in shown.items()),
         body="\n".join(

@@ -38,14 +38,14 @@ def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str =
         name: unique on the page.
     """
     assert images, "no views to show"
-    tiles = {view: _tiles(batch[:NUM_VIEW_IMAGES]) for view, batch in images.items()}
+    tiles = {view: tiles_of(batch[:NUM_VIEW_IMAGES]) for view, batch in images.items()}
     count = max(map(len, tiles.values()))
     figure, grid = axes_grid(1, 1, 0.72 * count + 0.7, 0.72 * len(tiles) + 0.1)
     axes = grid[0, 0]
     for row, batch in enumerate(tiles.values()):
         for column, tile in enumerate(batch):
-            _place(axes, tile, row, column)
-    _frame(axes, list(tiles), [""] * count)
+            place(axes, tile, row, column)
+    frame(axes, list(tiles), [""] * count)
     alt = f"Views of {count} training images, one image a column; rows from above: {', '.join(tiles)}."
     return svg_of(figure, alt=alt, name=name)
 
@@ -82,12 +82,12 @@ def phases_picture(
     for k in range(count):
         axes = grid[0, k]
         if images is not None:
-            _place(axes, _tiles(images[k : k + 1])[0], 0, 0)
+            place(axes, tiles_of(images[k : k + 1])[0], 0, 0)
         for row, field in enumerate(fields):
             for step in range(field.shape[0]):
-                _place(axes, _coloured(field[step, k]), row, step + 1)
+                place(axes, _coloured(field[step, k]), row, step + 1)
         rows = [f"layer {row + 1}" if k == 0 else "" for row in range(layers)]
-        _frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
+        frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
     coding = "hue is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
     alt = (
         f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps "
@@ -123,7 +123,8 @@ def phase_key() -> str:
     return f'<span class="hues" aria-hidden="true" style="background: linear-gradient(to right, {stops})"></span>'
 
 
-def _tiles(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
+def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
+    """Images with pixels in [0,1] as bytes, the long ones averaged down to ``MAX_TILE`` pixels."""
     pixels = images.detach().float().cpu().clamp(0, 1)
     height, width = pixels.shape[-2:]
     longest = max(height, width)
@@ -159,12 +160,14 @@ def _coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
     return (np.nan_to_num(rgb) * 255).round().astype(np.uint8)
 
 
-def _place(axes: Axes, tile: np.ndarray, row: int, column: int) -> None:
+def place(axes: Axes, tile: np.ndarray, row: int, column: int) -> None:
+    """Put a tile into a grid of them."""
     extent = (column + GAP / 2, column + 1 - GAP / 2, row + 1 - GAP / 2, row + GAP / 2)
     axes.imshow(tile, extent=extent, interpolation="none", aspect="equal")
 
 
-def _frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
+def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
+    """Name the rows and columns of a grid of tiles."""
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7)

@@ -19,17 +19,23 @@ SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹,")
 def show(summary: Summary, console: Console | None = None) -> None:
     """Print the table: on a terminal with rules, turned on its side where too wide; plain columns elsewhere."""
     console = console or Console(highlight=False)
+    console.file.write(for_terminal(summary, console))
+
+
+def for_terminal(summary: Summary, console: Console) -> str:
+    """Return what :func:`show` prints on ``console``."""
     if not console.is_terminal:
-        console.file.write(plain(summary))
-        return
+        return plain(summary)
     whole = _rich(summary, turned=False)
-    if _least_width(whole) <= console.width:
-        console.print(whole)
-    else:
-        for first, last in _side_by_side(summary, console.width):
-            console.print(_rich(summary, turned=True, first=first, last=last))
-    for line in _below(summary, lambda k: f"{k}".translate(SUPERSCRIPT)):
-        console.print(Text(line, style="dim"), soft_wrap=False)
+    with console.capture() as captured:
+        if _least_width(whole) <= console.width:
+            console.print(whole)
+        else:
+            for first, last in _side_by_side(summary, console.width):
+                console.print(_rich(summary, turned=True, first=first, last=last))
+        for line in _below(summary, lambda k: f"{k}".translate(SUPERSCRIPT)):
+            console.print(Text(line, style="dim"), soft_wrap=False)
+    return captured.get()
 
 
 def _least_width(table: RichTable) -> int:
@@ -50,7 +56,9 @@ def _side_by_side(summary: Summary, width: int) -> list[tuple[int, int]]:
 
 
 def _rich(summary: Summary, *, turned: bool, first: int = 0, last: int | None = None) -> RichTable:
-    grid = [["model, %", *summary.labels[first:last]]]
+    grid = [[f"model, {summary.unit}" if summary.unit else "model", *summary.labels[first:last]]]
+    if summary.groups:
+        grid.append(["group", *summary.groups[first:last]])
     for j, head in enumerate(summary.heads):
         name = head.name if turned else head.name.replace(": ", "\n")
         grid.append([_with_marks(name, head.marks), *(_two_lines(row[j]) for row in summary.cells[first:last])])
@@ -61,7 +69,10 @@ def _rich(summary: Summary, *, turned: bool, first: int = 0, last: int | None = 
         # A number and its interval never break; headings and labels may.
         texts = [line[j] for line in grid[1:]]
         width = max((len(part) for text in texts for part in text.split("\n")), default=1)
-        table.add_column(Text(title), justify="right" if j else "left", min_width=width if j else min(width, 16))
+        is_text = j == 0 or (j == 1 and bool(summary.groups) and not turned)
+        table.add_column(
+            Text(title), justify="left" if is_text else "right", min_width=min(width, 16) if is_text else width
+        )
     for line in grid[1:]:
         table.add_row(*map(Text, line))
     return table
@@ -77,7 +88,7 @@ def _two_lines(cell: Cell) -> str:
 
 def _below(summary: Summary, number: Callable[[int], str]) -> list[str]:
     lines = [f"{number(k + 1)} {text}" for k, text in enumerate(summary.footnotes)]
-    return lines + [f"scored: {line}" for line in summary.scoring]
+    return lines + summary.lines_below
 
 
 def plain(summary: Summary) -> str:
@@ -87,20 +98,35 @@ def plain(summary: Summary) -> str:
         marks = f"({','.join(map(str, cell.marks))})" if cell.marks else ""
         return f"{cell.text}{marks} {cell.interval}".replace("±", "+-").rstrip()
 
-    grid = [["model (%)", *(h.name + (f"({','.join(map(str, h.marks))})" if h.marks else "") for h in summary.heads)]]
-    grid += [[label, *map(one_line, row)] for label, row in zip(summary.labels, summary.cells, strict=True)]
+    names = [h.name + (f"({','.join(map(str, h.marks))})" if h.marks else "") for h in summary.heads]
+    grid = [[*_corner(summary), *names]]
+    grid += [[*labels, *map(one_line, row)] for labels, row in zip(_row_heads(summary), summary.cells, strict=True)]
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
     return "\n".join([*lines, *_below(summary, lambda k: f"({k})")]) + "\n"
 
 
+def _corner(summary: Summary) -> list[str]:
+    return [f"model ({summary.unit})" if summary.unit else "model", *(["group"] if summary.groups else [])]
+
+
+def _row_heads(summary: Summary) -> list[list[str]]:
+    """What stands in front of each row: its label and, where rows have groups, its group."""
+    if not summary.groups:
+        return [[label] for label in summary.labels]
+    return [[label, group] for label, group in zip(summary.labels, summary.groups, strict=True)]
+
+
+def in_markdown(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is, in one line."""
+    for sign in "\\`*_[]|~#$":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
 def markdown(summary: Summary) -> str:
     """Return the table as GitHub Markdown, its footnotes below."""
-
-    def safe(text: str) -> str:
-        for sign in "\\`*_[]|~#$":
-            text = text.replace(sign, f"\\{sign}")
-        return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+    safe = in_markdown
 
     def sup(marks: tuple[int, ...]) -> str:
         return f"<sup>{','.join(map(str, marks))}</sup>" if marks else ""
@@ -108,12 +134,13 @@ def markdown(summary: Summary) -> str:
     def field_of(cell: Cell) -> str:
         return f"{cell.text}{sup(cell.marks)} {safe(cell.interval)}".strip()
 
-    lines = ["| model (%) | " + " | ".join(safe(head.name) + sup(head.marks) for head in summary.heads) + " |"]
-    lines += ["|" + " :--- |" + " ---: |" * len(summary.heads)]
-    for label, row in zip(summary.labels, summary.cells, strict=True):
-        lines.append(f"| {safe(label)} | " + " | ".join(map(field_of, row)) + " |")
+    corner = _corner(summary)
+    lines = ["| " + " | ".join([*corner, *(safe(head.name) + sup(head.marks) for head in summary.heads)]) + " |"]
+    lines += ["|" + " :--- |" * len(corner) + " ---: |" * len(summary.heads)]
+    for labels, row in zip(_row_heads(summary), summary.cells, strict=True):
+        lines.append("| " + " | ".join([*map(safe, labels), *map(field_of, row)]) + " |")
     notes = [f"{sup((k + 1,))} {safe(text)}  " for k, text in enumerate(summary.footnotes)]
-    notes += [f"scored: {safe(line)}  " for line in summary.scoring]
+    notes += [f"{safe(line)}  " for line in summary.lines_below]
     return "\n".join(lines) + "\n" + (("\n" + "\n".join(notes) + "\n") if notes else "")
 
 

@@ -14,10 +14,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report.published import Published
+from sslkuramoto.study.published import Published
 
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 NUMBERS, COUNTS = ("low", "high", "std_over_draws", "std_over_seeds"), ("n", "draws", "seeds")  # of a metric
+REST_OF_A_RESULT = ("environment", "details")
 SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json")
 
 
@@ -55,7 +56,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """One result file, without its per-image part."""
+    """One result file, without its per-image part. ``details`` are curves, bins and verdicts, as the protocol left
+    them."""
 
     path: Path
     protocol: str
@@ -65,6 +67,8 @@ class Result:
     encoder: Mapping[str, Any]
     seconds: float | None
     notes: tuple[str, ...]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 Series = tuple[list[float], list[float]]  # steps, values
@@ -154,33 +158,39 @@ def _parts_below(run: Path) -> dict[str, Path]:
 
 def _is_classification(run: Path) -> bool:
     try:
-        recipe = OmegaConf.to_container(OmegaConf.create(_read_text(run / "recipe.yaml") or ""))
+        recipe = OmegaConf.to_container(OmegaConf.create(read_text(run / "recipe.yaml") or ""))
     except Exception as error:  # omegaconf's own, or its YAML reader's
         reason = " ".join(str(error).split())
         raise UserError(f"{run / 'recipe.yaml'}: not a readable recipe ({reason})") from None
     objective = recipe.get("objective") if isinstance(recipe, dict) else None
-    return isinstance(objective, dict) and objective.get("name") == "classification"
+    return isinstance(objective, dict) and objective.get("name") in ("adversarial", "classification")
 
 
 def read_part(name: str, path: Path) -> Part:
     """Read one run directory. Files that are missing are left out, files that are broken raise :class:`UserError`."""
-    environment = _read_object(path / "environment.json") if (path / "environment.json").exists() else {}
+    environment = read_object(path / "environment.json") if (path / "environment.json").exists() else {}
     files = sorted((path / "results").glob("*.json"))
     return Part(
         name=name,
         path=path,
-        recipe=_read_text(path / "recipe.yaml"),
+        recipe=read_text(path / "recipe.yaml"),
         environment=environment,
         series=read_series(path / "metrics.csv"),
         results=tuple(read_result(file) for file in files),
     )
 
 
-def _read_text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Return the text of a file, None where there is none."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: naming the file, when it is truncated or something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -198,11 +208,11 @@ def read_result(path: Path) -> Result:
     Raises:
         UserError: naming the file, when it is truncated or a metric in it is not a number.
     """
-    content = _read_object(path)
+    content = read_object(path)
     metrics = content.get("metrics")
     if not isinstance(metrics, dict):
         raise UserError(f"{path}: metrics={metrics!r}: wanted: an object from names to numbers")
-    sections = {key: content.get(key) or {} for key in ("options", "data", "encoder")}
+    sections = {key: content.get(key) or {} for key in ("options", "data", "encoder", *REST_OF_A_RESULT)}
     for key, section in sections.items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: {key}={section!r}: wanted: an object")
@@ -241,7 +251,7 @@ def read_series(path: Path) -> dict[str, Series]:
     Raises:
         UserError: no ``step`` column, or text where a number should be, before the last line.
     """
-    text = (_read_text(path) or "").replace("\0", "")
+    text = (read_text(path) or "").replace("\0", "")
     reader = csv.DictReader(text.splitlines())
     names = [name for name in reader.fieldnames or () if name]
     rows = list(reader)

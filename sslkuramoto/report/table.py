@@ -1,18 +1,19 @@
 """One row a model: measured numbers with their interval, published ones apart, footnotes for what is missing."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 from sslkuramoto.errors import unknown
 from sslkuramoto.report.columns import COLUMNS, Column, Found, find, percent
-from sslkuramoto.report.published import Published
 from sslkuramoto.report.runs import Metric, Model
+from sslkuramoto.study.published import Published
 
 MISSING = "-"
 # Options that say how a number was computed, not what it means.
 INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
+INCIDENTAL |= {"ledger", "store", "control"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,24 @@ class Cell:
     published: Published | None = None
 
 
+class Titled(Protocol):
+    """What stands above a column: of run directories (:class:`Column`) or of a study."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Head:
     """One column of the table: measured, or (``published``) the figures of papers for the same quantity."""
 
-    column: Column
+    column: Titled
     published: bool = False
     marks: tuple[int, ...] = ()
 
@@ -43,13 +57,24 @@ class Head:
 
 @dataclass
 class Summary:
-    """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1."""
+    """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
+
+    ``groups[i]`` is a heading that row i stands under, if any row has one. ``below`` are lines under the table.
+    """
 
     heads: list[Head]
     labels: list[str]
     cells: list[list[Cell]]
     footnotes: list[str] = field(default_factory=list)
     scoring: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    below: list[str] = field(default_factory=list)
+    unit: str = "%"
+
+    @property
+    def lines_below(self) -> list[str]:
+        """What stands under the footnotes."""
+        return [*(f"scored: {line}" for line in self.scoring), *self.below]
 
 
 def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> Summary:
@@ -59,12 +84,7 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         UserError: a published figure under a key that is no column, or a result that does not say what its unit is.
     """
     footnotes: list[str] = []
-
-    def mark(text: str) -> int:
-        if text not in footnotes:
-            footnotes.append(text)
-        return footnotes.index(text) + 1
-
+    mark = marker(footnotes)
     keys = [column.key for column in columns]
     for model in models:
         for key in model.row.published:
@@ -77,14 +97,12 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         by_head.append([_measured(item, mark) for item in found.values()])
-        unlike = _unlike(measured)
-        marks = (mark(f"not alike in every row: {'; '.join(unlike)}"),) if unlike else ()
-        heads.append(Head(column, marks=marks))
+        heads.append(Head(column, marks=marks_unlike(measured, mark)))
         for item in measured.values():
-            scoring.setdefault(_scored(item), {}).setdefault(column.name, []).append(item)
+            scoring.setdefault(scored(item), {}).setdefault(column.name, []).append(item)
         if any(column.key in model.row.published for model in models):
             heads.append(Head(column, published=True))
-            by_head.append([_published(model.row.published.get(column.key), mark) for model in models])
+            by_head.append([published_cell(model.row.published.get(column.key), mark) for model in models])
     for text in _mixed_weights(models):
         mark(text)
     return Summary(
@@ -92,49 +110,76 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         labels=[model.label for model in models],
         cells=[[cells[i] for cells in by_head] for i in range(len(models))],
         footnotes=footnotes,
-        scoring=[
-            f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
-            for line, by_name in scoring.items()
-        ],
+        scoring=scoring_lines(scoring),
     )
 
 
-def _measured(item: Found | str, mark: Any) -> Cell:
+Mark = Callable[[str], int]  # gives a text its number among the footnotes, one number to equal texts
+
+
+def marker(footnotes: list[str]) -> Mark:
+    """Return what numbers the footnotes, collecting them in ``footnotes``."""
+
+    def mark(text: str) -> int:
+        if text not in footnotes:
+            footnotes.append(text)
+        return footnotes.index(text) + 1
+
+    return mark
+
+
+def marks_unlike(measured: Mapping[str, Found], mark: Mark) -> tuple[int, ...]:
+    """A footnote on what differs between the rows of one column and would make comparing them unfair."""
+    unlike = _unlike(measured)
+    return (mark(f"not alike in every row: {'; '.join(unlike)}"),) if unlike else ()
+
+
+def scoring_lines(scoring: Mapping[str, Mapping[str, list[Found]]]) -> list[str]:
+    """Say how numbers were scored: description (of :func:`scored`) -> name of the column -> numbers."""
+    return [
+        f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
+        for line, by_name in scoring.items()
+    ]
+
+
+def _measured(item: Found | str, mark: Mark) -> Cell:
     if isinstance(item, str):
         return Cell(marks=(mark(item),))
     metric = item.metric
     value = percent(metric, metric.value)
     if value is None or not math.isfinite(value):
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
-    return Cell(value, decimals(value, metric), interval_of(metric), found=item)
+    return Cell(value, decimals(value, metric.n), interval_of(metric), found=item)
 
 
-def decimals(value: float, metric: Metric) -> str:
-    """One decimal, two where n can bear them."""
-    return f"{value:.{2 if (metric.n or 0) >= 5000 else 1}f}"
+def decimals(value: float, n: int | None) -> str:
+    """One decimal, two where n images can bear them."""
+    return f"{value:.{2 if (n or 0) >= 5000 else 1}f}"
 
 
 def interval_of(metric: Metric) -> str:
     """``[low, high]`` in percent, else ``±`` the std over draws, over seeds where there was one draw; else nothing."""
     low, high = percent(metric, metric.low), percent(metric, metric.high)
     if low is not None and high is not None and math.isfinite(low + high):
-        return f"[{decimals(low, metric)}, {decimals(high, metric)}]"
+        return f"[{decimals(low, metric.n)}, {decimals(high, metric.n)}]"
     over_draws = metric.std_over_draws if metric.draws != 1 else None
     std = percent(metric, metric.std_over_seeds if over_draws is None else over_draws)
-    return f"± {decimals(std, metric)}" if std is not None and math.isfinite(std) else ""
+    return f"± {decimals(std, metric.n)}" if std is not None and math.isfinite(std) else ""
 
 
-def _published(figure: Published | None, mark: Any) -> Cell:
+def published_cell(figure: Published | None, mark: Mark) -> Cell:
+    """A published figure with its source as a footnote, or a dash."""
     if figure is None:
         return Cell()
     runs = f", {figure.n} run{'s' if figure.n > 1 else ''}" if figure.n else ""
+    differs = f"; differs: {figure.differs}" if figure.differs else ""
     interval = "" if figure.std is None else f"± {figure.std:g}"
-    return Cell(
-        figure.value, f"{figure.value:g}", interval, (mark(f"reported: {figure.source}{runs}"),), published=figure
-    )
+    marks = (mark(f"reported: {figure.source}{runs}{differs}"),)
+    return Cell(figure.value, f"{figure.value:g}", interval, marks, published=figure)
 
 
-def _scored(found: Found) -> str:
+def scored(found: Found) -> str:
+    """Protocol, options and images of a number, in a line."""
     result, metric = found.result, found.metric
     options = ", ".join(f"{key}={option_text(v)}" for key, v in found.options.items() if _says_something(v))
     data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
@@ -163,10 +208,13 @@ def _draws(found: Iterable[Found]) -> str:
 
 
 def option_text(value: object) -> str:
-    """An option as people write it: 8/255 rather than 0.03137254901960784."""
+    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
     if isinstance(value, float) and len(repr(value)) > 8:
         levels = value * 255
         return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
     return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
 
 
@@ -180,8 +228,7 @@ def _conditions(found: Found) -> dict[str, str]:
     return {key: option_text(value) for key, value in conditions.items()}
 
 
-def _unlike(measured: dict[str, Found]) -> list[str]:
-    """What differs between the rows of one column and would make comparing them unfair."""
+def _unlike(measured: Mapping[str, Found]) -> list[str]:
     conditions = {label: _conditions(item) for label, item in measured.items()}
     keys = dict.fromkeys(key for each in conditions.values() for key in each)
     unlike = []

@@ -15,6 +15,9 @@ FEATURES = 6
 CLASSES = 3
 
 SMALL: dict[str, dict[str, Any]] = {
+    # No random start, for two processes draw other ones than one does. Inner passes in train mode, for in eval mode a
+    # loss depends on BatchNorm's running statistics, which the step before has moved.
+    "adversarial": {"eps": 0.1, "steps": 2, "random_start": False, "inner_mode": "train"},
     "byol": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},
     "classification": {},
     "phinet": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},

@@ -15,7 +15,16 @@ def step(encoder, objective, views, draw, labels) -> Step:
 
 
 def test_the_tests_know_every_member() -> None:
-    assert list(OBJECTIVES) == ["byol", "classification", "phinet", "simclr", "simsiam", "vicreg", "xphinet"]
+    assert list(OBJECTIVES) == [
+        "adversarial",
+        "byol",
+        "classification",
+        "phinet",
+        "simclr",
+        "simsiam",
+        "vicreg",
+        "xphinet",
+    ]
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
@@ -87,7 +96,7 @@ def test_every_view_passes_the_encoder_alone_with_oscillators_of_its_own(
     if hasattr(objective, "target"):
         objective.target.encoder.sample_initial = sample
     step(encoder, objective, views_of(), draw, labels_of())
-    passes = {"byol": 4, "classification": 1, "phinet": 3, "xphinet": 3}.get(name, 2)
+    passes = {"adversarial": 1, "byol": 4, "classification": 1, "phinet": 3, "xphinet": 3}.get(name, 2)
     assert len(seen) == passes
     assert all(len(initial) == 8 for initial in seen)
     assert len({tuple(initial.flatten().tolist()) for initial in seen}) == passes

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from made_study import FabricatedStudy
 
 
 def make_metric(value, low=None, high=None, unit="fraction", **rest):
@@ -79,6 +80,12 @@ def complete(fabricate):
         "robust_accuracy_random": make_metric(0.85),
         "robust_accuracy_fixed": make_metric(0.05),
         "robust_accuracy_eot": make_metric(0.386),
+        "robust_accuracy_held": make_metric(0.31),
     }
     tuned.result("autoattack-linf", ways, options={"eps": 8 / 255})
     return run.path
+
+
+@pytest.fixture
+def studied(tmp_path):
+    return FabricatedStudy(tmp_path)

@@ -26,7 +26,7 @@ def note(table, some):
 
 def test_a_complete_model_fills_every_column(complete):
     table = summary(Row("akorn", complete))
-    values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6]
+    values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6, 31]
     assert [c.value for c in table.cells[0]] == pytest.approx(values)
     assert [head.column for head in table.heads] == list(COLUMNS)
 
@@ -76,6 +76,33 @@ def test_a_frozen_number_never_comes_from_the_finetuned_encoder(fabricate, metri
         ("autoattack-linf-eot", "accuracy", {}, "robust_eot"),
         ("autoattack-rand", "accuracy", {}, "robust_eot"),
         ("autoattack-linf", "fixed", {}, "robust_fixed"),
+        ("robustness-linf", "held/robust_accuracy", {}, "robust_held"),
+        (
+            "robustness-linf",
+            "robust_accuracy",
+            {"options": {"attacks": [{"name": "held_noise", "k": 16}]}},
+            "robust_held",
+        ),
+        ("robustness-linf", "robust_accuracy", {"options": {"attacks": ["square", "held_noise"]}}, "robust_held"),
+        (
+            "robustness-linf",
+            "robust_accuracy",
+            {"options": {"attacks": [{"name": "apgd", "noise": "held"}]}},
+            "robust_held",
+        ),
+        (
+            "robustness-linf",
+            "robust_accuracy",
+            {"options": {"attacks": [{"name": "autoattack", "eot_iter": 8}]}},
+            "robust_eot",
+        ),
+        (
+            "robustness-linf",
+            "robust_accuracy",
+            {"initial": "fixed", "options": {"attacks": ["held_noise"]}},
+            "robust_fixed",
+        ),
+        ("robustness-linf", "robust_accuracy", {"options": {"attacks": ["square"]}}, "robust_as_published"),
     ],
 )
 def test_robust_accuracy_goes_to_the_way_that_the_result_states(fabricate, protocol, name, stated, key, metric):
@@ -85,16 +112,42 @@ def test_robust_accuracy_goes_to_the_way_that_the_result_states(fabricate, proto
     assert filled == [key]
 
 
-def test_every_way_of_the_attack_protocols_has_its_column(fabricate, metric):
-    for name in ("autoattack-linf", "autoattack-linf-quick"):
-        options = load_protocol(name).options
-        run = fabricate(name, "classification")
-        metrics = {
-            f"{way}/{m}": metric(0.2) for way in options["ways"] for m in ("robust_accuracy", "robust_accuracy_all")
-        }
-        table = summary(Row("a", run.result(name, metrics, options=options).path))
-        assert [c.value for c in table.cells[0][-3:]] == [20, 20, 20]
-        assert any("EoT): autoattack" in line and "initial=random" in line for line in table.scoring)
+@pytest.mark.parametrize("name", ["robustness-linf", "robustness-quick"])
+def test_every_way_of_the_attack_protocols_has_its_column(fabricate, metric, name):
+    options = load_protocol(name).options
+    run = fabricate(name, "classification")
+    metrics = {
+        f"{way}/{m}": metric(k / 10)
+        for k, way in enumerate(("published", "fixed", "eot", "held"))
+        for m in ("robust_accuracy_all", "wrapper_accuracy", "robust_accuracy", "clean_accuracy")
+    }
+    assert {key.split("/")[0] for key in metrics} == set(options["ways"])
+    table = summary(Row("a", run.result(name, metrics, options=options).path))
+    assert [c.value for c in table.cells[0][-4:]] == [0, 10, 20, 30]
+    assert any(f"held noise): {name}" in line and "held_noise(" in line for line in table.scoring)
+
+
+def test_the_union_over_attacks_is_the_headline_where_a_metric_of_that_name_exists(fabricate, metric):
+    run = fabricate("a", "classification")
+    run.result("robustness-linf", {"held/robust_accuracy": metric(0.4), "held/union": metric(0.3)})
+    assert cell(summary(Row("a", run.path)), "robust_held").value == 30
+
+
+@pytest.mark.parametrize(
+    ("protocol", "details"), [("audit-quick", {}), ("robustness-audit", {"audit": {"verdict": "masked"}})]
+)
+def test_an_audit_is_no_way_of_measuring_robust_accuracy(fabricate, metric, protocol, details):
+    run = fabricate("a", "classification")
+    run.result(protocol, {"robust_accuracy": metric(0.4), "clean_accuracy": metric(0.9)}, details=details)
+    assert all(c.value is None for c in summary(Row("a", run.path)).cells[0])
+
+
+def test_the_l_inf_ball_comes_before_the_l2_ball(fabricate, metric):
+    run = fabricate("a", "classification")
+    for protocol, value in (("robustness-digits", 0.3), ("robustness-a-l2", 0.9)):
+        norm = protocol.rpartition("-")[2].replace("digits", "linf")
+        run.result(protocol, {"published/robust_accuracy": metric(value)}, options={"norm": norm})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 30
 
 
 def test_the_whole_attack_comes_before_the_quick_one(fabricate, metric):

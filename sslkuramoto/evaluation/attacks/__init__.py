@@ -6,7 +6,11 @@ from sslkuramoto.evaluation.attacks.autoattack import AutoAttackMember, AutoAtta
 from sslkuramoto.evaluation.attacks.battery import Attacked, run_battery
 from sslkuramoto.evaluation.attacks.held_noise import HeldNoise
 from sslkuramoto.evaluation.attacks.ledger import Ledger
+from sslkuramoto.evaluation.attacks.noise import Gaussian, RandomSign
 from sslkuramoto.evaluation.attacks.pgd import Pgd
+from sslkuramoto.evaluation.attacks.square import SquareEot
+from sslkuramoto.evaluation.attacks.surrogate_attack import Surrogate
+from sslkuramoto.evaluation.attacks.transfer import Transfer
 
 __all__ = [
     "ATTACKS",
@@ -24,3 +28,8 @@ ATTACKS.add("autoattack", AutoAttackVersion)
 ATTACKS.add("apgd", Apgd)
 ATTACKS.add("pgd", Pgd)
 ATTACKS.add("held_noise", HeldNoise)
+ATTACKS.add("square_eot", SquareEot)
+ATTACKS.add("transfer", Transfer)
+ATTACKS.add("surrogate", Surrogate)
+ATTACKS.add("random_sign", RandomSign)
+ATTACKS.add("gaussian", Gaussian)

@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Noise, Objective, cost, objective_of
-from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.classifier import Classifier
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 MOMENTUM = 0.75
@@ -33,10 +33,10 @@ TARGETS = 9  # of AutoAttack
 
 def checkpoints(iterations: int) -> list[int]:
     """Return the steps w(j) = ceil(p(j) N) at which step sizes are judged: p(1) = 0.22, then ever closer together."""
-    before, now, found = 0.0, 0.22, []
-    while now <= 1:
-        found.append(math.ceil(now * iterations))
-        before, now = now, now + max(now - before - 0.03, 0.06)
+    before, now, found = 0, 22, []  # in hundredths, without rounding
+    while now <= 100:
+        found.append(math.ceil(now * iterations / 100))
+        before, now = now, now + max(now - before - 3, 6)
     return sorted(set(found))
 
 
@@ -152,32 +152,24 @@ class Apgd(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "apgd", **options_of(locals())}
         check_counts(iterations=iterations, targets=targets, k=k, restarts=restarts)
         self.loss: Loss = loss
         self.iterations, self.targets, self.k, self.restarts = iterations, targets, k, restarts
         self.noise: Noise = noise
         self.mean: Mean = mean
         self.label = label or f"apgd-{loss.replace('_', '-')}-{noise}"
-        self.options = {
-            "loss": loss,
-            "iterations": iterations,
-            "targets": targets,
-            "noise": noise,
-            "k": k,
-            "mean": mean,
-            "restarts": restarts,
-            "label": self.label,
-        }
         self.notes: list[str] = []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Apgd":
         """Return the attack with a loss and as many targets as the classes allow."""
-        loss, note = for_classes(self.loss, num_classes)
-        ready = Apgd(**{**self.options, "loss": loss})
-        ready.notes = [note] if note else []
-        if is_targeted(loss) and self.targets > num_classes - 1:
+        ready = fitted(self, num_classes)
+        if is_targeted(ready.loss) and self.targets > num_classes - 1:
             ready.targets = num_classes - 1
-            ready.notes.append(f"{self.targets} targets shrink to {num_classes - 1}: {num_classes} classes")
+            ready.options = {**ready.options, "targets": ready.targets}
+            ready.notes.append(
+                f"{self.label}: targets shrink from {self.targets} to {num_classes - 1}: {num_classes} classes"
+            )
         return ready
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:

@@ -88,9 +88,11 @@ def cost_of(
     each = {}
     for attack in attacks:
         once = attack.passes(classes, stochastic)
-        each[attack.label] = Passes(attack.restarts * (once.forward + select_draws + 1), attack.restarts * once.backward)
+        judged = once.forward + select_draws + 1
+        each[attack.label] = Passes(attack.restarts * judged, attack.restarts * once.backward)
     forward, backward = (min(_timed(classifier, images, gradient=flag)[0] for _ in range(3)) for flag in (False, True))
-    scoring = select_draws + 1 + 3 * draws  # the clean images are judged; clean, worst and wrapper are scored
+    # the clean images are checked for logits and judged; clean, worst and wrapper are scored
+    scoring = 1 + select_draws + 1 + 3 * draws
     return Cost(each, scoring, count, forward / len(images), backward / len(images))
 
 

@@ -9,15 +9,16 @@ Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g 
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.evaluation.attacks.attack import Passes, Work
-from sslkuramoto.evaluation.attacks.losses import Loss, per_image
+from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work
+from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, per_image
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.randomness import Key, generator
 
@@ -35,8 +36,8 @@ class Evaluated:
     Attributes:
         loss: the objective: mean over the draws.
         right: share of the draws that classify rightly.
-        wrong_by: mean over the draws of the margin by which they err, cut off at a sure error; ranks candidates whatever
-            loss is ascended.
+        wrong_by: mean over the draws of the margin by which they err, cut off at a sure error (the loss log_margin);
+            ranks candidates whatever loss is ascended.
         gradient: of the objective with respect to the pixels; None when not asked for.
     """
 
@@ -204,6 +205,18 @@ def cost(evaluations: int, with_gradient: int, draws: int, mean: Mean = "loss") 
     """Return the passes an image of so many values and so many gradients of an objective of k draws."""
     extra = with_gradient if mean == "log_probability" and draws > 1 else 0
     return Passes(forward=(evaluations + extra) * draws, backward=with_gradient * draws)
+
+
+A = TypeVar("A", bound=Attack)
+
+
+def fitted(attack: A, num_classes: int) -> A:
+    """Return a copy of an attack whose loss suits the number of classes, with a note where that changed it."""
+    own: Any = copy(attack)
+    own.loss, note = for_classes(own.loss, num_classes)
+    own.options = {**attack.options, "loss": own.loss}
+    own.notes = [f"{attack.label}: {note}"] if note else []
+    return own
 
 
 class Best:

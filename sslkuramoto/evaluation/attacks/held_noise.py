@@ -1,8 +1,9 @@
-"""Attack on held noise: the strongest answer this package has to a network that draws new oscillators at every forward.
+"""Attack on held noise, for networks that draw new oscillators at every forward pass.
 
-K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one deterministic
-function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields and not the
-next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS 7.3, B).
+K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one
+deterministic function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields
+and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS
+7.3, B).
 
 Shapes: b batch, y x pixels.
 """
@@ -16,12 +17,12 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import apgd
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Objective, cost, objective_of
-from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Objective, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.attacks.pgd import ascend, step_sizes
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.draws import MINIMUM_DRAWS
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 Optimiser = Literal["momentum", "apgd"]
@@ -84,6 +85,7 @@ class HeldNoise(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "held_noise", **options_of(locals())}
         check_counts(k=k, max_k=max_k, iterations=iterations, restarts=restarts)
         if max_k < k:
             raise UserError(f"max_k={max_k}: must be at least k={k}")
@@ -99,36 +101,21 @@ class HeldNoise(Attack):
         self.mean: Mean = mean
         self.draws, self.restarts = draws, restarts
         self.label = label or "held-noise"
-        self.options = {
-            "k": k,
-            "max_k": max_k,
-            "settle": settle,
-            "iterations": iterations,
-            "loss": loss,
-            "optimiser": optimiser,
-            "mean": mean,
-            "draws": draws,
-            "restarts": restarts,
-            "label": self.label,
-        }
-        self._said: list[str] = []
+        self.notes: list[str] = []
         self._reached: dict[tuple[int, bool], int] = {}
 
-    @property
-    def notes(self) -> list[str]:
-        """What the ascents of this process came to: how large K grew, and whether the share settled."""
-        found = [
+    def findings(self) -> list[str]:
+        """Return how large K grew in this process, and whether the share right settled."""
+        return [
             f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: "
             + ("the share right on fresh draws settled" if settled else "still falling, a larger max_k would find more")
             for (k, settled), n in sorted(self._reached.items())
         ]
-        return [*self._said, *found]
 
     def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
         """Return the attack with a loss that the classes allow."""
-        loss, note = for_classes(self.loss, num_classes)
-        ready = HeldNoise(**{**self.options, "loss": loss})
-        ready._said = [note] if note else []
+        ready = fitted(self, num_classes)
+        ready._reached = {}
         return ready
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:

@@ -65,6 +65,8 @@ class Ledger:
         self.model = model
         self.folder = folder / key_of({"model": model, **battery})
         owner = folder / "ledger.json"
+        # looked at before its owner is: another process that starts now writes the owner first
+        used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())
         if owner.is_file():
             known = _read_object(owner).get("model")
             if known != model:
@@ -72,7 +74,7 @@ class Ledger:
                     f"ledger {folder}: belongs to another network (hash {str(known)[:12]} there, {model[:12]} here); "
                     "name another folder with ledger="
                 )
-        elif folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
+        elif used:
             raise UserError(f"ledger {folder}: is a folder with other files; name another one with ledger=")
         else:
             write_atomically(owner, json.dumps({"model": model}) + "\n")

@@ -1,7 +1,8 @@
 """What an attack ascends: one number an image, the larger the closer to (or the further into) a wrong class.
 
-Cross entropy; the difference of logits ratio of Croce and Hein 2020 (2003.01690, Eq. 6 and 7) and its targeted form; the
-margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; the margin cut off at a confident error.
+Cross entropy; the difference of logits ratio (DLR) of Croce and Hein 2020 (2003.01690, Eq. 6 and 7) and its targeted
+form; the margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; the margin cut off at an error
+that is sure.
 
 Shapes: b batch, q classes.
 """

@@ -18,6 +18,7 @@ from sslkuramoto.evaluation.attacks.apgd import reach
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
 from sslkuramoto.evaluation.attacks.gradients import Best, objective_of
 from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.protocol import options_of
 from sslkuramoto.threat import Threat
 
 
@@ -57,10 +58,10 @@ class RandomSign(Attack):
     queries_only = True
 
     def __init__(self, *, samples: int = 10, draws: int = 8, restarts: int = 1, label: str | None = None) -> None:
+        self.options = {"name": "random_sign", **options_of(locals())}
         check_counts(samples=samples, draws=draws, restarts=restarts)
         self.samples, self.draws, self.restarts = samples, draws, restarts
         self.label = label or "random-sign"
-        self.options = {"samples": samples, "draws": draws, "restarts": restarts, "label": self.label}
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most."""
@@ -112,18 +113,12 @@ class Gaussian(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "gaussian", **options_of(locals())}
         check_counts(samples=samples, draws=draws, restarts=restarts)
         if sigma is not None and not 0 < sigma < math.inf:
             raise UserError(f"sigma={sigma}: must be positive, pixels in [0,1]")
         self.sigma, self.samples, self.draws, self.restarts = sigma, samples, draws, restarts
         self.label = label or "gaussian"
-        self.options = {
-            "sigma": sigma,
-            "samples": samples,
-            "draws": draws,
-            "restarts": restarts,
-            "label": self.label,
-        }
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most."""

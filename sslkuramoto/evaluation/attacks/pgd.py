@@ -16,10 +16,10 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import reach
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Noise, Objective, cost, objective_of
-from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.classifier import Classifier
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 Schedule = Literal["constant", "cosine"]
@@ -102,6 +102,7 @@ class Pgd(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "pgd", **options_of(locals())}
         check_counts(iterations=iterations, k=k, restarts=restarts)
         check_ascent(step_size, momentum)
         if is_targeted(loss):
@@ -115,27 +116,11 @@ class Pgd(Attack):
         self.noise: Noise = noise
         self.mean: Mean = mean
         self.label = label or "-".join(["fgsm" if iterations == 1 else f"pgd-{iterations}", loss, noise])
-        self.options = {
-            "loss": loss,
-            "iterations": iterations,
-            "schedule": schedule,
-            "step_size": step_size,
-            "momentum": momentum,
-            "random_start": random_start,
-            "noise": noise,
-            "k": k,
-            "mean": mean,
-            "restarts": restarts,
-            "label": self.label,
-        }
         self.notes: list[str] = []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Pgd":
         """Return the attack with a loss that the classes allow."""
-        loss, note = for_classes(self.loss, num_classes)
-        ready = Pgd(**{**self.options, "loss": loss})
-        ready.notes = [note] if note else []
-        return ready
+        return fitted(self, num_classes)
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most."""

@@ -6,6 +6,8 @@ random search keeps the point that was lucky once; the mean of r draws makes luc
 Shapes: b batch, y x pixels, q classes, r rows of the batch.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from pyautoattack.square import SquareAttack
@@ -16,6 +18,7 @@ from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_co
 from sslkuramoto.evaluation.attacks.gradients import Objective, objective_of
 from sslkuramoto.evaluation.attacks.losses import wrong_by
 from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.protocol import options_of
 from sslkuramoto.randomness import borrowed_global
 from sslkuramoto.threat import Threat
 
@@ -26,7 +29,7 @@ SMALLEST_SIDE = 5  # the l2 search begins with a grid of five by five tiles
 class _Queries(SquareAttack):
     """Their search, told rows of the batch where it expects labels, so that every query knows its images."""
 
-    def __init__(self, objective: Objective, **settings: object) -> None:
+    def __init__(self, objective: Objective, **settings: Any) -> None:
         super().__init__(predict=None, **settings)
         self.objective = objective
 
@@ -66,18 +69,12 @@ class SquareEot(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "square_eot", **options_of(locals())}
         check_counts(queries=queries, draws=draws, restarts=restarts)
         if not 0 < p_init <= 1:
             raise UserError(f"p_init={p_init}: must lie in (0, 1], a share of the pixels")
         self.queries, self.draws, self.p_init, self.restarts = queries, draws, p_init, restarts
         self.label = label or "square-eot"
-        self.options = {
-            "queries": queries,
-            "draws": draws,
-            "p_init": p_init,
-            "restarts": restarts,
-            "label": self.label,
-        }
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most."""

@@ -8,20 +8,19 @@ Shapes: b batch, y x pixels.
 """
 
 from collections import Counter
-from copy import copy
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.dynamics.surrogate import SURROGATES, surrogate_backward, surrogates_for
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, cost, objective_of
+from sslkuramoto.evaluation.attacks.attack import Attack, ImpossibleAttackError, Passes, Work, check_counts
+from sslkuramoto.evaluation.attacks.gradients import Best, cost, fitted, objective_of
 from sslkuramoto.evaluation.attacks.held_noise import Optimiser, climb
-from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.classifier import Classifier
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 
@@ -49,6 +48,7 @@ class Surrogate(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "surrogate", **options_of(locals())}
         check_counts(k=k, iterations=iterations, restarts=restarts)
         if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
             raise UserError(f"surrogates={surrogates}: must name each at most once, of {', '.join(SURROGATES)}")
@@ -59,41 +59,31 @@ class Surrogate(Attack):
         self.loss: Loss = loss
         self.optimiser: Optimiser = optimiser
         self.label = label or "surrogate"
-        self.options = {
-            "surrogates": surrogates,
-            "k": k,
-            "iterations": iterations,
-            "loss": loss,
-            "optimiser": optimiser,
-            "restarts": restarts,
-            "label": self.label,
-        }
-        self._said: list[str] = []
+        self.notes: list[str] = []
         self._kept: Counter[str] = Counter()
 
-    @property
-    def notes(self) -> list[str]:
-        """How often each surrogate led to the candidate that was kept, in this process."""
+    def findings(self) -> list[str]:
+        """Return how often each surrogate led to the candidate that was kept, in this process."""
         kept = ", ".join(f"{name} {self._kept[name]}" for name in self.surrogates)
-        return [*self._said, *([f"{self.label}: strongest candidates by {kept}"] if self._kept else [])]
+        return [f"{self.label}: strongest candidates by {kept}"] if self._kept else []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Surrogate":
         """Return the attack with the surrogates that have a meaning for the network.
 
         Raises:
-            UserError: it has no Kuramoto layer.
+            ImpossibleAttackError: it has no Kuramoto layer, or none of the surrogates a meaning.
         """
         allowed = surrogates_for(subject.encoder)
         if not allowed:
-            raise UserError("surrogate: the network has no Kuramoto layer whose derivative could be replaced")
-        ready = copy(self)
-        ready.loss, note = for_classes(self.loss, num_classes)
-        ready._said, ready._kept = [note] if note else [], Counter()
+            raise ImpossibleAttackError(f"{self.label} left out: the network has no Kuramoto layer")
+        ready = fitted(self, num_classes)
+        ready._kept = Counter()
         ready.surrogates = [name for name in self.surrogates if name in allowed]
+        ready.options = {**ready.options, "surrogates": ready.surrogates}
         if left_out := [name for name in self.surrogates if name not in allowed]:
-            ready._said.append(f"{self.label}: {', '.join(left_out)} left out: the drive is not projected")
+            ready.notes.append(f"{self.label}: {', '.join(left_out)} left out: the drive is not projected")
         if not ready.surrogates:
-            raise UserError(f"surrogates={self.surrogates}: need project=true; allowed here: {', '.join(allowed)}")
+            raise ImpossibleAttackError(f"{self.label} left out: its surrogates need a projected drive")
         return ready
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:

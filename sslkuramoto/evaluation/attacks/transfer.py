@@ -1,15 +1,14 @@
 """Attack made on another network and given to this one: what it breaks, no masked gradient hides.
 
-Momentum (MI-FGSM): Dong et al. 2018 (1710.06081). Input diversity (DI): Xie et al. 2019 (1803.06978): with probability p
-a step's images are shrunk to a random size and padded with zeros at a random place. The target is never asked.
+Momentum (MI-FGSM): Dong et al. 2018 (1710.06081). Input diversity (DI): Xie et al. 2019 (1803.06978): with probability
+p a step's images are shrunk to a random size and padded with zeros at a random place. The target is never asked.
 
 Shapes: b batch, y x pixels.
 """
 
 from collections.abc import Callable
-from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,14 +17,14 @@ from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import reach
-from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import cost, objective_of
-from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.evaluation.attacks.attack import Attack, ImpossibleAttackError, Passes, Work, check_counts
+from sslkuramoto.evaluation.attacks.gradients import cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.attacks.pgd import check_ascent, first_step
 from sslkuramoto.evaluation.classifier import Classifier, frozen
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.evaluation.subject import subject_of
-from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.run_directory import RunDirectory, Weights
 from sslkuramoto.threat import Threat
 
 SMALLEST = 0.875  # side of the smallest shrunk image, of the whole
@@ -57,7 +56,7 @@ class Transfer(Attack):
         run: run directory of the source (an AKOrN, or any network of timm); None: the measured run itself.
         encoder: options of the source's encoder to change with the same weights, such as ``{oscillator_dim: 4}``,
             ``{project: false}``, ``{step_size: 0.25}`` or ``{num_steps: 1}``.
-        initial: how the source's oscillators start: ``fixed`` (one seeded field) or ``random`` (means over k held ones).
+        initial: how the source's oscillators start: ``fixed`` (one seeded field) or ``random`` (k held ones).
         k: held fields of a random source.
         loss: as for ``apgd``, without the targeted ones.
         iterations: steps.
@@ -83,6 +82,7 @@ class Transfer(Attack):
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
+        self.options = {"name": "transfer", **options_of(locals())}
         check_counts(k=k, iterations=iterations, restarts=restarts)
         check_ascent(step_size, momentum)
         if not 0 <= diversity <= 1:
@@ -96,19 +96,6 @@ class Transfer(Attack):
         self.step_size, self.momentum, self.diversity = step_size, momentum, diversity
         changes = [f"{key}={value}" for key, value in self.encoder.items()]
         self.label = label or "-".join(["transfer", Path(run).name if run else "own", *changes, initial])
-        self.options = {
-            "run": run,
-            "encoder": self.encoder,
-            "initial": initial,
-            "k": k,
-            "loss": loss,
-            "iterations": iterations,
-            "step_size": step_size,
-            "momentum": momentum,
-            "diversity": diversity,
-            "restarts": restarts,
-            "label": self.label,
-        }
         self.source: Classifier | None = None
         self.notes: list[str] = []
 
@@ -119,32 +106,41 @@ class Transfer(Attack):
             UserError: the source is no finished run, holds no classifier, has another number of classes, does not
                 accept the changed options, or is the measured network itself.
         """
-        ready = copy(self)
-        ready.loss, note = for_classes(self.loss, num_classes)
-        ready.notes = [note] if note else []
+        ready = fitted(self, num_classes)
         source = self._load(subject)
         if source.head is None:
             raise UserError(f"transfer: run={source.run_dir} holds an encoder only; the source needs a classifier")
         if source.head.out_features != num_classes:
             raise UserError(
-                f"transfer: run={source.run_dir} knows {source.head.out_features} classes; these images have {num_classes}"
+                f"transfer: run={source.run_dir} knows {source.head.out_features} classes; "
+                f"these images have {num_classes}"
             )
         if source.run_dir != subject.run_dir:
             theirs, ours = (RunDirectory(path).recipe().data.name for path in (source.run_dir, subject.run_dir))
             if theirs != ours:
                 ready.notes.append(f"{self.label}: its source was trained on {theirs}, this network on {ours}")
         ready.source = Classifier(source.encoder, source.head, self.initial, seed=subject.seed)
+        ready.options = {**ready.options, "source": source.encoder_hash, "head": source.head_hash}
         return ready
 
     def _load(self, subject: Subject) -> Subject:
         if self.run is None and not self.encoder:
             if self.initial == "random" or not subject.encoder.stochastic:
-                raise UserError("transfer: needs a source: run=DIR, changed encoder options, or initial=fixed")
+                raise ImpossibleAttackError(
+                    f"{self.label} left out: its source would be this network itself; "
+                    "set run, encoder, or initial=fixed of a network that draws"
+                )
             return subject
         path = subject.run_dir if self.run is None else Path(self.run)
         changed = {**(subject.encoder_options if self.run is None else {}), **self.encoder}
         try:
-            return subject_of(path, device=subject.device, weights=subject.weights, encoder_options=changed)
+            return subject_of(
+                path,
+                device=subject.device,
+                weights=cast(Weights, subject.weights),
+                encoder_options=changed,
+                batch_size=subject.batch_size,
+            )
         except UserError as error:
             raise UserError(f"transfer: {error}") from None
 

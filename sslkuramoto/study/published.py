@@ -15,15 +15,17 @@ class Published:
         source: paper and table, never empty.
         std: its standard deviation over runs, when the source gives one.
         n: the number of runs (seeds) behind it, when the source gives it.
+        differs: what its protocol does otherwise than ours, or leaves unsaid.
 
     Raises:
-        UserError: no source, a value or std that is not a finite number, or n < 1.
+        UserError: no source, a value or std that is not a finite number, n < 1, or ``differs`` that is no text.
     """
 
     value: float
     source: str
     std: float | None = None
     n: int | None = None
+    differs: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str) or not self.source.strip():
@@ -37,3 +39,5 @@ class Published:
                 raise UserError(f"published {key}={number!r} ({self.source}): wanted: a finite number, in percent")
         if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
             raise UserError(f"published n={self.n!r} ({self.source}): wanted: the number of runs, at least 1")
+        if self.differs is not None and not isinstance(self.differs, str):
+            raise UserError(f"published differs={self.differs!r} ({self.source}): wanted: a sentence")

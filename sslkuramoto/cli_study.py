@@ -1,0 +1,127 @@
+"""The command ``study``: say what is missing and its cost, compute it, print ours beside the published table."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import UserError
+
+ROOT = Path("runs/studies")
+
+
+def add_study(commands: Any, prepare: Callable[[], None]) -> None:
+    """Add the command to a parser.
+
+    Args:
+        commands: what ``add_subparsers`` returned.
+        prepare: called first in every worker process.
+    """
+    command = commands.add_parser("study", help="compute what a published table lacks and print it beside ours")
+    command.add_argument("study", help="a file, or the name of one under eval/studies/")
+    command.add_argument(
+        "items", nargs="*", default=[], metavar="KEY=VALUE", help="changes of every training run, such as data.root=DIR"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only print what is missing and what it would cost")
+    command.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0 works in this one")
+    command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of each worker")
+    command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
+    command.add_argument("--rows", type=_words, metavar="A,B", help="compute only these")
+    command.add_argument("--seeds", type=_numbers, metavar="0,1", help="compute only these")
+    command.add_argument("--retry", action="store_true", help="try again what failed before")
+    command.add_argument("--any-code", action="store_true", help="take results of other versions of the code too")
+    command.add_argument("--device", default="auto")
+    command.add_argument(
+        "--slurm", nargs="+", metavar="KEY=VALUE", help="one job for each row and seed; submitit's and SLURM's options"
+    )
+    command.set_defaults(act=lambda arguments: _study(arguments, prepare))
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be >= 0")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be >= 1")
+    return number
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _numbers(text: str) -> list[int]:
+    return [_count(word) for word in _words(text)]
+
+
+def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
+    from sslkuramoto.study import load_study, plan_study, run_plan
+    from sslkuramoto.study.cost import cost_of_plan, plan_text
+
+    jobs = arguments.jobs
+    study = load_study(arguments.study, arguments.items)
+    chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
+    plan = plan_study(study, arguments.root, **chosen)
+    cost = cost_of_plan(plan, retry=arguments.retry, threads=arguments.threads, device=arguments.device)
+    print(plan_text(plan, cost, jobs=jobs, retry=arguments.retry), flush=True)
+    if arguments.dry_run:
+        return
+    if arguments.slurm:
+        _submit(plan, arguments)
+        failed = 0
+    else:
+        options = {"threads": arguments.threads, "device": arguments.device, "retry": arguments.retry}
+        failed = run_plan(plan, jobs=jobs, prepare=prepare, **options)
+    print_study(study, arguments.root, any_code=arguments.any_code)
+    if failed:
+        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; their reasons are in {arguments.root}/failures")
+
+
+def _submit(plan: Any, arguments: argparse.Namespace) -> None:
+    from sslkuramoto.study.slurm import submit
+
+    jobs = submit(plan, arguments.slurm, overrides=arguments.items, device=arguments.device, retry=arguments.retry)
+    here = [word for word in arguments.slurm if word in ("cluster=local", "cluster=debug")]
+    for job in jobs:
+        print(f"job {job.job_id}{f': {job.result()}' if here else ''}", file=sys.stderr, flush=True)
+    if jobs and not here:
+        print(
+            f"{len(jobs)} jobs submitted; 'sslkuramoto report {plan.study.name}' prints what is there", file=sys.stderr
+        )
+
+
+def is_study(words: Sequence[str]) -> bool:
+    """Return whether ``report`` was given a study, and perhaps KEY=VALUE, in place of runs."""
+    from sslkuramoto.study import study_files
+
+    names = [word for word in words if "=" not in word]
+    if len(names) != 1 or Path(names[0]).is_dir():
+        return False
+    return names[0].endswith((".yaml", ".yml")) or names[0] in study_files()
+
+
+def print_study(study: Any, root: Path, *, any_code: bool = False) -> None:
+    """Print what is there of a study, and write its table and page under ``root/NAME``.
+
+    Args:
+        study: a loaded study.
+        root: of all studies.
+        any_code: take results of other versions of the code too.
+    """
+    from sslkuramoto.files import write_atomically
+    from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text, write_study_page
+    from sslkuramoto.study import collect
+
+    table = collect(study, root, any_code=any_code)
+    print(study_text(table))
+    folder = root / study.name
+    for ending, text in (("md", study_markdown(table)), ("tex", study_latex(table)), ("csv", study_csv(table))):
+        write_atomically(folder / f"table.{ending}", text)
+    write_study_page(folder / "report.html", table)
+    print(f"wrote {folder}/table.md, table.tex, table.csv and report.html")

@@ -1,0 +1,109 @@
+"""The attacks of an audit at its budget.
+
+"Plain" is what a paper reports that takes the network as deterministic: APGD on the cross entropy, one draw a forward.
+The "reference" knows what it is up against: a loss that does not saturate and, against noise, K draws that are held
+through the ascent (METHODS 7.3 B).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sslkuramoto.evaluation.attacks import ATTACKS, Attack
+from sslkuramoto.evaluation.audit.budget import Budget
+from sslkuramoto.evaluation.protocol import Subject
+
+Noise = str
+
+
+@dataclass(frozen=True)
+class Arsenal:
+    """Builds attacks, ready to run.
+
+    Attributes:
+        subject: for attacks that need a source network.
+        budget: how much each may spend.
+        stochastic: whether the audited classifier draws.
+        num_classes: of the data.
+    """
+
+    subject: Subject
+    budget: Budget
+    stochastic: bool
+    num_classes: int
+
+    def attack(self, name: str, label: str, **options: Any) -> Attack:
+        """Return a registered attack, prepared."""
+        (attack,) = ATTACKS.build(name, {**options, "label": label}).expanded()
+        return attack.prepared(self.subject, self.num_classes)
+
+    def plain(self, loss: str = "ce", steps: int | None = None) -> Attack:
+        """Return APGD with one fresh draw a forward."""
+        steps = steps or self.budget.most_steps
+        return self.attack("apgd", f"plain apgd-{loss}-{steps}", loss=loss, iterations=steps, noise="fresh", k=1)
+
+    def targeted(self) -> Attack:
+        """Return targeted APGD with one fresh draw a forward."""
+        return self.attack(
+            "apgd",
+            "plain apgd-t",
+            loss="dlr_targeted",
+            targets=self.budget.targets,
+            iterations=self.budget.most_steps,
+            noise="fresh",
+            k=1,
+        )
+
+    def reference(
+        self, *, k: int | None = None, steps: int | None = None, restarts: int = 1, noise: Noise = "held"
+    ) -> Attack:
+        """Return the attack that adapts: the margin, and for a stochastic network the mean over K held draws."""
+        steps = steps or self.budget.most_steps
+        more = f" x{restarts}" if restarts > 1 else ""
+        if not self.stochastic:
+            label = f"apgd-margin-{steps}{more}"
+            return self.attack("apgd", label, loss="margin", iterations=steps, noise="fresh", k=1, restarts=restarts)
+        k = k or self.budget.usual_k
+        return self.attack(
+            "pgd",
+            f"{noise}-k{k}-{steps}{more}",
+            loss="log_margin",
+            iterations=steps,
+            schedule="cosine",
+            momentum=1.0,
+            noise=noise,
+            k=k,
+            restarts=restarts,
+        )
+
+    def black_boxes(self) -> list[Attack]:
+        """Return attacks that ask for logits, or for nothing, and never for gradients."""
+        budget = self.budget
+        return [
+            self.attack("square_eot", f"square-{budget.queries}", queries=budget.queries, draws=budget.votes),
+            self.attack("random_sign", "random signs", samples=budget.samples, draws=budget.votes),
+            self.attack("gaussian", "gaussian noise", samples=budget.samples, draws=budget.votes),
+        ]
+
+    def transferred(self, name: str, **source: Any) -> Attack:
+        """Return an attack made on another network (its run, or other options for the same weights)."""
+        return self.attack("transfer", f"transfer from {name}", iterations=self.budget.most_steps, **source)
+
+    def surrogate(self, name: str) -> Attack:
+        """Return the reference attack with another derivative of the Kuramoto step."""
+        search = {"loss": "log_margin", "optimiser": "momentum"}
+        if not self.stochastic:
+            search = {"loss": "margin", "optimiser": "apgd"}
+        return self.attack(
+            "surrogate",
+            f"surrogate {name}",
+            surrogates=[name],
+            k=self.budget.usual_k,
+            iterations=self.budget.most_steps,
+            **search,
+        )
+
+    def one_step(self, loss: str) -> Attack:
+        """Return the fast gradient sign method, from the image itself, with one draw."""
+        return self.attack(
+            "pgd", f"fgsm-{loss}", loss=loss, iterations=1, step_size=1.0, random_start=False, noise="fresh", k=1
+        )

@@ -1,0 +1,263 @@
+"""Checks that let attacks meet: what must be stronger than what, and where everything must end.
+
+Carlini et al. 2019 (1902.06705) and Athalye, Carlini and Wagner 2018 (1802.00420, section 3.1): iterated attacks are
+stronger than single steps, white boxes than black boxes, unbounded attacks reach 100 % success, a larger ball is easier
+to attack, and random sampling never finds what gradients miss.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslkuramoto.dynamics.surrogate import surrogates_for
+from sslkuramoto.evaluation.attacks import Attack
+from sslkuramoto.evaluation.audit.bench import Run, union
+from sslkuramoto.evaluation.audit.case import Case, median
+from sslkuramoto.evaluation.audit.check import Check, Question
+from sslkuramoto.evaluation.audit.compare import (
+    BROKEN,
+    TOLERANCE,
+    compare,
+    more_than,
+    newly_broken,
+    percent,
+)
+from sslkuramoto.evaluation.planted import ScaledHead
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.threat import Threat
+
+NOISE_SAMPLES = 4
+LEFT_UNBOUNDED = 0.01
+"""Share of images that may stand when any image is allowed: an ascent can get stuck on single ones."""
+
+CONTROL = Question("control", "With eps = 0 every attack returns the clean accuracy", "control")
+EPS = Question("eps", "Accuracy falls with eps, to 0 % without bounds", "masking")
+BLACK_BOX = Question("black_box", "No black box does better than gradients", "masking")
+TRANSFER = Question("transfer", "No transferred attack does better than gradients", "masking")
+ONE_STEP = Question("one_step", "One step is no stronger than many", "masking")
+LOGIT_SCALE = Question("logit_scale", "The scale of the logits and the loss do not matter", "masking")
+SURROGATE = Question("surrogate", "No surrogate backward does better than autograd", "masking")
+NOISE_ACCURACY = Question("noise_accuracy", "Attacks do much more than random noise of the same size", "masking")
+STEPS = Question("steps", "More steps add nothing", "strength")
+RESTARTS = Question("restarts", "More restarts add nothing", "strength")
+
+
+def control(case: Case) -> Check:
+    """Ask whether attacks that may not move change anything; attacks that were run are asked again with eps = 0."""
+    nowhere = Threat(case.threat.norm, 0.0)
+    attacks = [*case.arsenal.black_boxes(), case.arsenal.plain("ce"), case.arsenal.targeted(), case.arsenal.reference()]
+    runs = [case.bench.run(attack, threat=nowhere) for attack in attacks]
+    moved = [run.label for run in runs if not torch.equal(run.candidates, case.bench.images)]
+    figures = {"clean": case.bench.clean.double().mean().item(), **{run.label: run.accuracy for run in runs}}
+    if moved:
+        return CONTROL.answer(False, f"{', '.join(moved)} moved images that may not move", figures)
+    same = all(torch.equal(run.right, case.bench.clean) for run in runs)
+    reason = f"{len(runs)} attacks leave {percent(figures['clean'])} right, image by image what is right when clean"
+    return CONTROL.answer(same, reason if same else "equal images did not score equally", figures)
+
+
+def eps(case: Case) -> Check:
+    """Ask whether larger balls are easier to attack, and whether no ball at all leaves nothing."""
+    threats = [Threat(case.threat.norm, radius) for radius in case.grid]
+    unbounded = Threat("linf", 1.0)
+    curves: dict[str, list[Run]] = {}
+    for name, attack in (("plain", case.arsenal.plain("ce")), ("reference", case.arsenal.reference())):
+        curves[name] = [case.bench.run(attack, threat=threat) for threat in [*threats, unbounded]]
+    case.add_curve(
+        "eps",
+        "Accuracy against eps (last point: no bounds)",
+        f"eps, {case.threat.norm}",
+        [0.0, *(threat.eps for threat in threats), _widest(case)],
+        {
+            name: [case.bench.clean.double().mean().item(), *(run.accuracy for run in runs)]
+            for name, runs in curves.items()
+        },
+    )
+    rises = []
+    for name, runs in curves.items():
+        radii = [*(str(threat) for threat in threats), "no bounds"]
+        for smaller in range(len(runs)):
+            for larger in range(smaller + 1, len(runs)):
+                if compare(runs[larger].right, runs[smaller].right).stronger:
+                    rises.append(
+                        f"{name}: {percent(runs[smaller].accuracy)} at {radii[smaller]} and "
+                        f"{percent(runs[larger].accuracy)} at {radii[larger]}"
+                    )
+    standing = {name: int((runs[-1].right > BROKEN).sum()) for name, runs in curves.items()}
+    left = {name: count / case.n for name, count in standing.items()}
+    stand = {name: left[name] for name, count in standing.items() if more_than(count, case.n, LEFT_UNBOUNDED)}
+    figures = {name: [round(run.accuracy, 6) for run in runs] for name, runs in curves.items()}
+    if stand:
+        shown = ", ".join(f"{percent(share)} against the {name} attack" for name, share in stand.items())
+        return EPS.answer(False, f"without bounds there still stand {shown}: the gradient leads nowhere", figures)
+    if rises:
+        return EPS.answer(False, f"a larger ball leaves more images right ({'; '.join(rises[:2])})", figures)
+    shown = ", ".join(f"{percent(share)} ({name})" for name, share in left.items())
+    return EPS.answer(True, f"monotone within the sampling error, and without bounds {shown} stand", figures)
+
+
+def black_box(case: Case) -> Check:
+    """Ask whether attacks that see no gradient find what those with gradients miss."""
+    return _never_better(case, BLACK_BOX, [case.bench.run(attack) for attack in case.arsenal.black_boxes()])
+
+
+def transfer(case: Case) -> Check:
+    """Ask the same of attacks made on other networks."""
+    attacks = [case.arsenal.transferred(Path(source).name, run=source) for source in case.sources]
+    attacks += [case.arsenal.transferred(name, encoder=changes) for name, changes in _relatives(case).items()]
+    runs = [case.bench.run(attack) for attack in attacks]
+    if case.stochastic:
+        runs += [on_twin(case, case.arsenal.plain("ce")), on_twin(case, case.arsenal.plain("margin"))]
+    if not runs:
+        return TRANSFER.not_run("no source is given (sources: [RUN, ...]) and the network has no relatives of its own")
+    return _never_better(case, TRANSFER, runs)
+
+
+def _relatives(case: Case) -> dict[str, dict[str, Any]]:
+    """Return changes to an oscillator network's own options, under which the same weights saturate less."""
+    subject = case.arsenal.subject
+    if not surrogates_for(subject.encoder) or not RunDirectory(subject.run_dir).finished:
+        return {}
+    return {"its own weights without projection": {"project": False}, "its own weights, step 0.25": {"step_size": 0.25}}
+
+
+def one_step(case: Case) -> Check:
+    """Ask whether one step gets further than the attack that takes many, loss by loss."""
+    found, figures = [], {}
+    for loss in ("ce", "dlr"):
+        single, many = case.bench.run(case.arsenal.one_step(loss)), case.bench.run(case.arsenal.plain(loss))
+        comparison, new = compare(many.right, single.right), newly_broken(many.right, single.right)
+        figures[loss] = comparison.figures() | {"newly_broken": new}
+        if comparison.stronger or more_than(new, case.n, TOLERANCE):
+            found.append(
+                f"with the loss {loss} one step leaves {percent(single.accuracy)} and many leave "
+                f"{percent(many.accuracy)}, {new} images fall to one step alone"
+            )
+    shown = ", ".join(
+        f"{loss}: {percent(f['second'])} after one, {percent(f['first'])} after many" for loss, f in figures.items()
+    )
+    return ONE_STEP.answer(not found, "; ".join(found) or shown, figures)
+
+
+def logit_scale(case: Case) -> Check:
+    """Ask whether the cross entropy is as good a guide as losses, and copies of the network, that cannot saturate.
+
+    A copy with larger logits may well be attacked less successfully: that is its own saturation. What must not be is
+    that smaller logits, or a loss without a scale, break images which the network as it is does not lose.
+    """
+    bench, plain = case.bench, case.arsenal.plain("ce")
+    native = bench.run(plain)
+    with torch.no_grad():
+        two = case.classifier(bench.images[: bench.chunk], draw=case.draw("logit scale")).topk(2, dim=1).values
+        spread = max(median(two[:, 0] - two[:, 1]), 1e-12)
+    factors = {"x0.1": 0.1, "x10": 10.0, "margin of 1": 1 / spread}
+    runs = {
+        name: bench.run(plain, against=case.with_head(ScaledHead(case.classifier.head, factor)), name=f"logits {name}")
+        for name, factor in factors.items()
+    }
+    runs["dlr"] = bench.run(case.arsenal.plain("dlr"))
+    figures = {name: compare(native.right, run.right).figures() for name, run in runs.items()}
+    found = [
+        f"{percent(run.accuracy)} with {name}"
+        for name, run in runs.items()
+        if compare(native.right, run.right).stronger
+    ]
+    others = ", ".join(f"{percent(run.accuracy)} with {name}" for name, run in runs.items())
+    if found:
+        reason = f"the cross entropy leaves {percent(native.accuracy)}, but {', '.join(found)}: it misleads"
+        return LOGIT_SCALE.answer(False, reason, figures)
+    return LOGIT_SCALE.answer(True, f"the cross entropy leaves {percent(native.accuracy)}; {others}", figures)
+
+
+def surrogate(case: Case) -> Check:
+    """Ask whether a backward pass that does not saturate is a better guide than the true one."""
+    allowed = surrogates_for(case.classifier.encoder)
+    if not allowed:
+        return SURROGATE.not_run("the encoder has no Kuramoto layers")
+    own = case.bench.run(case.arsenal.reference())
+    runs = [case.bench.run(case.arsenal.surrogate(name)) for name in case.budget.surrogates if name in allowed]
+    compared = {run.label: compare(own.right, run.right) for run in runs}
+    found = [label for label, comparison in compared.items() if comparison.stronger]
+    shown = ", ".join(f"{run.label} {percent(run.accuracy)}" for run in runs)
+    reason = f"autograd leaves {percent(own.accuracy)}; {shown}"
+    if found:
+        reason = f"{', '.join(found)} did better; {reason}"
+    return SURROGATE.answer(not found, reason, {label: comparison.figures() for label, comparison in compared.items()})
+
+
+def noise_accuracy(case: Case) -> Check:
+    """Ask whether gradients find much that random noise of the same size does not."""
+    bench, clean = case.bench, case.bench.clean.double().mean().item()
+    draws = [bench.share_right(_random_signs(case, number)).double().mean().item() for number in range(NOISE_SAMPLES)]
+    noise, plain = sum(draws) / len(draws), bench.run(case.arsenal.plain("ce")).accuracy
+    figures = {"clean": clean, "noise": noise, "plain": plain}
+    shown = f"{percent(clean)} clean, {percent(noise)} under random signs of size eps, {percent(plain)} attacked"
+    if clean - plain <= TOLERANCE:
+        return NOISE_ACCURACY.not_run(f"the plain attack breaks next to nothing, there is nothing to compare ({shown})")
+    return NOISE_ACCURACY.answer(noise - plain >= (clean - plain) / 4, shown, figures)
+
+
+def steps(case: Case) -> Check:
+    """Ask whether the last doubling of the steps still broke images."""
+    rungs = case.budget.steps
+    plain = [case.bench.run(case.arsenal.plain("ce", count)) for count in rungs]
+    reference = [case.bench.run(case.arsenal.reference(steps=count)) for count in rungs]
+    series = {"plain": [run.accuracy for run in plain], "reference": [run.accuracy for run in reference]}
+    case.add_curve("steps", "Accuracy against the steps of the attack", "steps", list(rungs), series)
+    comparison = compare(reference[-2].right, reference[-1].right)
+    reason = (
+        f"the reference attack leaves {percent(comparison.first)} after {rungs[-2]} steps and "
+        f"{percent(comparison.second)} after {rungs[-1]}"
+    )
+    return STEPS.answer(not comparison.stronger, reason, comparison.figures())
+
+
+def restarts(case: Case) -> Check:
+    """Ask whether starting again broke further images."""
+    once = case.bench.run(case.arsenal.reference())
+    again = case.bench.run(case.arsenal.reference(restarts=case.budget.restarts))
+    comparison = compare(once.right, again.right)
+    reason = (
+        f"the reference attack leaves {percent(comparison.first)} with one start and {percent(comparison.second)} "
+        f"with {case.budget.restarts}"
+    )
+    return RESTARTS.answer(not comparison.stronger, reason, comparison.figures())
+
+
+def on_twin(case: Case, attack: Attack) -> Run:
+    """Run an attack on the fixed twin; what it finds is scored on the audited network too."""
+    return case.bench.run(attack, against=case.twin(), name="the fixed twin")
+
+
+def _widest(case: Case) -> float:
+    """Return the radius that reaches every image."""
+    return 1.0 if case.threat.norm == "linf" else case.bench.images[0].numel() ** 0.5
+
+
+def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
+    """Compare attacks that need no gradient of the network with all that use it, plain ones alone and all together."""
+    figures, found = {}, []
+    plain, white = union(case.plain()), union(case.white_box())
+    for run in runs:
+        against_plain, against_all = compare(plain, run.right), compare(white, run.right)
+        new = newly_broken(white, run.right)
+        figures[run.label] = {**against_plain.figures(), "white_box": against_all.first, "newly_broken": new}
+        if against_plain.stronger or against_all.stronger or more_than(new, case.n, TOLERANCE):
+            found.append(f"{run.label} leaves {percent(run.accuracy)} and breaks {new} images that gradients do not")
+    shares = [percent(leaves.double().mean().item()) for leaves in (plain, white)]
+    ours = f"gradients leave {shares[0]} (plain attacks) and {shares[1]} (all)"
+    if found:
+        return question.answer(False, f"{'; '.join(found)}; {ours}", figures)
+    return question.answer(
+        True, f"{ours}; {', '.join(f'{run.label} {percent(run.accuracy)}' for run in runs)}", figures
+    )
+
+
+def _random_signs(case: Case, number: int) -> Tensor:
+    """Return the images with random signs of size eps added (in l2: of length eps)."""
+    images = case.bench.images
+    bits = torch.randint(0, 2, images.shape, generator=case.draw("random signs", number), device=images.device)
+    signs = (2.0 * bits - 1.0).to(images.dtype)
+    return case.threat.project(images + case.threat.eps * case.threat.steepest(signs), images)

@@ -1,0 +1,159 @@
+"""Where the attacks of an audit are run: each once, all on the same images, all scored under the same noise.
+
+An attack may be made against another classifier than the audited one (its fixed twin, a copy with smaller logits): what
+it finds is always scored on the audited one, and every candidate inside the ball counts for the union over all attacks.
+
+Shapes: n images, y x pixels, k draws.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
+from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
+from sslkuramoto.threat import Threat
+
+ITSELF = "itself"
+LedgerOf = Callable[[Threat, str], Ledger | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one attack found.
+
+    Attributes:
+        label: of the attack, and of the classifier it was made against where that is not the audited one.
+        right: share of draws in which the audited classifier gets an image's candidate right.
+        there: the same for the classifier that was attacked.
+        candidates: one an image.
+    """
+
+    label: str
+    right: Float[Tensor, " n"]
+    there: Float[Tensor, " n"]
+    candidates: Float[Tensor, "n 3 y x"]
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy that it leaves of the audited classifier."""
+        return self.right.double().mean().item()
+
+
+class Bench:
+    """Runs attacks and keeps what they found.
+
+    Args:
+        classifier: the audited one, in its own mode.
+        images: pixels in [0,1].
+        labels: right classes.
+        threat: the ball of the audit; attacks may also be run with others.
+        seed: of the measurement.
+        chunk: images a unit of work.
+        draws: selection draws of a stochastic classifier.
+        ledger_of: the ledger of a threat and an attacked classifier's name.
+        report: receives a line an attack.
+
+    Attributes:
+        clean: share of draws that are right on the images themselves.
+        runs: all that was run, in order.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "n 3 y x"],
+        labels: Int64[Tensor, " n"],
+        *,
+        threat: Threat,
+        seed: int,
+        chunk: int,
+        draws: int,
+        ledger_of: LedgerOf = lambda threat, name: None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.classifier, self.images, self.labels = classifier, images, labels
+        self.threat, self.seed, self.chunk, self.draws = threat, seed, chunk, draws
+        self._ledger_of, self._report = ledger_of, report
+        self.runs: dict[tuple[str, str, Threat], Run] = {}
+        self.clean = self.share_right(images)
+        self.worst, self.worst_right = images.clone(), self.clean.clone()
+        self.broken_by: list[str | None] = ["clean" if share <= BROKEN else None for share in self.clean.tolist()]
+
+    @property
+    def n(self) -> int:
+        """Images."""
+        return len(self.images)
+
+    def predictions(self, candidates: Float[Tensor, "n 3 y x"], *key: str) -> Int64[Tensor, "k n"]:
+        """Return the predictions over draws; one key means one noise, whatever the candidates."""
+        return predictions_over_draws(self.classifier, candidates.split(self.chunk), self.draws, "audit", *key)
+
+    def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
+        """Return for each image the share of the selection draws that are right."""
+        return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
+
+    def run(
+        self,
+        attack: Attack,
+        *,
+        threat: Threat | None = None,
+        against: Classifier | None = None,
+        name: str = ITSELF,
+    ) -> Run:
+        """Run an attack, or return what it found before.
+
+        Args:
+            attack: prepared.
+            threat: another ball than the audit's.
+            against: another classifier to attack; its ``name`` must be given too.
+            name: of that classifier.
+        """
+        threat = threat or self.threat
+        key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
+        if key not in self.runs:
+            self.runs[key] = self._made(attack, threat, against or self.classifier, name)
+        return self.runs[key]
+
+    def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
+        start = time.perf_counter()
+        found = run_battery(
+            against,
+            self.images,
+            self.labels,
+            [attack],
+            threat=threat,
+            seed=self.seed,
+            chunk=self.chunk,
+            draws=self.draws,
+            chained=False,
+            ledger=self._ledger_of(threat, name),
+            keep=True,
+        )
+        candidates = found.candidates[attack.label]
+        label = attack.label if name == ITSELF else f"{attack.label} on {name}"
+        run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
+        if threat.norm == self.threat.norm and threat.eps <= self.threat.eps:
+            self._keep(run)
+        seconds = time.perf_counter() - start
+        self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % stand, {seconds:.1f} s")
+        return run
+
+    def _keep(self, run: Run) -> None:
+        lower = run.right < self.worst_right
+        rows = lower.to(self.worst.device)
+        self.worst[rows] = run.candidates[rows]
+        self.worst_right[lower] = run.right[lower]
+        for place in (lower & (run.right <= BROKEN)).nonzero().squeeze(1).tolist():
+            if self.broken_by[place] is None:
+                self.broken_by[place] = run.label
+
+
+def union(runs: Sequence[Run]) -> Float[Tensor, " n"]:
+    """Return for each image the share of draws that its worst candidate over some attacks leaves right."""
+    return torch.stack([run.right for run in runs]).amin(dim=0)

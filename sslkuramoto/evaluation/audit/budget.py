@@ -1,0 +1,92 @@
+"""How much an audit spends."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sslkuramoto.dynamics.surrogate import SURROGATES, Surrogate
+from sslkuramoto.errors import UserError
+
+BudgetName = Literal["quick", "full"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an audit spends.
+
+    Attributes:
+        images: attacked.
+        steps: iterations of the white-box attacks, rising; the largest is what every attack gets where steps are not
+            the question.
+        k: draws behind a gradient of a stochastic network, rising; the last but one is what attacks get where draws
+            are not the question.
+        restarts: compared with a single start.
+        queries: of the black box, for each image.
+        votes: draws behind one query of a stochastic network.
+        samples: random perturbations tried on each image.
+        targets: wrong classes of the targeted attack.
+        directions: random directions of the finite differences, for each image.
+        surrogates: derivatives of the Kuramoto step that are tried in place of its own.
+    """
+
+    images: int
+    steps: tuple[int, ...]
+    k: tuple[int, ...]
+    restarts: int
+    queries: int
+    votes: int
+    samples: int
+    targets: int
+    directions: int
+    surrogates: tuple[Surrogate, ...]
+
+    @property
+    def most_steps(self) -> int:
+        """Iterations where steps are not the question."""
+        return self.steps[-1]
+
+    @property
+    def usual_k(self) -> int:
+        """Draws a gradient where draws are not the question."""
+        return self.k[-2]
+
+    def changed(self, **values: int | list[int] | None) -> "Budget":
+        """Return the budget with values replaced; None keeps one.
+
+        Raises:
+            UserError: a count below 1, or a ladder that does not rise or has a single rung.
+        """
+        kept = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value}
+        for key, value in values.items():
+            if isinstance(value, int) and value < 1:
+                raise UserError(f"{key}={value}: must be at least 1")
+            if isinstance(value, list) and (len(value) < 2 or value[0] < 1 or sorted(set(value)) != value):
+                raise UserError(f"{key}={value}: needs at least two numbers >= 1, rising")
+        return replace(self, **kept)  # type: ignore[arg-type]
+
+
+BUDGETS: dict[BudgetName, Budget] = {
+    "quick": Budget(
+        images=64,
+        steps=(5, 10, 20, 40),
+        k=(1, 4, 16, 64),
+        restarts=2,
+        queries=500,
+        votes=4,
+        samples=50,
+        targets=3,
+        directions=32,
+        surrogates=("no_norm", "root_arctan", "small_gamma"),
+    ),
+    "full": Budget(
+        images=1000,
+        steps=(10, 20, 50, 100, 200),
+        k=(1, 5, 20, 64, 256),
+        restarts=5,
+        queries=5000,
+        votes=8,
+        samples=500,
+        targets=9,
+        directions=128,
+        surrogates=tuple(name for name in SURROGATES if name != "autograd"),
+    ),
+}

@@ -1,0 +1,206 @@
+"""What the gradient of a network says about itself: is there one, is it right, is it the same from draw to draw.
+
+Athalye, Carlini and Wagner 2018 (1802.00420) name the ways a gradient misleads an attacker: it vanishes, it shatters
+(it is right at a point and wrong at the distance of eps), it is a matter of chance. Each is measured here.
+
+Shapes: b batch, n images, y x pixels, q classes, k draws, c h w a field of initial states.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.randomness import generator
+
+Loss = Literal["cross entropy", "margin"]
+LOSSES: tuple[Loss, ...] = ("cross entropy", "margin")
+TIMES: tuple[float, ...] = (1 / 16, 1 / 4, 1.0)
+"""Steps of the finite differences, times eps."""
+SIDE = 8  # points of the curve along the gradient, each way
+
+
+def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss) -> Float[Tensor, " b"]:
+    """Return what an attacker lets grow: the cross entropy, or the best wrong logit minus the right one."""
+    if loss == "cross entropy":
+        return F.cross_entropy(logits, labels, reduction="none")
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - own
+
+
+@dataclass
+class GradientFacts:
+    """Diagnostics of the gradient, one entry an image unless said otherwise.
+
+    Attributes:
+        zero: loss -> whether the gradient is exactly zero in every pixel, in a share of the draws.
+        norms: loss -> l1 norm of the gradient, first draw.
+        cosine: mean cosine between the margin's gradients of two draws; None for a deterministic network.
+        agreement: step (times eps) -> correlation, over random directions, of the margin's change that the gradient
+            predicts with the one that is seen; 0 where the gradient is zero or nothing changes.
+        rises: whether a quarter of eps along the sign of the gradient raises the margin's loss.
+        along: name -> mean margin at ``positions`` (times eps), along the sign of the gradient and along random signs.
+        positions: of those curves.
+    """
+
+    zero: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
+    norms: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
+    cosine: Float[Tensor, " n"] | None = None
+    agreement: dict[float, Float[Tensor, " n"]] = field(default_factory=dict)
+    rises: Float[Tensor, " n"] | None = None
+    along: dict[str, list[float]] = field(default_factory=dict)
+    positions: list[float] = field(default_factory=list)
+
+
+def gradient_facts(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 y x"],
+    labels: Int64[Tensor, " n"],
+    *,
+    eps: float,
+    seed: int,
+    chunk: int,
+    directions: int,
+    draws: int = 4,
+    report: Callable[[str], None] = lambda line: None,
+) -> GradientFacts:
+    """Measure the gradient at the images.
+
+    Args:
+        classifier: in its own mode; of a stochastic one, gradients are those of single draws, and finite differences
+            are taken with the draw held (they ask whether the gradient is right, not whether it is steady).
+        images: pixels in [0,1]; finite differences may step out of [0,1].
+        labels: right classes.
+        eps: l-inf radius that the steps are measured in, > 0.
+        seed: keys the draws and directions.
+        chunk: images a forward pass.
+        directions: random sign fields an image for the finite differences.
+        draws: of a stochastic classifier, for the cosine and the share of zeros.
+        report: receives a line.
+    """
+    report(f"gradient diagnostics: {len(images)} images, {directions} directions")
+    parts = []
+    with frozen(classifier):
+        for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
+            part = _Part(classifier, images[rows], labels[rows], (seed, "audit", "gradients", number), draws)
+            parts.append(part.facts(eps, directions))
+    return _joined(parts)
+
+
+@dataclass
+class _Part:
+    """One chunk of the images, with the draws it is looked at under."""
+
+    classifier: Classifier
+    images: Tensor
+    labels: Tensor
+    key: tuple[int | str, ...]
+    draws: int
+
+    def __post_init__(self) -> None:
+        encoder, device = self.classifier.encoder, self.images.device
+        self.fields: list[Tensor | None] = [None]
+        if self.classifier.stochastic:
+            sources = [generator(device, *self.key, "state", k) for k in range(self.draws)]
+            self.fields = [encoder.sample_initial(self.images, source) for source in sources]
+
+    def value(self, images: Tensor, start: Tensor | None, loss: Loss) -> Tensor:
+        return losses(self.classifier(images, initial=start), self.labels, loss)
+
+    def gradient(self, start: Tensor | None, loss: Loss) -> Tensor:
+        with torch.enable_grad():
+            at = self.images.clone().requires_grad_()
+            total = self.value(at, start, loss).sum()
+            return torch.autograd.grad(total, at)[0] if total.requires_grad else torch.zeros_like(at)
+
+    def signs(self, *key: int | str) -> Tensor:
+        draw = generator(self.images.device, *self.key, *key)
+        bits = torch.randint(0, 2, self.images.shape, generator=draw, device=self.images.device)
+        return (2 * bits - 1).to(self.images.dtype)
+
+    def facts(self, eps: float, directions: int) -> GradientFacts:
+        found = GradientFacts(positions=[step / SIDE for step in range(-SIDE, SIDE + 1)])
+        gradients = {loss: [self.gradient(start, loss) for start in self.fields] for loss in LOSSES}
+        for loss in LOSSES:
+            dead = torch.stack([gradient.flatten(1).abs().amax(dim=1) == 0 for gradient in gradients[loss]])
+            found.zero[loss] = dead.float().mean(dim=0)
+            found.norms[loss] = gradients[loss][0].flatten(1).abs().sum(dim=1)
+        if len(self.fields) > 1:
+            found.cosine = mean_cosine([gradient.flatten(1) for gradient in gradients["margin"]])
+        with torch.no_grad():
+            self._differences(found, gradients["margin"][0], eps, directions)
+            self._lines(found, gradients["margin"][0], eps)
+        return found
+
+    def _differences(self, found: GradientFacts, gradient: Tensor, eps: float, directions: int) -> None:
+        """Compare what the gradient predicts with central differences (their even terms cancel)."""
+        start = self.fields[0]
+        for times in TIMES:
+            step = times * eps
+            predicted, seen = [], []
+            for number in range(directions):
+                signs = self.signs("direction", number)
+                ahead = self.value(self.images + step * signs, start, "margin")
+                behind = self.value(self.images - step * signs, start, "margin")
+                seen.append((ahead - behind) / (2 * step))
+                predicted.append((gradient * signs).flatten(1).sum(dim=1))
+            found.agreement[times] = correlation(torch.stack(predicted), torch.stack(seen))
+
+    def _lines(self, found: GradientFacts, gradient: Tensor, eps: float) -> None:
+        start = self.fields[0]
+        clean = self.value(self.images, start, "margin")
+        found.rises = (self.value(self.images + eps / 4 * gradient.sign(), start, "margin") > clean).float()
+        for name, signs in (("gradient", gradient.sign()), ("random signs", self.signs("line"))):
+            found.along[name] = [
+                self.value(self.images + position * eps * signs, start, "margin").sum().item()
+                for position in found.positions
+            ]
+
+
+def mean_cosine(gradients: Sequence[Float[Tensor, "b d"]]) -> Float[Tensor, " b"]:
+    """Return for each image the mean cosine over all pairs of gradients; a zero gradient has cosine 0 with any."""
+    units = torch.stack([F.normalize(gradient, dim=1) for gradient in gradients])
+    pairs = torch.einsum("kbd,jbd->kjb", units, units)
+    above = torch.triu_indices(len(units), len(units), offset=1)
+    return pairs[above[0], above[1]].mean(dim=0)
+
+
+def correlation(predicted: Float[Tensor, "m b"], seen: Float[Tensor, "m b"]) -> Float[Tensor, " b"]:
+    """Return the uncentred correlation of each column (directions have mean zero); 0 where a column vanishes."""
+    sizes = predicted.norm(dim=0) * seen.norm(dim=0)
+    return torch.where(sizes > 0, (predicted * seen).sum(dim=0) / sizes.clamp_min(1e-30), torch.zeros_like(sizes))
+
+
+def draws_for_direction(cosine: float, wanted: float = 0.9) -> float:
+    """Return how many draws must be averaged until the mean gradient has cosine ``wanted`` with the expected one.
+
+    With unit gradients of mutual cosine r, the mean of K of them has cosine sqrt(K r / (1 + (K - 1) r)) with their
+    expectation.
+    """
+    if cosine <= 0:
+        return float("inf")
+    return max(1.0, wanted**2 * (1 - cosine) / (cosine * (1 - wanted**2)))
+
+
+def _joined(parts: Sequence[GradientFacts]) -> GradientFacts:
+    """Put chunks together; curves become means over images."""
+    first = parts[0]
+    total = sum(len(part.norms["margin"]) for part in parts)
+    cosines = [part.cosine.cpu() for part in parts if part.cosine is not None]
+    return GradientFacts(
+        zero={loss: torch.cat([part.zero[loss].cpu() for part in parts]) for loss in LOSSES},
+        norms={loss: torch.cat([part.norms[loss].cpu() for part in parts]) for loss in LOSSES},
+        cosine=torch.cat(cosines) if cosines else None,
+        agreement={times: torch.cat([part.agreement[times].cpu() for part in parts]) for times in first.agreement},
+        rises=torch.cat([part.rises.cpu() for part in parts if part.rises is not None]),
+        along={
+            name: [sum(part.along[name][at] for part in parts) / total for at in range(len(first.positions))]
+            for name in first.along
+        },
+        positions=first.positions,
+    )

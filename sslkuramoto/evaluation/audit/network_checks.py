@@ -1,0 +1,167 @@
+"""Checks that look at the network: rules of RobustBench, and what its gradient says about itself.
+
+RobustBench (Croce et al. 2021, 2010.09670, section 3.1) lists no network that has zero gradients with respect to the
+input, that is randomised, or that optimises at inference.
+"""
+
+import torch
+from torch import Tensor
+
+from sslkuramoto.evaluation.audit.case import Case, median
+from sslkuramoto.evaluation.audit.check import Check, Question
+from sslkuramoto.evaluation.audit.compare import percent
+from sslkuramoto.evaluation.audit.gradients import LOSSES, draws_for_direction
+from sslkuramoto.evaluation.audit.saturation import EDGES, SATURATED, step_turns
+
+ZERO_SHARE = 0.05
+"""Share of images with an exactly zero gradient that passes: ReLU networks have a few dead or saturated ones."""
+
+STEADY = 0.25
+"""Cosine between two draws' gradients below which one draw points more than 60 degrees away from the expected gradient
+(its cosine with that is the square root)."""
+
+AGREES = 0.5**0.5
+"""Correlation below which the gradient explains less than half of the variance of what the network does."""
+AGREES_AT = 1 / 4
+"""Distance, times eps, at which it must: an iterated attack takes steps of about that size."""
+
+DETERMINISTIC = Question("deterministic", "RobustBench: the network is not randomised", "rule")
+NO_OPTIMISATION = Question("no_optimisation", "RobustBench: no optimisation at test time", "rule")
+ZERO_GRADIENTS = Question("zero_gradients", "RobustBench: gradients are not zero", "masking")
+FINITE_DIFFERENCES = Question("finite_differences", "The gradient agrees with finite differences", "masking")
+GRADIENT_DRAWS = Question("gradient_draws", "The gradient is the same from draw to draw", "noise")
+SATURATION = Question("saturation", "The Kuramoto steps are not saturated", "hint")
+
+
+def deterministic(case: Case) -> Check:
+    """Ask whether two calls on the same images agree."""
+    if not case.stochastic:
+        return DETERMINISTIC.answer(True, "two calls on the same images give the same logits")
+    predictions = case.bench.predictions(case.bench.images, "select")
+    differs = (predictions != predictions[0]).any(dim=0).double().mean().item()
+    reason = f"every call draws anew; on {percent(differs)} of the clean images {len(predictions)} draws do not agree"
+    return DETERMINISTIC.answer(False, reason, {"clean_images_that_differ": differs})
+
+
+@torch.no_grad()
+def no_optimisation(case: Case) -> Check:
+    """Ask whether a forward pass is one: it needs no gradient, changes no weight and reads no other image."""
+    classifier, images = case.classifier, case.bench.images[:8]
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    start = classifier.encoder.sample_initial(images, case.draw("rule")) if classifier.encoder.stochastic else None
+    try:
+        with torch.inference_mode():  # autograd raises an error in here
+            together = classifier(images, initial=start).clone()
+    except RuntimeError as error:
+        reason = f"the forward pass asks for gradients: {str(error).splitlines()[0]}"
+        return NO_OPTIMISATION.answer(False, reason)
+    after = classifier.state_dict()
+    changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    alone = torch.cat([classifier(images[i : i + 1], initial=_row(start, i)) for i in range(len(images))])
+    # the median: oscillators magnify the rounding of another batch size on single images
+    apart = median((alone - together).abs().amax(dim=1)) / together.abs().amax().clamp_min(1e-12).item()
+    figures = {"changed_tensors": len(changed), "difference_alone": apart}
+    if changed:
+        return NO_OPTIMISATION.answer(False, f"a forward pass changes {changed[0]}", figures)
+    if apart > 1e-3:
+        reason = f"an image's logits depend on the other images of its batch (by {apart:.2g} of their size)"
+        return NO_OPTIMISATION.answer(False, reason, figures)
+    reason = "a forward pass takes no gradient, changes no weight, and an image's logits do not depend on its batch"
+    return NO_OPTIMISATION.answer(True, reason, figures)
+
+
+def zero_gradients(case: Case) -> Check:
+    """Ask how often the gradient is exactly zero."""
+    shares = {loss: case.gradients.zero[loss].double().mean().item() for loss in LOSSES}
+    for loss in LOSSES:
+        norms = case.gradients.norms[loss]
+        _histogram(case, f"gradient norm, {loss}", f"l1 norm of the gradient of the {loss}, an image", norms)
+    shown = ", ".join(f"{percent(share)} with the {loss}" for loss, share in shares.items())
+    passed = max(shares.values()) <= ZERO_SHARE
+    reason = f"the gradient is exactly zero on {shown} (at most {percent(ZERO_SHARE)} passes)"
+    return ZERO_GRADIENTS.answer(passed, reason, {f"zero_{loss.replace(' ', '_')}": s for loss, s in shares.items()})
+
+
+def finite_differences(case: Case) -> Check:
+    """Ask whether the gradient describes the network at the distance that an attack moves."""
+    facts = case.gradients
+    medians = {times: median(values) for times, values in facts.agreement.items()}
+    assert facts.rises is not None
+    rises = facts.rises.double().mean().item()
+    case.add_curve(
+        "finite differences",
+        "Correlation of the gradient with finite differences",
+        "step, times eps",
+        list(medians),
+        {"median over images": list(medians.values())},
+        "correlation",
+    )
+    case.add_curve(
+        "loss along the gradient",
+        "Margin of the best wrong class along a line, mean over images",
+        "distance, times eps",
+        facts.positions,
+        facts.along,
+        "logits",
+    )
+    seen = medians[AGREES_AT]
+    others = ", ".join(f"{value:.2f} at {times:g} eps" for times, value in medians.items() if times != AGREES_AT)
+    reason = (
+        f"at {AGREES_AT:g} eps they correlate by {seen:.2f} (median; {others}; {AGREES:.2f} is half of the variance), "
+        f"and a step of that size along the gradient raises the loss on {percent(rises)} of the images"
+    )
+    figures = {f"correlation_{times:g}_eps": value for times, value in medians.items()} | {"rises": rises}
+    return FINITE_DIFFERENCES.answer(seen >= AGREES, reason, figures)
+
+
+def gradient_draws(case: Case) -> Check:
+    """Ask how much of the gradient is chance."""
+    if case.gradients.cosine is None:
+        return GRADIENT_DRAWS.not_run("the network is deterministic")
+    cosine = case.gradients.cosine
+    middle, mean = median(cosine), cosine.double().mean().item()
+    edges = [round(-1 + k / 20, 2) for k in range(41)]
+    count = torch.histc(cosine.float(), bins=40, min=-1, max=1).long().tolist()
+    case.add_histogram("cosine between draws", "Cosine of two draws' gradients, an image", "cosine", edges, count)
+    needed = draws_for_direction(mean)
+    shown = f"{needed:.0f} draws" if needed < 1e6 else "no number of draws"
+    reason = (
+        f"two draws' gradients have a median cosine of {middle:.3f} ({STEADY:g} or more passes); "
+        f"by the mean, {mean:.3f}, {shown} a gradient would reach 0.9 of its direction"
+    )
+    figures = {"median_cosine": middle, "mean_cosine": mean, "draws_for_0.9": min(needed, 1e9)}
+    return GRADIENT_DRAWS.answer(middle >= STEADY, reason, figures)
+
+
+def saturation(case: Case) -> Check:
+    """Ask how far the oscillators turn in a step."""
+    images, encoder = case.bench.images[: case.bench.chunk], case.classifier.encoder
+    start = encoder.sample_initial(images, case.draw("saturation")) if encoder.stochastic else None
+    turns = step_turns(encoder, images, start)
+    if not turns:
+        return SATURATION.not_run("the encoder has no Kuramoto layers")
+    figures = {}
+    for turn in turns:
+        place = f"layer {turn.layer}, step {turn.step}"
+        case.add_histogram(f"|gamma F|, {place}", f"|gamma F| of {place}", "log10 |gamma F|", EDGES, turn.count)
+        figures[place] = {"median": turn.median, "saturated": turn.saturated, "backwards": turn.backwards}
+    worst = max(turns, key=lambda turn: turn.median)
+    most = max(turns, key=lambda turn: turn.saturated)
+    reason = (
+        f"the median |gamma F| is largest in layer {worst.layer}, step {worst.step}: {worst.median:.2f} (a step of "
+        f"n = 2 passes 1 / (1 + that^2) of its gradient at rest); at most {percent(most.saturated)} of a step's "
+        f"oscillators are above {SATURATED:g} (layer {most.layer}, step {most.step})"
+    )
+    return SATURATION.answer(worst.median <= SATURATED, reason, figures)
+
+
+def _row(start: Tensor | None, i: int) -> Tensor | None:
+    return None if start is None else start[i : i + 1]
+
+
+def _histogram(case: Case, name: str, title: str, values: Tensor) -> None:
+    """Keep a histogram of log10; exact zeros fall into the first bin."""
+    logs = values.double().clamp_min(1e-30).log10()
+    edges = [float(k) for k in range(-12, 9)]
+    places = (logs - edges[0]).floor().clamp(0, len(edges) - 2).long()
+    case.add_histogram(name, title, "log10", edges, torch.bincount(places, minlength=len(edges) - 1).tolist())

@@ -1,0 +1,114 @@
+"""How far the oscillators of each layer turn in each Kuramoto step.
+
+An oscillator turns by the angle arctan(|gamma F|), F its total force in the tangent space (Miyato et al. 2025,
+2410.13821, Eq. 4-5). For n = 2 the derivative of a step with respect to the drive is gamma / (1 + gamma^2 F^2): where
+|gamma F| is large the step saturates, and its gradient nearly vanishes while its output still depends on the sign.
+
+The angle is read from the states themselves, so that |gamma F| = tan(angle) is what acted, whatever the step added:
+without projection, or with the published identity, it is the effective one.
+
+Shapes: b batch, c channels (c = m n), n oscillator dimension, h w grid, y x pixels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.dynamics.sphere import normalise
+from sslkuramoto.dynamics.surrogate import kuramoto_layers
+from sslkuramoto.encoders.features import Encoder
+
+EDGES = [round(-2 + k / 8, 3) for k in range(41)]
+"""Bins of log10 |gamma F|: from 1/100 to 1000; what lies outside is counted in the first and the last."""
+SATURATED = 3.0
+"""|gamma F| from which a step passes less than a tenth of the gradient that it passes at rest, 1 / (1 + 9)."""
+
+
+@dataclass(frozen=True)
+class StepTurns:
+    """The turns of one Kuramoto step.
+
+    Attributes:
+        layer: from 1.
+        step: from 1.
+        median: of |gamma F|.
+        saturated: share of oscillators with |gamma F| above ``SATURATED``.
+        backwards: share that turned by more than 90 degrees (only a step without projection can).
+        count: oscillators in each bin of ``EDGES``.
+    """
+
+    layer: int
+    step: int
+    median: float
+    saturated: float
+    backwards: float
+    count: list[int]
+
+
+def turning_angles(before: Float[Tensor, "b c h w"], after: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, " m"]:
+    """Return the angle in radians between each oscillator's two states, exact near 0 and 180 degrees."""
+    pairs = [x.double().unflatten(1, (-1, n)) for x in (before, after)]
+    apart = (pairs[1] - pairs[0]).norm(dim=2)
+    together = (pairs[1] + pairs[0]).norm(dim=2)
+    return 2 * torch.atan2(apart, together).flatten()
+
+
+@torch.no_grad()
+def step_turns(
+    encoder: Encoder, images: Float[Tensor, "b 3 y x"], initial: Float[Tensor, "b c h w"] | None
+) -> list[StepTurns]:
+    """Return the turns of every layer and step; empty for an encoder without Kuramoto layers.
+
+    Args:
+        encoder: in eval mode.
+        images: pixels in [0,1].
+        initial: states to start from, for a stochastic encoder.
+    """
+    layers = kuramoto_layers(encoder)
+    if not layers:
+        return []
+    entered: dict[nn.Module, Tensor] = {}
+    left: dict[nn.Module, Tensor] = {}
+
+    def enter(layer: nn.Module, arguments: tuple) -> None:
+        entered[layer] = arguments[0]
+
+    def leave(layer: nn.Module, arguments: tuple, output: tuple) -> None:
+        left[layer] = output[1].states
+
+    hooks = [layer.register_forward_pre_hook(enter) for layer in layers]
+    hooks += [layer.register_forward_hook(leave) for layer in layers]
+    try:
+        if initial is None:
+            encoder(images, trace=True)
+        else:
+            encoder(images, initial=initial, trace=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    turns = []
+    for number, layer in enumerate(layers, 1):
+        n = layer.oscillator_dim
+        state = normalise(entered[layer], n)
+        for step, after in enumerate(left[layer], 1):
+            turns.append(_described(number, step, turning_angles(state, after, n)))
+            state = after
+    return turns
+
+
+def _described(layer: int, step: int, angles: Tensor) -> StepTurns:
+    force = torch.tan(angles).abs()
+    places = (force.clamp_min(1e-300).log10() - EDGES[0]) * 8
+    bins = places.floor().clamp(0, len(EDGES) - 2).long()
+    return StepTurns(
+        layer,
+        step,
+        force.median().item(),
+        (force > SATURATED).double().mean().item(),
+        (angles > math.pi / 2).double().mean().item(),
+        torch.bincount(bins, minlength=len(EDGES) - 1).tolist(),
+    )

@@ -1,0 +1,7 @@
+"""Corruptions of images, and how well a classifier bears them."""
+
+from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS, corrupted
+from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
+from sslkuramoto.evaluation.corruptions.protocol import Corruptions
+
+__all__ = ["CORRUPTIONS", "Corruptions", "ImageDraws", "corrupted"]

@@ -1,0 +1,187 @@
+"""Protocol ``corruptions``: accuracy and calibration on 15 corruptions at 5 severities.
+
+Hendrycks and Dietterich 2019 (1903.12261). Two figures that the literature both calls "CC" are kept apart:
+``accuracy_severity_5`` (AKOrN's table 20, RobustBench) and ``accuracy_mean`` over five severities (OPL's table 10).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.chosen import chosen_images
+from sslkuramoto.evaluation.classifier import Initial, classifier_of
+from sslkuramoto.evaluation.corruptions.archive import Archive, check_names
+from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
+from sslkuramoto.evaluation.corruptions.scores import (
+    Cell,
+    answers,
+    corruption_errors,
+    error_of,
+    increase,
+    load_baseline,
+    mean_accuracy,
+    mean_ece,
+)
+from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
+from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
+from sslkuramoto.evaluation.draws import check_draws, draws_for
+from sslkuramoto.evaluation.intervals import Metric
+from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
+
+NAME = "corruptions"
+
+
+class Corruptions:
+    """Share of corrupted images that are classified rightly.
+
+    Args:
+        source: "ours" (made on the device, any image size) or "archive" (CIFAR-10-C, CIFAR-100-C as published).
+        archive: folder of the archive, for source "archive".
+        corruptions: names; None: the 15. Archives hold four more.
+        severities: from 1 to 5; means over severities are reported for all five only.
+        images: how many images, None for all: a choice that depends on the set alone, so that all runs see the same.
+        split: where they come from; an archive holds the test images.
+        draws: fresh draws of a stochastic classifier, at least 20.
+        initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws behind one forward of "averaged".
+        calibration: also measure the expected calibration error, 15 bins of equal width, percent.
+        baseline: result file of another run under this protocol: mCE is measured against it.
+        corruption_seed: of the noise in our own corruptions; every run sees the same noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Literal["ours", "archive"] = "ours",
+        archive: str | None = None,
+        corruptions: tuple[str, ...] | None = None,
+        severities: tuple[int, ...] = SEVERITIES,
+        images: int | None = 1000,
+        split: Literal["test", "val"] = "test",
+        draws: int = 20,
+        initial: Initial = "random",
+        average: int = 8,
+        calibration: bool = True,
+        baseline: str | None = None,
+        corruption_seed: int = 0,
+    ) -> None:
+        self.options = options_of(locals())
+        for key, value in {"images": images, "average": average}.items():
+            if value is not None and value < 1:
+                raise UserError(f"{key}={value}: must be at least 1")
+        if source == "ours" and archive is not None:
+            raise UserError(f"archive={archive}: only source=archive reads one")
+        if source == "archive" and split != "test":
+            raise UserError(f"split={split}: an archive holds test images; must be test")
+        if not severities or len(set(severities)) < len(severities) or not set(severities) <= set(SEVERITIES):
+            raise UserError(f"severities={list(severities)}: must be different numbers from 1 to 5")
+        if baseline is not None and set(severities) != set(SEVERITIES):
+            raise UserError(f"baseline={baseline}: mCE is a mean over the severities 1 to 5; give all of them")
+        self.names = tuple(CORRUPTIONS) if corruptions is None else corruptions
+        check_names(self.names, archive=source == "archive")
+        self.source, self.archive = source, archive
+        self.severities = tuple(sorted(severities))
+        self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.initial: Initial = initial
+        self.average, self.calibration = average, calibration
+        self.baseline, self.corruption_seed = baseline, corruption_seed
+
+    def __call__(self, subject: Subject) -> Result:
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
+        archive = self._archive(subject)
+        chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        labels = chosen.labels.cpu()
+        source: Made | Read
+        if archive is None:
+            source = Made(chosen, subject.batch_size, self.corruption_seed)
+        else:
+            source = Read(subject, archive, chosen.index)
+        clean_images = clean_chunks(chosen, subject.batch_size)
+        clean = answers(classifier, clean_images, labels, draws, ece=self.calibration)
+        cells: dict[str, list[Cell]] = {}
+        for place, name in enumerate(self.names, start=1):
+            cells[name] = [
+                answers(classifier, source.chunks(name, severity), labels, draws, ece=self.calibration)
+                for severity in self.severities
+            ]
+            shown = " ".join(f"{100 * cell.accuracy:.1f}" for cell in cells[name])
+            subject.report(f"{place}/{len(self.names)} {name}: {shown} % (clean {100 * clean.accuracy:.1f} %)")
+        result = Result(
+            metrics=self._metrics(cells, clean),
+            options=self.options,
+            data=described(chosen.images, len(labels)) | source.described(),
+            initial=start_of(subject.encoder, self.initial),
+            per_image=self._per_image(cells, clean, chosen.index.tolist()),
+            notes=self._notes(chosen.images.size),
+            details={"corruptions": self._table(cells)},
+        )
+        if baseline is not None:
+            result.metrics.update(corruption_errors(cells, clean, baseline))
+            if "relative_mce" not in result.metrics:
+                result.notes.append("relative mCE is not defined: the baseline loses nothing in some corruption")
+            if any(baseline.data.get(key) != result.data[key] for key in ("fingerprint", "n")):
+                result.notes.append(f"the baseline was measured on other images: {baseline.data}")
+        return result
+
+    def _archive(self, subject: Subject) -> Archive | None:
+        """Return the archive, checked against the run's own images, or None when the corruptions are made here."""
+        if self.source == "ours":
+            return None
+        if self.archive is None:
+            raise UserError("source=archive: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C")
+        images = subject.labelled(self.split, NAME)
+        assert images.classes is not None
+        folder = Path(self.archive).expanduser()
+        archive = Archive(folder, self.names, size=images.size, classes=len(images.classes))
+        aligned(archive, images)
+        return archive
+
+    def _metrics(self, cells: dict[str, list[Cell]], clean: Cell) -> dict[str, Metric]:
+        metrics = {"clean_accuracy": mean_accuracy([clean])}
+        if self.calibration:
+            metrics["clean_ece"] = mean_ece([clean])
+        groups = {f"severity_{s}": [row[i] for row in cells.values()] for i, s in enumerate(self.severities)}
+        if self.severities == SEVERITIES:
+            groups = {"mean": [cell for row in cells.values() for cell in row], **groups}
+        for name, group in groups.items():
+            metrics[f"accuracy_{name}"] = mean_accuracy(group)
+            metrics[f"error_{name}"] = error_of(metrics[f"accuracy_{name}"])
+            metrics[f"relative_error_{name}"] = increase(group, clean)
+            if self.calibration:
+                metrics[f"ece_{name}"] = mean_ece(group)
+        return metrics
+
+    def _table(self, cells: dict[str, list[Cell]]) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            name: {str(severity): cell.entry() for severity, cell in zip(self.severities, row, strict=True)}
+            for name, row in cells.items()
+        }
+
+    def _per_image(self, cells: dict[str, list[Cell]], clean: Cell, index: list[int]) -> dict[str, list]:
+        """Return the share of draws (and corruptions) that are right, image by image."""
+        per_image: dict[str, list] = {"index": index, "clean_correct": _rounded([clean])}
+        for i, severity in enumerate(self.severities):
+            per_image[f"correct_severity_{severity}"] = _rounded([row[i] for row in cells.values()])
+        if self.severities == SEVERITIES:
+            per_image["correct"] = _rounded([cell for row in cells.values() for cell in row])
+        return per_image
+
+    def _notes(self, size: int) -> list[str]:
+        notes = []
+        if self.source == "ours":
+            notes.append(
+                "our own corruptions (docs/corruptions.md), frost with a texture of our own: "
+                "near, not equal to, figures on the published archives"
+            )
+            if size != 32:
+                notes.append(f"images of {size} pixels: the strengths are those of 32 pixels, lengths by our own rule")
+        if set(self.names) != set(CORRUPTIONS):
+            notes.append(f"{len(self.names)} corruptions, not the 15 of the published means: {', '.join(self.names)}")
+        return notes
+
+
+def _rounded(cells: list[Cell]) -> list[float]:
+    total = sum((cell.shares for cell in cells[1:]), cells[0].shares)
+    return [round(share, 6) for share in (total / len(cells)).tolist()]

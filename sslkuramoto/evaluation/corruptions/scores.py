@@ -1,0 +1,178 @@
+"""From answers on corrupted images to error rates, their means, and mCE.
+
+Hendrycks and Dietterich 2019 (1903.12261), section 4.2. E(s, c) is the error at severity s of corruption c, E the clean
+error, * those of a baseline:
+
+    CE(c) = sum_s E(s, c) / sum_s E*(s, c),   mCE = mean_c CE(c)
+    relative CE(c) = sum_s (E(s, c) - E) / sum_s (E*(s, c) - E*)
+
+Shapes: k draws, n images.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.calibration import expected_calibration_error
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.corruptions.sources import Chunk
+from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
+from sslkuramoto.evaluation.intervals import Metric, spread, wilson
+from sslkuramoto.randomness import generator
+
+Table = Mapping[str, Mapping[str, Mapping[str, float]]]  # corruption -> severity, as text -> accuracy, error, ece
+
+
+class Cell(NamedTuple):
+    """Answers to one corruption at one severity, or to the clean images.
+
+    Attributes:
+        shares: for each image the share of draws that are right.
+        by_draw: accuracy of each draw.
+        ece: expected calibration error of each draw in percent; empty when it is not asked for.
+    """
+
+    shares: Float[Tensor, " n"]
+    by_draw: list[float]
+    ece: list[float]
+
+    @property
+    def accuracy(self) -> float:
+        return fmean(self.by_draw)
+
+    def entry(self) -> dict[str, float]:
+        """Return what the result's details say about this cell."""
+        found = {"accuracy": self.accuracy, "error": 1 - self.accuracy}
+        return {**found, "ece": fmean(self.ece)} if self.ece else found
+
+
+@torch.no_grad()
+def answers(
+    classifier: Classifier, chunks: Iterable[Chunk], labels: Int64[Tensor, " n"], draws: int, *, ece: bool
+) -> Cell:
+    """Return how a classifier answers.
+
+    Args:
+        classifier: in its own mode.
+        chunks: images and their indices.
+        labels: of all of them, in order.
+        draws: passes; pass k of chunk i draws its oscillators from ``(seed, "corruptions", k, i)``, whatever the
+            corruption: one that changes nothing changes no answer.
+        ece: whether to measure calibration: top-label confidence, 15 bins of equal width, percent.
+    """
+    right: list[Tensor] = []
+    confidence: list[Tensor] = []
+    start = 0
+    for i, (images, index) in enumerate(chunks):
+        wanted = labels[start : start + len(index)].to(images.device)
+        start += len(index)
+        bound = classifier.at(index)
+        noise = (generator(images.device, classifier.seed, "corruptions", k, i) for k in range(draws))
+        top = [bound(images, draw=draw).float().softmax(dim=1).max(dim=1) for draw in noise]
+        right.append(torch.stack([indices == wanted for _, indices in top]).cpu())
+        confidence.append(torch.stack([values for values, _ in top]).cpu())
+    correct, sure = torch.cat(right, dim=1), torch.cat(confidence, dim=1)
+    errors = [100 * expected_calibration_error(*pair) for pair in zip(sure, correct, strict=True)] if ece else []
+    return Cell(correct.double().mean(dim=0), correct.double().mean(dim=1).tolist(), errors)
+
+
+def mean_accuracy(cells: Iterable[Cell]) -> Metric:
+    """Return the accuracy, averaged over cells; the interval is over images, whose share right is averaged likewise."""
+    cells = list(cells)
+    shares = torch.stack([cell.shares for cell in cells])
+    value = min(1.0, float(shares.mean()))
+    by_draw = [fmean(values) for values in zip(*(cell.by_draw for cell in cells), strict=True)]
+    low, high = wilson(value, shares.shape[1])
+    return Metric(value, low, high, shares.shape[1], len(by_draw), spread(by_draw))
+
+
+def error_of(accuracy: Metric) -> Metric:
+    """Return the error that belongs to an accuracy."""
+    assert accuracy.low is not None
+    assert accuracy.high is not None
+    low, high = 1 - accuracy.high, 1 - accuracy.low
+    return Metric(1 - accuracy.value, low, high, accuracy.n, accuracy.draws, accuracy.std_over_draws)
+
+
+def increase(cells: Iterable[Cell], clean: Cell) -> Metric:
+    """Return by how much the error is above that of the clean images, fraction; no interval (the images are paired)."""
+    cells = list(cells)
+    pairs = zip(*(cell.by_draw for cell in cells), strict=True)
+    by_draw = [own - fmean(values) for own, values in zip(clean.by_draw, pairs, strict=True)]
+    return Metric(fmean(by_draw), None, None, len(clean.shares), len(by_draw), spread(by_draw))
+
+
+def mean_ece(cells: Iterable[Cell]) -> Metric:
+    """Return the calibration error, averaged over cells, percent."""
+    cells = list(cells)
+    by_draw = [fmean(values) for values in zip(*(cell.ece for cell in cells), strict=True)]
+    return Metric(fmean(by_draw), None, None, len(cells[0].shares), len(by_draw), spread(by_draw), unit="percent")
+
+
+class Baseline(NamedTuple):
+    """Another run's errors.
+
+    Attributes:
+        errors: corruption -> sum of its errors over the five severities.
+        clean_error: on the same images.
+        data: what that result says about its images.
+    """
+
+    errors: dict[str, float]
+    clean_error: float
+    data: dict[str, Any]
+
+
+def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
+    """Read the baseline of mCE from a result of this protocol.
+
+    Raises:
+        UserError: no such file, no result of this protocol, another source, a corruption or severity that it lacks, a
+            corruption in which it makes no error.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        table: Table = content["details"]["corruptions"]
+        data, clean = content["data"], content["metrics"]["clean_accuracy"]["value"]
+        found = data["source"]
+        sums = {name: {s: float(cell["error"]) for s, cell in row.items()} for name, row in table.items()}
+    except OSError as error:
+        raise UserError(f"baseline={path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"baseline={path}: must be a result of the protocol corruptions (JSON)") from None
+    if found != source:
+        raise UserError(f"baseline={path}: measured with source={found}, this with source={source}: must be the same")
+    errors = {}
+    for name in names:
+        if set(sums.get(name, {})) != {str(severity) for severity in SEVERITIES}:
+            raise UserError(f"baseline={path}: lacks {name} at the severities 1 to 5")
+        errors[name] = sum(sums[name].values())
+        if errors[name] <= 0:
+            raise UserError(f"baseline={path}: makes no error on {name}, so CE is not defined")
+    return Baseline(errors, 1 - float(clean), data)
+
+
+def corruption_errors(cells: Mapping[str, list[Cell]], clean: Cell, baseline: Baseline) -> dict[str, Metric]:
+    """Return ``mce`` and, where the baseline loses accuracy in every corruption, ``relative_mce``, percent.
+
+    Args:
+        cells: corruption -> its five severities.
+        clean: the same images without corruption.
+        baseline: the other run.
+    """
+    count = len(SEVERITIES)
+    sums = {name: sum(1 - cell.accuracy for cell in row) for name, row in cells.items()}
+    found = {"mce": fmean(sums[name] / baseline.errors[name] for name in sums)}
+    own = {name: value - count * (1 - clean.accuracy) for name, value in sums.items()}
+    other = {name: baseline.errors[name] - count * baseline.clean_error for name in sums}
+    if all(value > 0 for value in other.values()):
+        found["relative_mce"] = fmean(own[name] / other[name] for name in own)
+    n, draws = len(clean.shares), len(clean.by_draw)
+    return {name: Metric(100 * value, None, None, n, draws, unit="percent") for name, value in found.items()}

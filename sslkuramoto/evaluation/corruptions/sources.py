@@ -1,0 +1,103 @@
+"""Where corrupted images come from: made here, or read from an archive; both in chunks, together with their indices.
+
+Shapes: b batch, n measured images, s side.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.data import ImageSet
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.chosen import Chosen
+from sslkuramoto.evaluation.corruptions.archive import Archive
+from sslkuramoto.evaluation.corruptions.corrupt import WHITE, corrupted
+from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
+from sslkuramoto.evaluation.protocol import Subject
+
+
+class Chunk(NamedTuple):
+    """Images with pixels in [0,1] on the device, and their places in the set."""
+
+    images: Float[Tensor, "b 3 s s"]
+    index: Int64[Tensor, " b"]
+
+
+def clean_chunks(chosen: Chosen, batch_size: int) -> Iterator[Chunk]:
+    """Yield the images as they are."""
+    for images, index in zip(chosen.pixels.split(batch_size), chosen.index.split(batch_size), strict=True):
+        yield Chunk(images, index)
+
+
+class Made:
+    """Corruptions made here; an image looks the same to every run that is measured with the same seed.
+
+    Args:
+        chosen: the images.
+        batch_size: images at once.
+        seed: of the corruptions, not of the run.
+    """
+
+    def __init__(self, chosen: Chosen, batch_size: int, seed: int) -> None:
+        self._chosen, self._batch_size, self._seed = chosen, batch_size, seed
+
+    def chunks(self, name: str, severity: int) -> Iterator[Chunk]:
+        """Yield the corrupted images; all severities of an image share their random numbers."""
+        for images, index in clean_chunks(self._chosen, self._batch_size):
+            draw = ImageDraws(index, images.device, "corruptions", self._seed, name)
+            yield Chunk(corrupted(name, images, severity, draw), index)
+
+    def described(self) -> dict[str, str | int]:
+        """Return what a result says about the source."""
+        return {"source": "ours", "corruption_seed": self._seed}
+
+
+class Read:
+    """Corruptions read from an archive.
+
+    Args:
+        subject: where the images go, and how many at once.
+        archive: the files.
+        index: which images of a block.
+    """
+
+    def __init__(self, subject: Subject, archive: Archive, index: Int64[Tensor, " n"]) -> None:
+        self._device, self._archive = subject.device, archive
+        self._order = index.split(subject.batch_size)
+        self._hash = hashlib.blake2b(index.numpy().tobytes(), digest_size=16)
+
+    def chunks(self, name: str, severity: int) -> Iterator[Chunk]:
+        """Yield the archive's images."""
+        for index in self._order:
+            levels = self._archive.images(name, severity, index)
+            self._hash.update(levels.numpy().tobytes())
+            yield Chunk(levels.to(self._device).float() / WHITE, index)
+
+    def described(self) -> dict[str, str | int]:
+        """Return what a result says about the source, once all was read."""
+        return {
+            "source": "archive",
+            "archive": self._archive.folder.name,
+            "archive_fingerprint": self._hash.hexdigest(),
+        }
+
+
+def aligned(archive: Archive, images: ImageSet) -> None:
+    """Refuse an archive whose images are not those of the split, one by one, as far as labels can tell.
+
+    Raises:
+        UserError: another number of images, or another order.
+    """
+    assert images.labels is not None
+    where = f"archive={archive.folder}: {len(archive)} images a severity"
+    if len(archive) != len(images):
+        raise UserError(f"{where}, data {images.name!r}, split {images.split!r}, has {len(images)}: must be the same")
+    wrong = int((archive.labels != images.labels.cpu()).sum())
+    if wrong:
+        raise UserError(
+            f"{where}; the labels of {wrong} differ from data {images.name!r}, split {images.split!r}: must be "
+            "the same images in the same order (a folder tree is sorted otherwise; the original CIFAR archive is right)"
+        )

@@ -1,0 +1,251 @@
+"""What a result holds beside its numbers: reliability bins, an audit's checks, adversarial images.
+
+Read as strictly as results are: a gap stays a gap, and what is not as it should be is named with its file.
+
+Shapes: m images, y x pixels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report.runs import Result
+
+IMAGES = Path("images")  # beside the results
+STATUSES = ("pass", "fail", "not run")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A result and what the reader calls its network; ``series`` is its colour in every picture."""
+
+    label: str
+    series: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A reliability diagram: confidence and accuracy in [0,1] of each bin, nan where it holds no answer."""
+
+    name: str
+    edges: tuple[float, ...]
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    count: tuple[float, ...]
+
+    @property
+    def filled(self) -> list[int]:
+        """Places of the bins that hold answers."""
+        numbers = zip(self.count, self.confidence, self.accuracy, strict=True)
+        return [k for k, (n, *rest) in enumerate(numbers) if n > 0 and all(map(math.isfinite, rest))]
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean over answers of |accuracy - confidence| of their bin; nan without any.
+
+        Source: METHODS 4.4, ECE = sum over bins of n_b / n |acc_b - conf_b|.
+        """
+        total = sum(self.count[k] for k in self.filled)
+        apart = sum(self.count[k] * abs(self.accuracy[k] - self.confidence[k]) for k in self.filled)
+        return apart / total if total else math.nan
+
+
+@dataclass(frozen=True)
+class AuditCheck:
+    """One check of an audit: passed, failed or not run, with the reason."""
+
+    name: str
+    title: str
+    kind: str
+    status: str
+    reason: str
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over x, one line a series, in ``unit`` (``"fraction"``: shares in [0,1])."""
+
+    title: str
+    x_label: str
+    unit: str
+    x: tuple[float, ...]
+    series: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts between edges."""
+
+    title: str
+    x_label: str
+    edges: tuple[float, ...]
+    count: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit's verdict (a word and a sentence), its reasons, every check, and what it draws."""
+
+    word: str
+    verdict: str
+    threat: str
+    reasons: tuple[str, ...]
+    checks: tuple[AuditCheck, ...]
+    curves: tuple[Curve, ...]
+    histograms: tuple[Histogram, ...]
+
+    def count(self, status: str) -> int:
+        """Number of checks with this status."""
+        return sum(check.status == status for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Images before and after an attack, in [0,1], their classes and what the network then says."""
+
+    way: str
+    clean: Float[Tensor, "m 3 y x"]
+    adversarial: Float[Tensor, "m 3 y x"]
+    labels: Int64[Tensor, " m"]
+    prediction: Int64[Tensor, " m"]
+
+
+def bins_of(result: Result) -> list[Bins]:
+    """Return the reliability diagrams of a result, none when it measured no calibration.
+
+    Raises:
+        UserError: they are not as a calibration leaves them.
+    """
+    found = result.details.get("reliability") or {}
+    if not isinstance(found, Mapping):
+        raise UserError(f"{result.path}: details.reliability={found!r}: wanted: an object")
+    return [_bins(result.path, str(name), content) for name, content in found.items()]
+
+
+def _bins(path: Path, name: str, content: Any) -> Bins:
+    where = f"{path}: details.reliability.{name}"
+    if not isinstance(content, Mapping):
+        raise UserError(f"{where}: wanted: an object with edges, confidence, accuracy and count")
+    lists = {key: numbers(f"{where}.{key}", content.get(key)) for key in ("edges", "confidence", "accuracy", "count")}
+    lengths = {key: len(values) + (key != "edges") for key, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{where}: confidence, accuracy and count need one number a bin, edges one more")
+    return Bins(name, **lists)
+
+
+def numbers(where: str, values: Any) -> tuple[float, ...]:
+    """Return a list of numbers, nan for null.
+
+    Raises:
+        UserError: it is something else.
+    """
+    good = isinstance(values, Sequence) and not isinstance(values, str)
+    if not good or any(isinstance(v, bool) or not isinstance(v, int | float | None) for v in values):
+        raise UserError(f"{where}: wanted: a list of numbers")
+    return tuple(math.nan if value is None else float(value) for value in values)
+
+
+def audit_of(result: Result) -> Audit | None:
+    """Return the audit that a result holds, or None.
+
+    Raises:
+        UserError: it is not as an audit leaves it.
+    """
+    found = result.details.get("audit")
+    if found is None:
+        return None
+    where = f"{result.path}: details.audit"
+    if not isinstance(found, Mapping) or not isinstance(found.get("verdict"), str):
+        raise UserError(f"{where}: wanted: an object with a verdict")
+    checks = found.get("checks") or []
+    if not isinstance(checks, list) or not all(isinstance(check, Mapping) for check in checks):
+        raise UserError(f"{where}.checks: wanted: a list of objects")
+    for check in checks:
+        if check.get("status") not in STATUSES:
+            wanted = ", ".join(STATUSES)
+            raise UserError(
+                f"{where}.checks: {check.get('name')!r} has status={check.get('status')!r}: wanted: {wanted}"
+            )
+    reasons = found.get("reasons") or ()
+    return Audit(
+        word=str(found.get("word") or ""),
+        verdict=found["verdict"],
+        threat=str(found.get("threat") or ""),
+        reasons=(reasons,) if isinstance(reasons, str) else tuple(map(str, reasons)),
+        checks=tuple(_check(check) for check in checks),
+        curves=tuple(_curve(*item) for item in _objects(f"{where}.curves", found.get("curves"))),
+        histograms=tuple(_histogram(*item) for item in _objects(f"{where}.histograms", found.get("histograms"))),
+    )
+
+
+def _objects(where: str, content: Any) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """The place, name and content of each object in an object."""
+    content = content or {}
+    if not isinstance(content, Mapping) or not all(isinstance(item, Mapping) for item in content.values()):
+        raise UserError(f"{where}: wanted: an object of objects")
+    return [(f"{where}.{name}", str(name), item) for name, item in content.items()]
+
+
+def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
+    x = numbers(f"{where}.x", content.get("x"))
+    series = content.get("series")
+    if not isinstance(series, Mapping):
+        raise UserError(f"{where}.series: wanted: an object of lists")
+    lines = {str(label): numbers(f"{where}.series.{label}", values) for label, values in series.items()}
+    if any(len(values) != len(x) for values in lines.values()):
+        raise UserError(f"{where}: each series needs one number for each of x")
+    title, label, unit = (str(content.get(key) or "") for key in ("title", "x_label", "unit"))
+    return Curve(title or name, label, unit, x, lines)
+
+
+def _histogram(where: str, name: str, content: Mapping[str, Any]) -> Histogram:
+    edges, count = (numbers(f"{where}.{key}", content.get(key)) for key in ("edges", "count"))
+    if len(edges) != len(count) + 1:
+        raise UserError(f"{where}: edges need one number more than count")
+    return Histogram(str(content.get("title") or name), str(content.get("x_label") or ""), edges, count)
+
+
+def _check(content: Mapping[str, Any]) -> AuditCheck:
+    name, title, kind, reason = (str(content.get(key) or "") for key in ("name", "title", "kind", "reason"))
+    figures = content.get("figures")
+    return AuditCheck(
+        name, title or name, kind, content["status"], reason, figures if isinstance(figures, Mapping) else {}
+    )
+
+
+def attacked_of(result: Result) -> list[Attacked]:
+    """Return the adversarial images that were stored beside a result, one entry a way.
+
+    Raises:
+        UserError: a file of them is broken.
+    """
+    folder = result.path.parent / IMAGES
+    ways = result.options.get("ways")
+    names = {str(way): folder / f"{result.path.stem}-{way}.safetensors" for way in ways} if ways else {}
+    names = names or {"": folder / f"{result.path.stem}.safetensors"}
+    return [_attacked(way, path) for way, path in names.items() if path.parent == folder and path.is_file()]
+
+
+def _attacked(way: str, path: Path) -> Attacked:
+    try:
+        tensors = load_file(path)
+        clean, adversarial = tensors["clean"].float(), tensors["adversarial"].float()
+        labels, prediction = tensors["labels"].long(), tensors["prediction"].long()
+    except (SafetensorError, OSError, KeyError) as error:
+        raise UserError(f"{path}: truncated or no record of adversarial images ({error}); measure again") from None
+    alike = clean.shape == adversarial.shape and labels.shape == prediction.shape == clean.shape[:1]
+    if clean.ndim != 4 or clean.shape[1] != 3 or not alike:
+        raise UserError(
+            f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: wanted: (m, 3, y, x)"
+        )
+    return Attacked(way, clean, adversarial, labels, prediction)

@@ -1,0 +1,71 @@
+"""Clean against robust accuracy: one panel a way to attack, one point a row; reported points are hollow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sslkuramoto.report.drawing import INK, axes_grid, colour, plain_axes, styled, svg_of
+
+Spread = tuple[float, float, float]  # a number in percent and the ends of what surrounds it
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row in a panel. ``series`` is its colour and, plus one, the number beside it."""
+
+    series: int
+    label: str
+    clean: Spread
+    robust: Spread
+    reported: bool = False
+
+
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis in percent: around the values, with room, never outside [-3, 103]."""
+    low, high = min(values), max(values)
+    room = max(3.0, 0.12 * (high - low))
+    return max(-3.0, low - room), min(103.0, high + room)
+
+
+@styled
+def scatter_pictures(panels: Sequence[tuple[str, Sequence[Point]]], *, name: str) -> list[str]:
+    """Return an inline SVG a panel, all with the same axes.
+
+    Args:
+        panels: (title, points), each with at least one point.
+        name: unique on the page.
+    """
+    every = [point for _, points in panels for point in points]
+    x_range = limits([value for point in every for value in point.clean])
+    y_range = limits([value for point in every for value in point.robust])
+    return [_panel(title, points, x_range, y_range, f"{name}-{k}") for k, (title, points) in enumerate(panels)]
+
+
+def _panel(
+    title: str, points: Sequence[Point], x_range: tuple[float, float], y_range: tuple[float, float], name: str
+) -> str:
+    figure, ((axes,),) = axes_grid(1, 1, 3.9, 3.3)
+    plain_axes(axes)
+    axes.grid(axis="x")
+    told = []
+    for point in points:
+        (x, x_low, x_high), (y, y_low, y_high) = point.clean, point.robust
+        tint = colour(point.series)
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - x_low], [x_high - x]],
+            yerr=[[y - y_low], [y_high - y]],
+            fmt="D" if point.reported else "o",
+            markersize=5.5,
+            color=tint,
+            elinewidth=0.9,
+            markerfacecolor="none" if point.reported else tint,
+        )
+        number = f"{point.series + 1}"
+        axes.annotate(number, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
+        told.append(f"{point.label}{' (reported)' if point.reported else ''}: {x:.1f} clean, {y:.1f} robust.")
+    axes.set(xlim=x_range, ylim=y_range)
+    axes.set_title(title)
+    axes.set_xlabel("clean accuracy (%)")
+    axes.set_ylabel("robust accuracy (%)")
+    return svg_of(figure, alt=f"Clean against robust accuracy, {title}. {' '.join(told)}", name=name)

@@ -1,0 +1,144 @@
+"""The sections of a study's page. Each returns HTML, empty when there is nothing to show; all text is escaped."""
+
+from collections.abc import Mapping
+
+from sslkuramoto.report.evidence import Evidence
+from sslkuramoto.report.markup import element, figure, fine, heads_of, line_of, safe, table_of
+from sslkuramoto.report.runs import read_series
+from sslkuramoto.report.sections import legend
+from sslkuramoto.report.study_curves import Together, band_panel, together
+from sslkuramoto.report.study_pictures import Point, Spread, scatter_pictures
+from sslkuramoto.report.study_table import labels_of, paired_fields, result_of, spread_of, unit_of
+from sslkuramoto.study.file import StudyColumn
+from sslkuramoto.study.paired import comparisons
+from sslkuramoto.study.published import Published
+from sslkuramoto.study.table import StudyTable
+
+ROBUST = {"robust_accuracy", "union"}  # last part of the metric of a column of robust accuracy
+HOW_TO_READ_PAIRS = (
+    "Exact McNemar tests on the same images: b images that the first row has right and the second wrong, c the other "
+    "way round. Holm corrects the pooled p over all tests of the study. A small p says that these networks would "
+    "differ on other images of the same kind, not that other seeds would."
+)
+HOW_TO_READ_POINTS = (
+    "Lines are the standard deviation over seeds, or the 95 % interval over images where there is one seed. Hollow "
+    "diamonds are reported figures."
+)
+
+
+def paired_tests(table: StudyTable) -> str:
+    """The tests of :mod:`sslkuramoto.study.paired`, pooled and seed by seed."""
+    labels, lines = labels_of(table), []
+    for test in comparisons(table):
+        names = (table.study.columns[test.column].title, labels[test.rows[1]])
+        for seeds, *numbers in paired_fields(test):
+            fields = "".join(element("td", safe(text), class_="name") for text in (*names, seeds))
+            fields += "".join(element("td", safe(text), data_sort=_sort_key(text)) for text in numbers)
+            lines.append(line_of(labels[test.rows[0]], fields))
+    head = heads_of("first", "column", "second", "seeds", numbers=("b", "c", "n", "p", "Holm"))
+    return fine(HOW_TO_READ_PAIRS) + table_of(head, lines, "sortable") if lines else ""
+
+
+def _sort_key(text: str) -> str:
+    return "" if text == "-" else text.removeprefix("< ")
+
+
+def clean_column(table: StudyTable) -> StudyColumn | None:
+    """The column of clean accuracy: by its name, else by what it measures."""
+    columns = table.study.columns
+    if "clean" in columns:
+        return columns["clean"]
+    measured = [c for c in columns.values() if _measures(c) == "clean_accuracy"]
+    plain = [c for c in columns.values() if c.protocol.startswith("clean") and _measures(c) == "accuracy"]
+    return next(iter([*plain, *measured]), None)
+
+
+def _measures(column: StudyColumn) -> str:
+    return column.metric.rpartition("/")[2]
+
+
+def clean_against_robust(table: StudyTable) -> str:
+    """One panel a column of robust accuracy, one point a row that has both numbers."""
+    study, clean = table.study, clean_column(table)
+    if clean is None or unit_of(table, clean) != "%":
+        return ""
+    panels, labels = [], labels_of(table)
+    for column in study.columns.values():
+        if _measures(column) not in ROBUST or unit_of(table, column) != "%":
+            continue
+        points = []
+        for series, row in enumerate(study.rows):
+            cells = table.cells[row, clean.key], table.cells[row, column.key]
+            measured = spread_of(cells[0]), spread_of(cells[1])
+            reported = _reported(cells[0].published), _reported(cells[1].published)
+            for (x, y), is_reported in ((measured, False), (reported, True)):
+                if x is not None and y is not None:
+                    points.append(Point(series, labels[row], x, y, is_reported))
+        panels += [(column.title, points)] if points else []
+    if not panels:
+        return ""
+    drawn = {point.series for _, points in panels for point in points}
+    pictures = "".join(map(figure, scatter_pictures(panels, name="scatter")))
+    return legend(_numbered(table, drawn)) + fine(HOW_TO_READ_POINTS) + element("div", pictures, class_="panels")
+
+
+def _reported(published: Published | None) -> Spread | None:
+    if published is None:
+        return None
+    std = published.std or 0.0
+    return published.value, published.value - std, published.value + std
+
+
+def _numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
+    return {k: f"{k + 1} {label}" for k, label in enumerate(labels_of(table).values()) if k in series}
+
+
+def curves(table: StudyTable) -> str:
+    """The columns of metrics.csv that the study names: mean over seeds with a band, one panel a column."""
+    study, labels = table.study, labels_of(table)
+    by_row: dict[int, list[Mapping]] = {}
+    stages: set[str] = set()
+    for series, (key, row) in enumerate(study.rows.items()):
+        if not -len(row.stages) <= study.curves_stage < len(row.stages):
+            continue
+        files = [table.runs[key, s][study.curves_stage] / "metrics.csv" for s in row.seeds if (key, s) in table.runs]
+        by_row[series] = [read_series(file) for file in files if file.is_file()]
+        stages.add(row.stages[study.curves_stage].name)
+    stage = next(iter(stages)) if len(stages) == 1 else f"stage {study.curves_stage}"
+    drawn, missing, shown = "", [], set[int]()
+    for index, metric in enumerate(study.curves):
+        rows: dict[int, tuple[str, Together]] = {}
+        for series, seeds in by_row.items():
+            if (found := together([one[metric] for one in seeds if metric in one])) is not None:
+                rows[series] = list(labels.values())[series], found
+        shown |= set(rows)
+        if rows:
+            picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{index}")
+            drawn += figure(picture, safe(". ".join(remarks)) + "." if remarks else "")
+        else:
+            missing.append(metric)
+    note = fine(f"No record of {', '.join(missing)}.") if missing else ""
+    if not drawn:
+        return note
+    text = fine(
+        f"Metrics of {stage}. Lines are means over seeds, at the steps that all seeds recorded; the band is one "
+        "standard deviation over seeds to each side, where there are several. Of a long curve the faint line is the "
+        "mean of the records themselves. A cross marks the first value that is not finite."
+    )
+    names = {series: label for series, label in enumerate(labels.values()) if series in shown}
+    return legend(names) + text + element("div", drawn, class_="panels") + note
+
+
+def evidence_of(table: StudyTable, *, every_seed: bool) -> list[Evidence]:
+    """Each result of the study once, under the name of its row; of the first seed only, or of every one."""
+    labels, found = labels_of(table), dict[object, Evidence]()
+    for series, (key, row) in enumerate(table.study.rows.items()):
+        for column in table.study.columns.values():
+            values = table.cells[key, column.key].values
+            for value in values if every_seed else values[:1]:
+                if value.result in found:
+                    continue
+                changed = f", {column.title}" if column.encoder or column.settings else ""
+                seed = f", seed {value.seed}" if len(row.seeds) > 1 else ""
+                found[value.result] = Evidence(labels[key] + changed + seed, series, result_of(value.result))
+    return list(found.values())

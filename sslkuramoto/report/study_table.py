@@ -1,0 +1,235 @@
+"""A study as a table: ours as mean and standard deviation over seeds, published figures in columns of their own.
+
+Nothing else decides what a field shows: terminal, Markdown, LaTeX and page all print this one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean, stdev
+
+from sslkuramoto.report.columns import IN_PERCENT, Found
+from sslkuramoto.report.runs import Result, read_result
+from sslkuramoto.report.table import (
+    Cell,
+    Head,
+    Mark,
+    Summary,
+    decimals,
+    marker,
+    marks_unlike,
+    published_cell,
+    scored,
+    scoring_lines,
+)
+from sslkuramoto.study.file import StudyColumn, StudyRow
+from sslkuramoto.study.paired import Comparison, McNemar, comparisons
+from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable
+
+
+@dataclass(frozen=True)
+class StudyHead:
+    """The heading of a study's column, with its unit unless that is percent."""
+
+    key: str
+    title: str
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """The heading."""
+        return self.title
+
+
+def study_summary(table: StudyTable) -> Summary:
+    """Put a study into rows and columns, with footnotes for what is missing and where published figures come from.
+
+    Raises:
+        UserError: a result that cannot be read, or values of one column in several units.
+    """
+    study, footnotes = table.study, list[str]()
+    mark = marker(footnotes)
+    heads: list[Head] = []
+    by_head: list[list[Cell]] = []
+    scoring: dict[str, dict[str, list[Found]]] = {}
+    labels = labels_of(table)
+    for column in study.columns.values():
+        by_row = {key: table.cells[key, column.key] for key in study.rows}
+        head = StudyHead(column.key, _title(table, column))
+        by_head.append([_measured(study.rows[key], column, cell, mark) for key, cell in by_row.items()])
+        found = {labels[key]: _found(column, cell.values) for key, cell in by_row.items() if cell.values}
+        heads.append(Head(head, marks=marks_unlike({label: items[0] for label, items in found.items()}, mark)))
+        quoted = f"'{head.name}'" if "," in head.name else head.name
+        for items in found.values():
+            for item in items:
+                scoring.setdefault(scored(item), {}).setdefault(quoted, []).append(item)
+        if any(cell.published for cell in by_row.values()):
+            heads.append(Head(head, published=True))
+            by_head.append([published_cell(cell.published, mark) for cell in by_row.values()])
+    rows = study.rows.values()
+    return Summary(
+        heads=heads,
+        labels=[row.label for row in rows],
+        cells=[[cells[i] for cells in by_head] for i in range(len(rows))],
+        footnotes=footnotes,
+        scoring=scoring_lines(scoring),
+        groups=[row.group or "" for row in rows] if any(row.group for row in rows) else [],
+        below=[*paired_lines(table), *study.notes, *table.notes],
+        unit="%" if all(unit_of(table, column) == "%" for column in study.columns.values()) else "",
+    )
+
+
+def labels_of(table: StudyTable) -> dict[str, str]:
+    """What a reader calls each row where its group does not stand beside it: no two alike."""
+    rows = table.study.rows
+    labels = [row.label for row in rows.values()]
+    return {
+        key: f"{row.label} ({row.group})" if labels.count(row.label) > 1 and row.group else row.label
+        for key, row in rows.items()
+    }
+
+
+def unit_of(table: StudyTable, column: StudyColumn) -> str:
+    """The unit that a column is shown in: ``"%"``, or the word that its results state."""
+    cells = (table.cells[key, column.key] for key in table.study.rows)
+    units = [value.unit for cell in cells for value in cell.values] or [column.unit or "percent"]
+    return "%" if all(unit in IN_PERCENT for unit in units) else next(unit for unit in units if unit not in IN_PERCENT)
+
+
+def _title(table: StudyTable, column: StudyColumn) -> str:
+    unit = unit_of(table, column)
+    return column.title if unit == "%" else f"{column.title} [{unit or 'no unit'}]"
+
+
+def shown_value(value: SeedValue) -> float:
+    """The number of a seed as it is shown: percent of shares."""
+    return value.value * IN_PERCENT.get(value.unit, 1)
+
+
+def number_text(value: float, unit: str, n: int | None) -> str:
+    """A number in the decimals that n images bear, or four digits where it is no share."""
+    return decimals(value, n) if unit in IN_PERCENT else f"{value:.4g}"
+
+
+def finite(cell: StudyCell) -> list[SeedValue]:
+    """The seeds whose number is one."""
+    return [value for value in cell.values if math.isfinite(value.value)]
+
+
+def spread_of(cell: StudyCell) -> tuple[float, float, float] | None:
+    """The shown number and the ends of what surrounds it: mean +- std, the interval of one seed, or itself."""
+    values = finite(cell)
+    if not values:
+        return None
+    shown = [shown_value(value) for value in values]
+    mean = fmean(shown)
+    if len(values) > 1:
+        return mean, mean - stdev(shown), mean + stdev(shown)
+    interval = interval_of(values[0])
+    return (mean, *interval) if interval else (mean, mean, mean)
+
+
+def interval_of(value: SeedValue) -> tuple[float, float] | None:
+    """The interval of one seed as it is shown, if it has one."""
+    if value.low is None or value.high is None or not math.isfinite(value.low + value.high):
+        return None
+    scale = IN_PERCENT.get(value.unit, 1)
+    return value.low * scale, value.high * scale
+
+
+def _measured(row: StudyRow, column: StudyColumn, cell: StudyCell, mark: Mark) -> Cell:
+    marks = tuple(mark(text) for text in gaps(row, column, cell))
+    spread = spread_of(cell)
+    if spread is None:
+        return Cell(marks=marks)
+    values, (mean, low, high) = finite(cell), spread
+    unit, n = values[0].unit, min(value.n for value in values)
+    interval = ""
+    if len(values) > 1:
+        interval = f"± {number_text(mean - low, unit, n)} ({len(values)} seeds)"
+    elif interval_of(values[0]):
+        interval = f"[{number_text(low, unit, n)}, {number_text(high, unit, n)}]"
+    return Cell(mean, number_text(mean, unit, n), interval, marks)
+
+
+def gaps(row: StudyRow, column: StudyColumn, cell: StudyCell) -> list[str]:
+    """Say in words what is missing in a cell."""
+    if not row.stages:
+        return ["published only: no run of ours"]
+    if row.key not in column.rows:
+        return ["not part of the study for this row"]
+    by_reason: dict[str, list[int]] = {}
+    for seed, reason in cell.failures.items():
+        by_reason.setdefault(f"failed: {' '.join(reason.split())}", []).append(seed)
+    for seed in cell.missing:
+        by_reason.setdefault("not computed yet", []).append(seed)
+    for value in cell.values:
+        if not math.isfinite(value.value):
+            by_reason.setdefault(f"the result records {column.metric} = {value.value}", []).append(value.seed)
+    return [f"{seeds_text(seeds)}: {reason}" for reason, seeds in by_reason.items()]
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """``seed 0`` or ``seeds 0, 1``."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
+
+
+def _found(column: StudyColumn, values: Sequence[SeedValue]) -> list[Found]:
+    results = [result_of(value.result) for value in values]
+    return [Found(result.metrics[column.metric], column.metric, result) for result in results]
+
+
+def result_of(path: Path) -> Result:
+    """Read a result, once as long as its file stays the same.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    stamp = path.stat() if path.is_file() else None
+    return _read(path, stamp and (stamp.st_mtime_ns, stamp.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, stamp: object) -> Result:
+    return read_result(path)
+
+
+def paired_lines(table: StudyTable) -> list[str]:
+    """One line a paired test that the study asks for."""
+    labels = labels_of(table)
+    return [paired_line(test, labels, table.study.columns[test.column].title) for test in comparisons(table)]
+
+
+def paired_line(test: Comparison, labels: dict[str, str], column: str) -> str:
+    """The test in words: pooled over seeds with Holm's correction, then each seed."""
+    first, second = (labels[key] for key in test.rows)
+    text = f"paired, {column}: {first} against {second}: "
+    if test.pooled is None or test.holm is None:
+        return text + f"not tested, {test.reason}"
+    text += f"{mcnemar_text(test.pooled)}, Holm {p_text(test.holm)}"
+    if len(test.per_seed) > 1:
+        text += "; " + "; ".join(f"seed {seed}: {mcnemar_text(one)}" for seed, one in test.per_seed.items())
+    return text
+
+
+def paired_fields(test: Comparison) -> list[list[str]]:
+    """Seeds, b, c, n, p, Holm: a line for the seeds pooled, then, where there are several, one a seed."""
+    if test.pooled is None or test.holm is None:
+        return [[f"not tested: {test.reason}", *["-"] * 5]]
+    pooled, seeds = test.pooled, list(test.per_seed)
+    several = [(str(seed), one, "-") for seed, one in test.per_seed.items()] if len(seeds) > 1 else []
+    name = "pooled" if several else str(seeds[0])
+    lines = [(name, pooled, p_text(test.holm)), *several]
+    return [[name, str(one.b), str(one.c), str(one.n), p_text(one.p), corrected] for name, one, corrected in lines]
+
+
+def mcnemar_text(test: McNemar) -> str:
+    """``b = 12, c = 3 of 1000, p = 0.035``."""
+    return f"b = {test.b}, c = {test.c} of {test.n}, p = {p_text(test.p)}"
+
+
+def p_text(p: float) -> str:
+    """Two digits, never 0."""
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"

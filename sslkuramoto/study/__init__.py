@@ -1,0 +1,38 @@
+"""Studies: the papers' tables as files, computed cell by cell and printed beside the published figures.
+
+study = load_study("NAME")
+plan = plan_study(study, Path("runs/studies"))
+run_plan(plan, jobs=2)
+table = collect(study, Path("runs/studies"))
+"""
+
+from sslkuramoto.study.file import Study, StudyColumn, StudyRow, StudyStage, load_study, study_file, study_files
+from sslkuramoto.study.paired import Comparison, McNemar, comparisons, holm, mcnemar
+from sslkuramoto.study.plan import Plan, plan_study
+from sslkuramoto.study.published import Published
+from sslkuramoto.study.run import run_plan
+from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable, collect, read_result
+
+__all__ = [
+    "Comparison",
+    "McNemar",
+    "Plan",
+    "Published",
+    "SeedValue",
+    "Study",
+    "StudyCell",
+    "StudyColumn",
+    "StudyRow",
+    "StudyStage",
+    "StudyTable",
+    "collect",
+    "comparisons",
+    "holm",
+    "load_study",
+    "mcnemar",
+    "plan_study",
+    "read_result",
+    "run_plan",
+    "study_file",
+    "study_files",
+]

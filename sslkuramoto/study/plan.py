@@ -1,0 +1,233 @@
+"""The plan of a study: every training run and every measurement it needs, each once, and which of them are there.
+
+ROOT/runs/RECIPE-KEY is a run directory that all studies share; RUN/results/PROTOCOL-KEY.json is a measurement of it;
+ROOT/failures/*.json says why something could not be done.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sslkuramoto.errors import unknown
+from sslkuramoto.recipe import Recipe
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.study.file import Study, StudyColumn
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, code_version, content_key
+from sslkuramoto.study.tasks import Evaluation, Stage, Task, recorded_failure
+from sslkuramoto.training.learner import resolved
+
+
+@dataclass
+class Plan:
+    """What a study needs.
+
+    Attributes:
+        study: the study.
+        root: where runs, results and failures lie.
+        tasks: by key, each after those it needs; seeds outermost, so that a table fills evenly.
+        chains: (row, seed) -> keys of its training runs.
+        cells: (row, column, seed) -> key of its measurement.
+        any_code: whether results of other code versions count.
+        other_code: keys of what was found of another code version.
+    """
+
+    study: Study
+    root: Path
+    tasks: dict[str, Task] = field(default_factory=dict)
+    chains: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    cells: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    any_code: bool = False
+    other_code: set[str] = field(default_factory=set)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All training runs."""
+        return [task for task in self.tasks.values() if isinstance(task, Stage)]
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """All measurements."""
+        return [task for task in self.tasks.values() if isinstance(task, Evaluation)]
+
+    @property
+    def problems(self) -> list[str]:
+        """Each reason for which something that is missing cannot be carried out, once."""
+        return list(dict.fromkeys(task.problem for task in self.missing() if task.problem))
+
+    def missing(self, retry: bool = True) -> list[Task]:
+        """Return what is not done; without ``retry`` not what failed before, nor what needs it.
+
+        A run of which every measurement is there already is not missed.
+        """
+        wanted: set[str] = set()
+        for key in [*self.cells.values(), *(chain[-1] for chain in self.chains.values())]:
+            self._want(key, wanted)
+        tasks = [task for key, task in self.tasks.items() if key in wanted]
+        return [task for task in tasks if retry or self.failure(task.key) is None]
+
+    def _want(self, key: str, wanted: set[str]) -> None:
+        """Add a task that is not done to ``wanted``, and what it needs."""
+        if key not in wanted and not self.tasks[key].done():
+            wanted.add(key)
+            for before in self.tasks[key].needs:
+                self._want(before, wanted)
+
+    def failure(self, key: str) -> str | None:
+        """Return why a task, or one before it, could not be done; None where nothing failed."""
+        task = self.tasks[key]
+        if task.done():
+            return None
+        reason = recorded_failure(self.root, key)
+        if reason is not None:
+            return reason
+        for before in task.needs:
+            if (reason := self.failure(before)) is not None:
+                return reason if reason.startswith("training failed: ") else f"training failed: {reason}"
+        return None
+
+
+def plan_study(
+    study: Study,
+    root: Path,
+    *,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    any_code: bool = False,
+) -> Plan:
+    """Lay out what a study needs under ``root``; nothing is written there.
+
+    Args:
+        study: from :func:`~sslkuramoto.study.file.load_study`.
+        root: of all studies.
+        rows, seeds: only these; None for all.
+        any_code: take results of other code versions too, the newest where the present version has none.
+
+    Raises:
+        UserError: a row or seed that the study does not have.
+    """
+    for row in rows or ():
+        if row not in study.rows:
+            raise unknown(f"row of study {study.name}", row, study.rows)
+    known = list(dict.fromkeys(seed for row in study.rows.values() for seed in row.seeds))
+    for seed in seeds or ():
+        if seed not in known:
+            raise unknown(f"seed of study {study.name}", seed, map(str, known))
+    return _Planner(study, root, any_code).plan(rows, known if seeds is None else [s for s in known if s in seeds])
+
+
+class _Planner:
+    """Builds a plan; ``facts`` loads each split once."""
+
+    def __init__(self, study: Study, root: Path, any_code: bool) -> None:
+        self.study, self.root = study, root
+        self.facts = DataFacts(root)
+        self.found = Plan(study, root, any_code=any_code)
+        self._chains: dict[tuple[str, int], list[Stage]] = {}
+
+    def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+        for seed in seeds:
+            for row in self.study.rows.values():
+                if row.stages and seed in row.seeds and (rows is None or row.key in rows):
+                    self._row(row.key, seed)
+        self.facts.record()
+        return self.found
+
+    def _row(self, row: str, seed: int) -> None:
+        self.found.chains[row, seed] = [stage.key for stage in self._chain(row, seed)]
+        for column in self.study.columns.values():
+            if row in column.rows:
+                self._evaluation(row, column, seed)
+
+    def _chain(self, row: str, seed: int) -> list[Stage]:
+        """Return the training runs of a row, entered once."""
+        if (row, seed) not in self._chains:
+            stages: list[Stage] = []
+            for number in range(len(self.study.rows[row].stages)):
+                stages.append(self._stage(row, number, seed, stages[-1] if stages else None))
+            self._chains[row, seed] = stages
+        return self._chains[row, seed]
+
+    def _stage(self, row: str, number: int, seed: int, before: Stage | None) -> Stage:
+        recipe = resolved(self.study.recipe(row, number, seed))
+        facts, problem = self.facts.of(recipe.data, "train")
+        method = recipe.method()
+        method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
+        method["init"] = before.content if before else _start(recipe)
+        content, code = content_key(method), code_version(TRAINING)
+        if before is not None and before.code != code:
+            code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
+        name = self.study.rows[row].stages[number].name
+        path = self._run_path(name, content, code)
+        stage = Stage(
+            label=f"{row}, seed {seed}: {name}",
+            path=path,
+            recipe=recipe,
+            before=None if before is None else before.path,
+            content=content,
+            code=path.name.rpartition("-")[2],
+            steps=recipe.epochs * (facts.n // recipe.batch_size) if facts else 0,
+            facts=facts,
+            problem=problem,
+        )
+        if stage.code != code:
+            self.found.other_code.add(stage.key)
+        known = self.found.tasks.setdefault(stage.key, stage)
+        assert isinstance(known, Stage)
+        return known
+
+    def _run_path(self, name: str, content: str, code: str) -> Path:
+        """Return the run directory of a key, whatever recipe file it was first called after."""
+        folder = self.root / "runs"
+        exact = sorted(folder.glob(f"*-{content}-{code}"))
+        if exact and (RunDirectory(exact[0]).finished or not self.found.any_code):
+            return exact[0]
+        if self.found.any_code:
+            others = [path for path in folder.glob(f"*-{content}-*") if RunDirectory(path).finished]
+            if others:
+                return max(others, key=lambda path: RunDirectory(path).encoder_file().stat().st_mtime)
+        return exact[0] if exact else folder / f"{name}-{content}-{code}"
+
+    def _evaluation(self, row: str, column: StudyColumn, seed: int) -> None:
+        stage = self._chain(row, seed)[column.stage]
+        sources = {name: self._chain(name, seed)[-1] for name in column.sources}
+        loaded = column.loaded(lambda name: sources[name].content)
+        split = loaded.options.get("split", "test")
+        facts, problem = self.facts.of(stage.recipe.data, split if isinstance(split, str) else "test")
+        data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
+        content = content_key([loaded.name, loaded.options, column.encoder, data])
+        path = self._result_path(stage, loaded.file, content)
+        changed = f" ({column.key})" if column.settings or column.encoder else ""
+        evaluation = Evaluation(
+            label=f"{row}, seed {seed}: {loaded.file}{changed}",
+            path=path,
+            stage=stage.path,
+            sources=tuple(source.path for source in sources.values()),
+            protocol=column.protocol,
+            overrides=tuple(column.overrides(lambda name: str(sources[name].path))),
+            encoder_options=dict(column.encoder),
+            data_options=dict(stage.recipe.data.options),
+            content=content,
+            problem=problem,
+        )
+        if not path.stem.endswith(code_version(EVALUATION)):
+            self.found.other_code.add(evaluation.key)
+        self.found.tasks.setdefault(evaluation.key, evaluation)
+        self.found.cells[row, column.key, seed] = evaluation.key
+
+    def _result_path(self, stage: Stage, file: str, content: str) -> Path:
+        """Return the file of a key, whatever protocol file it was first called after."""
+        folder, code = stage.path / "results", code_version(EVALUATION)
+        exact = sorted(folder.glob(f"*-{content}-{code}.json"))
+        others = list(folder.glob(f"*-{content}-*.json")) if self.found.any_code and not exact else []
+        if others:
+            return max(others, key=lambda path: path.stat().st_mtime)
+        return exact[0] if exact else folder / f"{file}-{content}-{code}.json"
+
+
+def _start(recipe: Recipe) -> str | None:
+    """Return what stands for weights that no stage of the study made."""
+    if recipe.init is None:
+        return None
+    file = RunDirectory(Path(recipe.init)).encoder_file()
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,141 @@
+"""Carry out what a plan lacks: each task after the one it needs, a failed one noted and the rest done."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.study.crew import Crew, Here, Workers
+from sslkuramoto.study.plan import Plan
+from sslkuramoto.study.tasks import Task, failure_file, record_failure
+from sslkuramoto.study.work import Outcome
+from sslkuramoto.training.stopping import StopRequest
+
+_PATIENCE = 2.0  # seconds until a task that another process was at is tried again
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    jobs: int = 1,
+    threads: int = 1,
+    device: str = "auto",
+    retry: bool = False,
+    prepare: Callable[[], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> int:
+    """Do everything of ``plan`` that is missing.
+
+    Args:
+        plan: from :func:`~sslkuramoto.study.plan.plan_study`.
+        jobs: worker processes; 0 works in this one.
+        threads: of each worker.
+        device: where to train and measure, unless a recipe names a device.
+        retry: also what failed before.
+        prepare: called first in each worker.
+        report: receives one line of progress at a time; stderr when None.
+
+    Returns:
+        How many tasks failed, now or before; their reasons lie in ``root/failures``.
+
+    Raises:
+        UserError: data that are not there.
+        Interrupted: Ctrl-C or SIGTERM, after running trainings wrote their checkpoints.
+    """
+    if plan.problems:
+        raise UserError(plan.problems[0])
+    todo = plan.missing(retry)
+    schedule = _Schedule(plan, todo, report or (lambda line: print(line, file=sys.stderr, flush=True)))
+    if not todo:
+        return schedule.failures()
+    if not jobs:
+        return schedule.carry_out(Here(plan.root, device), None)
+    workers = Workers(
+        min(jobs, len(todo)), plan.root, device=device, threads=threads, any_code=plan.any_code, prepare=prepare
+    )
+    with StopRequest() as stop:
+        return schedule.carry_out(workers, stop)
+
+
+class _Schedule:
+    """Which tasks wait, run and ended."""
+
+    def __init__(self, plan: Plan, todo: list[Task], report: Callable[[str], None]) -> None:
+        self.plan, self.report = plan, report
+        self.waiting = {task.key: task for task in todo}
+        self.running: dict[str, Task] = {}
+        self.not_before: dict[str, float] = {}
+        self.total, self.settled = len(todo), 0
+
+    def carry_out(self, crew: Crew, stop: StopRequest | None) -> int:
+        """Keep the crew busy until nothing waits.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        try:
+            while self.waiting or self.running:
+                self._hand_out(crew)
+                for task, outcome in crew.ended(0.5):
+                    del self.running[task.key]
+                    self._settle(task, outcome)
+                if stop is not None and stop.made:
+                    self._interrupted()
+                if not self.running and self.waiting:
+                    time.sleep(0.1)
+        finally:
+            crew.stop()
+        return self.failures()
+
+    def failures(self) -> int:
+        """Return how many tasks of the plan could not be done."""
+        return sum(self.plan.failure(key) is not None for key in self.plan.tasks)
+
+    def _hand_out(self, crew: Crew) -> None:
+        while crew.free and (task := self._next()) is not None:
+            self.running[task.key] = self.waiting.pop(task.key)
+            crew.give(task)
+
+    def _next(self) -> Task | None:
+        """Return a task that can be done now, of a run that nobody measures if there is one: features are shared."""
+        now = time.monotonic()
+        ready = [
+            task
+            for task in self.waiting.values()
+            if not self.waiting.keys() & task.needs
+            and not self.running.keys() & task.needs
+            and self.not_before.get(task.key, 0) <= now
+        ]
+        runs = {task.run for task in self.running.values()}
+        return next((task for task in ready if task.run not in runs), ready[0] if ready else None)
+
+    def _settle(self, task: Task, outcome: Outcome) -> None:
+        if outcome.kind == "interrupted":
+            self._interrupted(outcome.reason)
+        if outcome.kind == "busy":
+            if task.key not in self.not_before:
+                self.report(f"{task.label}: another process is at it")
+            self.not_before[task.key] = time.monotonic() + _PATIENCE
+            self.waiting[task.key] = task
+            return
+        self.settled += 1
+        if outcome.kind == "done":
+            failure_file(self.plan.root, task.key).unlink(missing_ok=True)
+            self.report(f"{self._place()} {task.label}: done in {outcome.seconds:.0f} s")
+            return
+        record_failure(self.plan.root, task.key, task.label, outcome.reason, outcome.trace)
+        self.report(f"{self._place()} {task.label}: failed: {outcome.reason}")
+        for key in [key for key in self.waiting if self._needs(key, task.key)]:
+            del self.waiting[key]
+            self.settled += 1
+
+    def _needs(self, key: str, before: str) -> bool:
+        needs = self.plan.tasks[key].needs
+        return before in needs or any(self._needs(each, before) for each in needs)
+
+    def _place(self) -> str:
+        return f"({self.settled}/{self.total})"
+
+    def _interrupted(self, reason: str = "") -> None:
+        what = f"{reason}; " if reason else ""
+        raise Interrupted(f"{what}{self.settled} of {self.total} are done; the same command goes on from there")

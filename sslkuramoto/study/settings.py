@@ -1,0 +1,68 @@
+"""Changed options: from a YAML mapping or ``key=value`` words to the overrides that recipes and protocols take."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sslkuramoto.errors import UserError
+
+Settings = Mapping[str, Any]
+"""Option -> value; dots in an option reach into sections (``data.root``)."""
+
+
+def as_overrides(settings: Settings) -> list[str]:
+    """Return ``key=value`` words that read back to the same values (JSON is YAML)."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` words.
+
+    Raises:
+        UserError: a word without ``=``, or a value that is no YAML.
+    """
+    settings = {}
+    for word in overrides:
+        key, sign, text = word.partition("=")
+        if not sign or not key:
+            raise UserError(f"{word!r}: changes are written key=value")
+        try:
+            value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+        except Exception as error:  # whatever YAML finds wrong
+            raise UserError(f"{word!r}: {' '.join(str(error).split())}") from None
+        settings[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return settings
+
+
+_RUN = re.compile(r"\$\{run:([^{}]*)\}")
+
+
+def rows_named(value: Any) -> list[str]:
+    """Return the rows whose runs a value names as ``${run:ROW}``, anywhere inside.
+
+    Raises:
+        UserError: another use of ``${``.
+    """
+    if isinstance(value, Mapping):
+        return [row for item in value.values() for row in rows_named(item)]
+    if isinstance(value, list):
+        return [row for item in value for row in rows_named(item)]
+    if not isinstance(value, str) or "${" not in value:
+        return []
+    match = _RUN.fullmatch(value)
+    if match is None:
+        raise UserError(f"{value!r}: only '${{run:ROW}}', the run directory of another row, can stand for a value")
+    return [match[1]]
+
+
+def with_runs(value: Any, run_of: Callable[[str], str]) -> Any:
+    """Return ``value`` with each ``${run:ROW}`` replaced by ``run_of(ROW)``."""
+    if isinstance(value, Mapping):
+        return {key: with_runs(item, run_of) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_runs(item, run_of) for item in value]
+    match = _RUN.fullmatch(value) if isinstance(value, str) else None
+    return value if match is None else run_of(match[1])

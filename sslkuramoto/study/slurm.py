@@ -1,0 +1,114 @@
+"""Studies on a cluster: submitit sends one job for each chain (row, seed); locks keep jobs from the same work.
+
+The job loads the study file again, so it has to lie where the nodes can read it, as the root of the studies does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.study.file import load_study
+from sslkuramoto.study.plan import Plan, plan_study
+from sslkuramoto.study.run import run_plan
+from sslkuramoto.study.settings import settings_from
+
+# parameters that submitit takes for any cluster; all others are SLURM's own
+_COMMON = (
+    "name",
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+    "stderr_to_stdout",
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The job of one row and seed: callable, and put back into the queue when its time is over."""
+
+    study: str
+    overrides: tuple[str, ...]
+    root: str
+    row: str
+    seed: int
+    device: str
+    retry: bool
+    any_code: bool
+
+    def __call__(self) -> str:
+        """Do what is missing of the chain; return how it ended."""
+        study = load_study(self.study, self.overrides)
+        plan = plan_study(study, Path(self.root), rows=[self.row], seeds=[self.seed], any_code=self.any_code)
+        try:
+            failed = run_plan(plan, jobs=0, device=self.device, retry=self.retry)
+        except Interrupted as stop:
+            return f"interrupted: {stop}"
+        return f"{failed} failed" if failed else "done"
+
+    def checkpoint(self) -> Any:
+        """Go on in a new job: what is done is done, and a training continues from its checkpoint."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def submit(
+    plan: Plan,
+    parameters: Sequence[str],
+    *,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    retry: bool = False,
+) -> list[Any]:
+    """Submit one job for each chain of which something is missing.
+
+    Args:
+        plan: of the whole study.
+        parameters: ``KEY=VALUE`` of submitit or SLURM, such as partition=gpu timeout_min=600 gpus_per_node=1;
+            ``cluster=local`` runs the jobs as processes of this machine.
+        overrides: that the study was loaded with.
+        device: as :func:`run_plan`.
+        retry: as :func:`run_plan`.
+
+    Returns:
+        submitit's jobs.
+
+    Raises:
+        UserError: submitit is not installed, or refuses a parameter; data that are not there.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--slurm needs submitit: pip install 'sslkuramoto[slurm]'") from None
+    if plan.problems:
+        raise UserError(plan.problems[0])
+    settings = settings_from(parameters)
+    try:
+        executor = submitit.AutoExecutor(folder=plan.root / "slurm" / "%j", cluster=settings.pop("cluster", None))
+        known = {key: key in _COMMON or key.startswith(("slurm_", "local_")) for key in settings}
+        named = {key if known[key] else f"slurm_{key}": value for key, value in settings.items()}
+        executor.update_parameters(**{"name": plan.study.name, **named})
+    except (ValueError, NameError, TypeError, RuntimeError, FileNotFoundError) as error:
+        raise UserError(f"--slurm {' '.join(parameters)}: {' '.join(str(error).split())}") from None
+    todo = {task.key for task in plan.missing(retry)}
+    jobs = []
+    for (row, seed), stages in plan.chains.items():
+        cells = [key for (name, _, number), key in plan.cells.items() if (name, number) == (row, seed)]
+        if todo & {*stages, *cells}:
+            chain = Chain(
+                study=str(plan.study.path.resolve()),
+                overrides=tuple(overrides),
+                root=str(plan.root.resolve()),
+                row=row,
+                seed=seed,
+                device=device,
+                retry=retry,
+                any_code=plan.any_code,
+            )
+            jobs.append(executor.submit(chain))
+    return jobs

@@ -1,0 +1,182 @@
+"""What a study found: one cell a row and column, measured values over seeds beside the published figure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.study.file import Study, StudyColumn
+from sslkuramoto.study.plan import Plan, plan_study
+from sslkuramoto.study.published import Published
+from sslkuramoto.study.tasks import Evaluation
+
+
+@dataclass(frozen=True)
+class SeedValue:
+    """The number of one seed.
+
+    Attributes:
+        seed: of the runs.
+        value: in ``unit``.
+        low, high: 95 % interval over images, or None.
+        n: images behind it.
+        draws: of the initial oscillators, or None where the result does not say.
+        unit: ``"fraction"`` for shares in [0,1], otherwise a word.
+        result: the file it stands in.
+        correct: share of draws that are right, one an image; None unless the column names it.
+        index: place of each of these images in its split; None for all of them in order.
+    """
+
+    seed: int
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    draws: int | None
+    unit: str
+    result: Path
+    correct: list[float] | None = None
+    index: list[int] | None = None
+
+
+@dataclass
+class StudyCell:
+    """One row in one column.
+
+    Attributes:
+        values: one a seed that was measured.
+        failures: seed -> why there is no number.
+        missing: seeds that were not computed yet.
+        published: what the source says, never mixed with ``values``.
+    """
+
+    values: list[SeedValue] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    published: Published | None = None
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds behind the mean."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds, None without any."""
+        return fmean(value.value for value in self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1) over seeds, None for fewer than two."""
+        return stdev(value.value for value in self.values) if len(self.values) > 1 else None
+
+
+@dataclass
+class StudyTable:
+    """What a study found.
+
+    Attributes:
+        study: the study.
+        cells: (row, column) -> cell, of every row and column.
+        runs: (row, seed) -> run directories, one a stage, whether or not they are there.
+        notes: what a reader must know beyond the notes of the study.
+    """
+
+    study: Study
+    cells: dict[tuple[str, str], StudyCell]
+    runs: dict[tuple[str, int], list[Path]]
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
+    """Read what is there of a study; computes nothing.
+
+    Args:
+        study: from :func:`~sslkuramoto.study.file.load_study`.
+        root: of all studies.
+        any_code: take results of other code versions too; a note counts them.
+
+    Raises:
+        UserError: a result that cannot be read.
+    """
+    plan = plan_study(study, root, any_code=any_code)
+    cells = {
+        (row.key, column): StudyCell(published=row.published.get(column))
+        for row in study.rows.values()
+        for column in study.columns
+    }
+    for (row, column, seed), key in plan.cells.items():
+        _fill(cells[row, column], plan, key, study.columns[column], seed)
+    for cell in cells.values():
+        cell.values.sort(key=lambda value: value.seed)
+    runs = {at: [plan.root / "runs" / key for key in keys] for at, keys in plan.chains.items()}
+    return StudyTable(study, cells, runs, _notes(plan))
+
+
+def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int) -> None:
+    task = plan.tasks[key]
+    assert isinstance(task, Evaluation)
+    if task.done():
+        try:
+            cell.values.append(_value(task.path, column, seed))
+        except UserError as error:
+            cell.failures[seed] = str(error)
+    elif (failure := plan.failure(key)) is not None:
+        cell.failures[seed] = failure
+    else:
+        cell.missing.append(seed)
+
+
+def _value(path: Path, column: StudyColumn, seed: int) -> SeedValue:
+    result = read_result(path)
+    metrics, per_image = result.get("metrics", {}), result.get("per_image", {})
+    if column.metric not in metrics:
+        raise unknown(f"metric of protocol {column.protocol}", column.metric, metrics)
+    if column.per_image is not None and column.per_image not in per_image:
+        raise unknown(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
+    metric = metrics[column.metric]
+    return SeedValue(
+        seed=seed,
+        value=float(metric["value"]),
+        low=metric.get("low"),
+        high=metric.get("high"),
+        n=int(metric["n"]),
+        draws=metric.get("draws"),
+        unit=column.unit or metric.get("unit", "fraction"),
+        result=path,
+        correct=None if column.per_image is None else _numbers(per_image[column.per_image]),
+        index=per_image.get("index"),
+    )
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def read_result(path: Path) -> Mapping[str, Any]:
+    """Read a result file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{path}: damaged result; remove it, and the same command makes it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no result; remove it, and the same command makes it again")
+    return content
+
+
+def _notes(plan: Plan) -> list[str]:
+    notes = []
+    used = {key for key in plan.other_code if plan.tasks[key].done()}
+    if used:
+        runs = sum(not isinstance(plan.tasks[key], Evaluation) for key in used)
+        notes.append(
+            f"{len(used) - runs} results and {runs} training runs come from another version of the code than this one"
+        )
+    return notes

@@ -1,0 +1,134 @@
+"""The two kinds of work of a study, and what is written down when one of them fails."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
+from sslkuramoto.recipe import Recipe
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.study.keys import Facts
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run.
+
+    Attributes:
+        label: row, seed and recipe, for people.
+        path: its run directory.
+        recipe: with every option; a start from another stage is left out of it.
+        before: run directory that it starts from, or None.
+        content: its content key.
+        code: of the sources that make it and those before it.
+        steps: of the training; 0 when the data were never seen.
+        facts: of the training images, or None.
+        problem: why it cannot be carried out now: data that are not there.
+    """
+
+    label: str
+    path: Path
+    recipe: Recipe
+    before: Path | None
+    content: str
+    code: str
+    steps: int
+    facts: Facts | None
+    problem: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the run directory."""
+        return self.path.name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the tasks that have to be done before."""
+        return () if self.before is None else (self.before.name,)
+
+    @property
+    def run(self) -> str:
+        """Key of the run that it writes to."""
+        return self.key
+
+    def done(self) -> bool:
+        """Whether it is."""
+        return RunDirectory(self.path).finished
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measurement of one run.
+
+    Attributes:
+        label: row, seed and protocol, for people.
+        path: the file that holds or will hold the result.
+        stage: run directory that is measured.
+        sources: other run directories that the protocol reads.
+        protocol, overrides: as ``load_protocol`` takes them.
+        encoder_options: changed options of the encoder.
+        data_options: options of the data source as the study has them.
+        content: its content key, which does not name the run: equal for the same measurement of another run.
+        problem: why it cannot be carried out now.
+    """
+
+    label: str
+    path: Path
+    stage: Path
+    sources: tuple[Path, ...]
+    protocol: str
+    overrides: tuple[str, ...]
+    encoder_options: dict[str, Any]
+    data_options: dict[str, Any]
+    content: str
+    problem: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the run directory and of the file."""
+        return f"{self.stage.name}+{self.path.stem}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the tasks that have to be done before."""
+        return (self.stage.name, *(source.name for source in self.sources))
+
+    @property
+    def run(self) -> str:
+        """Key of the run that it writes to."""
+        return self.stage.name
+
+    def done(self) -> bool:
+        """Whether it is."""
+        return self.path.is_file()
+
+
+Task = Stage | Evaluation
+
+
+def failure_file(root: Path, key: str) -> Path:
+    """Return where the reason of a failed task lies."""
+    return root / "failures" / f"{key}.json"
+
+
+def record_failure(root: Path, key: str, label: str, reason: str, trace: str) -> None:
+    """Write down why a task could not be done."""
+    content = {"key": key, "label": label, "reason": reason, "traceback": trace}
+    write_atomically(failure_file(root, key), json.dumps(content, indent=1) + "\n")
+
+
+def recorded_failure(root: Path, key: str) -> str | None:
+    """Return why a task could not be done, or None.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    file = failure_file(root, key)
+    if not file.is_file():
+        return None
+    try:
+        return str(json.loads(file.read_text())["reason"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: damaged; remove it to go on") from None

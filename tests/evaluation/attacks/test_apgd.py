@@ -1,0 +1,136 @@
+"""APGD: its schedule, its rules on functions that can be solved by hand, its strength beside pyautoattack's."""
+
+import pytest
+import torch
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from small_attacks import counted
+from torch import nn
+
+from sslkuramoto.evaluation.attacks import Work
+from sslkuramoto.evaluation.attacks.apgd import Apgd, apgd, checkpoints, likeliest_others
+from sslkuramoto.evaluation.attacks.gradients import Best, Evaluated, Objective
+from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.threat import Threat
+
+LINF, L2 = Threat("linf", 0.05), Threat("l2", 0.5)
+
+
+def test_checkpoints_are_those_of_the_paper():
+    """p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 (section 4.1)."""
+    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(7) == [2, 3, 4, 5, 6, 7]
+
+
+class Quadratic(Objective):
+    """f(x) = -|x - peak|^2, an objective without a network."""
+
+    def __call__(self, candidates, *, gradient=True):
+        away = candidates - self.peak
+        loss = -away.square().sum(dim=(1, 2, 3))
+        self.path.append(candidates.clone())
+        return Evaluated(loss, torch.ones_like(loss), loss, -2 * away if gradient else None)
+
+    def of(self, rows):
+        return self
+
+
+class Noisy(nn.Module):
+    stochastic = True
+
+
+def quadratic(peak):
+    objective = Quadratic(Noisy(), torch.zeros(len(peak), dtype=torch.long), "ce", 1)  # type: ignore[arg-type]
+    object.__setattr__(objective, "peak", peak)
+    object.__setattr__(objective, "path", [])
+    return objective
+
+
+@pytest.mark.parametrize("threat", [Threat("linf", 0.1), Threat("l2", 0.3)], ids=str)
+def test_it_finds_the_point_of_the_ball_that_is_nearest_to_a_peak(threat):
+    draw = torch.Generator().manual_seed(0)
+    images = 0.4 + 0.2 * torch.rand(5, 3, 3, 3, generator=draw)
+    peak = images + 0.08 * torch.randn(images.shape, generator=draw)
+    start = threat.random_start(images, draw)
+    best = Best(images)
+    apgd(quadratic(peak), images, start, threat=threat, iterations=100, best=best)
+    nearest = threat.project(peak, images)
+    torch.testing.assert_close(best.candidates, nearest, rtol=0, atol=2e-3)
+
+
+def test_the_first_steps_are_those_of_the_algorithm_and_the_step_is_halved_from_the_best_point():
+    """One pixel value near the peak: x swings by eta around it, which no step that small may go on doing."""
+    threat, images = Threat("linf", 0.1), torch.full((1, 3, 1, 1), 0.5)
+    objective = quadratic(images + 0.03)
+    apgd(objective, images, images, threat=threat, iterations=10, best=Best(images))
+    path = [float(x[0, 0, 0, 0]) - 0.5 for x in objective.path]
+    x0, x1 = 0.0, 0.1  # P(0 + 0.2)
+    z = -0.1  # the gradient at 0.1 points down: P(0.1 - 0.2)
+    x2 = x1 + 0.75 * (z - x1) + 0.25 * (x1 - x0)
+    assert path[:3] == pytest.approx([x0, x1, x2], abs=1e-6)
+    z = min(x2 + 0.2, 0.1)
+    x3 = x2 + 0.75 * (z - x2) + 0.25 * (x2 - x1)
+    assert path[3] == pytest.approx(x3, abs=1e-6)
+    # checkpoint 3 of 10: one of three steps went up, so eta = 0.1 and x = x3's best predecessor, the start at 0 or x3
+    top = min((x0, x1, x2, x3), key=lambda x: abs(x - 0.03))
+    z = max(-0.1, min(0.1, top + 0.1 * (1 if top < 0.03 else -1)))
+    x4 = max(-0.1, min(0.1, top + 0.75 * (z - top) + 0.25 * (top - x2)))
+    assert path[4] == pytest.approx(x4, abs=1e-6)
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_it_is_as_strong_as_autoattacks_on_a_deterministic_network(cnn, digits, threat):
+    images, labels = digits["test"].images[:100] / 255, digits["test"].labels[:100].clone()
+    classifier = Classifier(*cnn)
+    norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
+    with frozen(classifier):
+        for loss, name in (("ce", "ce"), ("dlr", "dlr"), ("dlr_targeted", None)):
+            common = {"n_iter": 15, "eps": threat.eps, "norm": norm, "seed": 0, "device": "cpu"}
+            theirs = (
+                APGDAttack(classifier, loss=name, n_restarts=1, **common)
+                if name
+                else APGDAttack_targeted(classifier, n_target_classes=2, n_restarts=1, **common)
+            )
+            with torch.random.fork_rng(devices=[]):
+                expected = theirs.perturb(images, labels)
+            found = Apgd(loss=loss, iterations=15, targets=2)(classifier, images, labels, threat=threat, work=Work(0, 0))
+            threat.check(found, images, loss)
+            ours, other = ((classifier(x).argmax(1) == labels).sum().item() for x in (found, expected))
+            assert 0 < other < 90, "the example must hold both outcomes"
+            assert ours <= other + 1, loss
+
+
+def test_targets_are_the_likeliest_wrong_classes_and_shrink_with_a_word(cnn, digits, subject_of):
+    images, labels = digits["test"].images[:8] / 255, digits["test"].labels[:8].clone()
+    classifier = Classifier(*cnn)
+    targets = likeliest_others(Objective(classifier, labels, "dlr_targeted", 1), images, 4)
+    logits = classifier(images).detach()
+    for i in range(8):
+        order = [c for c in logits[i].argsort(descending=True).tolist() if c != labels[i]]
+        assert [int(each[i]) for each in targets] == order[:4]
+    attack = Apgd(loss="dlr_targeted", iterations=2)
+    assert attack.prepared(subject_of(cnn), 10).notes == []
+    shrunk = attack.prepared(subject_of(cnn), 5)
+    assert (shrunk.targets, attack.targets, shrunk.options["targets"]) == (4, 9, 4)
+    assert "targets shrink from 9 to 4: 5 classes" in shrunk.notes[0]
+    few = attack.prepared(subject_of(cnn), 3)
+    assert (few.loss, few.targets, len(few.notes)) == ("margin_targeted", 2, 2)
+    three = Classifier(cnn[0], nn.Linear(24, 3))
+    with frozen(three):
+        found = few(three, images, labels % 3, threat=LINF, work=Work(0, 0))
+    LINF.check(found, images, "three classes")
+
+
+@pytest.mark.parametrize("noise", ["fresh", "held"])
+@pytest.mark.parametrize(
+    "options", [{}, {"loss": "dlr_targeted", "targets": 3}, {"mean": "log_probability"}], ids=["ce", "targeted", "log"]
+)
+def test_the_cost_is_counted_right(noisy, cnn, digits, noise, options):
+    images = digits["test"].images[:4] / 255
+    attack = Apgd(iterations=4, k=3, noise=noise, **options)
+    for network in (noisy, cnn):
+        classifier = Classifier(*network)
+        labels = classifier(images).argmax(1)
+        with counted(classifier.encoder) as count, frozen(classifier):
+            attack(classifier, images, labels, threat=Threat("linf", 1e-6), work=Work(0, 0))
+        passes = attack.passes(10, classifier.stochastic)
+        assert (count.forward, count.backward) == (4 * passes.forward, 4 * passes.backward)

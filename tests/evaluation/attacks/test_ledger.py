@@ -1,0 +1,322 @@
+"""One attack, whole, killed and resumed, shared by processes, and extended: the same images fall in the same way."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import another_process
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from small_attacks import counted
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.attacks import Ledger
+from sslkuramoto.evaluation.attacks.ledger import Unit, key_of
+
+CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
+SQUARE = {"name": "autoattack", "member": "square", "queries": 8}
+PGD = {"name": "pgd", "iterations": 3, "k": 2, "restarts": 2}
+HELD = {"name": "held_noise", "k": 2, "max_k": 4, "iterations": 3, "draws": 20}
+OPTIONS = {"eps": 0.05, "images": 28, "chunk": 8, "select_draws": 20, "control": 0, "attacks": [CE, PGD, HELD]}
+
+
+def measure(subject, units=None, **changed):
+    """Measure and, where asked, write down the units that were begun."""
+    if units is not None:
+        subject.report = lambda line: units.append(line) if ": chunk " in line else None
+    return PROTOCOLS.build("robustness", {**OPTIONS, **changed})(subject)
+
+
+def place(line):
+    """Return attack, chunk and restart of a line of progress."""
+    return re.sub(r", \d+ images$", "", line)
+
+
+@pytest.fixture
+def parts(noisy, digits):
+    return {
+        "encoder": noisy[0].state_dict(),
+        "head": noisy[1].state_dict(),
+        "images": digits["test"].images[:40].clone(),
+        "labels": digits["test"].labels[:40].clone(),
+        "options": OPTIONS,
+    }
+
+
+@pytest.fixture
+def subject(parts, tmp_path):
+    return another_process.subject_from(parts, tmp_path / "whole")
+
+
+def started(folder: Path, parts: dict, *arguments: str) -> subprocess.Popen:
+    """Start another process on the ledger of a folder."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "parts").exists():
+        torch.save(parts, folder / "parts")
+    command = [sys.executable, another_process.__file__, str(folder / "parts"), *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_whole_killed_and_resumed_and_split_over_two_processes_are_identical(parts, subject, tmp_path):
+    """Real processes and a real SIGKILL; the two that share a ledger each wait until the other has begun a unit."""
+    processes = [
+        started(tmp_path / "killed", parts, "first", "killed", "5"),
+        started(tmp_path / "split", parts, "one", "meets", "two"),
+        started(tmp_path / "split", parts, "two", "meets", "one"),
+    ]
+    whole_units = []
+    whole = another_process.written(measure(subject, whole_units))
+    assert len(set(map(place, whole_units))) == len(whole_units) == 4 * (1 + 2 + 1)
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, 0, 0], errors
+
+    before = (tmp_path / "killed" / "first.units").read_text().splitlines()
+    assert before == whole_units[:6]
+    resumed_units = []
+    resumed = measure(subject, resumed_units, ledger=str(tmp_path / "killed" / "ledger"))
+    assert resumed_units == whole_units[5:], "only the unit that was under way is done again"
+    assert another_process.written(resumed) == whole
+
+    shared = {name: (tmp_path / "split" / f"{name}.units").read_text().splitlines() for name in ("one", "two")}
+    assert min(map(len, shared.values())) >= 4, "both did at least a chunk"
+    assert sorted(shared["one"] + shared["two"]) == sorted(whole_units), "together every unit once"
+    for name in shared:
+        assert json.loads((tmp_path / "split" / f"{name}.json").read_text()) == json.loads(json.dumps(whole))
+    ledgers = [tmp_path / "killed" / "ledger", tmp_path / "split" / "ledger"]
+    files = [{f.name: f.read_bytes() for f in ledger.rglob("*.safetensors")} for ledger in ledgers]
+    assert files[0] == files[1]
+
+
+def test_a_finished_attack_is_read_and_not_run_again(subject):
+    units = []
+    first = measure(subject, units)
+    n = len(units)
+    with counted(subject.encoder) as count:
+        again = measure(subject, units)
+    assert len(units) == n
+    assert count.backward == 0
+    assert count.all == (1 + 28 // 28) * 8 - 8 + 28 * 3 * 20, "a check of the logits, and the final score"
+    assert again.per_image == first.per_image
+    assert again.metrics == first.metrics
+
+
+@pytest.mark.parametrize("kill_at", range(0, 16, 5))
+def test_wherever_it_is_interrupted_it_goes_on_from_there(subject, tmp_path, kill_at):
+    class Stop(BaseException):
+        pass
+
+    def stop(line):
+        begun.append(line)
+        if len(begun) > kill_at:
+            raise Stop
+
+    begun, rest, whole = [], [], []
+    options = {"ledger": str(tmp_path / "ledger"), "attacks": [CE, PGD, HELD]}
+    subject.report = stop
+    with pytest.raises(Stop):
+        PROTOCOLS.build("robustness", {**OPTIONS, **options})(subject)
+    resumed = measure(subject, rest, **options)
+    assert resumed.per_image == measure(subject, whole, ledger=str(tmp_path / "other")).per_image
+    assert begun[:-1] + rest == whole
+
+
+@pytest.mark.parametrize("network", ["fixed", "random"])
+def test_an_attack_added_later_does_not_run_the_earlier_ones_again(subject, network):
+    options = {"initial": network}
+    with counted(subject.encoder) as alone:
+        first = measure(subject, [], attacks=[CE, PGD], **options)
+    units = []
+    with counted(subject.encoder) as count:
+        both = measure(subject, units, attacks=[CE, PGD, SQUARE], **options)
+    assert {line.split(":")[0] for line in units} == {"square"}
+    assert alone.backward > 0
+    assert count.backward == 0, "Square asks for no gradients: nothing was attacked again"
+    standing = [{i for i, by in enumerate(run.per_image["broken_by"]) if by is None} for run in (first, both)]
+    assert standing[1] <= standing[0], "the union never rises"
+    kept = list(zip(first.per_image["broken_by"], both.per_image["broken_by"], strict=True))
+    assert all(was == now or (was is None and now == "square") for was, now in kept)
+    if network == "fixed":
+        assert both.metrics["robust_accuracy"].value <= first.metrics["robust_accuracy"].value
+
+
+def test_an_attack_put_before_the_others_is_another_battery_of_work(subject):
+    first = measure(subject, [], attacks=[PGD], initial="fixed")
+    units = []
+    both = measure(subject, units, attacks=[CE, PGD], initial="fixed")
+    assert {line.split(":")[0] for line in units} == {"apgd-ce", "pgd-3-ce-fresh"}
+    assert both.metrics["robust_accuracy"].value <= first.metrics["robust_accuracy"].value
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"eps": 0.0500001},
+        {"norm": "l2"},
+        {"chunk": 9},
+        {"images": 27},
+        {"initial": "averaged", "average": 2},
+        {"decided_by": "one draw"},
+        {"chained": False},
+        {"select_draws": 21},
+        {"attacks": [CE | {"iterations": 5}]},
+    ],
+    ids=str,
+)
+def test_whatever_the_candidates_depend_on_makes_another_unit(subject, changed):
+    measure(subject, [], attacks=[CE])
+    units = []
+    measure(subject, units, **{"attacks": [CE], **changed})
+    assert len(units) == {9: 4, 27: 4}.get(changed.get("chunk", changed.get("images")), 4)
+
+
+def test_another_seed_makes_another_unit_and_another_score_does_not(subject):
+    measure(subject, [], attacks=[CE])
+    units = []
+    measure(subject, units, attacks=[CE], draws=30, store=2, control=1)
+    assert units == []
+    subject.seed = 1
+    measure(subject, units, attacks=[CE])
+    assert len(units) == 4
+
+
+def test_every_unit_is_a_file_that_says_what_it_is(subject):
+    measure(subject, attacks=[CE, PGD])
+    (model,) = (subject.run_dir / "ledger").iterdir()
+    (battery,) = (folder for folder in model.iterdir() if folder.is_dir())
+    described = json.loads((battery / "battery.json").read_text())
+    assert described["threat"] == {"norm": "linf", "eps": 0.05}
+    assert len(described["data"]["index"]) == 28
+    files = sorted(file.relative_to(battery).as_posix() for file in battery.rglob("*.safetensors"))
+    assert len(files) == 4 * (1 + 1 + 2)
+    assert {file.split("/")[0] for file in files} == {"clean", "apgd-ce", "pgd-3-ce-fresh"}
+    with safe_open(battery / files[0], framework="pt") as file:
+        assert json.loads(file.metadata()["about"])["options"]["member"] == "apgd-ce"
+        assert file.get_tensor("candidates").dtype == torch.float32
+        assert len(file.get_tensor("rows")) == len(file.get_tensor("candidates")) == len(file.get_tensor("broken"))
+    assert not list(battery.rglob("*.part")), "nothing half written is left"
+
+
+def test_a_ledger_of_another_network_is_refused(subject, tmp_path):
+    folder = str(tmp_path / "ledger")
+    measure(subject, attacks=[CE], ledger=folder)
+    subject.encoder_hash = "2" * 64
+    with pytest.raises(UserError, match=r"ledger .*belongs to another network \(hash \w+ there, \w+ here\).*ledger="):
+        measure(subject, attacks=[CE], ledger=folder)
+    subject.encoder_hash = "1" * 64
+    torch.nn.init.zeros_(subject.head.bias)
+    with pytest.raises(UserError, match="another network"):
+        measure(subject, attacks=[CE], ledger=folder)
+
+
+def test_other_options_of_the_encoder_are_another_network(subject, tmp_path):
+    measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
+    subject.encoder_options = {"num_steps": 8}
+    with pytest.raises(UserError, match="another network"):
+        measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
+
+
+def test_a_folder_with_other_files_is_refused(subject, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    with pytest.raises(UserError, match=r"ledger .*photos: is a folder with other files; name another one with ledger="):
+        measure(subject, attacks=[CE], ledger=str(tmp_path / "photos"))
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["holiday.jpg"]
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(subject, tmp_path):
+    (tmp_path / "ledger").write_text("no folder")
+    with pytest.raises(UserError) as caught:
+        measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pixels", "another network", "other tensors"])
+def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(subject, damage):
+    expected = measure(subject, attacks=[CE]).per_image
+    file = sorted(subject.run_dir.rglob("apgd-ce/*.safetensors"))[1]
+    whole, tensors = file.read_bytes(), load_file(file)
+    with safe_open(file, framework="pt") as unit:
+        about = unit.metadata()
+    if damage == "pixels":
+        save_file(tensors | {"candidates": tensors["candidates"] + 0.5}, file, metadata=about)
+    elif damage == "another network":
+        save_file(tensors, file, metadata=about | {"model": "x"})
+    elif damage == "other tensors":
+        save_file({"candidates": tensors["candidates"]}, file, metadata=about)
+    else:
+        file.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"x" * 999}[damage])
+    with pytest.raises(UserError, match=re.escape(str(file))) as caught:
+        measure(subject, attacks=[CE])
+    assert "\n" not in str(caught.value)
+    assert "remove it" in str(caught.value)
+    file.unlink()
+    units = []
+    assert measure(subject, units, attacks=[CE]).per_image == expected
+    assert len(units) == 1
+
+
+def test_a_damaged_owner_is_named(subject, tmp_path):
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "ledger.json").write_text("{")
+    with pytest.raises(UserError, match=r"ledger\.json: damaged .*remove it") as caught:
+        measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
+    assert "\n" not in str(caught.value)
+
+
+def test_many_may_open_one_ledger_at_the_same_moment(tmp_path):
+    """A folder that another process is just filling is not a folder with other files."""
+    for turn in range(30):
+        gate, errors = threading.Barrier(4), []
+
+        def opened(folder, gate=gate, errors=errors):
+            gate.wait()
+            try:
+                Ledger(folder, "model", {"turn": 1})
+            except UserError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=opened, args=(tmp_path / str(turn),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [error for error in errors if "other files" in str(error)] == []
+
+
+def test_chunks_that_another_process_holds_come_last_and_are_waited_for(tmp_path):
+    ours, theirs = (Ledger(tmp_path, "model", {}) for _ in range(2))
+    lines, order = [], []
+    held = theirs.shared_out(range(4), lines.append)
+    assert next(held) == 0
+    done = ours.shared_out(range(4), lines.append)
+    order += [next(done) for _ in range(3)]
+    assert order == [1, 2, 3]
+    timer = threading.Timer(0.05, held.close)  # as if the other process ended
+    timer.start()
+    order += list(done)
+    assert order == [1, 2, 3, 0]
+    assert lines == ["1 chunks are with other processes; waiting for them"]
+
+
+def test_a_unit_comes_back_as_it_went(tmp_path):
+    ledger = Ledger(tmp_path, "model", {"threat": 1})
+    unit = Unit(torch.tensor([1, 3]), torch.rand(2, 3, 4, 4), torch.ones(5, 2).long(), torch.tensor([True, False]))
+    assert ledger.read("a/b c", 1, 2, "key") is None
+    ledger.write("a/b c", 1, 2, "key", unit, {"options": {"path": Path("x")}})
+    back = Ledger(tmp_path, "model", {"threat": 1}).read("a/b c", 1, 2, "key")
+    assert all(torch.equal(one, other) for one, other in zip(unit, back, strict=True))
+    assert ledger.file_of("a/b c", 1, 2, "key").relative_to(ledger.folder).as_posix() == "a_b_c/00001-02-key.safetensors"
+    assert Ledger(tmp_path, "model", {"threat": 2}).read("a/b c", 1, 2, "key") is None
+    assert ledger.read("a/b c", 1, 3, "key") is None
+
+
+def test_a_key_depends_on_everything_and_on_no_order():
+    assert key_of({"a": 1, "b": [1, 2]}) == key_of({"b": [1, 2], "a": 1})
+    assert len({key_of(content) for content in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5

@@ -1,0 +1,58 @@
+"""|gamma F| read from the states equals the force of the equations."""
+
+import pytest
+import torch
+
+from sslkuramoto.dynamics.kuramoto import rotate_planes
+from sslkuramoto.dynamics.sphere import normalise, tangent
+from sslkuramoto.encoders import AKOrN
+from sslkuramoto.evaluation.audit.saturation import SATURATED, step_turns, turning_angles
+from sslkuramoto.randomness import generator
+
+
+def network(**options) -> tuple[AKOrN, torch.Tensor, torch.Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = AKOrN(channels=8, kernel_sizes=(3, 3), **options).eval()
+    draw = generator("cpu", "saturation test")
+    images = torch.rand(3, 3, 8, 8, generator=draw)
+    return encoder, images, encoder.sample_initial(images, draw)
+
+
+@pytest.mark.parametrize(("n", "step_size"), [(2, 1.0), (4, 0.5)])
+@torch.no_grad()
+def test_the_first_step_turns_by_the_arc_tangent_of_the_force(n: int, step_size: float) -> None:
+    encoder, images, start = network(oscillator_dim=n, step_size=step_size)
+    layer = encoder.layers[0]
+    x = normalise(start, n)
+    drive = layer.coupling.prepared(x)(x) + layer.norm(encoder.stem(2 * images - 1))
+    force = tangent(x, drive, n) + rotate_planes(x, layer.frequencies())
+    expected = step_size * force.unflatten(1, (-1, n)).norm(dim=2)
+    turn = step_turns(encoder, images, start)[0]
+    assert turn.median == pytest.approx(expected.median().item(), rel=1e-4)
+    assert turn.saturated == pytest.approx((expected > SATURATED).double().mean().item(), abs=1e-3)
+    assert sum(turn.count) == expected.numel()
+    assert turn.backwards == 0.0
+
+
+def test_every_layer_and_step_is_described_in_order() -> None:
+    encoder, images, start = network(num_steps=2)
+    assert [(turn.layer, turn.step) for turn in step_turns(encoder, images, start)] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_larger_step_saturates_more() -> None:
+    small, large = (step_turns(*network(step_size=size)) for size in (0.1, 10.0))
+    assert large[0].median == pytest.approx(100 * small[0].median, rel=1e-3)
+    assert large[0].saturated > 0.5 > small[0].saturated
+
+
+def test_an_encoder_without_kuramoto_layers_has_no_turns(cnn) -> None:
+    assert step_turns(cnn[0], torch.rand(2, 3, 8, 8), None) == []
+
+
+def test_angles_are_exact_near_zero_and_near_a_half_turn() -> None:
+    for angle in (1e-6, 1.0, torch.pi - 1e-6):
+        a = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
+        b = torch.tensor([angle], dtype=torch.float64)
+        b = torch.cat([b.cos(), b.sin()]).view(1, 2, 1, 1)
+        assert turning_angles(a, b, 2).item() == pytest.approx(angle, rel=1e-9)

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from corruption_archive import write_archive
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.corruptions import Corruptions
+from sslkuramoto.evaluation.corruptions.archive import Archive
+
+NAMES = ("fog", "contrast")
+
+
+@pytest.fixture
+def folder(tmp_path, some_set):
+    return write_archive(tmp_path / "archive", some_set(30), NAMES)
+
+
+def test_blocks_are_severities_and_rows_are_images(tmp_path):
+    # a value that says which severity, image and channel it belongs to
+    block, image, channel = np.ogrid[1:6, 0:7, 0:3]
+    levels = (50 * (block - 1) + 5 * image + channel).astype(np.uint8)
+    levels = np.broadcast_to(levels[:, :, None, None, :], (5, 7, 4, 4, 3)).reshape(35, 4, 4, 3)
+    np.save(tmp_path / "snow.npy", levels)
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(7), 5))
+    archive = Archive(tmp_path, ("snow",), size=4, classes=10)
+    assert len(archive) == 7
+    assert archive.labels.tolist() == list(range(7))
+    found = archive.images("snow", 4, torch.tensor([6, 2]))
+    assert found.shape == (2, 3, 4, 4)
+    assert found[:, :, 0, 0].tolist() == [[180, 181, 182], [160, 161, 162]]
+
+
+def test_an_archive_is_mapped_and_not_read(tmp_path):
+    # 750 MB that never touch the memory or the disk
+    images = np.lib.format.open_memmap(tmp_path / "fog.npy", mode="w+", dtype=np.uint8, shape=(50_000, 64, 64, 3))
+    del images
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(10_000) % 10, 5).astype(np.uint8))
+    archive = Archive(tmp_path, ("fog",), size=64, classes=10)
+    assert isinstance(archive._arrays["fog"], np.memmap)
+    assert int(archive.images("fog", 5, torch.tensor([9_999])).sum()) == 0
+
+
+def test_the_archive_of_our_own_corruptions_scores_as_they_do(folder, some_set, cnn, subject_of):
+    images = some_set(30)
+    subject = subject_of(cnn, data=lambda split: images, batch_size=8)
+    ours = Corruptions(corruptions=NAMES, images=20)(subject)
+    read = Corruptions(source="archive", archive=str(folder), corruptions=NAMES, images=20)(subject)
+    assert read.metrics == ours.metrics
+    assert read.per_image == ours.per_image
+    assert read.details == ours.details
+    assert len(read.data["archive_fingerprint"]) == 32
+    assert ours.data["source"] == "ours"
+    assert any("docs/corruptions.md" in note for note in ours.notes)
+    assert not any("docs/corruptions.md" in note for note in read.notes)
+
+
+def test_the_other_four_corruptions_of_the_archives_can_be_asked_for(folder, some_set, cnn, subject_of):
+    np.save(folder / "spatter.npy", np.load(folder / "fog.npy"))
+    subject = subject_of(cnn, data=lambda split: some_set(30))
+    result = Corruptions(source="archive", archive=str(folder), corruptions=("spatter",), images=None)(subject)
+    assert set(result.details["corruptions"]) == {"spatter"}
+    assert any("not the 15" in note for note in result.notes)
+
+
+def _broken(folder, change):
+    np.save(folder / "labels.npy", change(np.load(folder / "labels.npy")))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "fog.npy").unlink(), r"archive=.*: fog.npy is missing$"),
+        (lambda f: (f / "labels.npy").unlink(), r"labels.npy is missing$"),
+        (lambda f: np.save(f / "fog.npy", np.load(f / "fog.npy")[:-1]), r"uint8 \[149, 8, 8, 3\]; must be uint8 \[150"),
+        (lambda f: np.save(f / "fog.npy", np.load(f / "fog.npy") / 255), r"fog.npy is float64 .*; must be uint8"),
+        (lambda f: np.save(f / "fog.npy", np.zeros((150, 32, 32, 3), np.uint8)), r"32, 32, 3\]; must be .*8, 8, 3\]"),
+        (lambda f: (f / "fog.npy").write_bytes(b"no array"), r"archive=.*: fog.npy: "),
+        (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:5000]), r"archive=.*: fog.npy: "),
+        (lambda f: _broken(f, lambda labels: labels[:-1]), r"labels.npy is uint8 \[149\]; must be whole numbers"),
+        (lambda f: _broken(f, lambda labels: labels / 2), r"labels.npy is float64"),
+        (lambda f: _broken(f, lambda labels: np.roll(labels, 1) + np.arange(150) // 75), r"the 5 blocks .* differ"),
+        (lambda f: _broken(f, lambda labels: labels * 11), r"labels reach from 0 to 99; the run tells 10 classes"),
+        (lambda f: _broken(f, lambda labels: 9 - labels), r"the labels of 30 differ from data 'random', split 'test'"),
+    ],
+)
+def test_a_broken_archive_is_one_clear_line(spoil, message, folder, some_set, cnn, subject_of):
+    spoil(folder)
+    subject = subject_of(cnn, data=lambda split: some_set(30))
+    with pytest.raises(UserError, match=message) as caught:
+        Corruptions(source="archive", archive=str(folder), corruptions=NAMES, images=None)(subject)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_another_number_of_images_is_refused(folder, some_set, cnn, subject_of):
+    subject = subject_of(cnn, data=lambda split: some_set(40))
+    with pytest.raises(UserError, match=r"30 images a severity, data 'random', split 'test', has 40"):
+        Corruptions(source="archive", archive=str(folder), corruptions=NAMES, images=None)(subject)
+
+
+def test_an_archive_must_be_named_and_exist(some_set, cnn, subject_of, tmp_path):
+    subject = subject_of(cnn, data=lambda split: some_set(30))
+    with pytest.raises(UserError, match="source=archive: needs archive=DIR"):
+        Corruptions(source="archive")(subject)
+    with pytest.raises(UserError, match=r"archive=.*nowhere: no such folder"):
+        Corruptions(source="archive", archive=str(tmp_path / "nowhere"))(subject)

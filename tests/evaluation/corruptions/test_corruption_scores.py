@@ -1,0 +1,149 @@
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.corruptions.scores import (
+    Baseline,
+    Cell,
+    answers,
+    corruption_errors,
+    error_of,
+    increase,
+    load_baseline,
+    mean_accuracy,
+    mean_ece,
+)
+from sslkuramoto.evaluation.corruptions.sources import Chunk
+from sslkuramoto.evaluation.intervals import wilson
+
+
+def cell(*rows: list[int], ece: tuple[float, ...] = ()) -> Cell:
+    """Return the cell of draws whose answers are right (1) or wrong (0)."""
+    right = torch.tensor(rows, dtype=torch.float64)
+    return Cell(right.mean(dim=0), right.mean(dim=1).tolist(), list(ece))
+
+
+def constant(error: float) -> Cell:
+    return Cell(torch.full((10,), 1 - error, dtype=torch.float64), [1 - error], [])
+
+
+def test_means_are_over_cells_and_intervals_over_images():
+    one, two = cell([1, 1, 0, 1], [1, 0, 0, 1]), cell([0, 0, 0, 1], [1, 1, 0, 1])
+    found = mean_accuracy([one, two])
+    assert found.value == pytest.approx((3 + 2 + 1 + 3) / 16)
+    assert (found.n, found.draws) == (4, 2)
+    assert (found.low, found.high) == wilson(found.value, 4)
+    assert found.std_over_draws == pytest.approx(math.sqrt(2) * (5 / 8 - 4 / 8) / 2)
+    error = error_of(found)
+    assert (error.value, error.low, error.high) == (1 - found.value, 1 - found.high, 1 - found.low)
+
+
+def test_the_increase_is_paired_with_the_clean_images_draw_by_draw():
+    clean, corrupt = cell([1, 1, 1, 1], [1, 1, 1, 0]), cell([1, 1, 0, 0], [1, 0, 0, 0])
+    found = increase([corrupt], clean)
+    assert found.value == pytest.approx(0.5)
+    assert found.std_over_draws == pytest.approx(0.0)
+    assert found.low is None
+
+
+def test_calibration_errors_are_averaged():
+    found = mean_ece([cell([1], [1], ece=(2.0, 4.0)), cell([1], [1], ece=(6.0, 12.0))])
+    assert found.value == pytest.approx(6.0)
+    assert found.unit == "percent"
+
+
+def test_mce_by_hand():
+    cells = {
+        "fog": [constant(e) for e in (0.1, 0.2, 0.3, 0.4, 0.5)],  # sum 1.5
+        "snow": [constant(0.4) for _ in range(5)],  # sum 2.0
+    }
+    baseline = Baseline({"fog": 2.0, "snow": 2.5}, 0.2, {})
+    found = corruption_errors(cells, constant(0.1), baseline)
+    assert found["mce"].value == pytest.approx(100 * (1.5 / 2.0 + 2.0 / 2.5) / 2)
+    # minus five times the clean error, 0.1 here and 0.2 there
+    assert found["relative_mce"].value == pytest.approx(100 * (1.0 / 1.0 + 1.5 / 1.5) / 2)
+    assert found["mce"].unit == "percent"
+
+
+def test_relative_mce_needs_a_baseline_that_loses_something():
+    cells = {"fog": [constant(0.4) for _ in range(5)]}
+    found = corruption_errors(cells, constant(0.1), Baseline({"fog": 1.0}, 0.2, {}))
+    assert set(found) == {"mce"}
+
+
+def result_file(path, table, *, clean=0.9, source="ours"):
+    content = {
+        "details": {"corruptions": table},
+        "data": {"source": source, "n": 10},
+        "metrics": {"clean_accuracy": {"value": clean}},
+    }
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def row(error: float, severities=range(1, 6)) -> dict:
+    return {str(severity): {"error": error, "accuracy": 1 - error} for severity in severities}
+
+
+def test_a_baseline_is_read_from_a_result(tmp_path):
+    path = result_file(tmp_path / "other.json", {"fog": row(0.2), "snow": row(0.4)})
+    found = load_baseline(path, ["fog"], "ours")
+    assert found.errors == {"fog": pytest.approx(1.0)}
+    assert found.clean_error == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("table", "source", "message"),
+    [
+        ({"snow": row(0.2)}, "ours", "lacks fog at the severities 1 to 5"),
+        ({"fog": row(0.2, (1, 5))}, "ours", "lacks fog at the severities 1 to 5"),
+        ({"fog": row(0.0)}, "ours", "makes no error on fog"),
+        ({"fog": row(0.2)}, "archive", "measured with source=archive, this with source=ours"),
+        (["fog"], "ours", "must be a result of the protocol corruptions"),
+    ],
+)
+def test_an_unfit_baseline_is_one_clear_line(table, source, message, tmp_path):
+    path = result_file(tmp_path / "other.json", table, source=source)
+    with pytest.raises(UserError, match=f"baseline=.*: {message}"):
+        load_baseline(path, ["fog"], "ours")
+
+
+def test_a_baseline_that_is_no_result_or_not_there(tmp_path):
+    (tmp_path / "text.json").write_text("no JSON")
+    for name, message in (("text.json", "must be a result"), ("none.json", "No such file")):
+        with pytest.raises(UserError, match=message):
+            load_baseline(str(tmp_path / name), ["fog"], "ours")
+
+
+class Answering(Encoder):
+    """An encoder whose features are the first pixel's channels: with a head that scales, chosen confidences."""
+
+    num_features = 3
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        return Features(images[:, :, 0, 0], images)
+
+
+def test_answers_hold_accuracy_and_calibration_error():
+    images = torch.zeros(4, 3, 2, 2)
+    images[:, 0] = 1.0  # class 0 is always the answer, with confidence e^4 / (e^4 + 2)
+    head = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(4 * torch.eye(3))
+    labels = torch.tensor([0, 0, 0, 1])
+    chunks = [Chunk(images[:3], torch.arange(3)), Chunk(images[3:], torch.tensor([3]))]
+    found = answers(Classifier(Answering(), head), chunks, labels, 1, ece=True)
+    assert found.shares.tolist() == [1, 1, 1, 0]
+    assert found.accuracy == 0.75
+    confidence = math.exp(4) / (math.exp(4) + 2)
+    assert found.entry() == {
+        "accuracy": 0.75,
+        "error": 0.25,
+        "ece": pytest.approx(100 * (confidence - 0.75), abs=1e-4),
+    }

@@ -1,0 +1,118 @@
+"""Every registered attack at a budget of a second, and simple ones that show what a battery does with them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.evaluation.attacks import ATTACKS, Attack, Passes
+from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, built
+
+FEW: dict[str, Any] = {
+    "iterations": 3, "queries": 4, "samples": 3, "k": 2, "max_k": 2, "draws": 2, "targets": 2, "restarts": 1,
+}  # fmt: skip
+OWN = {"autoattack": {"version": "plus"}, "held_noise": {"draws": 20}}
+NAMES = sorted(ATTACKS)
+
+
+def few(name: str, **changed: Any) -> dict[str, Any]:
+    """Return a protocol file's entry of a registered attack whose counts are small; all members of AutoAttack."""
+    options = FEW | OWN.get(name, {}) | changed
+    return {"name": name, **{key: value for key, value in options.items() if key in ATTACKS.options(name)}}
+
+
+def ready(subject: Any, *entries: str | dict[str, Any], classes: int = 10) -> list[Attack]:
+    """Return the attacks of a protocol file's entries, prepared for a subject, without those that are impossible."""
+    attacks = []
+    for attack in built(list(entries)):
+        with suppress(ImpossibleAttackError):
+            attacks.append(attack.prepared(subject, classes))
+    return attacks
+
+
+@dataclass
+class Seen:
+    """What an attack was called with."""
+
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+    restart: int
+    chunk: int
+
+
+@dataclass
+class Step(Attack):
+    """One signed step of full length from the image or from a random start; it remembers what it was called with."""
+
+    label: str = "step"
+    restarts: int = 1
+    random: bool = True
+    move: Callable[[Tensor], Tensor] = lambda candidates: candidates
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"label": self.label, "restarts": self.restarts, "random": self.random}
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        return Passes(1, 1)
+
+    def __call__(self, classifier, images, labels, *, threat, work):
+        assert not any(parameter.requires_grad for parameter in classifier.parameters())
+        with torch.no_grad():
+            self.seen.append(Seen(images, labels, classifier(images), work.restart, work.chunk))
+        start = threat.random_start(images, work.generator("cpu", "step")) if self.random else images
+        start = start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(start), labels, reduction="sum"), start)
+        return self.move(threat.project(start.detach() + threat.eps * threat.steepest(gradient), images))
+
+
+@dataclass
+class Count:
+    """Passes of single images through an encoder.
+
+    Attributes:
+        forward: without a gradient.
+        backward: with a gradient behind them; an output that is differentiated ten times counts ten.
+        graphs: forward passes that kept a graph.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    graphs: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.forward + self.graphs
+
+
+@contextmanager
+def counted(encoder: Encoder) -> Iterator[Count]:
+    """Count the passes of single images through an encoder."""
+    count = Count()
+    own = encoder.forward
+
+    def forward(images: Tensor, **options: Any) -> Any:
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            count.forward += len(images)
+            return own(images, **options)
+        count.graphs += len(images)
+        through = images.clone()  # a tensor of its own, so that only what comes back through this pass is counted
+
+        def back(gradient: Tensor) -> None:
+            count.backward += len(gradient)
+
+        through.register_hook(back)
+        return own(through, **options)
+
+    encoder.forward = forward
+    try:
+        yield count
+    finally:
+        del encoder.forward
