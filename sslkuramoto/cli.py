@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sslkuramoto.cli_study import ROOT, add_study, is_study, print_study
+from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.errors import Interrupted, UserError, unknown
 
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown or CSV")
     command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: what is there of it")
     command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
+    command.add_argument("--any-code", action="store_true", help="a study: results of other code versions too")
     command.add_argument("--html", type=Path, metavar="FILE")
     command.add_argument("--markdown", type=Path, metavar="FILE")
     command.add_argument("--csv", type=Path, metavar="FILE")
@@ -241,11 +242,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, write_page
 
-    if is_study(arguments.runs):
-        from sslkuramoto.study import load_study
-
-        (name,) = (word for word in arguments.runs if "=" not in word)
-        print_study(load_study(name, [word for word in arguments.runs if "=" in word]), arguments.root)
+    if reported_study(arguments):
         return
     rows = discover([Path(run) for run in arguments.runs])
     summary = summarise([load(row) for row in rows])

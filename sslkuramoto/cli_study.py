@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +96,25 @@ def _submit(plan: Any, arguments: argparse.Namespace) -> None:
         )
 
 
-def is_study(words: Sequence[str]) -> bool:
-    """Return whether ``report`` was given a study, and perhaps KEY=VALUE, in place of runs."""
-    from sslkuramoto.study import study_files
+def reported_study(arguments: argparse.Namespace) -> bool:
+    """Print what is there of a study when ``report`` was given one, and perhaps KEY=VALUE, in place of runs.
 
-    names = [word for word in words if "=" not in word]
+    Raises:
+        UserError: whatever is wrong with the study; a file to write, for a study has its own.
+    """
+    from sslkuramoto.study import load_study, study_files
+
+    names = [word for word in arguments.runs if "=" not in word]
     if len(names) != 1 or Path(names[0]).is_dir():
         return False
-    return names[0].endswith((".yaml", ".yml")) or names[0] in study_files()
+    if not names[0].endswith((".yaml", ".yml")) and names[0] not in study_files():
+        return False
+    for option in ("html", "markdown", "csv"):
+        if getattr(arguments, option) is not None:
+            raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
+    study = load_study(names[0], [word for word in arguments.runs if "=" in word])
+    print_study(study, arguments.root, any_code=arguments.any_code)
+    return True
 
 
 def print_study(study: Any, root: Path, *, any_code: bool = False) -> None:

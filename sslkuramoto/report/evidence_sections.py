@@ -44,15 +44,26 @@ def audits(items: Sequence[Evidence]) -> str:
         fields += element("td", safe(audit.verdict), class_="name wide")
         fields += "".join(element("td", str(audit.count(status))) for status in MARKS)
         lines.append(line_of(item.label, fields))
-    head = heads_of("model", "audit", "threat", "verdict", "in words", numbers=MARKS)
+    budget, left_out = PICTURE_BUDGET, []
     for index, (item, audit) in enumerate(found):
-        text += folded(f"{item.label}: the checks", _audit(audit, f"audit-{index}"))
-    return table_of(head, lines, "text sortable") + text if lines else ""
+        drawn = _drawn(audit, f"audit-{index}")
+        if len(drawn) > budget:
+            left_out.append(item.label)
+            drawn = ""
+        budget -= len(drawn)
+        checks = table_of(
+            heads_of("status", "check", "kind", "why", "figures"), map(_line, audit.checks), "text sortable"
+        )
+        text += folded(f"{item.label}: the checks", bullets(audit.reasons) + checks + drawn)
+    head = heads_of("model", "audit", "threat", "verdict", "in words", numbers=MARKS)
+    return table_of(head, lines, "text sortable") + text + _left_out(left_out, "Drawings left out") if lines else ""
 
 
-def _audit(audit: Audit, name: str) -> str:
-    text = bullets(audit.reasons)
-    text += table_of(heads_of("status", "check", "kind", "why", "figures"), map(_line, audit.checks), "text sortable")
+def _left_out(labels: Sequence[str], what: str) -> str:
+    return fine(f"{what}, to keep the page small: {', '.join(labels)}.") if labels else ""
+
+
+def _drawn(audit: Audit, name: str) -> str:
     curves = "".join(
         figure(curve_picture(curve, name=f"{name}-curve-{k}")) for k, curve in enumerate(audit.curves) if curve.x
     )
@@ -60,7 +71,7 @@ def _audit(audit: Audit, name: str) -> str:
     for histogram in audit.histograms:
         alike.setdefault(histogram.x_label, []).append(histogram)
     pictures = (histograms_picture(each, name=f"{name}-histogram-{k}") for k, each in enumerate(alike.values()))
-    return text + (element("div", curves, class_="panels") if curves else "") + "".join(map(figure, pictures))
+    return (element("div", curves, class_="panels") if curves else "") + "".join(map(figure, pictures))
 
 
 def _line(check: AuditCheck) -> str:
@@ -114,23 +125,20 @@ def adversarial_images(items: Sequence[Evidence]) -> str:
     text, left_out, budget = "", [], PICTURE_BUDGET
     for index, item in enumerate(items):
         drawn = ""
-        for attacked in attacked_of(item.result):
+        for way, attacked in enumerate(attacked_of(item.result)):
             if not len(attacked.clean):
                 drawn += fine(f"{attacked.way or 'attack'}: no image was broken, there is none to show.")
                 continue
-            size = attacked.clean.shape[-1]
             below = (
                 f"{f'{attacked.way}: a' if attacked.way else 'A'}bove each image its label and what the network then "
                 f"says most often. Third row: the difference on grey, magnified {magnification(attacked)} times"
                 f"{f', all averaged down to {MAX_TILE} pixels' if max(attacked.clean.shape[-2:]) > MAX_TILE else ''}."
             )
-            picture = attacked_picture(attacked, name=f"attacked-{index}-{attacked.way or size}")
+            picture = attacked_picture(attacked, name=f"attacked-{index}-{way}")
             drawn += figure(picture, safe(below))
         if drawn and len(drawn) <= budget:
             budget -= len(drawn)
             text += element("h3", safe(f"{item.label}, {item.result.protocol}")) + drawn
         elif drawn:
             left_out.append(item.label)
-    if left_out:
-        text += fine(f"Left out, to keep the page small: {', '.join(left_out)}.")
-    return text
+    return text + _left_out(left_out, "Left out")

@@ -33,6 +33,10 @@ CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon",
 SIGNS |= {chr(0x3B1 + k): f"$\\{name}$" for k, name in enumerate(GREEK) if name not in ("", "omicron")}
 SIGNS |= {chr(0x391 + k): f"$\\{name.capitalize()}$" for k, name in enumerate(GREEK) if name in CAPITALS}
 
+LETTERS = set("ßæøåÆØÅœŒłŁ")
+# Every LaTeX puts these on letters, whatever its font encoding.
+ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+
 
 def in_latex(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it is, in one line; signs that it lacks as their number."""
@@ -43,10 +47,11 @@ def in_latex(text: str) -> str:
 def _sign(sign: str) -> str:
     if sign in SIGNS:
         return SIGNS[sign]
-    accented = unicodedata.decomposition(sign) and sign.isalpha() and ord(sign) < 0x180
-    return (
-        sign if (sign.isascii() and sign.isprintable()) or accented or sign in "ßæøåÆØÅœŒłŁ" else f"U+{ord(sign):04X}"
-    )
+    if (sign.isascii() and sign.isprintable()) or sign in LETTERS:
+        return sign
+    base, *marks = unicodedata.normalize("NFD", sign)
+    accented = ord(sign) < 0x180 and base.isascii() and len(marks) == 1 and marks[0] in ACCENTS
+    return sign if accented else f"U+{ord(sign):04X}"
 
 
 def study_latex(table: StudyTable) -> str:

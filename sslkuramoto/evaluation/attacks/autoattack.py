@@ -160,7 +160,7 @@ class AutoAttackMember(Attack):
         """Return the cost of one image; each start of APGD takes one gradient more than it has steps."""
         eot, targets = self.eot_iter if stochastic else 1, min(self.targets, num_classes - 1)
         if self.member == "square":
-            return Passes(1 + self.starts * (self.queries + 1), 0)
+            return Passes(1 + self.starts * (self.queries + 2), 0)  # its start, its queries, its end
         if self.member in ("apgd-ce", "apgd-dlr"):
             return Passes(1, self.starts * eot * (self.iterations + 1))
         if self.member == "apgd-t":

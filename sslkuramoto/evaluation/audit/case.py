@@ -1,5 +1,6 @@
 """What every check of an audit has before it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -90,13 +91,13 @@ class Case:
         name: str,
         title: str,
         x_label: str,
-        x: list[float],
-        series: dict[str, list[float]],
+        x: Sequence[float | int],
+        series: Mapping[str, Sequence[float]],
         unit: str = "fraction",
     ) -> None:
         """Keep a curve for the report: values over x, one list a series."""
         rounded = {label: [round(value, 6) for value in values] for label, values in series.items()}
-        self.curves[name] = {"title": title, "x_label": x_label, "x": x, "series": rounded, "unit": unit}
+        self.curves[name] = {"title": title, "x_label": x_label, "x": list(x), "series": rounded, "unit": unit}
 
     def add_histogram(self, name: str, title: str, x_label: str, edges: list[float], count: list[int]) -> None:
         """Keep a histogram for the report."""

@@ -201,6 +201,9 @@ class Audit:
             **accuracies(plain, labels, "plain_accuracy"),
             **accuracies(clean, labels, "clean_accuracy"),
         }
+        if "control" not in self.skip:
+            control = bench.run(case.arsenal.plain("ce"), threat=Threat(self.threat.norm, 0.0)).candidates
+            metrics["control_accuracy"] = accuracies(bench.predictions(control, "score"), labels)["accuracy"]
         if case.stochastic:
             fixed = bench.run(case.arsenal.plain("ce"), against=case.twin(), name="the fixed twin").there
             metrics["fixed/plain_accuracy"] = share_over_draws((fixed > 0.5)[None])

@@ -1,9 +1,9 @@
-"""Measure robustness in a process of its own: PARTS (a file of torch.save), NAME, and what happens on the way.
+"""Measure robustness in a process of its own, twice: sharing a ledger with the test, and alone until it is killed.
 
-    killed N    SIGKILL when unit N (from 0) is begun
-    meets OTHER the first unit is held until process OTHER has begun one too
+    FOLDER/shared   its first unit is held until the test has begun one too (FOLDER/test.units)
+    FOLDER/killed   SIGKILL when its unit number KILL_AT is begun
 
-Writes NAME.units (a line a unit begun) and NAME.json (what came out) beside PARTS.
+FOLDER/shared.units and FOLDER/killed.units get a line a unit begun, FOLDER/shared.json what came out.
 """
 
 import json
@@ -37,27 +37,44 @@ def written(result: Result) -> dict:
     return {"per_image": result.per_image, "metrics": values, "details": result.details}
 
 
-def main(parts_file: Path, name: str, what: str, argument: str) -> None:
-    torch.set_num_threads(1)
-    parts = torch.load(parts_file)
-    units = parts_file.with_name(f"{name}.units")
+def measure_shared(subject: Subject, options: dict, folder: Path, name: str, other: str) -> Result:
+    """Measure on the ledger of a folder; the first unit waits until ``other`` has begun one."""
     begun: list[str] = []
 
     def report(line: str) -> None:
-        if ": chunk " not in line:
-            return
-        begun.append(line)
-        units.write_text("\n".join(begun))
-        if what == "killed" and len(begun) > int(argument):
-            os.kill(os.getpid(), signal.SIGKILL)
-        while what == "meets" and len(begun) == 1 and not units.with_name(f"{argument}.units").exists():
-            time.sleep(0.005)
+        if ": chunk " in line:
+            begun.append(line)
+            (folder / f"{name}.units").write_text("\n".join(begun))
+            while len(begun) == 1 and not (folder / f"{other}.units").exists():
+                time.sleep(0.005)
 
-    subject = subject_from(parts, parts_file.with_name("run"))
     subject.report = report
-    result = PROTOCOLS.build("robustness", parts["options"] | {"ledger": str(parts_file.with_name("ledger"))})(subject)
-    parts_file.with_name(f"{name}.json").write_text(json.dumps(written(result)))
+    return PROTOCOLS.build("robustness", options | {"ledger": str(folder / "shared")})(subject)
+
+
+def measure_until_killed(subject: Subject, options: dict, folder: Path, kill_at: int) -> None:
+    """Begin on a ledger of its own and end abruptly."""
+    begun: list[str] = []
+
+    def report(line: str) -> None:
+        if ": chunk " in line:
+            begun.append(line)
+            (folder / "killed.units").write_text("\n".join(begun))
+            if len(begun) > kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    subject.report = report
+    PROTOCOLS.build("robustness", options | {"ledger": str(folder / "killed")})(subject)
+
+
+def main(folder: Path, kill_at: int) -> None:
+    torch.set_num_threads(1)
+    parts = torch.load(folder / "parts")
+    subject = subject_from(parts, folder / "run")
+    result = measure_shared(subject, parts["options"], folder, "shared", "test")
+    (folder / "shared.json").write_text(json.dumps(written(result)))
+    measure_until_killed(subject, parts["options"], folder, kill_at)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5])
+    main(Path(sys.argv[1]), int(sys.argv[2]))

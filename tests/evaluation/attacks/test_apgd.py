@@ -34,19 +34,21 @@ class Quadratic(Objective):
         return self
 
 
-class Noisy(nn.Module):
-    stochastic = True
+@pytest.fixture
+def quadratic(noisy):
+    """Build the objective of a peak; its network is never asked, and draws, so that no image is left alone."""
 
+    def build(peak):
+        objective = Quadratic(Classifier(*noisy), torch.zeros(len(peak), dtype=torch.long), "ce", 1)
+        object.__setattr__(objective, "peak", peak)
+        object.__setattr__(objective, "path", [])
+        return objective
 
-def quadratic(peak):
-    objective = Quadratic(Noisy(), torch.zeros(len(peak), dtype=torch.long), "ce", 1)  # type: ignore[arg-type]
-    object.__setattr__(objective, "peak", peak)
-    object.__setattr__(objective, "path", [])
-    return objective
+    return build
 
 
 @pytest.mark.parametrize("threat", [Threat("linf", 0.1), Threat("l2", 0.3)], ids=str)
-def test_it_finds_the_point_of_the_ball_that_is_nearest_to_a_peak(threat):
+def test_it_finds_the_point_of_the_ball_that_is_nearest_to_a_peak(quadratic, threat):
     draw = torch.Generator().manual_seed(0)
     images = 0.4 + 0.2 * torch.rand(5, 3, 3, 3, generator=draw)
     peak = images + 0.08 * torch.randn(images.shape, generator=draw)
@@ -57,7 +59,7 @@ def test_it_finds_the_point_of_the_ball_that_is_nearest_to_a_peak(threat):
     torch.testing.assert_close(best.candidates, nearest, rtol=0, atol=2e-3)
 
 
-def test_the_first_steps_are_those_of_the_algorithm_and_the_step_is_halved_from_the_best_point():
+def test_the_first_steps_are_those_of_the_algorithm_and_the_step_is_halved_from_the_best_point(quadratic):
     """One pixel value near the peak: x swings by eta around it, which no step that small may go on doing."""
     threat, images = Threat("linf", 0.1), torch.full((1, 3, 1, 1), 0.5)
     objective = quadratic(images + 0.03)

@@ -1,0 +1,141 @@
+"""What an attack says it costs is what it costs when no image breaks, or more: never less."""
+
+import pytest
+import torch
+from small_attacks import NAMES, counted, few, ready
+
+from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.attacks import Passes, Work
+from sslkuramoto.evaluation.attacks.attack import built
+from sslkuramoto.evaluation.attacks.cost import Cost, cost_of, shown_hours
+from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.threat import Threat
+
+STEADY = Threat("linf", 1e-7)  # breaks nothing
+MEMBERS = ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+MORE = [
+    {"name": "apgd", "loss": "dlr_targeted", "iterations": 3, "targets": 2, "k": 2, "noise": "held"},
+    {"name": "apgd", "loss": "ce", "iterations": 3, "k": 3, "mean": "log_probability"},
+    {"name": "held_noise", "k": 2, "max_k": 8, "iterations": 2, "draws": 20, "settle": 0.0},
+    {"name": "pgd", "iterations": 1, "k": 2},
+]
+
+
+def entries(name):
+    if name != "autoattack":
+        return [few(name)]
+    return [few(name, version=None, iterations=4, restarts=2, queries=6) | {"member": member} for member in MEMBERS]
+
+
+def spent(attack, classifier, images):
+    """Return the passes of one image, and what was announced."""
+    labels = classifier(images, draw=torch.Generator().manual_seed(0)).argmax(dim=1)
+    with counted(classifier.encoder) as count, frozen(classifier):
+        attack(classifier.at(torch.arange(len(images))), images, labels, threat=STEADY, work=Work(0, 0))
+    return count, attack.passes(10, classifier.stochastic)
+
+
+@pytest.fixture
+def images(digits):
+    return digits["test"].images[:4] / 255
+
+
+@pytest.fixture
+def silent(noisy):
+    """A network that draws without effect: nothing breaks by bad luck."""
+    noisy[0].noise = 0.0
+    return noisy
+
+
+@pytest.mark.parametrize("mode", ["random", "fixed", "averaged"])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_attack_takes_more_passes_than_it_says(silent, images, subject_of, name, mode):
+    starts = 2 if mode == "averaged" else 1
+    for attack in ready(subject_of(silent), *entries(name)):
+        count, said = spent(attack, Classifier(*silent, mode, draws=2), images)
+        assert count.backward <= said.backward * len(images) * starts, (attack.label, count, said)
+        assert count.all <= (said.forward + said.backward) * len(images) * starts, (attack.label, count, said)
+        assert (said.backward == 0) == attack.queries_only or name in ("random_sign", "gaussian")
+
+
+@pytest.mark.parametrize("more", MORE, ids=lambda entry: f"{entry['name']}-{entry.get('loss', '')}")
+def test_other_options_are_reckoned_too(silent, images, subject_of, more):
+    (attack,) = ready(subject_of(silent), more)
+    for mode in ("random", "fixed"):
+        count, said = spent(attack, Classifier(*silent, mode), images)
+        assert count.backward <= said.backward * len(images), (mode, count, said)
+        assert count.all <= (said.forward + said.backward) * len(images), (mode, count, said)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("transfer", "surrogate")])
+def test_a_deterministic_attack_that_breaks_nothing_costs_what_it_says(cnn, images, subject_of, name):
+    for attack in ready(subject_of(cnn), *entries(name)):
+        count, said = spent(attack, Classifier(*cnn), images)
+        announced = (said.forward + said.backward) * len(images)
+        assert 0.75 * announced <= count.forward + count.backward <= announced, (attack.label, count, said)
+
+
+def test_longer_attacks_cost_in_proportion():
+    def passes(stochastic=True, **options):
+        (attack,) = built([{"name": "autoattack", **options}])
+        return attack.passes(10, stochastic)
+
+    assert passes(member="apgd-ce") == Passes(1, 101)
+    assert passes(member="apgd-ce", eot_iter=20) == Passes(1, 20 * 101)
+    assert passes(member="apgd-ce", eot_iter=20, stochastic=False) == Passes(1, 101)
+    assert passes(member="apgd-t").backward == 9 * 101
+    assert passes(member="square") == Passes(5003, 0)
+
+
+WAYS = {
+    "one": {"initial": "random", "attacks": [{"name": "autoattack", "version": "rand", "iterations": 3, "eot_iter": 2}]},
+    "two": {"initial": "fixed", "attacks": [few("autoattack"), few("pgd", restarts=3)]},
+    "three": {"initial": "random", "decided_by": "one draw", "attacks": [few("square_eot"), few("gaussian")]},
+}
+
+
+@pytest.mark.parametrize("options", [{"ways": WAYS}, WAYS["two"], WAYS["three"]], ids=["ways", "two", "three"])
+@pytest.mark.parametrize("control", [0, 4])
+def test_a_protocol_costs_at_most_what_the_dry_run_says(silent, subject_of, control, options):
+    protocol = PROTOCOLS.build(
+        "robustness", {"eps": 1e-7, "images": 9, "chunk": 4, "select_draws": 20, "control": control, **options}
+    )
+    subject = subject_of(silent)
+    with counted(subject.encoder) as count:
+        costs = [cost for _, cost in protocol.cost(subject)]
+    assert count.backward <= 3 * 4 * len(costs), "only a few passes are timed"
+    with counted(subject.encoder) as count:
+        protocol(subject)
+    said = sum(cost.forward + cost.backward for cost in costs)
+    assert 0.6 * said < count.forward + count.backward <= said, "and not much less when nothing breaks"
+    assert all(cost.images == 9 and cost.hours > 0 for cost in costs)
+
+
+def test_a_dry_run_attacks_nothing_and_writes_nothing(noisy, subject_of):
+    subject = subject_of(noisy)
+    lines = []
+    subject.report = lines.append
+    costs = PROTOCOLS.build("robustness", {"attacks": [few("autoattack")], "images": 8}).cost(subject)
+    assert [name for name, _ in costs] == [""]
+    assert lines == []
+    assert not subject.run_dir.exists()
+
+
+def test_the_sum_is_said_in_passes_and_in_time():
+    cost = Cost({"one": Passes(3, 10), "two": Passes(5, 0)}, 20, 1000, 0.001, 0.002)
+    assert (cost.forward, cost.backward) == (28_000, 10_000)
+    assert cost.hours == pytest.approx((28 + 20) / 3600)
+    lines = cost.lines()
+    assert lines[0] == "one: 3,000 forward, 10,000 forward and backward"
+    assert "at most 28,000 forward and 10,000 forward and backward" in lines[-1]
+    assert "48 s on this device" in lines[-1]
+    assert [shown_hours(hours) for hours in (0.001, 0.5, 30.25)] == ["4 s", "30 min", "30.2 h"]
+
+
+def test_restarts_and_the_judging_draws_count(noisy, images, subject_of):
+    attacks = ready(subject_of(noisy), few("pgd", restarts=3))
+    once = attacks[0].passes(10, True)
+    cost = cost_of(Classifier(*noisy), attacks, images, 50, 20, 100)
+    assert cost.attacks == {attacks[0].label: Passes(3 * (once.forward + 101), 3 * once.backward)}
+    assert cost.seconds_backward > 0
+    assert cost.seconds_forward > 0

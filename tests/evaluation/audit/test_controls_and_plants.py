@@ -1,0 +1,64 @@
+"""The audit is right about networks whose robustness is known: two controls, and three planted defences."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sslkuramoto.evaluation import Result
+
+TRUSTED = ("reported", "eps", "one_step", "black_box", "logit_scale", "zero_gradients", "finite_differences")
+
+
+def audit_of(result: Result) -> dict:
+    return result.details["audit"]
+
+
+def statuses(result: Result) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in audit_of(result)["checks"]}
+
+
+@pytest.fixture(scope="module")
+def plain(audited: Callable[..., Result]) -> Result:
+    return audited("classification", eps=0.25)
+
+
+def test_a_plain_cnn_has_no_robustness_and_hides_nothing(plain: Result) -> None:
+    assert audit_of(plain)["word"] == "no robustness left"
+    assert plain.metrics["robust_accuracy"].value <= 0.02
+    assert plain.metrics["clean_accuracy"].value > 0.9
+    assert plain.metrics["control_accuracy"] == plain.metrics["clean_accuracy"]
+    assert "fail" not in statuses(plain).values()
+    assert all(statuses(plain)[name] == "pass" for name in TRUSTED)
+
+
+def test_an_adversarially_trained_cnn_is_truly_robust(audited: Callable[..., Result]) -> None:
+    result = audited("adversarial", eps=0.2)
+    assert audit_of(result)["word"] == "no sign of masking"
+    assert 0.3 < result.metrics["robust_accuracy"].value < 0.8
+    assert result.metrics["plain_accuracy"].value - result.metrics["robust_accuracy"].value < 0.05
+    assert "fail" not in statuses(result).values()
+    assert all(statuses(result)[name] == "pass" for name in TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("plant", "failing", "at_least_reported"),
+    [
+        ("quantised", {"reported", "eps", "black_box", "zero_gradients", "finite_differences"}, 0.8),
+        ("scaled", {"reported", "eps", "logit_scale", "zero_gradients"}, 0.8),
+        ("noisy", {"reported", "fixed_random", "deterministic"}, 0.12),
+    ],
+)
+def test_a_planted_defence_is_exposed(
+    plant: str, failing: set[str], at_least_reported: float, audited: Callable[..., Result], plain: Result
+) -> None:
+    result = audited("classification", eps=0.25, plant=plant)
+    audit = audit_of(result)
+    assert audit["word"] == "masked"
+    assert audit["verdict"] in result.notes
+    assert {name for name, status in statuses(result).items() if status == "fail"} >= failing
+    reported, tightest = result.metrics["plain_accuracy"].value, result.metrics["robust_accuracy"].value
+    assert reported >= at_least_reported
+    assert tightest < 0.1
+    assert f"{100 * reported:.1f} % of the plain attack are not to be trusted" in audit["verdict"]
+    assert any(check["reason"] in reason for check in audit["checks"] for reason in audit["reasons"])
+    assert plain.metrics["robust_accuracy"].value <= 0.02, "the same weights without the plant"

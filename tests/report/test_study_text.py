@@ -1,0 +1,173 @@
+"""Terminal, Markdown and CSV of a study: numbers right, gaps with their reasons, published figures apart."""
+
+import csv
+import io
+import math
+
+import pytest
+from made_study import HOSTILE, IMAGES
+from rich.console import Console
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report import study_csv, study_markdown, study_text
+from sslkuramoto.report.study_table import p_text, study_summary
+from sslkuramoto.study import Published
+
+
+def field(table, row, column, published=False):
+    summary = study_summary(table)
+    i = list(table.study.rows).index(row)
+    j = next(j for j, h in enumerate(summary.heads) if h.column.key == column and h.published == published)
+    cell = summary.cells[i][j]
+    return cell, [summary.footnotes[k - 1] for k in cell.marks]
+
+
+def lines(table):
+    return list(csv.DictReader(io.StringIO(study_csv(table))))
+
+
+def test_several_seeds_give_mean_sample_std_and_their_number(studied):
+    cell, notes = field(studied.table(), "simsiam", "clean")
+    assert (cell.text, cell.interval, notes) == ("80.0", "± 10.0 (3 seeds)", [])
+    assert cell.value == pytest.approx(80)
+
+
+def test_one_seed_gives_its_value_and_interval(studied):
+    cell, _ = field(studied.table(), "phinet", "clean")
+    assert (cell.text, cell.interval) == ("95.0", "[90.0, 99.0]")
+
+
+def test_percent_and_other_units_are_not_scaled(studied):
+    table = studied.table()
+    assert field(table, "phinet", "ece")[0].text == "4.5"
+    assert field(table, "phinet", "nll")[0].text == "0.3457"
+    assert "NLL [nats]" in [head.name for head in study_summary(table).heads]
+
+
+def test_a_published_figure_stands_in_a_column_of_its_own_with_source_n_and_what_differs(studied):
+    table = studied.table()
+    measured, _ = field(table, "phinet", "clean")
+    reported, notes = field(table, "phinet", "clean", published=True)
+    assert (measured.value, measured.published) == (pytest.approx(95), None)
+    assert (reported.text, reported.interval) == ("81.55", "± 0.25")
+    assert notes == ["reported: A. Author, table 2, 3 runs; differs: seeds & images not stated"]
+
+
+def test_a_column_without_published_figures_has_none_beside_it(studied):
+    heads = study_summary(studied.table()).heads
+    assert {head.column.key for head in heads if head.published} == {"clean", "robust"}
+
+
+def test_failed_and_missing_seeds_are_a_dash_with_their_reasons(studied):
+    cell, notes = field(studied.table(), "broken", "clean")
+    assert (cell.text, cell.value) == ("-", None)
+    assert notes == ["seed 0: failed: loss is not finite at step 3", "seed 1: not computed yet"]
+
+
+def test_seeds_that_are_there_count_and_the_others_are_told(studied):
+    studied.cells["simsiam", "clean"].values.pop()
+    studied.cells["simsiam", "clean"].missing = [2]
+    cell, notes = field(studied.table(), "simsiam", "clean")
+    assert (cell.text, cell.interval, notes) == ("85.0", "± 7.1 (2 seeds)", ["seed 2: not computed yet"])
+
+
+def test_a_row_of_published_figures_only_says_so(studied):
+    assert field(studied.table(), "gowal", "clean")[1] == ["published only: no run of ours"]
+    assert field(studied.table(), "gowal", "clean", published=True)[0].text == "85.29"
+
+
+def test_a_value_that_is_not_finite_is_no_number_of_the_mean(studied):
+    path = studied.cells["phinet", "nll"].values.pop().result
+    studied.value("phinet", "nll", 0, path, math.nan, unit="nats")
+    cell, notes = field(studied.table(), "phinet", "nll")
+    assert (cell.text, notes) == ("-", ["seed 0: the result records nll = nan"])
+
+
+def test_rows_measured_unlike_are_marked(studied):
+    studied.write("phinet", 0, "clean", {"accuracy": {"value": 0.95, "unit": "fraction"}}, data={"n": 7})
+    summary = study_summary(studied.table())
+    assert any("not alike in every row: number of images" in note for note in summary.footnotes)
+
+
+def test_paired_tests_give_b_c_p_and_holm(studied):
+    below = study_summary(studied.table()).below
+    assert "paired, clean: PhiNet against SimSiam: b = 2, c = 0 of 40, p = 0.5, Holm 0.5" in below
+    assert "paired, clean: SimSiam against Broken: not tested, no seed that both rows have" in below
+
+
+def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
+    table = studied.table()
+    for seed, share in ((0, 0.5), (1, 0.5)):
+        correct = [1.0] * round(share * IMAGES) + [0.0] * (IMAGES - round(share * IMAGES))
+        path = studied.cells["simsiam", "clean"].values[seed].result
+        studied.value("broken", "clean", seed, path, share, correct=correct)
+    (line,) = (text for text in study_summary(table).below if "against Broken" in text)
+    assert "seed 0: b = 16, c = 0 of 40" in line
+    assert "seed 1: b = 12, c = 0 of 40" in line
+    assert "| clean | SimSiam | Broken | pooled |" in study_markdown(table)
+    assert "| clean | SimSiam | Broken | 1 | 12 | 0 | 40 |" in study_markdown(table)
+
+
+def test_a_small_p_is_never_zero():
+    assert [p_text(p) for p in (1.0, 0.0341, 1e-9)] == ["1", "0.034", "< 0.0001"]
+
+
+def test_csv_has_a_line_a_seed_and_marks_published_lines(studied):
+    found = lines(studied.table())
+    clean = [line for line in found if line["column"] == "clean"]
+    assert [(line["row"], line["kind"], line["seed"]) for line in clean] == [
+        *(("simsiam", "measured", str(seed)) for seed in range(3)),
+        ("phinet", "measured", "0"),
+        ("phinet", "published", ""),
+        ("broken", "failed", "0"),
+        ("broken", "missing", "1"),
+        ("gowal", "published", ""),
+    ]
+    assert [line["measured"] for line in clean[:4]] == ["90.0", "80.0", "70.0", "95.0"]
+    assert (clean[4]["reported"], clean[4]["reported_source"]) == ("81.55", "A. Author, table 2")
+    assert clean[5]["reason"] == "loss is not finite at step 3"
+
+
+def test_no_line_of_csv_holds_a_measured_and_a_published_figure(studied):
+    for line in lines(studied.table()):
+        measured = [line[key] for key in line if key.startswith("measured")]
+        reported = [line[key] for key in line if key.startswith("reported")]
+        assert any(measured) == (line["kind"] == "measured")
+        assert any(reported) == (line["kind"] == "published")
+
+
+def test_markdown_has_as_many_fields_in_each_line_and_escapes_text(studied):
+    studied.title = studied.question = HOSTILE
+    studied.rows["gowal"] = type(studied.rows["gowal"])(
+        "gowal", f"a|b {HOSTILE}", (), {"clean": Published(1.0, HOSTILE)}, (0,), HOSTILE
+    )
+    studied.cells["gowal", "clean"].published = Published(1.0, HOSTILE)
+    text = study_markdown(studied.table())
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    for block in text.split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in rows}) <= 1
+
+
+@pytest.mark.parametrize("width", [200, 90, 50])
+def test_a_terminal_of_any_width_shows_every_number_whole(studied, width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
+    text = study_text(studied.table(), console)
+    for whole in ("± 10.0 (3 seeds)", "[90.0, 99.0]", "81.55", "53.54", "Gowal 2020", "Which one is robust?"):
+        assert whole in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_pipe_gets_one_line_a_row_in_ascii(studied):
+    text = study_text(studied.table(), Console(file=io.StringIO(), width=40))
+    (line,) = (line for line in text.splitlines() if line.startswith("PhiNet "))
+    assert "95.0 [90.0, 99.0]" in line
+    assert "81.55(4) +- 0.25" in line
+
+
+def test_a_damaged_result_is_named(studied):
+    table = studied.table()
+    table.cells["phinet", "clean"].values[0].result.write_text("{")
+    with pytest.raises(UserError, match=r"clean-0123456789ab\.json: truncated"):
+        study_text(table)

@@ -1,0 +1,110 @@
+"""Equal keys are computed once: what changes a key, and what does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.recipe import Part
+from sslkuramoto.study import plan_study
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, code_version, content_key, meaning
+
+SOURCE = '''"""A file."""
+
+# a comment
+def half(x: float) -> float:
+    """Return a half."""
+    return x / 2  # why
+'''
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        SOURCE.replace("# a comment\n", ""),
+        SOURCE.replace("Return a half.", "Give back one half."),
+        SOURCE.replace('"""A file."""\n', ""),
+        SOURCE.replace("return x / 2", "return (x\n            / 2)"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_change_what_code_means(same: str):
+    assert meaning(same) == meaning(SOURCE)
+
+
+@pytest.mark.parametrize(
+    "other", [SOURCE.replace("2  #", "3  #"), SOURCE.replace("half(", "third("), SOURCE + "\nhalf(1)\n"]
+)
+def test_anything_else_does(other: str):
+    assert meaning(other) != meaning(SOURCE)
+
+
+def test_the_version_covers_every_file_of_the_rooms_it_names_and_no_other(tmp_path: Path):
+    def version(**files: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, text in {"a/b.py": "x = 1", "c.py": "y = 1", "d.py": "z = 1", **files}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return code_version(("a", "c.py"), folder)
+
+    first = version()
+    assert version(**{"d.py": "z = 2"}) == version(**{"a/b.py": "x = 1  # one"}) == first
+    assert len({first, version(**{"a/b.py": "x = 2"}), version(**{"c.py": "y = 2"}), version(**{"a/e.py": ""})}) == 4
+
+
+def test_training_does_not_depend_on_how_is_measured_and_measuring_on_both():
+    assert set(TRAINING) < set(EVALUATION)
+    assert "evaluation" not in TRAINING
+    assert code_version(TRAINING) != code_version(EVALUATION)
+
+
+def test_the_order_of_options_does_not_matter():
+    assert (
+        content_key({"a": 1, "b": [2, 3]}) == content_key({"b": [2, 3], "a": 1}) != content_key({"a": 1, "b": [3, 2]})
+    )
+
+
+@pytest.mark.parametrize("key", ["epochs", "optimizer.lr", "data.limit", "encoder.channels", "batch_size"])
+def test_an_option_of_the_method_changes_every_key_after_it(study, tmp_path: Path, key: str):
+    values = {"epochs": 2, "optimizer.lr": 0.01, "data.limit": 24, "encoder.channels": 6, "batch_size": 4}
+    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {f"set__{key}": values[key]}))
+    assert not set(one.tasks) & set(other.tasks)
+
+
+def test_a_change_of_the_first_stage_changes_the_keys_of_the_second(study, tmp_path: Path):
+    longer = {"recipe": "digits-akorn-simclr", "set": {"epochs": 2}}
+    one = plan_study(study(), tmp_path)
+    other = plan_study(study(rows__simclr__train=[longer, {"recipe": "digits-akorn-finetune"}]), tmp_path)
+    assert not set(one.chains["simclr", 0]) & set(other.chains["simclr", 0])
+    assert one.chains["steps", 0] == other.chains["steps", 0]
+
+
+def test_measurement_engine_and_names_change_no_key(study, tmp_path: Path):
+    changes = {"set__measure.monitor_every": 1, "set__engine.device": "auto", "title": "Another"}
+    assert set(plan_study(study(), tmp_path).tasks) == set(plan_study(study(**changes), tmp_path).tasks)
+
+
+def test_options_of_a_protocol_change_the_measurement_only(study, tmp_path: Path):
+    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {"columns__knn__set": {"neighbours": 7}}))
+    assert one.chains == other.chains
+    assert one.cells["simclr", "clean", 0] == other.cells["simclr", "clean", 0]
+    assert one.cells["simclr", "knn", 0] != other.cells["simclr", "knn", 0]
+
+
+def test_facts_are_recorded_for_when_the_data_are_not_there(tmp_path: Path, monkeypatch):
+    digits = Part("digits", {"limit": 16})
+    facts = DataFacts(tmp_path)
+    known, problem = facts.of(digits, "train")
+    assert known is not None
+    assert (known.n, known.classes, problem) == (16, 10, None)
+    facts.record()
+
+    def gone(*_):
+        raise UserError("root: no such folder")
+
+    monkeypatch.setattr("sslkuramoto.study.keys.DATA.build", gone)
+    assert DataFacts(tmp_path).of(digits, "train") == (known, "root: no such folder")
+    assert DataFacts(tmp_path).of(digits, "test") == (None, "root: no such folder")
+    (tmp_path / "data.json").write_text(json.dumps({"x": 1}))
+    with pytest.raises(UserError, match=r"data.json: damaged"):
+        DataFacts(tmp_path)

@@ -1,0 +1,125 @@
+"""What a plan shares, what it lacks, and what it says when data are not there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.study import collect, plan_study, run_plan
+from sslkuramoto.study.cost import cost_of_plan, plan_text
+from sslkuramoto.study.tasks import Evaluation
+
+GONE = {"set__data.root": "nowhere", "set__data": {"name": "cifar10"}, "set__data.limit": None}
+
+
+def test_rows_share_stages_and_columns_share_measurements(study, tmp_path: Path):
+    plan = plan_study(study(), tmp_path)
+    first, second = plan.chains["simclr", 0], plan.chains["steps", 0]
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+    assert plan.cells["simclr", "clean", 0] == plan.cells["simclr", "vote", 0]
+    assert plan.cells["simclr", "knn", 0] == plan.cells["steps", "knn", 0]
+    assert (len(plan.stages), len(plan.evaluations)) == (3, 3)
+
+
+def test_every_task_stands_after_those_it_needs_and_a_whole_seed_before_the_next(study, tmp_path: Path):
+    plan = plan_study(study(seeds=[3, 1]), tmp_path)
+    order = list(plan.tasks)
+    assert all(order.index(need) < order.index(key) for key, task in plan.tasks.items() for need in task.needs)
+    assert ["seed 3" in task.label for task in plan.tasks.values()] == [True] * 6 + [False] * 6
+
+
+def test_rows_and_seeds_can_be_chosen(study, tmp_path: Path):
+    loaded = study(seeds=[0, 1, 2], rows__steps__seeds=[0])
+    assert list(plan_study(loaded, tmp_path).chains) == [("simclr", 0), ("steps", 0), ("simclr", 1), ("simclr", 2)]
+    assert list(plan_study(loaded, tmp_path, rows=["simclr"], seeds=[2]).chains) == [("simclr", 2)]
+    with pytest.raises(UserError, match="unknown row of study tiny 'simclear': did you mean 'simclr'"):
+        plan_study(loaded, tmp_path, rows=["simclear"])
+    with pytest.raises(UserError, match="unknown seed of study tiny"):
+        plan_study(loaded, tmp_path, seeds=[7])
+
+
+def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, tmp_path: Path, monkeypatch):
+    robust = {"protocol": "clean", "metric": "accuracy", "rows": ["steps"], "set": {"initial": "${run:simclr}"}}
+    seen = []
+
+    def load(name: str, overrides=()):
+        seen.extend(word for word in overrides if word.startswith("initial="))
+        return original(name, [word for word in overrides if not word.startswith("initial=")])
+
+    from sslkuramoto.study import file
+
+    original = file.load_protocol
+    monkeypatch.setattr(file, "load_protocol", load)
+    plan = plan_study(study(columns__robust=robust), tmp_path, rows=["steps"])
+    task = plan.tasks[plan.cells["steps", "robust", 0]]
+    assert isinstance(task, Evaluation)
+    assert [path.name for path in task.sources] == [task.needs[1]]
+    assert task.overrides == (f'initial="{task.sources[0]}"',)
+    assert plan.tasks[task.needs[1]].label == "simclr, seed 0: digits-akorn-finetune"
+    assert seen[-1] == f'initial="{task.needs[1].split("-")[-2]}"', "the key names the content, not the place"
+    assert list(plan.chains) == [("steps", 0)]
+    assert set(task.needs) <= {missing.key for missing in plan.missing()}
+
+
+def test_without_data_the_plan_is_printed_and_says_what_is_missing(study, tmp_path: Path):
+    plan = plan_study(study(**GONE), tmp_path)
+    assert len(plan.problems) == 1
+    assert "nowhere" in plan.problems[0]
+    text = plan_text(plan, cost_of_plan(plan))
+    assert "training runs: 3 to do, 0 of 3 done" in text
+    assert f"cannot run here: {plan.problems[0]}" in text
+    assert "cost unknown" in text
+    with pytest.raises(UserError, match="nowhere") as caught:
+        run_plan(plan, jobs=0)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_steps_are_counted_and_seconds_taken_from_what_was_measured_before(study, tmp_path: Path, computed):
+    plan = plan_study(study(set__epochs=3, seeds=[0, 1]), tmp_path)
+    cost = cost_of_plan(plan)
+    assert [(share.name, share.count, share.steps) for share in cost.training] == [
+        ("digits-akorn-simclr", 2, 6),
+        ("digits-akorn-finetune", 2, 6),
+        ("digits-akorn-finetune", 2, 6),
+    ]
+    assert all(share.seconds is not None and share.seconds > 0 for share in cost.training)
+    assert cost.unknown == 6
+    loaded, root, _ = computed
+    for file in root.glob("runs/*/results/knn-*.json"):
+        content = json.loads(file.read_text())
+        copy = tmp_path / "root" / file.relative_to(root)
+        copy.parent.mkdir(parents=True)
+        copy.write_text(json.dumps(content | {"seconds": 7.5}))
+    other = cost_of_plan(plan_study(study(set__epochs=3), tmp_path / "root"))
+    assert [share.seconds for share in other.measuring if share.name == "knn"] == [7.5]
+    assert cost_of_plan(plan_study(loaded, root)).seconds == 0
+
+
+def test_results_of_another_code_version_count_only_when_asked(computed, tmp_path: Path, monkeypatch):
+    loaded, root, table = computed
+    copy = shutil.copytree(root, tmp_path / "root")
+    monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    assert len(plan_study(loaded, copy).missing()) == 6
+    other = collect(loaded, copy)
+    assert all(not cell.values for cell in other.cells.values())
+    assert other.notes == []
+    plan = plan_study(loaded, copy, any_code=True)
+    assert plan.missing() == []
+    again = collect(loaded, copy, any_code=True)
+    assert {at: cell.mean for at, cell in again.cells.items()} == {at: cell.mean for at, cell in table.cells.items()}
+    assert again.notes == ["3 results and 3 training runs come from another version of the code than this one"]
+
+
+def test_a_run_on_weights_of_another_version_has_a_version_of_its_own(computed, tmp_path: Path, monkeypatch):
+    loaded, root, _ = computed
+    copy = shutil.copytree(root, tmp_path / "root")
+    last = plan_study(loaded, copy).chains["steps", 0][1]
+    shutil.rmtree(copy / "runs" / last)
+    monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    mixed = plan_study(loaded, copy, any_code=True).chains["steps", 0][1]
+    assert mixed.rsplit("-", 1)[0] == last.rsplit("-", 1)[0]
+    assert mixed.rsplit("-", 1)[1] not in (last.rsplit("-", 1)[1], "abcdef")
