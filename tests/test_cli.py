@@ -186,7 +186,10 @@ def test_a_second_ctrl_c_does_not_wait(recipe, capsys, tmp_path):
     assert capsys.readouterr().err.splitlines()[-1] == "sslkuramoto: interrupted"
 
 
-@pytest.mark.parametrize("what", ["encoders", "objectives", "data", "views", "optimizers", "schedules", "protocols"])
+KINDS = ["encoders", "objectives", "data", "views", "optimizers", "schedules", "attacks", "recipes", "protocols"]
+
+
+@pytest.mark.parametrize("what", KINDS)
 def test_list_names_every_member_with_a_line_about_it(what, capsys):
     assert main(["list", what]) == 0
     lines = capsys.readouterr().out.splitlines()

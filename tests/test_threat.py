@@ -200,6 +200,9 @@ def test_rounding_is_no_reason_to_cry(norm):
     edge = threat.project(images + threat.eps * threat.steepest(sign), images)
     threat.check(edge, images, "edge")
     threat.check(images[:0], images[:0], "nobody")
+    Threat(norm, 0.0).check(images, images, "control")
+    with pytest.raises(AssertionError, match="control left the ball"):  # without room there is no rounding
+        Threat(norm, 0.0).check((images - 1e-7).clamp(0, 1), images, "control")
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks import Attack, Attacked, Ledger, run_battery
+from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.attack import AttackEntry, ImpossibleAttackError, built, check_counts
 from sslkuramoto.evaluation.attacks.battery import CLEAN, DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
-from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, right_by_vote, share_right
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
 from sslkuramoto.files import write_atomically
@@ -248,7 +248,7 @@ class Robustness:
         if self.control:
             metrics["control_accuracy"] = self._control(subject, classifier, attacks, chosen)
         if self.store:
-            self._store(subject, way, chosen, found, robust)
+            self._store(subject, way, chosen, found.worst, clean, robust)
         standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
         decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
         notes += [note for attack in attacks for note in attack.findings()]
@@ -315,15 +315,24 @@ class Robustness:
         battery |= {key: self.options[key] for key in shared}
         return Ledger(folder, name, battery)
 
-    def _store(self, subject: Subject, way: str, chosen: Chosen, found: Attacked, robust: Tensor) -> None:
-        """Keep images that were right and are broken, for people to look at."""
-        broken = torch.tensor([by not in (None, CLEAN) for by in found.broken_by])
+    def _store(
+        self,
+        subject: Subject,
+        way: str,
+        chosen: Chosen,
+        worst: Float[Tensor, "n 3 y x"],
+        clean: Int64[Tensor, "k n"],
+        robust: Int64[Tensor, "k n"],
+    ) -> None:
+        """Keep images that the vote of the draws has right and, moved, wrong, for people to look at."""
+        labels = chosen.labels.cpu()
+        broken = right_by_vote(clean, labels) & (robust.mode(dim=0).values != labels)
         rows = broken.nonzero().squeeze(1)[: self.store]
         tensors = {
             "index": chosen.index[rows],
             "labels": chosen.labels.cpu()[rows],
             "clean": chosen.pixels.cpu()[rows],
-            "adversarial": found.worst.cpu()[rows],
+            "adversarial": worst.cpu()[rows],
             "prediction": robust[:, rows].mode(dim=0).values,
         }
         folder = subject.run_dir / "results" / "images"

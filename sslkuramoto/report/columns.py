@@ -14,8 +14,12 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Result
 
 IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
-RANDOM, FIXED, EOT, HELD = "random", "fixed", "eot", "held"
-WORDS_OF_A_WAY = {RANDOM: {"random", "published", "as"}, FIXED: {"fixed"}, EOT: {"eot", "rand"}, HELD: {"held"}}
+RANDOM, FIXED, EOT, HELD, UNION = "random", "fixed", "eot", "held", "union"
+# A union that names another way is the union over that way's attacks; alone it is the one over all ways.
+WORDS_OF_A_WAY = {
+    **{HELD: {"held"}, EOT: {"eot", "rand"}, FIXED: {"fixed"}, RANDOM: {"random", "published", "as"}},
+    UNION: {"union"},
+}
 OPTIONS_OF_EOT = ("eot", "eot_iter", "eot_draws", "eot_samples")
 HELD_NOISE = "held_noise"  # the attack, or the noise of another
 # The whole battery before its quick versions, l-inf before l2.
@@ -24,12 +28,8 @@ ATTACKS = (
     *("robustness", "robustness-quick*", "robust*", "autoattack*", "attack*", "apgd*", "pgd*"),
 )
 AUDIT = "audit"  # its figures belong to its checks and are no way of measuring robust accuracy
-# What may be left of a headline metric's name without its words of a way, the union over attacks before any other;
-# anything else is a detail.
-HEADLINES = (
-    *(("union",), ("robust", "union"), ("union", "robust", "accuracy"), ("robust", "accuracy", "union")),
-    *((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("worst", "case")),
-)
+# What may be left of a headline metric's name without its words of a way; anything else is a detail.
+HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("worst", "case"))
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ COLUMNS = (
     Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
     Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
     Column("robust_held", "held noise", "Robust accuracy", False, _ROBUST, HELD),
+    Column("robust_union", "union of all", "Robust accuracy", False, _ROBUST, UNION),
 )
 
 
@@ -154,7 +155,7 @@ def _way_metric(way: str, result: Result) -> str | None:
     the file says the encoder started."""
     spoken = set().union(*WORDS_OF_A_WAY.values())
     for headline in HEADLINES:
-        for name in result.metrics:
+        for name in sorted(result.metrics, key=lambda name: UNION not in _words(name)):
             words = _words(name)
             if tuple(word for word in words if word not in spoken) != headline:
                 continue
@@ -165,7 +166,7 @@ def _way_metric(way: str, result: Result) -> str | None:
 
 def _way_in(words: list[str]) -> str | None:
     """Held noise, EoT and fixed are said outright; "random" alone means fresh oscillators, as published."""
-    return next((way for way in (HELD, EOT, FIXED, RANDOM) if WORDS_OF_A_WAY[way] & set(words)), None)
+    return next((way for way, said in WORDS_OF_A_WAY.items() if said & set(words)), None)
 
 
 def _way_stated(result: Result) -> str | None:

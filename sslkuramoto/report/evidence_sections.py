@@ -26,6 +26,10 @@ from sslkuramoto.report.sections import legend
 from sslkuramoto.report.table import option_text
 
 MARKS = {"pass": "✓", "fail": "✗", "not run": "–"}
+POOLED = (
+    "Bins hold the answers of all draws, and a mean gap is taken over them together. An ECE in the tables is the mean "
+    "over draws, each binned by itself; with few images it is larger, since chance leaves a gap in every bin."
+)
 PICTURE_BUDGET = 900_000  # bytes of one section's pictures: the page stays a page
 
 
@@ -95,7 +99,7 @@ def calibration(items: Sequence[Evidence]) -> str:
     if not found:
         return ""
     kinds = list(dict.fromkeys(each.name for _, bins in found for each in bins))
-    text = ""
+    text = fine(POOLED)
     for index, kind in enumerate(kinds):
         by_item = [(item, each) for item, bins in found for each in bins if each.name == kind]
         content = _calibration_of(kind, by_item, f"calibration-{index}")

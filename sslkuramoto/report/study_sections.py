@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from sslkuramoto.report.evidence import Evidence
-from sslkuramoto.report.markup import element, figure, fine, heads_of, line_of, safe, table_of
+from sslkuramoto.report.markup import bullets, element, figure, fine, heads_of, line_of, safe, table_of
 from sslkuramoto.report.runs import read_series
 from sslkuramoto.report.sections import legend
 from sslkuramoto.report.study_curves import Together, band_panel, together
 from sslkuramoto.report.study_pictures import Point, Spread, scatter_pictures
-from sslkuramoto.report.study_table import labels_of, paired_fields, result_of, spread_of, unit_of
+from sslkuramoto.report.study_table import labels_of, paired_fields, result_of, spread_of, unit_of, untested_lines
 from sslkuramoto.study.file import StudyColumn
 from sslkuramoto.study.paired import comparisons
 from sslkuramoto.study.published import Published
@@ -28,15 +28,19 @@ HOW_TO_READ_POINTS = (
 
 def paired_tests(table: StudyTable) -> str:
     """The tests of :mod:`sslkuramoto.study.paired`, pooled and seed by seed."""
-    labels, lines = labels_of(table), []
-    for test in comparisons(table):
+    labels, lines, tests = labels_of(table), [], comparisons(table)
+    for test in tests:
         names = (table.study.columns[test.column].title, labels[test.rows[1]])
         for seeds, *numbers in paired_fields(test):
             fields = "".join(element("td", safe(text), class_="name") for text in (*names, seeds))
             fields += "".join(element("td", safe(text), data_sort=_sort_key(text)) for text in numbers)
             lines.append(line_of(labels[test.rows[0]], fields))
     head = heads_of("first", "column", "second", "seeds", numbers=("b", "c", "n", "p", "Holm"))
-    return fine(HOW_TO_READ_PAIRS) + table_of(head, lines, "sortable") if lines else ""
+    return (
+        (fine(HOW_TO_READ_PAIRS) if lines else "")
+        + table_of(head, lines, "sortable")
+        + bullets(untested_lines(tests, labels))
+    )
 
 
 def _sort_key(text: str) -> str:

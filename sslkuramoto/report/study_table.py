@@ -4,7 +4,7 @@ Nothing else decides what a field shows: terminal, Markdown, LaTeX and page all 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -197,27 +197,39 @@ def _read(path: Path, stamp: object) -> Result:
 
 
 def paired_lines(table: StudyTable) -> list[str]:
-    """One line a paired test that the study asks for."""
-    labels = labels_of(table)
-    return [paired_line(test, labels, table.study.columns[test.column].title) for test in comparisons(table)]
+    """One line a paired test that the study asks for, and one a pair that could not be tested."""
+    labels, tests = labels_of(table), comparisons(table)
+    lines = [_paired_line(test, labels, table.study.columns[test.column].title) for test in tests if test.pooled]
+    return lines + untested_lines(tests, labels)
 
 
-def paired_line(test: Comparison, labels: dict[str, str], column: str) -> str:
-    """The test in words: pooled over seeds with Holm's correction, then each seed."""
+def untested_lines(tests: Sequence[Comparison], labels: Mapping[str, str]) -> list[str]:
+    """Say which pairs were not tested, in how many columns, and why."""
+    columns: dict[tuple[str, str, str], int] = {}
+    for test in tests:
+        if test.pooled is None:
+            key = (*test.rows, test.reason or "")
+            columns[key] = columns.get(key, 0) + 1
+    return [
+        f"paired: {labels[a]} against {labels[b]}: not tested in {n} column{'s' if n > 1 else ''}: {reason}"
+        for (a, b, reason), n in columns.items()
+    ]
+
+
+def _paired_line(test: Comparison, labels: Mapping[str, str], column: str) -> str:
+    assert test.pooled is not None
+    assert test.holm is not None
     first, second = (labels[key] for key in test.rows)
-    text = f"paired, {column}: {first} against {second}: "
-    if test.pooled is None or test.holm is None:
-        return text + f"not tested, {test.reason}"
-    text += f"{mcnemar_text(test.pooled)}, Holm {p_text(test.holm)}"
+    text = f"paired, {column}: {first} against {second}: {mcnemar_text(test.pooled)}, Holm {p_text(test.holm)}"
     if len(test.per_seed) > 1:
         text += "; " + "; ".join(f"seed {seed}: {mcnemar_text(one)}" for seed, one in test.per_seed.items())
     return text
 
 
 def paired_fields(test: Comparison) -> list[list[str]]:
-    """Seeds, b, c, n, p, Holm: a line for the seeds pooled, then, where there are several, one a seed."""
+    """Seeds, b, c, n, p, Holm of a test: the seeds pooled, then, where there are several, each; nothing untested."""
     if test.pooled is None or test.holm is None:
-        return [[f"not tested: {test.reason}", *["-"] * 5]]
+        return []
     pooled, seeds = test.pooled, list(test.per_seed)
     several = [(str(seed), one, "-") for seed, one in test.per_seed.items()] if len(seeds) > 1 else []
     name = "pooled" if several else str(seeds[0])

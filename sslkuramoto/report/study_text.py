@@ -7,7 +7,14 @@ from rich.console import Console
 
 from sslkuramoto.report.columns import IN_PERCENT
 from sslkuramoto.report.printing import for_terminal, in_markdown, markdown
-from sslkuramoto.report.study_table import interval_of, labels_of, paired_fields, shown_value, study_summary
+from sslkuramoto.report.study_table import (
+    interval_of,
+    labels_of,
+    paired_fields,
+    shown_value,
+    study_summary,
+    untested_lines,
+)
 from sslkuramoto.study.paired import comparisons
 from sslkuramoto.study.table import StudyTable
 
@@ -54,7 +61,9 @@ def study_markdown(table: StudyTable) -> str:
         for test in tests:
             names = (study.columns[test.column].title, *(labels[key] for key in test.rows))
             lines += ["| " + " | ".join([*map(in_markdown, names), *fields]) + " |" for fields in paired_fields(test)]
-        parts.append("\n".join(lines))
+        if any(test.pooled for test in tests):
+            parts.append("\n".join(lines))
+        parts.append("  \n".join(map(in_markdown, untested_lines(tests, labels))))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -109,37 +109,37 @@ class Workers:
         next(worker for worker in self._workers if worker.task is None).give(task)
 
     def ended(self, seconds: float) -> list[tuple[Task, Outcome]]:
-        busy = {worker.connection: worker for worker in self._workers if worker.task is not None}
-        ready = wait(list(busy), seconds) if busy else []
-        return [busy[connection].ended() for connection in ready if isinstance(connection, Connection)]
+        busy: dict[Any, _Worker] = {worker.connection: worker for worker in self._workers if worker.task is not None}
+        return [busy[connection].ended() for connection in (wait(list(busy), seconds) if busy else [])]
 
     def stop(self) -> None:
         for worker in self._workers:
             worker.stop()
         try:
-            for worker in self._workers:
+            for worker in self._started():
                 worker.process.join()
         except BaseException:  # asked once more: do not wait for the checkpoint
-            for worker in self._workers:
+            for worker in self._started():
                 worker.process.kill()
             raise
 
+    def _started(self) -> "list[_Worker]":
+        return [worker for worker in self._workers if worker.process is not None]
+
 
 class _Worker:
-    """A process and its present task; started with its first task, and again after it died."""
+    """A process and its present task; it starts with its first task, and again with the next one after it died."""
 
     def __init__(self, start: Callable[[Connection, str], Any], device: str) -> None:
         self._start, self._device = start, device
         self.task: Task | None = None
         self.process: Any = None
-        self.connection: Connection = self._begin()
-
-    def _begin(self) -> Connection:
-        ours, theirs = multiprocessing.get_context("spawn").Pipe()
-        self.process = self._start(theirs, self._device)
-        return ours
+        self.connection: Connection | None = None
 
     def give(self, task: Task) -> None:
+        if self.connection is None:
+            self.connection, theirs = multiprocessing.get_context("spawn").Pipe()
+            self.process = self._start(theirs, self._device)
         self.task = task
         with contextlib.suppress(BrokenPipeError):  # it died while idle: `ended` finds that out
             self.connection.send(task)
@@ -147,6 +147,7 @@ class _Worker:
     def ended(self) -> tuple[Task, Outcome]:
         task, self.task = self.task, None
         assert task is not None
+        assert self.connection is not None
         try:
             return task, self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -154,13 +155,14 @@ class _Worker:
             code = self.process.exitcode
             how = f"by {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
             out = "; the machine may have run out of memory" if code == -signal.SIGKILL else ""
-            self.connection = self._begin()
+            self.connection = None
             return task, Outcome("failed", f"the process ended {how}{out}")
 
     def stop(self) -> None:
-        self.connection.close()
-        if self.task is not None:
-            self.process.terminate()
+        if self.connection is not None:
+            self.connection.close()
+            if self.task is not None:
+                self.process.terminate()
 
 
 def _work(

@@ -94,6 +94,7 @@ def _measure(task: Evaluation, device: str) -> None:
         data_options={key: value for key, value in task.data_options.items() if trained_on.get(key) != value},
     )
     subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+    subject.file = task.path.stem  # pictures beside this result, not another's
     protocol = load_protocol(task.protocol, task.overrides)
     start = time.perf_counter()
     result = protocol.measure(subject)

@@ -9,28 +9,48 @@ from pathlib import Path
 import pytest
 import torch
 from house_files import PROTOCOLS
+from small_attacks import few as few_of
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
 from sslkuramoto.evaluation.protocol import PROTOCOLS as REGISTRY
 from sslkuramoto.run_directory import RunDirectory
 
-FEW_ATTACKS = ["images=4", "iterations=1", "restarts=1", "targets=1", "queries=2", "eot_iter=1", "ways.eot.eot_iter=2"]
+FEW_IMAGES = 4
 TINY = {
     "knn": ["neighbours=5"],
     "clustering": ["seeds=2", "starts=1", "clusters=3"],
     "linear": ["penalties=[0.001,1.0]", "max_iterations=20"],
     "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
-    "autoattack": FEW_ATTACKS,
+    "corruptions": [f"images={FEW_IMAGES}", "corruptions=[contrast,jpeg_compression]", "severities=[1,5]"],
+    "noise": [f"images={FEW_IMAGES}", "samples=2"],
+    "audit": [f"images={FEW_IMAGES}", "steps=2", "k=2", "restarts=1", "queries=4", "samples=2", "directions=2"],
 }
-NEEDS_CLASSIFIER = ("clean", "autoattack")
+NEEDS_NO_CLASSIFIER = ("knn", "linear", "clustering", "finetune")
+NEEDS_ARCHIVE = "corruptions-archive"
+HERE = [path for path in PROTOCOLS if path.stem != NEEDS_ARCHIVE]  # those that ask for no other data
 
 every_protocol = pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
+every_measured_protocol = pytest.mark.parametrize("path", HERE, ids=lambda path: path.stem)
 
 
 def few(name: str) -> list[str]:
     """Return the overrides that leave of a protocol what a test can wait for."""
-    return next((overrides for start, overrides in TINY.items() if name.startswith(start)), [])
+    if not name.startswith("robustness"):
+        return next((overrides for start, overrides in TINY.items() if name.startswith(start)), [])
+    ways = load_protocol(name).options["ways"]
+    return [
+        f"images={FEW_IMAGES}",
+        "select_draws=20",
+        "control=0",
+        *(
+            f"ways.{way}.attacks[{place}].{key}={value}"
+            for way, options in ways.items()
+            for place, entry in enumerate(options["attacks"])
+            for key, value in few_of(entry["name"], iterations=1, targets=1, queries=2, eot_iter=2).items()
+            if key not in ("name", "version")
+        ),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +96,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(path: Path) -> None:
         load_protocol(path.stem, ["draw=30"])
 
 
-@every_protocol
+@every_measured_protocol
 def test_its_result_is_complete_and_its_numbers_lie_in_their_intervals(path: Path, result_of: Callable) -> None:
     result = result_of(path.stem)
     assert result["protocol"] == path.stem == result["file"].stem
@@ -92,7 +112,7 @@ def test_its_result_is_complete_and_its_numbers_lie_in_their_intervals(path: Pat
             assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
 
 
-@every_protocol
+@every_measured_protocol
 def test_a_randomised_network_is_scored_over_twenty_draws_and_a_fixed_one_by_one(
     path: Path, result_of: Callable
 ) -> None:
@@ -100,7 +120,7 @@ def test_a_randomised_network_is_scored_over_twenty_draws_and_a_fixed_one_by_one
         assert metric["draws"] == (1 if name.startswith("fixed/") else 20), name
 
 
-@every_protocol
+@every_measured_protocol
 def test_fewer_than_twenty_draws_of_a_randomised_network_are_refused(path: Path, supervised: RunDirectory) -> None:
     for draws in (1, 19):
         protocol = load_protocol(path.stem, [*few(path.stem), f"draws={draws}"])
@@ -108,22 +128,43 @@ def test_fewer_than_twenty_draws_of_a_randomised_network_are_refused(path: Path,
             protocol.measure(subject_of(supervised.path))
 
 
-@every_protocol
+@every_measured_protocol
 def test_every_image_of_the_test_split_counts_once(path: Path, result_of: Callable) -> None:
     result = result_of(path.stem)
-    images = 4 if path.stem.startswith("autoattack") else 20
+    images = FEW_IMAGES if any(item.startswith("images=") for item in few(path.stem)) else 20
     assert result["data"]["n"] == images
     assert {metric["n"] for metric in result["metrics"].values()} == {images}
 
 
-@pytest.mark.parametrize("path", [p for p in PROTOCOLS if p.stem.startswith(NEEDS_CLASSIFIER)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in HERE if not p.stem.startswith(NEEDS_NO_CLASSIFIER)], ids=lambda p: p.stem)
 def test_a_run_without_a_classifier_is_told_to_be_finetuned_first(path: Path, pretrained: RunDirectory) -> None:
     with pytest.raises(UserError, match=r"needs a classifier.*finetune it first"):
         load_protocol(path.stem, few(path.stem)).measure(subject_of(pretrained.path))
 
 
-@pytest.mark.parametrize("name", ["robustness-linf", "robustness-quick"])
-def test_robust_accuracy_is_reported_three_ways_and_never_above_clean(name: str, result_of: Callable) -> None:
+@pytest.mark.parametrize("name", [path.stem for path in PROTOCOLS if path.stem.startswith("robustness")])
+def test_robust_accuracy_is_reported_four_ways_and_their_union_and_never_above_clean(
+    name: str, result_of: Callable
+) -> None:
     metrics = result_of(name)["metrics"]
-    for way in ("published", "fixed", "eot"):
+    for way in ("published", "fixed", "eot", "held"):
         assert metrics[f"{way}/robust_accuracy"]["value"] <= metrics[f"{way}/clean_accuracy"]["value"] + 1e-9
+    assert metrics["union/robust_accuracy"]["value"] <= metrics["published/clean_accuracy"]["value"] + 1e-9
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PROTOCOLS if path.stem.startswith("robustness")])
+def test_the_ways_of_the_robustness_files_are_the_four_readings(name: str) -> None:
+    ways = load_protocol(name).measure.ways
+    assert {way: options.initial for way, options in ways.items()} == {
+        "published": "random", "fixed": "fixed", "eot": "random", "held": "random",
+    }  # fmt: skip
+    assert ways["published"].decided_by == "one draw"
+    assert {attack.eot_iter for attack in ways["published"].attacks} == {1}
+    assert min(attack.eot_iter for attack in ways["eot"].attacks) > 1
+    assert any(attack.label == "held-noise" for attack in ways["held"].attacks)
+    if name in ("robustness-linf", "robustness-l2"):
+        labels = {way: [attack.label for attack in options.attacks] for way, options in ways.items()}
+        assert labels["published"] == labels["fixed"] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+        assert labels["eot"] == ["apgd-ce", "apgd-dlr"]
+        assert {attack.eot_iter for attack in ways["eot"].attacks} == {20}
+        assert ways["published"].images == 1000

@@ -23,7 +23,6 @@ from sslkuramoto.dynamics.surrogate import (
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global, generator
 
-REPLACED = [name for name in SURROGATES if name != "autograd"]
 GAMMA = torch.tensor(0.7, dtype=torch.float64)
 
 

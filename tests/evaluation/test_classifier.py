@@ -6,6 +6,8 @@ from sslkuramoto.evaluation.classifier import Classifier, classifier_of, frozen,
 from sslkuramoto.randomness import generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
+INDEX = torch.tensor([3, 14, 15, 92, 65, 35])
+MODES = ("random", "fixed", "fixed_per_image", "averaged")
 
 
 def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(noisy):
@@ -24,6 +26,67 @@ def test_fixed_mode_gives_an_image_the_same_logits_wherever_it_stands(noisy):
     assert torch.equal(whole, classifier(IMAGES))
     torch.testing.assert_close(classifier(IMAGES[4:5]), whole[4:5])
     assert not torch.allclose(whole, Classifier(*noisy, "fixed", seed=2)(IMAGES))
+
+
+def test_one_state_an_image_is_the_same_in_every_batch(noisy):
+    classifier = Classifier(*noisy, "fixed_per_image", seed=1)
+    whole = classifier.at(INDEX)(IMAGES)
+    assert not classifier.stochastic
+    assert torch.equal(whole, classifier.at(INDEX)(IMAGES))
+    for rows in ([4], [5, 0], [3, 1, 2], list(range(6))):
+        torch.testing.assert_close(classifier.at(INDEX[rows])(IMAGES[rows]), whole[rows])
+    # two images that never meet in one batch, and the same image under two numbers
+    torch.testing.assert_close(torch.cat([classifier.at(INDEX[i : i + 2])(IMAGES[i : i + 2]) for i in (0, 2, 4)]), whole)
+    twins = classifier.at(torch.tensor([3, 4]))(IMAGES[:1].repeat(2, 1, 1, 1))
+    assert not torch.allclose(twins[0], twins[1])
+    assert not torch.allclose(whole, Classifier(*noisy, "fixed_per_image", seed=2).at(INDEX)(IMAGES))
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["after a forward", "before any"])
+def test_a_view_of_some_rows_keeps_their_states(noisy, warm):
+    classifier = Classifier(*noisy, "fixed_per_image", seed=1)
+    expected = classifier.at(INDEX)(IMAGES)
+    bound = classifier.at(INDEX)
+    if warm:
+        bound(IMAGES)
+    mask = torch.tensor([True, False, True, True, False, True])
+    for rows in (mask, torch.tensor([5, 0, 2]), torch.tensor([1])):
+        torch.testing.assert_close(bound.of(rows)(IMAGES[rows]), expected[rows])
+    twice = bound.of(mask).of(torch.tensor([3, 0]))
+    torch.testing.assert_close(twice(IMAGES[[5, 0]]), expected[[5, 0]])
+    assert len(bound.of(torch.tensor([], dtype=torch.long))(IMAGES[:0])) == 0
+    torch.testing.assert_close(bound(IMAGES), expected)
+
+
+def test_a_view_shares_the_network_and_its_stream(noisy):
+    classifier = Classifier(*noisy, "fixed_per_image")
+    bound = classifier.at(INDEX)
+    assert bound.bound
+    assert not classifier.bound
+    assert bound.encoder is classifier.encoder
+    for mode in ("random", "fixed", "averaged"):
+        other = Classifier(*noisy, mode)
+        assert other.at(INDEX) is other
+        assert other.of(torch.tensor([1])) is other
+        assert not other.bound
+    with frozen(bound):
+        assert not any(parameter.requires_grad for parameter in classifier.parameters())
+
+
+def test_a_classifier_with_one_state_an_image_must_know_its_images(noisy):
+    classifier = Classifier(*noisy, "fixed_per_image")
+    with pytest.raises(AssertionError, match="was not told which images"):
+        classifier(IMAGES)
+    with pytest.raises(AssertionError, match="4 images for 6 states"):
+        classifier.at(INDEX)(IMAGES[:4])
+
+
+def test_scores_of_one_state_an_image_follow_the_index(noisy):
+    classifier = Classifier(*noisy, "fixed_per_image", seed=1)
+    expected = classifier.at(INDEX)(IMAGES).argmax(dim=1)
+    for size in (6, 4, 1):
+        chunks = zip(IMAGES.split(size), INDEX.split(size), strict=True)
+        assert torch.equal(predictions_over_draws(classifier, chunks, 20, "score"), expected[None])
 
 
 def test_an_explicit_start_for_each_image_overrides_the_mode(noisy):
@@ -50,15 +113,15 @@ def test_averaged_mode_is_the_mean_of_its_draws(noisy):
 
 
 def test_all_modes_of_a_deterministic_encoder_are_equal(cnn):
-    logits = [Classifier(*cnn, mode)(IMAGES) for mode in ("random", "fixed", "averaged")]
-    assert torch.equal(logits[0], logits[1])
-    assert torch.equal(logits[0], logits[2])
+    logits = [Classifier(*cnn, mode)(IMAGES) for mode in MODES]
+    assert all(torch.equal(logits[0], other) for other in logits[1:])
+    assert not any(Classifier(*cnn, mode).stochastic for mode in MODES)
 
 
 def test_the_global_generator_is_not_read(noisy):
     before = torch.get_rng_state()
-    for mode in ("random", "fixed", "averaged"):
-        Classifier(*noisy, mode)(IMAGES)
+    for mode in MODES:
+        Classifier(*noisy, mode).at(torch.arange(6))(IMAGES)
     assert torch.equal(before, torch.get_rng_state())
 
 

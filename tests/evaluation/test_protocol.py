@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, protocol_files
+from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, load_protocols, protocol_files
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import Result, write_result
 
@@ -24,10 +24,28 @@ def test_every_protocol_has_a_file():
 def test_overrides_replace_and_reach_inside():
     loaded = load_protocol("knn", ["neighbours=3", "vote=plain"])
     assert (loaded.options["neighbours"], loaded.options["vote"], loaded.options["temperature"]) == (3, "plain", 0.07)
-    loaded = load_protocol("robustness-quick", ["eps=4/255", "ways.eot.eot_iter=2"])
+    loaded = load_protocol("robustness-quick", ["eps=4/255", "ways.eot.attacks[0].eot_iter=2", "ways.fixed.control=0"])
     assert loaded.options["eps"] == "4/255"
-    assert loaded.measure.ways["eot"].settings.eot_iter == 2
-    assert loaded.measure.ways["fixed"].eps == 4 / 255
+    eot = loaded.measure.ways["eot"]
+    assert [attack.eot_iter for attack in eot.attacks] == [2, 8]
+    assert (eot.control, loaded.measure.ways["fixed"].control) == (4, 0)
+    assert loaded.measure.ways["fixed"].threat.eps == 4 / 255
+
+
+def test_an_override_of_one_way_leaves_the_others_alone():
+    """The file's ways share one list by an anchor; what is changed in one place is changed there only."""
+    loaded = load_protocol("robustness-quick", ["ways.published.attacks[0].iterations=3"])
+    first = {way: protocol.attacks[0].options["iterations"] for way, protocol in loaded.measure.ways.items()}
+    assert first == {"published": 3, "fixed": 10, "eot": 10, "held": 40}
+
+
+def test_several_protocols_take_the_overrides_they_know():
+    knn, clean = load_protocols(["knn", "clean"], ["neighbours=3", "draws=30", "initial=fixed"])
+    assert (knn.options["neighbours"], knn.options["draws"]) == (3, 30)
+    assert (clean.options["initial"], clean.options["draws"]) == ("fixed", 30)
+    with pytest.raises(UserError, match="unknown key of protocol knn 'neighbors': did you mean 'neighbours'"):
+        load_protocols(["knn", "clean"], ["neighbors=3"])
+    assert load_protocols(["robustness-quick", "knn"], ["ways.eot.draws=40"])[0].measure.ways["eot"].draws == 40
 
 
 @pytest.mark.parametrize(
@@ -39,7 +57,12 @@ def test_overrides_replace_and_reach_inside():
         ("knn", ["neighbours"], "override 'neighbours': must read KEY=VALUE"),
         ("knn", ["name=linear"], "name another protocol file"),
         ("knn", ["neighbours=many"], "protocol.neighbours='many'"),
-        ("clean", ["initial=frozen"], "protocol.initial='frozen'.*'random', 'fixed' or 'averaged'"),
+        ("clean", ["initial=frozen"], "protocol.initial='frozen'.*'random', 'fixed', 'fixed_per_image' or 'averaged'"),
+        ("autoattack", [], "unknown protocol 'autoattack'"),
+        ("robustness-linf", ["eps=8"], r"eps=8: .*did you mean 8/255\?"),
+        ("robustness-quick", ["ways.eot.eot_iter=2"], "ways.eot: unknown key of protocol robustness 'eot_iter'"),
+        ("robustness-quick", ["ways.eot.attacks[9].k=2"], "overrides ways.eot.attacks.9..k=2"),
+        ("robustness-quick", ["ways.eot.attacks[0].label=apgd-dlr"], "ways.eot: attacks: two are called 'apgd-dlr'"),
     ],
 )
 def test_a_wrong_name_key_or_value_is_one_clear_line(name, overrides, message):
@@ -64,7 +87,9 @@ def test_a_file_elsewhere_and_a_registered_name_load_too(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: knn\nneighbours: 4\n")
     assert load_protocol(str(path))[:2] == ("mine", "knn")
-    assert load_protocol("autoattack_linf").options["images"] == 1000
+    assert load_protocol("clean")[:2] == ("clean", "clean")
+    loaded = load_protocol("robustness", ["attacks=[pgd]"])
+    assert (loaded.file, loaded.options["images"], loaded.options["attacks"]) == ("robustness", 1000, ["pgd"])
 
 
 def test_a_result_file_holds_everything(cnn, subject_of):
@@ -74,7 +99,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     written = json.loads(path.read_text())
     assert set(written) == {
         "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
-        "seed", "batch_size",
+        "details", "seed", "batch_size",
     }  # fmt: skip
     assert written["encoder"] == {
         "sha256": "0" * 64,
@@ -89,6 +114,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     assert set(accuracy) == {"value", "low", "high", "n", "draws", "std_over_draws", "unit"}
     assert accuracy["value"] == result.metrics["accuracy"].value > 0.9
     assert set(written["per_image"]["correct"]) == {0.0, 1.0}
+    assert written["details"] == result.details
 
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one(cnn, subject_of, tmp_path, monkeypatch):
@@ -112,6 +138,11 @@ def test_clean_accuracy_counts_every_image_over_twenty_draws(noisy, subject_of):
     assert (random.metrics["accuracy"].n, random.metrics["accuracy"].draws, random.initial) == (360, 20, "random")
     fixed = PROTOCOLS.build("clean", {"initial": "fixed"})(subject)
     assert (fixed.metrics["accuracy"].draws, fixed.initial) == (1, "fixed")
+    own = PROTOCOLS.build("clean", {"initial": "fixed_per_image"})(subject)
+    assert (own.metrics["accuracy"].draws, own.initial) == (1, "fixed_per_image")
+    assert own.metrics["accuracy"].value == pytest.approx(random.metrics["accuracy"].value, abs=0.04)
+    again = PROTOCOLS.build("clean", {"initial": "fixed_per_image"})(subject_of(noisy, batch_size=7))
+    assert again.per_image == own.per_image, "each image keeps its state in whatever batch it stands"
     averaged = PROTOCOLS.build("clean", {"initial": "averaged"})(subject)
     assert averaged.metrics["accuracy"].value > random.metrics["accuracy"].value, "averaging draws removes noise"
     with pytest.raises(UserError, match="draws=10"):

@@ -81,6 +81,7 @@ def complete(fabricate):
         "robust_accuracy_fixed": make_metric(0.05),
         "robust_accuracy_eot": make_metric(0.386),
         "robust_accuracy_held": make_metric(0.31),
+        "union/robust_accuracy": make_metric(0.3),
     }
     tuned.result("autoattack-linf", ways, options={"eps": 8 / 255})
     return run.path

@@ -92,7 +92,7 @@ def test_rows_measured_unlike_are_marked(studied):
 def test_paired_tests_give_b_c_p_and_holm(studied):
     below = study_summary(studied.table()).below
     assert "paired, clean: PhiNet against SimSiam: b = 2, c = 0 of 40, p = 0.5, Holm 0.5" in below
-    assert "paired, clean: SimSiam against Broken: not tested, no seed that both rows have" in below
+    assert "paired: SimSiam against Broken: not tested in 1 column: no seed that both rows have" in below
 
 
 def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):

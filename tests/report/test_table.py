@@ -26,7 +26,7 @@ def note(table, some):
 
 def test_a_complete_model_fills_every_column(complete):
     table = summary(Row("akorn", complete))
-    values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6, 31]
+    values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6, 31, 30]
     assert [c.value for c in table.cells[0]] == pytest.approx(values)
     assert [head.column for head in table.heads] == list(COLUMNS)
 
@@ -118,19 +118,23 @@ def test_every_way_of_the_attack_protocols_has_its_column(fabricate, metric, nam
     run = fabricate(name, "classification")
     metrics = {
         f"{way}/{m}": metric(k / 10)
-        for k, way in enumerate(("published", "fixed", "eot", "held"))
+        for k, way in enumerate(("published", "fixed", "eot", "held", "union"))
         for m in ("robust_accuracy_all", "wrapper_accuracy", "robust_accuracy", "clean_accuracy")
     }
-    assert {key.split("/")[0] for key in metrics} == set(options["ways"])
+    assert {key.split("/")[0] for key in metrics} == {*options["ways"], "union"}
     table = summary(Row("a", run.result(name, metrics, options=options).path))
-    assert [c.value for c in table.cells[0][-4:]] == [0, 10, 20, 30]
+    assert [c.value for c in table.cells[0][-5:]] == [0, 10, 20, 30, 40]
     assert any(f"held noise): {name}" in line and "held_noise(" in line for line in table.scoring)
 
 
-def test_the_union_over_attacks_is_the_headline_where_a_metric_of_that_name_exists(fabricate, metric):
+def test_the_union_over_a_ways_attacks_is_its_headline_and_the_one_over_all_ways_has_a_column(fabricate, metric):
     run = fabricate("a", "classification")
-    run.result("robustness-linf", {"held/robust_accuracy": metric(0.4), "held/union": metric(0.3)})
-    assert cell(summary(Row("a", run.path)), "robust_held").value == 30
+    held = {"held/robust_accuracy": metric(0.4), "held/union": metric(0.3)}
+    run.result("robustness-linf", held | {"union/robust_accuracy": metric(0.2)})
+    table = summary(Row("a", run.path))
+    assert cell(table, "robust_held").value == 30
+    assert cell(table, "robust_union").value == 20
+    assert cell(table, "robust_as_published").value is None
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """A study of two steps a run on sixteen digits, and changes of it."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sslkuramoto.study import Study, StudyTable, collect, load_study, plan_study, run_plan
 
@@ -71,7 +71,7 @@ def study(tmp_path: Path) -> Callable[..., Study]:
 
     def load(**changes: Any) -> Study:
         path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(changed(**changes), sort_keys=False))
+        path.write_text(json.dumps(changed(**changes)))  # JSON is YAML
         return load_study(path)
 
     return load
@@ -82,7 +82,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Stu
     """The tiny study, its root and its table, computed in this process."""
     folder = tmp_path_factory.mktemp("studies")
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY, sort_keys=False))
+    path.write_text(json.dumps(TINY))
     loaded, root = load_study(path), folder / "root"
     assert run_plan(plan_study(loaded, root), jobs=0, report=lambda line: None) == 0
     return loaded, root, collect(loaded, root)

@@ -11,7 +11,7 @@ from sslkuramoto.study import collect, plan_study, run_plan
 from sslkuramoto.study.cost import cost_of_plan, plan_text
 from sslkuramoto.study.tasks import Evaluation
 
-GONE = {"set__data.root": "nowhere", "set__data": {"name": "cifar10"}, "set__data.limit": None}
+GONE = {"set__data": {"name": "cifar10", "root": "nowhere"}}
 
 
 def test_rows_share_stages_and_columns_share_measurements(study, tmp_path: Path):
@@ -42,7 +42,12 @@ def test_rows_and_seeds_can_be_chosen(study, tmp_path: Path):
 
 
 def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, tmp_path: Path, monkeypatch):
-    robust = {"protocol": "clean", "metric": "accuracy", "rows": ["steps"], "set": {"initial": "${run:simclr}"}}
+    robust = {
+        "protocol": "clean",
+        "metric": "accuracy",
+        "rows": ["steps"],
+        "set": {"draws": 21, "initial": "${run:simclr}"},
+    }
     seen = []
 
     def load(name: str, overrides=()):
@@ -57,7 +62,7 @@ def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, 
     task = plan.tasks[plan.cells["steps", "robust", 0]]
     assert isinstance(task, Evaluation)
     assert [path.name for path in task.sources] == [task.needs[1]]
-    assert task.overrides == (f'initial="{task.sources[0]}"',)
+    assert task.overrides == ("draws=21", f'initial="{task.sources[0]}"')
     assert plan.tasks[task.needs[1]].label == "simclr, seed 0: digits-akorn-finetune"
     assert seen[-1] == f'initial="{task.needs[1].split("-")[-2]}"', "the key names the content, not the place"
     assert list(plan.chains) == [("steps", 0)]
@@ -95,7 +100,7 @@ def test_steps_are_counted_and_seconds_taken_from_what_was_measured_before(study
         copy.parent.mkdir(parents=True)
         copy.write_text(json.dumps(content | {"seconds": 7.5}))
     other = cost_of_plan(plan_study(study(set__epochs=3), tmp_path / "root"))
-    assert [share.seconds for share in other.measuring if share.name == "knn"] == [7.5]
+    assert [share.seconds for share in other.measuring if share.name == "knn (knn)"] == [7.5]
     assert cost_of_plan(plan_study(loaded, root)).seconds == 0
 
 

@@ -22,7 +22,7 @@ def silently(plan, **options) -> int:
 
 
 def test_the_table_holds_measured_and_published_apart(computed):
-    loaded, root, table = computed
+    _, root, table = computed
     cell = table.cells["simclr", "clean"]
     (value,) = cell.values
     assert (value.seed, value.n, value.draws, value.unit) == (0, 20, 20, "fraction")
@@ -175,7 +175,7 @@ def test_what_another_process_is_at_is_waited_for_not_done_twice(computed, tmp_p
 
 
 def test_a_moved_root_and_an_unfinished_run_in_it_are_no_other_study(study, tmp_path: Path):
-    loaded = study(columns__knn=None, rows__steps=None, compare=None, columns__vote=None)
+    loaded = study(rows__simclr__published__knn=None, columns__knn=None, rows__steps=None, compare=None)
     plan = plan_study(loaded, tmp_path / "root")
     silently(plan)
     last = plan.stages[-1].path
@@ -198,7 +198,7 @@ def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed
     (result,) = copy.glob("runs/*/results/knn-*.json")
     content = json.loads(result.read_text())
     result.unlink()
-    assert run_plan(plan_study(loaded, copy), jobs=2, device="cpu", prepare=die) == 1
+    assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", prepare=die) == 1
     reason = collect(loaded, copy).cells["simclr", "knn"].failures[0]
     assert reason == "the process ended by SIGKILL; the machine may have run out of memory"
     shutil.rmtree(result.parents[1] / "cache")

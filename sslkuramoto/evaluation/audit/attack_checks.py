@@ -5,7 +5,6 @@ stronger than single steps, white boxes than black boxes, unbounded attacks reac
 to attack, and random sampling never finds what gradients miss.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -105,7 +104,7 @@ def black_box(case: Case) -> Check:
 
 def transfer(case: Case) -> Check:
     """Ask the same of attacks made on other networks."""
-    attacks = [case.arsenal.transferred(Path(source).name, run=source) for source in case.sources]
+    attacks = [case.arsenal.transferred(source, run=source) for source in case.sources]
     attacks += [case.arsenal.transferred(name, encoder=changes) for name, changes in _relatives(case).items()]
     runs = [case.bench.run(attack) for attack in attacks]
     if case.stochastic:

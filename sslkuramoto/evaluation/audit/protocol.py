@@ -80,7 +80,8 @@ class Audit:
         skip: checks that are left out (they read "not run").
         split: where the images come from.
         chunk: images a unit of the ledger and a forward pass.
-        draws: fresh draws that score a stochastic network, at least 20.
+        draws: fresh draws that score a stochastic network, and others that compare attacks, at least 20.
+        select_draws: other draws that decide which of an image's candidates is the worst.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
     """
 
@@ -105,13 +106,15 @@ class Audit:
         split: Literal["test", "val"] = "test",
         chunk: int = 100,
         draws: int = 20,
+        select_draws: int = 100,
         ledger: str | None = None,
     ) -> None:
         self.options = options_of(locals())
         self.threat = Threat(norm, parse_eps(eps, norm))
         if self.threat.eps == 0:
             raise UserError("eps=0: an audit needs room to attack; protocol clean measures the clean accuracy")
-        self.grid = tuple(sorted(parse_eps(radius, norm) for radius in grid or [t * self.threat.eps for t in GRID]))
+        usual = [times * self.threat.eps for times in GRID if norm == "l2" or times * self.threat.eps < 1]
+        self.grid = tuple(sorted(parse_eps(radius, norm) for radius in grid or usual))
         if self.grid[0] <= 0:
             raise UserError(f"grid={grid}: radii must be above 0")
         self.budget: Budget = BUDGETS[budget].changed(
@@ -132,7 +135,8 @@ class Audit:
         self.initial: Literal["random", "fixed"] = initial
         self.plant: Plant | None = plant
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
-        self.split, self.chunk, self.draws, self.ledger = split, chunk, check_draws(draws), ledger
+        self.split, self.chunk, self.ledger = split, chunk, ledger
+        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
 
     def __call__(self, subject: Subject) -> Result:
         """Attack, look, and judge.
@@ -166,6 +170,8 @@ class Audit:
         )
         assert chosen.images.classes is not None
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, len(chosen.images.classes))
+        for source in self.sources:
+            arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
         side = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
         facts = gradient_facts(
             classifier,
@@ -190,8 +196,9 @@ class Audit:
     def _judged(self, subject: Subject, case: Case, checks: list[Check], chosen: Chosen, data: dict) -> Result:
         bench, labels = case.bench, chosen.labels.cpu()
         plain_run = bench.run(case.arsenal.plain("ce"))
+        tightest = bench.tightest(self.select_draws)
         clean, plain, robust = (
-            bench.predictions(candidates, "score") for candidates in (bench.images, plain_run.candidates, bench.worst)
+            bench.predictions(found, "score") for found in (bench.images, plain_run.candidates, tightest.images)
         )
         correct = {
             name: share_right(found, labels) for name, found in (("clean", clean), ("plain", plain), ("", robust))
@@ -243,7 +250,7 @@ class Audit:
                 "correct": correct[""],
                 "plain_correct": correct["plain"],
                 "clean_correct": correct["clean"],
-                "broken_by": bench.broken_by,
+                "broken_by": tightest.broken_by,
             },
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
             details={"audit": details},

@@ -94,7 +94,9 @@ def test_it_is_as_strong_as_autoattacks_on_a_deterministic_network(cnn, digits, 
             )
             with torch.random.fork_rng(devices=[]):
                 expected = theirs.perturb(images, labels)
-            found = Apgd(loss=loss, iterations=15, targets=2)(classifier, images, labels, threat=threat, work=Work(0, 0))
+            found = Apgd(loss=loss, iterations=15, targets=2)(
+                classifier, images, labels, threat=threat, work=Work(0, 0)
+            )
             threat.check(found, images, loss)
             ours, other = ((classifier(x).argmax(1) == labels).sum().item() for x in (found, expected))
             assert 0 < other < 90, "the example must hold both outcomes"

@@ -34,7 +34,10 @@ def test_held_noise_is_the_mean_over_the_fields_image_by_image(noisy, batch, mea
         for i in range(len(images)):
             image = images[i : i + 1].clone().requires_grad_()
             logits = torch.cat(
-                [torch.stack([classifier(image, initial=start[None]) for start in field]).mean(0) for field in objective.fields]
+                [
+                    torch.stack([classifier(image, initial=start[None]) for start in field]).mean(0)
+                    for field in objective.fields
+                ]
             )
             each = logits if mean == "loss" else logits.log_softmax(1).mean(0, keepdim=True)
             value = per_image("ce", each, labels[i].expand(len(each))).mean()

@@ -29,7 +29,7 @@ def test_one_step_without_a_random_start_is_fgsm(cnn, digits, threat):
     with frozen(classifier):
         found = attack(classifier, images, labels, threat=threat, work=Work(0, 0))
     assert attack.label == "fgsm-ce-fresh"
-    weaker = (classifier(images).argmax(1) != labels)  # wrong from the start: left alone
+    weaker = classifier(images).argmax(1) != labels  # wrong from the start: left alone
     torch.testing.assert_close(found[~weaker], expected[~weaker], rtol=0, atol=1e-6)
     assert torch.equal(found[weaker], images[weaker])
 

@@ -59,7 +59,7 @@ def test_queries_are_counted_and_ask_each_image_with_its_own_state(noisy, digits
     index = torch.tensor([3, 14, 15, 92, 65, 35])
     classifier = Classifier(*noisy, mode).at(index)
     labels = classifier(images).argmax(1)
-    attack = SquareEot(queries=7, draws=5)
+    attack = SquareEot(queries=60, draws=2)
     assert attack.queries_only
     with counted(classifier.encoder) as count, frozen(classifier):
         found = attack(classifier, images, labels, threat=LINF, work=Work(0, 0))
@@ -68,9 +68,9 @@ def test_queries_are_counted_and_ask_each_image_with_its_own_state(noisy, digits
     assert 6 < count.forward <= 6 * passes.forward
     if mode == "random":
         return
-    for rows in (torch.tensor([0, 3, 4]),):  # the search ends at the first point that fools the images' own states
-        fooled = classifier(found).argmax(1) != labels
-        assert torch.equal(classifier.of(rows)(found[rows]).argmax(1) != labels[rows], fooled[rows])
+    fooled = classifier(found).argmax(1) != labels
+    assert 0 < fooled.sum() < 6, "the example must hold both outcomes"
+    assert count.forward < 6 * passes.forward, "an image whose own state is fooled is asked no more"
 
 
 def test_a_tie_that_the_label_wins_is_no_success(cnn, digits):
@@ -92,8 +92,8 @@ def test_a_tie_that_the_label_wins_is_no_success(cnn, digits):
 
 
 def test_bad_options_are_one_line(noisy, digits):
-    with pytest.raises(UserError, match=r"p_init=0: must lie in \(0, 1\]"):
-        SquareEot(p_init=0)
+    with pytest.raises(UserError, match=r"p_init=0.0: must lie in \(0, 1\]"):
+        SquareEot(p_init=0.0)
     with pytest.raises(UserError, match="queries=0: must be at least 1"):
         SquareEot(queries=0)
     images, labels = first(digits, 2)

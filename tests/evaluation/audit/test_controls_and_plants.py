@@ -19,7 +19,7 @@ def statuses(result: Result) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def plain(audited: Callable[..., Result]) -> Result:
-    return audited("classification", eps=0.25)
+    return audited("classification", eps=0.3)
 
 
 def test_a_plain_cnn_has_no_robustness_and_hides_nothing(plain: Result) -> None:
@@ -51,14 +51,14 @@ def test_an_adversarially_trained_cnn_is_truly_robust(audited: Callable[..., Res
 def test_a_planted_defence_is_exposed(
     plant: str, failing: set[str], at_least_reported: float, audited: Callable[..., Result], plain: Result
 ) -> None:
-    result = audited("classification", eps=0.25, plant=plant)
+    result = audited("classification", eps=0.3, plant=plant)
     audit = audit_of(result)
     assert audit["word"] == "masked"
     assert audit["verdict"] in result.notes
     assert {name for name, status in statuses(result).items() if status == "fail"} >= failing
     reported, tightest = result.metrics["plain_accuracy"].value, result.metrics["robust_accuracy"].value
     assert reported >= at_least_reported
-    assert tightest < 0.1
+    assert tightest < 0.12
     assert f"{100 * reported:.1f} % of the plain attack are not to be trusted" in audit["verdict"]
     assert any(check["reason"] in reason for check in audit["checks"] for reason in audit["reasons"])
     assert plain.metrics["robust_accuracy"].value <= 0.02, "the same weights without the plant"
