@@ -4,6 +4,7 @@ Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM
 """
 
 import argparse
+import hashlib
 import logging
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any, NoReturn
 
 from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.errors import Interrupted, UserError, unknown
+
+LONGEST_NAME = 160  # bytes of a result's name; its images and unfinished files add to it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,13 +196,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
         elif changed:  # beside the run's own result, never in its place
-            protocol = protocol._replace(file=re.sub(r"[^\w.=+-]+", "_", "+".join([protocol.file, *changed])))
+            protocol = protocol._replace(file=_beside(protocol.file, changed))
         result, path = evaluate(subject, protocol, describe_environment(str(device)))
         print(f"{arguments.run} {protocol.file}  ({path})")
         for name, metric in result.metrics.items():
             print(f"  {name:32s} {_shown(metric)}")
         for note in result.notes:
             print(f"  note: {note}")
+
+
+def _beside(name: str, changed: Sequence[str]) -> str:
+    """Return the name of a result under changed options, of a length that every file system takes."""
+    file = re.sub(r"[^\w.=+-]+", "_", "+".join([name, *changed]))
+    if len(file.encode()) <= LONGEST_NAME:
+        return file
+    digest = hashlib.sha256("+".join(changed).encode()).hexdigest()[:12]
+    return file.encode()[: LONGEST_NAME - 13].decode(errors="ignore") + f"-{digest}"
 
 
 def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from small_runs import after_step, press_ctrl_c, recipe_file, small
+from small_runs import CLASSIFIER, after_step, press_ctrl_c, recipe_file, small
 
 from sslkuramoto.cli import main
 from sslkuramoto.data import DATA
@@ -214,13 +214,92 @@ def test_evaluate_takes_options_of_protocol_encoder_and_data(run, capsys):
     assert main(["evaluate", str(run), *items, "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     assert "features of test: 20 images, 1 draw" in captured.err
-    file = run / "results" / "knn+encoder.num_steps=5+encoder.initial=fixed+data.limit_test=20.json"
+    file = run / "results" / f"{'+'.join(items)}.json"
     assert f"({file})" in captured.out  # never in place of what was measured as the run was trained
     result = json.loads(file.read_text())
     assert result["options"]["neighbours"] == 3
     assert result["data"]["n"] == 20
     assert result["encoder"]["changed_options"] == {"num_steps": 5, "initial": "fixed"}
     assert f"{result['metrics']['accuracy']['value'] * 100:.2f} %" in captured.out
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory) -> Path:
+    """A finished run with a classifier that gets some images right."""
+    data = {"name": "digits", "size": 8, "limit": 200, "limit_test": 12}
+    recipe = small(epochs=8, data=data, optimizer={"name": "adam", "lr": 2e-2}, **CLASSIFIER)
+    return train(recipe, tmp_path_factory.mktemp("runs") / "classified").path
+
+
+FEW = ["images=12", "eps=0.01", "select_draws=20", "control=0", "attacks=[{name: pgd, iterations: 2, k: 2}, gaussian]"]
+
+
+def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, capsys):
+    before = sorted(classified.rglob("*"))
+    assert main(["evaluate", str(classified), "robustness-linf", "knn", "--dry-run", "images=12"]) == 0
+    out = capsys.readouterr().out
+    for way in ("published", "fixed", "eot", "held"):
+        assert f"robustness-linf, way {way}, 12 images:" in out
+    assert "apgd-ce: " in out
+    assert out.count("on this device (timed here; images that break early cost less)") == 4
+    assert "knn: no estimate" in out
+    assert sorted(classified.rglob("*")) == before
+
+
+def test_an_attack_goes_on_where_it_was_interrupted(classified, capsys, monkeypatch, tmp_path):
+    from sslkuramoto.evaluation.attacks import Ledger
+
+    written = Ledger.write
+
+    def stop(ledger, label, *arguments):
+        written(ledger, label, *arguments)
+        if label != "clean":
+            raise KeyboardInterrupt
+
+    command = ["evaluate", str(classified), "--as", "attacked", "robustness", *FEW, f"ledger={tmp_path / 'ledger'}"]
+    monkeypatch.setattr(Ledger, "write", stop)
+    assert main(command) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "sslkuramoto: interrupted"
+    assert not (classified / "results" / "attacked.json").exists()
+    monkeypatch.setattr(Ledger, "write", written)
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "gaussian: chunk 1 of 1" in captured.err
+    assert "pgd" not in captured.err
+    result = json.loads((classified / "results" / "attacked.json").read_text())
+    assert set(result["details"]["standing_after"]) == {"pgd-2-ce-fresh", "gaussian"}
+    assert f"robust_accuracy {' ' * 17}" in captured.out
+    assert "note: share standing after each attack" in captured.out
+
+
+def test_a_result_with_many_overrides_has_a_name_that_a_file_may_have(classified, capsys):
+    for n in (20, 21):
+        long = [*FEW, f"draws={n}", *(f"ways.way-number-{i}.initial=fixed" for i in range(12))]
+        assert main(["evaluate", str(classified), "robustness", *long]) == 0
+    files = [path for path in (classified / "results").iterdir() if path.name.startswith("robustness+images=12")]
+    assert len(files) == 2, "other options, another file"
+    assert all(len(path.name) < 200 for path in files)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["robustness-linf", "eps=8"], "eps=8: pixels lie in [0,1]: did you mean 8/255?"),
+        (["robustness", "attacks=[pdg]"], "unknown attack 'pdg': did you mean 'pgd'?"),
+        (["robustness", *FEW, "images=13"], "images=13: data 'digits', split 'test', has only 12"),
+        (["robustness", *FEW, "draws=10"], "draws=10: this network draws new oscillators at every forward pass"),
+        (["robustness", *FEW, "ledger=photos"], "ledger photos: is a folder with other files"),
+        (["robustness", *FEW, "ledger=theirs"], "ledger theirs: belongs to another network (hash 123456789abc there"),
+        (["robustness", *FEW, "attacks=[{name: transfer, run: nowhere}]"], "nowhere: no run directory"),
+    ],
+)
+def test_an_attack_that_cannot_be_carried_out_is_one_line(classified, fails, tmp_path, items, message):
+    for folder in ("photos", "theirs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    (tmp_path / "theirs" / "ledger.json").write_text('{"model": "123456789abcdef"}')
+    assert message in fails("evaluate", str(classified), *items)
 
 
 def test_evaluate_writes_under_another_name_and_the_report_shows_it(run, capsys, tmp_path):
@@ -246,6 +325,8 @@ def test_evaluate_writes_under_another_name_and_the_report_shows_it(run, capsys,
         (["knn", "--batch-size", "0"], "--batch-size=0: must be >= 1"),
         (["knn", "--weights", "raw"], "weights='raw': "),
         (["clean"], "holds an encoder only; finetune it first"),
+        (["robustness-quick"], "holds an encoder only; finetune it first"),
+        (["robustness-quick", "--dry-run"], "holds an encoder only; finetune it first"),
     ],
 )
 def test_a_bad_evaluation_is_one_line(run, fails, items, message):

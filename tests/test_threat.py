@@ -81,7 +81,6 @@ def test_a_point_inside_stays_where_it_is(threat):
     torch.testing.assert_close(threat.project(inside, IMAGES), inside, rtol=0, atol=1.2e-7)
 
 
-
 @pytest.mark.parametrize("threat", [Threat("linf", 0.1), Threat("linf", 1.0)], ids=str)
 def test_no_point_of_the_linf_ball_is_nearer_than_the_projection(threat):
     """Obtuse angle criterion of projections on convex sets: <far - P(far), z - P(far)> <= 0 for all z inside."""

@@ -34,11 +34,11 @@ Surrogate = Literal[
     "root_arctan",
     "linear_arctan",
     "exponential",
+    "half_gamma",
     "small_gamma",
 ]
 SURROGATES: tuple[Surrogate, ...] = get_args(Surrogate)
 TANGENT_ONLY = frozenset({"root_arctan", "linear_arctan", "exponential"})
-SMALL_GAMMA = 0.25  # of the step size, in the backward pass
 
 
 class _Step(NamedTuple):
@@ -118,7 +118,8 @@ _RULES: dict[str, Rule] = {
     "root_arctan": turned(torch.cos, torch.cos),
     "linear_arctan": turned(torch.ones_like, torch.cos),
     "exponential": turned(torch.ones_like, lambda angle: torch.sinc(angle / torch.pi)),
-    "small_gamma": smaller_gamma(SMALL_GAMMA),
+    "half_gamma": smaller_gamma(0.5),
+    "small_gamma": smaller_gamma(0.25),
 }
 
 
@@ -157,8 +158,8 @@ def surrogate_step(name: Surrogate) -> Callable[..., Tensor]:
         name: ``autograd`` (the step itself); the normalisation's factor r to a power: ``half_norm`` (1/2), ``no_norm``
             (0); ``straight_through`` (the normalisation is the identity); the saturated arctan'(u) = 1 / (1 + u^2)
             replaced by 1 / sqrt(1 + u^2) (``root_arctan``) or 1 (``linear_arctan``); ``exponential``: that of the
-            exponential map which ends in the same state (for n = 2 the same as ``linear_arctan``); ``small_gamma``: as
-            if the step had a quarter of its size.
+            exponential map which ends in the same state (for n = 2 the same as ``linear_arctan``); ``half_gamma`` and
+            ``small_gamma``: as if the step had half or a quarter of its size.
 
     The replaced steps give no gradient to gamma and omega: they are for attacks, not for training.
     """

@@ -113,6 +113,8 @@ PROTOCOL_FILES = next(
     Path("eval/protocols"),
 )
 
+ENDINGS = (".yaml", ".yml")
+
 
 def described(images: ImageSet, n: int | None = None) -> dict[str, Any]:
     """Return what a result says about the images it was measured on."""
@@ -157,8 +159,7 @@ def load_protocols(names: Sequence[str], overrides: Sequence[str] = (), folder: 
     Raises:
         UserError: as :func:`load_protocol`; a key that none of them knows.
     """
-    plain = [load_protocol(name, (), folder) for name in names]
-    known = [{*protocol.options} for protocol in plain]
+    known = [{*PROTOCOLS.options(_written(name, folder)["name"])} for name in names]
 
     def key(override: str) -> str:
         return re.split(r"[=.\[]", override, maxsplit=1)[0]
@@ -181,25 +182,28 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
     Raises:
         UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
     """
+    options = _overridden(_written(name, folder), overrides)
+    registered = options.pop("name")
+    measure = PROTOCOLS.build(registered, options)
+    file = Path(name).stem if name.endswith(ENDINGS) else name
+    return Loaded(file, registered, PROTOCOLS.resolved(registered, options), measure)
+
+
+def _written(name: str, folder: Path) -> dict[str, Any]:
+    """Return what the file of a protocol holds, its registered name among it."""
     files = protocol_files(folder)
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(ENDINGS):
         if not Path(name).is_file():
             raise UserError(f"protocol file {name!r} does not exist")
         files = {name: Path(name)}
-    if name in files:
-        options = _read(files[name])
-    elif name in set(PROTOCOLS):
-        options = {"name": name}
-    else:
-        raise unknown("protocol", name, {*files, *PROTOCOLS})
-    options = _overridden(options, overrides)
-    registered = options.pop("name", None)
-    if not isinstance(registered, str):
+    if name not in files:
+        if name not in set(PROTOCOLS):
+            raise unknown("protocol", name, {*files, *PROTOCOLS})
+        return {"name": name}
+    options = _read(files[name])
+    if not isinstance(options.get("name"), str):
         raise UserError(f"protocol file {name!r}: needs the key 'name', one of {', '.join(PROTOCOLS)}")
-    measure = PROTOCOLS.build(registered, options)
-    return Loaded(
-        Path(name).stem if name in files else name, registered, PROTOCOLS.resolved(registered, options), measure
-    )
+    return options
 
 
 def _read(path: Path) -> dict[str, Any]:

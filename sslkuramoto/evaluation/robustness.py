@@ -21,7 +21,7 @@ from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.attack import AttackEntry, ImpossibleAttackError, built, check_counts
-from sslkuramoto.evaluation.attacks.battery import CLEAN, DecidedBy
+from sslkuramoto.evaluation.attacks.battery import DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images

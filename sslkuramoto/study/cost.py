@@ -5,17 +5,19 @@ before, or from the protocol's own estimate (``measure.cost(subject)``) on an un
 """
 
 import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.data.image_set import MemorySet, batches
-from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.randomness import borrowed_global, generator
@@ -25,8 +27,8 @@ from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.tasks import Evaluation, Stage
 from sslkuramoto.training.learner import build
 
-_IMAGES_ON_CPU = 8  # of a timed step; its time is scaled to the batch
-_LONG = 5.0  # seconds after which one timed step has to do
+_FEW = 8  # images of the first timed step on a CPU
+_LONG = 5.0  # seconds of a step that is not timed twice, nor whole
 
 
 @dataclass
@@ -89,7 +91,7 @@ def cost_of_plan(plan: Plan, *, retry: bool = False, threads: int = 1, device: s
 
 def _trainings(stages: Iterable[Stage], device: torch.device) -> list[Share]:
     timed: dict[str, float | None] = {}
-    shares: dict[str, Share] = {}
+    shares: dict[tuple[str, int, float | None], Share] = {}
     for stage in stages:
         method = {key: value for key, value in stage.recipe.method().items() if key not in ("seed", "epochs", "init")}
         kind = content_key(method)
@@ -98,53 +100,65 @@ def _trainings(stages: Iterable[Stage], device: torch.device) -> list[Share]:
         each = timed[kind]
         seconds = None if each is None else each * stage.steps
         name = stage.label.rpartition(": ")[2]
-        share = shares.setdefault(f"{kind} {stage.steps}", Share(name, 0, stage.steps, seconds, "a step timed here"))
-        share.count += 1
+        share = Share(name, 0, stage.steps, seconds, "a step timed here")
+        shares.setdefault((name, stage.steps, seconds), share).count += 1
     return list(shares.values())
 
 
 def seconds_a_step(recipe: Recipe, facts: Facts, device: torch.device) -> float | None:
-    """Return the seconds of one training step, timed on random images; None where it cannot be carried out."""
+    """Return the seconds of one training step, timed on random images; None where it cannot be carried out.
+
+    A step that would take long is timed on a few images and scaled to the batch.
+    """
     n = recipe.batch_size // recipe.accumulate
-    n = max(2, min(n, _IMAGES_ON_CPU)) if device.type == "cpu" else n
+    few = n if device.type == "cuda" else min(n, _FEW)
+    try:
+        seconds = _timed(recipe, facts, few, device) * n / few
+        if few < n and seconds < _LONG:
+            seconds = _timed(recipe, facts, n, device)
+    except (UserError, RuntimeError):  # also out of memory
+        return None
+    return seconds * recipe.accumulate
+
+
+def _timed(recipe: Recipe, facts: Facts, n: int, device: torch.device) -> float:
+    """Return the seconds of forward and backward pass of ``n`` images, the views included: the best of three."""
     draw = generator("cpu", "cost of a step")
     labels = torch.arange(n) % facts.classes if facts.classes else None
     images = torch.randint(0, 256, (n, 3, facts.size, facts.size), dtype=torch.uint8, generator=draw)
     classes = tuple(map(str, range(facts.classes))) or None
-    few = MemorySet(recipe.data.name, "train", classes, labels, facts.size, "random", images)
-    try:
-        learner, make_views = build(replace(recipe, init=None), few)
-        learner.to(device).train()
-        (batch,) = batches(few, [torch.arange(n)], device=device)
-        seconds = 0.0
-        for number in range(3):
-            start = time.perf_counter()
-            with borrowed_global(generator(device, "cost of a step", number)):
-                views = make_views(batch.images, generator("cpu", "views", number))
-                learner(views, generator(device, "oscillators", number), batch.labels).loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            last = time.perf_counter() - start
-            seconds = last if number < 2 else min(seconds, last)
-            if last > _LONG:
-                break
-    except (UserError, RuntimeError):  # also out of memory
-        return None
-    return seconds * recipe.batch_size / n
+    data = MemorySet(recipe.data.name, "train", classes, labels, facts.size, "random", images)
+    learner, make_views = build(replace(recipe, init=None), data)
+    learner.to(device).train()
+    (batch,) = batches(data, [torch.arange(n)], device=device)
+    best = math.inf
+    for number in range(3):
+        start = time.perf_counter()
+        with borrowed_global(generator(device, "cost of a step", number)):
+            views = make_views(batch.images, generator("cpu", "views", number))
+            learner(views, generator(device, "oscillators", number), batch.labels).loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+        if best > _LONG:
+            break
+    return best
 
 
 def _measurements(plan: Plan, tasks: Iterable[Evaluation], device: torch.device) -> list[Share]:
-    shares: dict[str, Share] = {}
+    known: dict[str, tuple[float | None, str]] = {}
+    shares: dict[tuple[str, float | None], Share] = {}
     for task in tasks:
         stage = plan.tasks[task.stage.name]
         assert isinstance(stage, Stage)
         kind = content_key([task.content, stage.recipe.encoder.to_dict()])
-        if kind not in shares:
-            seconds, source = _seconds_before(plan.root, task, stage), "as earlier results took"
-            if seconds is None and task.problem is None and stage.facts is not None:
-                seconds, source = _own_estimate(task, stage, stage.facts, device), "at most, passes timed here"
-            shares[kind] = Share(task.label.rpartition(": ")[2], 0, 0, seconds, source)
-        shares[kind].count += 1
+        if kind not in known:
+            known[kind] = _seconds_before(plan.root, task, stage), "as earlier results took"
+            if known[kind][0] is None and task.problem is None and stage.facts is not None:
+                known[kind] = _own_estimate(task, stage, stage.facts, device), "at most, passes timed here"
+        seconds, source = known[kind]
+        name = task.label.rpartition(": ")[2]
+        shares.setdefault((name, seconds), Share(name, 0, 0, seconds, source)).count += 1
     return list(shares.values())
 
 
@@ -160,16 +174,18 @@ def _seconds_before(root: Path, task: Evaluation, stage: Stage) -> float | None:
 def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.device) -> float | None:
     """Return what the protocol says it takes on a network of this kind; its weights do not matter."""
     recipe = stage.recipe
-    measure = load_protocol(task.protocol, task.overrides).measure
-    own_estimate = getattr(measure, "cost", None)
-    if own_estimate is None:
+    loaded = load_protocol(task.protocol, task.overrides)
+    if not hasattr(loaded.measure, "cost"):
         return None
     try:
         with borrowed_global(generator("cpu", "weights that are only timed")):
             encoder = ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **task.encoder_options})
             head = torch.nn.Linear(encoder.num_features, facts.classes)
+        encoder = encoder.eval().requires_grad_(False).to(device)
+        if "chunk" in loaded.options and _is_slow(encoder, facts, device):
+            loaded = load_protocol(task.protocol, [*task.overrides, f"chunk={_FEW}"])  # it times passes of one chunk
         subject = Subject(
-            encoder=encoder.eval().requires_grad_(False).to(device),
+            encoder=encoder,
             head=head.eval().requires_grad_(False).to(device),
             data=lambda split: DATA.build(recipe.data.name, recipe.data.options, split),
             device=device,
@@ -177,9 +193,19 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             encoder_hash="untrained",
             seed=recipe.seed,
         )
-        return sum(cost.hours for _, cost in own_estimate(subject)) * 3600
+        measure: Any = loaded.measure
+        return sum(cost.hours for _, cost in measure.cost(subject)) * 3600
     except (UserError, RuntimeError):
         return None
+
+
+def _is_slow(encoder: Encoder, facts: Facts, device: torch.device) -> bool:
+    """Whether a hundred images would take long."""
+    images = torch.rand(_FEW, 3, facts.size, facts.size, generator=generator("cpu", "is it slow")).to(device)
+    start = time.perf_counter()
+    with torch.no_grad():
+        encoder(images, draw=generator(device, "is it slow") if encoder.stochastic else None)
+    return (time.perf_counter() - start) * 100 / _FEW > _LONG
 
 
 def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> str:
@@ -197,14 +223,17 @@ def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> 
         lines.append(text + (f", {failed} failed{'' if retry else ' (--retry tries again)'}" if failed else ""))
         lines += [_share_text(share) for share in shares]
     lines += [f"  cannot run here: {problem}" for problem in plan.problems]
-    if todo:
-        whole = f"  estimate: {shown_time(cost.seconds)} of one worker"
-        if jobs > 1:
-            whole += f", about {shown_time(cost.seconds / min(jobs, len(todo)))} with {min(jobs, len(todo))}"
-        lines.append(whole + (f", and {cost.unknown} tasks of unknown cost" if cost.unknown else ""))
-    else:
-        lines.append("  nothing to do")
+    lines.append(_whole_text(cost, min(jobs, len(todo))) if todo else "  nothing to do")
     return "\n".join(lines)
+
+
+def _whole_text(cost: Cost, workers: int) -> str:
+    known = f"  estimate: {shown_time(cost.seconds)} of one worker"
+    if workers > 1:
+        known += f", about {shown_time(cost.seconds / workers)} with {workers}"
+    if not cost.unknown:
+        return known
+    return f"{known}, and {cost.unknown} tasks of unknown cost" if cost.seconds else "  estimate: unknown"
 
 
 def _share_text(share: Share) -> str:

@@ -231,7 +231,7 @@ def test_the_quick_files_run_on_a_small_network(noisy, subject_of, name):
 
 def test_the_result_file_can_be_read_by_anyone(noisy, subject_of):
     ways = {"published": {"initial": "random"}, "fixed": {"initial": "fixed"}}
-    loaded = load_protocol("robustness", [f"attacks={json.dumps(['gaussian'])}", f"ways={json.dumps(ways)}", "images=6"])
+    loaded = load_protocol("robustness", ["attacks=[gaussian]", f"ways={json.dumps(ways)}", "images=6"])
     _, path = evaluate(subject_of(noisy), loaded, {"torch": torch.__version__})
     written = json.loads(path.read_text())
     assert written["details"]["fixed"]["threat"] == "linf, eps 8/255"
@@ -333,7 +333,7 @@ def test_data_are_not_read_for_a_network_that_cannot_be_attacked(cnn, subject_of
         ({"attacks": None}, "attacks: name at least one"),
         ({"attacks": ["pdg"]}, "unknown attack 'pdg': did you mean 'pgd'?"),
         ({"attacks": ["apgd-ce"]}, "unknown attack 'apgd-ce': did you mean 'apgd'?"),
-        ({"attacks": [{"iterations": 3}]}, r"attacks\[0\]=\{'iterations': 3\}: needs the key 'name', one of .*autoattack"),
+        ({"attacks": [{"iterations": 3}]}, r"attacks\[0\]=\{'iterations': 3\}: needs the key 'name', one of "),
         ({"attacks": [{"name": "pgd", "steps": 3}]}, "unknown key of attack pgd 'steps'"),
         ({"attacks": [{"name": "pgd", "iterations": "many"}]}, "attack.iterations='many'"),
         ({"attacks": [CE, CE]}, "two are called 'apgd-ce'; give one another label"),
@@ -363,7 +363,5 @@ def test_bad_options_are_named_in_one_line(options, message):
 def test_ways_may_bring_all_the_attacks():
     protocol = PROTOCOLS.build("robustness", {"ways": {"a": {"attacks": ["gaussian"]}, "b": {"attacks": ["pgd"]}}})
     assert isinstance(protocol, Robustness)
-    with pytest.raises(UserError, match="ways.b: attacks: name at least one"):
+    with pytest.raises(UserError, match=r"ways\.b: attacks: name at least one"):
         PROTOCOLS.build("robustness", {"ways": {"a": {"attacks": ["gaussian"]}, "b": {}}})
-
-

@@ -9,15 +9,17 @@ Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work
+from sslkuramoto.dynamics.surrogate import Surrogate, surrogate_backward, surrogates_for
+from sslkuramoto.evaluation.attacks.attack import Attack, ImpossibleAttackError, Passes, Work
 from sslkuramoto.evaluation.attacks.losses import Loss, for_classes, per_image
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.randomness import Key, generator
@@ -217,6 +219,21 @@ def fitted(attack: A, num_classes: int) -> A:
     own.options = {**attack.options, "loss": own.loss}
     own.notes = [f"{attack.label}: {note}"] if note else []
     return own
+
+
+def check_backward(label: str, backward: Surrogate, encoder: nn.Module) -> None:
+    """Refuse a surrogate derivative that has no meaning for a network.
+
+    Raises:
+        ImpossibleAttackError: it has no Kuramoto layer, or none that the surrogate is for.
+    """
+    if backward != "autograd" and backward not in surrogates_for(encoder):
+        raise ImpossibleAttackError(f"{label} left out: backward={backward} has no meaning for this network")
+
+
+def differentiated(classifier: Classifier, backward: Surrogate) -> AbstractContextManager[None]:
+    """Let gradients of a classifier be those of a surrogate inside."""
+    return nullcontext() if backward == "autograd" else surrogate_backward(classifier.encoder, backward)
 
 
 class Best:

@@ -98,7 +98,7 @@ class Arsenal:
             f"surrogate {name}",
             surrogates=[name],
             k=self.budget.usual_k,
-            iterations=self.budget.most_steps,
+            iterations=self.budget.usual_steps,
             **search,
         )
 

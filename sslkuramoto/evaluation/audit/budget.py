@@ -45,6 +45,11 @@ class Budget:
         return self.steps[-1]
 
     @property
+    def usual_steps(self) -> int:
+        """Iterations where a shorter ascent answers the question."""
+        return self.steps[-2]
+
+    @property
     def usual_k(self) -> int:
         """Draws a gradient where draws are not the question."""
         return self.k[-2]

@@ -67,8 +67,9 @@ class Case:
 
     def white_box(self) -> list[Run]:
         """Return the strongest attacks with gradients, besides the plain ones."""
-        k = self.budget.k[-1]
-        attacks = [self.arsenal.targeted(), self.arsenal.reference(), self.arsenal.reference(k=k)]
+        attacks = [self.arsenal.targeted(), self.arsenal.reference()]
+        if self.stochastic:
+            attacks += [self.arsenal.reference(k=self.budget.k[-1], noise=noise) for noise in ("held", "fresh")]
         return [*self.plain(), *(self.bench.run(attack) for attack in attacks)]
 
     def with_head(self, head: nn.Module) -> Classifier:

@@ -6,6 +6,7 @@
 FOLDER/shared.units and FOLDER/killed.units get a line a unit begun, FOLDER/shared.json what came out.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,16 +16,19 @@ from pathlib import Path
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
-from conftest import NoisyCNN
-
 from sslkuramoto.data.image_set import MemorySet
 from sslkuramoto.evaluation import PROTOCOLS, Result, Subject
+
+PATIENCE = 300  # seconds, on a machine that others use too
 
 
 def subject_from(parts: dict, run_dir: Path) -> Subject:
     """Return the stochastic network of the test's fixtures on the images of ``parts``."""
-    encoder, head = NoisyCNN(), torch.nn.Linear(24, 10)
+    # by its path: there is a module called conftest in every folder
+    found = importlib.util.spec_from_file_location("fixtures", Path(__file__).parents[1] / "conftest.py")
+    fixtures = importlib.util.module_from_spec(found)
+    found.loader.exec_module(fixtures)
+    encoder, head = fixtures.NoisyCNN(), torch.nn.Linear(24, 10)
     encoder.load_state_dict(parts["encoder"])
     head.load_state_dict(parts["head"])
     images = MemorySet("some", "test", tuple("0123456789"), parts["labels"], 8, "some", parts["images"])
@@ -40,12 +44,14 @@ def written(result: Result) -> dict:
 def measure_shared(subject: Subject, options: dict, folder: Path, name: str, other: str) -> Result:
     """Measure on the ledger of a folder; the first unit waits until ``other`` has begun one."""
     begun: list[str] = []
+    latest = time.monotonic() + PATIENCE
 
     def report(line: str) -> None:
         if ": chunk " in line:
             begun.append(line)
             (folder / f"{name}.units").write_text("\n".join(begun))
             while len(begun) == 1 and not (folder / f"{other}.units").exists():
+                assert time.monotonic() < latest, f"{other} has not begun in {PATIENCE} s"
                 time.sleep(0.005)
 
     subject.report = report

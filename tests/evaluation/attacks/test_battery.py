@@ -122,7 +122,7 @@ def test_a_chained_attack_sees_what_stands_and_an_unchained_one_what_was_right(c
     images, labels = first(digits, 40)
     classifier = Classifier(*cnn)
     right = classifier(images).argmax(1) == labels
-    assert 0 < int((~right).sum()), "the example must hold an image that is wrong from the start"
+    assert int((~right).sum()) > 0, "the example must hold an image that is wrong from the start"
     for chained in (True, False):
         one, two = Step("one", random=False), Step("two")
         found = battle(classifier, images, labels, [one, two], chained=chained, chunk=40)

@@ -87,8 +87,9 @@ def test_longer_attacks_cost_in_proportion():
     assert passes(member="square") == Passes(5003, 0)
 
 
+RAND = {"name": "autoattack", "version": "rand", "iterations": 3, "eot_iter": 2}
 WAYS = {
-    "one": {"initial": "random", "attacks": [{"name": "autoattack", "version": "rand", "iterations": 3, "eot_iter": 2}]},
+    "one": {"initial": "random", "attacks": [RAND]},
     "two": {"initial": "fixed", "attacks": [few("autoattack"), few("pgd", restarts=3)]},
     "three": {"initial": "random", "decided_by": "one draw", "attacks": [few("square_eot"), few("gaussian")]},
 }

@@ -10,6 +10,7 @@ from sslkuramoto.evaluation.attacks.losses import per_image
 from sslkuramoto.evaluation.classifier import Classifier, frozen
 
 K = 5
+HERE = Work(0, 0)
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def batch(digits):
     return digits["test"].images[:6] / 255, digits["test"].labels[:6].clone()
 
 
-def held(classifier, batch, loss="log_margin", k=K, work=Work(0, 0), **kept):
+def held(classifier, batch, loss="log_margin", k=K, work=HERE, **kept):
     return objective_of(classifier, *batch, loss=loss, noise="held", k=k, work=work, key="test", **kept)
 
 
@@ -33,12 +34,8 @@ def test_held_noise_is_the_mean_over_the_fields_image_by_image(noisy, batch, mea
         assert objective.fields.shape[:2] == (K, 3 if mode == "averaged" else 1)
         for i in range(len(images)):
             image = images[i : i + 1].clone().requires_grad_()
-            logits = torch.cat(
-                [
-                    torch.stack([classifier(image, initial=start[None]) for start in field]).mean(0)
-                    for field in objective.fields
-                ]
-            )
+            each = [[classifier(image, initial=start[None]) for start in field] for field in objective.fields]
+            logits = torch.cat([torch.stack(starts).mean(0) for starts in each])
             each = logits if mean == "loss" else logits.log_softmax(1).mean(0, keepdim=True)
             value = per_image("ce", each, labels[i].expand(len(each))).mean()
             (gradient,) = torch.autograd.grad(value, image)

@@ -90,8 +90,8 @@ def test_a_sure_error_has_no_gradient_in_the_clipped_margin_and_log_probabilitie
 
 @pytest.mark.parametrize(
     ("loss", "classes", "other"),
-    [("dlr", 2, "margin"), ("dlr_targeted", 3, "margin_targeted"), ("dlr", 3, "dlr"), ("dlr_targeted", 4, "dlr_targeted"),
-     ("ce", 2, "ce"), ("log_margin", 2, "log_margin")],
+    [("dlr", 2, "margin"), ("dlr_targeted", 3, "margin_targeted"), ("dlr", 3, "dlr"),
+     ("dlr_targeted", 4, "dlr_targeted"), ("ce", 2, "ce"), ("log_margin", 2, "log_margin")],
 )  # fmt: skip
 def test_a_ratio_without_its_logits_becomes_a_margin_with_a_word(loss, classes, other):
     found, note = for_classes(loss, classes)

@@ -1,4 +1,4 @@
-"""Square attack on means of draws: on a deterministic network it is pyautoattack's, on a noisy one it is less fooled."""
+"""Square attack on means of draws: on a deterministic network it is pyautoattack's, on a noisy one less fooled."""
 
 import pytest
 import torch
