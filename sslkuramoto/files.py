@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import secrets
 from pathlib import Path
 
 from sslkuramoto.errors import UserError
@@ -17,7 +18,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         UserError: the disk is full, or the place cannot be written; the file that was there is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    part = path.with_name(f".{path.name}.{os.getpid()}{_ENDING}")
+    # processes on two machines may share the folder, and their number
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_ENDING}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

@@ -38,8 +38,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(place, number, word
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_disk_that_is_really_full_is_named(tmp_path):
-    (tmp_path / f".file.{os.getpid()}.part").symlink_to("/dev/full")
+def test_a_disk_that_is_really_full_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda length: "0" * 2 * length)
+    (tmp_path / f".file.{os.getpid()}-00000000.part").symlink_to("/dev/full")
     with pytest.raises(UserError, match="no space left on the disk; nothing was written"):
         write_atomically(tmp_path / "file", b"x" * 10**6)
     assert list(tmp_path.iterdir()) == []

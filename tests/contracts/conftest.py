@@ -17,4 +17,5 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def supervised(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run that holds a classifier too."""
     path = ROOT / "recipes" / "digits-akorn-supervised.yaml"
-    return train_tiny(path, tmp_path_factory.mktemp("runs") / "supervised", "measure.monitor_every=0")
+    run = tmp_path_factory.mktemp("runs") / "supervised"
+    return train_tiny(path, run, "measure.monitor_every=0", "encoder.num_steps=1")

@@ -17,6 +17,19 @@ from sslkuramoto.evaluation.protocol import PROTOCOLS as REGISTRY
 from sslkuramoto.run_directory import RunDirectory
 
 FEW_IMAGES = 4
+FEW_AUDITED = [
+    f"images={FEW_IMAGES}",
+    *(
+        "steps=[1,2]",
+        "k=[1,2]",
+        "restarts=2",
+        "queries=2",
+        "samples=2",
+        "directions=2",
+        "select_draws=20",
+        "grid=[0.1]",
+    ),
+]
 TINY = {
     "knn": ["neighbours=5"],
     "clustering": ["seeds=2", "starts=1", "clusters=3"],
@@ -24,7 +37,8 @@ TINY = {
     "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
     "corruptions": [f"images={FEW_IMAGES}", "corruptions=[contrast,jpeg_compression]", "severities=[1,5]"],
     "noise": [f"images={FEW_IMAGES}", "samples=2"],
-    "audit": [f"images={FEW_IMAGES}", "steps=2", "k=2", "restarts=1", "queries=4", "samples=2", "directions=2"],
+    "audit-quick": FEW_AUDITED,  # every check
+    "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
 }
 NEEDS_NO_CLASSIFIER = ("knn", "linear", "clustering", "finetune")
 NEEDS_ARCHIVE = "corruptions-archive"

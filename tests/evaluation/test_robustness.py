@@ -71,7 +71,7 @@ def test_the_control_is_the_clean_accuracy_of_its_images(noisy, subject_of):
 def test_an_attack_that_moves_images_without_room_is_caught(cnn, subject_of):
     protocol = build(attacks=[CE])
     protocol.attacks.append(Step("cheat", move=lambda candidates: (candidates - 1e-7).clamp(0, 1)))
-    with pytest.raises(AssertionError, match="cheat left the ball: 1e-07 > eps 0"):
+    with pytest.raises(AssertionError, match=r"cheat left the ball: \S+ > eps 0"):
         protocol(subject_of(cnn))
 
 
@@ -217,12 +217,11 @@ def test_a_ball_in_l2_is_another_measurement(cnn, subject_of):
     assert result.details["threat"] == "l2, eps 0.5"
 
 
-@pytest.mark.parametrize("name", ["robustness-quick", "robustness-digits"])
-def test_the_quick_files_run_on_a_small_network(noisy, subject_of, name):
+def test_the_quick_file_runs_on_a_small_network(noisy, subject_of):
     few_steps = [f"ways.{way}.attacks[{i}].iterations=2" for way in ("published", "fixed", "eot") for i in (0, 1)]
     few_steps += [f"ways.{way}.attacks[2].queries=5" for way in ("published", "fixed")]
     few_steps += [f"ways.held.attacks[0].{item}" for item in ("iterations=2", "k=2", "max_k=2")]
-    loaded = load_protocol(name, ["images=8", "select_draws=20", *few_steps])
+    loaded = load_protocol("robustness-quick", ["images=8", "select_draws=20", *few_steps])
     result = loaded.measure(subject_of(noisy))
     assert {name for name in result.metrics if name.endswith("/robust_accuracy")} == {
         f"{way}/robust_accuracy" for way in ("published", "fixed", "eot", "held", "union")

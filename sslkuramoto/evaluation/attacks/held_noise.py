@@ -14,10 +14,20 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import apgd
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Objective, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.gradients import (
+    Best,
+    Mean,
+    Objective,
+    check_backward,
+    cost,
+    differentiated,
+    fitted,
+    objective_of,
+)
 from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.attacks.pgd import ascend, step_sizes
 from sslkuramoto.evaluation.classifier import Classifier
@@ -63,9 +73,10 @@ class HeldNoise(Attack):
         loss: as for ``apgd``, without the targeted ones.
         optimiser: ``momentum`` or ``apgd``.
         mean: over fields, of the ``loss`` or of the ``log_probability``.
+        backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
         draws: fresh draws that judge an ascent, at least 20; the same for all of one restart.
         restarts: independent starts and fields.
-        label: of the result; None: held-noise.
+        label: of the result; None: held-noise, with the surrogate's name.
 
     Of the ascents' candidates the one is kept, image by image, that the fewest fresh draws get right. A deterministic
     network has one state: a single ascent.
@@ -81,6 +92,7 @@ class HeldNoise(Attack):
         loss: Loss = "log_margin",
         optimiser: Optimiser = "momentum",
         mean: Mean = "loss",
+        backward: Backward = "autograd",
         draws: int = 32,
         restarts: int = 1,
         label: str | None = None,
@@ -99,8 +111,9 @@ class HeldNoise(Attack):
         self.loss: Loss = loss
         self.optimiser: Optimiser = optimiser
         self.mean: Mean = mean
+        self.backward: Backward = backward
         self.draws, self.restarts = draws, restarts
-        self.label = label or "held-noise"
+        self.label = label or ("held-noise" if backward == "autograd" else f"held-noise-{backward}")
         self.notes: list[str] = []
         self._reached: dict[tuple[int, bool], int] = {}
 
@@ -114,6 +127,7 @@ class HeldNoise(Attack):
 
     def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
         """Return the attack with a loss that the classes allow."""
+        check_backward(self.label, self.backward, subject.encoder)
         ready = fitted(self, num_classes)
         ready._reached = {}
         return ready
@@ -159,7 +173,10 @@ class HeldNoise(Attack):
                 key=f"held noise {k}",
                 mean=self.mean,
             )
-            found = climb(objective, images, start, threat=threat, iterations=self.iterations, optimiser=self.optimiser)
+            with differentiated(classifier, self.backward):
+                found = climb(
+                    objective, images, start, threat=threat, iterations=self.iterations, optimiser=self.optimiser
+                )
             if not classifier.stochastic:
                 return found
             share = self._right_on_fresh_draws(classifier, found, labels, work)

@@ -13,10 +13,21 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import reach
 from sslkuramoto.evaluation.attacks.attack import Attack, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.gradients import (
+    Best,
+    Mean,
+    Noise,
+    Objective,
+    check_backward,
+    cost,
+    differentiated,
+    fitted,
+    objective_of,
+)
 from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.protocol import Subject, options_of
@@ -83,8 +94,9 @@ class Pgd(Attack):
         noise: ``fresh`` at every step, or ``held``.
         k: draws a gradient; 1 for a deterministic network.
         mean: over draws, of the ``loss`` or of the ``log_probability``.
+        backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
         restarts: independent random starts (and held fields).
-        label: of the result; None: fgsm or pgd-ITERATIONS, with loss and noise.
+        label: of the result; None: fgsm or pgd-ITERATIONS, with loss, noise and surrogate.
     """
 
     def __init__(
@@ -99,6 +111,7 @@ class Pgd(Attack):
         noise: Noise = "fresh",
         k: int = 20,
         mean: Mean = "loss",
+        backward: Backward = "autograd",
         restarts: int = 1,
         label: str | None = None,
     ) -> None:
@@ -115,11 +128,14 @@ class Pgd(Attack):
         self.step_size, self.momentum, self.random_start = step_size, momentum, random_start
         self.noise: Noise = noise
         self.mean: Mean = mean
-        self.label = label or "-".join(["fgsm" if iterations == 1 else f"pgd-{iterations}", loss, noise])
+        self.backward: Backward = backward
+        kind = "fgsm" if iterations == 1 else f"pgd-{iterations}"
+        self.label = label or "-".join([kind, loss, noise, *([] if backward == "autograd" else [backward])])
         self.notes: list[str] = []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Pgd":
         """Return the attack with a loss that the classes allow."""
+        check_backward(self.label, self.backward, subject.encoder)
         return fitted(self, num_classes)
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
@@ -145,7 +161,8 @@ class Pgd(Attack):
         start = threat.random_start(images, draw) if self.random_start else images
         sizes = step_sizes(self.schedule, first_step(self.step_size, self.schedule, self.iterations), self.iterations)
         best = Best(images)
-        last = ascend(objective, images, start, threat=threat, sizes=sizes, momentum=self.momentum, best=best)
+        with differentiated(classifier, self.backward):
+            last = ascend(objective, images, start, threat=threat, sizes=sizes, momentum=self.momentum, best=best)
         return last if classifier.stochastic and self.noise == "fresh" else best.candidates
 
 

@@ -88,17 +88,19 @@ class Arsenal:
         """Return an attack made on another network (its run, or other options for the same weights)."""
         return self.attack("transfer", f"transfer from {name}", iterations=self.budget.most_steps, **source)
 
-    def surrogate(self, name: str) -> Attack:
-        """Return the reference attack with another derivative of the Kuramoto step."""
+    def surrogate(self, name: str, *, most: bool = False) -> Attack:
+        """Return the reference attack with another derivative of the Kuramoto step, at the usual or the full budget."""
+        k = self.budget.k[-1] if most and self.stochastic else self.budget.usual_k
+        steps = self.budget.most_steps if most else self.budget.usual_steps
         search = {"loss": "log_margin", "optimiser": "momentum"}
         if not self.stochastic:
             search = {"loss": "margin", "optimiser": "apgd"}
         return self.attack(
             "surrogate",
-            f"surrogate {name}",
+            f"surrogate {name}-k{k}-{steps}" if self.stochastic else f"surrogate {name}-{steps}",
             surrogates=[name],
-            k=self.budget.usual_k,
-            iterations=self.budget.usual_steps,
+            k=k,
+            iterations=steps,
             **search,
         )
 

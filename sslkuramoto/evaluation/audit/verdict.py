@@ -83,10 +83,10 @@ def verdict_of(checks: Sequence[Check], plain: float, tightest: Metric) -> Verdi
             f"no robustness left: {bound}; the plain attack alone leaves {percent(plain)}",
         )
     elif masking:
-        word = "suspect"
+        word, signs = "suspect", f"{len(masking)} sign{'s' * (len(masking) > 1)}"
         sentence = (
-            f"suspect: {len(masking)} signs of masked gradients, though all attacks together did no better than the "
-            f"plain one, chance aside; {bound} is an upper bound and no more"
+            f"suspect: {signs} of masked gradients, though all attacks together did no better than the plain one, "
+            f"chance aside; {bound} is an upper bound and no more"
         )
     elif failed["noise"]:
         word = "rests on noise"

@@ -261,24 +261,43 @@ def test_a_damaged_owner_is_named(subject, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_many_may_open_one_ledger_at_the_same_moment(tmp_path):
-    """A folder that another process is just filling is not a folder with other files."""
-    gate, errors = threading.Barrier(4), []
+def test_a_folder_that_another_process_is_just_filling_is_no_folder_with_other_files(tmp_path, monkeypatch):
+    """The other one writes its owner and its battery between our two looks at the folder."""
+    folder, listed = tmp_path / "ledger", Path.iterdir
+    folder.mkdir()
 
-    def opened():
-        for turn in range(30):
+    def filled(path):
+        monkeypatch.setattr(Path, "iterdir", listed)
+        Ledger(folder, "model", {"turn": 1})
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", filled)
+    assert Ledger(folder, "model", {"turn": 1}).folder.is_dir()
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_units_written_at_the_same_moment_under_one_name_are_whole(tmp_path):
+    """Two machines without locks between them may do the same unit; in containers their process numbers agree, too."""
+    ledger, errors = Ledger(tmp_path, "model", {}), []
+    unit = Unit(torch.arange(2), torch.rand(2, 3, 4, 4), torch.ones(5, 2).long(), torch.tensor([True, False]))
+    gate = threading.Barrier(4)
+
+    def write():
+        for turn in range(20):
             gate.wait()
             try:
-                Ledger(tmp_path / str(turn), "model", {"turn": 1})
+                ledger.write("attack", turn, 0, "key", unit, {})
             except UserError as error:
                 errors.append(str(error))
 
-    threads = [threading.Thread(target=opened) for _ in range(4)]
+    threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [error for error in errors if "other files" in error] == []
+    assert errors == []
+    assert all(torch.equal(ledger.read("attack", turn, 0, "key").candidates, unit.candidates) for turn in range(20))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_chunks_that_another_process_holds_come_last_and_are_waited_for(tmp_path):

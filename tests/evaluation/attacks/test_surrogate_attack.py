@@ -12,6 +12,8 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Work
 from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError
 from sslkuramoto.evaluation.attacks.gradients import objective_of
+from sslkuramoto.evaluation.attacks.held_noise import HeldNoise
+from sslkuramoto.evaluation.attacks.pgd import Pgd
 from sslkuramoto.evaluation.attacks.surrogate_attack import Surrogate
 from sslkuramoto.evaluation.classifier import Classifier, frozen
 from sslkuramoto.randomness import borrowed_global, generator
@@ -88,6 +90,24 @@ def test_surrogates_without_a_meaning_are_left_out_with_a_word(subject_of):
 def test_a_network_without_oscillators_cannot_be_attacked_so(cnn, subject_of):
     with pytest.raises(ImpossibleAttackError, match="surrogate left out: the network has no Kuramoto layer"):
         Surrogate().prepared(subject_of(cnn), 10)
+
+
+@pytest.mark.parametrize("kind", [HeldNoise, Pgd])
+def test_other_attacks_take_a_surrogate_too(kind, digits, cnn, subject_of):
+    network = akorn()
+    classifier, threat = Classifier(*network), Threat("linf", 0.1)
+    images, labels = batch(digits, classifier)
+    options = {"k": 2, "iterations": 3} | ({"max_k": 2} if kind is HeldNoise else {"noise": "held"})
+    with frozen(classifier):
+        plain, other = (
+            kind(backward=name, **options)(classifier, images, labels, threat=threat, work=Work(0, 0))
+            for name in ("autograd", "small_gamma")
+        )
+    assert not torch.equal(plain, other)
+    assert kind(backward="small_gamma").label == kind().label + "-small_gamma"
+    assert kind(backward="autograd").prepared(subject_of(cnn), 10).notes == []
+    with pytest.raises(ImpossibleAttackError, match="left out: backward=small_gamma has no meaning for this network"):
+        kind(backward="small_gamma").prepared(subject_of(cnn), 10)
 
 
 @pytest.mark.parametrize("surrogates", [[], ["autograd", "autograd"]])

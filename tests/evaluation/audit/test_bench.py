@@ -1,0 +1,86 @@
+"""The bench: attacks run once, are scored on the audited network, and what lies in the ball joins the union."""
+
+import pytest
+import torch
+
+from sslkuramoto.data import batches, in_order
+from sslkuramoto.evaluation.attacks import Attack, Passes
+from sslkuramoto.evaluation.audit.bench import Bench, union
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.threat import Threat
+
+N = 40
+
+
+class Shift(Attack):
+    """Moves every pixel of every image up or down by as much as it may."""
+
+    restarts = 1
+
+    def __init__(self, sign: int) -> None:
+        self.sign, self.calls = sign, 0
+        self.label = f"shift {sign:+d}"
+        self.options = {"sign": sign}
+
+    def passes(self, num_classes, stochastic) -> Passes:
+        return Passes(0, 0)
+
+    def __call__(self, classifier, images, labels, *, threat, work):
+        self.calls += 1
+        return threat.project(images + self.sign * threat.eps, images)
+
+
+@pytest.fixture
+def bench_of(digits):
+    batch = next(iter(batches(digits["test"], in_order(N, N), device="cpu")))
+
+    def build(classifier: Classifier, eps: float = 0.3) -> Bench:
+        return Bench(classifier, batch.images, batch.labels, threat=Threat("linf", eps), seed=0, chunk=16, draws=20)
+
+    return build
+
+
+def test_an_attack_is_run_once_and_found_again(cnn, bench_of) -> None:
+    bench, attack = bench_of(Classifier(*cnn)), Shift(1)
+    first = bench.run(attack)
+    calls = attack.calls
+    assert bench.run(attack) is first
+    assert attack.calls == calls
+    assert bench.run(attack, threat=Threat("linf", 0.1)) is not first
+
+
+def test_the_union_takes_the_worst_candidate_of_each_image(cnn, bench_of) -> None:
+    bench = bench_of(Classifier(*cnn))
+    runs = [bench.run(Shift(1)), bench.run(Shift(-1))]
+    tightest = bench.tightest(20)
+    right = bench.share_right(tightest.images)
+    assert torch.equal(right, union(runs).minimum(bench.clean))
+    assert 0 < int((right == 0).sum()) < N
+    for row, by in enumerate(tightest.broken_by):
+        assert (by is None) == bool(right[row] == 1)
+    assert {by for by in tightest.broken_by if by} <= {"clean", "shift +1", "shift -1"}
+
+
+def test_what_lies_outside_the_ball_does_not_count(cnn, bench_of) -> None:
+    bench = bench_of(Classifier(*cnn), eps=0.01)
+    far = bench.run(Shift(-1), threat=Threat("linf", 1.0))
+    assert far.accuracy < bench.clean.mean()
+    assert torch.equal(bench.tightest(20).images, bench.images)
+
+
+def test_what_is_found_elsewhere_is_scored_on_the_audited_network(noisy, bench_of) -> None:
+    bench = bench_of(Classifier(*noisy))
+    twin = Classifier(*noisy, "fixed")
+    run = bench.run(Shift(1), against=twin, name="the fixed twin")
+    assert run.label == "shift +1 on the fixed twin"
+    assert set(run.there.tolist()) <= {0.0, 1.0}
+    assert torch.equal(run.right, bench.share_right(run.candidates))
+    assert not torch.equal(run.right, run.there)
+
+
+def test_equal_images_score_equally_and_a_lucky_score_is_not_final(noisy, bench_of) -> None:
+    bench = bench_of(Classifier(*noisy))
+    assert torch.equal(bench.share_right(bench.images), bench.clean)
+    again = bench.predictions(bench.images, "select again", draws=40)
+    assert again.shape == (40, N)
+    assert not torch.equal(again[:20], bench.predictions(bench.images, "select"))
