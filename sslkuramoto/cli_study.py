@@ -68,7 +68,8 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     study = load_study(arguments.study, arguments.items)
     chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
     plan = plan_study(study, arguments.root, **chosen)
-    cost = cost_of_plan(plan, retry=arguments.retry, threads=arguments.threads, device=arguments.device)
+    where: dict[str, Any] = {"threads": arguments.threads, "device": arguments.device, "retry": arguments.retry}
+    cost = cost_of_plan(plan, report=_on_terminal, **where)
     print(plan_text(plan, cost, jobs=jobs, retry=arguments.retry), flush=True)
     if arguments.dry_run:
         return
@@ -76,11 +77,15 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
         _submit(plan, arguments)
         failed = 0
     else:
-        options = {"threads": arguments.threads, "device": arguments.device, "retry": arguments.retry}
-        failed = run_plan(plan, jobs=jobs, prepare=prepare, **options)
+        failed = run_plan(plan, jobs=jobs, prepare=prepare, **where)
     print_study(study, arguments.root, any_code=arguments.any_code)
     if failed:
         raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; their reasons are in {arguments.root}/failures")
+
+
+def _on_terminal(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _submit(plan: Any, arguments: argparse.Namespace) -> None:

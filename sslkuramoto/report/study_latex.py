@@ -1,4 +1,4 @@
-r"""A study as a LaTeX table: ``\usepackage{booktabs}`` and nothing else."""
+"""A study as a LaTeX table that needs the package booktabs and no other."""
 
 import re
 import unicodedata

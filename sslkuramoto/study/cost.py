@@ -7,7 +7,7 @@ before, or from the protocol's own estimate (``measure.cost(subject)``) on an un
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -68,7 +68,18 @@ class Cost:
         return sum(share.count for share in (*self.training, *self.measuring) if share.seconds is None)
 
 
-def cost_of_plan(plan: Plan, *, retry: bool = False, threads: int = 1, device: str = "auto") -> Cost:
+def _to_nobody(line: str) -> None:
+    """Report progress to nobody."""
+
+
+def cost_of_plan(
+    plan: Plan,
+    *,
+    retry: bool = False,
+    threads: int = 1,
+    device: str = "auto",
+    report: Callable[[str], None] = _to_nobody,
+) -> Cost:
     """Estimate what :func:`~sslkuramoto.study.run.run_plan` would take.
 
     Args:
@@ -76,26 +87,28 @@ def cost_of_plan(plan: Plan, *, retry: bool = False, threads: int = 1, device: s
         retry: count what failed before.
         threads: of a worker.
         device: of a worker.
+        report: receives a line before each timing.
     """
     todo = plan.missing(retry)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     try:
-        training = _trainings((task for task in todo if isinstance(task, Stage)), where)
-        measuring = _measurements(plan, [task for task in todo if isinstance(task, Evaluation)], where)
+        training = _trainings((task for task in todo if isinstance(task, Stage)), where, report)
+        measuring = _measurements(plan, [task for task in todo if isinstance(task, Evaluation)], where, report)
     finally:
         torch.set_num_threads(before)
     return Cost(training, measuring)
 
 
-def _trainings(stages: Iterable[Stage], device: torch.device) -> list[Share]:
+def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[str], None]) -> list[Share]:
     timed: dict[str, float | None] = {}
     shares: dict[tuple[str, int, float | None], Share] = {}
     for stage in stages:
         method = {key: value for key, value in stage.recipe.method().items() if key not in ("seed", "epochs", "init")}
         kind = content_key(method)
         if kind not in timed:
+            report(f"timing a step of {stage.label}")
             timed[kind] = None if stage.facts is None else seconds_a_step(stage.recipe, stage.facts, device)
         each = timed[kind]
         seconds = None if each is None else each * stage.steps
@@ -145,7 +158,9 @@ def _timed(recipe: Recipe, facts: Facts, n: int, device: torch.device) -> float:
     return best
 
 
-def _measurements(plan: Plan, tasks: Iterable[Evaluation], device: torch.device) -> list[Share]:
+def _measurements(
+    plan: Plan, tasks: Iterable[Evaluation], device: torch.device, report: Callable[[str], None]
+) -> list[Share]:
     known: dict[str, tuple[float | None, str]] = {}
     shares: dict[tuple[str, float | None], Share] = {}
     for task in tasks:
@@ -155,7 +170,8 @@ def _measurements(plan: Plan, tasks: Iterable[Evaluation], device: torch.device)
         if kind not in known:
             known[kind] = _seconds_before(plan.root, task, stage), "as earlier results took"
             if known[kind][0] is None and task.problem is None and stage.facts is not None:
-                known[kind] = _own_estimate(task, stage, stage.facts, device), "at most, passes timed here"
+                report(f"timing passes of {task.label}")
+                known[kind] = _own_estimate(task, stage, stage.facts, device), "its most passes, timed here"
         seconds, source = known[kind]
         name = task.label.rpartition(": ")[2]
         shares.setdefault((name, seconds), Share(name, 0, 0, seconds, source)).count += 1
@@ -246,4 +262,7 @@ def shown_time(seconds: float) -> str:
     """Return a duration in the unit that people would use."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:,.0f} days"
