@@ -1,0 +1,40 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sslkuramoto.errors import UserError
+
+PATH = Path(__file__).parents[2] / "scripts" / "study_tables.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("study_tables", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_only_what_stands_between_the_markers_is_replaced(script):
+    before = f"a\n{script.START}\nold\n{script.END}\nz\n"
+    assert script.placed(before, "new") == f"a\n{script.START}\nnew\n{script.END}\nz\n"
+
+
+@pytest.mark.parametrize("text", ["", "<!-- studies:end --> <!-- studies:start -->"])
+def test_a_document_without_markers_is_refused(script, text):
+    with pytest.raises(UserError, match="needs the lines"):
+        script.placed(text, "new")
+
+
+def test_the_table_of_a_study_that_was_not_computed_has_dashes_and_the_command(script, tmp_path, capsys):
+    document = tmp_path / "results.md"
+    document.write_text(f"{script.START}\n{script.END}\n")
+    assert script.main([str(document), "akorn-table-8-small", "--root", str(tmp_path / "none")]) == 0
+    text = document.read_text()
+    assert "`sslkuramoto study akorn-table-8-small`" in text
+    assert "not computed yet" in text
+    assert script.main([str(document), "no-such-study"]) == 2
+    assert "no-such-study" in capsys.readouterr().err
