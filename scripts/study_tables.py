@@ -2,8 +2,8 @@
 
     python scripts/study_tables.py docs/results.md report-table-2-small opl-table-6-small --root runs/studies
 
-The document holds the lines ``<!-- studies:start -->`` and ``<!-- studies:end -->``; what stands between is replaced. Of
-the paired tests only those pooled over seeds are kept: the rest lie in ``ROOT/NAME``.
+The document holds the lines ``<!-- studies:start -->`` and ``<!-- studies:end -->``; what stands between is replaced.
+Of the paired tests only those pooled over seeds are kept: the rest lie in ``ROOT/NAME``.
 """
 
 import argparse

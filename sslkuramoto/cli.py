@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sslkuramoto.cli_study import ROOT, add_study, reported_study
+from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
 from sslkuramoto.errors import Interrupted, UserError, unknown
 
 LONGEST_NAME = 160  # bytes of a result's name; its images and unfinished files add to it
@@ -181,7 +181,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
     subject = subject_of(
         arguments.run,
-        device=_checked_device(device),
+        device=checked_device(device),
         weights=arguments.weights,
         encoder_options=parts["encoder"],
         data_options=parts["data"],
@@ -223,16 +223,6 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
             print(f"{protocol.file}{f', way {way}' if way else ''}, {cost.images} images:")
             for line in cost.lines():
                 print(f"  {line}")
-
-
-def _checked_device(device: str) -> Any:
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device={device}: not usable here: {str(error).splitlines()[0]}") from None
-    return torch.device(device)
 
 
 def _shown(metric: Any) -> str:

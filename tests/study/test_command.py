@@ -61,6 +61,7 @@ def test_a_failed_task_is_a_dash_in_the_table_and_exit_code_2(computed, root: Pa
         (["--threads", "0"], "must be >= 1"),
         (["epocs=2"], "unknown key 'epocs': did you mean 'epochs'"),
         (["epochs"], "'epochs': changes are written key=value"),
+        (["--device", "tpu"], "--device=tpu: not usable here: "),
         (["--slurm", "cluster=moon"], "--slurm cluster=moon: "),
     ],
 )
