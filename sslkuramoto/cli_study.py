@@ -38,18 +38,14 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
     command.set_defaults(act=lambda arguments: _study(arguments, prepare))
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text}: must be >= 0")
-    return number
+def _count(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number >= {least}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be >= 1")
-    return number
+    return _count(text, 1)
 
 
 def _words(text: str) -> list[str]:

@@ -246,7 +246,7 @@ class Robustness:
             **accuracies(clean, labels, "clean_accuracy"),
         }
         if self.control:
-            metrics["control_accuracy"] = self._control(subject, classifier, attacks, chosen)
+            metrics |= self._control(subject, classifier, attacks, chosen)
         if self.store:
             self._store(subject, way, chosen, found.worst, clean, robust)
         standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
@@ -279,8 +279,14 @@ class Robustness:
         chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
         return predictions_over_draws(classifier, chunks, draws or self.draws, purpose)
 
-    def _control(self, subject: Subject, classifier: Classifier, attacks: Sequence[Attack], chosen: Chosen) -> Metric:
-        """Run every attack with no room to move: the images must come back as they were, and score as they did."""
+    def _control(
+        self, subject: Subject, classifier: Classifier, attacks: Sequence[Attack], chosen: Chosen
+    ) -> dict[str, Metric]:
+        """Run every attack with no room to move: the images must come back as they were, and score as they did.
+
+        Returns:
+            Both scores, of the same few images: what is left with eps = 0, and the clean accuracy that it must equal.
+        """
         pixels, labels, index = (part[: self.control] for part in chosen[:3])
         nowhere = run_battery(
             classifier,
@@ -297,7 +303,11 @@ class Robustness:
         assert torch.equal(nowhere.worst, pixels), "an attack moved an image with eps = 0"
         controlled, clean = (self._predictions(classifier, part, index) for part in (nowhere.worst, pixels))
         assert torch.equal(controlled, clean)
-        return accuracies(controlled, labels.cpu())["accuracy"]
+        right = labels.cpu()
+        return {
+            "control_accuracy": accuracies(controlled, right)["accuracy"],
+            "control_clean_accuracy": accuracies(clean, right)["accuracy"],
+        }
 
     def _ledger(self, subject: Subject, data: dict[str, Any], index: Int64[Tensor, " n"]) -> Ledger:
         assert subject.head is not None

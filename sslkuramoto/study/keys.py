@@ -5,12 +5,10 @@ options, seed, data, the stage before. The code is a hash of the meaning of the 
 that a comment changes nothing and a formula everything. Versions of other packages are recorded, not hashed.
 """
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +17,18 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
 
-PACKAGE = Path(__file__).parents[1]
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
     *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py"),
 )
 EVALUATION = (*TRAINING, "evaluation")
-_CONTENT, _CODE = 12, 6  # hexadecimal digits
+_CONTENT = 12  # hexadecimal digits
 
 
 def content_key(content: Any) -> str:
     """Return the hash of plain values, the same on every machine and whatever the order of the keys."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_CONTENT]
-
-
-@cache
-def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
-    """Return the hash of the sources of ``rooms`` (folders and files of the package), comments and docstrings aside."""
-    digest = hashlib.sha256()
-    for room in rooms:
-        path = package / room
-        assert path.exists(), path
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(f"{file.relative_to(package).as_posix()}\0{meaning(file.read_text())}\0".encode())
-    return digest.hexdigest()[:_CODE]
-
-
-def meaning(source: str) -> str:
-    """Return Python source without comments, docstrings and layout."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return ast.unparse(tree)
 
 
 @dataclass(frozen=True)

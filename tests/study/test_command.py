@@ -55,10 +55,10 @@ def test_a_failed_task_is_a_dash_in_the_table_and_exit_code_2(computed, root: Pa
     ("words", "message"),
     [
         (["--rows", "simclear"], "unknown row of study tiny 'simclear': did you mean 'simclr'"),
-        (["--seeds", "x"], "argument --seeds: invalid"),
+        (["--seeds", "x"], "argument --seeds: 'x': must be a whole number >= 0"),
         (["--seeds", "4"], "unknown seed of study tiny"),
         (["--jobs", "-1"], "argument --jobs"),
-        (["--threads", "0"], "must be >= 1"),
+        (["--threads", "0"], "'0': must be a whole number >= 1"),
         (["epocs=2"], "unknown key 'epocs': did you mean 'epochs'"),
         (["epochs"], "'epochs': changes are written key=value"),
         (["--device", "tpu"], "--device=tpu: not usable here: "),

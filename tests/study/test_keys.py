@@ -7,8 +7,9 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Part
+from sslkuramoto.sources import code_version, meaning
 from sslkuramoto.study import plan_study
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, code_version, content_key, meaning
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key
 
 SOURCE = '''"""A file."""
 

@@ -120,10 +120,16 @@ class HeldNoise(Attack):
     def findings(self) -> list[str]:
         """Return how large K grew in this process, and whether the share right settled."""
         return [
-            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: "
-            + ("the share right on fresh draws settled" if settled else "still falling, a larger max_k would find more")
+            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: " + self._word(settled)
             for (k, settled), n in sorted(self._reached.items())
         ]
+
+    def _word(self, settled: bool) -> str:
+        if settled:
+            return "the share right on fresh draws settled"
+        if len(self._sizes()) == 1:
+            return "one K only, whether it suffices was not tested"
+        return "still falling, a larger max_k would find more"
 
     def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
         """Return the attack with a loss that the classes allow."""

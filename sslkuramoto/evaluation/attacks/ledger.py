@@ -25,6 +25,13 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
+from sslkuramoto.sources import code_version
+
+CODE = (
+    *("dynamics", "encoders", "evaluation/attacks", "evaluation/classifier.py", "evaluation/draws.py"),
+    *("threat.py", "randomness.py"),
+)
+"""What decides a unit besides its key: a mended attack never meets the units of the one before."""
 
 
 class Unit(NamedTuple):
@@ -55,7 +62,8 @@ class Ledger:
     Args:
         folder: shared by all batteries of one network.
         model: hash of the network's weights and options.
-        battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision.
+        battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision. The code of
+            the attacks and of the networks is added to it.
 
     Raises:
         UserError: the folder belongs to another network, or its files are damaged.
@@ -63,7 +71,7 @@ class Ledger:
 
     def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
         self.model = model
-        self.folder = folder / key_of({"model": model, **battery})
+        self.folder = folder / key_of({"model": model, "code": code_version(CODE), **battery})
         owner = folder / "ledger.json"
         # looked at before its owner is: another process that starts now writes the owner first
         used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())

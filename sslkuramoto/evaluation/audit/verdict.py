@@ -25,8 +25,8 @@ class Verdict:
     """What an audit found.
 
     Attributes:
-        word: the verdict in short: "void", "masked", "no robustness left", "suspect", "rests on noise", "not settled"
-            or "no sign of masking".
+        word: the verdict in short: "void", "masked", "no robustness left", "suspect", "rests on noise",
+            "not settled", "incomplete" or "no sign of masking".
         sentence: the verdict as it is printed.
         reasons: sentences, the weightiest first.
     """
@@ -103,6 +103,13 @@ def verdict_of(checks: Sequence[Check], plain: float, tightest: Metric) -> Verdi
             f"no sign of masking at this budget: {bound} is the tightest bound found, {percent(plain)} that of the "
             "plain attack alone"
         )
+    missing = sum(check.status == "not run" for check in checks)
+    if word == "no sign of masking" and any(check.kind == "control" and check.status == "not run" for check in checks):
+        word, sentence = "incomplete", f"incomplete: the control at eps 0 was not run; {bound} is an upper bound"
+    if failed["rule"]:
+        sentence += f"; fails RobustBench's rules: {', '.join(check.name for check in failed['rule'])}"
+    if missing:
+        sentence += f"; {missing} of {len(checks)} checks were not run"
     return Verdict(word, sentence, _reasons(checks, failed, tightest.n))
 
 
