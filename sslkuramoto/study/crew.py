@@ -15,7 +15,8 @@ from typing import Any, Protocol, TextIO
 
 import torch
 
-from sslkuramoto.study.keys import EVALUATION, code_version
+from sslkuramoto.sources import code_version
+from sslkuramoto.study.keys import EVALUATION
 from sslkuramoto.study.tasks import Task
 from sslkuramoto.study.work import Outcome, carry_out
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from sslkuramoto.errors import unknown
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.sources import code_version
 from sslkuramoto.study.file import Study, StudyColumn
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, code_version, content_key
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key
 from sslkuramoto.study.tasks import Evaluation, Stage, Task, recorded_failure
 from sslkuramoto.training.learner import resolved
 
