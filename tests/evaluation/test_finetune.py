@@ -108,8 +108,8 @@ def test_the_command_finetunes_by_a_protocol_file(run, tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text("name: finetune\nrecipe: " + json.dumps(CHANGES))
     assert main(["evaluate", str(run), str(file), "recipe.epochs=1", "--device", "cpu"]) == 0
-    assert "mine  (" in capsys.readouterr().out
-    assert json.loads((run / "results" / "mine.json").read_text())["options"]["recipe"]["epochs"] == 1
+    assert "mine+recipe.epochs=1  (" in capsys.readouterr().out
+    assert json.loads((run / "results" / "mine+recipe.epochs=1.json").read_text())["options"]["recipe"]["epochs"] == 1
     result, _ = evaluate(subject_of(run / "finetune"), load_protocol("clean"), {})
-    written = json.loads((run / "results" / "mine.json").read_text())
+    written = json.loads((run / "results" / "mine+recipe.epochs=1.json").read_text())
     assert written["metrics"]["accuracy"]["value"] == result.metrics["accuracy"].value
