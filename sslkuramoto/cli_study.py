@@ -94,7 +94,7 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
         failed = run_plan(plan, jobs=jobs, prepare=prepare, **where)
     print_study(study, arguments.root, any_code=arguments.any_code)
     if failed:
-        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; their reasons are in {arguments.root}/failures")
+        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; the footnotes say why, {arguments.root}/failures more")
 
 
 def _on_terminal(line: str) -> None:

@@ -4,11 +4,13 @@ Nothing else decides what a field shows: terminal, Markdown, LaTeX and page all 
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from sslkuramoto.report.columns import IN_PERCENT, Found
 from sslkuramoto.report.runs import Result, read_result
@@ -27,6 +29,8 @@ from sslkuramoto.report.table import (
 from sslkuramoto.study.file import StudyColumn, StudyRow
 from sslkuramoto.study.paired import Comparison, McNemar, comparisons
 from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable
+
+_RUN = re.compile(r"/runs/[^/]+-[0-9a-f]{12}-[0-9a-f]+$")  # ROOT/runs/RECIPE-CONTENT-CODE
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def _found(column: StudyColumn, values: Sequence[SeedValue]) -> list[Found]:
 
 
 def result_of(path: Path) -> Result:
-    """Read a result, once as long as its file stays the same.
+    """Read a result, once as long as its file stays the same; runs of studies in its options are called by their names.
 
     Raises:
         UserError: it cannot be read.
@@ -193,7 +197,17 @@ def result_of(path: Path) -> Result:
 
 @lru_cache(maxsize=4096)
 def _read(path: Path, stamp: object) -> Result:
-    return read_result(path)
+    result = read_result(path)
+    return replace(result, options=_by_name(result.options))
+
+
+def _by_name(option: Any) -> Any:
+    """Return an option with run directories of studies by their names, which say the same on every machine."""
+    if isinstance(option, Mapping):
+        return {key: _by_name(value) for key, value in option.items()}
+    if isinstance(option, list):
+        return [_by_name(value) for value in option]
+    return Path(option).name if isinstance(option, str) and _RUN.search(option) else option
 
 
 def paired_lines(table: StudyTable) -> list[str]:

@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def problems(self) -> list[str]:
-        """Each reason for which something that is missing cannot be carried out, once."""
+        """Each reason for which something that is missing cannot be carried out now, once."""
         return list(dict.fromkeys(task.problem for task in self.missing() if task.problem))
 
     def missing(self, retry: bool = True) -> list[Task]:
@@ -67,12 +67,24 @@ class Plan:
         tasks = [task for key, task in self.tasks.items() if key in wanted]
         return [task for task in tasks if retry or self.failure(task.key) is None]
 
+    def possible(self, retry: bool = True) -> list[Task]:
+        """Return what of :meth:`missing` can be carried out now."""
+        return [task for task in self.missing(retry) if self.problem(task.key) is None]
+
     def _want(self, key: str, wanted: set[str]) -> None:
         """Add a task that is not done to ``wanted``, and what it needs."""
         if key not in wanted and not self.tasks[key].done():
             wanted.add(key)
             for before in self.tasks[key].needs:
                 self._want(before, wanted)
+
+    def problem(self, key: str) -> str | None:
+        """Return what a task, or one before it, lacks to be carried out now; None where it can be."""
+        task = self.tasks[key]
+        if task.done():
+            return None
+        before = (self.problem(each) for each in task.needs)
+        return task.problem or next((problem for problem in before if problem is not None), None)
 
     def failure(self, key: str) -> str | None:
         """Return why a task, or one before it, could not be done; None where nothing failed."""

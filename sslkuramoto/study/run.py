@@ -36,15 +36,15 @@ def run_plan(
         report: receives one line of progress at a time; stderr when None.
 
     Returns:
-        How many tasks failed, now or before; their reasons lie in ``root/failures``.
+        How many tasks failed, now or before, or lack their data; the table holds the reasons.
 
     Raises:
-        UserError: data that are not there.
+        UserError: data are not there, and so nothing can be done; where something can, the rest count as failed.
         Interrupted: Ctrl-C or SIGTERM, after running trainings wrote their checkpoints.
     """
-    if plan.problems:
+    todo = plan.possible(retry)
+    if plan.problems and not todo and not any(task.done() for task in plan.tasks.values()):
         raise UserError(plan.problems[0])
-    todo = plan.missing(retry)
     schedule = _Schedule(plan, todo, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
         return schedule.failures()
@@ -89,7 +89,8 @@ class _Schedule:
 
     def failures(self) -> int:
         """Return how many tasks of the plan could not be done."""
-        return sum(self.plan.failure(key) is not None for key in self.plan.tasks)
+        plan = self.plan
+        return sum((plan.failure(key) or plan.problem(key)) is not None for key in plan.tasks)
 
     def _hand_out(self, crew: Crew) -> None:
         while crew.free and (task := self._next()) is not None:

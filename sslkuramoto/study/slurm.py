@@ -85,8 +85,6 @@ def submit(
         import submitit
     except ImportError:
         raise UserError("--slurm needs submitit: pip install 'sslkuramoto[slurm]'") from None
-    if plan.problems:
-        raise UserError(plan.problems[0])
     settings = settings_from(parameters)
     try:
         executor = submitit.AutoExecutor(folder=plan.root / "slurm" / "%j", cluster=settings.pop("cluster", None))
@@ -95,7 +93,9 @@ def submit(
         executor.update_parameters(**{"name": plan.study.name, **named})
     except (ValueError, NameError, TypeError, RuntimeError, FileNotFoundError) as error:
         raise UserError(f"--slurm {' '.join(parameters)}: {' '.join(str(error).split())}") from None
-    todo = {task.key for task in plan.missing(retry)}
+    todo = {task.key for task in plan.possible(retry)}
+    if plan.problems and not todo:
+        raise UserError(plan.problems[0])
     jobs = []
     for (row, seed), stages in plan.chains.items():
         cells = [key for (name, _, number), key in plan.cells.items() if (name, number) == (row, seed)]

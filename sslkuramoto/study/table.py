@@ -124,7 +124,7 @@ def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int)
             cell.values.append(_value(task.path, column, seed))
         except UserError as error:
             cell.failures[seed] = str(error)
-    elif (failure := plan.failure(key)) is not None:
+    elif (failure := plan.failure(key) or plan.problem(key)) is not None:
         cell.failures[seed] = failure
     else:
         cell.missing.append(seed)

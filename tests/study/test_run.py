@@ -205,3 +205,23 @@ def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed
     assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", retry=True) == 0
     assert json.loads(result.read_text())["metrics"] == content["metrics"]
     assert "[simclr, seed 0: knn (knn)] features of test: 20 images, 20 draws" in capfd.readouterr().err
+
+
+def test_data_that_are_not_there_are_a_dash_with_its_reason_and_the_rest_goes_on(study, tmp_path: Path):
+    gone = {"data": {"name": "cifar10", "root": str(tmp_path / "nowhere")}}
+    fine = [{"recipe": "digits-akorn-supervised"}]
+    loaded = study(
+        rows__simclr__train=[{"recipe": "digits-akorn-supervised", "set": gone}],
+        rows__steps__train=fine,
+        rows__simclr__published__knn=None,
+        columns__knn=None,
+        compare=None,
+    )
+    root = tmp_path / "root"
+    plan = plan_study(loaded, root)
+    assert silently(plan) == 2, "its training and its measurement"
+    table = collect(loaded, root)
+    assert "nowhere" in table.cells["simclr", "clean"].failures[0]
+    assert table.cells["steps", "clean"].mean is not None
+    assert not (root / "failures").exists(), "tried again without being asked, once the data are there"
+    assert silently(plan_study(loaded, root)) == 2
