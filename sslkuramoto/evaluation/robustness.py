@@ -251,7 +251,7 @@ class Robustness:
             self._store(subject, way, chosen, found.worst, clean, robust)
         standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
         decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
-        notes += [note for attack in attacks for note in attack.findings()]
+        notes += [note for attack in attacks for note in attack.findings(found.noticed[attack.label])]
         result = Result(
             metrics=metrics,
             options=self.options,

@@ -7,8 +7,10 @@ Shapes: b batch, y x pixels.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from typing import Protocol as TypingProtocol
 
@@ -118,8 +120,13 @@ class Attack(ABC):
         """Return the single attacks that one entry of a protocol file stands for: itself, unless it is a version."""
         return [self]
 
-    def findings(self) -> list[str]:
-        """Return what the attack noticed while it ran, in sentences."""
+    @cached_property
+    def noticed(self) -> Counter[str]:
+        """What an attack counts while it runs; a battery empties it before each unit of work and keeps it with that."""
+        return Counter()
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return in sentences what was noticed in all units of work, whichever process did them."""
         return []
 
 

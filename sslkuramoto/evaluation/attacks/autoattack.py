@@ -8,6 +8,7 @@ Shapes: b batch, y x pixels.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, cast
@@ -67,7 +68,7 @@ class AutoAttackMember(Attack):
         self.iterations, self.starts, self.targets = iterations, restarts, targets
         self.queries, self.eot_iter = queries, eot_iter
         self.notes: list[str] = []
-        self.zero_gradients = ZeroGradients()
+        self.logger = ZeroGradients(self.noticed).logger
 
     def prepared(self, subject: Subject, num_classes: int) -> Attack:
         """Return the member for this many classes.
@@ -129,7 +130,7 @@ class AutoAttackMember(Attack):
             "n_iter": self.iterations,
             "eot_iter": self.eot_iter if classifier.stochastic else 1,  # equal gradients: their mean is any of them
             "rho": 0.75,
-            "logger": self.zero_gradients.logger,
+            "logger": self.logger,
         }
         if self.member in ("apgd-ce", "apgd-dlr"):
             return APGDAttack(classifier, n_restarts=self.starts, loss=self.member[5:], **gradient, **common)
@@ -149,12 +150,12 @@ class AutoAttackMember(Attack):
             **common,
         )
 
-    def findings(self) -> list[str]:
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return how often gradients were zero."""
-        if not self.zero_gradients.warnings:
-            return []
-        count = self.zero_gradients.warnings
-        return [f"{self.label}: {count} starts met images with a zero gradient: gradients may be masked"]
+        return [
+            f"{self.label}: {count} starts met images with {what}: gradients may be masked"
+            for what, count in noticed.items()
+        ]
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image; each start of APGD takes one gradient more than it has steps."""
@@ -228,15 +229,16 @@ class AutoAttackVersion:
 class ZeroGradients(logging.Handler):
     """Counts pyautoattack's warnings of images with a zero gradient, a sign of masked gradients."""
 
-    def __init__(self) -> None:
+    def __init__(self, noticed: Counter[str]) -> None:
         super().__init__(logging.WARNING)
-        self.warnings = 0
+        self.noticed = noticed
         # not entered in logging's table of names: nobody else shares its handlers
         self.logger = logging.Logger("sslkuramoto.autoattack", logging.WARNING)
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.warnings += "zero gradient" in record.getMessage()
+        if "zero gradient" in record.getMessage():
+            self.noticed["a zero gradient"] += 1
 
 
 @contextmanager

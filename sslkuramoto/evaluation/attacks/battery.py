@@ -7,6 +7,7 @@ cut into chunks of images, which depend on nothing but themselves; a ledger keep
 Shapes: b batch, n images, r attacked rows of a chunk, y x pixels, k draws, q classes.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,6 +39,7 @@ class Attacked:
         share_right: attack -> share of selection draws that get its own worst candidate of an image right; that of the
             clean image where the attack did not work on it.
         clean_share: the same for the images themselves.
+        noticed: attack -> what it counted in all units of work, also of other processes.
         candidates: attack -> its own worst candidates; empty unless they were to be kept.
     """
 
@@ -47,6 +49,7 @@ class Attacked:
     standing_after: dict[str, float]
     share_right: dict[str, Float[Tensor, " n"]]
     clean_share: Float[Tensor, " n"]
+    noticed: dict[str, Counter[str]]
     candidates: dict[str, Float[Tensor, "n 3 y x"]] = field(default_factory=dict)
 
 
@@ -110,7 +113,10 @@ def run_battery(
         bound = classifier.at(index[own])
         progress = f"chunk {number + 1} of {len(rows)}"
         parts[number] = battery.on_chunk(bound, images[own], labels[own], number, progress)
-    return _joined([parts[number] for number in range(len(rows))], names, keep)
+    found = _joined([parts[number] for number in range(len(rows))], names, keep)
+    for candidates in (found.worst, found.wrapper, *found.candidates.values()):
+        threat.check(candidates, images, "the battery")
+    return found
 
 
 @dataclass
@@ -123,6 +129,7 @@ class _Part:
     clean_share: Tensor
     share_right: dict[str, Tensor]
     broken: dict[str, Bool[Tensor, " b"]]  # by this attack or, chained, one before
+    noticed: dict[str, Counter[str]]
     candidates: dict[str, Tensor]
 
 
@@ -149,19 +156,21 @@ class _Battery:
         shares = (clean.predictions.to(labels.device) == labels).float().mean(dim=0)
         wrong = clean.broken.to(labels.device)
         found = _Part(
-            images.clone(), images.clone(), [CLEAN if gone else None for gone in wrong.tolist()], shares, {}, {}, {}
+            images.clone(), images.clone(), [CLEAN if gone else None for gone in wrong.tolist()], shares, {}, {}, {}, {}
         )
         best = shares.clone()
         broken = wrong.clone()
         for attack in self.attacks:
             broken = broken if self.chained else wrong.clone()
             own_best, own = shares.clone(), images.clone()
+            noticed = found.noticed[attack.label] = Counter()
             for restart in range(attack.restarts):
                 rows = (~broken).nonzero().squeeze(1)
                 if len(rows) == 0:
                     break
                 work = Work(self.seed, number, restart)
                 unit = self._unit(attack, classifier, images, labels, rows, work, progress)
+                noticed.update(unit.noticed)
                 candidates, gone = unit.candidates.to(images.device), rows[unit.broken.to(rows.device)]
                 share = (unit.predictions.to(labels.device) == labels[rows]).float().mean(dim=0)
                 _keep_lower(own, own_best, rows, candidates, share)
@@ -206,12 +215,13 @@ class _Battery:
             self.report(f"{attack.label}: {progress}{again}, {len(rows)} images")
             own = classifier.of(rows)
             own.restart("attack", attack.label, work.chunk, work.restart)
+            attack.noticed.clear()
             with frozen(own):
                 candidates = attack(own, images[rows], labels[rows], threat=self.threat, work=work)
             candidates = candidates.detach()
             self.threat.check(candidates, images[rows], attack.label)
             predictions, broken = self._decide(own, candidates, labels[rows], work, attack.label)
-            unit = Unit(rows, candidates, predictions, broken)
+            unit = Unit(rows, candidates, predictions, broken, dict(attack.noticed))
             if self.ledger:
                 self.ledger.write(*place, unit, about)
             return unit
@@ -253,5 +263,6 @@ def _joined(parts: Sequence[_Part], names: Sequence[str], keep: bool) -> Attacke
         },
         share_right={name: torch.cat([part.share_right[name] for part in parts]) for name in names},
         clean_share=torch.cat([part.clean_share for part in parts]),
+        noticed={name: sum((part.noticed[name] for part in parts), Counter()) for name in names},
         candidates={name: torch.cat([part.candidates[name] for part in parts]) for name in names} if keep else {},
     )

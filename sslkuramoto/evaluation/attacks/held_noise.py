@@ -8,6 +8,7 @@ and not the next ones, so K is doubled, with new fields, until the share of fres
 Shapes: b batch, y x pixels.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -36,6 +37,7 @@ from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 Optimiser = Literal["momentum", "apgd"]
+_SETTLED, _FALLING = "settled", "falling"
 
 
 def climb(
@@ -115,17 +117,17 @@ class HeldNoise(Attack):
         self.draws, self.restarts = draws, restarts
         self.label = label or ("held-noise" if backward == "autograd" else f"held-noise-{backward}")
         self.notes: list[str] = []
-        self._reached: dict[tuple[int, bool], int] = {}
 
-    def findings(self) -> list[str]:
-        """Return how large K grew in this process, and whether the share right settled."""
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return how large K grew, and whether the share right settled."""
+        reached = sorted((int(k), end, n) for (k, end), n in ((key.split(), n) for key, n in noticed.items()))
         return [
-            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: " + self._word(settled)
-            for (k, settled), n in sorted(self._reached.items())
+            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: {self._word(end)}"
+            for k, end, n in reached
         ]
 
-    def _word(self, settled: bool) -> str:
-        if settled:
+    def _word(self, end: str) -> str:
+        if end == _SETTLED:
             return "the share right on fresh draws settled"
         if len(self._sizes()) == 1:
             return "one K only, whether it suffices was not tested"
@@ -134,9 +136,7 @@ class HeldNoise(Attack):
     def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
         """Return the attack with a loss that the classes allow."""
         check_backward(self.label, self.backward, subject.encoder)
-        ready = fitted(self, num_classes)
-        ready._reached = {}
-        return ready
+        return fitted(self, num_classes)
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most: as if K grew to the end."""
@@ -191,7 +191,7 @@ class HeldNoise(Attack):
             settled = before - float(lowest.mean()) < self.settle or float(lowest.max()) == 0
             if settled:
                 break
-        self._reached[k, settled] = self._reached.get((k, settled), 0) + 1
+        self.noticed[f"{k} {_SETTLED if settled else _FALLING}"] += 1
         return chosen
 
     def _right_on_fresh_draws(

@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int64
@@ -42,12 +43,14 @@ class Unit(NamedTuple):
         candidates: one an attacked image, float32.
         predictions: of the selection draws on the candidates.
         broken: whether a candidate was decided to fool the network.
+        noticed: what the attack counted.
     """
 
     rows: Int64[Tensor, " r"]
     candidates: Float[Tensor, "r 3 y x"]
     predictions: Int64[Tensor, "k r"]
     broken: Bool[Tensor, " r"]
+    noticed: Mapping[str, int] = MappingProxyType({})
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -106,18 +109,21 @@ class Ledger:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                known = (file.metadata() or {}).get("model")
+                metadata = file.metadata() or {}
+                known = metadata.get("model")
                 if known != self.model:
                     raise UserError(f"{path}: belongs to another network (hash {str(known)[:12]}); remove it")
-                return Unit(*(file.get_tensor(name) for name in Unit._fields))
-        except (SafetensorError, OSError) as error:
+                tensors = {name: file.get_tensor(name) for name in Unit._fields if name != "noticed"}
+                return Unit(**tensors, noticed=json.loads(metadata["noticed"]))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path}: damaged ({reason}); remove it and its images are attacked again") from None
 
     def write(self, label: str, chunk: int, restart: int, key: str, unit: Unit, about: Mapping[str, Any]) -> None:
         """Keep a unit."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in unit._asdict().items()}
+        tensors = {name: part.cpu().contiguous() for name, part in unit._asdict().items() if isinstance(part, Tensor)}
         metadata = {"model": self.model, "key": key, "about": json.dumps(dict(about), default=str)}
+        metadata["noticed"] = json.dumps(dict(unit.noticed))
         write_atomically(self.file_of(label, chunk, restart, key), save(tensors, metadata=metadata))
 
     def shared_out(self, chunks: Sequence[int], report: Callable[[str], None]) -> Iterator[int]:

@@ -7,7 +7,7 @@ something; where none does, saturation protects nothing at this size.
 Shapes: b batch, y x pixels.
 """
 
-from collections import Counter
+from collections.abc import Mapping
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -60,12 +60,11 @@ class Surrogate(Attack):
         self.optimiser: Optimiser = optimiser
         self.label = label or "surrogate"
         self.notes: list[str] = []
-        self._kept: Counter[str] = Counter()
 
-    def findings(self) -> list[str]:
-        """Return how often each surrogate led to the candidate that was kept, in this process."""
-        kept = ", ".join(f"{name} {self._kept[name]}" for name in self.surrogates)
-        return [f"{self.label}: strongest candidates by {kept}"] if self._kept else []
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return how often each surrogate led to the candidate that was kept."""
+        kept = ", ".join(f"{name} {noticed.get(name, 0)}" for name in self.surrogates)
+        return [f"{self.label}: strongest candidates by {kept}"] if noticed else []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Surrogate":
         """Return the attack with the surrogates that have a meaning for the network.
@@ -77,7 +76,6 @@ class Surrogate(Attack):
         if not allowed:
             raise ImpossibleAttackError(f"{self.label} left out: the network has no Kuramoto layer")
         ready = fitted(self, num_classes)
-        ready._kept = Counter()
         ready.surrogates = [name for name in self.surrogates if name in allowed]
         ready.options = {**ready.options, "surrogates": ready.surrogates}
         if left_out := [name for name in self.surrogates if name not in allowed]:
@@ -124,5 +122,5 @@ class Surrogate(Attack):
             better = best.offer(found, objective.of(rows)(found, gradient=False), rows)
             for row in better.tolist():
                 by[row] = name
-        self._kept.update(by)
+        self.noticed.update(name for name in by if name)
         return best.candidates

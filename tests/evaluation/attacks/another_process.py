@@ -38,7 +38,7 @@ def subject_from(parts: dict, run_dir: Path) -> Subject:
 def written(result: Result) -> dict:
     """Return what two measurements are compared by."""
     values = {name: metric.value for name, metric in result.metrics.items()}
-    return {"per_image": result.per_image, "metrics": values, "details": result.details}
+    return {"per_image": result.per_image, "metrics": values, "details": result.details, "notes": result.notes}
 
 
 def measure_shared(subject: Subject, options: dict, folder: Path, name: str, other: str) -> Result:

@@ -174,8 +174,8 @@ def test_images_without_a_gradient_are_reported(cnn, digits, subject_of):
     labels = head.bias.argmax().expand(4).clone()
     for attack in attacks:
         attack(Classifier(cnn[0], head), images, labels, threat=LINF, work=Work(0, 0))
-    assert "apgd-t: 2 starts met images with a zero gradient" in attacks[0].findings()[0]
-    assert attacks[1].findings() == []
+    assert "apgd-t: 2 starts met images with a zero gradient" in attacks[0].findings(attacks[0].noticed)[0]
+    assert attacks[1].findings(attacks[1].noticed) == []
 
 
 @pytest.mark.parametrize(

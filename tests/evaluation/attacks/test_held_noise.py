@@ -55,15 +55,15 @@ def test_fields_double_until_the_share_right_settles_and_it_says_so(noisy, digit
     classifier = Classifier(*noisy)
     attack = HeldNoise(k=1, max_k=8, iterations=4, settle=0.9).prepared(subject_of(noisy), 10)
     greedy = HeldNoise(k=1, max_k=5, iterations=4, settle=0.0).prepared(subject_of(noisy), 10)
-    assert attack.findings() == []
+    assert attack.findings(attack.noticed) == []
     with frozen(classifier):
         for restart in (0, 1):
             attack(classifier, images, labels, threat=THREAT, work=Work(0, 0, restart))
         greedy(classifier, images, labels, threat=THREAT, work=Work(0, 0))
-    assert attack.findings() == ["held-noise: K reached 2 in 2 units of work: the share right on fresh draws settled"]
-    (line,) = greedy.findings()
+    (line,) = attack.findings(attack.noticed)
+    assert line == "held-noise: K reached 2 in 2 units of work: the share right on fresh draws settled"
+    (line,) = greedy.findings(greedy.noticed)
     assert line == "held-noise: K reached 4 in 1 unit of work: still falling, a larger max_k would find more"
-    assert greedy.prepared(subject_of(noisy), 10).findings() == []
 
 
 def test_of_all_ascents_each_image_keeps_the_candidate_that_fresh_draws_get_right_least(noisy, digits):
@@ -91,7 +91,7 @@ def test_a_deterministic_reading_gets_one_ascent(noisy, digits, mode):
     assert (passes.forward, passes.backward) == (1, 6)
     assert count.forward <= 12
     assert count.backward <= 12 * 6
-    assert attack.findings() == []
+    assert attack.findings(attack.noticed) == []
 
 
 @pytest.mark.parametrize("mean", ["loss", "log_probability"])
@@ -106,7 +106,7 @@ def test_the_cost_is_that_of_growing_to_the_end(noisy, digits, mean):
     assert count.backward <= 8 * passes.backward
     assert count.forward <= 8 * passes.forward
     assert (count.forward + count.backward) % 8 == 0
-    if "K reached 8" in attack.findings()[0]:
+    if "K reached 8" in attack.findings(attack.noticed)[0]:
         assert (count.forward, count.backward) == (8 * passes.forward, 8 * passes.backward)
 
 

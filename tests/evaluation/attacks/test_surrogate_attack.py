@@ -56,7 +56,7 @@ def test_of_all_surrogates_the_strongest_candidate_is_kept_image_by_image(digits
     assert ranks[0] == [max(column) for column in zip(*ranks[1:], strict=True)]
     assert not torch.equal(alone[0], alone[1])
     assert all(layer.advance is kuramoto_step for layer in kuramoto_layers(network[0]))
-    (line,) = joint.findings()
+    (line,) = joint.findings(joint.noticed)
     kept = dict(part.rsplit(" ", 1) for part in line.removeprefix("surrogate: strongest candidates by ").split(", "))
     assert list(kept) == names
     assert sum(int(n) for n in kept.values()) == 8
