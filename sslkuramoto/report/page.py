@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
-from sslkuramoto.report import evidence_sections, sections
+from sslkuramoto.report import corruption_section, evidence_sections, sections
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import safe
 from sslkuramoto.report.runs import Model, Row, load
@@ -72,6 +72,7 @@ def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: S
         "pictures": ("What the network sees and does", sections.pictures(models)),
         "audits": ("Audits", evidence_sections.audits(evidence)),
         "calibration": ("Calibration", evidence_sections.calibration(evidence)),
+        "corruptions": ("Corruptions", corruption_section.corruptions(evidence)),
         "attacked": ("Adversarial images", evidence_sections.adversarial_images(evidence)),
         "results": ("All results", sections.all_results(models)),
         "scored": ("How each number was scored", sections.how_scored(models)),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
-from sslkuramoto.report import evidence_sections, study_provenance, study_sections
+from sslkuramoto.report import corruption_section, evidence_sections, study_provenance, study_sections
 from sslkuramoto.report.page import document
 from sslkuramoto.report.study_table import study_summary
 from sslkuramoto.report.summary_table import summary_table
@@ -36,6 +36,7 @@ def study_page(table: StudyTable) -> str:
         "audits": ("The audit's verdict on each row", evidence_sections.audits(every)),
         "pairs": ("Paired tests", study_sections.paired_tests(table)),
         "calibration": ("Calibration", evidence_sections.calibration(first)),
+        "corruptions": ("Corruptions", corruption_section.corruptions(first)),
         "curves": ("Curves", study_sections.curves(table)),
         "attacked": ("Adversarial images", evidence_sections.adversarial_images(first)),
         "provenance": ("Where each number comes from", study_provenance.provenance(table)),
