@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks on a machine with a CUDA device: versions, the tests marked gpu, the benchmark, and a short real CIFAR-10 run.
+# Checks on a machine with a CUDA device: versions, the tests marked gpu, the benchmark, a short real CIFAR-10 run, and the
+# robustness, audit, corruptions and calibration of a short supervised one.
 #
 #   scripts/gpu_check.sh DATA [OUT]
 #
@@ -11,7 +12,7 @@
 # The package is taken from this checkout; it need not be installed. Exit code 0 only when every part passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-[ $# -ge 1 ] || { sed -n '4,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 DATA=$1
 OUT=${2:-runs/gpu-check}
 if [ -z "${PYTHON:-}" ]; then
@@ -71,12 +72,22 @@ run() {
         tail -n 1 "$run/metrics.csv"
 }
 
+judge() { # figures of a network that is hardly trained: what counts is that they come out, and how long they take
+    local run="$OUT/judged"
+    "$PYTHON" -m sslkuramoto.cli train cifar10-akorn-supervised --run "$run" "data.root=$DATA" "data.limit=$IMAGES" \
+        encoder.channels=64 batch_size=256 "epochs=$EPOCHS" engine.device=cuda &&
+        "$PYTHON" -m sslkuramoto.cli evaluate "$run" robustness-linf --dry-run --device cuda &&
+        "$PYTHON" -m sslkuramoto.cli evaluate "$run" robustness-quick audit-quick images=16 chunk=16 --device cuda &&
+        "$PYTHON" -m sslkuramoto.cli evaluate "$run" corruptions calibration data.limit_test=500 --device cuda
+}
+
 part versions versions
 if [ ${#failed[@]} -eq 0 ]; then
     part "tests on the device" "$PYTHON" -m pytest -m gpu -p no:cacheprovider
     part "benchmark, float32" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --views --step
     part "benchmark, bfloat16" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --dtype bfloat16
     part "$RECIPE, $CHANNELS channels, $IMAGES images" run
+    part "robustness, audit, corruptions, calibration of $IMAGES images' worth of training" judge
 fi
 echo "== total $SECONDS s"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

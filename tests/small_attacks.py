@@ -1,23 +1,28 @@
 """Every registered attack at a budget of a second, and simple ones that show what a battery does with them."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyautoattack import AutoAttack
 from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.evaluation.attacks import ATTACKS, Attack, Passes
 from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, built
+from sslkuramoto.evaluation.attacks.autoattack import untouched_globals
+from sslkuramoto.randomness import seed_of
 
 FEW: dict[str, Any] = {
     "iterations": 3, "queries": 4, "samples": 3, "k": 2, "max_k": 2, "draws": 2, "targets": 2, "restarts": 1,
 }  # fmt: skip
 OWN = {"autoattack": {"version": "plus"}, "held_noise": {"draws": 20}}
 NAMES = sorted(ATTACKS)
+THEIR_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def few(name: str, **changed: Any) -> dict[str, Any]:
@@ -71,6 +76,26 @@ class Step(Attack):
         start = start.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(start), labels, reduction="sum"), start)
         return self.move(threat.project(start.detach() + threat.eps * threat.steepest(gradient), images))
+
+
+def directly(classifier, images, labels, threat, version, seed, **settings):
+    """Return what pyautoattack's own loop makes of the images, with fewer steps."""
+    kind = {"norm": THEIR_NORMS[threat.norm], "eps": threat.eps, "seed": seed_of(seed, "autoattack") % 2**31}
+    kind["device"] = images.device
+    theirs = AutoAttack(classifier, version=version, **kind)
+    restarts = settings.get("restarts", theirs.apgd.n_restarts)
+    steps = {"n_iter": settings["iterations"], **kind}
+    theirs.apgd.__init__(classifier, n_restarts=restarts, **steps)
+    theirs.apgd_targeted.__init__(classifier, **steps)
+    theirs.fab.n_iter, theirs.fab.n_restarts = settings["iterations"], restarts
+    theirs.fab.n_target_classes = theirs.apgd_targeted.n_target_classes = settings["targets"]
+    theirs.square.n_queries = settings["queries"]
+    tracer = sys.gettrace()
+    try:
+        with untouched_globals():
+            return theirs.run_standard_evaluation(images, labels, batch_size=len(images))[0]
+    finally:
+        sys.settrace(tracer)  # pyautoattack switches it off
 
 
 @dataclass

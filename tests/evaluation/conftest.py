@@ -103,7 +103,7 @@ def subject_of(digits, tmp_path: Path) -> Callable[..., Subject]:
     def build(network: tuple[Encoder, nn.Linear | None], **parts) -> Subject:
         encoder, head = network
         fields = {"data": digits.__getitem__, "run_dir": tmp_path / "run", "encoder_hash": "0" * 64, "batch_size": 64}
-        return Subject(encoder=encoder, head=head, device=torch.device("cpu"), **{**fields, **parts})
+        return Subject(encoder=encoder, head=head, **{"device": torch.device("cpu"), **fields, **parts})
 
     return build
 

@@ -1,12 +1,11 @@
 """AutoAttack here and AutoAttack there: the same settings, the same pixels, nothing else touched."""
 
-import sys
 from itertools import chain
 
 import pytest
 import torch
 from pyautoattack import AutoAttack
-from small_attacks import counted, few, ready
+from small_attacks import THEIR_NORMS, counted, directly, few, ready
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import AutoAttackVersion, Work, run_battery
@@ -16,7 +15,6 @@ from sslkuramoto.randomness import seed_of
 from sslkuramoto.threat import Threat
 
 LINF, L2 = Threat("linf", 0.06), Threat("l2", 0.6)
-NAMES = {"linf": "Linf", "l2": "L2"}
 MEMBERS = ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 
 
@@ -33,7 +31,7 @@ def member(name, **changed):
 def test_versions_have_the_settings_of_pyautoattack(noisy, cnn, subject_of, version, threat):
     """Every attribute of every attack that their loop would run, read from their objects just before it does."""
     classifier, seed = Classifier(*noisy), seed_of(7, "autoattack") % 2**31
-    theirs = AutoAttack(classifier, norm=NAMES[threat.norm], eps=threat.eps, seed=seed, version=version)
+    theirs = AutoAttack(classifier, norm=THEIR_NORMS[threat.norm], eps=threat.eps, seed=seed, version=version)
     attacks = AutoAttackVersion(version=version).expanded()
     assert [attack.label for attack in attacks] == theirs.attacks_to_run
     for attack in attacks:
@@ -75,25 +73,6 @@ def test_a_network_whose_oscillators_are_held_is_asked_for_one_gradient(noisy, d
         passes[mode] = count.backward
     assert passes["fixed"] == 3 * 3
     assert passes["random"] in (60, 120, 180), "20 draws, 3 gradients, images that the first draw gets right"
-
-
-def directly(classifier, images, labels, threat, version, seed, **settings):
-    """Return what pyautoattack's own loop makes of the images, with fewer steps."""
-    kind = {"norm": NAMES[threat.norm], "eps": threat.eps, "seed": seed_of(seed, "autoattack") % 2**31}
-    theirs = AutoAttack(classifier, version=version, **kind)
-    restarts = settings.get("restarts", theirs.apgd.n_restarts)
-    steps = {"n_iter": settings["iterations"], "device": "cpu", **kind}
-    theirs.apgd.__init__(classifier, n_restarts=restarts, **steps)
-    theirs.apgd_targeted.__init__(classifier, **steps)
-    theirs.fab.n_iter, theirs.fab.n_restarts = settings["iterations"], restarts
-    theirs.fab.n_target_classes = theirs.apgd_targeted.n_target_classes = settings["targets"]
-    theirs.square.n_queries = settings["queries"]
-    tracer = sys.gettrace()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return theirs.run_standard_evaluation(images, labels, batch_size=len(images))[0]
-    finally:
-        sys.settrace(tracer)  # pyautoattack switches it off
 
 
 @pytest.mark.parametrize(("version", "chunk"), [("standard", 20), ("standard", 7), ("plus", 20)])
