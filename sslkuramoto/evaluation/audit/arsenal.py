@@ -75,6 +75,14 @@ class Arsenal:
             restarts=restarts,
         )
 
+    def fab(self) -> list[Attack]:
+        """Return the search for the nearest boundary, if the budget has it and the network does not draw."""
+        if self.stochastic or not self.budget.fab:
+            return []
+        steps, targets = self.budget.most_steps, self.budget.targets
+        label = f"fab-t-{steps}"
+        return [self.attack("autoattack", label, member="fab-t", iterations=steps, targets=targets, restarts=1)]
+
     def black_boxes(self) -> list[Attack]:
         """Return attacks that ask for logits, or for nothing, and never for gradients."""
         budget = self.budget

@@ -19,6 +19,7 @@ from sslkuramoto.evaluation.audit.compare import (
     BROKEN,
     TOLERANCE,
     compare,
+    convergence,
     more_than,
     newly_broken,
     percent,
@@ -35,6 +36,7 @@ CONTROL = Question("control", "With eps = 0 every attack returns the clean accur
 EPS = Question("eps", "Accuracy falls with eps, to 0 % without bounds", "masking")
 BLACK_BOX = Question("black_box", "No black box does better than gradients", "masking")
 TRANSFER = Question("transfer", "No transferred attack does better than gradients", "masking")
+FAB = Question("fab", "The search for the nearest boundary does no better than ascents", "masking")
 ONE_STEP = Question("one_step", "One step is no stronger than many", "masking")
 LOGIT_SCALE = Question("logit_scale", "The scale of the logits and the loss do not matter", "masking")
 SURROGATE = Question("surrogate", "No surrogate backward does better than autograd", "masking")
@@ -46,7 +48,8 @@ RESTARTS = Question("restarts", "More restarts add nothing", "strength")
 def control(case: Case) -> Check:
     """Ask whether attacks that may not move change anything; attacks that were run are asked again with eps = 0."""
     nowhere = Threat(case.threat.norm, 0.0)
-    attacks = [*case.arsenal.black_boxes(), case.arsenal.plain("ce"), case.arsenal.targeted(), case.arsenal.reference()]
+    arsenal = case.arsenal
+    attacks = [*arsenal.black_boxes(), arsenal.plain("ce"), arsenal.targeted(), arsenal.reference(), *arsenal.fab()]
     runs = [case.bench.run(attack, threat=nowhere) for attack in attacks]
     moved = [run.label for run in runs if not torch.equal(run.candidates, case.bench.images)]
     figures = {"clean": case.bench.clean.double().mean().item(), **{run.label: run.accuracy for run in runs}}
@@ -121,6 +124,19 @@ def _relatives(case: Case) -> dict[str, dict[str, Any]]:
     if not surrogates_for(subject.encoder) or not RunDirectory(subject.run_dir).finished:
         return {}
     return {"its own weights without projection": {"project": False}, "its own weights, step 0.25": {"step_size": 0.25}}
+
+
+def fab(case: Case) -> Check:
+    """Ask whether FAB (Croce and Hein 2020, 1907.02044), which has no loss to saturate and no step size, finds more."""
+    if case.stochastic:
+        return FAB.not_run("FAB follows single gradients to a boundary that moves from draw to draw")
+    if not case.arsenal.fab():
+        return FAB.not_run("left to the full budget")
+    ascents = union([*case.plain(), *map(case.bench.run, (case.arsenal.targeted(), case.arsenal.reference()))])
+    (found,) = map(case.bench.run, case.arsenal.fab())
+    comparison = compare(ascents, found.right)
+    reason = f"ascents leave {percent(comparison.first)} together, FAB leaves {percent(found.accuracy)}"
+    return FAB.answer(not comparison.stronger, reason, comparison.figures())
 
 
 def one_step(case: Case) -> Check:
@@ -210,24 +226,24 @@ def steps(case: Case) -> Check:
     reference = [case.bench.run(case.arsenal.reference(steps=count)) for count in rungs]
     series = {"plain": [run.accuracy for run in plain], "reference": [run.accuracy for run in reference]}
     case.add_curve("steps", "Accuracy against the steps of the attack", "steps", list(rungs), series)
-    comparison = compare(reference[-2].right, reference[-1].right)
+    found = convergence(reference[-2].right, reference[-1].right)
     reason = (
-        f"the reference attack leaves {percent(comparison.first)} after {rungs[-2]} steps and "
-        f"{percent(comparison.second)} after {rungs[-1]}"
+        f"{found.remark()}; the reference attack leaves {percent(reference[-2].accuracy)} after {rungs[-2]} steps and "
+        f"{percent(reference[-1].accuracy)} after {rungs[-1]}"
     )
-    return STEPS.answer(not comparison.stronger, reason, comparison.figures())
+    return STEPS.answer(not found.gains, reason, found.figures())
 
 
 def restarts(case: Case) -> Check:
     """Ask whether starting again broke further images."""
     once = case.bench.run(case.arsenal.reference())
     again = case.bench.run(case.arsenal.reference(restarts=case.budget.restarts))
-    comparison = compare(once.right, again.right)
+    found = convergence(once.right, again.right)
     reason = (
-        f"the reference attack leaves {percent(comparison.first)} with one start and {percent(comparison.second)} "
-        f"with {case.budget.restarts}"
+        f"{found.remark()}; the reference attack leaves {percent(once.accuracy)} with one start and "
+        f"{percent(again.accuracy)} with {case.budget.restarts}"
     )
-    return RESTARTS.answer(not comparison.stronger, reason, comparison.figures())
+    return RESTARTS.answer(not found.gains, reason, found.figures())
 
 
 def on_twin(case: Case, attack: Attack) -> Run:

@@ -2,6 +2,7 @@
 
 An attack may be made against another classifier than the audited one (its fixed twin, a copy with smaller logits): what
 it finds is always scored on the audited one, and every candidate inside the ball counts for the union over all attacks.
+With a tally nothing runs, and what it would take is counted.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.audit.tally import Tally
 from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
+from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.threat import Threat
 
 ITSELF = "itself"
@@ -72,6 +75,8 @@ class Bench:
         draws: selection draws of a stochastic classifier.
         ledger_of: the ledger of a threat and an attacked classifier's name.
         report: receives a line an attack.
+        tally: None to attack; otherwise attacks and scores are only counted there, every clean image reads as right and
+            every attack as stronger than all before it, so that a check that goes on after a finding goes on.
 
     Attributes:
         clean: share of draws that are right on the images themselves.
@@ -90,10 +95,11 @@ class Bench:
         draws: int,
         ledger_of: LedgerOf = lambda threat, name: None,
         report: Callable[[str], None] = lambda line: None,
+        tally: Tally | None = None,
     ) -> None:
         self.classifier, self.images, self.labels = classifier, images, labels
         self.threat, self.seed, self.chunk, self.draws = threat, seed, chunk, draws
-        self._ledger_of, self._report = ledger_of, report
+        self._ledger_of, self._report, self._tally = ledger_of, report, tally
         self.runs: dict[tuple[str, str, Threat], Run] = {}
         self.clean = self.share_right(images)
 
@@ -106,8 +112,11 @@ class Bench:
         self, candidates: Float[Tensor, "n 3 y x"], key: str, *, draws: int | None = None
     ) -> Int64[Tensor, "k n"]:
         """Return the predictions over draws; one key means one noise, whatever the candidates."""
-        chunks = candidates.split(self.chunk)
-        return predictions_over_draws(self.classifier, chunks, draws or self.draws, "audit", key)
+        draws = draws_for(self.classifier.stochastic, draws or self.draws)
+        if self._tally is not None:
+            self._tally.add(forward=draws)
+            return self.labels.cpu().expand(draws, -1)
+        return predictions_over_draws(self.classifier, candidates.split(self.chunk), draws, "audit", key)
 
     def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
         """Return for each image the share of the selection draws that are right."""
@@ -132,8 +141,17 @@ class Bench:
         threat = threat or self.threat
         key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
         if key not in self.runs:
-            self.runs[key] = self._made(attack, threat, against or self.classifier, name)
+            act = self._made if self._tally is None else self._counted
+            self.runs[key] = act(attack, threat, against or self.classifier, name)
         return self.runs[key]
+
+    def _counted(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
+        assert self._tally is not None
+        draws = draws_for(against.stochastic, self.draws)
+        self._tally.attack(attack, threat, name, stochastic=against.stochastic, draws=draws)
+        self.share_right(self.images)
+        below = torch.full((self.n,), -float(self._tally.attacks))
+        return Run(_label(attack, name), below, below, self.images)
 
     def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
         start = time.perf_counter()
@@ -151,7 +169,7 @@ class Bench:
             keep=True,
         )
         candidates = found.candidates[attack.label]
-        label = attack.label if name == ITSELF else f"{attack.label} on {name}"
+        label = _label(attack, name)
         run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
         seconds = time.perf_counter() - start
         self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % stand, {seconds:.1f} s")
@@ -187,6 +205,10 @@ class Bench:
             labels[int(which)] if share <= BROKEN else None for which, share in zip(chosen, right.tolist(), strict=True)
         ]
         return Tightest(_picked(candidates, chosen), by)
+
+
+def _label(attack: Attack, name: str) -> str:
+    return attack.label if name == ITSELF else f"{attack.label} on {name}"
 
 
 def _picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 y x"]:

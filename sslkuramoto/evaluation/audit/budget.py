@@ -26,6 +26,7 @@ class Budget:
         targets: wrong classes of the targeted attack.
         directions: random directions of the finite differences, for each image.
         surrogates: derivatives of the Kuramoto step that are tried in place of its own.
+        fab: whether a deterministic network meets FAB.
     """
 
     images: int
@@ -38,6 +39,7 @@ class Budget:
     targets: int
     directions: int
     surrogates: tuple[Surrogate, ...]
+    fab: bool
 
     @property
     def most_steps(self) -> int:
@@ -80,7 +82,8 @@ BUDGETS: dict[BudgetName, Budget] = {
         samples=50,
         targets=3,
         directions=32,
-        surrogates=("no_norm", "root_arctan", "small_gamma"),
+        surrogates=("no_norm", "root_arctan", "half_gamma", "small_gamma"),
+        fab=False,
     ),
     "full": Budget(
         images=1000,
@@ -93,5 +96,6 @@ BUDGETS: dict[BudgetName, Budget] = {
         targets=9,
         directions=128,
         surrogates=tuple(name for name in SURROGATES if name != "autograd"),
+        fab=True,
     ),
 }

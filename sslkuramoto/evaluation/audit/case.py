@@ -67,7 +67,7 @@ class Case:
 
     def white_box(self) -> list[Run]:
         """Return the strongest attacks with gradients, besides the plain ones."""
-        attacks = [self.arsenal.targeted(), self.arsenal.reference()]
+        attacks = [self.arsenal.targeted(), self.arsenal.reference(), *self.arsenal.fab()]
         if self.stochastic:
             attacks += [self.arsenal.reference(k=self.budget.k[-1], noise=noise) for noise in ("held", "fresh")]
         return [*self.plain(), *(self.bench.run(attack) for attack in attacks)]
@@ -80,8 +80,11 @@ class Case:
         )
 
     def twin(self) -> Classifier:
-        """Return the same weights with one fixed state for all images and calls."""
-        return Classifier(self.classifier.encoder, self.classifier.head, "fixed", seed=self.classifier.seed)
+        """Return the same weights and one fixed state for all images and calls; K where logits are averaged."""
+        ours = self.classifier
+        if ours.mode == "averaged":
+            return Classifier(ours.encoder, ours.head, "averaged", seed=ours.seed, draws=ours.draws, held=True)
+        return Classifier(ours.encoder, ours.head, "fixed", seed=ours.seed)
 
     def draw(self, *use: Key) -> torch.Generator:
         """Return a generator for a use of the audit's own."""

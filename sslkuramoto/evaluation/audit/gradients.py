@@ -8,6 +8,7 @@ Shapes: b batch, n images, y x pixels, q classes, k draws, c h w a field of init
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.evaluation.attacks import Passes
 from sslkuramoto.evaluation.classifier import Classifier, frozen
 from sslkuramoto.randomness import generator
 
@@ -23,6 +25,8 @@ LOSSES: tuple[Loss, ...] = ("cross entropy", "margin")
 TIMES: tuple[float, ...] = (1 / 16, 1 / 4, 1.0)
 """Steps of the finite differences, times eps."""
 SIDE = 8  # points of the curve along the gradient, each way
+ROWS = 2  # lines of the plane, each way
+DRAWS = 4  # of a stochastic classifier
 
 
 def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss) -> Float[Tensor, " b"]:
@@ -46,6 +50,8 @@ class GradientFacts:
         rises: whether a quarter of eps along the sign of the gradient raises the margin's loss.
         along: name -> mean margin at ``positions`` (times eps), along the sign of the gradient and along random signs.
         positions: of those curves.
+        plane: position along a random direction -> margin of the first image at ``positions`` along another, a random
+            plane through it; of one image, since a mean over images would smooth what is looked for.
     """
 
     zero: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
@@ -55,6 +61,7 @@ class GradientFacts:
     rises: Float[Tensor, " n"] | None = None
     along: dict[str, list[float]] = field(default_factory=dict)
     positions: list[float] = field(default_factory=list)
+    plane: dict[float, list[float]] = field(default_factory=dict)
 
 
 def gradient_facts(
@@ -66,7 +73,7 @@ def gradient_facts(
     seed: int,
     chunk: int,
     directions: int,
-    draws: int = 4,
+    draws: int = DRAWS,
     report: Callable[[str], None] = lambda line: None,
 ) -> GradientFacts:
     """Measure the gradient at the images.
@@ -89,6 +96,8 @@ def gradient_facts(
         for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
             part = _Part(classifier, images[rows], labels[rows], (seed, "audit", "gradients", number), draws)
             parts.append(part.facts(eps, directions))
+            if number == 0:
+                parts[0].plane = part.plane(eps, parts[0].positions)
     return _joined(parts)
 
 
@@ -102,20 +111,15 @@ class _Part:
     key: tuple[int | str, ...]
     draws: int
 
-    def __post_init__(self) -> None:
-        encoder, device = self.classifier.encoder, self.images.device
-        self.fields: list[Tensor | None] = [None]
-        if self.classifier.stochastic:
-            sources = [generator(device, *self.key, "state", k) for k in range(self.draws)]
-            self.fields = [encoder.sample_initial(self.images, source) for source in sources]
+    def value(self, images: Tensor, loss: Loss, draw: int = 0) -> Tensor:
+        """Return the loss; the same draw starts from the same states, in every mode of the classifier."""
+        state = generator(self.images.device, *self.key, "state", draw)
+        return losses(self.classifier(images, draw=state), self.labels[: len(images)], loss)
 
-    def value(self, images: Tensor, start: Tensor | None, loss: Loss) -> Tensor:
-        return losses(self.classifier(images, initial=start), self.labels, loss)
-
-    def gradient(self, start: Tensor | None, loss: Loss) -> Tensor:
+    def gradient(self, loss: Loss, draw: int) -> Tensor:
         with torch.enable_grad():
             at = self.images.clone().requires_grad_()
-            total = self.value(at, start, loss).sum()
+            total = self.value(at, loss, draw).sum()
             return torch.autograd.grad(total, at)[0] if total.requires_grad else torch.zeros_like(at)
 
     def signs(self, *key: int | str) -> Tensor:
@@ -125,12 +129,13 @@ class _Part:
 
     def facts(self, eps: float, directions: int) -> GradientFacts:
         found = GradientFacts(positions=[step / SIDE for step in range(-SIDE, SIDE + 1)])
-        gradients = {loss: [self.gradient(start, loss) for start in self.fields] for loss in LOSSES}
+        draws = range(self.draws if self.classifier.stochastic else 1)
+        gradients = {loss: [self.gradient(loss, draw) for draw in draws] for loss in LOSSES}
         for loss in LOSSES:
             dead = torch.stack([gradient.flatten(1).abs().amax(dim=1) == 0 for gradient in gradients[loss]])
             found.zero[loss] = dead.float().mean(dim=0)
             found.norms[loss] = gradients[loss][0].flatten(1).abs().sum(dim=1)
-        if len(self.fields) > 1:
+        if len(draws) > 1:
             found.cosine = mean_cosine([gradient.flatten(1) for gradient in gradients["margin"]])
         with torch.no_grad():
             self._differences(found, gradients["margin"][0], eps, directions)
@@ -139,27 +144,41 @@ class _Part:
 
     def _differences(self, found: GradientFacts, gradient: Tensor, eps: float, directions: int) -> None:
         """Compare what the gradient predicts with central differences (their even terms cancel)."""
-        start = self.fields[0]
         for times in TIMES:
             step = times * eps
             predicted, seen = [], []
             for number in range(directions):
                 signs = self.signs("direction", number)
-                ahead = self.value(self.images + step * signs, start, "margin")
-                behind = self.value(self.images - step * signs, start, "margin")
+                ahead = self.value(self.images + step * signs, "margin")
+                behind = self.value(self.images - step * signs, "margin")
                 seen.append((ahead - behind) / (2 * step))
                 predicted.append((gradient * signs).flatten(1).sum(dim=1))
             found.agreement[times] = correlation(torch.stack(predicted), torch.stack(seen))
 
     def _lines(self, found: GradientFacts, gradient: Tensor, eps: float) -> None:
-        start = self.fields[0]
-        clean = self.value(self.images, start, "margin")
-        found.rises = (self.value(self.images + eps / 4 * gradient.sign(), start, "margin") > clean).float()
+        clean = self.value(self.images, "margin")
+        found.rises = (self.value(self.images + eps / 4 * gradient.sign(), "margin") > clean).float()
         for name, signs in (("gradient", gradient.sign()), ("random signs", self.signs("line"))):
             found.along[name] = [
-                self.value(self.images + position * eps * signs, start, "margin").sum().item()
-                for position in found.positions
+                self.value(self.images + position * eps * signs, "margin").sum().item() for position in found.positions
             ]
+
+    @torch.no_grad()
+    def plane(self, eps: float, positions: Sequence[float]) -> dict[float, list[float]]:
+        """Return the margin of the first image on a random plane through it."""
+        image, across, up = self.images[:1], self.signs("across")[:1], self.signs("up")[:1]
+        grid = {}
+        for row in (line / ROWS for line in range(-ROWS, ROWS + 1)):
+            points = [image + eps * (position * across + row * up) for position in positions]
+            grid[row] = [self.value(point, "margin").item() for point in points]
+        return grid
+
+
+def diagnostic_passes(stochastic: bool, images: int, directions: int, draws: int = DRAWS) -> Passes:
+    """Return what :func:`gradient_facts` takes of an image, the plane through the first one shared among all."""
+    points = 2 * SIDE + 1
+    differences, lines, plane = 2 * directions * len(TIMES), 2 + 2 * points, ceil((2 * ROWS + 1) * points / images)
+    return Passes(differences + lines + plane, len(LOSSES) * (draws if stochastic else 1))
 
 
 def mean_cosine(gradients: Sequence[Float[Tensor, "b d"]]) -> Float[Tensor, " b"]:
@@ -203,4 +222,5 @@ def _joined(parts: Sequence[GradientFacts]) -> GradientFacts:
             for name in first.along
         },
         positions=first.positions,
+        plane=first.plane,
     )

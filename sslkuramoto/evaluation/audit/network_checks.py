@@ -104,6 +104,14 @@ def finite_differences(case: Case) -> Check:
         facts.along,
         "logits",
     )
+    case.add_curve(
+        "loss on a plane",
+        "Margin of the best wrong class on a random plane through one image",
+        "distance along one direction, times eps",
+        facts.positions,
+        {f"{row:g} eps along the other": values for row, values in facts.plane.items()},
+        "logits",
+    )
     seen = medians[AGREES_AT]
     others = ", ".join(f"{value:.2f} at {times:g} eps" for times, value in medians.items() if times != AGREES_AT)
     reason = (
@@ -145,6 +153,8 @@ def saturation(case: Case) -> Check:
         place = f"layer {turn.layer}, step {turn.step}"
         case.add_histogram(f"|gamma F|, {place}", f"|gamma F| of {place}", "log10 |gamma F|", EDGES, turn.count)
         figures[place] = {"median": turn.median, "saturated": turn.saturated, "backwards": turn.backwards}
+        if turn.least is not None:
+            figures[place] |= {"singular_value_least": turn.least, "singular_value_most": turn.most}
     worst = max(turns, key=lambda turn: turn.median)
     most = max(turns, key=lambda turn: turn.saturated)
     reason = (

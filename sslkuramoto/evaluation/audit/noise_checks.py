@@ -8,7 +8,7 @@ from sslkuramoto.evaluation.audit.attack_checks import on_twin
 from sslkuramoto.evaluation.audit.bench import union
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
-from sslkuramoto.evaluation.audit.compare import compare, percent
+from sslkuramoto.evaluation.audit.compare import compare, convergence, percent
 
 FIXED_RANDOM = Question("fixed_random", "Fixing the random state does not cost the robustness", "noise")
 HELD_FRESH = Question("held_fresh", "Holding the draws through an attack adds nothing", "masking")
@@ -26,9 +26,10 @@ def fixed_random(case: Case) -> Check:
     fixed = twins[0].there.minimum(twins[1].there)
     comparison = compare(random, fixed)
     moved = union(twins).double().mean().item()
+    held = f"{case.classifier.draws} held states" if case.classifier.mode == "averaged" else "one state"
     reason = (
         f"the plain attacks leave {percent(comparison.first)} of the random network, {percent(comparison.second)} of "
-        f"the same weights with one state; those images leave {percent(moved)} of the random network"
+        f"the same weights with {held}; those images leave {percent(moved)} of the random network"
     )
     if comparison.stronger:
         reason = f"the noise is the defence: {reason}"
@@ -58,9 +59,10 @@ def draws(case: Case) -> Check:
     fresh = [case.bench.run(case.arsenal.reference(k=k, noise="fresh")) for k in rungs[-2:]]
     series = {"held draws": [run.accuracy for run in held]}
     case.add_curve("k", "Accuracy against the draws behind a gradient", "draws", rungs, series)
-    compared = {"held": compare(held[-2].right, held[-1].right), "fresh": compare(fresh[0].right, fresh[1].right)}
-    figures = {name: comparison.figures() for name, comparison in compared.items()}
+    found = {"held": convergence(held[-2].right, held[-1].right), "fresh": convergence(fresh[0].right, fresh[1].right)}
     ladder = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(rungs, held, strict=True))
     last = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(rungs[-2:], fresh, strict=True))
-    gained = any(comparison.stronger for comparison in compared.values())
-    return DRAWS.answer(not gained, f"held draws leave {ladder}; fresh ones {last}", figures)
+    reason = f"held draws leave {ladder} ({found['held'].remark()}); fresh ones {last} ({found['fresh'].remark()})"
+    figures = {name: each.figures() for name, each in found.items()}
+    proven = all(each.proven for each in found.values())
+    return DRAWS.answer(not any(each.gains for each in found.values()), reason, figures | {"proven": proven})

@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation.attacks import Ledger
-from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError
+from sslkuramoto.evaluation.attacks import Ledger, Passes
+from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
@@ -23,12 +24,13 @@ from sslkuramoto.evaluation.audit.bench import Bench, LedgerOf
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
-from sslkuramoto.evaluation.audit.gradients import gradient_facts
+from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
+from sslkuramoto.evaluation.audit.outcome import details_of, outcome_of
+from sslkuramoto.evaluation.audit.tally import Tally
 from sslkuramoto.evaluation.audit.verdict import reported, verdict_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
-from sslkuramoto.evaluation.classifier import Classifier, classifier_of
-from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
-from sslkuramoto.evaluation.intervals import share_over_draws
+from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
+from sslkuramoto.evaluation.draws import check_draws, draws_for
 from sslkuramoto.evaluation.planted import Plant, planted
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.threat import Norm, Threat, parse_eps
@@ -39,6 +41,7 @@ GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # times eps
 CHECKS: dict[Question, Callable[[Case], Check]] = {
     attack_checks.CONTROL: attack_checks.control,
     attack_checks.EPS: attack_checks.eps,
+    attack_checks.FAB: attack_checks.fab,
     attack_checks.ONE_STEP: attack_checks.one_step,
     attack_checks.BLACK_BOX: attack_checks.black_box,
     attack_checks.TRANSFER: attack_checks.transfer,
@@ -66,7 +69,9 @@ class Audit:
         budget: "quick" (minutes on a CPU, a small network) or "full" (hours on a large GPU); sets what is None below.
         norm: "linf" or "l2".
         eps: radius in pixels of [0,1], > 0: a number or a fraction such as "8/255".
-        initial: which network is audited: "random" (new oscillators at every forward, as published) or "fixed".
+        initial: which network is audited: "random" (new oscillators at every forward, as published), "averaged" (mean
+            logits over new draws; it still draws) or "fixed".
+        average: draws behind a forward of "averaged".
         plant: a defence that only looks robust, put into the network to try the audit: "quantised", "scaled", "noisy".
         grid: radii of the curve of accuracy against eps; None: a quarter, a half, one, two and four times eps.
         sources: run directories; attacks made on their networks are transferred.
@@ -91,7 +96,8 @@ class Audit:
         budget: BudgetName = "quick",
         norm: Norm = "linf",
         eps: float | str = "8/255",
-        initial: Literal["random", "fixed"] = "random",
+        initial: Literal["random", "averaged", "fixed"] = "random",
+        average: int = 8,
         plant: Plant | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
@@ -126,13 +132,13 @@ class Audit:
             samples=samples,
             directions=directions,
         )
-        if chunk < 1:
-            raise UserError(f"chunk={chunk}: must be at least 1")
+        check_counts(chunk=chunk, average=average)
         names = {question.name for question in CHECKS}
         for name in skip or []:
             if name not in names:
                 raise unknown("check to skip", name, names)
-        self.initial: Literal["random", "fixed"] = initial
+        self.initial: Initial = initial
+        self.average = average
         self.plant: Plant | None = plant
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.split, self.chunk, self.ledger = split, chunk, ledger
@@ -147,16 +153,63 @@ class Audit:
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
         data = described(chosen.images, len(chosen.index))
-        case = self._case(subject, classifier, chosen, data)
+        case = self._case(subject, classifier, chosen, self._ledgers(subject, chosen, data))
         checks = [self._answered(question, ask, case) for question, ask in CHECKS.items()]
-        return self._judged(subject, case, checks, chosen, data)
+        outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
+        checks = [checks[0], reported(*outcome.both()), *checks[1:]]
+        metrics = outcome.metrics
+        verdict = verdict_of(checks, metrics["plain_accuracy"].value, metrics["robust_accuracy"])
+        network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
+        return Result(
+            metrics=metrics,
+            options=self.options,
+            data=data,
+            initial=start_of(case.classifier.encoder, self.initial),
+            per_image={
+                "index": chosen.index.tolist(),
+                "correct": outcome.correct,
+                "plain_correct": outcome.plain_correct,
+                "clean_correct": outcome.clean_correct,
+                "broken_by": outcome.broken_by,
+            },
+            notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
+            details={"audit": details_of(case, checks, verdict, self.plant)},
+        )
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs at most on this device, a line a question, after timing a few passes; attacks nothing.
+
+        Every question is asked of a bench that counts. An attack that several ask for counts with the first. Passes of
+        other networks than the audited one (sources of transfer, a fixed twin) are timed as its own.
+        """
+        classifier = self._classifier(subject)
+        chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
+        assert chosen.images.classes is not None
+        tally, n = Tally(len(chosen.images.classes)), len(chosen.index)
+        case = self._case(subject, classifier, chosen, lambda threat, name: None, tally)
+        clean = tally.since().forward
+        passes = {"gradient diagnostics": diagnostic_passes(classifier.stochastic, n, self.budget.directions)}
+        for question, ask in CHECKS.items():
+            with tally.watching(classifier.encoder, n):
+                self._answered(question, ask, case)
+            passes[question.name] = tally.since()
+        outcome_of(case, self.select_draws, control="control" not in self.skip)
+        rest = tally.since()
+        passes["the plain attack, where no question asked for it"] = Passes(0, rest.backward)
+        timed = cost_of(classifier, [], chosen.pixels[: self.chunk], n, self.draws, self.select_draws)
+        counted = {name: each for name, each in passes.items() if each != Passes(0, 0)}
+        return [("", timed._replace(attacks=counted, scoring=clean + rest.forward))]
 
     def _classifier(self, subject: Subject) -> Classifier:
         bare = classifier_of(subject, NAME, self.initial)
         encoder, head = planted(self.plant, bare.encoder, bare.head)
-        return Classifier(encoder, head, self.initial, seed=subject.seed)
+        return Classifier(encoder, head, self.initial, seed=subject.seed, draws=self.average)
 
-    def _case(self, subject: Subject, classifier: Classifier, chosen: Chosen, data: dict) -> Case:
+    def _case(
+        self, subject: Subject, classifier: Classifier, chosen: Chosen, ledger_of: LedgerOf, tally: Tally | None = None
+    ) -> Case:
+        """Return what the questions are asked of; with a tally its gradients are those of one image and direction."""
+        draws_for(classifier.stochastic, self.select_draws)  # too few are said before hours of attacks
         bench = Bench(
             classifier,
             chosen.pixels,
@@ -165,23 +218,25 @@ class Audit:
             seed=subject.seed,
             chunk=self.chunk,
             draws=self.draws,
-            ledger_of=self._ledgers(subject, chosen, data),
+            ledger_of=ledger_of,
             report=subject.report,
+            tally=tally,
         )
         assert chosen.images.classes is not None
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, len(chosen.images.classes))
         for source in self.sources:
             arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
+        images, directions = (bench.n, self.budget.directions) if tally is None else (1, 1)
         side = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
         facts = gradient_facts(
             classifier,
-            chosen.pixels,
-            chosen.labels,
+            chosen.pixels[:images],
+            chosen.labels[:images],
             eps=min(self.threat.eps / side, 1.0),
             seed=subject.seed,
             chunk=self.chunk,
-            directions=self.budget.directions,
-            report=subject.report,
+            directions=directions,
+            report=subject.report if tally is None else lambda line: None,
         )
         return Case(bench, arsenal, self.budget, self.grid, self.sources, facts)
 
@@ -193,69 +248,6 @@ class Audit:
         except ImpossibleAttackError as reason:
             return question.not_run(str(reason))
 
-    def _judged(self, subject: Subject, case: Case, checks: list[Check], chosen: Chosen, data: dict) -> Result:
-        bench, labels = case.bench, chosen.labels.cpu()
-        plain_run = bench.run(case.arsenal.plain("ce"))
-        tightest = bench.tightest(self.select_draws)
-        clean, plain, robust = (
-            bench.predictions(found, "score") for found in (bench.images, plain_run.candidates, tightest.images)
-        )
-        correct = {
-            name: share_right(found, labels) for name, found in (("clean", clean), ("plain", plain), ("", robust))
-        }
-        metrics = {
-            **accuracies(robust, labels, "robust_accuracy"),
-            **accuracies(plain, labels, "plain_accuracy"),
-            **accuracies(clean, labels, "clean_accuracy"),
-        }
-        if "control" not in self.skip:
-            control = bench.run(case.arsenal.plain("ce"), threat=Threat(self.threat.norm, 0.0)).candidates
-            metrics["control_accuracy"] = accuracies(bench.predictions(control, "score"), labels)["accuracy"]
-        if case.stochastic:
-            fixed = bench.run(case.arsenal.plain("ce"), against=case.twin(), name="the fixed twin").there
-            metrics["fixed/plain_accuracy"] = share_over_draws((fixed > 0.5)[None])
-        checks = [checks[0], reported(torch.tensor(correct["plain"]), torch.tensor(correct[""])), *checks[1:]]
-        verdict = verdict_of(checks, metrics["plain_accuracy"].value, metrics["robust_accuracy"])
-        details = {
-            "verdict": verdict.sentence,
-            "word": verdict.word,
-            "reasons": verdict.reasons,
-            "threat": str(self.threat),
-            "plant": self.plant,
-            "checks": [
-                {
-                    "name": check.name,
-                    "title": check.title,
-                    "kind": check.kind,
-                    "status": check.status,
-                    "reason": check.reason,
-                    "figures": dict(check.figures),
-                }
-                for check in checks
-            ],
-            "attacks": {
-                f"{run.label} ({threat})": round(run.accuracy, 6) for (_, _, threat), run in bench.runs.items()
-            },
-            "curves": case.curves,
-            "histograms": case.histograms,
-        }
-        network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
-        return Result(
-            metrics=metrics,
-            options=self.options,
-            data=data,
-            initial=start_of(case.classifier.encoder, self.initial),
-            per_image={
-                "index": chosen.index.tolist(),
-                "correct": correct[""],
-                "plain_correct": correct["plain"],
-                "clean_correct": correct["clean"],
-                "broken_by": tightest.broken_by,
-            },
-            notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
-            details={"audit": details},
-        )
-
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
         model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
         name = key_of(model)
@@ -264,7 +256,7 @@ class Audit:
             "protocol": NAME,
             "data": data | {"index": chosen.index.tolist()},
             "seed": subject.seed,
-            "initial": self.initial,
+            "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
             "plant": self.plant,
             "chunk": self.chunk,
             "draws": self.draws,

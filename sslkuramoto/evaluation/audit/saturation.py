@@ -5,7 +5,9 @@ An oscillator turns by the angle arctan(|gamma F|), F its total force in the tan
 |gamma F| is large the step saturates, and its gradient nearly vanishes while its output still depends on the sign.
 
 The angle is read from the states themselves, so that |gamma F| = tan(angle) is what acted, whatever the step added:
-without projection, or with the published identity, it is the effective one.
+without projection, or with the published identity, it is the effective one. With projection the angle also gives the
+singular values of the step's Jacobian with respect to the drive, through which the image acts: as shares of those at
+rest, cos^2 along the force and cos across it (there is no across for n = 2).
 
 Shapes: b batch, c channels (c = m n), n oscillator dimension, h w grid, y x pixels.
 """
@@ -37,6 +39,8 @@ class StepTurns:
         median: of |gamma F|.
         saturated: share of oscillators with |gamma F| above ``SATURATED``.
         backwards: share that turned by more than 90 degrees (only a step without projection can).
+        least, most: median over oscillators of the smallest and the largest singular value of the Jacobian with respect
+            to the drive, as shares of those at rest; None without projection.
         count: oscillators in each bin of ``EDGES``.
     """
 
@@ -45,6 +49,8 @@ class StepTurns:
     median: float
     saturated: float
     backwards: float
+    least: float | None
+    most: float | None
     count: list[int]
 
 
@@ -95,20 +101,23 @@ def step_turns(
         n = layer.oscillator_dim
         state = normalise(entered[layer], n)
         for step, after in enumerate(left[layer], 1):
-            turns.append(_described(number, step, turning_angles(state, after, n)))
+            turns.append(_described(number, step, turning_angles(state, after, n), n, layer.project))
             state = after
     return turns
 
 
-def _described(layer: int, step: int, angles: Tensor) -> StepTurns:
+def _described(layer: int, step: int, angles: Tensor, n: int, project: bool) -> StepTurns:
     force = torch.tan(angles).abs()
     places = (force.clamp_min(1e-300).log10() - EDGES[0]) * 8
     bins = places.floor().clamp(0, len(EDGES) - 2).long()
+    passed = angles.cos().median().item()  # the square is monotone: the median of the squares is its square
     return StepTurns(
         layer,
         step,
         force.median().item(),
         (force > SATURATED).double().mean().item(),
         (angles > math.pi / 2).double().mean().item(),
+        passed**2 if project else None,
+        (passed if n > 2 else passed**2) if project else None,
         torch.bincount(bins, minlength=len(EDGES) - 1).tolist(),
     )

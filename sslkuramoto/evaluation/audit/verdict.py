@@ -26,7 +26,7 @@ class Verdict:
 
     Attributes:
         word: the verdict in short: "void", "masked", "no robustness left", "suspect", "rests on noise",
-            "not settled", "incomplete" or "no sign of masking".
+            "not settled", "incomplete" (no control, no word of confidence) or "no sign of masking".
         sentence: the verdict as it is printed.
         reasons: sentences, the weightiest first.
     """
@@ -104,8 +104,12 @@ def verdict_of(checks: Sequence[Check], plain: float, tightest: Metric) -> Verdi
             "plain attack alone"
         )
     missing = sum(check.status == "not run" for check in checks)
-    if word == "no sign of masking" and any(check.kind == "control" and check.status == "not run" for check in checks):
+    loose = [check.name for check in checks if check.status == "pass" and check.figures.get("proven") is False]
+    controlled = any(check.kind == "control" and check.status == "pass" for check in checks)
+    if word in ("no sign of masking", "not settled") and not controlled:
         word, sentence = "incomplete", f"incomplete: the control at eps 0 was not run; {bound} is an upper bound"
+    elif word == "no sign of masking" and loose:
+        sentence += f"; that the attacks had converged is not proven ({', '.join(loose)})"
     if failed["rule"]:
         sentence += f"; fails RobustBench's rules: {', '.join(check.name for check in failed['rule'])}"
     if missing:

@@ -11,8 +11,15 @@ from sslkuramoto.encoders import AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Result, Subject
 from sslkuramoto.evaluation.audit import Audit
+from sslkuramoto.evaluation.audit.arsenal import Arsenal
+from sslkuramoto.evaluation.audit.bench import Bench
+from sslkuramoto.evaluation.audit.budget import BUDGETS
+from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.gradients import GradientFacts, gradient_facts
 from sslkuramoto.evaluation.audit.protocol import CHECKS
+from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.threat import Threat
 
 TINY = {
     "eps": 0.2,
@@ -69,6 +76,11 @@ def test_its_details_are_plain_and_hold_curves_and_histograms(result: Result) ->
     assert curve["x"] == sorted(curve["x"])
     for values in curve["series"].values():
         assert len(values) == len(curve["x"]) == 7
+    plane = audit["curves"]["loss on a plane"]
+    assert len(plane["series"]) == 5
+    assert all(len(values) == len(plane["x"]) == 17 for values in plane["series"].values())
+    middles = {label: values[8] for label, values in plane["series"].items()}
+    assert len(set(middles.values())) > 1
     for histogram in audit["histograms"].values():
         assert len(histogram["edges"]) == len(histogram["count"]) + 1
 
@@ -98,6 +110,89 @@ def test_a_randomised_network_answers_the_questions_about_noise(subject_of, nois
     assert result.metrics["fixed/plain_accuracy"].draws == 1
 
 
+def test_averaged_logits_still_draw_and_answer_the_questions_about_noise(subject_of, noisy) -> None:
+    skip = [question.name for question in CHECKS if question.name not in ("k", "fixed_random", "gradient_draws", "eps")]
+    subject = subject_of(noisy)
+    result = Audit(**TINY, initial="averaged", average=3, skip=skip)(subject)
+    checks = {check["name"]: check for check in result.details["audit"]["checks"]}
+    for name in ("k", "fixed_random", "gradient_draws", "eps"):
+        assert checks[name]["status"] in ("pass", "fail"), name
+    assert "3 held states" in checks["fixed_random"]["reason"]
+    assert result.initial == "averaged"
+    assert result.metrics["robust_accuracy"].draws == 20
+    assert result.metrics["fixed/plain_accuracy"].draws == 1
+
+
+def test_the_ledger_tells_averages_over_different_numbers_of_draws_apart(subject_of, noisy) -> None:
+    subject, counts = subject_of(noisy), []
+    for average in (2, 3, 3):
+        options = {"initial": "averaged", "average": average, "skip": [question.name for question in CHECKS]}
+        Audit(**TINY, **options)(subject)
+        counts.append(len(list((subject.run_dir / "ledger").rglob("battery.json"))))
+    assert counts[1] == counts[2] == 2 * counts[0]
+
+
+def test_the_gradients_of_averaged_logits_are_steadier_than_those_of_single_draws(noisy) -> None:
+    images, labels = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6)
+    options = {"eps": 0.1, "seed": 0, "chunk": 6, "directions": 1}
+    single, averaged = (
+        gradient_facts(Classifier(*noisy, mode, draws=16), images, labels, **options).cosine
+        for mode in ("random", "averaged")
+    )
+    assert single is not None
+    assert averaged is not None
+    assert float(averaged.mean()) > float(single.mean()) + 0.1
+
+
+def test_the_twin_of_averaged_logits_holds_as_many_states(subject_of, noisy) -> None:
+    bench = Bench(
+        Classifier(*noisy, "averaged", draws=5),
+        torch.rand(4, 3, 8, 8),
+        torch.arange(4),
+        threat=Threat("linf", 0.1),
+        seed=0,
+        chunk=4,
+        draws=20,
+    )
+    budget = BUDGETS["quick"]
+    twin = Case(bench, Arsenal(subject_of(noisy), budget, True, 10), budget, (), (), GradientFacts()).twin()
+    assert not twin.stochastic
+    assert (twin.mode, twin.draws, twin.held) == ("averaged", 5, True)
+
+
+def test_fab_meets_a_deterministic_network_at_the_full_budget(small, subject_of, noisy) -> None:
+    skip = [question.name for question in CHECKS if question.name not in ("fab", "control")]
+    full = {**TINY, "eps": 0.1, "images": 16, "steps": [1, 5]}
+    result = Audit(**full, budget="full", skip=skip)(small)
+    audit = result.details["audit"]
+    checks = {check["name"]: check for check in audit["checks"]}
+    found = audit["attacks"]["fab-t-5 (linf, eps 0.1)"]
+    assert checks["fab"]["figures"]["second"] == found < result.metrics["clean_accuracy"].value
+    assert result.metrics["robust_accuracy"].value <= found
+    assert checks["control"]["figures"]["fab-t-5"] == pytest.approx(result.metrics["clean_accuracy"].value)
+    for options, subject in (({"budget": "quick"}, small), ({"budget": "full"}, subject_of(noisy))):
+        (left,) = (
+            check
+            for check in Audit(**TINY, **options, skip=[*skip, "control"])(subject).details["audit"]["checks"]
+            if check["name"] == "fab"
+        )
+        assert left["status"] == "not run"
+        assert left["reason"] != "left out (skip)"
+
+
+def test_an_audit_without_its_control_never_reads_no_sign_of_masking(small) -> None:
+    skip = [question.name for question in CHECKS if question.name not in ("control", "one_step", "zero_gradients")]
+    with_it = Audit(**TINY | {"eps": 0.002}, skip=skip)(small).details["audit"]
+    without = Audit(**TINY | {"eps": 0.002}, skip=[*skip, "control"])(small).details["audit"]
+    assert with_it["word"] == "no sign of masking"
+    assert without["word"] == "incomplete"
+    assert "control" in next(reason for reason in without["reasons"] if reason.startswith("not run"))
+
+
+def test_the_quick_budget_tries_half_of_the_step_size_as_a_surrogate() -> None:
+    assert {"half_gamma", "small_gamma"} <= set(BUDGETS["quick"].surrogates) < set(BUDGETS["full"].surrogates)
+
+
 def test_the_oscillators_of_a_network_are_looked_at(subject_of) -> None:
     encoder = AKOrN(channels=4, kernel_sizes=(3, 3), num_steps=2).eval()
     asked = ("saturation", "surrogate")
@@ -107,6 +202,8 @@ def test_the_oscillators_of_a_network_are_looked_at(subject_of) -> None:
     assert checks["saturation"]["status"] in ("pass", "fail")
     assert set(checks["saturation"]["figures"]) == {f"layer {a}, step {b}" for a in (1, 2) for b in (1, 2)}
     assert checks["surrogate"]["status"] in ("pass", "fail")
+    place = checks["saturation"]["figures"]["layer 1, step 1"]
+    assert 0 < place["singular_value_least"] == place["singular_value_most"] < 1, "two dimensions: along the force only"
     assert "|gamma F|, layer 1, step 1" in result.details["audit"]["histograms"]
 
 
@@ -133,6 +230,7 @@ def test_the_planted_defence_is_named(small) -> None:
         ({"k": [4, 1]}, r"k=\[4, 1\]"),
         ({"queries": 0}, "queries=0: must be at least 1"),
         ({"chunk": 0}, "chunk=0"),
+        ({"average": 0}, "average=0: must be at least 1"),
         ({"skip": ["blackbox"]}, "unknown check to skip 'blackbox': did you mean 'black_box'"),
         ({"draws": 0}, "draws=0"),
     ],

@@ -5,7 +5,15 @@ from math import comb
 import pytest
 import torch
 
-from sslkuramoto.evaluation.audit.compare import ALPHA, compare, more_than, newly_broken, sign_test, smallest_visible
+from sslkuramoto.evaluation.audit.compare import (
+    ALPHA,
+    compare,
+    convergence,
+    more_than,
+    newly_broken,
+    sign_test,
+    smallest_visible,
+)
 
 
 def stands(n: int, broken: range) -> torch.Tensor:
@@ -68,3 +76,50 @@ def test_seven_images_are_the_fewest_that_a_sign_test_can_tell() -> None:
     assert compare(stands(64, range(0)), stands(64, range(7))).stronger
     assert not compare(stands(64, range(0)), stands(64, range(6))).stronger
     assert smallest_visible(1000) == 0.05
+
+
+def test_a_gain_of_three_points_is_no_masking_but_no_convergence_either() -> None:
+    before, last = stands(1000, range(0)), stands(1000, range(30))
+    assert not compare(before, last).stronger
+    found = convergence(before, last)
+    assert found.gains
+    assert found.remark() == "still gaining 3.0 %"
+    assert not found.proven
+
+
+def test_five_images_one_way_are_the_fewest_that_show_an_attack_still_gains() -> None:
+    assert convergence(stands(64, range(0)), stands(64, range(5))).gains
+    four = convergence(stands(64, range(0)), stands(64, range(4)))
+    assert not four.gains
+    assert not four.proven
+    assert "seen 6.2 %" in four.remark()
+
+
+def test_few_images_that_show_no_gain_prove_nothing() -> None:
+    found = convergence(stands(64, range(9)), stands(64, range(9)))
+    assert not found.gains
+    assert not found.proven
+    # no win and no loss in 64, one of each added: z sqrt(2 / 66) / sqrt(66)
+    assert found.at_most == pytest.approx(1.645 * (2 / 66) ** 0.5 / 66**0.5, rel=1e-3)
+    assert found.remark() == "no gain beyond chance, but with 64 images gains below 3.5 % cannot be told"
+    assert found.figures()["gain_at_most"] == pytest.approx(found.at_most, abs=1e-6)
+
+
+def test_a_thousand_images_that_show_no_gain_prove_convergence() -> None:
+    found = convergence(stands(1000, range(200)), stands(1000, range(202)))
+    assert found.proven
+    assert found.remark() == "converged: a gain above 1.0 % is ruled out"
+    assert found.figures()["proven"] is True
+
+
+def test_a_loss_of_the_last_rung_is_no_gain() -> None:
+    assert not convergence(stands(64, range(20)), stands(64, range(0))).gains
+
+
+def test_the_interval_covers_the_true_gain_as_often_as_it_says() -> None:
+    torch.manual_seed(0)
+    for n, won, lost in ((64, 0.05, 0.02), (1000, 0.03, 0.03), (64, 0.0, 0.0)):
+        coin = torch.rand(2000, n)
+        gains = (coin < won).float() - (coin > 1 - lost).float()
+        covered = [convergence(row, torch.zeros(n)).at_most >= won - lost for row in gains]
+        assert sum(covered) / 2000 > 0.92

@@ -56,3 +56,42 @@ def test_angles_are_exact_near_zero_and_near_a_half_turn() -> None:
         b = torch.tensor([angle], dtype=torch.float64)
         b = torch.cat([b.cos(), b.sin()]).view(1, 2, 1, 1)
         assert turning_angles(a, b, 2).item() == pytest.approx(angle, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_the_singular_values_of_a_step_are_those_of_its_jacobian(n: int) -> None:
+    encoder, images, start = network(oscillator_dim=n, num_steps=1)
+    layer = encoder.layers[0]
+    met: list[tuple[torch.Tensor, torch.Tensor, dict]] = []
+    own = layer.advance
+
+    def seen(x: torch.Tensor, drive: torch.Tensor, **options) -> torch.Tensor:
+        met.append((x.detach(), drive.detach(), options))
+        return own(x, drive, **options)
+
+    layer.advance = seen
+    turn = step_turns(encoder, images, start)[0]
+    (x, drive, options) = met[0]
+    options = {**options, "omega": options["omega"].detach(), "step_size": options["step_size"].detach().double()}
+    x, drive, least, most = x.double(), drive.double(), [], []
+    side = options | {"omega": options["omega"].double()}
+    for channel in range(0, x.shape[1], n):  # one oscillator does not see another's drive: all sites at once
+        rows = []
+        for k in range(n):
+            moved = drive.clone().requires_grad_()
+            out = own(x, moved, **side)[:, channel + k].sum()
+            rows.append(torch.autograd.grad(out, moved)[0][:, channel : channel + n])
+        jacobian = torch.stack(rows, dim=1).permute(0, 3, 4, 1, 2).reshape(-1, n, n)
+        values = torch.linalg.svdvals(jacobian) / side["step_size"]
+        most.append(values[:, 0])
+        least.append(values[:, n - 2])  # the last is that of the radial direction, 0
+        assert float(values[:, -1].max()) < 1e-6
+    assert turn.least == pytest.approx(torch.cat(least).median().item(), rel=1e-3)
+    assert turn.most == pytest.approx(torch.cat(most).median().item(), rel=1e-3)
+    assert (turn.least == turn.most) == (n == 2)
+
+
+def test_without_projection_no_singular_values_are_claimed() -> None:
+    turn = step_turns(*network(project=False))[0]
+    assert turn.least is None
+    assert turn.most is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sslkuramoto.evaluation.audit.check import Check, Kind, Question, Status
-from sslkuramoto.evaluation.audit.verdict import reported, verdict_of
+from sslkuramoto.evaluation.audit.verdict import KINDS, Verdict, reported, verdict_of
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws
 
 N = 64
@@ -18,13 +18,19 @@ def shares(standing: int) -> torch.Tensor:
     return (torch.arange(N) < standing).float()
 
 
-def check(kind: Kind, status: Status, name: str = "") -> Check:
-    return Check(name or kind, f"the {kind} question", kind, status, f"because of {kind}")
+def check(kind: Kind, status: Status, name: str = "", **figures) -> Check:
+    return Check(name or kind, f"the {kind} question", kind, status, f"because of {kind}", figures)
 
 
-def word(*checks: Check, plain: int = 30, tightest: int = 30) -> str:
+def verdict(*checks: Check, plain: int = 30, tightest: int = 30, control: Status = "pass") -> Verdict:
     asked = [*checks, reported(shares(plain), shares(tightest))]
-    return verdict_of(asked, plain / N, bound(tightest)).word
+    if not any(each.kind == "control" for each in checks):
+        asked.insert(0, check("control", control))
+    return verdict_of(asked, plain / N, bound(tightest))
+
+
+def word(*checks: Check, **figures) -> str:
+    return verdict(*checks, **figures).word
 
 
 def test_a_broken_control_voids_everything() -> None:
@@ -59,23 +65,66 @@ def test_attacks_that_still_gain_leave_it_unsettled() -> None:
 @pytest.mark.parametrize("kind", ["rule", "hint"])
 def test_rules_and_hints_are_reasons_but_no_verdict(kind: Kind) -> None:
     failed = check(kind, "fail")
-    verdict = verdict_of([failed, reported(shares(30), shares(30))], 30 / N, bound(30))
-    assert verdict.word == "no sign of masking"
-    assert any(failed.reason in reason for reason in verdict.reasons)
+    found = verdict(failed)
+    assert found.word == "no sign of masking"
+    assert any(failed.reason in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("plain", [30, 60])
+def test_the_sentence_names_the_rules_of_robustbench_that_fail(plain: int) -> None:
+    rules = [check("rule", "fail", "deterministic"), check("rule", "pass", "other"), check("rule", "fail", "optimised")]
+    found = verdict(*rules, plain=plain)
+    assert found.sentence.endswith("; fails RobustBench's rules: deterministic, optimised")
+    assert "RobustBench" not in verdict(check("rule", "pass"), check("hint", "fail")).sentence
+
+
+def test_the_sentence_counts_what_was_not_run() -> None:
+    asked = [check("masking", "not run", "transfer"), check("noise", "not run", "k"), check("masking", "pass")]
+    assert verdict(*asked).sentence.endswith("; 2 of 5 checks were not run")
+    assert verdict(*asked, plain=60).sentence.endswith("; 2 of 5 checks were not run")
+    assert "not run" not in verdict(check("masking", "pass")).sentence
+
+
+def test_without_its_control_an_audit_is_incomplete() -> None:
+    found = verdict(check("masking", "pass"), control="not run")
+    assert found.word == "incomplete"
+    assert found.sentence.startswith("incomplete: the control at eps 0 was not run")
+    assert "1 of 3 checks were not run" in found.sentence
+
+
+@pytest.mark.parametrize("status", ["pass", "fail", "not run"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "control"])
+@pytest.mark.parametrize("figures", [(30, 30), (60, 30), (2, 0)])
+def test_no_pattern_of_answers_is_no_sign_of_masking_without_the_control(kind, status, figures) -> None:
+    plain, tightest = figures
+    for control in ("not run", "fail"):
+        found = verdict(check(kind, status), plain=plain, tightest=tightest, control=control)
+        assert found.word != "no sign of masking"
+        assert "no sign of masking" not in found.sentence
+    asked = [check(kind, status), reported(shares(plain), shares(tightest))]
+    assert verdict_of(asked, plain / N, bound(tightest)).word != "no sign of masking", "no control at all"
+
+
+def test_convergence_that_the_images_cannot_prove_is_said() -> None:
+    open_ = check("strength", "pass", "steps", proven=False)
+    found = verdict(open_, check("strength", "pass", "restarts", proven=True))
+    assert found.word == "no sign of masking"
+    assert "that the attacks had converged is not proven (steps)" in found.sentence
+    assert "proven" not in verdict(check("strength", "pass", "steps", proven=True)).sentence
 
 
 def test_the_reasons_name_what_was_not_run_and_what_the_images_cannot_show() -> None:
-    verdict = verdict_of([check("masking", "not run", "transfer"), reported(shares(9), shares(9))], 9 / N, bound(9))
-    assert "not run: transfer" in verdict.reasons
-    assert "with 64 images, differences below about 10.9 %" in verdict.reasons[-1]
+    found = verdict(check("masking", "not run", "transfer"), plain=9, tightest=9)
+    assert "not run: transfer" in found.reasons
+    assert "with 64 images, differences below about 10.9 %" in found.reasons[-1]
 
 
 def test_the_sentence_holds_both_figures_and_the_interval() -> None:
     metric = bound(6)
-    verdict = verdict_of([reported(shares(48), shares(6))], 0.75, metric)
-    assert verdict.sentence.startswith("masked: the 75.0 % of the plain attack are not to be trusted; 9.4 %")
+    found = verdict(plain=48, tightest=6)
+    assert found.sentence.startswith("masked: the 75.0 % of the plain attack are not to be trusted; 9.4 %")
     assert metric.high is not None
-    assert f"to {100 * metric.high:.1f} %" in verdict.sentence
+    assert f"to {100 * metric.high:.1f} %" in found.sentence
 
 
 def test_a_check_prints_its_status_title_and_reason() -> None:

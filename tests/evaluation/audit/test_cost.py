@@ -1,0 +1,154 @@
+"""What an audit costs is known before it runs: its own attacks, counted and never undercounted."""
+
+import pytest
+import torch
+from torch import nn
+
+from sslkuramoto.cli import main
+from sslkuramoto.encoders import ENCODERS, AKOrN
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import Subject
+from sslkuramoto.evaluation.attacks import ATTACKS, Passes
+from sslkuramoto.evaluation.attacks.cost import Cost
+from sslkuramoto.evaluation.audit import Audit
+from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
+from sslkuramoto.evaluation.audit.protocol import CHECKS, GRID
+from sslkuramoto.evaluation.audit.tally import Tally
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.threat import Threat
+
+TINY = {
+    "eps": 0.1,
+    "images": 8,
+    "chunk": 8,
+    "steps": [1, 2],
+    "k": [1, 2],
+    "restarts": 2,
+    "queries": 3,
+    "samples": 2,
+    "directions": 2,
+    "select_draws": 20,
+}
+EVERY = [question.name for question in CHECKS]
+
+
+def cost_of(subject: Subject, **options) -> Cost:
+    ((way, cost),) = Audit(**TINY | options).cost(subject)
+    assert way == ""
+    return cost
+
+
+def rows_seen(subject: Subject, **options) -> int:
+    """Return how many images the encoder really met."""
+    rows = 0
+
+    def seen(module, arguments) -> None:
+        nonlocal rows
+        rows += len(arguments[0])
+
+    hook = subject.encoder.register_forward_pre_hook(seen)
+    Audit(**TINY | options)(subject)
+    hook.remove()
+    return rows
+
+
+@pytest.mark.parametrize("network", ["cnn", "noisy"])
+def test_it_is_never_below_what_the_audit_takes_and_not_far_above(network, subject_of, request) -> None:
+    subject = subject_of(request.getfixturevalue(network))
+    cost = cost_of(subject)
+    actual = rows_seen(subject)
+    # images that are wrong when clean are not attacked, a deterministic network's broken ones are left alone
+    slack = 3.0 if network == "cnn" else 1.4
+    assert actual <= cost.forward + cost.backward <= slack * actual
+
+
+def test_it_attacks_nothing_and_leaves_no_ledger(subject_of, cnn) -> None:
+    lines: list[str] = []
+    subject = subject_of(cnn, report=lines.append)
+    cost = cost_of(subject, queries=100_000, steps=[10_000, 20_000])
+    assert cost.forward > 8 * 100_000
+    assert lines == []
+    assert not subject.run_dir.exists()
+
+
+def test_a_question_that_is_skipped_costs_nothing(subject_of, noisy) -> None:
+    subject = subject_of(noisy)
+    everything = cost_of(subject)
+    assert {"black_box", "eps", "k", "fixed_random", "gradient diagnostics"} <= set(everything.attacks)
+    less = cost_of(subject, skip=["black_box", "k"])
+    assert not {"black_box", "k"} & set(less.attacks)
+    assert less.forward < everything.forward
+    nothing = cost_of(subject, skip=EVERY)
+    # what is left is the headline: the plain attack on the network and on its fixed twin
+    assert nothing.backward < everything.backward / 4
+    assert rows_seen(subject, skip=EVERY) <= nothing.forward + nothing.backward
+
+
+def test_it_grows_with_the_budget_as_the_attacks_say(subject_of, cnn) -> None:
+    subject, skip = subject_of(cnn), [name for name in EVERY if name != "black_box"]
+    few, many = (cost_of(subject, skip=skip, queries=queries).attacks["black_box"] for queries in (3, 103))
+    square = [ATTACKS.build("square_eot", {"queries": queries}).expanded()[0].passes(10, False) for queries in (3, 103)]
+    assert many.forward - few.forward == square[1].forward - square[0].forward == 100
+    two, nine = (cost_of(subject, steps=[1, steps]).attacks["eps"].backward for steps in (2, 9))
+    radii = len(GRID) + 1  # and without bounds
+    assert nine - two >= radii * (9 - 2)
+
+
+def test_a_surrogate_that_does_better_gets_its_full_budget_in_the_count(subject_of) -> None:
+    encoder = AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
+    subject = subject_of((encoder, nn.Linear(encoder.num_features, 10)))
+    skip = [name for name in EVERY if name != "surrogate"]
+    options = {"k": [1, 3, 50], "steps": [1, 2, 4]}
+    (asked,) = (each for name, each in cost_of(subject, skip=skip, **options).attacks.items() if name == "surrogate")
+    usual, most, four = 3 * 2, 50 * 4, 4
+    assert asked.backward >= usual * (1 + four) + most
+
+
+def test_too_few_draws_are_refused_before_anything_is_attacked(subject_of, noisy) -> None:
+    lines: list[str] = []
+    for option in ("draws", "select_draws"):
+        for act in (Audit(**TINY | {option: 19}), Audit(**TINY | {option: 19}).cost):
+            with pytest.raises(UserError, match="draws=19"):
+                act(subject_of(noisy, report=lines.append))
+    assert lines == []
+
+
+def test_the_tally_counts_an_attack_by_its_own_word() -> None:
+    (attack,) = ATTACKS.build("apgd", {"iterations": 7, "k": 5, "restarts": 3, "label": "a"}).expanded()
+    tally, own = Tally(10), attack.passes(10, True)
+    threat = Threat("linf", 0.1)
+    tally.attack(attack, threat, "itself", stochastic=True, draws=20)
+    first = tally.since()
+    assert first == Passes(1 + 20 + 3 * (own.forward + 20), 3 * own.backward)
+    tally.attack(attack, threat, "itself", stochastic=True, draws=20)
+    assert tally.since().forward == first.forward - 20, "the clean images are judged once a ball"
+    tally.attack(attack, Threat("linf", 0.0), "itself", stochastic=True, draws=20)
+    assert tally.since().backward == 0
+
+
+@pytest.mark.parametrize("network", ["cnn", "noisy"])
+def test_the_gradient_diagnostics_take_what_they_say(network, request) -> None:
+    encoder, head = request.getfixturevalue(network)
+    images, labels = torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 2])
+    rows = 0
+
+    def seen(module, arguments) -> None:
+        nonlocal rows
+        rows += len(arguments[0])
+
+    encoder.register_forward_pre_hook(seen)
+    gradient_facts(Classifier(encoder, head), images, labels, eps=0.1, seed=0, chunk=2, directions=3)
+    said = diagnostic_passes(encoder.stochastic, 3, 3)
+    assert 0 <= 3 * (said.forward + said.backward) - rows < 3, "the plane through one image is rounded up"
+
+
+def test_the_command_line_prints_passes_and_time(trained, capsys, monkeypatch) -> None:
+    subject = trained("classification")
+    monkeypatch.setitem(ENCODERS._members, "three_convolutions", type(subject.encoder))
+    options = ["images=8", "steps=[1,2]", "queries=3", "samples=2", "directions=2"]
+    assert main(["evaluate", str(subject.run_dir), "audit-quick", *options, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "audit-quick, 8 images:" in said
+    assert "  black_box: " in said
+    assert "together at most" in said
+    assert "on this device" in said
