@@ -1,48 +1,104 @@
 """The command: parse, call, print.
 
-Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 1 for our faults.
+Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C (while training also SIGTERM), 1 for our faults.
 """
 
 import argparse
+import errno
 import hashlib
+import io
 import logging
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
-from sslkuramoto.errors import Interrupted, UserError, unknown
+from sslkuramoto.errors import Interrupted, UserError, too_large
 
 LONGEST_NAME = 160  # bytes of a result's name; its images and unfinished files add to it
+FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _quieten()
     try:
+        _act(argv)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        _discard_output()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _discard_output()
+        return _told(f"{error.filename or 'the output'}: no space left on the disk", 2)
+    except UserError as error:
+        return _told(str(error), 2)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        if not _which_process():  # all processes stop together
+            print(f"sslkuramoto: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 130
+    except (MemoryError, RuntimeError) as error:
+        found = too_large(error)
+        if found is not None:
+            return _told(f"{found.what}; {found.advice}", 2)
+        if not _lost(error):
+            raise
+        return _told("another process of this run has ended; its message says why", 1, last=True)
+    return 0
+
+
+def _act(argv: Sequence[str] | None) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it; the terminal may know ASCII only
+    try:
         arguments = _parsed(argv)
         arguments.act(arguments)
+    except SystemExit:  # --help
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # None where the caller closed it
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except UserError as error:
-        line = " ".join(str(error).split())
-        shown = "".join(sign if sign.isprintable() else "?" for sign in line)  # text from files may steer a terminal
-        print(f"sslkuramoto{_which_process()}: {shown}", file=sys.stderr)
-        return 2
-    except Interrupted as stop:
-        if not _which_process():  # all processes stop together
-            print(f"sslkuramoto: {stop}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("sslkuramoto: interrupted", file=sys.stderr)
-        return 130
-    return 0
+
+
+def _discard_output() -> None:
+    """Let the interpreter, which flushes once more at its end, not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(message: str, code: int, *, last: bool = False) -> int:
+    """Print one line and return the exit code; of many processes one speaks: the first, or whichever failed alone.
+
+    Args:
+        message: what went wrong.
+        code: exit code.
+        last: whether every other process has more to say.
+    """
+    process = _which_process()
+    if process or last:
+        time.sleep(FIRST_SPEAKS)
+    line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(message.split()))  # may steer a terminal
+    print(f"sslkuramoto{process}: {line}", file=sys.stderr)
+    return code
+
+
+def _lost(error: Exception) -> bool:
+    """Return whether this is one process of many and the error only says that another one has ended."""
+    if not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
+        return False
+    from sslkuramoto.training.processes import another_ended
+
+    return isinstance(error, RuntimeError) and another_ended(error)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +108,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse; unlike argparse alone, KEY=VALUE may also follow an option."""
-    arguments, rest = _parser().parse_known_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word):  # bytes of a file's name that are no text
+            raise UserError(f"{word!r}: is no UTF-8; rename the file or folder")
+    arguments, rest = _parser().parse_known_args(words)
     for item in rest:
         if item.startswith("-") or not hasattr(arguments, "items"):
             raise UserError(f"unrecognized argument {item!r} (see sslkuramoto --help)")
@@ -98,12 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--title", default="sslkuramoto report")
     command.set_defaults(act=_report)
 
-    command = commands.add_parser("list", help="name what there is")
-    command.add_argument(
-        "what", metavar="encoders|objectives|data|views|optimizers|schedules|attacks|recipes|protocols|studies"
-    )
-    command.add_argument("name", nargs="?", help="print the options of one")
-    command.set_defaults(act=_list)
+    add_list(commands)
     return parser
 
 
@@ -111,7 +166,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.evaluation.monitor import online_knn
     from sslkuramoto.recipe import load_recipe, recipe_file
     from sslkuramoto.run_directory import RunDirectory
-    from sslkuramoto.training import check, train
+    from sslkuramoto.training import check, check_device, train
 
     path = recipe_file(arguments.recipe)
     recipe = load_recipe(path, arguments.items)
@@ -119,6 +174,7 @@ def _train(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, init=arguments.init)
     if arguments.check:
         check(recipe)
+        check_device(recipe.engine.device)
         print(f"{path}: a valid recipe")
         return
     run = RunDirectory(arguments.run or Path("runs") / path.stem)
@@ -156,16 +212,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
     from sslkuramoto.recipe import override
-    from sslkuramoto.run_directory import describe_environment
+    from sslkuramoto.run_directory import RunDirectory, describe_environment
 
-    names = [item for item in arguments.items if "=" not in item]
+    names = list(dict.fromkeys(item for item in arguments.items if "=" not in item))
     settings = [item for item in arguments.items if "=" in item]
     if not names:
         raise UserError("evaluate: name at least one protocol (see sslkuramoto list protocols)")
-    if arguments.name and len(names) > 1:
-        raise UserError("--as names the result of one protocol; several were given")
-    if arguments.name and not re.fullmatch(r"[\w-][\w.-]*", arguments.name):
-        raise UserError(f"--as {arguments.name}: must be a plain name of letters, digits, '.', '_' and '-'")
+    if arguments.name is not None:
+        _check_name(arguments.name, len(names))
+    if arguments.seed is not None and arguments.seed < 0:
+        raise UserError(f"--seed={arguments.seed}: must be >= 0")
     changed = list(settings)
     if arguments.weights != "ema":
         changed.append(f"weights={arguments.weights}")
@@ -192,17 +248,31 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _print_costs(subject, protocols)
         return
+    RunDirectory(arguments.run).check_results()  # not only after hours of an attack
     for protocol in protocols:
+        asked = protocol.file
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
         elif changed:  # beside the run's own result, never in its place
             protocol = protocol._replace(file=_beside(protocol.file, changed))
-        result, path = evaluate(subject, protocol, describe_environment(str(device)))
+        try:
+            result, path = evaluate(subject, protocol, describe_environment(str(device)))
+        except UserError as error:
+            raise UserError(f"{asked}: {error}" if len(protocols) > 1 else str(error)) from None
         print(f"{arguments.run} {protocol.file}  ({path})")
         for name, metric in result.metrics.items():
             print(f"  {name:32s} {_shown(metric)}")
         for note in result.notes:
             print(f"  note: {note}")
+
+
+def _check_name(name: str, protocols: int) -> None:
+    if protocols > 1:
+        raise UserError("--as names the result of one protocol; several were given")
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise UserError(f"--as={name!r}: must be a plain name of letters, digits, '.', '_' and '-'")
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise UserError(f"--as={name!r}: is longer than {LONGEST_NAME} bytes")
 
 
 def _beside(name: str, changed: Sequence[str]) -> str:
@@ -244,6 +314,10 @@ def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, write_page
 
+    for option in ("html", "markdown", "csv"):
+        path = getattr(arguments, option)
+        if path is not None and (not path.name or path.is_dir()):
+            raise UserError(f"--{option}={path}: must name a file")
     if reported_study(arguments):
         return
     rows = discover([Path(run) for run in arguments.runs])
@@ -260,102 +334,6 @@ def _report(arguments: argparse.Namespace) -> None:
             print(f"wrote {path}")
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    kinds = _kinds()
-    if arguments.what not in kinds:
-        raise unknown("kind of thing to list", arguments.what, kinds)
-    listed = kinds[arguments.what]()
-    if arguments.name is None:
-        for name, line in listed.items():
-            print(f"{name:36s} {line}".rstrip())
-        return
-    if arguments.name not in listed:
-        raise unknown(arguments.what.rstrip("s"), arguments.name, listed)
-    _print_details(arguments.what, arguments.name)
-
-
-def _print_details(what: str, name: str) -> None:
-    if what == "recipes":
-        from sslkuramoto.recipe import recipe_files
-
-        print(recipe_files()[name].read_text())
-        return
-    if what == "protocols":
-        from sslkuramoto.evaluation import protocol_files
-
-        print(protocol_files()[name].read_text())
-        return
-    if what == "studies":
-        from sslkuramoto.study import study_file
-
-        print(study_file(name).read_text())
-        return
-    for key, parameter in _registry(what).options(name).items():
-        default = "(required)" if parameter.default is parameter.empty else repr(parameter.default)
-        kind = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation).replace("typing.", "")
-        if "[" in str(parameter.annotation):
-            kind = str(parameter.annotation).replace("typing.", "")
-        print(f"  {key:24s} {default:24s} {kind}")
-
-
-def _registry(what: str) -> Any:
-    from sslkuramoto.data import DATA
-    from sslkuramoto.encoders import ENCODERS
-    from sslkuramoto.evaluation.attacks import ATTACKS
-    from sslkuramoto.objectives import OBJECTIVES
-    from sslkuramoto.training.optimizer import OPTIMIZERS
-    from sslkuramoto.training.schedule import SCHEDULES
-    from sslkuramoto.views import VIEWS
-
-    return {
-        "encoders": ENCODERS,
-        "objectives": OBJECTIVES,
-        "data": DATA,
-        "views": VIEWS,
-        "optimizers": OPTIMIZERS,
-        "schedules": SCHEDULES,
-        "attacks": ATTACKS,
-    }[what]
-
-
-def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
-    def members(what: str) -> Callable[[], dict[str, str]]:
-        return lambda: {name: _described(_registry(what), name) for name in _registry(what)}
-
-    def protocols() -> dict[str, str]:
-        from sslkuramoto.evaluation import protocol_files
-
-        return {name: _first_comment(path) for name, path in protocol_files().items()}
-
-    def studies() -> dict[str, str]:
-        from sslkuramoto.study import study_files
-
-        return {name: _first_comment(path) for name, path in study_files().items()}
-
-    def recipes() -> dict[str, str]:
-        from sslkuramoto.recipe import recipe_files
-
-        return {name: _first_comment(path) for name, path in recipe_files().items()}
-
-    names = ("encoders", "objectives", "data", "views", "optimizers", "schedules", "attacks")
-    return {name: members(name) for name in names} | {"recipes": recipes, "protocols": protocols, "studies": studies}
-
-
-def _described(registry: Any, name: str) -> str:
-    try:
-        return _first_line(registry[name].__doc__)
-    except UserError as error:  # another package's member that cannot be loaded hides nobody else
-        return f"({error})"
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0] if text else ""
-
-
-def _first_comment(path: Path) -> str:
-    return path.read_text().splitlines()[0].lstrip("# ")
-
-
 def _which_process() -> str:
     """Return how messages name this process when it is one of many; nothing for the first, which speaks for all."""
     number = 0
@@ -368,7 +346,8 @@ def _which_process() -> str:
 
 def _quieten() -> None:
     """Keep other packages' notices off the terminal; ours go through print."""
-    for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero", "matplotlib", "wandb"):
+    of_fabric = ("lightning_fabric", "lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
+    for name in (*of_fabric, "matplotlib", "wandb"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)

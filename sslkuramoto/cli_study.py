@@ -49,7 +49,10 @@ def _positive(text: str) -> int:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise argparse.ArgumentTypeError(f"{text!r}: must name at least one")
+    return words
 
 
 def _numbers(text: str) -> list[int]:
@@ -65,7 +68,7 @@ def checked_device(device: str) -> Any:
     import torch
 
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()  # also "meta" has none
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device={device}: not usable here: {str(error).splitlines()[0]}") from None
     return torch.device(device)
@@ -74,6 +77,7 @@ def checked_device(device: str) -> Any:
 def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     from sslkuramoto.study import load_study, plan_study, run_plan
     from sslkuramoto.study.cost import cost_of_plan, plan_text
+    from sslkuramoto.study.table import check_metrics
 
     jobs = arguments.jobs
     if arguments.device != "auto" and not arguments.slurm:  # a job's device need not be here
@@ -81,6 +85,7 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     study = load_study(arguments.study, arguments.items)
     chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
     plan = plan_study(study, arguments.root, **chosen)
+    check_metrics(plan)
     where: dict[str, Any] = {"threads": arguments.threads, "device": arguments.device, "retry": arguments.retry}
     timed = where if not arguments.slurm else {**where, "device": "auto"}
     cost = cost_of_plan(plan, report=_on_terminal, **timed)
@@ -88,13 +93,16 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     if arguments.dry_run:
         return
     if arguments.slurm:
-        _submit(plan, arguments)
-        failed = 0
+        failed = _submit(plan, arguments)
     else:
         failed = run_plan(plan, jobs=jobs, prepare=prepare, **where)
-    print_study(study, arguments.root, any_code=arguments.any_code)
+    table = print_study(study, arguments.root, any_code=arguments.any_code)
     if failed:
-        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; the footnotes say why, {arguments.root}/failures more")
+        raise UserError(
+            f"{failed} of {len(plan.tasks)} tasks failed; the footnotes say why, {arguments.root}/failures more"
+        )
+    if unread := sum(seed in table.cells[row, column].failures for row, column, seed in plan.cells):
+        raise UserError(f"{unread} of {len(plan.cells)} measurements have no number; the footnotes say why")
 
 
 def _on_terminal(line: str) -> None:
@@ -102,17 +110,19 @@ def _on_terminal(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _submit(plan: Any, arguments: argparse.Namespace) -> None:
-    from sslkuramoto.study.slurm import submit
+def _submit(plan: Any, arguments: argparse.Namespace) -> int:
+    """Submit the jobs and, where they are processes of this machine, wait for them; return how many tasks failed."""
+    from sslkuramoto.study.slurm import submit, wait_for
 
     jobs = submit(plan, arguments.slurm, overrides=arguments.items, device=arguments.device, retry=arguments.retry)
-    here = [word for word in arguments.slurm if word in ("cluster=local", "cluster=debug")]
-    for job in jobs:
-        print(f"job {job.job_id}{f': {job.result()}' if here else ''}", file=sys.stderr, flush=True)
-    if jobs and not here:
+    if not any(word in ("cluster=local", "cluster=debug") for word in arguments.slurm):
         print(
-            f"{len(jobs)} jobs submitted; 'sslkuramoto report {plan.study.name}' prints what is there", file=sys.stderr
+            f"{len(jobs)} jobs submitted; 'sslkuramoto report {arguments.study}' prints what is there", file=sys.stderr
         )
+        return 0
+    for job, ending in wait_for(jobs):
+        print(f"job {job.job_id}: {ending}", file=sys.stderr, flush=True)
+    return plan.failures()
 
 
 def reported_study(arguments: argparse.Namespace) -> bool:
@@ -136,8 +146,8 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     return True
 
 
-def print_study(study: Any, root: Path, *, any_code: bool = False) -> None:
-    """Print what is there of a study, and write its table and page under ``root/NAME``.
+def print_study(study: Any, root: Path, *, any_code: bool = False) -> Any:
+    """Print what is there of a study, write its table and page under ``root/NAME``, and return the table.
 
     Args:
         study: a loaded study.
@@ -155,3 +165,4 @@ def print_study(study: Any, root: Path, *, any_code: bool = False) -> None:
         write_atomically(folder / f"table.{ending}", text)
     write_study_page(folder / "report.html", table)
     print(f"wrote {folder}/table.md, table.tex, table.csv and report.html")
+    return table

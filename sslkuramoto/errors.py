@@ -3,8 +3,10 @@
 The command line prints its single line and leaves with exit code 2; anything else is a fault of ours (exit code 1).
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NamedTuple
 
 
 class UserError(ValueError):
@@ -16,6 +18,38 @@ class UserError(ValueError):
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM during a run: the checkpoint is written, the same command goes on from there."""
+
+
+_MEMORY = ("allocate memory", "not enough memory", "Storage size calculation overflowed", "Overflow when unpacking")
+
+
+class TooLarge(NamedTuple):
+    """What a size or a number of the user's has led to.
+
+    Attributes:
+        what: the trouble.
+        advice: what helps.
+    """
+
+    what: str
+    advice: str
+
+
+def too_large(error: Exception) -> TooLarge | None:
+    """Return what to tell the user about an error that a size or a number of theirs caused; None for any other error.
+
+    Args:
+        error: of torch or of Python; on a CPU torch has no type of its own for them, only their wording.
+    """
+    text = str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(w in text for w in _MEMORY):
+        wanted = re.search(r"tried to allocate ([\d.]+ \w+)", text, re.IGNORECASE)
+        what = f"out of memory{f' ({wanted[1]} more were wanted)' if wanted else ''}"
+        return TooLarge(what, "smaller images, batches or networks need less")
+    if "cannot be converted to type" in text and "without overflow" in text:
+        what = "a number is beyond 32-bit floats (3.4e38)"
+        return TooLarge(what, "a smaller option helps, in training optimizer.lr above all")
+    return None
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:

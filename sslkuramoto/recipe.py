@@ -223,6 +223,8 @@ def read_yaml(path: Path) -> DictConfig:
         config = OmegaConf.load(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: no valid YAML: nested too deeply") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: undecodable text
         raise UserError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, DictConfig):
@@ -245,14 +247,23 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
             config[section] = {"name": config[section]}  # the bare NAME of a part
         try:
             OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={text}"])["value"], merge=False)
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        except OmegaConfBaseException as error:
+            raise UserError(f"{item!r}: {_first_line(error)}") from None
+        except RecursionError:
+            raise UserError(f"{key}: nested too deeply") from None
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{item!r}: {' '.join(str(error).split())}") from None
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(_first_line(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _first_line(error: OmegaConfBaseException) -> str:
+    """Return what went wrong, without OmegaConf's own types in the lines below."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def recipe_files() -> dict[str, Path]:
@@ -269,7 +280,7 @@ def recipe_file(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    if Path(name).exists():
+    if name and Path(name).exists():
         raise UserError(f"{name}: is no regular file")
     known = recipe_files()
     stem = Path(name).stem if name.startswith("recipes/") else name

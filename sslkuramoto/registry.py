@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import UserError, too_large, unknown
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
 
     Strict: text is never read as a number and a number never as a flag. Whole numbers pass for reals, lists for tuples.
     """
+    if isinstance(value, str) and "\0" in value:  # no path and no name may hold it
+        raise UserError(f"{key}={value!r}: holds a null character")
     try:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:  # a type that brings its own pydantic config
@@ -43,8 +45,9 @@ def _tuples(value: object) -> object:
 
 
 def _reason(value: object, error: ValidationError) -> str:
-    messages = [item["msg"][0].lower() + item["msg"][1:] for item in error.errors()]
-    reason = " or ".join(dict.fromkeys(messages))
+    found = error.errors()
+    in_list = [item for item in found if _entry(item) is not None]
+    reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
     if isinstance(value, str):
         try:
             number = float(value)
@@ -52,6 +55,24 @@ def _reason(value: object, error: ValidationError) -> str:
             return reason
         return f"{reason}; it was read as text, write the number without quotes, for example {number!r}"
     return reason
+
+
+def _message(item: Any) -> str:
+    """Return one of pydantic's messages in the words of YAML, with the entry of a list that it is about."""
+    if item["type"] == "tuple_type":
+        return "input should be a list"
+    if item["type"] == "too_long":
+        return f"has {item['ctx']['actual_length']} entries, must have {item['ctx']['max_length']}"
+    entry = _entry(item)
+    if item["type"] == "missing" and entry is not None:
+        return f"lacks entry {entry}"
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return message if entry is None else f"entry {entry}: {message}"
+
+
+def _entry(item: Any) -> int | None:
+    """Return which entry of a list, from 1, one of pydantic's messages is about."""
+    return next((part + 1 for part in reversed(item["loc"]) if isinstance(part, int)), None)
 
 
 class Registry(Generic[T]):
@@ -145,3 +166,8 @@ class Registry(Generic[T]):
             return self[name](*given, **checked)
         except UserError as error:
             raise UserError(f"{self.kind} {name}: {error}") from None
+        except (MemoryError, RuntimeError, TypeError) as error:
+            found = too_large(error)
+            if found is None:
+                raise
+            raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None

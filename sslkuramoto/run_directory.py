@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import torch
@@ -104,6 +105,19 @@ class RunDirectory:
             write_atomically(self.recipe_file, dump_recipe(recipe))
         remove_leftovers(self.path)
         remove_leftovers(self.last_checkpoint.parent)
+
+    def check_results(self) -> None:
+        """Check, before anything is measured, that results can be written here.
+
+        Raises:
+            UserError: they cannot.
+        """
+        place = self.results if self.results.exists() else self.path
+        try:
+            with TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise UserError(f"{self.results}: cannot be written: {error.strerror}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The command: exit codes, one clear line for what the user can mend, and nothing written then."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,17 @@ def fails(tmp_path, capsys, monkeypatch):
         (["encoder.channels=big"], "encoder.channels='big': "),
         (["optimizer.lr='1e-3'"], "optimizer.lr='1e-3': input should be a valid number; it was read as text"),
         (["encoder.channels=5"], "channels=5: must be divisible by oscillator_dim=2"),
-        (["encoder.kernel_sizes=[4,3]"], "kernel_size=4: must be odd"),
+        (["encoder.kernel_sizes=[4,3]"], "kernel_sizes=[4, 3]: every kernel must be odd"),
+        (["encoder.num_steps=[1,1,1]"], "num_steps=[1, 1, 1]: has 3 entries for 2 layers; give one value"),
+        (["encoder.kernel_sizes=[3,x]"], "encoder.kernel_sizes=[3, 'x']: entry 2: input should be a valid integer"),
+        (["encoder.kernel_sizes=3"], "encoder.kernel_sizes=3: input should be a list"),
+        (["encoder.channels=1000000000000"], "encoder akorn: out of memory; smaller images, batches or networks"),
+        (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9]: lacks entry 2"),
+        (["optimizer.betas=[0.9,0.9,0.9]"], "has 3 entries, must have 2"),
+        (["optimizer.lr=1e400"], "lr=inf: must be > 0 and finite"),
+        (["epochs=${nope}"], "'epochs=${nope}': Interpolation key 'nope' not found\n"),
+        (["epochs=" + 500 * "["], "epochs: nested too deeply"),
+        (['init="a\\0b"'], "init='a\\x00b': holds a null character"),
         (["encoder.num_steps=0"], "num_steps=0: must be >= 1"),
         (["objective.temperature=0"], "temperature=0.0: must be > 0"),
         (["objective.temperature=-0.5"], "temperature=-0.5: must be > 0"),
@@ -70,14 +81,14 @@ def fails(tmp_path, capsys, monkeypatch):
         (["views=plain"], "objective simclr needs the views a, b; the policy gives a"),
         (["batch_size=15", "accumulate=2"], "accumulate=2: must divide batch_size=15"),
         (["engine.device=tpu"], "engine.device='tpu': allowed: auto, cpu, cuda"),
+        (["engine.device=cuda:99"], "engine.device='cuda:99': this machine has"),
         (["init=nowhere"], "nowhere': no finished run"),
     ],
 )
 def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, message, monkeypatch):
     monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
     assert message in fails("train", recipe, "--run", "run", *items)
-    if "engine.device=tpu" not in items:
-        assert message in fails("train", recipe, "--check", *items)
+    assert message in fails("train", recipe, "--check", *items)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +136,19 @@ def test_bad_data_are_one_line(recipe, fails, items, message, tmp_path, capsys):
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "the following arguments are required: recipe (see"),
         (["train", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["train", ""], "unknown recipe ''"),
+        (["train", "\udcff.yaml"], "'\\udcff.yaml': is no UTF-8; rename the file or folder"),
+        (["train", "\x1b[31mred"], r"unknown recipe '\x1b[31mred'"),
+        (["evaluate", "\x1b[31mred", "knn"], "sslkuramoto: ?[31mred: no run directory"),
         (["train", "digits-akron"], "unknown recipe 'digits-akron'"),
         (["train", "recipe.yaml", "--rum", "x"], "--rum"),
         (["train", "recipe.yaml", "epochs"], "'epochs': overrides are written key=value"),
         (["evaluate", "nowhere", "knn"], "nowhere: no run directory"),
         (["report", "nowhere"], "run='nowhere': is not a directory"),
         (["list", "encoder"], "unknown kind of thing to list 'encoder': did you mean 'encoders'?"),
+        (["report", "nowhere", "--html", ""], "--html=.: must name a file"),
+        (["report", "nowhere", "--csv", "/"], "--csv=/: must name a file"),
+        (["list", "studies", "nope"], "unknown study 'nope'"),
         (["list", "encoders", "akorm"], "unknown encoder 'akorm': did you mean 'akorn'?"),
         (["list", "encoders", "akorn", "more"], "unrecognized argument 'more'"),
     ],
@@ -320,6 +338,10 @@ def test_evaluate_writes_under_another_name_and_the_report_shows_it(run, capsys,
         (["knn", "encoder.channels=8"], "has shape (4,), here (8,)"),
         (["knn", "data.sise=3"], "did you mean 'size'?"),
         (["neighbours=3"], "name at least one protocol"),
+        (["knn", "--as", ""], "--as='': must be a plain name"),
+        (["knn", "--as", "x" * 161], "is longer than 160 bytes"),
+        (["knn", "--seed", "-1"], "--seed=-1: must be >= 0"),
+        (["knn", "--device", "meta"], "--device=meta: not usable here"),
         (["knn", "linear", "--as", "x"], "--as names the result of one protocol"),
         (["knn", "--device", "tpu"], "--device=tpu: not usable here"),
         (["knn", "--batch-size", "0"], "--batch-size=0: must be >= 1"),
@@ -331,6 +353,21 @@ def test_evaluate_writes_under_another_name_and_the_report_shows_it(run, capsys,
 )
 def test_a_bad_evaluation_is_one_line(run, fails, items, message):
     assert message in fails("evaluate", str(run), *items)
+
+
+def test_where_no_result_can_be_written_nothing_is_measured(run, fails, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("results"))
+    (tmp_path / "run" / "results").write_text("in the way")
+    monkeypatch.setattr("sslkuramoto.evaluation.evaluate", lambda *_: pytest.fail("it was measured"))
+    assert "run/results: cannot be written: Not a directory" in fails("evaluate", str(tmp_path / "run"), "knn")
+
+
+def test_of_two_protocols_the_one_that_fails_is_named_and_the_other_is_kept(run, capsys):
+    assert main(["evaluate", str(run), "knn", "knn", "corruptions", "data.limit_test=15"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("accuracy ") == 1, "what is named twice is measured once"
+    assert captured.err.splitlines()[-1].startswith("sslkuramoto: corruptions: ")
+    assert (run / "results" / "knn+data.limit_test=15.json").is_file()
 
 
 def test_an_unfinished_run_is_not_measured(recipe, fails, capsys, tmp_path):

@@ -7,7 +7,7 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t ste
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from sslkuramoto.randomness import generator
 Coupling = Literal["conv", "attention"]
 NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
 Initial = Literal["random", "fixed", "stimulus", "learned"]
+T = TypeVar("T")
 
 
 class AKOrN(Encoder):
@@ -97,16 +98,14 @@ class AKOrN(Encoder):
             raise UserError(f"channels={channels}: must be >= 1")
         if not kernel_sizes:
             raise UserError("kernel_sizes=[]: needs one odd kernel a layer")
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in kernel_sizes):
+            raise UserError(f"kernel_sizes={list(kernel_sizes)}: every kernel must be odd and >= 1")
         if not 0 < step_size < float("inf"):
             raise UserError(f"step_size={step_size}: must be > 0 and finite")
         layers = len(kernel_sizes)
         self.num_steps = check_steps(num_steps, layers)
-        couplings = (coupling,) * layers if isinstance(coupling, str) else tuple(coupling)
-        if len(couplings) != layers:
-            raise UserError(f"coupling={list(couplings)}: needs one entry a layer ({layers} kernel_sizes)")
-        readout_dims = (readout_dim,) * layers if isinstance(readout_dim, int) else tuple(readout_dim)
-        if len(readout_dims) != layers:
-            raise UserError(f"readout_dim={list(readout_dims)}: needs one entry a layer ({layers} kernel_sizes)")
+        couplings = one_a_layer("coupling", coupling, layers)
+        readout_dims = one_a_layer("readout_dim", readout_dim, layers)
         if initial == "learned" and image_size is None:
             raise UserError("initial=learned: needs image_size, the side of the images in pixels")
         if image_size is not None and image_size < 1:
@@ -250,7 +249,25 @@ def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:
     Raises:
         UserError: a count below 1, or not one a layer.
     """
-    steps = (num_steps,) * layers if isinstance(num_steps, int) else tuple(num_steps)
-    if len(steps) != layers or min(steps, default=0) < 1:
-        raise UserError(f"num_steps={num_steps}: must be >= 1, one number or one a layer ({layers} kernel_sizes)")
+    steps = one_a_layer("num_steps", num_steps, layers)
+    if min(steps) < 1:
+        shown = num_steps if isinstance(num_steps, int) else list(num_steps)
+        raise UserError(f"num_steps={shown}: must be >= 1 in every layer")
     return steps
+
+
+def one_a_layer(key: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
+    """Return one value a layer from one for all layers or one a layer; text counts as one value.
+
+    Raises:
+        UserError: another number of values.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (cast(T, value),) * layers
+    if len(value) != layers:
+        raise UserError(
+            f"{key}={list(value)}: has {len(value)} {'entry' if len(value) == 1 else 'entries'} for {layers} "
+            f"{'layer' if layers == 1 else 'layers'}; give one value for all layers or one a layer, as many as "
+            "kernel_sizes has"
+        )
+    return tuple(value)

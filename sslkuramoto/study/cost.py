@@ -4,7 +4,6 @@ Hours are estimates: of a training from a few steps on random images, timed here
 before, or from the protocol's own estimate (``measure.cost(subject)``) on an untrained network, else unknown.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +23,7 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.study.keys import Facts, content_key
 from sslkuramoto.study.plan import Plan
+from sslkuramoto.study.table import read_result
 from sslkuramoto.study.tasks import Evaluation, Stage
 from sslkuramoto.training.learner import build
 
@@ -129,7 +129,7 @@ def seconds_a_step(recipe: Recipe, facts: Facts, device: torch.device) -> float 
         seconds = _timed(recipe, facts, few, device) * n / few
         if few < n and seconds < _LONG:
             seconds = _timed(recipe, facts, n, device)
-    except (UserError, RuntimeError):  # also out of memory
+    except Exception:  # out of memory above all: an estimate that fails is unknown and stops nothing
         return None
     return seconds * recipe.accumulate
 
@@ -183,8 +183,16 @@ def _seconds_before(root: Path, task: Evaluation, stage: Stage) -> float | None:
     files = list((root / "runs").glob(f"*/results/*-{task.content}-*.json"))
     recipe = stage.key.rsplit("-", 2)[0]
     alike = [file for file in files if file.parents[1].name.rsplit("-", 2)[0] == recipe] or files
-    seconds = [json.loads(file.read_text())["seconds"] for file in alike[:10]]
+    seconds = [found for file in alike[:10] if (found := _seconds_in(file)) is not None]
     return fmean(seconds) if seconds else None
+
+
+def _seconds_in(file: Path) -> float | None:
+    """Return what a result says that it took; None where it is damaged, which the table will tell."""
+    try:
+        return float(read_result(file)["seconds"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.device) -> float | None:
@@ -211,7 +219,7 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
         )
         measure: Any = loaded.measure
         return sum(cost.hours for _, cost in measure.cost(subject)) * 3600
-    except (UserError, RuntimeError):
+    except Exception:  # an estimate that fails is unknown and stops nothing
         return None
 
 

@@ -97,7 +97,7 @@ class Workers:
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(connection, self.root, device, self.threads, self.code, self.prepare), daemon=False
         )
-        with _threads_of_children(self.threads):
+        with _threads_of_children(self.threads), _deaf_to_ctrl_c():
             process.start()
         connection.close()  # ours of theirs: their end must be the only one
         return process
@@ -174,8 +174,7 @@ def _work(
     code: str | None,
     prepare: Callable[[], None] | None,
 ) -> None:
-    """Do tasks until the connection ends. Ctrl-C reaches the parent too, which decides; training hears SIGTERM."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do tasks until the connection ends. Ctrl-C is for the parent, which decides; training hears SIGTERM."""
     _end_with_parent()
     torch.set_num_threads(threads)
     if prepare is not None:
@@ -202,6 +201,16 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that start meanwhile never hear Ctrl-C, not even while they import; one made here waits."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ _STUDY = "title question seeds set small columns rows published compare curves c
 _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
 _ROW = "label train published seeds group"
 _FIGURE = "value std n source differs"
+_TAKEN = ("runs", "failures", "locks", "slurm")  # folders of the root, which would hold the table of such a study
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,15 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
         UserError: one line that names the study, the place and what is allowed.
     """
     path = study_file(str(name))
+    if path.stem in _TAKEN:
+        raise UserError(
+            f"study file {path}: a study cannot be called {path.stem!r}: a folder of the root has this name"
+        )
     content = OmegaConf.to_container(read_yaml(path), resolve=False)
     assert isinstance(content, dict)
     try:
-        study = _study(path, {str(key): value for key, value in content.items()}, settings_from(overrides))
+        changes = settings_in("", settings_from(overrides))
+        study = _study(path, {str(key): value for key, value in content.items()}, changes)
     except UserError as error:
         raise UserError(f"study {path.stem}: {error}") from None
     _check_recipes(study)
@@ -185,6 +191,9 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 def _study(path: Path, content: dict[str, Any], overrides: Settings) -> Study:
     check_keys("", content, _STUDY, required=("title", "columns", "rows"))
+    for part in ("columns", "rows"):
+        if not mapping(part, content[part]):
+            raise UserError(f"{part}: needs at least one")
     default = section("published", content.get("published"), "source n differs")
     seeds = seeds_from("seeds", content.get("seeds", [0]))
     columns = mapping("columns", content["columns"])
@@ -205,12 +214,25 @@ def _study(path: Path, content: dict[str, Any], overrides: Settings) -> Study:
         settings={**settings_in("set", content.get("set")), **overrides},
         rows=rows,
         columns=found,
-        small=check_value("small", content.get("small"), str | None),
+        small=_twin(path, check_value("small", content.get("small"), str | None)),
         compare=_pairs(content.get("compare", []), rows, found),
         curves=tuple(check_value("curves", content.get("curves", []), list[str])),
-        curves_stage=check_value("curves_stage", content.get("curves_stage", 0), int),
+        curves_stage=_curves_stage(check_value("curves_stage", content.get("curves_stage", 0), int), rows),
         notes=tuple(check_value("notes", content.get("notes", []), list[str])),
     )
+
+
+def _twin(path: Path, small: str | None) -> str | None:
+    if small is not None and not path.with_name(f"{small}.yaml").is_file():
+        raise UserError(f"small={small!r}: there is no study of this name beside this one")
+    return small
+
+
+def _curves_stage(stage: int, rows: Mapping[str, StudyRow]) -> int:
+    longest = max((len(row.stages) for row in rows.values()), default=0)
+    if stage and not -longest <= stage < longest:
+        raise UserError(f"curves_stage={stage}: no row has more than {longest} stage(s), counted from 0")
+    return stage
 
 
 def _row(

@@ -86,6 +86,10 @@ class Plan:
         before = (self.problem(each) for each in task.needs)
         return task.problem or next((problem for problem in before if problem is not None), None)
 
+    def failures(self) -> int:
+        """Return how many tasks could not be done: they failed, or lack their data."""
+        return sum((self.failure(key) or self.problem(key)) is not None for key in self.tasks)
+
     def failure(self, key: str) -> str | None:
         """Return why a task, or one before it, could not be done; None where nothing failed."""
         task = self.tasks[key]
@@ -107,17 +111,19 @@ def plan_study(
     rows: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     any_code: bool = False,
+    record: bool = True,
 ) -> Plan:
-    """Lay out what a study needs under ``root``; nothing is written there.
+    """Lay out what a study needs under ``root``.
 
     Args:
         study: from :func:`~sslkuramoto.study.file.load_study`.
         root: of all studies.
         rows, seeds: only these; None for all.
         any_code: take results of other code versions too, the newest where the present version has none.
+        record: write what was seen of the data to ``root/data.json``, for tables without them; nothing else is written.
 
     Raises:
-        UserError: a row or seed that the study does not have.
+        UserError: a row or seed that the study does not have; a root that cannot be written.
     """
     for row in rows or ():
         if row not in study.rows:
@@ -126,16 +132,21 @@ def plan_study(
     for seed in seeds or ():
         if seed not in known:
             raise unknown(f"seed of study {study.name}", seed, map(str, known))
-    return _Planner(study, root, any_code).plan(rows, known if seeds is None else [s for s in known if s in seeds])
+    planner = _Planner(study, root, any_code)
+    plan = planner.plan(rows, known if seeds is None else [seed for seed in known if seed in seeds])
+    if record:
+        planner.facts.record()
+    return plan
 
 
 class _Planner:
-    """Builds a plan; ``facts`` loads each split once."""
+    """Builds a plan; ``facts`` loads each split once, ``paths`` gives equal work one place whatever its file is called."""
 
     def __init__(self, study: Study, root: Path, any_code: bool) -> None:
         self.study, self.root = study, root
         self.facts = DataFacts(root)
         self.found = Plan(study, root, any_code=any_code)
+        self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
@@ -143,7 +154,6 @@ class _Planner:
             for row in self.study.rows.values():
                 if row.stages and seed in row.seeds and (rows is None or row.key in rows):
                     self._row(row.key, seed)
-        self.facts.record()
         return self.found
 
     def _row(self, row: str, seed: int) -> None:
@@ -171,7 +181,7 @@ class _Planner:
         if before is not None and before.code != code:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name
-        path = self._run_path(name, content, code)
+        path = self.paths.setdefault((content, code), self._run_path(name, content, code))
         stage = Stage(
             label=f"{row}, seed {seed}: {name}",
             path=path,
@@ -209,7 +219,7 @@ class _Planner:
         facts, problem = self.facts.of(stage.recipe.data, split if isinstance(split, str) else "test")
         data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
         content = content_key([loaded.name, loaded.options, column.encoder, data])
-        path = self._result_path(stage, loaded.file, content)
+        path = self.paths.setdefault((stage.key, content), self._result_path(stage, loaded.file, content))
         changed = f" ({column.key})" if column.settings or column.encoder else ""
         evaluation = Evaluation(
             label=f"{row}, seed {seed}: {loaded.file}{changed}",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.study.crew import Crew, Here, Workers
 from sslkuramoto.study.plan import Plan
-from sslkuramoto.study.tasks import Task, failure_file, record_failure
+from sslkuramoto.study.table import value_of
+from sslkuramoto.study.tasks import Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.work import Outcome
 from sslkuramoto.training.stopping import StopRequest
 
@@ -47,7 +48,7 @@ def run_plan(
         raise UserError(plan.problems[0])
     schedule = _Schedule(plan, todo, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
-        return schedule.failures()
+        return plan.failures()
     if not jobs:
         return schedule.carry_out(Here(plan.root, device), None)
     workers = Workers(
@@ -66,6 +67,7 @@ class _Schedule:
         self.running: dict[str, Task] = {}
         self.not_before: dict[str, float] = {}
         self.total, self.settled = len(todo), 0
+        self.failed_before = {task.key: self._failed_at(task.key) for task in todo}
 
     def carry_out(self, crew: Crew, stop: StopRequest | None) -> int:
         """Keep the crew busy until nothing waits.
@@ -85,17 +87,21 @@ class _Schedule:
                     time.sleep(0.1)
         finally:
             crew.stop()
-        return self.failures()
-
-    def failures(self) -> int:
-        """Return how many tasks of the plan could not be done."""
-        plan = self.plan
-        return sum((plan.failure(key) or plan.problem(key)) is not None for key in plan.tasks)
+        return self.plan.failures()
 
     def _hand_out(self, crew: Crew) -> None:
         while crew.free and (task := self._next()) is not None:
-            self.running[task.key] = self.waiting.pop(task.key)
+            del self.waiting[task.key]
+            if self._failed_at(task.key) != self.failed_before[task.key]:
+                self._fail(task, f"{recorded_failure(self.plan.root, task.key)} (in another process)")
+                continue
+            self.running[task.key] = task
             crew.give(task)
+
+    def _failed_at(self, key: str) -> int | None:
+        """Return a stamp of the record of a failure, of this process or another; None without one."""
+        file = failure_file(self.plan.root, key)
+        return file.stat().st_mtime_ns if file.is_file() else None
 
     def _next(self) -> Task | None:
         """Return a task that can be done now, of a run that nobody measures if there is one: features are shared."""
@@ -119,13 +125,32 @@ class _Schedule:
             self.not_before[task.key] = time.monotonic() + _PATIENCE
             self.waiting[task.key] = task
             return
-        self.settled += 1
         if outcome.kind == "done":
+            self.settled += 1
             failure_file(self.plan.root, task.key).unlink(missing_ok=True)
             self.report(f"{self._place()} {task.label}: done in {outcome.seconds:.0f} s")
+            for line in self._unreadable(task):
+                self.report(f"{task.label}: {line}")
             return
-        record_failure(self.plan.root, task.key, task.label, outcome.reason, outcome.trace)
-        self.report(f"{self._place()} {task.label}: failed: {outcome.reason}")
+        if self._failed_at(task.key) == self.failed_before[task.key]:  # its process died and could not say why
+            record_failure(self.plan.root, task.key, task.label, outcome.reason, outcome.trace)
+        self._fail(task, outcome.reason)
+
+    def _unreadable(self, task: Task) -> list[str]:
+        """Say at once, not after the last row, which columns will not find their number in a result."""
+        columns, lines = self.plan.study.columns, dict[str, None]()
+        for (_, column, seed), key in self.plan.cells.items():
+            if key == task.key:
+                try:
+                    value_of(self.plan.tasks[key].path, columns[column], seed)
+                except UserError as error:
+                    lines[f"column {column}: {error}"] = None
+        return list(lines)
+
+    def _fail(self, task: Task, reason: str) -> None:
+        """Say that a task failed, and drop what needs it."""
+        self.settled += 1
+        self.report(f"{self._place()} {task.label}: failed: {reason}")
         for key in [key for key in self.waiting if self._needs(key, task.key)]:
             del self.waiting[key]
             self.settled += 1

@@ -1,5 +1,6 @@
 """Strict reading of the sections of a study file: every error names the place, the value and what is allowed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,14 @@ def settings_in(where: str, content: Any, reserved: Sequence[str] = ("seed", "in
     found = mapping(where, {} if content is None else content)
     for key in reserved:
         if key in found:
-            raise UserError(f"{where}.{key}: is given by the study itself (seeds, and the stage before)")
+            raise UserError(f"{f'{where}.' if where else ''}{key}: is given by the study itself (seeds, stages before)")
+    for key, value in found.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise UserError(
+                f"{where}.{key}={value!r}: must be text, a number, true, false, null or lists of them"
+            ) from None
     return found
 
 

@@ -3,7 +3,7 @@
 The job loads the study file again, so it has to lie where the nodes can read it, as the root of the studies does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.run import run_plan
 from sslkuramoto.study.settings import settings_from
 
+_TIMEOUTS = 100  # how often a job whose time was over goes back into the queue; submitit's own default is 3
+_REFUSALS = (ValueError, NameError, TypeError, RuntimeError, OSError, AssertionError)  # as submitit words them
+_DAY = 1440  # minutes; submitit gives processes of this machine 2
 # parameters that submitit takes for any cluster; all others are SLURM's own
 _COMMON = (
     "name",
@@ -65,12 +68,12 @@ def submit(
     device: str = "auto",
     retry: bool = False,
 ) -> list[Any]:
-    """Submit one job for each chain of which something is missing.
+    """Submit one job for each chain of which something is missing, as one array.
 
     Args:
         plan: of the whole study.
         parameters: ``KEY=VALUE`` of submitit or SLURM, such as partition=gpu timeout_min=600 gpus_per_node=1;
-            ``cluster=local`` runs the jobs as processes of this machine.
+            ``cluster=local`` runs the jobs as processes of this machine, all at once.
         overrides: that the study was loaded with.
         device: as :func:`run_plan`.
         retry: as :func:`run_plan`.
@@ -85,30 +88,69 @@ def submit(
         import submitit
     except ImportError:
         raise UserError("--slurm needs submitit: pip install 'sslkuramoto[slurm]'") from None
-    settings = settings_from(parameters)
+    settings = {"cluster": "slurm", **settings_from(parameters)}
+    if settings["cluster"] == "local":
+        settings = {"timeout_min": _DAY, **settings}
+    elif settings["cluster"] == "slurm" and not settings.keys() & {"timeout_min", "time", "slurm_time"}:
+        raise UserError("--slurm: needs timeout_min=MINUTES of a job; without it submitit asks for 5")
     try:
-        executor = submitit.AutoExecutor(folder=plan.root / "slurm" / "%j", cluster=settings.pop("cluster", None))
+        # without a cluster's name submitit would start processes here, all at once, where there is no SLURM
+        executor = submitit.AutoExecutor(
+            folder=plan.root / "slurm" / "%j",
+            cluster=settings.pop("cluster"),
+            slurm_max_num_timeout=_TIMEOUTS,
+        )
         known = {key: key in _COMMON or key.startswith(("slurm_", "local_")) for key in settings}
         named = {key if known[key] else f"slurm_{key}": value for key, value in settings.items()}
         executor.update_parameters(**{"name": plan.study.name, **named})
-    except (ValueError, NameError, TypeError, RuntimeError, FileNotFoundError) as error:
-        raise UserError(f"--slurm {' '.join(parameters)}: {' '.join(str(error).split())}") from None
+    except _REFUSALS as error:
+        raise _refused(parameters, error) from None
     todo = {task.key for task in plan.possible(retry)}
     if plan.problems and not todo:
         raise UserError(plan.problems[0])
-    jobs = []
+    chains = []
     for (row, seed), stages in plan.chains.items():
         cells = [key for (name, _, number), key in plan.cells.items() if (name, number) == (row, seed)]
         if todo & {*stages, *cells}:
-            chain = Chain(
-                study=str(plan.study.path.resolve()),
-                overrides=tuple(overrides),
-                root=str(plan.root.resolve()),
-                row=row,
-                seed=seed,
-                device=device,
-                retry=retry,
-                any_code=plan.any_code,
+            chains.append(
+                Chain(
+                    study=str(plan.study.path.resolve()),
+                    overrides=tuple(overrides),
+                    root=str(plan.root.resolve()),
+                    row=row,
+                    seed=seed,
+                    device=device,
+                    retry=retry,
+                    any_code=plan.any_code,
+                )
             )
-            jobs.append(executor.submit(chain))
+    if not chains:
+        return []
+    try:
+        with executor.batch():
+            jobs = [executor.submit(chain) for chain in chains]
+    except _REFUSALS as error:  # such as sbatch, of a partition that is not there
+        raise _refused(parameters, error) from None
     return jobs
+
+
+def _refused(parameters: Sequence[str], error: Exception) -> UserError:
+    return UserError(f"--slurm {' '.join(parameters)}: {' '.join(str(error).split())}")
+
+
+def wait_for(jobs: Sequence[Any]) -> Iterator[tuple[Any, str]]:
+    """Yield jobs of this machine with how they ended, a line each; whoever stops waiting stops them too."""
+    import submitit
+
+    try:
+        for job in jobs:
+            try:
+                ending = str(job.result())
+            except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                ending = f"failed: {lines[-1] if lines else type(error).__name__}; {job.paths.stderr} has more"
+            yield job, ending
+    except BaseException:  # processes of this machine must not outlive the command
+        for job in jobs:
+            job.cancel()
+        raise

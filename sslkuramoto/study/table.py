@@ -1,7 +1,7 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -12,6 +12,10 @@ from sslkuramoto.study.file import Study, StudyColumn
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.tasks import Evaluation
+
+
+class NotInResultError(UserError):
+    """A column names a number that its protocol does not give."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
     Raises:
         UserError: a result that cannot be read.
     """
-    plan = plan_study(study, root, any_code=any_code)
+    plan = plan_study(study, root, any_code=any_code, record=False)
     cells = {
         (row.key, column): StudyCell(published=row.published.get(column))
         for row in study.rows.values()
@@ -121,7 +125,7 @@ def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int)
     assert isinstance(task, Evaluation)
     if task.done():
         try:
-            cell.values.append(_value(task.path, column, seed))
+            cell.values.append(value_of(task.path, column, seed))
         except UserError as error:
             cell.failures[seed] = str(error)
     elif (failure := plan.failure(key) or plan.problem(key)) is not None:
@@ -130,30 +134,66 @@ def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int)
         cell.missing.append(seed)
 
 
-def _value(path: Path, column: StudyColumn, seed: int) -> SeedValue:
+def check_metrics(plan: Plan) -> None:
+    """Check, by what is computed already, that columns name numbers that their protocols give.
+
+    Raises:
+        NotInResultError: the first that does not.
+    """
+    for (_, column, seed), key in plan.cells.items():
+        task = plan.tasks[key]
+        if task.done():
+            try:
+                value_of(task.path, plan.study.columns[column], seed)
+            except NotInResultError as error:
+                raise NotInResultError(f"study {plan.study.name}: columns.{column}: {error}") from None
+            except UserError:
+                continue  # a damaged result is a dash with its reason
+
+
+def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
+    """Read the number of a column from a result.
+
+    Raises:
+        NotInResultError: the result lacks what the column names.
+        UserError: it is damaged.
+    """
     result = read_result(path)
-    metrics, per_image = result.get("metrics", {}), result.get("per_image", {})
+    metrics, per_image = (result.get(part, {}) for part in ("metrics", "per_image"))
+    if not isinstance(metrics, dict) or not isinstance(per_image, dict):
+        raise _damaged(path)
     if column.metric not in metrics:
-        raise unknown(f"metric of protocol {column.protocol}", column.metric, metrics)
+        raise _lacks(f"metric of protocol {column.protocol}", column.metric, metrics)
     if column.per_image is not None and column.per_image not in per_image:
-        raise unknown(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
+        raise _lacks(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
     metric = metrics[column.metric]
-    return SeedValue(
-        seed=seed,
-        value=float(metric["value"]),
-        low=metric.get("low"),
-        high=metric.get("high"),
-        n=int(metric["n"]),
-        draws=metric.get("draws"),
-        unit=column.unit or metric.get("unit", "fraction"),
-        result=path,
-        correct=None if column.per_image is None else _numbers(per_image[column.per_image]),
-        index=per_image.get("index"),
-    )
+    try:
+        return SeedValue(
+            seed=seed,
+            value=float(metric["value"]),
+            low=_number(metric.get("low")),
+            high=_number(metric.get("high")),
+            n=int(metric["n"]),
+            draws=metric.get("draws"),
+            unit=column.unit or str(metric.get("unit", "fraction")),
+            result=path,
+            correct=None if column.per_image is None else [float(value) for value in per_image[column.per_image]],
+            index=per_image.get("index"),
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise _damaged(path) from None
 
 
-def _numbers(values: Sequence[Any]) -> list[float]:
-    return [float(value) for value in values]
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _lacks(kind: str, name: str, allowed: Iterable[str]) -> NotInResultError:
+    return NotInResultError(str(unknown(kind, name, allowed)))
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path}: damaged result; remove it, and the same command makes it again")
 
 
 def read_result(path: Path) -> Mapping[str, Any]:
@@ -165,9 +205,9 @@ def read_result(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
-        raise UserError(f"{path}: damaged result; remove it, and the same command makes it again") from None
+        raise _damaged(path) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: no result; remove it, and the same command makes it again")
+        raise _damaged(path)
     return content
 
 

@@ -130,5 +130,7 @@ def recorded_failure(root: Path, key: str) -> str | None:
         return None
     try:
         return str(json.loads(file.read_text())["reason"])
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{file}: damaged; remove it to go on") from None

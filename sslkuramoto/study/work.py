@@ -19,7 +19,7 @@ from sslkuramoto.evaluation.protocol import write_result
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import dump_recipe
 from sslkuramoto.run_directory import RunDirectory, describe_environment
-from sslkuramoto.study.tasks import Evaluation, Stage, Task
+from sslkuramoto.study.tasks import Evaluation, Stage, Task, record_failure
 from sslkuramoto.training import train
 from sslkuramoto.training.learner import resolved
 
@@ -42,17 +42,30 @@ class Outcome:
 
 
 def carry_out(task: Task, root: Path, device: str) -> Outcome:
-    """Do one task, unless it is done or another process does it; whatever goes wrong is told, not raised."""
-    start = time.perf_counter()
+    """Do one task, unless it is done or another process does it; whatever goes wrong is told, not raised.
+
+    A failure is recorded before the lock is given back, so that no process that waits for it makes it again.
+    """
     try:
         with _locked(root, task.key) as mine:
             if not mine:
                 return Outcome("busy")
-            if not task.done():
-                if isinstance(task, Stage):
-                    _train(task, device)
-                else:
-                    _measure(task, device)
+            outcome = _tried(task, device)
+            if outcome.kind == "failed":
+                record_failure(root, task.key, task.label, outcome.reason, outcome.trace)
+            return outcome
+    except UserError as error:  # the root cannot be written
+        return Outcome("failed", _line(error))
+
+
+def _tried(task: Task, device: str) -> Outcome:
+    start = time.perf_counter()
+    try:
+        if not task.done():
+            if isinstance(task, Stage):
+                _train(task, device)
+            else:
+                _measure(task, device)
     except Interrupted as stop:
         return Outcome("interrupted", str(stop))
     except UserError as error:
@@ -110,7 +123,11 @@ def _measure(task: Evaluation, device: str) -> None:
 
 @contextmanager
 def _locked(root: Path, key: str) -> Iterator[bool]:
-    """Yield whether this process alone holds the task; the lock ends with the process, however it ends."""
+    """Yield whether this process alone holds the task; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: the root cannot be written, or its file system has no locks.
+    """
     import fcntl
 
     path = root / "locks" / f"{key}.lock"
@@ -122,7 +139,9 @@ def _locked(root: Path, key: str) -> Iterator[bool]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             yield False
+        except OSError as error:  # some file systems of clusters have none
+            raise UserError(f"{path}: cannot be locked: {error.strerror}; choose another --root") from None
         else:
             yield True

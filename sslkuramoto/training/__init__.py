@@ -2,5 +2,6 @@
 
 from sslkuramoto.training.learner import Learner, build, check
 from sslkuramoto.training.loop import Monitor, train
+from sslkuramoto.training.processes import check_device
 
-__all__ = ["Learner", "Monitor", "build", "check", "train"]
+__all__ = ["Learner", "Monitor", "build", "check", "check_device", "train"]

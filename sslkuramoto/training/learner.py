@@ -16,6 +16,7 @@ from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.log import check_loggers
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
+from sslkuramoto.training.processes import device_of
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.views import VIEWS, ViewPolicy
 
@@ -65,14 +66,18 @@ def resolved(recipe: Recipe) -> Recipe:
 def check(recipe: Recipe) -> Recipe:
     """Check all that can be checked without the data; nothing is loaded, written or allocated.
 
+    Whether this machine has the device is left to :func:`~sslkuramoto.training.processes.check_device`: a recipe may
+    be checked where a job is sent from.
+
     Returns:
         The recipe, :func:`resolved`.
 
     Raises:
-        UserError: a part that cannot be built as written, views that the objective does not get, a logger that is not
-            installed, an ``init`` that is no finished run or does not fit.
+        UserError: a part that cannot be built as written, views that the objective does not get, no name of a device, a
+            logger that is not installed, an ``init`` that is no finished run or does not fit.
     """
     recipe = resolved(recipe)
+    device_of(recipe.engine.device)
     check_loggers(recipe.engine.loggers)
     size = recipe.data.options.get("size")
     encoder, _, _ = _build_parts(recipe, num_classes=2, image_size=32 if size is None else size, device="meta")

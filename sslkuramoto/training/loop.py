@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.data import DATA, Batch, ImageSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
-from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.objectives import Step
 from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed_of
 from sslkuramoto.recipe import Recipe
@@ -30,7 +30,7 @@ from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
-from sslkuramoto.training.state import check_export, export, restore_state, save_state
+from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
@@ -122,6 +122,11 @@ class _Training:
         try:
             with StopRequest() as stop, borrowed_global(generator(self.fabric.device, self.recipe.seed, "global")):
                 self._fit(log, stop)
+        except (MemoryError, RuntimeError) as error:
+            found = too_large(error)
+            if found is None:
+                raise
+            self._fail(*found)
         finally:
             log.close()
         if self.fabric.is_global_zero:
@@ -253,8 +258,9 @@ class _Training:
         stops = bool(self._mean(torch.tensor(float(stop.made), device=self.fabric.device)) > 0)
         due = rest == 0 and (epoch % self.recipe.measure.checkpoint_every == 0 or epoch == self.recipe.epochs)
         if due or stops:
-            if not torch.stack([weight.isfinite().all() for weight in self.learner.parameters()]).all():
-                self._fail("a weight is not finite", "a smaller optimizer.lr may help")
+            spoilt = not_finite(self.learner, self.optimizer)
+            if spoilt:
+                self._fail(f"{spoilt} is not finite", "a smaller optimizer.lr may help")
             if self.fabric.is_global_zero:
                 save_state(self.run, self.step, self.learner, self.average, self.optimizer)
             self.fabric.barrier()

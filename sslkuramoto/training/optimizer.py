@@ -44,16 +44,16 @@ def _check(
     lr: float, weight_decay: float, momentum: float = 0.0, betas: tuple[float, ...] = (), eps: float = 1e-8
 ) -> None:
     if not 0 < lr < math.inf:
-        raise UserError(f"lr={lr}: must be > 0")
+        raise UserError(f"lr={lr}: must be > 0 and finite")
     if not 0 <= weight_decay < math.inf:
-        raise UserError(f"weight_decay={weight_decay}: must be >= 0")
+        raise UserError(f"weight_decay={weight_decay}: must be >= 0 and finite")
     if not 0 <= momentum < 1:
         raise UserError(f"momentum={momentum}: must be in [0, 1)")
     for beta in betas:
         if not 0 <= beta < 1:
             raise UserError(f"betas={list(betas)}: must be in [0, 1)")
     if not 0 < eps < math.inf:
-        raise UserError(f"eps={eps}: must be > 0")
+        raise UserError(f"eps={eps}: must be > 0 and finite")
 
 
 def adam(
@@ -107,8 +107,8 @@ def lars(
     _check(lr, weight_decay, momentum)
     if weight_decay == 0:
         raise UserError("weight_decay=0: LARS scales only tensors that decay; take > 0 (SimCLR: 1e-6), or sgd")
-    if not trust_coefficient > 0:
-        raise UserError(f"trust_coefficient={trust_coefficient}: must be > 0")
+    if not 0 < trust_coefficient < math.inf:
+        raise UserError(f"trust_coefficient={trust_coefficient}: must be > 0 and finite")
     from lightly.utils.lars import LARS
 
     return LARS(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, trust_coefficient=trust_coefficient)

@@ -28,7 +28,7 @@ def launch(engine: Engine) -> Fabric:
     Raises:
         UserError: a device that does not exist here, or one that this machine lacks.
     """
-    accelerator, index = _accelerator(engine.device)
+    accelerator, index = check_device(engine.device)
     local, world = processes(os.environ)
     if index is not None and world > 1:
         raise UserError(f"engine.device={engine.device!r}: {world} processes share devices out themselves; take 'cuda'")
@@ -80,17 +80,37 @@ def _tasks(environ: Mapping[str, str]) -> int:
     return 1 if environ.get("SLURM_JOB_NAME") in ("bash", "interactive") else int(environ.get("SLURM_NTASKS", "1"))
 
 
-def _accelerator(device: str) -> tuple[str, int | None]:
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdigit())):
+def device_of(device: str) -> tuple[str, int | None]:
+    """Return kind and number of an ``engine.device``, whether or not this machine has it.
+
+    Raises:
+        UserError: no device that a recipe may name.
+    """
+    kind, colon, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and (kind != "cuda" or not index.isdecimal())):
         raise UserError(f"engine.device={device!r}: allowed: auto, cpu, cuda, cuda:INDEX, mps")
+    return kind, int(index) if index else None
+
+
+def check_device(device: str) -> tuple[str, int | None]:
+    """Return kind and number of an ``engine.device`` that this machine has; ``auto`` has become one.
+
+    Raises:
+        UserError: as :func:`device_of`, or this machine lacks it.
+    """
+    kind, index = device_of(device)
     if kind == "auto":
         return ("cuda" if torch.cuda.is_available() else "cpu"), None
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if kind == "cuda" and (index or 0) >= torch.cuda.device_count():
         raise UserError(f"engine.device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError("engine.device='mps': not available on this machine")
-    return kind, int(index) if index else None
+    return kind, index
+
+
+def another_ended(error: RuntimeError) -> bool:
+    """Return whether an error says no more than that another process of the run has ended."""
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -44,6 +44,21 @@ def save_state(
     save(run.last_checkpoint, state)
 
 
+def not_finite(learner: Learner, optimizer: Any) -> str:
+    """Return which kind of numbers of a checkpoint are not all finite: text that is empty when all are."""
+    norms = [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kinds = {
+        "a weight": list(learner.parameters()),
+        "a statistic of a BatchNorm": [v for norm in norms for v in norm.buffers()],
+        "the optimizer's state": [v for entry in optimizer.state.values() for v in entry.values()],
+    }
+    for kind, values in kinds.items():
+        tensors = [v.detach().isfinite().all() for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
+        if tensors and not torch.stack([t.to(tensors[0].device) for t in tensors]).all():
+            return kind
+    return ""
+
+
 def check_export(run: RunDirectory) -> None:
     """Check that what a finished run left behind can be read.
 

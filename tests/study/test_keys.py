@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.recipe import Part
+from sslkuramoto.recipe import Part, recipe_file
 from sslkuramoto.sources import code_version, meaning
 from sslkuramoto.study import plan_study
 from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key
@@ -109,3 +109,60 @@ def test_facts_are_recorded_for_when_the_data_are_not_there(tmp_path: Path, monk
     (tmp_path / "data.json").write_text(json.dumps({"x": 1}))
     with pytest.raises(UserError, match=r"data.json: damaged"):
         DataFacts(tmp_path)
+
+
+def test_another_seed_is_another_run_and_another_measurement(study, tmp_path: Path):
+    one, other = (plan_study(study(seeds=seeds), tmp_path) for seeds in ([0], [1]))
+    assert len(one.tasks) == len(other.tasks) == 6
+    assert not set(one.tasks) & set(other.tasks)
+
+
+def test_other_images_of_a_split_change_what_is_measured_on_it_only(study, tmp_path: Path):
+    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {"set__data.limit_test": 21}))
+    assert one.chains == other.chains
+    assert not set(one.cells.values()) & set(other.cells.values())
+
+
+def test_changed_options_of_the_measured_encoder_change_the_measurement_only(study, tmp_path: Path):
+    one, other = (
+        plan_study(study(**change), tmp_path) for change in ({}, {"columns__vote__encoder": {"num_steps": 3}})
+    )
+    assert one.chains == other.chains
+    assert one.cells["simclr", "clean", 0] == other.cells["simclr", "clean", 0]
+    assert one.cells["simclr", "vote", 0] != other.cells["simclr", "vote", 0]
+
+
+def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
+    one = plan_study(study(), tmp_path)
+    monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    other = plan_study(study(), tmp_path)
+    assert not set(one.tasks) & set(other.tasks)
+    assert [task.content for task in one.tasks.values()] == [task.content for task in other.tasks.values()]
+
+
+def test_code_that_only_measures_changes_no_run(study, tmp_path: Path, monkeypatch):
+    one = plan_study(study(), tmp_path)
+    monkeypatch.setattr(
+        "sslkuramoto.study.plan.code_version",
+        lambda rooms: "abcdef" if rooms == EVALUATION else code_version(rooms),
+    )
+    other = plan_study(study(), tmp_path)
+    assert one.chains == other.chains
+    assert not set(one.cells.values()) & set(other.cells.values())
+
+
+def test_renamed_files_of_recipes_and_protocols_share_what_is_there(study, tmp_path: Path, computed):
+    loaded, root, _ = computed
+    train = []
+    for number, stage in enumerate(loaded.rows["simclr"].stages):
+        copy = tmp_path / f"renamed-{number}.yaml"
+        copy.write_text("# moved\n" + recipe_file(stage.recipe).read_text())
+        train.append({"recipe": str(copy), "set": dict(stage.changes)})
+    (tmp_path / "renamed-clean.yaml").write_text("name: clean\n")
+    renamed = {"rows__simclr__train": train, "columns__clean__protocol": str(tmp_path / "renamed-clean.yaml")}
+    plan, known = plan_study(study(**renamed), root), plan_study(loaded, root)
+    assert plan.missing() == []
+    assert set(plan.tasks) == set(known.tasks)
+    empty = plan_study(study(**renamed), tmp_path / "empty")
+    assert [task.content for task in empty.tasks.values()] == [task.content for task in known.tasks.values()]
+    assert "renamed-0-" in empty.stages[0].key

@@ -10,6 +10,7 @@ from sslkuramoto import checkpoint
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.training import Learner, train
+from sslkuramoto.training.loop import _Training
 
 COLLAPSING = {
     "objective": {
@@ -66,6 +67,69 @@ def test_without_a_checkpoint_the_message_says_so_and_the_exit_code_is_2(tmp_pat
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "after 0 of 6 steps; no checkpoint was written yet; a smaller optimizer.lr" in error
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "adam", "lr": 1e38},  # 1e39 after the correction of its bias
+        {"name": "adam", "lr": 1e-3, "weight_decay": 1e39},
+        {"name": "sgd", "lr": 1e39},
+    ],
+    ids=str,
+)
+def test_an_optimizer_whose_numbers_are_too_large_is_one_line(optimizer, tmp_path, capsys):
+    file = recipe_file(tmp_path / "r.yaml", optimizer=optimizer)
+    assert main(["train", file, "--run", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "run: a number is beyond 32-bit floats (3.4e38) after 0 of 6 steps; no checkpoint was written yet" in error
+    assert "optimizer.lr" in error
+
+
+def test_a_device_that_is_full_says_what_was_kept_and_what_helps(tmp_path, monkeypatch):
+    def full_at(step):
+        forward, calls = Learner.forward, iter(range(1000))
+
+        def spoilt(self, *arguments):
+            if next(calls) == step:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of ...")
+            return forward(self, *arguments)
+
+        monkeypatch.setattr(Learner, "forward", spoilt)
+
+    full_at(4)
+    wanted = (
+        r"out of memory \(2\.00 GiB more were wanted\) after 4 of 6 steps; the last good .*; smaller images, batches"
+    )
+    with pytest.raises(UserError, match=wanted):
+        train(small(), tmp_path / "run")
+
+
+def test_another_error_of_torch_is_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(Learner, "forward", lambda *_: torch.zeros(2) + torch.zeros(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        train(small(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("what", ["a statistic of a BatchNorm", "the optimizer's state"])
+def test_no_part_of_a_checkpoint_may_be_infinite(what, tmp_path, monkeypatch):
+    save = _Training._save_or_stop
+
+    def spoil(training, stop):  # between the last step of the epoch and its checkpoint
+        if training.step < 3:
+            return save(training, stop)
+        if what == "the optimizer's state":
+            next(iter(training.optimizer.state.values()))["exp_avg_sq"].fill_(torch.inf)
+        else:
+            norm = next(m for m in training.learner.modules() if isinstance(m, torch.nn.BatchNorm2d))
+            torch.nn.init.constant_(norm.get_buffer("running_var"), torch.inf)
+        return save(training, stop)
+
+    monkeypatch.setattr(_Training, "_save_or_stop", spoil)
+    with pytest.raises(UserError, match=f"{what} is not finite after 3 of 3 steps; no checkpoint"):
+        train(small(epochs=1), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
 
 
 def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path):

@@ -1,6 +1,7 @@
 """Worker of test_two_ranks.py, started by torchrun: several runs in two gloo processes. Called with: FOLDER."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from small_runs import Mirrored, after_step, press_ctrl_c
 
+from sslkuramoto import cli
 from sslkuramoto.cli import main
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.views import VIEWS
@@ -51,8 +53,18 @@ def work(folder: Path) -> None:
     with after_step(3, press_ctrl_c) if RANK == 0 else contextlib.nullcontext():
         found["stopped"] = said(["train", random, "--run", str(folder / "parts")])
     found["resumed"] = said(["train", random, "--run", str(folder / "parts")])
+    cli.FIRST_SPEAKS = 0.0  # torchrun ends nobody here: both speak
     found["odd"] = said(["train", random, "--run", str(folder / "odd"), "batch_size=15"])
     (folder / f"{RANK}.json").write_text(json.dumps(found))
+    torch.distributed.barrier()
+    cli.FIRST_SPEAKS = 30.0
+    # last of all the first fails alone while the second waits for it, and torchrun ends the second
+    if RANK == 0:
+        (folder / "taken").mkdir()
+        lock = (folder / "taken" / ".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sys.exit(main(["train", random, "--run", str(folder / "taken")]))
+    sys.exit(main(["train", random, "--run", str(folder / "taken")]))
 
 
 if __name__ == "__main__":

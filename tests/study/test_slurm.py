@@ -1,0 +1,236 @@
+"""A study as jobs of a cluster: the same table, pretraining shared, time that is over, parameters under SLURM's names."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import Killed, after_step, kill
+
+from sslkuramoto.cli import main
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.clean import Clean
+from sslkuramoto.study import collect, plan_study, run_plan
+from sslkuramoto.study.slurm import Chain, submit, wait_for
+
+submitit = pytest.importorskip("submitit")
+
+TRANSFER = {
+    "protocol": "robustness",
+    "metric": "robust_accuracy",
+    "rows": ["steps"],
+    "set": {
+        "eps": 0.1,
+        "images": 4,
+        "chunk": 4,
+        "attacks": [{"name": "transfer", "run": "${run:simclr}", "iterations": 2}],
+    },
+}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch) -> Path:
+    """A machine with SLURM's commands, which keep what they are given and run nothing."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, script in {"srun": "", "sbatch": f'cp "$1" {tmp_path}/sent.sh; echo Submitted batch job 77'}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return tmp_path / "sent.sh"
+
+
+def chain(loaded, root: Path, row: str, **changes) -> Chain:
+    options = {"overrides": (), "seed": 0, "device": "cpu", "retry": False, "any_code": False, **changes}
+    return Chain(study=str(loaded.path), root=str(root), row=row, **options)
+
+
+def test_two_jobs_share_pretraining_and_one_that_is_put_back_goes_on(computed, tmp_path: Path):
+    loaded, whole, table = computed
+    root = tmp_path / "root"
+    plan = plan_study(loaded, root)
+    jobs = submit(plan, ["cluster=local"], device="cpu")
+    assert len(jobs) == 2
+    task = wait_until(lambda: working(root, jobs[0]))
+    os.kill(task, signal.SIGUSR2)  # SLURM's word for: your time is over
+    assert [ending for _, ending in wait_for(jobs)] == ["done", "done"]
+    assert "Requeued job" in jobs[0].stdout()
+    assert plan.missing() == []
+    found = collect(loaded, root)
+    assert {at: cell.mean for at, cell in found.cells.items()} == {at: cell.mean for at, cell in table.cells.items()}
+    for file in whole.glob("runs/*/*.safetensors"):
+        assert file.read_bytes() == (root / file.relative_to(whole)).read_bytes(), "exact, and trained once"
+    sessions = [len(json.loads(file.read_text())["sessions"]) for file in root.glob("runs/*/environment.json")]
+    assert 3 <= sum(sessions) <= 4, "the only run begun twice is the one that was interrupted"
+
+
+def working(root: Path, job) -> int | None:
+    """Return the process of a job once it has begun."""
+    if not list(root.glob("runs/*/recipe.yaml")):
+        return None
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "environ").read_text().split("\0")
+            command = (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if f"SUBMITIT_LOCAL_JOB_ID={job.job_id}" in words and "submitit.core._submit" in command:
+            return int(folder.name)
+    return None
+
+
+def wait_until(answer):
+    end = time.monotonic() + 90
+    while (found := answer()) is None:
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_job_whose_time_is_over_goes_on_where_it_was(computed, tmp_path: Path, monkeypatch):
+    loaded, whole, table = computed
+    first = chain(loaded, tmp_path / "root", "simclr")
+    original, calls = Clean.__call__, []
+
+    def measure(protocol, subject):
+        calls.append(subject)
+        if len(calls) == 1:
+            raise Killed  # as the signal does, after two trainings
+        return original(protocol, subject)
+
+    monkeypatch.setattr(Clean, "__call__", measure)
+    with pytest.raises(Killed):
+        first()
+    again = first.checkpoint()
+    assert isinstance(again, submitit.helpers.DelayedSubmission)
+    with after_step(0, lambda: pytest.fail("trained again")):
+        assert again.result() == "done"
+    found = collect(loaded, tmp_path / "root")
+    assert found.cells["simclr", "clean"].mean == table.cells["simclr", "clean"].mean
+    assert found.cells["steps", "clean"].missing == [0], "the job of another row"
+
+
+def test_a_row_that_needs_the_run_of_another_makes_it_in_its_own_job(study, tmp_path: Path):
+    loaded, root = study(columns__transfer=TRANSFER), tmp_path / "root"
+    with after_step(0, kill), pytest.raises(Killed):
+        chain(loaded, root, "steps")()
+    assert chain(loaded, root, "steps").checkpoint().result() == "done"
+    plan = plan_study(loaded, root)
+    assert [task.label for task in plan.missing()] == ["simclr, seed 0: clean"]
+    assert collect(loaded, root).cells["steps", "transfer"].mean is not None
+
+
+def test_a_job_says_what_failed(study, tmp_path: Path):
+    gone = {"data": {"name": "cifar10", "root": str(tmp_path / "nowhere")}}
+    loaded = study(
+        rows__simclr__train=[{"recipe": "digits-akorn-supervised", "set": gone}],
+        rows__simclr__published__knn=None,
+        columns__knn=None,
+        compare=None,
+    )
+    root = tmp_path / "root"
+    with pytest.raises(UserError, match="nowhere"):
+        chain(loaded, root, "simclr")()
+    words = ["study", str(loaded.path), "--root", str(root), "--device", "cpu", "--slurm", "cluster=debug"]
+    assert main(words) == 2
+
+
+def test_parameters_reach_slurm_under_its_own_names_and_jobs_are_one_array(study, tmp_path: Path, cluster: Path):
+    loaded = study(seeds=[0, 1])
+    plan = plan_study(loaded, tmp_path / "root")
+    words = ["partition=gpu", "account=oist", "gpus_per_node=1", "cpus_per_task=8", "timeout_min=90"]
+    jobs = submit(plan, [*words, "array_parallelism=3", "slurm_qos=low", "mem_gb=16"])
+    sent = [line for line in cluster.read_text().splitlines() if line.startswith("#SBATCH")]
+    for line in ("partition=gpu", "account=oist", "gpus-per-node=1", "cpus-per-task=8", "time=90", "qos=low"):
+        assert f"#SBATCH --{line}" in sent
+    for line in ("array=0-3%3", "mem=16GB", "job-name=tiny", "open-mode=append"):
+        assert f"#SBATCH --{line}" in sent
+    assert [job.job_id for job in jobs] == ["77_0", "77_1", "77_2", "77_3"]
+    sent_chains = [job.submission().function for job in jobs]
+    assert [(each.row, each.seed) for each in sent_chains] == [("simclr", 0), ("steps", 0), ("simclr", 1), ("steps", 1)]
+    assert {each.root for each in sent_chains} == {str(tmp_path / "root")}
+    assert jobs[0].submission()._timeout_countdown > 50, "three times, as submitit has it, are over in a day"
+
+
+def test_the_command_submits_and_does_not_wait(study, tmp_path: Path, cluster: Path, capsys):
+    words = ["study", str(study().path), "epochs=2", "--root", str(tmp_path / "root")]
+    assert main([*words, "--slurm", "partition=gpu", "timeout_min=90"]) == 0
+    assert "2 jobs submitted; 'sslkuramoto report " in capsys.readouterr().err
+    assert cluster.is_file()
+    pickled = next((tmp_path / "root" / "slurm").rglob("*submitted.pkl"))
+    assert submitit.core.utils.DelayedSubmission.load(pickled).function.overrides == ("epochs=2",)
+
+
+def test_what_is_done_is_no_job(computed, tmp_path: Path, cluster: Path):
+    assert submit(plan_study(computed[0], computed[1]), ["timeout_min=90"]) == []
+    assert not cluster.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["partition=gpu"], "--slurm: needs timeout_min=MINUTES"),
+        (["timeout_min=90", "particion=gpu"], "particion"),
+        (["timeout_min"], "'timeout_min': changes are written key=value"),
+        (["timeout_min=90", "cluster=moon"], "--slurm timeout_min=90 cluster=moon: "),
+        (["timeout_min=long"], "--slurm timeout_min=long: "),
+        (["timeout_min=90", "cpus_per_task=many"], "cpus_per_task=many: "),
+    ],
+)
+def test_parameters_that_cannot_be_are_one_line(study, tmp_path: Path, cluster: Path, words, message: str):
+    with pytest.raises(UserError) as caught:
+        submit(plan_study(study(), tmp_path / "root"), words)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not cluster.exists()
+
+
+def test_what_sbatch_refuses_is_one_line(study, tmp_path: Path, cluster: Path, capsys):
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho invalid partition specified: gpuu >&2; exit 1\n")
+    words = ["study", str(study().path), "--root", str(tmp_path / "root"), "--slurm", "partition=gpuu", "timeout_min=9"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "invalid partition specified: gpuu" in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_without_slurm_nothing_starts_by_itself_on_this_machine(study, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match='Could not detect "srun"'):
+        submit(plan_study(study(), tmp_path / "root"), ["timeout_min=90"])
+
+
+def test_a_job_that_dies_is_one_line_and_the_others_are_told_too():
+    class Job:
+        job_id = "7"
+        cancelled = False
+
+        def __init__(self, result):
+            self.result = result
+            self.paths = submitit.core.utils.JobPaths("logs", "7")
+
+        def cancel(self):
+            self.cancelled = True
+
+    def died():
+        raise submitit.core.utils.FailedJobError("Job failed with error:\n  File x\nMemoryError: no\n")
+
+    endings = [ending for _, ending in wait_for([Job(died), Job(lambda: "done")])]
+    assert endings[0].startswith("failed: MemoryError: no; ")
+    assert endings[1] == "done"
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    jobs = [Job(stopped), Job(lambda: "done")]
+    with pytest.raises(KeyboardInterrupt):
+        list(wait_for(jobs))
+    assert all(job.cancelled for job in jobs)
+
+
+def test_a_job_of_a_plan_that_is_done_does_nothing(computed):
+    loaded, root, _ = computed
+    assert chain(loaded, root, "simclr")() == "done"
+    assert run_plan(plan_study(loaded, root), jobs=0) == 0

@@ -1,0 +1,78 @@
+"""What the command says where its output cannot be taken, and which of many processes says it."""
+
+import errno
+import io
+import os
+
+import pytest
+from small_runs import recipe_file
+
+from sslkuramoto.cli import FIRST_SPEAKS, main
+
+
+@pytest.fixture
+def recipe(tmp_path) -> str:
+    return recipe_file(tmp_path / "recipe.yaml")
+
+
+class Full(io.StringIO):
+    """Output that a full disk, or a reader that has gone, takes no more of."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def flush(self) -> None:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 2), (errno.EPIPE, 0)])
+@pytest.mark.parametrize("command", ["list", "--help"])
+def test_output_that_nobody_can_take_is_no_traceback(number, code, command, monkeypatch, capsys, tmp_path):
+    full = Full(number)
+    with (tmp_path / "output").open("w") as file:
+        monkeypatch.setattr(full, "fileno", file.fileno)
+        monkeypatch.setattr("sys.stdout", full)
+        assert main([command, "encoders"] if command == "list" else [command]) == code
+        os.write(file.fileno(), b"later output")
+    assert (tmp_path / "output").read_bytes() == b"", "what the interpreter flushes at its end goes nowhere"
+    said = capsys.readouterr().err
+    assert said == ("sslkuramoto: the output: no space left on the disk\n" if code else "")
+
+
+def test_closed_output_is_no_traceback(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["list", "encoders"]) == 0
+
+
+@pytest.fixture
+def second_process(monkeypatch) -> list[float]:
+    """Be the second of two processes under torchrun; what is returned records how long it waited."""
+    waited: list[float] = []
+    monkeypatch.setattr("sslkuramoto.cli.time.sleep", waited.append)
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    return waited
+
+
+def test_another_process_than_the_first_waits_before_it_speaks(second_process, capsys, monkeypatch):
+    assert main(["train", "nowhere.yaml"]) == 2
+    assert second_process == [FIRST_SPEAKS]
+    assert capsys.readouterr().err == "sslkuramoto (process 1): nowhere.yaml: no such file\n"
+    monkeypatch.setenv("RANK", "0")
+    assert main(["train", "nowhere.yaml"]) == 2
+    assert second_process == [FIRST_SPEAKS], "the first does not wait"
+
+
+def test_a_process_that_lost_another_says_so_in_one_line_after_a_wait(second_process, recipe, capsys, monkeypatch):
+    def lost(*_):
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer")
+
+    monkeypatch.setattr("sslkuramoto.training.check", lost)
+    monkeypatch.setenv("RANK", "0")
+    assert main(["train", recipe, "--check"]) == 1
+    assert second_process == [FIRST_SPEAKS]
+    assert capsys.readouterr().err == "sslkuramoto: another process of this run has ended; its message says why\n"
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    with pytest.raises(RuntimeError):
+        main(["train", recipe, "--check"])
