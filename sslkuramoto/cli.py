@@ -225,6 +225,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     changed = list(settings)
     if arguments.weights != "ema":
         changed.append(f"weights={arguments.weights}")
+    if arguments.seed is not None:
+        changed.append(f"seed={arguments.seed}")
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
     parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}

@@ -92,10 +92,7 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     print(plan_text(plan, cost, jobs=jobs, retry=arguments.retry), flush=True)
     if arguments.dry_run:
         return
-    if arguments.slurm:
-        failed = _submit(plan, arguments)
-    else:
-        failed = run_plan(plan, jobs=jobs, prepare=prepare, **where)
+    failed = _submit(plan, arguments) if arguments.slurm else run_plan(plan, jobs=jobs, prepare=prepare, **where)
     table = print_study(study, arguments.root, any_code=arguments.any_code)
     if failed:
         raise UserError(

@@ -241,6 +241,12 @@ def test_evaluate_takes_options_of_protocol_encoder_and_data(run, capsys):
     assert f"{result['metrics']['accuracy']['value'] * 100:.2f} %" in captured.out
 
 
+def test_evaluate_with_other_draws_writes_beside_the_result_of_the_runs_own(run):
+    items = ["knn", "data.limit_test=20", "--device", "cpu"]
+    assert main(["evaluate", str(run), *items, "--seed", "3"]) == 0
+    assert json.loads((run / "results" / "knn+data.limit_test=20+seed=3.json").read_text())["seed"] == 3
+
+
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory) -> Path:
     """A finished run with a classifier that gets some images right."""

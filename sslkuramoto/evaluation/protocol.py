@@ -209,7 +209,9 @@ def _written(name: str, folder: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"protocol file {path}: is nested too deeply") from None
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"protocol file {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"protocol file {path}: must hold 'name: PROTOCOL' and options, one a line")

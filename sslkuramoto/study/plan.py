@@ -140,7 +140,7 @@ def plan_study(
 
 
 class _Planner:
-    """Builds a plan; ``facts`` loads each split once, ``paths`` gives equal work one place whatever its file is called."""
+    """Builds a plan; ``facts`` loads each split once, ``paths`` gives equal work one place, however it is called."""
 
     def __init__(self, study: Study, root: Path, any_code: bool) -> None:
         self.study, self.root = study, root

@@ -140,13 +140,13 @@ def _refused(parameters: Sequence[str], error: Exception) -> UserError:
 
 def wait_for(jobs: Sequence[Any]) -> Iterator[tuple[Any, str]]:
     """Yield jobs of this machine with how they ended, a line each; whoever stops waiting stops them too."""
-    import submitit
+    from submitit.core.utils import UncompletedJobError
 
     try:
         for job in jobs:
             try:
                 ending = str(job.result())
-            except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+            except UncompletedJobError as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip()]
                 ending = f"failed: {lines[-1] if lines else type(error).__name__}; {job.paths.stderr} has more"
             yield job, ending

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.evaluation import load_protocol, subject_of
 from sslkuramoto.evaluation.monitor import online_knn
 from sslkuramoto.evaluation.protocol import write_result
@@ -70,9 +70,9 @@ def _tried(task: Task, device: str) -> Outcome:
         return Outcome("interrupted", str(stop))
     except UserError as error:
         return Outcome("failed", _line(error))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return Outcome("failed", f"out of memory: {_line(error)}".rstrip(": "))
     except Exception as error:  # a fault of ours in one cell must not end the others
+        if found := too_large(error):
+            return Outcome("failed", f"{found.what}; {found.advice}")
         return Outcome("failed", f"{type(error).__name__}: {_line(error)}", traceback.format_exc())
     finally:
         gc.collect()

@@ -76,7 +76,14 @@ def test_a_wrong_name_key_or_value_is_one_clear_line(name, overrides, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("neighbours: 3", "needs the key 'name'"), ("a: [", "protocol file"), ("- knn", "must hold")]
+    ("text", "message"),
+    [
+        ("neighbours: 3", "needs the key 'name'"),
+        ("a: [", "protocol file"),
+        ("a: " + "[" * 3000, "nested too deeply"),
+        ("- knn", "must hold"),
+    ],
+    ids=["no name", "no YAML", "too deep", "a list"],
 )
 def test_a_broken_file_is_named(tmp_path, text, message):
     path = tmp_path / "mine.yaml"

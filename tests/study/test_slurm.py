@@ -1,4 +1,4 @@
-"""A study as jobs of a cluster: the same table, pretraining shared, time that is over, parameters under SLURM's names."""
+"""A study as jobs of a cluster: the same table, shared pretraining, time that is over, parameters by SLURM's names."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def wait_until(answer):
 
 
 def test_a_job_whose_time_is_over_goes_on_where_it_was(computed, tmp_path: Path, monkeypatch):
-    loaded, whole, table = computed
+    loaded, _, table = computed
     first = chain(loaded, tmp_path / "root", "simclr")
     original, calls = Clean.__call__, []
 
