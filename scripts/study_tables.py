@@ -3,11 +3,10 @@
     python scripts/study_tables.py docs/results.md report-table-2-small opl-table-6-small --root runs/studies
 
 The document holds the lines ``<!-- studies:start -->`` and ``<!-- studies:end -->``; what stands between is replaced.
-Of the paired tests only those pooled over seeds are kept: the rest lie in ``ROOT/NAME``.
+Of the paired tests those pooled over seeds are shown, and those of single seeds lie in ``ROOT/NAME``.
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from sslkuramoto.report import study_markdown
 from sslkuramoto.study import collect, load_study
 
 START, END = "<!-- studies:start -->", "<!-- studies:end -->"
-OF_ONE_SEED = re.compile(r"^\|[^|]*\|[^|]*\|[^|]*\| \d+ \|.*\n", re.MULTILINE)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def table_of(name: str, root: Path, *, any_code: bool) -> str:
     """Return one study as Markdown, its heading one level deeper, with the command that fills it."""
-    text = study_markdown(collect(load_study(name), root, any_code=any_code))
-    heading, _, rest = OF_ONE_SEED.sub("", text).partition("\n")
+    text = study_markdown(collect(load_study(name), root, any_code=any_code), every_seed=False)
+    heading, _, rest = text.partition("\n")
     return f"#{heading}\n\n`sslkuramoto study {name}`\n{rest}"
 
 

@@ -278,11 +278,15 @@ def _check_name(name: str, protocols: int) -> None:
 
 
 def _beside(name: str, changed: Sequence[str]) -> str:
-    """Return the name of a result under changed options, of a length that every file system takes."""
-    file = re.sub(r"[^\w.=+-]+", "_", "+".join([name, *changed]))
-    if len(file.encode()) <= LONGEST_NAME:
+    """Return the name of a result under changed options, of signs and a length that every file system takes.
+
+    Where the options cannot be read off it, it ends with a hash of them: other options, another file.
+    """
+    whole = "+".join([name, *changed])
+    file = re.sub(r"[^\w.=+-]+", "_", whole)
+    if file == whole and len(file.encode()) <= LONGEST_NAME and not any("+" in item for item in changed):
         return file
-    digest = hashlib.sha256("+".join(changed).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:12]
     return file.encode()[: LONGEST_NAME - 13].decode(errors="ignore") + f"-{digest}"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,25 @@ def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             digest.update(f"{file.relative_to(package).as_posix()}\0{meaning(file.read_text())}\0".encode())
     return digest.hexdigest()[:_DIGITS]
+
+
+def foreign_code(*objects: object) -> dict[str, str]:
+    """Return a hash of the file of each class that is not ours, by module: plug-ins and what users wrote themselves."""
+    found = {}
+    for kind in map(type, objects):
+        if kind.__module__.partition(".")[0] != PACKAGE.name:
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+            found[kind.__module__] = meaning_of(Path(file)) if file and Path(file).is_file() else "no source"
+    return found
+
+
+def meaning_of(file: Path) -> str:
+    """Return the hash of a source file, comments and docstrings aside; of its bytes where it is no Python text."""
+    try:
+        content = meaning(file.read_text()).encode()
+    except (SyntaxError, ValueError):
+        content = file.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def meaning(source: str) -> str:

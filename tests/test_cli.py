@@ -265,7 +265,7 @@ def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, c
     for way in ("published", "fixed", "eot", "held"):
         assert f"robustness-linf, way {way}, 12 images:" in out
     assert "apgd-ce: " in out
-    assert out.count("on this device (timed here; images that break early cost less)") == 4
+    assert out.count("on this device (timed here; images that are used up early cost less)") == 4
     assert "knn: no estimate" in out
     assert sorted(classified.rglob("*")) == before
 

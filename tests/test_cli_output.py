@@ -7,7 +7,7 @@ import os
 import pytest
 from small_runs import recipe_file
 
-from sslkuramoto.cli import FIRST_SPEAKS, main
+from sslkuramoto.cli import FIRST_SPEAKS, LONGEST_NAME, _beside, main
 
 
 @pytest.fixture
@@ -76,3 +76,22 @@ def test_a_process_that_lost_another_says_so_in_one_line_after_a_wait(second_pro
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     with pytest.raises(RuntimeError):
         main(["train", recipe, "--check"])
+
+
+def test_other_overrides_are_another_file_whatever_their_signs():
+    sets = [
+        ["sources=[a/b]"],
+        ["sources=[a b]"],
+        ["sources=[a_b]"],
+        ["sources=_a_b_"],
+        ["label=a+eps=0.1"],
+        ["label=a", "eps=0.1"],
+        ["label=a+eps=0.1", "x=1"],
+        ["label=" + 200 * "a" + "/"],
+        ["label=" + 200 * "a" + " "],
+    ]
+    names = [_beside("audit", changed) for changed in sets]
+    assert len(set(names)) == len(sets)
+    assert names == [_beside("audit", changed) for changed in sets], "the same overrides, the same file"
+    assert _beside("knn", ["neighbours=3", "data.limit_test=20"]) == "knn+neighbours=3+data.limit_test=20"
+    assert all(len(name) <= LONGEST_NAME and "/" not in name for name in names)

@@ -20,9 +20,13 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.evaluation.protocol import Subject
-from sslkuramoto.randomness import Key, generator
+from sslkuramoto.randomness import Key, borrowed_global, generator
 
 Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
+
+REORDERED = 1e-3
+"""Difference of two calls, as a share of the largest logit, that the median image may show on CUDA: atomic sums come in
+any order, and oscillators magnify the rounding on single images."""
 
 
 class Classifier(nn.Module):
@@ -181,6 +185,65 @@ def classifier_of(subject: Subject, protocol: str, mode: Initial = "random", *, 
     return Classifier(subject.encoder, subject.head, mode, seed=subject.seed, draws=average)
 
 
+@torch.no_grad()
+def differences_of_two_calls(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, " b"]:
+    """Return how far the logits of each image lie apart in two calls, as a share of the largest logit.
+
+    The calls meet different states of the global generators, which are put back: nothing may be drawn from these.
+
+    Args:
+        classifier: that is not stochastic; in mode "fixed_per_image" bound to the images.
+        images: the same in both calls.
+    """
+    logits = []
+    for call in range(2):
+        with borrowed_global(generator(images.device, classifier.seed, "two calls", call)):
+            logits.append(classifier(images).double())
+    first, second = logits
+    same = (first == second) | (first.isnan() & second.isnan())
+    apart = (first - second).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).where(~same, 0.0)
+    largest = first.abs().nan_to_num(posinf=0.0).max().clamp_min(1e-12)
+    return apart.amax(dim=1) / largest
+
+
+def not_deterministic(
+    classifier: Classifier, differences: Float[Tensor, " n"], *, reordered: bool | None = None
+) -> str | None:
+    """Return what is wrong with a classifier that must be deterministic; None where nothing is.
+
+    Args:
+        classifier: the one that was called.
+        differences: of two calls (:func:`differences_of_two_calls`).
+        reordered: whether the device may sum in another order; otherwise every bit must agree. None: on CUDA only.
+    """
+    reordered = differences.is_cuda if reordered is None else reordered
+    differ = int((differences > (REORDERED if reordered else 0.0)).sum())
+    if differ == 0 or (reordered and differences.quantile(0.5).item() <= REORDERED):
+        return None
+    said = "starts from fixed oscillators" if classifier.encoder.stochastic else "is deterministic (stochastic = False)"
+    return (
+        f"the encoder says it {said}, but two calls on the same images differ: on {differ} of {len(differences)} "
+        f"images, by up to {differences.max().item():.2g} of the largest logit"
+    )
+
+
+def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
+    """Refuse a classifier that says it is deterministic and is not: one draw of it would be taken for all.
+
+    Args:
+        classifier: any; a stochastic one passes without a call. In mode "fixed_per_image" bound to the images.
+        images: a few; two passes are made.
+
+    Raises:
+        UserError: two calls on the same images differ.
+    """
+    if classifier.stochastic:
+        return
+    fault = not_deterministic(classifier, differences_of_two_calls(classifier, images))
+    if fault is not None:
+        raise UserError(fault)
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Let no gradient reach the parameters inside, and give their flags back afterwards."""
@@ -207,7 +270,8 @@ def predictions_over_draws(
         key: names the noise.
 
     Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of
-    images the same noise, image by image, so that equal images score equally.
+    images the same noise, image by image, so that equal images score equally. An image with logits that are NaN or
+    infinite is of no class: its prediction is the number of classes, which no label is.
 
     Raises:
         UserError: fewer than 20 draws of a stochastic classifier.
@@ -218,5 +282,10 @@ def predictions_over_draws(
         images, index = chunk if isinstance(chunk, tuple) else (chunk, None)
         bound = classifier if index is None else classifier.at(index)
         noise = (generator(images.device, classifier.seed, *key, k, i) for k in range(draws))
-        parts.append(torch.stack([bound(images, draw=draw).argmax(dim=1) for draw in noise]).cpu())
+        parts.append(torch.stack([predicted(bound(images, draw=draw)) for draw in noise]).cpu())
     return torch.cat(parts, dim=1)
+
+
+def predicted(logits: Float[Tensor, "b q"]) -> Int64[Tensor, " b"]:
+    """Return the class of the largest logit; q, which no label is, where a logit is NaN or infinite."""
+    return logits.argmax(dim=1).where(logits.isfinite().all(dim=1), logits.shape[1])

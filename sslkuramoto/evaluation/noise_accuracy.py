@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
-from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
+from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predicted
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
@@ -108,6 +108,6 @@ def _predictions(
         for k in range(passes):
             noise = ImageDraws(index, images.device, "noise accuracy", classifier.seed, kind, k)
             start = generator(images.device, classifier.seed, NAME, k, i)
-            rows.append(bound(noisy(images, kind, size, noise), draw=start).argmax(dim=1).cpu())
+            rows.append(predicted(bound(noisy(images, kind, size, noise), draw=start)).cpu())
         parts.append(torch.stack(rows))
     return torch.cat(parts, dim=1)

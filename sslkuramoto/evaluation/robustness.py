@@ -181,10 +181,10 @@ class Robustness:
             classifier = way._classifier(subject)
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
-            judged = 1 + sum(attack.restarts for attack in attacks)
-            control = min(way.control, cost.images) * (judged * (select + 1) + 2 * draws)
+            few = min(way.control, cost.images)
+            control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
             union = draws_union + select_union if self.ways else 0
-            costs.append((name, cost._replace(scoring=cost.scoring + math.ceil(control / cost.images) + union)))
+            costs.append((name, cost._replace(scoring=cost.scoring + control + union, control=few)))
         return costs
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:

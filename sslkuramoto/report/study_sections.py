@@ -16,9 +16,10 @@ from sslkuramoto.study.table import StudyTable
 
 ROBUST = {"robust_accuracy", "union"}  # last part of the metric of a column of robust accuracy
 HOW_TO_READ_PAIRS = (
-    "Exact McNemar tests on the same images: b images that the first row has right and the second wrong, c the other "
-    "way round. Holm corrects the pooled p over all tests of the study. A small p says that these networks would "
-    "differ on other images of the same kind, not that other seeds would."
+    "Exact McNemar tests on the same images: b images that the first row has right (most draws) and the second wrong, "
+    "c the other way round; of several seeds pooled, images times seeds. Holm corrects the pooled p over all tests of "
+    "the study. A small p says that these networks would differ on other images of the same kind, not that other seeds "
+    "would."
 )
 HOW_TO_READ_POINTS = (
     "Lines are the standard deviation over seeds, or the 95 % interval over images where there is one seed. Hollow "

@@ -240,14 +240,19 @@ def _paired_line(test: Comparison, labels: Mapping[str, str], column: str) -> st
     return text
 
 
-def paired_fields(test: Comparison) -> list[list[str]]:
-    """Seeds, b, c, n, p, Holm of a test: the seeds pooled, then, where there are several, each; nothing untested."""
+def paired_fields(test: Comparison, *, every_seed: bool = True) -> list[list[str]]:
+    """Seeds, b, c, n, p, Holm of a test: the seeds pooled, be it one, then each of several; nothing untested.
+
+    Args:
+        test: of two rows.
+        every_seed: also the lines of single seeds beside the pooled one.
+    """
     if test.pooled is None or test.holm is None:
         return []
-    pooled, seeds = test.pooled, list(test.per_seed)
-    several = [(str(seed), one, "-") for seed, one in test.per_seed.items()] if len(seeds) > 1 else []
-    name = "pooled" if several else str(seeds[0])
-    lines = [(name, pooled, p_text(test.holm)), *several]
+    count = len(test.per_seed)
+    lines = [(f"pooled ({count} seed{'s' if count > 1 else ''})", test.pooled, p_text(test.holm))]
+    if every_seed and count > 1:
+        lines += [(str(seed), one, "-") for seed, one in test.per_seed.items()]
     return [[name, str(one.b), str(one.c), str(one.n), p_text(one.p), corrected] for name, one, corrected in lines]
 
 

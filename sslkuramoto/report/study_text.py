@@ -25,7 +25,9 @@ FIELDS = (
     *("reported", "reported_std", "reported_runs", "reported_source", "reported_differs"),
     *("reason", "result"),
 )
-PAIRED = "Paired tests (exact McNemar; b: right in the first row only, c: in the second only; Holm over all of them):"
+PAIRED = (
+    "Paired tests (exact McNemar; b: most draws right in the first row only, c: in the second; Holm over all of them):"
+)
 
 
 def study_text(table: StudyTable, console: Console | None = None) -> str:
@@ -39,8 +41,12 @@ def study_text(table: StudyTable, console: Console | None = None) -> str:
     return f"{head}\n\n{for_terminal(study_summary(table), console or Console(highlight=False))}"
 
 
-def study_markdown(table: StudyTable) -> str:
+def study_markdown(table: StudyTable, *, every_seed: bool = True) -> str:
     """Return the study as GitHub Markdown: title, question, table, footnotes, paired tests.
+
+    Args:
+        table: from :func:`sslkuramoto.study.collect`.
+        every_seed: of the paired tests also those of single seeds beside the pooled ones.
 
     Raises:
         UserError: a result that cannot be read.
@@ -60,7 +66,8 @@ def study_markdown(table: StudyTable) -> str:
         ]
         for test in tests:
             names = (study.columns[test.column].title, *(labels[key] for key in test.rows))
-            lines += ["| " + " | ".join([*map(in_markdown, names), *fields]) + " |" for fields in paired_fields(test)]
+            fields = paired_fields(test, every_seed=every_seed)
+            lines += ["| " + " | ".join([*map(in_markdown, names), *line]) + " |" for line in fields]
         if any(test.pooled for test in tests):
             parts.append("\n".join(lines))
         parts.append("  \n".join(map(in_markdown, untested_lines(tests, labels))))

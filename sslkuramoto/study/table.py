@@ -32,6 +32,7 @@ class SeedValue:
         result: the file it stands in.
         correct: share of draws that are right, one an image; None unless the column names it.
         index: place of each of these images in its split; None for all of them in order.
+        data: fingerprint and split of the data they are from, None where the result does not say.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class SeedValue:
     result: Path
     correct: list[float] | None = None
     index: list[int] | None = None
+    data: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass
@@ -155,17 +157,22 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     """Read the number of a column from a result.
 
     Raises:
-        NotInResultError: the result lacks what the column names.
+        NotInResultError: the result lacks what the column names, or its per-image list is not of shares.
         UserError: it is damaged.
     """
     result = read_result(path)
-    metrics, per_image = (result.get(part, {}) for part in ("metrics", "per_image"))
-    if not isinstance(metrics, dict) or not isinstance(per_image, dict):
+    metrics, per_image, data = (result.get(part, {}) for part in ("metrics", "per_image", "data"))
+    if not all(isinstance(part, dict) for part in (metrics, per_image, data)):
         raise _damaged(path)
     if column.metric not in metrics:
         raise _lacks(f"metric of protocol {column.protocol}", column.metric, metrics)
     if column.per_image is not None and column.per_image not in per_image:
         raise _lacks(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
+    correct = None if column.per_image is None else per_image[column.per_image]
+    if correct == []:
+        raise _damaged(path)
+    if isinstance(correct, list) and not _of_shares(correct):
+        raise _no_shares(column, per_image)
     metric = metrics[column.metric]
     try:
         return SeedValue(
@@ -177,8 +184,9 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
             draws=metric.get("draws"),
             unit=column.unit or str(metric.get("unit", "fraction")),
             result=path,
-            correct=None if column.per_image is None else [float(value) for value in per_image[column.per_image]],
+            correct=None if correct is None else [float(value) for value in correct],
             index=per_image.get("index"),
+            data=(data.get("fingerprint"), data.get("split")),
         )
     except (TypeError, ValueError, KeyError, AttributeError):
         raise _damaged(path) from None
@@ -186,6 +194,19 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _of_shares(values: Any) -> bool:
+    numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    return numbers and bool(values) and 0 <= min(values) <= max(values) <= 1
+
+
+def _no_shares(column: StudyColumn, per_image: Mapping[str, Any]) -> NotInResultError:
+    names = ", ".join(sorted(name for name, values in per_image.items() if name != "index" and _of_shares(values)))
+    return NotInResultError(
+        f"per-image list {column.per_image!r} of protocol {column.protocol} holds no shares of right draws; "
+        + (f"these hold shares: {names}" if names else "no other does")
+    )
 
 
 def _lacks(kind: str, name: str, allowed: Iterable[str]) -> NotInResultError:

@@ -1,13 +1,37 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.classifier import Classifier, classifier_of, frozen, predictions_over_draws
+from sslkuramoto.evaluation.classifier import (
+    REORDERED,
+    Classifier,
+    check_deterministic,
+    classifier_of,
+    differences_of_two_calls,
+    frozen,
+    not_deterministic,
+    predictions_over_draws,
+)
 from sslkuramoto.randomness import generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
 INDEX = torch.tensor([3, 14, 15, 92, 65, 35])
 MODES = ("random", "fixed", "fixed_per_image", "averaged")
+
+
+def dropping(network, share=0.2):
+    """Let an encoder drop features by the global generator, which its ``stochastic`` does not tell."""
+    encoder, head = network
+    encoder.register_forward_hook(lambda _, __, out: out._replace(pooled=F.dropout(out.pooled, share)))
+    return encoder, head
+
+
+def counting(network, by=1e-6):
+    """Let an encoder add up how often it was called."""
+    encoder, head = network
+    encoder.register_forward_hook(lambda _, __, out: out._replace(pooled=out.pooled * (1 + by * encoder.calls)))
+    return encoder, head
 
 
 def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(noisy):
@@ -155,3 +179,72 @@ def test_frozen_gives_the_flags_back(cnn):
 def test_a_run_without_a_classifier_says_what_to_do(cnn, subject_of):
     with pytest.raises(UserError, match=r"clean needs a classifier: .*run holds an encoder only; finetune it first"):
         classifier_of(subject_of((cnn[0], None)), "clean")
+
+
+@pytest.mark.parametrize("broken", [dropping, counting])
+def test_a_network_that_wrongly_says_it_is_deterministic_is_refused(cnn, broken):
+    with pytest.raises(
+        UserError,
+        match=r"^the encoder says it is deterministic \(stochastic = False\), but two calls on the same images differ: "
+        r"on [1-6] of 6 images, by up to .* of the largest logit$",
+    ):
+        check_deterministic(Classifier(*broken(cnn)), IMAGES)
+
+
+def test_a_fixed_start_that_does_not_fix_the_network_is_refused(noisy):
+    check_deterministic(Classifier(*noisy, "fixed"), IMAGES)
+    classifier = Classifier(*dropping(noisy), "fixed")
+    with pytest.raises(UserError, match="starts from fixed oscillators, but two calls on the same images differ"):
+        check_deterministic(classifier, IMAGES)
+
+
+def test_two_calls_of_every_mode_that_holds_its_draws_agree_and_leave_the_global_generator_alone(noisy, cnn):
+    before = torch.get_rng_state()
+    for mode in ("fixed", "fixed_per_image"):
+        check_deterministic(Classifier(*noisy, mode).at(INDEX), IMAGES)
+    check_deterministic(Classifier(*noisy, "averaged", draws=2, held=True), IMAGES)
+    check_deterministic(Classifier(*cnn), IMAGES)
+    assert differences_of_two_calls(Classifier(*cnn), IMAGES).tolist() == [0.0] * 6
+    assert torch.equal(before, torch.get_rng_state())
+    with pytest.raises(UserError):
+        check_deterministic(Classifier(*dropping(cnn)), IMAGES)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_stochastic_network_is_not_called(noisy):
+    check_deterministic(Classifier(*noisy, "random"), IMAGES)
+    assert noisy[0].calls == 0
+
+
+def test_rounding_in_another_order_is_no_draw_but_dropped_features_are(cnn):
+    classifier = Classifier(*cnn)
+    rounding = torch.tensor([0.0, 1e-7, 1e-6, 1e-6, 10 * REORDERED])  # oscillators magnify it on one image
+    assert not_deterministic(classifier, rounding, reordered=True) is None
+    assert "on 4 of 5 images" in str(not_deterministic(classifier, rounding, reordered=False))
+    dropped = differences_of_two_calls(Classifier(*dropping(cnn)), IMAGES)
+    assert not_deterministic(classifier, dropped, reordered=True) is not None
+
+
+def test_calls_that_differ_by_nan_differ_and_equal_nan_do_not(cnn):
+    encoder, head = cnn
+    classifier = Classifier(encoder, head)
+    encoder.calls, nan = 0, []  # calls that answer with NaN
+    encoder.register_forward_hook(
+        lambda _, __, out: out._replace(pooled=out.pooled * float("nan")) if encoder.calls in nan else None
+    )
+    nan[:] = [2]
+    assert differences_of_two_calls(classifier, IMAGES).tolist() == [float("inf")] * 6
+    nan[:] = [3, 4]
+    assert differences_of_two_calls(classifier, IMAGES).tolist() == [0.0] * 6
+
+
+def test_logits_that_are_no_numbers_are_of_no_class(cnn):
+    encoder, head = cnn
+    classifier = Classifier(encoder, head)
+    expected = predictions_over_draws(classifier, [IMAGES], 20, "score")
+    spoilt = torch.tensor([1.0, float("nan"), 1.0, 1.0, 1.0, float("inf")])[:, None]
+    encoder.register_forward_hook(lambda _, __, out: out._replace(pooled=out.pooled * spoilt))
+    found = predictions_over_draws(classifier, [IMAGES], 20, "score")
+    assert found[0, [1, 5]].tolist() == [10, 10], "the largest of ten NaN would be class 0"
+    kept = [0, 2, 3, 4]
+    assert torch.equal(found[0, kept], expected[0, kept])

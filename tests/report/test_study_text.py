@@ -95,6 +95,17 @@ def test_paired_tests_give_b_c_p_and_holm(studied):
     assert "paired: SimSiam against Broken: not tested in 1 column: no seed that both rows have" in below
 
 
+@pytest.mark.parametrize("every_seed", [True, False])
+def test_the_corrected_test_of_one_seed_is_always_there(studied, every_seed: bool):
+    text = study_markdown(studied.table(), every_seed=every_seed)
+    tests = [line for line in text.splitlines() if line.startswith("| clean | PhiNet | SimSiam |")]
+    assert tests == ["| clean | PhiNet | SimSiam | pooled (1 seed) | 2 | 0 | 40 | 0.5 | 0.5 |"]
+
+
+def test_the_table_says_what_counts_as_right(studied):
+    assert "b: most draws right in the first row only" in study_markdown(studied.table())
+
+
 def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
     table = studied.table()
     for seed, share in ((0, 0.5), (1, 0.5)):
@@ -104,8 +115,11 @@ def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
     (line,) = (text for text in study_summary(table).below if "against Broken" in text)
     assert "seed 0: b = 16, c = 0 of 40" in line
     assert "seed 1: b = 12, c = 0 of 40" in line
-    assert "| clean | SimSiam | Broken | pooled |" in study_markdown(table)
+    assert "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 |" in study_markdown(table)
     assert "| clean | SimSiam | Broken | 1 | 12 | 0 | 40 |" in study_markdown(table)
+    pooled_only = study_markdown(table, every_seed=False)
+    assert "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 |" in pooled_only
+    assert "| clean | SimSiam | Broken | 1 |" not in pooled_only
 
 
 def test_a_small_p_is_never_zero():

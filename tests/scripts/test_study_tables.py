@@ -2,6 +2,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from made_study import IMAGES, FabricatedStudy
 
 from sslkuramoto.errors import UserError
 
@@ -27,6 +28,20 @@ def test_only_what_stands_between_the_markers_is_replaced(script):
 def test_a_document_without_markers_is_refused(script, text):
     with pytest.raises(UserError, match="needs the lines"):
         script.placed(text, "new")
+
+
+def test_a_document_keeps_each_corrected_test_and_no_line_of_a_single_seed_beside_it(script, tmp_path, monkeypatch):
+    made = FabricatedStudy(tmp_path)
+    for seed in (0, 1):
+        path = made.cells["simsiam", "clean"].values[seed].result
+        made.value("broken", "clean", seed, path, 0.5, correct=[1.0] * (IMAGES // 2) + [0.0] * (IMAGES // 2))
+    monkeypatch.setattr(script, "load_study", lambda name: None)
+    monkeypatch.setattr(script, "collect", lambda *_, **__: made.table())
+    tests = script.table_of("made", tmp_path, any_code=False).partition("| column | first |")[2].splitlines()[2:]
+    assert [line for line in tests if line.startswith("|")] == [
+        "| clean | PhiNet | SimSiam | pooled (1 seed) | 2 | 0 | 40 | 0.5 | 0.5 |",
+        "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 | < 0.0001 | < 0.0001 |",
+    ]
 
 
 def test_the_table_of_a_study_that_was_not_computed_has_dashes_and_the_command(script, tmp_path, capsys):

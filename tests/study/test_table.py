@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from sslkuramoto.errors import UserError
 from sslkuramoto.study import Study, collect, plan_study
 from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text, shown_time
+from sslkuramoto.study.table import check_metrics
 from sslkuramoto.study.tasks import record_failure
 
 
@@ -77,7 +79,7 @@ def test_one_seed_has_no_deviation_and_none_no_mean(written):
         '{"metrics": {"accuracy": {"value": "high", "n": 2}}, "per_image": {"correct": [1]}}',
         '{"metrics": {"accuracy": {"value": 0.5}}, "per_image": {"correct": [1]}}',
         '{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": 3}}',
-        '{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": [null]}}',
+        '{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": [1]}, "data": "digits"}',
     ],
 )
 def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str):
@@ -88,6 +90,31 @@ def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str):
     cell = collect(loaded, root).cells["simclr", "clean"]
     assert [value.seed for value in cell.values] == [0]
     assert cell.failures == {1: f"{path}: damaged result; remove it, and the same command makes it again"}
+
+
+@pytest.mark.parametrize(
+    ("per_image", "others"),
+    [
+        (
+            {"index": [0, 1], "correct": ["apgd-ce", None], "held/correct": [1, 0.5], "clean_correct": [1, 1]},
+            "these hold shares: clean_correct, held/correct",
+        ),
+        ({"index": [0, 1], "correct": [None, None]}, "no other does"),
+        ({"correct": [3, 4], "empty": []}, "no other does"),
+    ],
+)
+def test_a_per_image_list_without_shares_is_named_with_those_that_have_some(written, per_image: dict, others: str):
+    loaded, root = written(0.2, per_image=per_image)
+    told = f"per-image list 'correct' of protocol clean holds no shares of right draws; {others}"
+    assert collect(loaded, root).cells["simclr", "clean"].failures == {0: told}
+    with pytest.raises(UserError) as error:
+        check_metrics(plan_study(loaded, root))
+    assert str(error.value) == f"study tiny: columns.clean: {told}"
+
+
+def test_a_value_knows_the_data_and_split_of_its_images(written):
+    cell = cell_of(written(0.2, 0.3, data={"fingerprint": "abc", "split": "test", "n": 2}))
+    assert [value.data for value in cell.values] == [("abc", "test")] * 2
 
 
 def test_a_damaged_result_stops_no_estimate(written, monkeypatch):

@@ -190,7 +190,7 @@ class Apgd(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the strongest point of the ascents (:class:`~sslkuramoto.evaluation.attacks.gradients.Best`)."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         objective = objective_of(
             classifier,

@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Passes:
-    """What attacking one image once costs at most; images that break early cost less.
+    """What attacking one image once costs at most; those that no draw gets right any more cost nothing.
 
     Attributes:
         forward: forward passes without a gradient.

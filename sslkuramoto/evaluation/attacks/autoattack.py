@@ -104,8 +104,6 @@ class AutoAttackMember(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        if threat.eps == 0:
-            return images.clone()
         if classifier.bound:
             rows = torch.arange(len(images)).split(1)
             one_by_one = [self._perturb(classifier.of(row), images[row], labels[row], threat, work) for row in rows]

@@ -19,8 +19,9 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.attack import Attack, Work
 from sslkuramoto.evaluation.attacks.ledger import Ledger, Unit, key_of
-from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
+from sslkuramoto.evaluation.classifier import Classifier, check_deterministic, frozen, predicted, predictions_over_draws
 from sslkuramoto.evaluation.draws import draws_for
+from sslkuramoto.sources import foreign_code
 from sslkuramoto.threat import Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
@@ -34,7 +35,7 @@ class Attacked:
     Attributes:
         worst: for each image the candidate that the fewest selection draws get right (the union over attacks).
         wrapper: what AutoAttack itself returns: the candidate that was decided to break an image, else the clean one.
-        broken_by: the attack that broke an image, "clean" when it was wrong from the start, None when it stands.
+        broken_by: the attack that first broke an image, "clean" when it was wrong from the start, None when it stands.
         standing_after: attack -> share of images that stand after it (chained: and after all before it).
         share_right: attack -> share of selection draws that get its own worst candidate of an image right; that of the
             clean image where the attack did not work on it.
@@ -70,7 +71,10 @@ def run_battery(
     keep: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Attacked:
-    """Attack every image with every attack until it is broken.
+    """Attack every image with every attack until nothing of it is left.
+
+    A deterministic network that is fooled is fooled for good. One that draws may be right in some draws after most err,
+    and each of them counts in the mean: work on its image ends when no selection draw gets it right.
 
     Args:
         classifier: what is attacked, in its own mode.
@@ -81,10 +85,11 @@ def run_battery(
         seed: keys all randomness, together with chunk, attack and restart.
         chunk: images a unit of work; also those of a forward pass.
         draws: selection draws for a stochastic classifier, at least 20.
-        decided_by: "one draw": one forward pass decides whether an image is broken, as in AutoAttack; "majority": most
-            of the selection draws must err. The same for a deterministic classifier.
-        chained: each attack sees only the images that the earlier ones left standing; otherwise each sees all that are
-            right when clean, so that their strengths can be compared.
+        decided_by: "one draw": one forward pass decides that an image is broken, and it is left alone from then on, as
+            in AutoAttack; "majority": it is called broken when not more than half of the selection draws are right, and
+            left alone when none is. The same for a deterministic classifier.
+        chained: each attack sees only the images that the earlier ones did not use up; otherwise each sees all that
+            some draw gets right when clean, so that their strengths can be compared.
         index: of each image in its data set, for a classifier with one state an image; 0 to n - 1 when None.
         ledger: where units of work are kept; nowhere when None.
         keep: whether ``candidates`` are returned.
@@ -93,7 +98,8 @@ def run_battery(
     For a deterministic classifier the result on a chunk is AutoAttack's on that chunk, image by image.
 
     Raises:
-        UserError: pixels outside [0,1], probabilities for logits, two attacks of one label, too few draws.
+        UserError: pixels outside [0,1], probabilities for logits, a network that says it is deterministic and is not,
+            two attacks of one label, too few draws.
     """
     check_images(images)
     names = [attack.label for attack in attacks]
@@ -105,8 +111,10 @@ def run_battery(
     )
     index = torch.arange(len(images)) if index is None else index
     rows = torch.arange(len(images)).split(chunk)
+    first = classifier.at(index[rows[0]])
     with torch.no_grad():
-        check_logits(classifier.at(index[rows[0]])(images[rows[0]], draw=battery.noise(Work(seed, 0), "check")))
+        check_logits(first(images[rows[0]], draw=battery.noise(Work(seed, 0), "check")))
+    check_deterministic(first, images[rows[0]])
     parts: dict[int, _Part] = {}
     for number in ledger.shared_out(range(len(rows)), report) if ledger else range(len(rows)):
         own = rows[number]
@@ -159,23 +167,27 @@ class _Battery:
             images.clone(), images.clone(), [CLEAN if gone else None for gone in wrong.tolist()], shares, {}, {}, {}, {}
         )
         best = shares.clone()
-        broken = wrong.clone()
+        spent = self._spent(wrong, shares)
+        broken, done = wrong.clone(), spent.clone()
         for attack in self.attacks:
-            broken = broken if self.chained else wrong.clone()
+            if not self.chained:
+                broken, done = wrong.clone(), spent.clone()
             own_best, own = shares.clone(), images.clone()
             noticed = found.noticed[attack.label] = Counter()
             for restart in range(attack.restarts):
-                rows = (~broken).nonzero().squeeze(1)
+                rows = (~done).nonzero().squeeze(1)
                 if len(rows) == 0:
                     break
                 work = Work(self.seed, number, restart)
                 unit = self._unit(attack, classifier, images, labels, rows, work, progress)
                 noticed.update(unit.noticed)
-                candidates, gone = unit.candidates.to(images.device), rows[unit.broken.to(rows.device)]
+                fooled = unit.broken.to(rows.device)
+                candidates, gone = unit.candidates.to(images.device), rows[fooled]
                 share = (unit.predictions.to(labels.device) == labels[rows]).float().mean(dim=0)
                 _keep_lower(own, own_best, rows, candidates, share)
                 _keep_lower(found.worst, best, rows, candidates, share)
                 broken[gone] = True
+                done[rows] |= self._spent(fooled, share)
                 for place in gone.tolist():
                     if found.broken_by[place] is None:
                         found.broken_by[place] = attack.label
@@ -184,6 +196,10 @@ class _Battery:
             found.broken[attack.label] = broken.clone()
             found.candidates[attack.label] = own
         return found
+
+    def _spent(self, broken: Bool[Tensor, " r"], share: Float[Tensor, " r"]) -> Bool[Tensor, " r"]:
+        """Return which images have nothing left to lose."""
+        return share == 0 if self.classifier.stochastic and self.decided_by == "majority" else broken
 
     def _clean(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int) -> Unit:
         key = key_of({"clean": number, "images": len(images)})
@@ -207,6 +223,7 @@ class _Battery:
         progress: str,
     ) -> Unit:
         about = {"attack": type(attack).__name__, "options": dict(attack.options), "rows": rows.tolist()}
+        about["foreign"] = foreign_code(attack, self.classifier.encoder)
         key = key_of(about)
         place = (attack.label, work.chunk, work.restart, key)
         unit = self.ledger.read(*place) if self.ledger else None
@@ -243,7 +260,7 @@ class _Battery:
             right = (predictions.to(labels.device) == labels).float().mean(dim=0)
             return predictions, right <= 0.5
         one = classifier(candidates, draw=self.noise(work, "decide", label))
-        return predictions, one.argmax(dim=1) != labels
+        return predictions, predicted(one) != labels
 
 
 def _keep_lower(kept: Tensor, lowest: Tensor, rows: Tensor, candidates: Tensor, share: Tensor) -> None:

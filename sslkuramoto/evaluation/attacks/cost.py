@@ -14,13 +14,14 @@ from sslkuramoto.evaluation.classifier import Classifier, frozen
 
 
 class Cost(NamedTuple):
-    """What a battery takes at most: every image standing to the end.
+    """What a battery takes at most: every image attacked to the end.
 
     Attributes:
         attacks: label -> passes of one image, all restarts together.
         scoring: forward passes of one image for selection and final score.
         images: how many images.
         seconds_forward, seconds_backward: of one image, measured here.
+        control: images that every attack also meets with eps = 0.
     """
 
     attacks: dict[str, Passes]
@@ -28,16 +29,23 @@ class Cost(NamedTuple):
     images: int
     seconds_forward: float
     seconds_backward: float
+    control: int = 0
+
+    @property
+    def attacked(self) -> int:
+        """Images that every attack meets at most, those of the control twice."""
+        return self.images + self.control
 
     @property
     def forward(self) -> int:
         """Forward passes without a gradient, of all images."""
-        return self.images * (self.scoring + sum(passes.forward for passes in self.attacks.values()))
+        attacks = sum(passes.forward for passes in self.attacks.values())
+        return self.images * self.scoring + self.attacked * attacks
 
     @property
     def backward(self) -> int:
         """Forward passes with a backward pass, of all images."""
-        return self.images * sum(passes.backward for passes in self.attacks.values())
+        return self.attacked * sum(passes.backward for passes in self.attacks.values())
 
     @property
     def hours(self) -> float:
@@ -47,14 +55,15 @@ class Cost(NamedTuple):
     def lines(self) -> list[str]:
         """Return what a person wants to know, a line an attack and one for the whole."""
         each = [
-            f"{label}: {self.images * passes.forward:,} forward, {self.images * passes.backward:,} forward and backward"
+            f"{label}: {self.attacked * passes.forward:,} forward, "
+            f"{self.attacked * passes.backward:,} forward and backward"
             for label, passes in self.attacks.items()
         ]
         return [
             *each,
             f"scoring: {self.images * self.scoring:,} forward",
             f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
-            f"{shown_hours(self.hours)} on this device (timed here; images that break early cost less)",
+            f"{shown_hours(self.hours)} on this device (timed here; images that are used up early cost less)",
         ]
 
 
@@ -92,7 +101,8 @@ def cost_of(
         each[attack.label] = Passes(attack.restarts * judged, attack.restarts * once.backward)
     forward, backward = (min(_timed(classifier, images, gradient=flag)[0] for _ in range(3)) for flag in (False, True))
     # the clean images are checked for logits and judged; clean, worst and wrapper are scored
-    scoring = 1 + select_draws + 1 + 3 * draws
+    # a network that says it is deterministic is called twice more
+    scoring = 1 + (0 if stochastic else 2) + select_draws + 1 + 3 * draws
     return Cost(each, scoring, count, forward / len(images), backward / len(images))
 
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -30,9 +31,10 @@ from sslkuramoto.sources import code_version
 
 CODE = (
     *("dynamics", "encoders", "evaluation/attacks", "evaluation/classifier.py", "evaluation/draws.py"),
-    *("threat.py", "randomness.py"),
+    *("evaluation/planted.py", "evaluation/audit/case.py", "threat.py", "randomness.py"),
 )
-"""What decides a unit besides its key: a mended attack never meets the units of the one before."""
+PACKAGES = ("torch", "pyautoattack", "timm")
+"""What decides a unit besides its key, with versions of packages: a mended attack never meets what the old one left."""
 
 
 class Unit(NamedTuple):
@@ -66,7 +68,7 @@ class Ledger:
         folder: shared by all batteries of one network.
         model: hash of the network's weights and options.
         battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision. The code of
-            the attacks and of the networks is added to it.
+            the attacks and of the networks and the versions of the packages under them are added to it.
 
     Raises:
         UserError: the folder belongs to another network, or its files are damaged.
@@ -74,7 +76,8 @@ class Ledger:
 
     def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
         self.model = model
-        self.folder = folder / key_of({"model": model, "code": code_version(CODE), **battery})
+        made_by = {"code": code_version(CODE), **{package: version(package) for package in PACKAGES}}
+        self.folder = folder / key_of({"model": model, **made_by, **battery})
         owner = folder / "ledger.json"
         # looked at before its owner is: another process that starts now writes the owner first
         used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())

@@ -77,7 +77,7 @@ class RandomSign(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the strongest sample."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         draw = work.generator(images.device, "random sign")
         height = reach(threat, images) / (1 if threat.norm == "linf" else images[0].numel() ** 0.5)
@@ -134,7 +134,7 @@ class Gaussian(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the strongest sample."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         draw = work.generator(images.device, "gaussian")
         width = 1.0 if threat.norm == "linf" else images[0].numel() ** 0.5

@@ -152,7 +152,7 @@ class Pgd(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the strongest point of the ascent; on noise that changes, where the best is so by luck, the last."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         objective = objective_of(
             classifier, images, labels, loss=self.loss, noise=self.noise, k=self.k, work=work, key="pgd", mean=self.mean

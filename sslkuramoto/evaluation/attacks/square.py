@@ -90,7 +90,7 @@ class SquareEot(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return where the search ended: at the first point that fooled the mean of r draws, or at the best one."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         if threat.norm == "l2" and min(images.shape[2:]) < SMALLEST_SIDE:
             raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels a side")

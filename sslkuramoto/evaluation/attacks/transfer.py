@@ -160,7 +160,7 @@ class Transfer(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the last point of the ascent on the source; ``classifier`` is not asked."""
-        if threat.eps == 0 or len(images) == 0:
+        if len(images) == 0:
             return images.clone()
         assert self.source is not None, "transfer: prepared() loads the source"
         with frozen(self.source):

@@ -5,12 +5,14 @@ stronger than single steps, white boxes than black boxes, unbounded attacks reac
 to attack, and random sampling never finds what gradients miss.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sslkuramoto.dynamics.surrogate import surrogates_for
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Attack
 from sslkuramoto.evaluation.audit.bench import Run, union
 from sslkuramoto.evaluation.audit.case import Case, median
@@ -109,13 +111,20 @@ def black_box(case: Case) -> Check:
 def transfer(case: Case) -> Check:
     """Ask the same of attacks made on other networks."""
     attacks = [case.arsenal.transferred(source, run=source) for source in case.sources]
-    attacks += [case.arsenal.transferred(name, encoder=changes) for name, changes in _relatives(case).items()]
+    missing = []
+    for name, changes in _relatives(case).items():
+        try:
+            attacks.append(case.arsenal.transferred(name, encoder=changes))
+        except UserError as error:  # such as an encoder of another package, which has no such option
+            missing.append(f"{name} not run ({error})")
     runs = [case.bench.run(attack) for attack in attacks]
     if case.stochastic:
         runs += [on_twin(case, case.arsenal.plain("ce")), on_twin(case, case.arsenal.plain("margin"))]
     if not runs:
-        return TRANSFER.not_run("no source is given (sources: [RUN, ...]) and the network has no relatives of its own")
-    return _never_better(case, TRANSFER, runs)
+        nothing = "no source is given (sources: [RUN, ...]) and the network has no relatives of its own"
+        return TRANSFER.not_run("; ".join([nothing, *missing]))
+    check = _never_better(case, TRANSFER, runs)
+    return replace(check, reason="; ".join([check.reason, *missing]))
 
 
 def _relatives(case: Case) -> dict[str, dict[str, Any]]:

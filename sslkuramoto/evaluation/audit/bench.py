@@ -18,7 +18,7 @@ from torch import Tensor
 from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.tally import Tally
-from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
+from sslkuramoto.evaluation.classifier import Classifier, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.threat import Threat
 
@@ -55,7 +55,8 @@ class Tightest:
 
     Attributes:
         images: for each image the candidate that the fewest draws get right.
-        broken_by: what made it ("clean": the image itself), where most draws err; None where the image stands.
+        broken_by: what made it, where most draws err; "clean" where most err on the image itself, though an attack may
+            have found a worse candidate; None where the image stands.
     """
 
     images: Float[Tensor, "n 3 y x"]
@@ -121,6 +122,13 @@ class Bench:
     def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
         """Return for each image the share of the selection draws that are right."""
         return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
+
+    def differences_of_two_calls(self) -> Float[Tensor, " n"]:
+        """Return how far the logits of each image lie apart in two calls of a classifier that is not stochastic."""
+        if self._tally is not None:
+            self._tally.add(forward=2)
+            return torch.zeros(self.n)
+        return torch.cat([differences_of_two_calls(self.classifier, part) for part in self.images.split(self.chunk)])
 
     def run(
         self,
@@ -201,9 +209,8 @@ class Bench:
                 again.append((predictions == self.labels.cpu()).float().mean(dim=0))
             right, place = torch.stack(again).min(dim=0)
             chosen = order.gather(0, place[None])[0]
-        by = [
-            labels[int(which)] if share <= BROKEN else None for which, share in zip(chosen, right.tolist(), strict=True)
-        ]
+        first_to = chosen.where(self.clean > BROKEN, 0)
+        by = [labels[which] if share <= BROKEN else None for which, share in zip(first_to.tolist(), right, strict=True)]
         return Tightest(_picked(candidates, chosen), by)
 
 

@@ -12,6 +12,7 @@ from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import percent
 from sslkuramoto.evaluation.audit.gradients import LOSSES, draws_for_direction
 from sslkuramoto.evaluation.audit.saturation import EDGES, SATURATED, step_turns
+from sslkuramoto.evaluation.classifier import not_deterministic
 
 ZERO_SHARE = 0.05
 """Share of images with an exactly zero gradient that passes: ReLU networks have a few dead or saturated ones."""
@@ -36,7 +37,10 @@ SATURATION = Question("saturation", "The Kuramoto steps are not saturated", "hin
 def deterministic(case: Case) -> Check:
     """Ask whether two calls on the same images agree."""
     if not case.stochastic:
-        return DETERMINISTIC.answer(True, "two calls on the same images give the same logits")
+        differences = case.bench.differences_of_two_calls()
+        fault = not_deterministic(case.classifier, differences)
+        reason = fault or f"two calls on the same {len(differences)} images give the same logits"
+        return DETERMINISTIC.answer(fault is None, reason, {"difference_of_two_calls": differences.max().item()})
     predictions = case.bench.predictions(case.bench.images, "select")
     differs = (predictions != predictions[0]).any(dim=0).double().mean().item()
     reason = f"every call draws anew; on {percent(differs)} of the clean images {len(predictions)} draws do not agree"

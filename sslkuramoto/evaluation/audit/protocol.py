@@ -29,7 +29,7 @@ from sslkuramoto.evaluation.audit.outcome import details_of, outcome_of
 from sslkuramoto.evaluation.audit.tally import Tally
 from sslkuramoto.evaluation.audit.verdict import reported, verdict_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
-from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
+from sslkuramoto.evaluation.classifier import Classifier, Initial, check_deterministic, classifier_of
 from sslkuramoto.evaluation.draws import check_draws, draws_for
 from sslkuramoto.evaluation.planted import Plant, planted
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
@@ -148,7 +148,8 @@ class Audit:
         """Attack, look, and judge.
 
         Raises:
-            UserError: no classifier, no labels, too few images, a source that cannot be had, a foreign ledger.
+            UserError: no classifier, no labels, too few images, a source that cannot be had, a foreign ledger, a
+                network that says it is deterministic and is not.
         """
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
@@ -210,6 +211,9 @@ class Audit:
     ) -> Case:
         """Return what the questions are asked of; with a tally its gradients are those of one image and direction."""
         draws_for(classifier.stochastic, self.select_draws)  # too few are said before hours of attacks
+        check_deterministic(classifier, chosen.pixels[: self.chunk])
+        if tally is not None:
+            tally.add(forward=2)
         bench = Bench(
             classifier,
             chosen.pixels,

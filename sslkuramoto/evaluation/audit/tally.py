@@ -43,7 +43,8 @@ class Tally:
         own = attack.passes(self.num_classes, stochastic) if threat.eps > 0 else Passes(0, 0)
         clean = 0 if (against, threat) in self._batteries else draws
         self._batteries.add((against, threat))
-        self.add(1 + clean + attack.restarts * (own.forward + draws), attack.restarts * own.backward)  # 1: logits?
+        asked = 1 if stochastic else 3  # whether it returns logits, and the same ones twice
+        self.add(asked + clean + attack.restarts * (own.forward + draws), attack.restarts * own.backward)
         self.attacks += 1
 
     def since(self) -> Passes:

@@ -333,3 +333,14 @@ def test_a_unit_comes_back_as_it_went(tmp_path):
 def test_a_key_depends_on_everything_and_on_no_order():
     assert key_of({"a": 1, "b": [1, 2]}) == key_of({"b": [1, 2], "a": 1})
     assert len({key_of(content) for content in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5
+
+
+def test_units_belong_to_a_version_of_the_packages_and_of_the_code_of_plugins(tmp_path, subject, monkeypatch):
+    first = Ledger(tmp_path, "model", {"threat": 1}).folder
+    monkeypatch.setattr("sslkuramoto.evaluation.attacks.ledger.version", lambda package: "0.0")
+    assert Ledger(tmp_path, "model", {"threat": 1}).folder != first
+    units: list[str] = []
+    measure(subject, [], attacks=[PGD])
+    monkeypatch.setattr("sslkuramoto.evaluation.attacks.battery.foreign_code", lambda *parts: {"mine": "changed"})
+    measure(subject, units, attacks=[PGD])
+    assert units, "an encoder or attack of another package that changed is attacked again"

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from sslkuramoto.encoders import AKOrN
+from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Result, Subject
-from sslkuramoto.evaluation.audit import Audit
+from sslkuramoto.evaluation import subject_of as loaded
+from sslkuramoto.evaluation.audit import Audit, network_checks
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
 from sslkuramoto.evaluation.audit.bench import Bench
 from sslkuramoto.evaluation.audit.budget import BUDGETS
@@ -19,7 +21,9 @@ from sslkuramoto.evaluation.audit.gradients import GradientFacts, gradient_facts
 from sslkuramoto.evaluation.audit.protocol import CHECKS
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.recipe import recipe_from
 from sslkuramoto.threat import Threat
+from sslkuramoto.training import train
 
 TINY = {
     "eps": 0.2,
@@ -253,3 +257,83 @@ def test_an_encoder_without_a_classifier_is_told_to_be_finetuned_first(subject_o
 def test_fewer_than_twenty_draws_of_a_randomised_network_are_refused(subject_of, noisy) -> None:
     with pytest.raises(UserError, match="draws=19"):
         Audit(**TINY, draws=19)(subject_of(noisy))
+
+
+def _case(subject: Subject) -> Case:
+    bench = Bench(
+        Classifier(subject.encoder, subject.head),
+        torch.rand(10, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.arange(10),
+        threat=Threat("linf", 0.1),
+        seed=0,
+        chunk=4,
+        draws=20,
+    )
+    return Case(bench, Arsenal(subject, BUDGETS["quick"], False, 10), BUDGETS["quick"], (), (), GradientFacts())
+
+
+def test_a_network_that_wrongly_says_it_is_deterministic_fails_the_rule(small) -> None:
+    encoder, case = small.encoder, _case(small)
+    assert network_checks.deterministic(case).status == "pass"
+    late = 3 * 2  # calls that see the first two chunks; the third alone shows it
+
+    def drop(module, arguments, out):
+        return out._replace(pooled=F.dropout(out.pooled, 0.3)) if module.calls >= late else None
+
+    encoder.calls = 1  # two calls a chunk: 2 to 3, 4 to 5, 6 to 7
+    handle = encoder.register_forward_hook(drop)
+    found = network_checks.deterministic(case)
+    handle.remove()
+    assert found.status == "fail"
+    assert found.reason.startswith("the encoder says it is deterministic (stochastic = False), but two calls on")
+    assert "on 2 of 10 images" in found.reason
+    assert found.figures["difference_of_two_calls"] > 0
+
+
+def test_such_a_network_is_refused_before_anything_is_attacked(subject_of, cnn) -> None:
+    lines: list[str] = []
+    cnn[0].register_forward_hook(lambda _, __, out: out._replace(pooled=F.dropout(out.pooled, 0.3)))
+    subject = subject_of(cnn, report=lines.append)
+    for act in (Audit(**TINY), Audit(**TINY).cost):
+        with pytest.raises(UserError, match=r"says it is deterministic .* but two calls on the same images differ"):
+            act(subject)
+    assert lines == []
+
+
+class OfAnotherPackage(AKOrN):
+    """An encoder with Kuramoto layers and an option ``step_size``, but none called ``project``."""
+
+    def __init__(self, *, channels: int = 4, step_size: float = 1.0) -> None:
+        super().__init__(channels=channels, kernel_sizes=(3,), num_steps=1, step_size=step_size, initial="fixed")
+
+
+def test_a_relative_that_cannot_be_built_is_left_out_and_says_why(monkeypatch, tmp_path) -> None:
+    monkeypatch.setitem(ENCODERS._members, "of_another_package", OfAnotherPackage)
+    recipe = {
+        "data": {"name": "digits", "size": 8, "limit": 64},
+        "views": {"name": "plain"},
+        "encoder": {"name": "of_another_package"},
+        "objective": {"name": "classification"},
+        "optimizer": {"name": "adam", "lr": 1e-3},
+        "epochs": 1,
+        "batch_size": 64,
+        "measure": {"monitor_every": 0, "checkpoint_every": 100},
+        "engine": {"device": "cpu"},
+    }
+    subject = loaded(train(recipe_from(recipe), tmp_path / "run").path)
+    audit = Audit(**TINY, skip=[question.name for question in CHECKS if question.name != "transfer"])
+    audited = audit(subject).details["audit"]
+    (check,) = (check for check in audited["checks"] if check["name"] == "transfer")
+    assert check["status"] in ("pass", "fail")
+    assert "its own weights without projection not run (transfer: " in check["reason"]
+    assert "'project'" in check["reason"]
+    assert any(name.startswith("transfer from its own weights, step 0.25") for name in audited["attacks"])
+
+    class WithoutOptions(OfAnotherPackage):
+        def __init__(self, *, channels: int = 4) -> None:
+            super().__init__(channels=channels)
+
+    monkeypatch.setitem(ENCODERS._members, "of_another_package", WithoutOptions)
+    (check,) = (check for check in audit(subject).details["audit"]["checks"] if check["name"] == "transfer")
+    assert check["status"] == "not run"
+    assert check["reason"].count(" not run (transfer: ") == 2

@@ -84,3 +84,32 @@ def test_equal_images_score_equally_and_a_lucky_score_is_not_final(noisy, bench_
     again = bench.predictions(bench.images, "select again", draws=40)
     assert again.shape == (40, N)
     assert not torch.equal(again[:20], bench.predictions(bench.images, "select"))
+
+
+def test_an_image_that_most_draws_get_wrong_is_still_attacked_but_broken_by_none(noisy, bench_of) -> None:
+    encoder, head = noisy
+    encoder.noise = 4.0
+    bench = bench_of(Classifier(encoder, head))
+    loose = (bench.clean > 0.2) & (bench.clean < 0.4)
+    assert loose.any()
+    run = bench.run(Shift(1))
+    moved = (run.candidates != bench.images).flatten(1).any(dim=1)
+    assert (moved & loose).any(), "draws that are right still count in the mean"
+    assert (run.right[loose].mean() < bench.clean[loose].mean()).item()
+    tightest = bench.tightest(20)
+    taken = (tightest.images != bench.images).flatten(1).any(dim=1)
+    assert (taken & loose).any()
+    for row in loose.nonzero().squeeze(1).tolist():
+        assert tightest.broken_by[row] in ("clean", None)
+
+
+def test_two_calls_are_compared_on_every_image(cnn, bench_of) -> None:
+    encoder, head = cnn
+    bench = bench_of(Classifier(encoder, head))
+    assert torch.equal(bench.differences_of_two_calls(), torch.zeros(N))
+    encoder.calls = 0
+    encoder.register_forward_hook(
+        lambda _, __, out: out._replace(pooled=out.pooled + 0.1) if encoder.calls == 6 else None  # of the last chunk
+    )
+    differences = bench.differences_of_two_calls()
+    assert (differences > 0).nonzero().squeeze(1).tolist() == list(range(32, N))
