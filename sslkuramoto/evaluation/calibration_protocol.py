@@ -27,7 +27,7 @@ from sslkuramoto.evaluation.calibration import (
     resampled_errors,
 )
 from sslkuramoto.evaluation.chosen import chosen_indices
-from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
+from sslkuramoto.evaluation.classifier import Classifier, Initial, check_finite, classifier_of
 from sslkuramoto.evaluation.draws import check_draws, draws_for, share_right
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws, spread
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
@@ -107,6 +107,7 @@ class Calibration:
         draws = draws_for(classifier.stochastic, self.draws)
         # the noise of protocol clean: the two agree on the accuracy
         logits, labels = self._answers(subject, classifier, images, index, draws, "clean")
+        check_finite(logits[0])
         check_logits(logits[0])
         predictions = {"": logits, "mixture/": mixture_logits(logits)[None]}
         fitted = self._fitted(subject, classifier, draws)

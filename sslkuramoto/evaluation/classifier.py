@@ -244,6 +244,13 @@ def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]
         raise UserError(fault)
 
 
+def check_finite(logits: Float[Tensor, "b q"]) -> None:
+    """Refuse logits that are no finite numbers: the largest of those that are NaN is the first, class 0."""
+    broken = int((~logits.isfinite().all(dim=1)).sum())
+    if broken:
+        raise UserError(f"the classifier returns logits that are NaN or infinite, on {broken} of {len(logits)} images")
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Let no gradient reach the parameters inside, and give their flags back afterwards."""

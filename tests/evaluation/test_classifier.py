@@ -7,6 +7,7 @@ from sslkuramoto.evaluation.classifier import (
     REORDERED,
     Classifier,
     check_deterministic,
+    check_finite,
     classifier_of,
     differences_of_two_calls,
     frozen,
@@ -248,3 +249,11 @@ def test_logits_that_are_no_numbers_are_of_no_class(cnn):
     assert found[0, [1, 5]].tolist() == [10, 10], "the largest of ten NaN would be class 0"
     kept = [0, 2, 3, 4]
     assert torch.equal(found[0, kept], expected[0, kept])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_no_finite_numbers_are_refused(value):
+    logits = torch.randn(8, 10, generator=generator("cpu", "logits"))
+    logits[2], logits[5, 3] = value, value
+    with pytest.raises(UserError, match="logits that are NaN or infinite, on 2 of 8 images"):
+        check_finite(logits)

@@ -19,7 +19,14 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.attack import Attack, Work
 from sslkuramoto.evaluation.attacks.ledger import Ledger, Unit, key_of
-from sslkuramoto.evaluation.classifier import Classifier, check_deterministic, frozen, predicted, predictions_over_draws
+from sslkuramoto.evaluation.classifier import (
+    Classifier,
+    check_deterministic,
+    check_finite,
+    frozen,
+    predicted,
+    predictions_over_draws,
+)
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.sources import foreign_code
 from sslkuramoto.threat import Threat, check_images, check_logits
@@ -113,7 +120,9 @@ def run_battery(
     rows = torch.arange(len(images)).split(chunk)
     first = classifier.at(index[rows[0]])
     with torch.no_grad():
-        check_logits(first(images[rows[0]], draw=battery.noise(Work(seed, 0), "check")))
+        logits = first(images[rows[0]], draw=battery.noise(Work(seed, 0), "check"))
+    check_finite(logits)
+    check_logits(logits)
     check_deterministic(first, images[rows[0]])
     parts: dict[int, _Part] = {}
     for number in ledger.shared_out(range(len(rows)), report) if ledger else range(len(rows)):
