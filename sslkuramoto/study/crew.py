@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -206,6 +207,7 @@ def _end_with_parent() -> None:
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """Let processes that start meanwhile never hear Ctrl-C, not even while they import; one made here waits."""
+    resource_tracker.ensure_running()  # else it starts with the first process, and lets that one hear Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check: sizes, names, and nothing of anybody's machine."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_no_file_is_longer_than_400_lines(path: Path) -> None:
 
 def test_no_file_is_named_after_nothing() -> None:
     assert [shown(path) for path in CODE if path.stem in ("utils", "helpers", "manager", "misc", "common")] == []
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest, without packages, imports each by its bare name."""
+    count = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, n in count.items() if n > 1 and name != "conftest.py"] == []
 
 
 @pytest.mark.parametrize(

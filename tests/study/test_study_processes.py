@@ -60,6 +60,12 @@ def of_session(session: int) -> list[int]:
     return found
 
 
+def hears_ctrl_c(process: int) -> bool:
+    status = dict(line.split(":\t", 1) for line in (Path("/proc") / str(process) / "status").read_text().splitlines())
+    deaf_to = int(status["SigBlk"], 16) | int(status["SigIgn"], 16)
+    return not deaf_to >> (signal.SIGINT - 1) & 1
+
+
 def until(happened: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE
     while not happened():
@@ -124,6 +130,7 @@ def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Pa
     loaded, root = computed[0], tmp_path / "root"
     process = command(str(loaded.path), "epochs=5000", "--root", str(root), "--device", "cpu", "--jobs", "1")
     until(lambda: any(file.read_text().count("\n") > 3 for file in root.glob("runs/*/metrics.csv")))
+    assert [pid for pid in of_session(process.pid) if hears_ctrl_c(pid)] == [process.pid], "the command decides alone"
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(PATIENCE) == 130
     assert of_session(process.pid) == []
