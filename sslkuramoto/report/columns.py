@@ -82,7 +82,7 @@ COLUMNS = (
     Column("robust_as_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
     Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
     Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
-    Column("robust_held", "held noise", "Robust accuracy", False, _ROBUST, HELD),
+    Column("robust_held", "adaptive", "Robust accuracy", False, _ROBUST, HELD),
     Column("robust_union", "union of all", "Robust accuracy", False, _ROBUST, UNION),
 )
 

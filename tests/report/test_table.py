@@ -124,7 +124,7 @@ def test_every_way_of_the_attack_protocols_has_its_column(fabricate, metric, nam
     assert {key.split("/")[0] for key in metrics} == {*options["ways"], "union"}
     table = summary(Row("a", run.result(name, metrics, options=options).path))
     assert [c.value for c in table.cells[0][-5:]] == [0, 10, 20, 30, 40]
-    assert any(f"held noise): {name}" in line and "held_noise(" in line for line in table.scoring)
+    assert any(f"adaptive): {name}" in line and "held_noise(" in line for line in table.scoring)
 
 
 def test_the_union_over_a_ways_attacks_is_its_headline_and_the_one_over_all_ways_has_a_column(fabricate, metric):
