@@ -84,10 +84,11 @@ class Arsenal:
         return [self.attack("autoattack", label, member="fab-t", iterations=steps, targets=targets, restarts=1)]
 
     def black_boxes(self) -> list[Attack]:
-        """Return attacks that ask for logits, or for nothing, and never for gradients."""
+        """Return attacks that ask for logits, for classes, or for nothing, and never for gradients."""
         budget = self.budget
         return [
             self.attack("square_eot", f"square-{budget.queries}", queries=budget.queries, draws=budget.votes),
+            self.attack("hop_skip_jump", f"hop-skip-jump-{budget.queries}", queries=budget.queries, draws=budget.votes),
             self.attack("random_sign", "random signs", samples=budget.samples, draws=budget.votes),
             self.attack("gaussian", "gaussian noise", samples=budget.samples, draws=budget.votes),
         ]

@@ -20,7 +20,7 @@ class Budget:
         k: draws behind a gradient of a stochastic network, rising; the last but one is what attacks get where draws
             are not the question.
         restarts: compared with a single start.
-        queries: of the black box, for each image.
+        queries: of each black box that searches, for each image.
         votes: draws behind one query of a stochastic network.
         samples: random perturbations tried on each image.
         targets: wrong classes of the targeted attack.

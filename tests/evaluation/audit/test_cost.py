@@ -87,8 +87,10 @@ def test_a_question_that_is_skipped_costs_nothing(subject_of, noisy) -> None:
 def test_it_grows_with_the_budget_as_the_attacks_say(subject_of, cnn) -> None:
     subject, skip = subject_of(cnn), [name for name in EVERY if name != "black_box"]
     few, many = (cost_of(subject, skip=skip, queries=queries).attacks["black_box"] for queries in (3, 103))
-    square = [ATTACKS.build("square_eot", {"queries": queries}).expanded()[0].passes(10, False) for queries in (3, 103)]
-    assert many.forward - few.forward == square[1].forward - square[0].forward == 100
+    for name in ("square_eot", "hop_skip_jump"):
+        alone = [ATTACKS.build(name, {"queries": queries}).expanded()[0].passes(10, False) for queries in (3, 103)]
+        assert alone[1].forward - alone[0].forward == 100
+    assert many.forward - few.forward == 200
     two, nine = (cost_of(subject, steps=[1, steps]).attacks["eps"].backward for steps in (2, 9))
     radii = len(GRID) + 1  # and without bounds
     assert nine - two >= radii * (9 - 2)
