@@ -3,6 +3,8 @@
 import errno
 import io
 import os
+import subprocess
+import sys
 
 import pytest
 from small_runs import recipe_file
@@ -95,3 +97,15 @@ def test_other_overrides_are_another_file_whatever_their_signs():
     assert names == [_beside("audit", changed) for changed in sets], "the same overrides, the same file"
     assert _beside("knn", ["neighbours=3", "data.limit_test=20"]) == "knn+neighbours=3+data.limit_test=20"
     assert all(len(name) <= LONGEST_NAME and "/" not in name for name in names)
+
+
+def test_the_module_is_the_command(tmp_path):
+    def said(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sslkuramoto", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    listed, failed = said("list", "encoders"), said("train", "nothing.yaml")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert any(line.startswith("akorn ") for line in listed.stdout.splitlines())
+    assert (failed.returncode, failed.stderr) == (2, "sslkuramoto: nothing.yaml: no such file\n")

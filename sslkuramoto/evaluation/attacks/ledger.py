@@ -78,6 +78,8 @@ class Ledger:
         self.model = model
         made_by = {"code": code_version(CODE), **{package: version(package) for package in PACKAGES}}
         self.folder = folder / key_of({"model": model, **made_by, **battery})
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"ledger {folder}: is a file; name a folder with ledger=")
         owner = folder / "ledger.json"
         # looked at before its owner is: another process that starts now writes the owner first
         used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())

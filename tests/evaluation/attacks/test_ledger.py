@@ -223,9 +223,10 @@ def test_a_folder_with_other_files_is_refused(subject, tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_one_line(subject, tmp_path):
     (tmp_path / "ledger").write_text("no folder")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=r"ledger .*: is a file; name a folder with ledger=") as caught:
         measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
     assert "\n" not in str(caught.value)
+    assert (tmp_path / "ledger").read_text() == "no folder"
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "pixels", "another network", "other tensors"])
