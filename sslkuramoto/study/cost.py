@@ -27,6 +27,15 @@ from sslkuramoto.study.table import read_result
 from sslkuramoto.study.tasks import Evaluation, Stage
 from sslkuramoto.training.learner import build
 
+_NOT_IN_A_STEP = (
+    "seed",
+    "epochs",
+    "init",
+    "optimizer",
+    "schedule",
+    "clip_grad_norm",
+    "weight_ema",
+)  # forward and backward only
 _FEW = 8  # images of the first timed step on a CPU
 _LONG = 5.0  # seconds of a step that is not timed twice, nor whole
 
@@ -105,8 +114,7 @@ def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[
     timed: dict[str, float | None] = {}
     shares: dict[tuple[str, int, float | None], Share] = {}
     for stage in stages:
-        method = {key: value for key, value in stage.recipe.method().items() if key not in ("seed", "epochs", "init")}
-        kind = content_key(method)
+        kind = content_key({key: value for key, value in stage.recipe.method().items() if key not in _NOT_IN_A_STEP})
         if kind not in timed:
             report(f"timing a step of {stage.label}")
             timed[kind] = None if stage.facts is None else seconds_a_step(stage.recipe, stage.facts, device)

@@ -5,11 +5,12 @@ ROOT/failures/*.json says why something could not be done.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sslkuramoto.errors import unknown
+from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import code_version
@@ -148,6 +149,7 @@ class _Planner:
         self.found = Plan(study, root, any_code=any_code)
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
+        self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
         for seed in seeds:
@@ -214,7 +216,7 @@ class _Planner:
     def _evaluation(self, row: str, column: StudyColumn, seed: int) -> None:
         stage = self._chain(row, seed)[column.stage]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
-        loaded = column.loaded(lambda name: sources[name].content)
+        loaded = self._loaded(column, lambda name: sources[name].content)
         split = loaded.options.get("split", "test")
         facts, problem = self.facts.of(stage.recipe.data, split if isinstance(split, str) else "test")
         data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
@@ -237,6 +239,13 @@ class _Planner:
             self.found.other_code.add(evaluation.key)
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
+
+    def _loaded(self, column: StudyColumn, run_of: Callable[[str], str]) -> Loaded:
+        """Return the protocol of a column; reading it for every row takes most of a large study's planning."""
+        known = (column.protocol, *column.overrides(run_of))
+        if known not in self._protocols:
+            self._protocols[known] = column.loaded(run_of)
+        return self._protocols[known]
 
     def _result_path(self, stage: Stage, file: str, content: str) -> Path:
         """Return the file of a key, whatever protocol file it was first called after."""
