@@ -108,6 +108,9 @@ def verdict_of(checks: Sequence[Check], plain: float, tightest: Metric) -> Verdi
     controlled = any(check.kind == "control" and check.status == "pass" for check in checks)
     if word in ("no sign of masking", "not settled") and not controlled:
         word, sentence = "incomplete", f"incomplete: the control at eps 0 was not run; {bound} is an upper bound"
+    elif word in ("no sign of masking", "not settled") and smallest_visible(tightest.n) > 1:
+        word = "incomplete"
+        sentence = f"incomplete: {_too_few(tightest.n)}; {bound} is an upper bound"
     elif word == "no sign of masking" and loose:
         sentence += f"; that the attacks had converged is not proven ({', '.join(loose)})"
     if failed["rule"]:
@@ -125,7 +128,12 @@ def _reasons(checks: Sequence[Check], failed: dict[Kind, list[Check]], n: int) -
     missing = [check.name for check in checks if check.status == "not run"]
     if missing:
         reasons.append(f"not run: {', '.join(missing)}")
-    reasons.append(
-        f"with {n} images, differences below about {percent(smallest_visible(n))} cannot be told from chance"
-    )
+    least = smallest_visible(n)
+    seen = f"with {n} images, differences below about {percent(least)} cannot be told from chance"
+    reasons.append(seen if least <= 1 else _too_few(n))
     return reasons
+
+
+def _too_few(n: int) -> str:
+    fewest = next(more for more in range(n, n + 64) if smallest_visible(more) <= 1)
+    return f"with {n} images no difference between two attacks can be told from chance, at least {fewest} are needed"

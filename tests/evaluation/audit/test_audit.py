@@ -186,8 +186,9 @@ def test_fab_meets_a_deterministic_network_at_the_full_budget(small, subject_of,
 
 def test_an_audit_without_its_control_never_reads_no_sign_of_masking(small) -> None:
     skip = [question.name for question in CHECKS if question.name not in ("control", "one_step", "zero_gradients")]
-    with_it = Audit(**TINY | {"eps": 0.002}, skip=skip)(small).details["audit"]
-    without = Audit(**TINY | {"eps": 0.002}, skip=[*skip, "control"])(small).details["audit"]
+    told = TINY | {"eps": 0.002, "images": 8}
+    with_it = Audit(**told, skip=skip)(small).details["audit"]
+    without = Audit(**told, skip=[*skip, "control"])(small).details["audit"]
     assert with_it["word"] == "no sign of masking"
     assert without["word"] == "incomplete"
     assert "control" in next(reason for reason in without["reasons"] if reason.startswith("not run"))

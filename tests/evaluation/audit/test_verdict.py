@@ -85,6 +85,17 @@ def test_the_sentence_counts_what_was_not_run() -> None:
     assert "not run" not in verdict(check("masking", "pass")).sentence
 
 
+@pytest.mark.parametrize(("n", "said"), [(6, "incomplete"), (7, "no sign of masking")])
+def test_too_few_images_to_tell_anything_give_no_clean_verdict(n: int, said: str) -> None:
+    standing = torch.ones(n)
+    asked = [check("control", "pass"), reported(standing, standing)]
+    found = verdict_of(asked, 1.0, share_over_draws(standing.bool()[None]))
+    assert found.word == said
+    told = "no difference between two attacks can be told from chance, at least 7 are needed"
+    assert (told in found.sentence) == (told in found.reasons[-1]) == (n < 7)
+    assert "100.0 %" in found.reasons[-1] or n < 7, "seven of seven images are the least that can be told"
+
+
 def test_without_its_control_an_audit_is_incomplete() -> None:
     found = verdict(check("masking", "pass"), control="not run")
     assert found.word == "incomplete"
