@@ -203,7 +203,7 @@ class _Walk:
         else:
             inside = beyond
         wrong = self._wrong(inside, rows)
-        better = wrong > self.wrong[rows]
+        better = wrong >= self.wrong[rows]  # of equals the later one, which comes from nearer
         self.best[rows[better]], self.wrong[rows[better]] = inside[better], wrong[better]
         points = self._bisected(beyond, rows, self._bisections)
         distance = self.threat.distances(points, images)
@@ -249,8 +249,9 @@ class _Walk:
             if self.threat.norm == "linf":  # uniform in the box, as published
                 noise = torch.special.ndtr(noise) * 2 - 1
             noise = noise / noise.flatten(2).norm(dim=2)[..., None, None, None]
-            noise = ((points + length * noise).clamp(0.0, 1.0) - points) / length
-            vote = 2 * self._wrong((points + length * noise).flatten(0, 1), rows.repeat(p)).view(p, -1) - 1
+            tried = (points + length * noise).clamp(0.0, 1.0)
+            noise = (tried - points) / length
+            vote = 2 * self._wrong(tried.flatten(0, 1), rows.repeat(p)).view(p, -1) - 1
             votes += vote.sum(dim=0)
             ones += noise.sum(dim=0)
             weighed += (vote[..., None, None, None] * noise).sum(dim=0)
