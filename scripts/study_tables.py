@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def table_of(name: str, root: Path, *, any_code: bool) -> str:
     """Return one study as Markdown, its heading one level deeper, with the command that fills it."""
-    text = study_markdown(collect(load_study(name), root, any_code=any_code), every_seed=False)
+    text = study_markdown(collect(load_study(name), root, any_code=any_code), every_seed=False, folded=True)
     heading, _, rest = text.partition("\n")
     return f"#{heading}\n\n`sslkuramoto study {name}`\n{rest}"
 

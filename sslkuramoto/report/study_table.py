@@ -18,6 +18,7 @@ from sslkuramoto.report.table import (
     Cell,
     Head,
     Mark,
+    Scoring,
     Summary,
     decimals,
     marker,
@@ -57,7 +58,7 @@ def study_summary(table: StudyTable) -> Summary:
     mark = marker(footnotes)
     heads: list[Head] = []
     by_head: list[list[Cell]] = []
-    scoring: dict[str, dict[str, list[Found]]] = {}
+    scoring: Scoring = {}
     labels = labels_of(table)
     for column in study.columns.values():
         by_row = {key: table.cells[key, column.key] for key in study.rows}
@@ -65,10 +66,10 @@ def study_summary(table: StudyTable) -> Summary:
         by_head.append([_measured(study.rows[key], column, cell, mark) for key, cell in by_row.items()])
         found = {labels[key]: _found(column, cell.values) for key, cell in by_row.items() if cell.values}
         heads.append(Head(head, marks=marks_unlike({label: items[0] for label, items in found.items()}, mark)))
-        quoted = f"'{head.name}'" if "," in head.name else head.name
+        quoted = f"'{head.name}'" if set(head.name) & set(",:") else head.name
         for items in found.values():
             for item in items:
-                scoring.setdefault(scored(item), {}).setdefault(quoted, []).append(item)
+                scoring.setdefault(scored(item), {}).setdefault(("", quoted), []).append(item)
         if any(cell.published for cell in by_row.values()):
             heads.append(Head(head, published=True))
             by_head.append([published_cell(cell.published, mark) for cell in by_row.values()])

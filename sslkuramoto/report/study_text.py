@@ -41,12 +41,13 @@ def study_text(table: StudyTable, console: Console | None = None) -> str:
     return f"{head}\n\n{for_terminal(study_summary(table), console or Console(highlight=False))}"
 
 
-def study_markdown(table: StudyTable, *, every_seed: bool = True) -> str:
+def study_markdown(table: StudyTable, *, every_seed: bool = True, folded: bool = False) -> str:
     """Return the study as GitHub Markdown: title, question, table, footnotes, paired tests.
 
     Args:
         table: from :func:`sslkuramoto.study.collect`.
         every_seed: of the paired tests also those of single seeds beside the pooled ones.
+        folded: how numbers were scored and the paired tests open at a click, for a document of many studies.
 
     Raises:
         UserError: a result that cannot be read.
@@ -55,7 +56,12 @@ def study_markdown(table: StudyTable, *, every_seed: bool = True) -> str:
     summary = study_summary(table)
     tests = comparisons(table)
     summary.below = [*study.notes, *table.notes]
+    scoring = "\n".join(f"- {in_markdown(line)}" for line in summary.scoring)
+    if folded:
+        summary.scoring = []
     parts = [f"## {in_markdown(study.title)}", in_markdown(study.question), markdown(summary).rstrip("\n")]
+    if folded:
+        parts.append(_fold("How each column was scored", scoring))
     if tests:
         labels = labels_of(table)
         lines = [
@@ -69,9 +75,13 @@ def study_markdown(table: StudyTable, *, every_seed: bool = True) -> str:
             fields = paired_fields(test, every_seed=every_seed)
             lines += ["| " + " | ".join([*map(in_markdown, names), *line]) + " |" for line in fields]
         if any(test.pooled for test in tests):
-            parts.append("\n".join(lines))
+            parts.append(_fold("Paired tests", "\n".join(lines)) if folded else "\n".join(lines))
         parts.append("  \n".join(map(in_markdown, untested_lines(tests, labels))))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _fold(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>" if text else ""
 
 
 def study_csv(table: StudyTable) -> str:

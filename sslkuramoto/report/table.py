@@ -92,14 +92,15 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
                 raise unknown(f"column of a published figure of {model.label!r}", key, keys)
     heads: list[Head] = []
     by_head: list[list[Cell]] = []
-    scoring: dict[str, dict[str, list[Found]]] = {}
+    scoring: Scoring = {}
     for column in columns:
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         by_head.append([_measured(item, mark) for item in found.values()])
         heads.append(Head(column, marks=marks_unlike(measured, mark)))
+        group = "" if column.title.startswith(column.group) else column.group
         for item in measured.values():
-            scoring.setdefault(scored(item), {}).setdefault(column.name, []).append(item)
+            scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
         if any(column.key in model.row.published for model in models):
             heads.append(Head(column, published=True))
             by_head.append([published_cell(model.row.published.get(column.key), mark) for model in models])
@@ -115,6 +116,8 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
 
 
 Mark = Callable[[str], int]  # gives a text its number among the footnotes, one number to equal texts
+Scoring = dict[str, dict[tuple[str, str], list[Found]]]
+"""Description (of :func:`scored`) -> group and title of a column -> numbers."""
 
 
 def marker(footnotes: list[str]) -> Mark:
@@ -134,8 +137,8 @@ def marks_unlike(measured: Mapping[str, Found], mark: Mark) -> tuple[int, ...]:
     return (mark(f"not alike in every row: {'; '.join(unlike)}"),) if unlike else ()
 
 
-def scoring_lines(scoring: Mapping[str, Mapping[str, list[Found]]]) -> list[str]:
-    """Say how numbers were scored: description (of :func:`scored`) -> name of the column -> numbers."""
+def scoring_lines(scoring: Scoring) -> list[str]:
+    """Say how the numbers of each column were scored."""
     return [
         f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
         for line, by_name in scoring.items()
@@ -191,11 +194,10 @@ def _says_something(option: object) -> bool:
     return isinstance(option, int | float | str) or (isinstance(option, list) and bool(option))
 
 
-def _names(names: Iterable[str]) -> str:
-    """``Group: a, b; Other: c`` from the names of columns."""
+def _names(names: Iterable[tuple[str, str]]) -> str:
+    """``Group (a, b); c`` from the groups and titles of columns."""
     groups: dict[str, list[str]] = {}
-    for name in names:
-        group, _, title = name.rpartition(": ")
+    for group, title in names:
         groups.setdefault(group, []).append(title)
     return "; ".join(
         f"{group} ({', '.join(titles)})" if group else ", ".join(titles) for group, titles in groups.items()

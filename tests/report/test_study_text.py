@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from made_study import HOSTILE, IMAGES
@@ -120,6 +121,25 @@ def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
     pooled_only = study_markdown(table, every_seed=False)
     assert "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 |" in pooled_only
     assert "| clean | SimSiam | Broken | 1 |" not in pooled_only
+
+
+def test_a_folded_document_shows_the_table_and_keeps_scoring_and_tests_behind_a_click(studied):
+    plain, folded = (study_markdown(studied.table(), folded=folded) for folded in (False, True))
+    shown, _, hidden = folded.partition("<details>")
+    assert "| clean | PhiNet |" not in shown
+    assert "| clean | PhiNet | SimSiam | pooled" in hidden
+    assert "scored: " in plain
+    assert "scored: " not in folded
+    lines = [line for line in plain.splitlines() if line.startswith("scored: ")]
+    assert lines
+    assert all(f"- {line.removeprefix('scored: ').rstrip()}" in hidden for line in lines)
+    assert folded.count("<details>") == folded.count("</details>") == 2
+
+
+def test_a_title_with_a_colon_is_named_as_it_stands(studied):
+    studied.columns["clean"] = replace(studied.columns["clean"], title="adaptive: held, summed")
+    (line,) = (text for text in study_summary(studied.table()).scoring if "adaptive" in text)
+    assert line.startswith("'adaptive: held, summed': ")
 
 
 def test_a_small_p_is_never_zero():
