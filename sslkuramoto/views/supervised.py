@@ -8,6 +8,7 @@ from sslkuramoto.views import limits
 from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance
 from sslkuramoto.views.augmix import BINS, AugMix
 from sslkuramoto.views.crop import RandomPaddedCrop
+from sslkuramoto.views.noise import GaussianNoise
 from sslkuramoto.views.policy import ViewPolicy
 
 
@@ -30,6 +31,7 @@ def akorn_supervised(
     augmix_depth: int = -1,
     augmix_alpha: float = 1.0,
     augmix_all_ops: bool = True,
+    noise: float = 0.0,
 ) -> ViewPolicy:
     """Return view ``a`` of AKOrN's code on CIFAR-10 (Miyato et al. 2024, arXiv:2410.13821): flip, crop, jitter, AugMix.
 
@@ -40,6 +42,8 @@ def akorn_supervised(
         augmix_depth: operations in a chain; -1 draws 1, 2 or 3.
         augmix_alpha: parameter of the mixing weights, > 0.
         augmix_all_ops: also change brightness, colour, contrast and sharpness.
+        noise: standard deviation of Gaussian noise on the pixels, the last step; in [0,1], 0: none. Not in that code:
+            for the ResNets of the paper's table 8.
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
 
@@ -74,6 +78,8 @@ def akorn_supervised(
                 all_ops=augmix_all_ops,
             )
         )
+    if limits.strength("noise", noise) > 0:
+        chain.append(GaussianNoise(noise))
     return ViewPolicy(image_size, a=chain)
 
 

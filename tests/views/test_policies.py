@@ -213,6 +213,8 @@ def test_grayscale_falls_on_a_fifth_of_the_images():
         ("akorn_supervised", {"augmix_width": 0}, "augmix_width=0: must be at least 1"),
         ("akorn_supervised", {"augmix_depth": 0}, "augmix_depth=0: must be -1, or at least 1"),
         ("akorn_supervised", {"augmix_alpha": 0.0}, "augmix_alpha=0.0: must be finite and above 0"),
+        ("akorn_supervised", {"noise": -0.1}, "noise=-0.1: must be finite and at least 0"),
+        ("akorn_supervised", {"noise": float("inf")}, "noise=inf: must be finite and at least 0"),
         ("simclr", {"horizontal_flips": 0.0}, "did you mean 'horizontal_flip'?"),
         ("simclr", {"crop_scale": 0.5}, "views.crop_scale=0.5"),
         ("plain", {"blur": 0.0}, "unknown key"),
