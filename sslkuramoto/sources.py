@@ -22,6 +22,43 @@ def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 
+@cache
+def code_behind(file: str, package: Path = PACKAGE) -> str:
+    """Return the hash of a source file and of what it imports, directly or not, from its own folder.
+
+    A module beside them that none of these needs changes nothing. A file that imports the folder as a whole
+    (``from FOLDER import name``) needs all of it.
+
+    Args:
+        file: of the package, such as ``evaluation/attacks/pgd.py``.
+        package: where it lies.
+    """
+    room = (package / file).parent
+    folder = ".".join((package.name, *room.relative_to(package).parts))
+    needed, waiting = set[Path](), [package / file]
+    while waiting:
+        path = waiting.pop()
+        needed.add(path)
+        for name in _imported(path.read_text()):
+            if name == folder:
+                return code_version((room.relative_to(package).as_posix(),), package)
+            beside = room / f"{name.removeprefix(f'{folder}.').replace('.', '/')}.py"
+            if name.startswith(f"{folder}.") and beside.is_file() and beside not in needed:
+                waiting.append(beside)
+    return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
+
+
+def _imported(source: str) -> set[str]:
+    """Return the modules that a source names in its imports."""
+    names = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
 def foreign_code(*objects: object) -> dict[str, str]:
     """Return a hash of the file of each class that is not ours, by module: plug-ins and what users wrote themselves."""
     found = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sslkuramoto.evaluation.attacks import ATTACKS
-from sslkuramoto.sources import foreign_code
+from sslkuramoto.sources import code_behind, code_version, foreign_code
 
 
 def instance(path: Path, text: str) -> object:
@@ -34,3 +34,29 @@ def test_foreign_classes_are_known_by_what_their_file_means(tmp_path: Path) -> N
 def test_our_own_classes_are_not_foreign() -> None:
     assert foreign_code(ATTACKS.build("pgd", {})) == {}
     assert list(foreign_code(torch.nn.Linear(1, 1))) == ["torch.nn.modules.linear"]
+
+
+def test_code_behind_a_file_is_what_it_imports_from_its_folder(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    (package / "room").mkdir(parents=True)
+    sources = {
+        "ascent": "from pack.room.losses import loss\nfrom pack.below import x\ny = 1\n",
+        "losses": "import pack.room.margins\nz = 1\n",
+        "margins": "w = 1\n",
+        "other": "from pack.room.ascent import y\n",
+        "__init__": "from pack.room.ascent import y\n",
+    }
+
+    def known(**changed: str) -> str:
+        for name, text in (sources | changed).items():
+            (package / "room" / f"{name}.py").write_text(text)
+        code_behind.cache_clear()
+        code_version.cache_clear()
+        return code_behind("room/ascent.py", package)
+
+    before = known()
+    assert known(other="v = 2\n", __init__="", newcomer="u = 1\n") == before
+    assert known(margins="# a word\nw = 1\n") == before
+    assert len({before, known(margins="w = 2\n"), known(losses="z = 1\n"), known(ascent="y = 1\n")}) == 4
+    whole = known(ascent="from pack.room import y\n")
+    assert known(ascent="from pack.room import y\n", newcomer="u = 2\n") != whole

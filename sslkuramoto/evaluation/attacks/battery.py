@@ -28,7 +28,7 @@ from sslkuramoto.evaluation.classifier import (
     predictions_over_draws,
 )
 from sslkuramoto.evaluation.draws import draws_for
-from sslkuramoto.sources import foreign_code
+from sslkuramoto.sources import PACKAGE, code_behind, code_version, foreign_code
 from sslkuramoto.threat import Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
@@ -232,7 +232,7 @@ class _Battery:
         progress: str,
     ) -> Unit:
         about = {"attack": type(attack).__name__, "options": dict(attack.options), "rows": rows.tolist()}
-        about["foreign"] = foreign_code(attack, self.classifier.encoder)
+        about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
         key = key_of(about)
         place = (attack.label, work.chunk, work.restart, key)
         unit = self.ledger.read(*place) if self.ledger else None
@@ -270,6 +270,13 @@ class _Battery:
             return predictions, right <= 0.5
         one = classifier(candidates, draw=self.noise(work, "decide", label))
         return predictions, predicted(one) != labels
+
+
+def _code_of(attack: Attack) -> str:
+    """Return the hash of an attack's own module and what it needs; of all attacks' for one of another package."""
+    module = type(attack).__module__.split(".")
+    ours = module[0] == PACKAGE.name
+    return code_behind(f"{'/'.join(module[1:])}.py") if ours else code_version(("evaluation/attacks",))
 
 
 def _keep_lower(kept: Tensor, lowest: Tensor, rows: Tensor, candidates: Tensor, share: Tensor) -> None:

@@ -27,14 +27,16 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
-from sslkuramoto.sources import code_version
+from sslkuramoto.sources import code_behind, code_version
 
 CODE = (
-    *("dynamics", "encoders", "evaluation/attacks", "evaluation/classifier.py", "evaluation/draws.py"),
+    *("dynamics", "encoders", "evaluation/classifier.py", "evaluation/draws.py"),
     *("evaluation/planted.py", "evaluation/audit/case.py", "threat.py", "randomness.py"),
 )
+BATTERY = "evaluation/attacks/battery.py"
 PACKAGES = ("torch", "pyautoattack", "timm")
-"""What decides a unit besides its key, with versions of packages: a mended attack never meets what the old one left."""
+"""What decides all units, with versions of packages. An attack's own code is in the keys of its units: a mended attack
+never meets what the old one left, and a new one beside it changes nothing."""
 
 
 class Unit(NamedTuple):
@@ -68,7 +70,7 @@ class Ledger:
         folder: shared by all batteries of one network.
         model: hash of the network's weights and options.
         battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision. The code of
-            the attacks and of the networks and the versions of the packages under them are added to it.
+            the battery and of the networks and the versions of the packages under them are added to it.
 
     Raises:
         UserError: the folder belongs to another network, or its files are damaged.
@@ -76,7 +78,7 @@ class Ledger:
 
     def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
         self.model = model
-        made_by = {"code": code_version(CODE), **{package: version(package) for package in PACKAGES}}
+        made_by = {"code": code_version(CODE), "battery": code_behind(BATTERY), **{package: version(package) for package in PACKAGES}}
         self.folder = folder / key_of({"model": model, **made_by, **battery})
         if folder.exists() and not folder.is_dir():
             raise UserError(f"ledger {folder}: is a file; name a folder with ledger=")

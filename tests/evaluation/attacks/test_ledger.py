@@ -17,8 +17,10 @@ from small_attacks import counted
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
-from sslkuramoto.evaluation.attacks import Ledger
+from sslkuramoto.evaluation.attacks import Ledger, battery
 from sslkuramoto.evaluation.attacks.ledger import Unit, key_of
+from sslkuramoto.evaluation.attacks.pgd import Pgd
+from sslkuramoto.evaluation.attacks.square import SquareEot
 
 CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
 SQUARE = {"name": "autoattack", "member": "square", "queries": 8}
@@ -345,3 +347,13 @@ def test_units_belong_to_a_version_of_the_packages_and_of_the_code_of_plugins(tm
     monkeypatch.setattr("sslkuramoto.evaluation.attacks.battery.foreign_code", lambda *parts: {"mine": "changed"})
     measure(subject, units, attacks=[PGD])
     assert units, "an encoder or attack of another package that changed is attacked again"
+
+
+def test_a_changed_attack_is_made_again_and_the_others_are_not(subject, monkeypatch):
+    measure(subject, [], attacks=[PGD, SQUARE], chained=False)
+    known = battery._code_of
+    monkeypatch.setattr(battery, "_code_of", lambda attack: "new" if isinstance(attack, Pgd) else known(attack))
+    units: list[str] = []
+    measure(subject, units, attacks=[PGD, SQUARE], chained=False)
+    assert {unit.partition(":")[0] for unit in units} == {"pgd-3-ce-fresh"}
+    assert known(Pgd()) != known(SquareEot())
