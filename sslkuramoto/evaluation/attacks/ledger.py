@@ -78,7 +78,11 @@ class Ledger:
 
     def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
         self.model = model
-        made_by = {"code": code_version(CODE), "battery": code_behind(BATTERY), **{package: version(package) for package in PACKAGES}}
+        made_by = {
+            "code": code_version(CODE),
+            "battery": code_behind(BATTERY),
+            **{package: version(package) for package in PACKAGES},
+        }
         self.folder = folder / key_of({"model": model, **made_by, **battery})
         if folder.exists() and not folder.is_dir():
             raise UserError(f"ledger {folder}: is a file; name a folder with ledger=")
