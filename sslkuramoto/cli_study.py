@@ -144,7 +144,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
 
 
 def print_study(study: Any, root: Path, *, any_code: bool = False) -> Any:
-    """Print what is there of a study, write its table and page under ``root/NAME``, and return the table.
+    """Print what is there of a study, write its table and page under ``root/FOLDER``, and return the table.
 
     Args:
         study: a loaded study.
@@ -157,8 +157,10 @@ def print_study(study: Any, root: Path, *, any_code: bool = False) -> Any:
 
     table = collect(study, root, any_code=any_code)
     print(study_text(table))
-    folder = root / study.name
-    for ending, text in (("md", study_markdown(table)), ("tex", study_latex(table)), ("csv", study_csv(table))):
+    folder = root / study.folder
+    marks = "".join(f"# {said}\n" for said in study.changes)  # a comment, for a line of cells would be a result
+    texts = {"md": study_markdown(table), "tex": study_latex(table), "csv": marks + study_csv(table)}
+    for ending, text in texts.items():
         write_atomically(folder / f"table.{ending}", text)
     write_study_page(folder / "report.html", table)
     print(f"wrote {folder}/table.md, table.tex, table.csv and report.html")

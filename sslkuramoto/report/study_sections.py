@@ -99,39 +99,46 @@ def _numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
 
 
 def curves(table: StudyTable) -> str:
-    """The columns of metrics.csv that the study names: mean over seeds with a band, one panel a column."""
-    study, labels = table.study, labels_of(table)
-    by_row: dict[int, list[Mapping]] = {}
-    stages: set[str] = set()
-    for series, (key, row) in enumerate(study.rows.items()):
-        if not -len(row.stages) <= study.curves_stage < len(row.stages):
-            continue
-        files = [table.runs[key, s][study.curves_stage] / "metrics.csv" for s in row.seeds if (key, s) in table.runs]
-        by_row[series] = [read_series(file) for file in files if file.is_file()]
-        stages.add(row.stages[study.curves_stage].name)
-    stage = next(iter(stages)) if len(stages) == 1 else f"stage {study.curves_stage}"
-    drawn, missing, shown = "", [], set[int]()
-    for index, metric in enumerate(study.curves):
-        rows: dict[int, tuple[str, Together]] = {}
-        for series, seeds in by_row.items():
-            if (found := together([one[metric] for one in seeds if metric in one])) is not None:
-                rows[series] = list(labels.values())[series], found
-        shown |= set(rows)
-        if rows:
-            picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{index}")
-            drawn += figure(picture, safe(". ".join(remarks)) + "." if remarks else "")
-        else:
-            missing.append(metric)
+    """The columns of metrics.csv that the study names, of each training run that it names: one panel a column."""
+    labels = labels_of(table)
+    drawn, missing, names, shown = "", [], [], set[int]()
+    for place, number in enumerate(table.study.curves_stages):
+        stage, by_row = _records(table, number)
+        names.append(stage)
+        for index, metric in enumerate(table.study.curves):
+            rows: dict[int, tuple[str, Together]] = {}
+            for series, seeds in by_row.items():
+                if (found := together([one[metric] for one in seeds if metric in one])) is not None:
+                    rows[series] = list(labels.values())[series], found
+            shown |= set(rows)
+            if rows:
+                picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{place}-{index}")
+                told = [stage, *remarks] if len(table.study.curves_stages) > 1 else remarks
+                drawn += figure(picture, safe(". ".join(told)) + "." if told else "")
+            else:
+                missing.append(metric if len(table.study.curves_stages) == 1 else f"{metric} of {stage}")
     note = fine(f"No record of {', '.join(missing)}.") if missing else ""
     if not drawn:
         return note
     text = fine(
-        f"Metrics of {stage}. Lines are means over seeds, at the steps that all seeds recorded; the band is one "
-        "standard deviation over seeds to each side, where there are several. Of a long curve the faint line is the "
-        "mean of the records themselves. A cross marks the first value that is not finite."
+        f"Metrics of {' and '.join(names)}. Lines are means over seeds, at the steps that all seeds recorded; the band "
+        "is one standard deviation over seeds to each side, where there are several. Of a long curve the faint line is "
+        "the mean of the records themselves. A cross marks the first value that is not finite."
     )
-    names = {series: label for series, label in enumerate(labels.values()) if series in shown}
-    return legend(names) + text + element("div", drawn, class_="panels") + note
+    series_names = {series: label for series, label in enumerate(labels.values()) if series in shown}
+    return legend(series_names) + text + element("div", drawn, class_="panels") + note
+
+
+def _records(table: StudyTable, stage: int) -> tuple[str, dict[int, list[Mapping]]]:
+    """Return the name of a training run of the rows, and series -> what each of its seeds recorded."""
+    found: dict[int, list[Mapping]] = {}
+    names: set[str] = set()
+    for series, (key, row) in enumerate(table.study.rows.items()):
+        if -len(row.stages) <= stage < len(row.stages):
+            files = [table.runs[key, s][stage] / "metrics.csv" for s in row.seeds if (key, s) in table.runs]
+            found[series] = [read_series(file) for file in files if file.is_file()]
+            names.add(row.stages[stage].name)
+    return next(iter(names)) if len(names) == 1 else f"stage {stage}", found
 
 
 def evidence_of(table: StudyTable, *, every_seed: bool) -> list[Evidence]:

@@ -243,7 +243,9 @@ def _is_slow(encoder: Encoder, facts: Facts, device: torch.device) -> bool:
 def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> str:
     """Return what would be computed, and its cost, for a terminal."""
     todo = {task.key for task in plan.missing(retry)}
-    lines = [f"{plan.study.name}: {plan.study.title}"]
+    lines = [f"{plan.study.name}: {plan.study.title}", *(f"  {said}" for said in plan.study.changes)]
+    if rows := plan.study.keep_their_data:
+        lines.append(f"  data of their own: {', '.join(rows)}; ROW.data.root=DIR says where they are")
     for word, tasks, shares in (
         ("training runs", plan.stages, cost.training),
         ("measurements", plan.evaluations, cost.measuring),

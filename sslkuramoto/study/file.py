@@ -5,27 +5,22 @@ unknown keys, rows whose recipe is missing or does not load with its changes, pr
 figures without a source.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
-from sslkuramoto.checkpoint import check_fit
-from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation import load_protocol
-from sslkuramoto.evaluation.protocol import Loaded
-from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.recipe import Recipe, load_recipe, read_yaml, recipe_file
+from sslkuramoto.recipe import read_yaml, recipe_file
 from sslkuramoto.registry import check_value
+from sslkuramoto.study.checks import check_recipes
+from sslkuramoto.study.keys import content_key
+from sslkuramoto.study.overrides import read_overrides
+from sslkuramoto.study.parts import Study, StudyColumn, StudyRow, StudyStage
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from, settings_in
-from sslkuramoto.study.settings import Settings, as_overrides, rows_named, settings_from, with_runs
-from sslkuramoto.training import check
-from sslkuramoto.training.learner import MISSING
+from sslkuramoto.study.settings import Settings, merged
 
 # beside the package in a checkout, inside it in an installed wheel
 STUDY_FILES = next(
@@ -37,109 +32,6 @@ _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
 _ROW = "label train published seeds group"
 _FIGURE = "value std n source differs"
 _TAKEN = ("runs", "failures", "locks", "slurm")  # folders of the root, which would hold the table of such a study
-
-
-@dataclass(frozen=True)
-class StudyStage:
-    """One training run of a row: a recipe and what is changed in it."""
-
-    recipe: str
-    path: Path
-    changes: Settings = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The recipe's name."""
-        return self.path.stem
-
-
-@dataclass(frozen=True)
-class StudyRow:
-    """One row: its chain of training runs, or none where it holds published figures only."""
-
-    key: str
-    label: str
-    stages: tuple[StudyStage, ...]
-    published: Mapping[str, Published]
-    seeds: tuple[int, ...]
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class StudyColumn:
-    """One column.
-
-    Attributes:
-        key, title: of the column.
-        protocol: as :func:`~sslkuramoto.evaluation.load_protocol` takes it.
-        metric: of the result.
-        per_image: name of the list of the result that paired tests compare, or None.
-        stage: which training run of the row is measured, counted as Python counts (-1: the last).
-        settings: changed options of the protocol; ``${run:ROW}`` in them stands for the run directory of another row
-            at the same seed, such as the source of a transfer attack.
-        encoder: changed options of the measured encoder.
-        rows: those measured in this column.
-        unit: None for the metric's own.
-    """
-
-    key: str
-    title: str
-    protocol: str
-    metric: str
-    per_image: str | None
-    stage: int
-    settings: Settings
-    encoder: Settings
-    rows: tuple[str, ...]
-    unit: str | None = None
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Rows whose runs the protocol needs besides the measured one."""
-        return tuple(dict.fromkeys(rows_named(self.settings)))
-
-    def overrides(self, run_of: Callable[[str], str]) -> list[str]:
-        """Return the changed options as words, with ``run_of(ROW)`` in place of ``${run:ROW}``."""
-        return as_overrides(with_runs(self.settings, run_of))
-
-    def loaded(self, run_of: Callable[[str], str] = str) -> Loaded:
-        """Return the protocol with its changed options."""
-        return load_protocol(self.protocol, self.overrides(run_of))
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study file as it was read; rows and columns by key, in the order of the file."""
-
-    name: str
-    path: Path
-    title: str
-    question: str
-    seeds: tuple[int, ...]
-    settings: Settings
-    rows: Mapping[str, StudyRow]
-    columns: Mapping[str, StudyColumn]
-    small: str | None = None
-    compare: tuple[tuple[str, str], ...] = ()
-    curves: tuple[str, ...] = ()
-    curves_stage: int = 0
-    notes: tuple[str, ...] = ()
-
-    def recipe(self, row: str, stage: int, seed: int) -> Recipe:
-        """Return the recipe of a stage with the changes of study and stage; ``init`` is left out.
-
-        Raises:
-            UserError: whatever is wrong with it, with the name of the row.
-        """
-        part = self.rows[row].stages[stage]
-        changes = as_overrides({**self.settings, **part.changes, "seed": seed})
-        try:
-            recipe = load_recipe(part.path, changes)
-            if stage == 0 and recipe.init == MISSING:
-                raise UserError(f"{part.path}: starts from another run: give it a stage before it")
-            return replace(recipe, init=None if stage else recipe.init)
-        except UserError as error:
-            raise UserError(f"study {self.name}, row {row}, stage {stage}: {error}") from None
 
 
 def study_files(folder: Path | None = None) -> dict[str, Path]:
@@ -168,7 +60,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
 
     Args:
         name: of a file in eval/studies, or the path of one.
-        overrides: ``key=value`` changes of every training run, over those of the file.
+        overrides: ``key=value`` words of the command line, over those of the file (:mod:`.overrides`).
 
     Raises:
         UserError: one line that names the study, the place and what is allowed.
@@ -181,15 +73,14 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
     content = OmegaConf.to_container(read_yaml(path), resolve=False)
     assert isinstance(content, dict)
     try:
-        changes = settings_in("", settings_from(overrides))
-        study = _study(path, {str(key): value for key, value in content.items()}, changes)
+        study = _study(path, {str(key): value for key, value in content.items()}, overrides)
     except UserError as error:
         raise UserError(f"study {path.stem}: {error}") from None
-    _check_recipes(study)
+    check_recipes(study)
     return study
 
 
-def _study(path: Path, content: dict[str, Any], overrides: Settings) -> Study:
+def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:
     check_keys("", content, _STUDY, required=("title", "columns", "rows"))
     for part in ("columns", "rows"):
         if not mapping(part, content[part]):
@@ -204,22 +95,34 @@ def _study(path: Path, content: dict[str, Any], overrides: Settings) -> Study:
             raise UserError(
                 f"rows.{row.key}.label={row.label!r}: another row has it too; rows need labels of their own"
             )
-    found = {key: _column(key, column, rows) for key, column in columns.items()}
+    overrides = read_overrides(words, {key: [s.changes for s in row.stages] for key, row in rows.items()}, [*columns])
+    found = {key: _column(key, column, rows, overrides.columns.get(key, {})) for key, column in columns.items()}
     return Study(
         name=path.stem,
         path=path,
         title=check_value("title", content["title"], str),
         question=check_value("question", content.get("question", ""), str),
         seeds=seeds,
-        settings={**settings_in("set", content.get("set")), **overrides},
+        settings=settings_in("set", content.get("set")),
         rows=rows,
         columns=found,
         small=_twin(path, check_value("small", content.get("small"), str | None)),
         compare=_pairs(content.get("compare", []), rows, found),
         curves=tuple(check_value("curves", content.get("curves", []), list[str])),
-        curves_stage=_curves_stage(check_value("curves_stage", content.get("curves_stage", 0), int), rows),
+        curves_stages=_curves_stages(content.get("curves_stage", 0), rows),
         notes=tuple(check_value("notes", content.get("notes", []), list[str])),
+        overrides=overrides,
+        own_file=_own_content(path, content),
     )
+
+
+def _own_content(path: Path, content: dict[str, Any]) -> str:
+    """Return the hash of a file that only has the name of a study of the package; empty for all others."""
+    packaged = study_files().get(path.stem)
+    if packaged is None or packaged.resolve() == path.resolve():
+        return ""
+    known = OmegaConf.to_container(read_yaml(packaged), resolve=False)
+    return "" if known == content else content_key(content)
 
 
 def _twin(path: Path, small: str | None) -> str | None:
@@ -228,11 +131,16 @@ def _twin(path: Path, small: str | None) -> str | None:
     return small
 
 
-def _curves_stage(stage: int, rows: Mapping[str, StudyRow]) -> int:
+def _curves_stages(content: Any, rows: Mapping[str, StudyRow]) -> tuple[int, ...]:
+    stages = check_value("curves_stage", content, int | list[int])
     longest = max((len(row.stages) for row in rows.values()), default=0)
-    if stage and not -longest <= stage < longest:
-        raise UserError(f"curves_stage={stage}: no row has more than {longest} stage(s), counted from 0")
-    return stage
+    listed = [stages] if isinstance(stages, int) else stages
+    if not listed or len(set(listed)) < len(listed):
+        raise UserError(f"curves_stage={stages}: must be different training runs, at least one")
+    for stage in listed:
+        if stage and not -longest <= stage < longest:
+            raise UserError(f"curves_stage={stages}: no row has more than {longest} stage(s), counted from 0")
+    return tuple(listed)
 
 
 def _row(
@@ -279,7 +187,7 @@ def _figure(where: str, content: Any, default: Mapping[str, Any]) -> Published:
         raise UserError(f"{where}: {error}") from None
 
 
-def _column(key: str, content: Any, rows: Mapping[str, StudyRow]) -> StudyColumn:
+def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Settings) -> StudyColumn:
     where = f"columns.{key}"
     column = section(where, content, _COLUMN, required=("protocol", "metric"))
     trained = [name for name, row in rows.items() if row.stages]
@@ -295,7 +203,7 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow]) -> StudyColumn
         metric=check_value(f"{where}.metric", column["metric"], str),
         per_image=check_value(f"{where}.per_image", column.get("per_image"), str | None),
         stage=check_value(f"{where}.stage", column.get("stage", -1), int),
-        settings=settings_in(f"{where}.set", column.get("set"), reserved=()),
+        settings=merged(settings_in(f"{where}.set", column.get("set"), reserved=()), changes),
         encoder=settings_in(f"{where}.encoder", column.get("encoder"), reserved=()),
         rows=tuple(name for name in trained if name in chosen and name not in column.get("except", [])),
         unit=check_value(f"{where}.unit", column.get("unit"), str | None),
@@ -327,9 +235,13 @@ def _pairs(
     content: Any, rows: Mapping[str, StudyRow], columns: Mapping[str, StudyColumn]
 ) -> tuple[tuple[str, str], ...]:
     pairs = check_value("compare", content, list[list[str]])
+    known: set[frozenset[str]] = set()
     for pair in pairs:
         if len(pair) != 2 or pair[0] == pair[1]:
-            raise UserError(f"compare: {pair!r}: must be two rows")
+            raise UserError(f"compare: {pair!r}: must be two rows, not one with itself")
+        if frozenset(pair) in known:
+            raise UserError(f"compare: {pair!r}: stands there twice; a test counts once, whatever the order")
+        known.add(frozenset(pair))
         for name in pair:
             if name not in rows:
                 raise unknown("row in compare", name, rows)
@@ -338,28 +250,3 @@ def _pairs(
     if pairs and not any(column.per_image for column in columns.values()):
         raise UserError("compare: no column names its 'per_image' results, which paired tests need")
     return tuple((a, b) for a, b in pairs)
-
-
-def _check_recipes(study: Study) -> None:
-    """Check every stage of every row as ``train --check`` does, and that each encoder fits the one it starts from."""
-    for row in study.rows.values():
-        before = None
-        for number in range(len(row.stages)):
-            recipe = study.recipe(row.key, number, row.seeds[0])
-            where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
-            try:
-                recipe = check(recipe)
-                encoder = _weightless(recipe)
-                if before is not None:
-                    check_fit(encoder, before.state_dict(), "the encoder of the stage before")
-                for column in (c for c in study.columns.values() if row.key in c.rows):
-                    if column.stage % len(row.stages) == number:
-                        ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
-            before = encoder
-
-
-def _weightless(recipe: Recipe) -> torch.nn.Module:
-    with torch.device("meta"), borrowed_global(generator("cpu", "weights that nobody sees")):
-        return ENCODERS.build(recipe.encoder.name, recipe.encoder.options)

@@ -18,7 +18,8 @@ class Published:
         differs: what its protocol does otherwise than ours, or leaves unsaid.
 
     Raises:
-        UserError: no source, a value or std that is not a finite number, n < 1, or ``differs`` that is no text.
+        UserError: no source, a value or std that is not a finite number, a value outside [0,100], std < 0, n < 1, or
+            ``differs`` that is no text.
     """
 
     value: float
@@ -37,6 +38,10 @@ class Published:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise UserError(f"published {key}={number!r} ({self.source}): wanted: a finite number, in percent")
+        if not 0 <= self.value <= 100:
+            raise UserError(f"published value={self.value!r} ({self.source}): wanted: percent, from 0 to 100")
+        if self.std is not None and self.std < 0:
+            raise UserError(f"published std={self.std!r} ({self.source}): wanted: at least 0")
         if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
             raise UserError(f"published n={self.n!r} ({self.source}): wanted: the number of runs, at least 1")
         if self.differs is not None and not isinstance(self.differs, str):

@@ -18,6 +18,16 @@ def as_overrides(settings: Settings) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
+def merged(*settings: Settings) -> dict[str, Any]:
+    """Return changes in the order in which they are made: a later one of a key stands behind all before it."""
+    found: dict[str, Any] = {}
+    for each in settings:
+        for key, value in each.items():
+            found.pop(key, None)
+            found[key] = value
+    return found
+
+
 def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
     """Read ``key=value`` words.
 

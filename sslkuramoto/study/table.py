@@ -233,7 +233,7 @@ def read_result(path: Path) -> Mapping[str, Any]:
 
 
 def _notes(plan: Plan) -> list[str]:
-    notes = []
+    notes = plan.study.changes
     used = {key for key in plan.other_code if plan.tasks[key].done()}
     if used:
         runs = sum(not isinstance(plan.tasks[key], Evaluation) for key in used)

@@ -65,6 +65,12 @@ def changed(**changes: Any) -> dict[str, Any]:
     return content
 
 
+@pytest.fixture(scope="session")
+def content() -> Callable[..., dict[str, Any]]:
+    """Make the content of the tiny study with changes."""
+    return changed
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Study]:
     """Load the tiny study with changes."""

@@ -52,6 +52,22 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"compare": [["simclr", "stepps"]]}, "unknown row in compare 'stepps': did you mean 'steps'?"),
         ({"compare": [["simclr", "reported"]]}, "row reported is published only"),
         ({"compare": [["simclr"]]}, "must be two rows"),
+        ({"compare": [["simclr", "simclr"]]}, "must be two rows, not one with itself"),
+        ({"compare": [["simclr", "steps"]] * 2}, "compare: ['simclr', 'steps']: stands there twice"),
+        ({"compare": [["simclr", "steps"], ["steps", "simclr"]]}, "compare: ['steps', 'simclr']: stands there twice"),
+        ({"rows__reported__published": {"clean": 101}}, "published value=101 (a paper, table 2): wanted: percent"),
+        ({"rows__reported__published": {"clean": -0.1}}, "wanted: percent, from 0 to 100"),
+        ({"rows__reported__published": {"clean": {"value": 1, "std": -1}}}, "published std=-1 (a paper, table 2)"),
+        ({"rows__reported__published": {"clean": {"value": 1, "n": 0}}}, "published n=0"),
+        ({"columns__clean__stage": 0}, "columns.clean: protocol clean needs a classifier, and objective simclr makes"),
+        (
+            {"columns__x": {"protocol": "calibration", "metric": "ece", "stage": 0}},
+            "columns.x: protocol calibration needs a classifier",
+        ),
+        ({"curves_stage": [0, 2]}, "curves_stage=[0, 2]: no row has more than 2 stage(s)"),
+        ({"curves_stage": [0, 0]}, "curves_stage=[0, 0]: must be different training runs"),
+        ({"curves_stage": []}, "curves_stage=[]: must be different training runs"),
+        ({"curves_stage": [0.5]}, "curves_stage=[0.5]"),
         ({"columns__clean__per_image": None}, "no column names its 'per_image' results"),
         ({"columns__robust": {**TRANSFER, "set": {"initial": "${run:x}"}}}, "unknown row in ${run:ROW} 'x'"),
         ({"columns__robust": {**TRANSFER, "set": {"initial": "${run:reported}"}}}, "it has no run"),
@@ -100,12 +116,14 @@ def test_figures_take_source_and_what_differs_from_the_study_unless_they_have_th
     assert rows["reported"].published["clean"].differs == "other images"
 
 
-def test_changes_reach_the_recipe_in_order_study_command_stage(study, tmp_path):
-    study(rows__steps__train=[{"recipe": "digits-akorn-simclr", "set": {"epochs": 3}}], columns__knn__rows=["steps"])
-    loaded = load_study(tmp_path / "tiny.yaml", ["epochs=2", "data.limit_test=7"])
+def test_changes_reach_the_recipe_in_order_study_stage_command(study, tmp_path):
+    steps = [{"recipe": "digits-akorn-simclr", "set": {"epochs": 3}}, {"recipe": "digits-akorn-finetune"}]
+    loaded = study(rows__steps__train=steps)
     assert loaded.recipe("steps", 0, 4).epochs == 3
     assert loaded.recipe("steps", 0, 4).seed == 4
-    assert loaded.recipe("simclr", 0, 0).epochs == 2
+    assert loaded.recipe("steps", 1, 0).epochs == 1
+    loaded = load_study(tmp_path / "tiny.yaml", ["epochs=2", "data.limit_test=7"])
+    assert {loaded.recipe(row, stage, 0).epochs for row in ("simclr", "steps") for stage in (0, 1)} == {2}
     assert loaded.recipe("simclr", 1, 0).data.options["limit_test"] == 7
     assert loaded.recipe("simclr", 1, 0).encoder.options["kernel_sizes"] == [3, 3]
 

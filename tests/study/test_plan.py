@@ -54,10 +54,10 @@ def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, 
         seen.extend(word for word in overrides if word.startswith("initial="))
         return original(name, [word for word in overrides if not word.startswith("initial=")])
 
-    from sslkuramoto.study import file
+    from sslkuramoto.study import parts
 
-    original = file.load_protocol
-    monkeypatch.setattr(file, "load_protocol", load)
+    original = parts.load_protocol
+    monkeypatch.setattr(parts, "load_protocol", load)
     plan = plan_study(study(columns__robust=robust), tmp_path, rows=["steps"])
     task = plan.tasks[plan.cells["steps", "robust", 0]]
     assert isinstance(task, Evaluation)
