@@ -34,7 +34,6 @@ NOISE_SAMPLES = 4
 LEFT_UNBOUNDED = 0.01
 """Share of images that may stand when any image is allowed: an ascent can get stuck on single ones."""
 
-CONTROL = Question("control", "With eps = 0 every attack returns the clean accuracy", "control")
 EPS = Question("eps", "Accuracy falls with eps, to 0 % without bounds", "masking")
 BLACK_BOX = Question("black_box", "No black box does better than gradients", "masking")
 TRANSFER = Question("transfer", "No transferred attack does better than gradients", "masking")
@@ -45,21 +44,6 @@ SURROGATE = Question("surrogate", "No surrogate backward does better than autogr
 NOISE_ACCURACY = Question("noise_accuracy", "Attacks do much more than random noise of the same size", "masking")
 STEPS = Question("steps", "More steps add nothing", "strength")
 RESTARTS = Question("restarts", "More restarts add nothing", "strength")
-
-
-def control(case: Case) -> Check:
-    """Ask whether attacks that may not move change anything; attacks that were run are asked again with eps = 0."""
-    nowhere = Threat(case.threat.norm, 0.0)
-    arsenal = case.arsenal
-    attacks = [*arsenal.black_boxes(), arsenal.plain("ce"), arsenal.targeted(), arsenal.reference(), *arsenal.fab()]
-    runs = [case.bench.run(attack, threat=nowhere) for attack in attacks]
-    moved = [run.label for run in runs if not torch.equal(run.candidates, case.bench.images)]
-    figures = {"clean": case.bench.clean.double().mean().item(), **{run.label: run.accuracy for run in runs}}
-    if moved:
-        return CONTROL.answer(False, f"{', '.join(moved)} moved images that may not move", figures)
-    same = all(torch.equal(run.right, case.bench.clean) for run in runs)
-    reason = f"{len(runs)} attacks leave {percent(figures['clean'])} right, image by image what is right when clean"
-    return CONTROL.answer(same, reason if same else "equal images did not score equally", figures)
 
 
 def eps(case: Case) -> Check:

@@ -18,7 +18,7 @@ from sslkuramoto.evaluation.attacks import Ledger, Passes
 from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
-from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
+from sslkuramoto.evaluation.audit import attack_checks, control_check, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
 from sslkuramoto.evaluation.audit.bench import Bench, LedgerOf
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
@@ -39,7 +39,7 @@ NAME = "audit"
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # times eps
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
-    attack_checks.CONTROL: attack_checks.control,
+    control_check.CONTROL: control_check.control,
     attack_checks.EPS: attack_checks.eps,
     attack_checks.FAB: attack_checks.fab,
     attack_checks.ONE_STEP: attack_checks.one_step,
