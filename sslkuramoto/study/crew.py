@@ -155,10 +155,11 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             self.process.join()
             code = self.process.exitcode
-            how = f"by {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
-            out = "; the machine may have run out of memory" if code == -signal.SIGKILL else ""
             self.connection = None
-            return task, Outcome("failed", f"the process ended {how}{out}")
+            if code is None or code >= 0:
+                return task, Outcome("failed", f"the process ended with exit code {code}")
+            out = "; the machine may have run out of memory" if code == -signal.SIGKILL else ""
+            return task, Outcome("killed", f"the process ended by {signal.Signals(-code).name}{out}")
 
     def stop(self) -> None:
         if self.connection is not None:

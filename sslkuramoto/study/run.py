@@ -66,6 +66,7 @@ class _Schedule:
         self.waiting = {task.key: task for task in todo}
         self.running: dict[str, Task] = {}
         self.not_before: dict[str, float] = {}
+        self.killed: set[str] = set()
         self.total, self.settled = len(todo), 0
         self.failed_before = {task.key: self._failed_at(task.key) for task in todo}
 
@@ -125,6 +126,11 @@ class _Schedule:
             self.not_before[task.key] = time.monotonic() + _PATIENCE
             self.waiting[task.key] = task
             return
+        if outcome.kind == "killed" and task.key not in self.killed:
+            self.killed.add(task.key)
+            self.report(f"{task.label}: {outcome.reason}; once more, from where it was")
+            self.waiting[task.key] = task
+            return
         if outcome.kind == "done":
             self.settled += 1
             failure_file(self.plan.root, task.key).unlink(missing_ok=True)
@@ -132,9 +138,10 @@ class _Schedule:
             for line in self._unreadable(task):
                 self.report(f"{task.label}: {line}")
             return
+        reason = f"twice {outcome.reason}" if outcome.kind == "killed" else outcome.reason
         if self._failed_at(task.key) == self.failed_before[task.key]:  # its process died and could not say why
-            record_failure(self.plan.root, task.key, task.label, outcome.reason, outcome.trace)
-        self._fail(task, outcome.reason)
+            record_failure(self.plan.root, task.key, task.label, reason, outcome.trace)
+        self._fail(task, reason)
 
     def _unreadable(self, task: Task) -> list[str]:
         """Say at once, not after the last row, which columns will not find their number in a result."""

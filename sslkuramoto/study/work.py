@@ -29,13 +29,14 @@ class Outcome:
     """How a task ended.
 
     Attributes:
-        kind: done; failed; busy (another process is at it); interrupted (a later call goes on).
+        kind: done; failed; busy (another process is at it); interrupted (a later call goes on); killed (its process
+            was, by a signal: once that may be chance).
         reason: one line.
         trace: where a fault of ours arose.
         seconds: it took.
     """
 
-    kind: Literal["done", "failed", "busy", "interrupted"]
+    kind: Literal["done", "failed", "busy", "interrupted", "killed"]
     reason: str = ""
     trace: str = ""
     seconds: float = 0.0

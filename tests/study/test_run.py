@@ -199,9 +199,14 @@ def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed
     (result,) = copy.glob("runs/*/results/knn-*.json")
     content = json.loads(result.read_text())
     result.unlink()
-    assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", prepare=die) == 1
+    lines: list[str] = []
+    assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", prepare=die, report=lines.append) == 1
     reason = collect(loaded, copy).cells["simclr", "knn"].failures[0]
-    assert reason == "the process ended by SIGKILL; the machine may have run out of memory"
+    assert reason == "twice the process ended by SIGKILL; the machine may have run out of memory"
+    assert [line.rpartition("; ")[2] for line in lines] == [
+        "once more, from where it was",
+        "the machine may have run out of memory",
+    ]
     shutil.rmtree(result.parents[1] / "cache")
     assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", retry=True) == 0
     assert json.loads(result.read_text())["metrics"] == content["metrics"]

@@ -141,6 +141,29 @@ def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Pa
     assert not (root / "failures").exists()
 
 
+def test_a_worker_that_is_killed_once_is_replaced_and_its_task_goes_on_from_the_checkpoint(computed, tmp_path: Path):
+    loaded, root = load_study(computed[0].path, ["epochs=40", "measure.checkpoint_every=1"]), tmp_path / "root"
+    plan, lines = plan_study(loaded, root, rows=["simclr"]), []
+
+    def shoot() -> None:
+        until(lambda: list(root.glob("runs/*/checkpoints/last.safetensors")))
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=shoot)
+    thread.start()
+    assert run_plan(plan, jobs=1, device="cpu", report=lines.append) == 0
+    thread.join()
+    assert [line for line in lines if "SIGKILL" in line] == [
+        "simclr, seed 0: digits-akorn-simclr: the process ended by SIGKILL; the machine may have run out of memory; "
+        "once more, from where it was"
+    ]
+    first = root / "runs" / plan.chains["simclr", 0][0]
+    assert len(json.loads((first / "environment.json").read_text())["sessions"]) == 2, "it went on"
+    assert not (root / "failures").exists()
+
+
 def test_sigterm_ends_workers_after_a_checkpoint(computed, tmp_path: Path):
     loaded, root = load_study(computed[0].path, ["epochs=5000"]), tmp_path / "root"
 
