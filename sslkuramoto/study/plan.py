@@ -8,14 +8,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sslkuramoto.errors import unknown
+from sslkuramoto.evaluation.corruptions.protocol import Corruptions
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import code_version
 from sslkuramoto.study.file import Study, StudyColumn
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, Facts, content_key
 from sslkuramoto.study.tasks import Evaluation, Stage, Task, recorded_failure
 from sslkuramoto.training.learner import resolved
 
@@ -220,7 +222,8 @@ class _Planner:
         split = loaded.options.get("split", "test")
         facts, problem = self.facts.of(stage.recipe.data, split if isinstance(split, str) else "test")
         data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
-        content = content_key([loaded.name, loaded.options, column.encoder, data])
+        options, lacking = self._contents(loaded, facts)
+        content = content_key([loaded.name, options, column.encoder, data])
         path = self.paths.setdefault((stage.key, content), self._result_path(stage, loaded.file, content))
         changed = f" ({column.key})" if column.settings or column.encoder else ""
         evaluation = Evaluation(
@@ -233,12 +236,25 @@ class _Planner:
             encoder_options=dict(column.encoder),
             data_options=dict(stage.recipe.data.options),
             content=content,
-            problem=problem,
+            problem=problem or lacking,
         )
         if not path.stem.endswith(code_version(EVALUATION)):
             self.found.other_code.add(evaluation.key)
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
+
+    def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
+        """Return the options of a protocol, the content of an archive in place of its folder, and what it lacks."""
+        options = dict(loaded.options)
+        if not isinstance(loaded.measure, Corruptions) or loaded.measure.source != "archive":
+            return options, None
+        if loaded.measure.archive is None:
+            return options, f"{loaded.file}: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C"
+        if facts is None:
+            return options, None  # the split itself is not there, which is said already
+        found, problem = self.facts.of_archive(loaded.measure.archive, loaded.measure.names, facts)
+        options["archive"] = found.fingerprint if found else f"unknown: {loaded.measure.archive}"
+        return options, problem
 
     def _loaded(self, column: StudyColumn, run_of: Callable[[str], str]) -> Loaded:
         """Return the protocol of a column; reading it for every row takes most of a large study's planning."""
