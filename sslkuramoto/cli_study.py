@@ -1,6 +1,7 @@
 """The command ``study``: say what is missing and its cost, compute it, print ours beside the published table."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -113,9 +114,10 @@ def _submit(plan: Any, arguments: argparse.Namespace) -> int:
 
     jobs = submit(plan, arguments.slurm, overrides=arguments.items, device=arguments.device, retry=arguments.retry)
     if not any(word in ("cluster=local", "cluster=debug") for word in arguments.slurm):
-        print(
-            f"{len(jobs)} jobs submitted; 'sslkuramoto report {arguments.study}' prints what is there", file=sys.stderr
-        )
+        words = ["sslkuramoto", "report", arguments.study, *arguments.items]
+        words += [] if arguments.root == ROOT else ["--root", str(arguments.root)]
+        words += ["--any-code"] if arguments.any_code else []
+        print(f"{len(jobs)} jobs submitted; this prints what is there: {shlex.join(words)}", file=sys.stderr)
         return 0
     for job, ending in wait_for(jobs):
         print(f"job {job.job_id}: {ending}", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ ROOT/failures/*.json says why something could not be done.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,21 @@ class Plan:
     def possible(self, retry: bool = True) -> list[Task]:
         """Return what of :meth:`missing` can be carried out now."""
         return [task for task in self.missing(retry) if self.problem(task.key) is None]
+
+    def with_needs(self, keys: Sequence[str]) -> set[str]:
+        """Return tasks and all that they need."""
+        found: set[str] = set()
+        for key in keys:
+            if key not in found:
+                found |= {key} | self.with_needs(self.tasks[key].needs)
+        return found
+
+    def up_to(self, key: str) -> "Plan":
+        """Return the plan of one training run and of those that it needs."""
+        keys = self.with_needs([key])
+        chain = [stage.key for stage in self.stages if stage.key in keys]
+        (row, seed) = next(iter(self.chains))
+        return replace(self, tasks={each: self.tasks[each] for each in chain}, chains={(row, seed): chain}, cells={})
 
     def _want(self, key: str, wanted: set[str]) -> None:
         """Add a task that is not done to ``wanted``, and what it needs."""

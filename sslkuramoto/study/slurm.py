@@ -1,10 +1,12 @@
-"""Studies on a cluster: submitit sends one job for each chain (row, seed); locks keep jobs from the same work.
+"""Studies on a cluster: submitit sends one job for each chain (row, seed), and one for each training run they share.
+
+SLURM starts a chain when the runs that it shares are ended, so that none waits for another on a GPU of its own.
 
 The job loads the study file again, so it has to lie where the nodes can read it, as the root of the studies does.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,14 @@ class Chain:
     device: str
     retry: bool
     any_code: bool
+    only: str | None = None  # key of the training run that others share: this and what it needs, no more
 
     def __call__(self) -> str:
         """Do what is missing of the chain; return how it ended."""
         study = load_study(self.study, self.overrides)
         plan = plan_study(study, Path(self.root), rows=[self.row], seeds=[self.seed], any_code=self.any_code)
+        if self.only is not None:
+            plan = plan.up_to(self.only)
         try:
             failed = run_plan(plan, jobs=0, device=self.device, retry=self.retry)
         except Interrupted as stop:
@@ -68,7 +73,9 @@ def submit(
     device: str = "auto",
     retry: bool = False,
 ) -> list[Any]:
-    """Submit one job for each chain of which something is missing, as one array.
+    """Submit one job for each chain of which something is missing, and before them one for each run that they share.
+
+    Jobs that wait for the same ones are one array.
 
     Args:
         plan: of the whole study.
@@ -108,30 +115,62 @@ def submit(
     todo = {task.key for task in plan.possible(retry)}
     if plan.problems and not todo:
         raise UserError(plan.problems[0])
-    chains = []
+    common = Chain(
+        study=str(plan.study.path.resolve()),
+        overrides=tuple(overrides),
+        root=str(plan.root.resolve()),
+        row="",
+        seed=0,
+        device=device,
+        retry=retry,
+        any_code=plan.any_code,
+    )
+    chains: dict[tuple[str, int], set[str]] = {}  # -> its tasks that are missing
     for (row, seed), stages in plan.chains.items():
         cells = [key for (name, _, number), key in plan.cells.items() if (name, number) == (row, seed)]
-        if todo & {*stages, *cells}:
-            chains.append(
-                Chain(
-                    study=str(plan.study.path.resolve()),
-                    overrides=tuple(overrides),
-                    root=str(plan.root.resolve()),
-                    row=row,
-                    seed=seed,
-                    device=device,
-                    retry=retry,
-                    any_code=plan.any_code,
-                )
-            )
-    if not chains:
-        return []
+        if found := todo & plan.with_needs([*stages, *cells]):
+            chains[row, seed] = found
+    shared = {} if executor.cluster in ("local", "debug") else _shared(plan, chains)
+    jobs: dict[str, Any] = {}
     try:
-        with executor.batch():
-            jobs = [executor.submit(chain) for chain in chains]
+        # in the order of the plan: each run after those that it needs
+        for key, (row, seed) in shared.items():
+            _wait_for(executor, settings, [jobs[each] for each in jobs if each in plan.with_needs([key])])
+            jobs[key] = executor.submit(replace(common, row=row, seed=seed, only=key))
+        groups: dict[tuple[str, ...], list[Chain]] = {}
+        for (row, seed), tasks in chains.items():
+            groups.setdefault(tuple(key for key in shared if key in tasks), []).append(
+                replace(common, row=row, seed=seed)
+            )
+        sent = list(jobs.values())
+        for needed, group in groups.items():
+            _wait_for(executor, settings, [jobs[key] for key in needed])
+            with executor.batch():
+                sent += [executor.submit(chain) for chain in group]
     except _REFUSALS as error:  # such as sbatch, of a partition that is not there
         raise _refused(parameters, error) from None
-    return jobs
+    return sent
+
+
+def _shared(plan: Plan, chains: Mapping[tuple[str, int], set[str]]) -> dict[str, tuple[str, int]]:
+    """Return the missing training runs that several chains need, in order, with the first chain that can make each."""
+    found = {}
+    for stage in plan.stages:
+        needing = [at for at, tasks in chains.items() if stage.key in tasks]
+        own = [at for at in needing if stage.key in plan.chains[at]]
+        if len(needing) > 1:
+            found[stage.key] = (own or needing)[0]
+    return found
+
+
+def _wait_for(executor: Any, settings: Mapping[str, Any], jobs: Sequence[Any]) -> None:
+    """Let the jobs that are submitted next begin when these are ended, however: what failed is in the table."""
+    given = settings.get("dependency", settings.get("slurm_dependency"))
+    after = f"afterany:{':'.join(job.job_id for job in jobs)}" if jobs else None
+    if jobs or given:
+        executor.update_parameters(slurm_dependency=",".join(str(part) for part in (given, after) if part))
+    elif executor.cluster == "slurm":
+        executor.update_parameters(slurm_dependency=None)
 
 
 def _refused(parameters: Sequence[str], error: Exception) -> UserError:

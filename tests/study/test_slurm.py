@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -137,28 +138,82 @@ def test_a_job_says_what_failed(study, tmp_path: Path):
     assert main(words) == 2
 
 
-def test_parameters_reach_slurm_under_its_own_names_and_jobs_are_one_array(study, tmp_path: Path, cluster: Path):
-    loaded = study(seeds=[0, 1])
+SEVERAL = """
+ROOT=%s
+n=$(ls $ROOT | grep -c '^sent-')
+cp "$1" $ROOT/sent-$n.sh; echo Submitted batch job $((70 + n))
+"""
+
+
+@pytest.fixture
+def sent(cluster: Path, tmp_path: Path):
+    """Return what each call of sbatch was given."""
+    (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\n{SEVERAL % tmp_path}")
+
+    def lines() -> list[list[str]]:
+        files = sorted(tmp_path.glob("sent-*.sh"))
+        return [[line for line in file.read_text().splitlines() if line.startswith("#SBATCH")] for file in files]
+
+    return lines
+
+
+def test_parameters_reach_slurm_under_its_own_names_and_jobs_are_one_array(study, tmp_path: Path, sent):
+    loaded = study(seeds=[0, 1], rows__steps__train=[{"recipe": "digits-akorn-supervised"}] * 2)
     plan = plan_study(loaded, tmp_path / "root")
     words = ["partition=gpu", "account=oist", "gpus_per_node=1", "cpus_per_task=8", "timeout_min=90"]
     jobs = submit(plan, [*words, "array_parallelism=3", "slurm_qos=low", "mem_gb=16"])
-    sent = [line for line in cluster.read_text().splitlines() if line.startswith("#SBATCH")]
+    (lines,) = sent()
     for line in ("partition=gpu", "account=oist", "gpus-per-node=1", "cpus-per-task=8", "time=90", "qos=low"):
-        assert f"#SBATCH --{line}" in sent
+        assert f"#SBATCH --{line}" in lines
     for line in ("array=0-3%3", "mem=16GB", "job-name=tiny", "open-mode=append"):
-        assert f"#SBATCH --{line}" in sent
-    assert [job.job_id for job in jobs] == ["77_0", "77_1", "77_2", "77_3"]
+        assert f"#SBATCH --{line}" in lines
+    assert not any("dependency" in line for line in lines)
+    assert [job.job_id for job in jobs] == ["70_0", "70_1", "70_2", "70_3"]
     sent_chains = [job.submission().function for job in jobs]
     assert [(each.row, each.seed) for each in sent_chains] == [("simclr", 0), ("steps", 0), ("simclr", 1), ("steps", 1)]
     assert {each.root for each in sent_chains} == {str(tmp_path / "root")}
     assert jobs[0].submission()._timeout_countdown > 50, "three times, as submitit has it, are over in a day"
 
 
-def test_the_command_submits_and_does_not_wait(study, tmp_path: Path, cluster: Path, capsys):
-    words = ["study", str(study().path), "epochs=2", "--root", str(tmp_path / "root")]
-    assert main([*words, "--slurm", "partition=gpu", "timeout_min=90"]) == 0
-    assert "2 jobs submitted; 'sslkuramoto report " in capsys.readouterr().err
-    assert cluster.is_file()
+def test_a_shared_pretraining_is_a_job_of_its_own_and_the_rows_begin_when_it_is_ended(study, tmp_path: Path, sent):
+    plan = plan_study(study(seeds=[0, 1]), tmp_path / "root")
+    jobs = submit(plan, ["timeout_min=90", "dependency=singleton"])
+    waits = [[line.partition("dependency=")[2] for line in lines if "dependency" in line] for lines in sent()]
+    assert waits == [["singleton"], ["singleton"], ["singleton,afterany:70"], ["singleton,afterany:71"]]
+    chains = [job.submission().function for job in jobs]
+    pretrainings = [plan.chains["simclr", seed][0] for seed in (0, 1)]
+    assert [(each.row, each.seed, each.only) for each in chains] == [
+        ("simclr", 0, pretrainings[0]),
+        ("simclr", 1, pretrainings[1]),
+        ("simclr", 0, None),
+        ("steps", 0, None),
+        ("simclr", 1, None),
+        ("steps", 1, None),
+    ]
+
+
+def test_a_job_of_a_shared_run_makes_this_run_and_nothing_else(study, tmp_path: Path):
+    loaded, root = study(), tmp_path / "root"
+    first = plan_study(loaded, root).chains["simclr", 0][0]
+    assert chain(loaded, root, "simclr", only=first)() == "done"
+    assert [task.key for task in plan_study(loaded, root).tasks.values() if task.done()] == [first]
+
+
+def test_a_pretraining_that_is_there_is_no_job(computed, tmp_path: Path, sent):
+    root = shutil.copytree(computed[1], tmp_path / "root")
+    for result in root.glob("runs/*/results/clean-*.json"):
+        result.unlink()
+    jobs = submit(plan_study(computed[0], root), ["timeout_min=90"])
+    assert [job.submission().function.only for job in jobs] == [None, None]
+    assert len(sent()) == 1
+
+
+def test_the_command_submits_does_not_wait_and_says_how_to_see_what_is_there(study, tmp_path: Path, sent, capsys):
+    words = [str(study().path), "epochs=2", "--root", str(tmp_path / "root")]
+    assert main(["study", *words, "--slurm", "partition=gpu", "timeout_min=90"]) == 0
+    said = f"3 jobs submitted; this prints what is there: sslkuramoto report {' '.join(words)}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert len(sent()) == 2
     pickled = next((tmp_path / "root" / "slurm").rglob("*submitted.pkl"))
     assert submitit.core.utils.DelayedSubmission.load(pickled).function.overrides == ("epochs=2",)
 
