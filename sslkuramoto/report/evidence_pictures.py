@@ -4,6 +4,7 @@ Shapes: m images, y x pixels.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from sslkuramoto.report.pictures import frame, place, tiles_of
 
 SHOWN_IMAGES = 8
 LARGEST_FACTOR = 64
+TITLE_WIDTH = 38  # characters of a title over a diagram of 3.3 inches
+LINE_HEIGHT = 0.19  # of a title, inches
 
 
 def reliability_axes(axes: Axes, counts: Axes, bins: Bins, series: int) -> None:
@@ -49,11 +52,14 @@ def reliability_axes(axes: Axes, counts: Axes, bins: Bins, series: int) -> None:
 @styled
 def reliability_picture(label: str, bins: Bins, *, series: int, name: str) -> str:
     """Return an inline SVG of one reliability diagram with the histogram of confidences below."""
-    figure, ((axes,), (counts,)) = axes_grid(2, 1, 3.3, 3.8, margins=(0.16, 0.95, 0.13, 0.92), heights=(3, 1))
+    title = textwrap.wrap(label, TITLE_WIDTH) or [""]
+    height = 3.8 + LINE_HEIGHT * (len(title) - 1)
+    margins = (0.16, 0.95, 0.13 * 3.8 / height, 1 - (0.304 + LINE_HEIGHT * (len(title) - 1)) / height)
+    figure, ((axes,), (counts,)) = axes_grid(2, 1, 3.3, height, margins=margins, heights=(3, 1))
     for each in (axes, counts):
         plain_axes(each)
     reliability_axes(axes, counts, bins, series)
-    axes.set_title(label)
+    axes.set_title("\n".join(title))
     return svg_of(figure, alt=f"Reliability diagram, {bins.name}. {label}: {_told(bins)}", name=name)
 
 

@@ -38,8 +38,13 @@ def status_of(status: str) -> str:
     return element("span", f"{MARKS[status]} {status}", class_=f"status {status.replace(' ', '-')}")
 
 
-def audits(items: Sequence[Evidence]) -> str:
-    """The verdict on each network and, folded, its reasons, its checks and its drawings."""
+def audits(items: Sequence[Evidence], rows: Sequence[str] = ()) -> str:
+    """The verdict on each network and, folded, its reasons, its checks and its drawings.
+
+    Args:
+        items: results, audits among them.
+        rows: what there is no audit of, to be said in the same table.
+    """
     found = [(item, audit) for item in items if (audit := audit_of(item.result))]
     lines, text = [], ""
     for item, audit in found:
@@ -48,6 +53,9 @@ def audits(items: Sequence[Evidence]) -> str:
         fields += element("td", safe(audit.verdict), class_="name wide")
         fields += "".join(element("td", str(audit.count(status))) for status in MARKS)
         lines.append(line_of(item.label, fields))
+    for label in rows:
+        fields = element("td", "-", data_sort="", class_="name") * 2 + element("td", "not audited", class_="name")
+        lines.append(line_of(label, fields + element("td", "-", data_sort="") * (1 + len(MARKS))))
     budget, left_out = PICTURE_BUDGET, []
     for index, (item, audit) in enumerate(found):
         drawn = _drawn(audit, f"audit-{index}")

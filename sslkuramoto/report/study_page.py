@@ -29,11 +29,10 @@ def study_page(table: StudyTable) -> str:
     study, summary = table.study, study_summary(table)
     summary.below = []
     first = study_sections.evidence_of(table, every_seed=False)
-    every = study_sections.evidence_of(table, every_seed=True)
     parts = {
         "table": ("Measured and reported", summary_table(summary)),
         "scatter": ("Clean against robust", study_sections.clean_against_robust(table)),
-        "audits": ("The audit's verdict on each row", evidence_sections.audits(every)),
+        "audits": ("The audit's verdict on each row", study_sections.audits(table)),
         "pairs": ("Paired tests", study_sections.paired_tests(table)),
         "calibration": ("Calibration", evidence_sections.calibration(first)),
         "corruptions": ("Corruptions", corruption_section.corruptions(first)),

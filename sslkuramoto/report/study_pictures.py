@@ -10,13 +10,18 @@ Spread = tuple[float, float, float]  # a number in percent and the ends of what 
 
 @dataclass(frozen=True)
 class Point:
-    """A row in a panel. ``series`` is its colour and, plus one, the number beside it."""
+    """A row in a panel. ``series`` is its colour and, plus one, the number beside it.
+
+    ``clean`` and ``robust`` have the standard deviation over seeds (of one seed the interval over images), ``images``
+    both intervals over images.
+    """
 
     series: int
     label: str
     clean: Spread
     robust: Spread
     reported: bool = False
+    images: tuple[Spread, Spread] | None = None
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:
@@ -35,8 +40,8 @@ def scatter_pictures(panels: Sequence[tuple[str, Sequence[Point]]], *, name: str
         name: unique on the page.
     """
     every = [point for _, points in panels for point in points]
-    x_range = limits([value for point in every for value in point.clean])
-    y_range = limits([value for point in every for value in point.robust])
+    x_range = limits([value for point in every for value in (*point.clean, *(point.images or ((), ()))[0])])
+    y_range = limits([value for point in every for value in (*point.robust, *(point.images or ((), ()))[1])])
     return [_panel(title, points, x_range, y_range, f"{name}-{k}") for k, (title, points) in enumerate(panels)]
 
 
@@ -50,15 +55,21 @@ def _panel(
     for point in points:
         (x, x_low, x_high), (y, y_low, y_high) = point.clean, point.robust
         tint = colour(point.series)
+        over_seeds = [[x - x_low], [x_high - x]], [[y - y_low], [y_high - y]]
+        over_images = None
+        if point.images is not None:
+            (_, left, right), (_, bottom, top) = point.images
+            over_images = [[x - left], [right - x]], [[y - bottom], [top - y]]
+            axes.errorbar(x, y, xerr=over_images[0], yerr=over_images[1], fmt="none", color=tint, elinewidth=0.8)
         axes.errorbar(
             x,
             y,
-            xerr=[[x - x_low], [x_high - x]],
-            yerr=[[y - y_low], [y_high - y]],
+            xerr=over_seeds[0],
+            yerr=over_seeds[1],
             fmt="D" if point.reported else "o",
             markersize=5.5,
             color=tint,
-            elinewidth=0.9,
+            elinewidth=0.8 if over_seeds == over_images else 2.2,
             markerfacecolor="none" if point.reported else tint,
         )
         number = f"{point.series + 1}"

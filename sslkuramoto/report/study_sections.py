@@ -2,50 +2,45 @@
 
 from collections.abc import Mapping
 
-from sslkuramoto.report.evidence import Evidence
+from sslkuramoto.report import evidence_sections
+from sslkuramoto.report.evidence import Evidence, audit_of
 from sslkuramoto.report.markup import bullets, element, figure, fine, heads_of, line_of, safe, table_of
 from sslkuramoto.report.runs import read_series
 from sslkuramoto.report.sections import legend
 from sslkuramoto.report.study_curves import Together, band_panel, together
+from sslkuramoto.report.study_pairs import HEADS, HOW_TO_READ, paired_table, untested_lines
 from sslkuramoto.report.study_pictures import Point, Spread, scatter_pictures
-from sslkuramoto.report.study_table import labels_of, paired_fields, result_of, spread_of, unit_of, untested_lines
+from sslkuramoto.report.study_table import image_spread_of, labels_of, result_of, spread_of, unit_of
 from sslkuramoto.study.file import StudyColumn
 from sslkuramoto.study.paired import comparisons
 from sslkuramoto.study.published import Published
-from sslkuramoto.study.table import StudyTable
+from sslkuramoto.study.table import StudyCell, StudyTable
 
 ROBUST = {"robust_accuracy", "union"}  # last part of the metric of a column of robust accuracy
-HOW_TO_READ_PAIRS = (
-    "Exact McNemar tests on the same images: b images that the first row has right (most draws) and the second wrong, "
-    "c the other way round; of several seeds pooled, images times seeds. Holm corrects the pooled p over all tests of "
-    "the study. A small p says that these networks would differ on other images of the same kind, not that other seeds "
-    "would."
+WHAT_P_SAYS = (
+    " A small p says that these networks would differ on other images of the same kind, not that other seeds would."
 )
 HOW_TO_READ_POINTS = (
-    "Lines are the standard deviation over seeds, or the 95 % interval over images where there is one seed. Hollow "
-    "diamonds are reported figures."
+    "Thick lines are the standard deviation over seeds, thin ones the 95 % interval over images (of several seeds the "
+    "mean of its ends). Hollow diamonds are reported figures."
 )
 
 
 def paired_tests(table: StudyTable) -> str:
     """The tests of :mod:`sslkuramoto.study.paired`, pooled and seed by seed."""
-    labels, lines, tests = labels_of(table), [], comparisons(table)
-    for test in tests:
-        names = (table.study.columns[test.column].title, labels[test.rows[1]])
-        for seeds, *numbers in paired_fields(test):
-            fields = "".join(element("td", safe(text), class_="name") for text in (*names, seeds))
-            fields += "".join(element("td", safe(text), data_sort=_sort_key(text)) for text in numbers)
-            lines.append(line_of(labels[test.rows[0]], fields))
-    head = heads_of("first", "column", "second", "seeds", numbers=("b", "c", "n", "p", "Holm"))
+    labels, lines = labels_of(table), []
+    for line in paired_table(table, labels):
+        names = (line.column, line.second, line.seeds)
+        fields = "".join(element("td", safe(text), class_="name") for text in names)
+        for text, number in zip(line.texts, line.numbers, strict=True):
+            fields += element("td", safe(text), data_sort="" if number is None else repr(number))
+        lines.append(line_of(line.first, fields))
+    head = heads_of("first", "column", "second", "seeds", numbers=HEADS)
     return (
-        (fine(HOW_TO_READ_PAIRS) if lines else "")
+        (fine(HOW_TO_READ + WHAT_P_SAYS) if lines else "")
         + table_of(head, lines, "sortable")
-        + bullets(untested_lines(tests, labels))
+        + bullets(untested_lines(comparisons(table), labels))
     )
-
-
-def _sort_key(text: str) -> str:
-    return "" if text == "-" else text.removeprefix("< ")
 
 
 def clean_column(table: StudyTable) -> StudyColumn | None:
@@ -78,13 +73,19 @@ def clean_against_robust(table: StudyTable) -> str:
             reported = _reported(cells[0].published), _reported(cells[1].published)
             for (x, y), is_reported in ((measured, False), (reported, True)):
                 if x is not None and y is not None:
-                    points.append(Point(series, labels[row], x, y, is_reported))
+                    images = None if is_reported else _images(*cells)
+                    points.append(Point(series, labels[row], x, y, is_reported, images))
         panels += [(column.title, points)] if points else []
     if not panels:
         return ""
     drawn = {point.series for _, points in panels for point in points}
     pictures = "".join(map(figure, scatter_pictures(panels, name="scatter")))
     return legend(_numbered(table, drawn)) + fine(HOW_TO_READ_POINTS) + element("div", pictures, class_="panels")
+
+
+def _images(clean: StudyCell, robust: StudyCell) -> tuple[Spread, Spread] | None:
+    x, y = image_spread_of(clean), image_spread_of(robust)
+    return None if x is None or y is None else (x, y)
 
 
 def _reported(published: Published | None) -> Spread | None:
@@ -139,6 +140,13 @@ def _records(table: StudyTable, stage: int) -> tuple[str, dict[int, list[Mapping
             found[series] = [read_series(file) for file in files if file.is_file()]
             names.add(row.stages[stage].name)
     return next(iter(names)) if len(names) == 1 else f"stage {stage}", found
+
+
+def audits(table: StudyTable) -> str:
+    """The audit's verdict on each row of the study, and on which rows there is none."""
+    labels, items = labels_of(table), evidence_of(table, every_seed=True)
+    audited = {item.series for item in items if audit_of(item.result)}
+    return evidence_sections.audits(items, [label for k, label in enumerate(labels.values()) if k not in audited])
 
 
 def evidence_of(table: StudyTable, *, every_seed: bool) -> list[Evidence]:

@@ -13,7 +13,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sslkuramoto.report.columns import IN_PERCENT, Found
+from sslkuramoto.report.evidence import audit_of
 from sslkuramoto.report.runs import Result, read_result
+from sslkuramoto.report.study_pairs import paired_lines
 from sslkuramoto.report.table import (
     Cell,
     Head,
@@ -24,11 +26,11 @@ from sslkuramoto.report.table import (
     marker,
     marks_unlike,
     published_cell,
+    published_digits,
     scored,
     scoring_lines,
 )
 from sslkuramoto.study.file import StudyColumn, StudyRow
-from sslkuramoto.study.paired import Comparison, McNemar, comparisons
 from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable
 
 _RUN = re.compile(r"/runs/[^/]+-[0-9a-f]{12}-[0-9a-f]+$")  # ROOT/runs/RECIPE-CONTENT-CODE
@@ -72,7 +74,8 @@ def study_summary(table: StudyTable) -> Summary:
                 scoring.setdefault(scored(item), {}).setdefault(("", quoted), []).append(item)
         if any(cell.published for cell in by_row.values()):
             heads.append(Head(head, published=True))
-            by_head.append([published_cell(cell.published, mark) for cell in by_row.values()])
+            figures = [cell.published for cell in by_row.values()]
+            by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     rows = study.rows.values()
     return Summary(
         heads=heads,
@@ -81,7 +84,8 @@ def study_summary(table: StudyTable) -> Summary:
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
         groups=[row.group or "" for row in rows] if any(row.group for row in rows) else [],
-        below=[*paired_lines(table), *study.notes, *table.notes],
+        below=[*paired_lines(table, labels), *study.notes, *table.notes],
+        reading=reading_lines(table),
         unit="%" if all(unit_of(table, column) == "%" for column in study.columns.values()) else "",
     )
 
@@ -145,7 +149,7 @@ def interval_of(value: SeedValue) -> tuple[float, float] | None:
 
 
 def _measured(row: StudyRow, column: StudyColumn, cell: StudyCell, mark: Mark) -> Cell:
-    marks = tuple(mark(text) for text in gaps(row, column, cell))
+    marks = tuple(mark(text) for text in [*gaps(row, column, cell), *verdicts(cell)])
     spread = spread_of(cell)
     if spread is None:
         return Cell(marks=marks)
@@ -157,6 +161,49 @@ def _measured(row: StudyRow, column: StudyColumn, cell: StudyCell, mark: Mark) -
     elif interval_of(values[0]):
         interval = f"[{number_text(low, unit, n)}, {number_text(high, unit, n)}]"
     return Cell(mean, number_text(mean, unit, n), interval, marks)
+
+
+def image_spread_of(cell: StudyCell) -> tuple[float, float, float] | None:
+    """The shown mean and the means over seeds of the ends of their intervals over images; None where one has none.
+
+    The seeds were measured on the same images: several of them do not make this interval narrower.
+    """
+    values = finite(cell)
+    ends = [interval for value in values if (interval := interval_of(value))]
+    if not ends or len(ends) < len(values):
+        return None
+    return fmean(map(shown_value, values)), fmean(low for low, _ in ends), fmean(high for _, high in ends)
+
+
+def reading_lines(table: StudyTable) -> list[str]:
+    """Say beside a standard deviation over seeds how far chance in the images reaches: 54.6 ± 0.0 is not exact.
+
+    It is the largest distance of an interval's end from its number, of cells in percent with several seeds.
+    """
+    cells = [
+        table.cells[row, column.key]
+        for column in table.study.columns.values()
+        if unit_of(table, column) == "%"
+        for row in table.study.rows
+    ]
+    several = [spread for cell in cells if len(finite(cell)) > 1 and (spread := image_spread_of(cell))]
+    if not several:
+        return []
+    most = max(max(mean - low, high - mean) for mean, low, high in several)
+    return [
+        f"± is the standard deviation over seeds; the 95 % interval over images is up to ± {most:.1f} points beside it"
+    ]
+
+
+def verdicts(cell: StudyCell) -> list[str]:
+    """What audits say of the network of a cell, seed by seed where they differ."""
+    by_text: dict[str, list[int]] = {}
+    for value in cell.values:
+        if audit := audit_of(result_of(value.result)):
+            said = audit.verdict if audit.verdict.startswith(audit.word) else f"{audit.word}: {audit.verdict}"
+            by_text.setdefault(f"audit's verdict: {said}", []).append(value.seed)
+    several = len(cell.values) > 1
+    return [f"{seeds_text(seeds)}: {text}" if several else text for text, seeds in by_text.items()]
 
 
 def gaps(row: StudyRow, column: StudyColumn, cell: StudyCell) -> list[str]:
@@ -209,59 +256,3 @@ def _by_name(option: Any) -> Any:
     if isinstance(option, list):
         return [_by_name(value) for value in option]
     return Path(option).name if isinstance(option, str) and _RUN.search(option) else option
-
-
-def paired_lines(table: StudyTable) -> list[str]:
-    """One line a paired test that the study asks for, and one a pair that could not be tested."""
-    labels, tests = labels_of(table), comparisons(table)
-    lines = [_paired_line(test, labels, table.study.columns[test.column].title) for test in tests if test.pooled]
-    return lines + untested_lines(tests, labels)
-
-
-def untested_lines(tests: Sequence[Comparison], labels: Mapping[str, str]) -> list[str]:
-    """Say which pairs were not tested, in how many columns, and why."""
-    columns: dict[tuple[str, str, str], int] = {}
-    for test in tests:
-        if test.pooled is None:
-            key = (*test.rows, test.reason or "")
-            columns[key] = columns.get(key, 0) + 1
-    return [
-        f"paired: {labels[a]} against {labels[b]}: not tested in {n} column{'s' if n > 1 else ''}: {reason}"
-        for (a, b, reason), n in columns.items()
-    ]
-
-
-def _paired_line(test: Comparison, labels: Mapping[str, str], column: str) -> str:
-    assert test.pooled is not None
-    assert test.holm is not None
-    first, second = (labels[key] for key in test.rows)
-    text = f"paired, {column}: {first} against {second}: {mcnemar_text(test.pooled)}, Holm {p_text(test.holm)}"
-    if len(test.per_seed) > 1:
-        text += "; " + "; ".join(f"seed {seed}: {mcnemar_text(one)}" for seed, one in test.per_seed.items())
-    return text
-
-
-def paired_fields(test: Comparison, *, every_seed: bool = True) -> list[list[str]]:
-    """Seeds, b, c, n, p, Holm of a test: the seeds pooled, be it one, then each of several; nothing untested.
-
-    Args:
-        test: of two rows.
-        every_seed: also the lines of single seeds beside the pooled one.
-    """
-    if test.pooled is None or test.holm is None:
-        return []
-    count = len(test.per_seed)
-    lines = [(f"pooled ({count} seed{'s' if count > 1 else ''})", test.pooled, p_text(test.holm))]
-    if every_seed and count > 1:
-        lines += [(str(seed), one, "-") for seed, one in test.per_seed.items()]
-    return [[name, str(one.b), str(one.c), str(one.n), p_text(one.p), corrected] for name, one, corrected in lines]
-
-
-def mcnemar_text(test: McNemar) -> str:
-    """``b = 12, c = 3 of 1000, p = 0.035``."""
-    return f"b = {test.b}, c = {test.c} of {test.n}, p = {p_text(test.p)}"
-
-
-def p_text(p: float) -> str:
-    """Two digits, never 0."""
-    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"

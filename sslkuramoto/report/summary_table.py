@@ -45,7 +45,7 @@ def summary_table(summary: Summary, *, name: str = "note") -> str:
         first
         + table_of(f"{_groups(summary)}<tr>{corner}{heads}</tr>", lines, "summary sortable")
         + (f'<ol class="notes">{footnotes}</ol>' if footnotes else "")
-        + bullets([*summary.scoring, *summary.below])
+        + bullets([*summary.reading, *summary.scoring, *summary.below])
     )
 
 

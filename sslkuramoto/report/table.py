@@ -59,7 +59,8 @@ class Head:
 class Summary:
     """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
 
-    ``groups[i]`` is a heading that row i stands under, if any row has one. ``below`` are lines under the table.
+    ``groups[i]`` is a heading that row i stands under, if any row has one. ``reading`` are lines on how to read the
+    numbers, ``below`` all others under the table.
     """
 
     heads: list[Head]
@@ -69,12 +70,13 @@ class Summary:
     scoring: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     below: list[str] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)
     unit: str = "%"
 
     @property
     def lines_below(self) -> list[str]:
         """What stands under the footnotes."""
-        return [*(f"scored: {line}" for line in self.scoring), *self.below]
+        return [*self.reading, *(f"scored: {line}" for line in self.scoring), *self.below]
 
 
 def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> Summary:
@@ -103,7 +105,8 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
             scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
         if any(column.key in model.row.published for model in models):
             heads.append(Head(column, published=True))
-            by_head.append([published_cell(model.row.published.get(column.key), mark) for model in models])
+            figures = [model.row.published.get(column.key) for model in models]
+            by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     for text in _mixed_weights(models):
         mark(text)
     return Summary(
@@ -170,15 +173,25 @@ def interval_of(metric: Metric) -> str:
     return f"± {decimals(std, metric.n)}" if std is not None and math.isfinite(std) else ""
 
 
-def published_cell(figure: Published | None, mark: Mark) -> Cell:
-    """A published figure with its source as a footnote, or a dash."""
+def published_digits(figures: Iterable[Published | None]) -> int:
+    """Decimals of the published figures of a column, one or two: 83.00 comes out of a file as 83.0."""
+    return min(2, max((_digits(figure.value) for figure in figures if figure), default=1))
+
+
+def _digits(value: float) -> int:
+    return max(1, len(f"{value:g}".partition(".")[2]))
+
+
+def published_cell(figure: Published | None, mark: Mark, digits: int = 1) -> Cell:
+    """A published figure with its source as a footnote, or a dash; at least ``digits`` decimals."""
     if figure is None:
         return Cell()
     runs = f", {figure.n} run{'s' if figure.n > 1 else ''}" if figure.n else ""
     differs = f"; differs: {figure.differs}" if figure.differs else ""
-    interval = "" if figure.std is None else f"± {figure.std:g}"
+    interval = "" if figure.std is None else f"± {figure.std:.{_digits(figure.std)}f}"
     marks = (mark(f"reported: {figure.source}{runs}{differs}"),)
-    return Cell(figure.value, f"{figure.value:g}", interval, marks, published=figure)
+    text = f"{figure.value:.{max(digits, _digits(figure.value))}f}"
+    return Cell(figure.value, text, interval, marks, published=figure)
 
 
 def scored(found: Found) -> str:

@@ -1,28 +1,37 @@
-"""Do two rows differ on the same images? Exact McNemar tests, corrected for how many are made.
+"""Do two rows differ on the same images? The difference of their cells, tested by exchanging the rows at images.
 
-McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages"; Holm 1979,
-"A simple sequentially rejective multiple test procedure". Over several seeds: the b and c of Obuchowski 1998, "On the
-comparison of correlated proportions for clustered data", an image being a cluster.
+Fisher 1935, "The design of experiments", section 21: the exchange of the members of pairs; where every share is 0 or 1
+this is the exact test of McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
+percentages". Holm 1979, "A simple sequentially rejective multiple test procedure". Over several seeds an image is a
+cluster: Obuchowski 1998, "On the comparison of correlated proportions for clustered data".
 
 Images are the sampling unit: a small p says that these two networks (or these two groups of seeds) would differ on
 other images of the same kind, not that other seeds would.
 
-Shapes: n images.
+Shapes: s seeds, n images.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import gcd, sqrt
 
 import numpy as np
-from scipy.stats import binom
+from jaxtyping import Float
+from scipy.stats import binom, norm
 
 from sslkuramoto.study.table import SeedValue, StudyTable
+
+FLIPS = 99_999  # of a test by chance: the least p is 1 / 100,000
+EXACT_WORK = 2e8  # products that an exact test may take
+FINEST_LATTICE = 2000  # largest common denominator of shares that is looked for
+ROUNDING = 2e-6  # of shares that went through 32 bit floats or six digits
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """An exact McNemar test.
+    """An exact McNemar test: it knows most draws right and else wrong, and nothing between.
 
     Attributes:
         b: images that the first row has right (most draws) and the second wrong; times seeds where several are pooled.
@@ -43,6 +52,27 @@ class McNemar:
 
 
 @dataclass(frozen=True)
+class PairedTest:
+    """The difference of two rows on the same images.
+
+    Attributes:
+        difference: mean share of right draws of the first row minus that of the second, in [-1,1].
+        low, high: its 95 % interval over images, an image being a cluster of its seeds.
+        n: images.
+        p: two-sided, of exchanging the rows at images; 1 when they agree on every one.
+        mcnemar: what is left of it when draws are put to the vote; None where shares lie between 0 and 1 and most
+            draws say the same of both rows at every image.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+    p: float
+    mcnemar: McNemar | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two rows in one column.
 
@@ -56,10 +86,33 @@ class Comparison:
 
     rows: tuple[str, str]
     column: str
-    per_seed: dict[int, McNemar] = field(default_factory=dict)
-    pooled: McNemar | None = None
+    per_seed: dict[int, PairedTest] = field(default_factory=dict)
+    pooled: PairedTest | None = None
     holm: float | None = None
     reason: str | None = None
+
+
+Shares = Sequence[tuple[Sequence[float], Sequence[float]]]
+"""One pair a seed: shares of right draws of the first and of the second row, the same images in each."""
+
+
+def paired_test(seeds: Shares) -> PairedTest:
+    """Test two rows on the images of one or more seeds.
+
+    If the rows were alike, exchanging them at any image would be as likely: p is the share of all such exchanges with
+    a mean difference as large as the one seen. An image is exchanged at all seeds together, for those that are hard to
+    one network are hard to the next: images and seeds as so many independent pairs would make p too small.
+
+    Args:
+        seeds: the shares.
+    """
+    first, second = _arrays(seeds)
+    ahead = (first - second).mean(axis=0)
+    low, high = _interval(ahead)
+    votes = _mcnemar(first > 0.5, second > 0.5)
+    between = bool(((first % 1) != 0).any() or ((second % 1) != 0).any())
+    told = None if between and votes.b == votes.c == 0 else votes
+    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), told)
 
 
 def mcnemar(correct_a: Sequence[float], correct_b: Sequence[float]) -> McNemar:
@@ -69,34 +122,89 @@ def mcnemar(correct_a: Sequence[float], correct_b: Sequence[float]) -> McNemar:
         correct_a, correct_b: share of draws that are right, one an image, the same images. An image is right when most
             draws are (> 0.5); one that half of the draws miss is wrong, as attacks count it broken.
     """
-    return _tested([(correct_a, correct_b)])
+    first, second = _arrays([(correct_a, correct_b)])
+    return _mcnemar(first > 0.5, second > 0.5)
 
 
-def _tested(seeds: Sequence[tuple[Sequence[float], Sequence[float]]]) -> McNemar:
-    """Test two rows on the images of one or more seeds.
-
-    Each seed's image is right or wrong by itself. If the rows were alike, exchanging them at any image would be as
-    likely: p is the share of all such exchanges with a b - c as large as the one seen. An image is exchanged at all
-    seeds together, for those that are hard to one network are hard to the next: images and seeds as so many
-    independent pairs would make p too small. With one seed this is McNemar's binomial test.
-
-    Source: Obuchowski 1998.
-    Differs: exact, where hers is a normal approximation.
-
-    Args:
-        seeds: shares of right draws of the first and of the second row, the same images in each.
-    """
+def _arrays(seeds: Shares) -> tuple[Float[np.ndarray, "s n"], Float[np.ndarray, "s n"]]:
     assert len({len(shares) for pair in seeds for shares in pair}) == 1, "rows of unlike length"
-    first, second = (np.asarray(rows, dtype=float) > 0.5 for rows in zip(*seeds, strict=True))
-    more = (first.astype(int) - second.astype(int)).sum(axis=0)  # seeds by which the first row is ahead, an image
+    first, second = (np.asarray(rows, dtype=float) for rows in zip(*seeds, strict=True))
+    return first, second
+
+
+def _mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
+    """Source: Obuchowski 1998. Differs: exact, where hers is a normal approximation."""
+    p = exchange_p(first.sum(axis=0, dtype=float) - second.sum(axis=0))
+    return McNemar(int((first & ~second).sum()), int((second & ~first).sum()), first.size, p)
+
+
+def exchange_p(differences: Float[np.ndarray, " n"]) -> float:
+    """Return the chance that random signs of ``differences`` give a sum as far from 0 as theirs.
+
+    Exact where they are whole numbers (every share 0 or 1: McNemar's test), and where they are multiples of one step,
+    as shares of draws are, and not too many; else from ``FLIPS`` draws of the signs by a fixed generator, the signs
+    seen counted as one of them (never 0).
+    """
+    return _p_of(tuple(differences[abs(differences) > ROUNDING].tolist()))
+
+
+@lru_cache(maxsize=4096)
+def _p_of(differences: tuple[float, ...]) -> float:
+    given = np.asarray(differences)
+    steps = _on_lattice(given)
+    if steps is None:
+        return _by_chance(given)
+    counts, length, work = Counter(abs(steps).tolist()), 1, 0
+    for step, count in counts.items():
+        work += length * (step * count + 1)
+        length += step * count
+    return _exact(counts, abs(int(steps.sum()))) if work <= EXACT_WORK or not (given % 1).any() else _by_chance(steps)
+
+
+def _on_lattice(differences: Float[np.ndarray, " n"]) -> np.ndarray | None:
+    """Return them as whole multiples of a common step, or None where they have none."""
+    for parts in range(1, FINEST_LATTICE + 1):
+        whole = np.rint(differences * parts)
+        if abs(differences * parts - whole).max(initial=0.0) <= max(1e-5, ROUNDING * parts) and whole.all():
+            return whole.astype(int) // max(1, gcd(*whole.astype(int).tolist()))
+    return None
+
+
+def _exact(counts: Counter[int], seen: int) -> float:
     chances = np.ones(1)  # of each sum of the images' steps that falls to the first row
-    for step, count in Counter(abs(more[more != 0]).tolist()).items():
+    for step, count in counts.items():
         spread = np.zeros(step * count + 1)
         spread[::step] = binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, spread)
-    differences = 2 * np.arange(len(chances)) - (len(chances) - 1)
-    p = float(chances[abs(differences) >= abs(more.sum())].sum())
-    return McNemar(int((first & ~second).sum()), int((second & ~first).sum()), first.size, min(1.0, p))
+    sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(1.0, float(chances[abs(sums) >= seen].sum()))
+
+
+def _by_chance(differences: np.ndarray) -> float:
+    rng, count, left = np.random.default_rng(0), 0, FLIPS
+    seen, rounding = abs(differences.sum()), 1e-9 * abs(differences).sum()
+    while left:
+        rows = min(left, max(1, 2_000_000 // len(differences)))
+        signs = 2.0 * rng.integers(0, 2, (rows, len(differences)), dtype=np.int8) - 1
+        count += int((abs(signs @ differences) >= seen - rounding).sum())
+        left -= rows
+    return (1 + count) / (1 + FLIPS)
+
+
+def _interval(ahead: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of ``ahead`` over images.
+
+    Two images are added, one won and one lost by as much as any was, so that it has a width where all images agree.
+
+    Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data", to whose interval this one comes down where every difference is 0 or 1.
+    Differs: shares between; where no image differs the two are won and lost outright.
+    """
+    n, largest = len(ahead), float(abs(ahead).max()) or 1.0
+    middle = float(ahead.sum()) / (n + 2)
+    variance = (float(np.square(ahead).sum()) + 2 * largest**2) / (n + 2) - middle**2
+    reach, mean = float(norm.ppf(0.975)) * sqrt(max(variance, 0.0) / (n + 2)), float(ahead.mean())
+    return max(-1.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -130,8 +238,8 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
     if any(_images(value) != _images(first[seeds[0]]) for seed in seeds for value in (first[seed], second[seed])):
         return Comparison(pair, column, reason="measured on different images")
     shares = [(first[seed].correct or [], second[seed].correct or []) for seed in seeds]
-    per_seed = {seed: mcnemar(a, b) for seed, (a, b) in zip(seeds, shares, strict=True)}
-    return Comparison(pair, column, per_seed, _tested(shares))
+    per_seed = {seed: paired_test([pair_of]) for seed, pair_of in zip(seeds, shares, strict=True)}
+    return Comparison(pair, column, per_seed, paired_test(shares))
 
 
 def _images(value: SeedValue) -> tuple[tuple[str | None, str | None], list[int]]:

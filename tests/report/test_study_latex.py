@@ -11,6 +11,7 @@ from made_study import HOSTILE
 
 from sslkuramoto.report import study_latex
 from sslkuramoto.report.study_latex import in_latex
+from sslkuramoto.study import StudyCell
 
 
 @pytest.mark.parametrize(
@@ -32,33 +33,89 @@ def test_text_is_printed_as_it_is(text, written):
     assert in_latex(text) == written
 
 
+def fields_of(line):
+    return [field.strip() for field in re.split(r"(?<!\\)&", line)]
+
+
 def test_the_table_has_rules_of_booktabs_and_as_many_fields_in_each_line(studied):
     text = study_latex(studied.table())
-    assert [text.count(f"\\{rule}rule\n") for rule in ("top", "mid", "bottom")] == [1, 2, 1]
-    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    measured, tests = text.split(r"\end{table}")[:2]
+    assert [measured.count(f"\\{rule}rule\n") for rule in ("top", "mid", "bottom")] == [1, 2, 1]
+    body = measured[measured.index("\\toprule") : measured.index("\\bottomrule")]
     rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert len(rows) == 5
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {7}
-    assert r"\begin{tabular}{lrrrrrrr}" in text
+    assert {len(fields_of(row)) for row in rows} == {8}
+    assert r"\begin{tabular}{lrrrrrrr}" in measured
+    assert r"\multicolumn{9}{l}{\emph{PhiNet against SimSiam; pooled (1 seed)}}" in tests
+    (line,) = (line for line in tests.splitlines() if line.startswith("clean & "))
+    assert fields_of(line)[1] == "+5.0"
+    assert fields_of(line.removesuffix(r" \\"))[3:] == ["0.5", "0.5", "2", "0", "40", "0.5"]
 
 
 def test_measured_and_published_figures_are_fields_of_their_own(studied):
     (line,) = (line for line in study_latex(studied.table()).splitlines() if line.startswith("PhiNet &"))
-    fields = [field.strip() for field in line.split("&")]
-    assert fields[1] == "95.0 {[}90.0, 99.0{]}"
-    assert fields[2].startswith(r"\textit{81.55\textsuperscript{")
-    assert fields[2].endswith(r"$\pm$ 0.25}")
+    fields = fields_of(line)
+    assert r"95.0\\\footnotesize {[}90.0, 99.0{]}\end{tabular}" in fields[1]
+    assert r"\textit{81.55\textsuperscript{" in fields[2]
+    assert r"\textit{\footnotesize $\pm$ 0.25}" in fields[2]
+
+
+def wide(studied):
+    """A study of many columns with long titles and scoring, of rows with long names, with every footnote."""
+    title = "adaptive: held noise, summed gradients"
+    for k in range(8):
+        column = replace(studied.columns["clean"], key=f"wide{k}", title=f"{title} {k}")
+        studied.columns[column.key] = column
+        for row in studied.rows:
+            cell = studied.cells[row, "clean"]
+            studied.cells[row, column.key] = StudyCell(
+                list(cell.values), published=studied.rows[row].published.get("clean")
+            )
+    for key, row in studied.rows.items():
+        studied.rows[key] = replace(row, label=f"{row.label}, without projection, trained on fixed oscillators")
+    attacks = [{"name": "held_noise", "k": 16, "max_k": 16, "label": "pgd-half-gamma", "backward": "half_gamma"}] * 6
+    folder = "/a/very/long/path_to/some_weights/of-a-network/" * 4
+    options = {"attacks": attacks, "weights": folder}
+    studied.write("phinet", 0, "clean", {"accuracy": {"value": 0.95, "unit": "fraction"}}, options=options)
+    return studied.table()
+
+
+def test_heads_wrap_and_scoring_and_tests_stand_outside_the_float_of_the_table(studied):
+    text = study_latex(wide(studied))
+    measured, tests, notes = text.split(r"\end{table}")
+    assert r"\begin{tabular}[b]{@{}r@{}}adaptive:\\held noise,\\summed\\gradients 0" in measured
+    assert "scored: " not in measured + tests
+    assert "against" not in measured
+    assert "scored: " in notes
+    assert "not alike in every row" in notes
+    assert r"\ifdim\wd0>\linewidth" in measured
+    words = [r"\\".join(re.findall(r"\{@\{\}[rl]@\{\}\}(.*?)\\end\{tabular\}", line)) for line in measured.splitlines()]
+    assert max(len(re.sub(r"\\\w+|[{}$]", "", part)) for line in words for part in line.split(r"\\")) <= 30
+
+
+def compiled(text, folder):
+    """Compile twice, return what LaTeX says."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex")
+    head, end = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n", "\\end{document}\n"
+    (folder / "page.tex").write_text(head + text + end)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+def test_a_wide_study_fits_its_page(studied, tmp_path):
+    said = compiled(study_latex(wide(studied)), tmp_path)
+    assert "Float too large" not in said
+    assert "undefined" not in said
+    assert [x for x in re.findall(r"Overfull \\[hv]box \((\d+\.\d+)pt too", said) if float(x) > 20] == []
 
 
 def test_it_compiles_whatever_the_text(studied, tmp_path):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex")
     studied.title = studied.question = HOSTILE
     studied.notes = (HOSTILE, "".join(chr(k) for k in range(0x20, 0x250)), "αβγδεζηθικλμνξοπρστυφχψω ΓΔΘΛΞΠΣΥΦΨΩ ℓ√∞→≤")
     for key, row in studied.rows.items():
         studied.rows[key] = replace(row, label=f"[{key}] {HOSTILE}", group=f"*{HOSTILE}")
-    head, end = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n", "\\end{document}\n"
-    (tmp_path / "page.tex").write_text(head + study_latex(studied.table()) + end)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+    compiled(study_latex(studied.table()), tmp_path)

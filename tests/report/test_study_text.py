@@ -3,16 +3,18 @@
 import csv
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
-from made_study import HOSTILE, IMAGES
+from made_study import HOSTILE, IMAGES, audit
 from rich.console import Console
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import study_csv, study_markdown, study_text
-from sslkuramoto.report.study_table import p_text, study_summary
-from sslkuramoto.study import Published
+from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text
+from sslkuramoto.report.study_pairs import p_is, p_text, points
+from sslkuramoto.report.study_table import study_summary
+from sslkuramoto.study import Published, StudyCell
 
 
 def field(table, row, column, published=False):
@@ -90,21 +92,66 @@ def test_rows_measured_unlike_are_marked(studied):
     assert any("not alike in every row: number of images" in note for note in summary.footnotes)
 
 
-def test_paired_tests_give_b_c_p_and_holm(studied):
+def test_paired_tests_give_difference_interval_p_holm_and_mcnemar(studied):
     below = study_summary(studied.table()).below
-    assert "paired, clean: PhiNet against SimSiam: b = 2, c = 0 of 40, p = 0.5, Holm 0.5" in below
+    (line,) = (text for text in below if text.startswith("paired, clean: PhiNet against SimSiam: "))
+    assert re.fullmatch(
+        r".*: \+5\.0 \[-\d\.\d, \+\d+\.\d\], p = 0\.5, Holm = 0\.5; McNemar b = 2, c = 0 of 40, p = 0\.5", line
+    )
     assert "paired: SimSiam against Broken: not tested in 1 column: no seed that both rows have" in below
+
+
+def test_a_small_p_in_a_sentence_has_one_sign():
+    assert (p_is(1e-9), p_is(0.5), p_is(1e-9, "Holm")) == ("p < 0.0001", "p = 0.5", "Holm < 0.0001")
+
+
+def test_differences_have_their_sign_and_none_at_0():
+    assert [points(x) for x in (0.051, -0.3125, 0.0, -0.0001)] == ["+5.1", "-31.2", "0.0", "0.0"]
 
 
 @pytest.mark.parametrize("every_seed", [True, False])
 def test_the_corrected_test_of_one_seed_is_always_there(studied, every_seed: bool):
     text = study_markdown(studied.table(), every_seed=every_seed)
-    tests = [line for line in text.splitlines() if line.startswith("| clean | PhiNet | SimSiam |")]
-    assert tests == ["| clean | PhiNet | SimSiam | pooled (1 seed) | 2 | 0 | 40 | 0.5 | 0.5 |"]
+    (test,) = (line for line in text.splitlines() if line.startswith("| clean | PhiNet | SimSiam |"))
+    fields = [field.strip() for field in test.strip("|").split("|")]
+    assert fields[3:5] == ["pooled (1 seed)", "+5.0"]
+    assert fields[6:] == ["0.5", "0.5", "2", "0", "40", "0.5"]
 
 
-def test_the_table_says_what_counts_as_right(studied):
-    assert "b: most draws right in the first row only" in study_markdown(studied.table())
+def test_the_table_says_what_is_tested_and_what_counts_as_right(studied):
+    text = study_markdown(studied.table())
+    assert "difference of the mean shares of right draws in points, first minus second" in text
+    assert "McNemar on most draws: b right in the first row only" in text
+
+
+def opposite(studied, unit="fraction"):
+    """PhiNet against SimSiam where most draws and the means say the opposite, and where no vote differs."""
+    studied.cells["simsiam", "clean"].values[1:] = []
+    for row, shares in (("phinet", [0.55] * 25 + [0.0] * 15), ("simsiam", [0.45] * 25 + [1.0] * 15)):
+        path = studied.cells[row, "clean"].values.pop().result
+        studied.value(row, "clean", 0, path, sum(shares) / len(shares), 0.1, 0.9, unit, correct=shares)
+    return studied.table()
+
+
+def test_the_test_under_a_table_has_the_sign_of_the_tables_difference(studied):
+    table = opposite(studied)
+    difference = field(table, "phinet", "clean")[0].value - field(table, "simsiam", "clean")[0].value
+    assert difference == pytest.approx(34.375 - 65.625)
+    assert "| pooled (1 seed) | -31.2 | " in study_markdown(table)
+    (line,) = (line for line in lines(table) if line["kind"] == "paired" and line["second_row"] == "simsiam")
+    assert float(line["difference"]) == pytest.approx(difference)
+    assert (line["mcnemar_b"], line["mcnemar_c"]) == ("25", "15")
+
+
+def test_where_no_vote_differs_mcnemar_is_a_dash(studied):
+    table = opposite(studied)
+    for row, share in (("phinet", 0.9), ("simsiam", 0.8)):
+        value = table.cells[row, "clean"].values[0]
+        table.cells[row, "clean"].values[0] = replace(value, value=share, correct=[share] * IMAGES)
+    assert "; McNemar -" in study_summary(table).below[1]
+    assert "| < 0.0001 | < 0.0001 | - | - | - | - |".replace("<", "&lt;") in study_markdown(table)
+    (line,) = (line for line in lines(table) if line["kind"] == "paired" and line["second_row"] == "simsiam")
+    assert (line["mcnemar_b"], line["mcnemar_p"]) == ("", "")
 
 
 def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
@@ -114,12 +161,13 @@ def test_paired_tests_of_several_seeds_are_told_seed_by_seed(studied):
         path = studied.cells["simsiam", "clean"].values[seed].result
         studied.value("broken", "clean", seed, path, share, correct=correct)
     (line,) = (text for text in study_summary(table).below if "against Broken" in text)
-    assert "seed 0: b = 16, c = 0 of 40" in line
-    assert "seed 1: b = 12, c = 0 of 40" in line
-    assert "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 |" in study_markdown(table)
-    assert "| clean | SimSiam | Broken | 1 | 12 | 0 | 40 |" in study_markdown(table)
+    assert "McNemar b = 28, c = 0 of 80, p < 0.0001" in line
+    assert "seed 0: +40.0 [" in line
+    assert "seed 1: +30.0 [" in line
+    assert "| clean | SimSiam | Broken | pooled (2 seeds) | +35.0 |" in study_markdown(table)
+    assert "| clean | SimSiam | Broken | 1 | +30.0 |" in study_markdown(table)
     pooled_only = study_markdown(table, every_seed=False)
-    assert "| clean | SimSiam | Broken | pooled (2 seeds) | 28 | 0 | 80 |" in pooled_only
+    assert "| clean | SimSiam | Broken | pooled (2 seeds) | +35.0 |" in pooled_only
     assert "| clean | SimSiam | Broken | 1 |" not in pooled_only
 
 
@@ -151,15 +199,93 @@ def test_csv_has_a_line_a_seed_and_marks_published_lines(studied):
     clean = [line for line in found if line["column"] == "clean"]
     assert [(line["row"], line["kind"], line["seed"]) for line in clean] == [
         *(("simsiam", "measured", str(seed)) for seed in range(3)),
+        ("simsiam", "mean", ""),
         ("phinet", "measured", "0"),
+        ("phinet", "mean", ""),
         ("phinet", "published", ""),
         ("broken", "failed", "0"),
         ("broken", "missing", "1"),
         ("gowal", "published", ""),
+        ("phinet", "paired", ""),
+        ("simsiam", "paired", ""),
     ]
-    assert [line["measured"] for line in clean[:4]] == ["90.0", "80.0", "70.0", "95.0"]
-    assert (clean[4]["reported"], clean[4]["reported_source"]) == ("81.55", "A. Author, table 2")
-    assert clean[5]["reason"] == "loss is not finite at step 3"
+    measured = [line["measured"] for line in clean if line["kind"] == "measured"]
+    assert measured == ["90.0", "80.0", "70.0", "95.0"]
+    assert (clean[6]["reported"], clean[6]["reported_source"]) == ("81.55", "A. Author, table 2")
+    assert clean[7]["reason"] == "loss is not finite at step 3"
+
+
+def test_csv_has_mean_and_std_over_seeds_and_their_number(studied):
+    means = [line for line in lines(studied.table()) if line["kind"] == "mean" and line["column"] == "clean"]
+    found = [(line["row"], line["mean"], line["std_over_seeds"], line["seeds"], line["unit"]) for line in means]
+    assert found == [("simsiam", "80.0", "10.0", "3", "%"), ("phinet", "95.0", "", "1", "%")]
+
+
+def test_csv_has_the_paired_tests_and_why_there_is_none(studied):
+    one, other = (line for line in lines(studied.table()) if line["kind"] == "paired")
+    assert (one["row"], one["second_row"], one["column"]) == ("phinet", "simsiam", "clean")
+    assert (one["difference"], one["unit"], one["images"], one["seeds"]) == ("5.0", "points", "40", "1")
+    assert float(one["difference_low"]) < 5 < float(one["difference_high"])
+    numbers = [float(one[key]) for key in ("p", "p_holm", "mcnemar_b", "mcnemar_c", "mcnemar_n", "mcnemar_p")]
+    assert numbers == pytest.approx([0.5, 0.5, 2, 0, 40, 0.5])
+    assert (other["second_row"], other["reason"]) == ("broken", "no seed that both rows have")
+
+
+def test_beside_a_std_over_seeds_stands_how_far_chance_in_the_images_reaches(studied):
+    """The intervals of seeds reach 5 points down and 4 up on clean images, and up to 8 up where none is left."""
+    (line,) = study_summary(studied.table()).reading
+    wanted = "± is the standard deviation over seeds; the 95 % interval over images is up to ± 8.0 points beside it"
+    assert line == wanted
+    assert wanted in study_markdown(studied.table())
+    assert wanted in study_text(studied.table(), Console(file=io.StringIO(), width=200))
+    for key in ("clean", "robust", "held", "ece", "nll"):
+        studied.cells["simsiam", key].values[1:] = []
+    assert study_summary(studied.table()).reading == []
+
+
+def audited(studied, *seeds):
+    """Add audits of SimSiam's seeds."""
+    column = replace(studied.columns["clean"], key="audit", title="audit", protocol="audit-quick", per_image=None)
+    studied.columns["audit"] = replace(column, metric="robust_accuracy", rows=("simsiam",))
+    for row in studied.rows:
+        studied.cells[row, "audit"] = StudyCell()
+    for seed, sentence in enumerate(seeds):
+        found = audit(f"masked: {sentence}") | {"word": "masked"}
+        path = studied.write(
+            "simsiam", seed, "audit-quick", {"robust_accuracy": {"value": 0.1}}, details={"audit": found}
+        )
+        studied.value("simsiam", "audit", seed, path, 0.1, 0.05, 0.2)
+    return studied.table()
+
+
+def test_the_audits_verdict_is_a_footnote_in_terminal_markdown_and_latex(studied):
+    table = audited(studied, "an upper bound only")
+    wanted = "audit's verdict: masked: an upper bound only"
+    assert field(table, "simsiam", "audit")[1] == [wanted]
+    for text in (study_text(table, Console(file=io.StringIO(), width=200)), study_markdown(table), study_latex(table)):
+        assert wanted in text
+
+
+def test_audits_of_several_seeds_are_told_by_seed_and_alike_ones_once(studied):
+    table = audited(studied, "one", "one", "two")
+    wanted = ["seeds 0, 1: audit's verdict: masked: one", "seed 2: audit's verdict: masked: two"]
+    assert field(table, "simsiam", "audit")[1] == wanted
+
+
+def test_csv_has_the_audits_verdict(studied):
+    found = [line for line in lines(audited(studied, "one")) if line["kind"] == "measured" and line["verdict"]]
+    assert [(line["row"], line["column"]) for line in found] == [("simsiam", "audit")]
+    assert (found[0]["verdict"], found[0]["verdict_sentence"]) == ("masked", "masked: one")
+
+
+def test_published_figures_have_the_decimals_of_their_column(studied):
+    studied.cells["gowal", "clean"].published = Published(83.0, "paper")
+    studied.cells["gowal", "robust"].published = Published(0.0, "paper")
+    table = studied.table()
+    assert field(table, "gowal", "clean", published=True)[0].text == "83.00"
+    assert field(table, "gowal", "robust", published=True)[0].text == "0.00"
+    studied.cells["phinet", "clean"].published = None
+    assert field(table, "gowal", "clean", published=True)[0].text == "83.0"
 
 
 def test_no_line_of_csv_holds_a_measured_and_a_published_figure(studied):
@@ -168,6 +294,7 @@ def test_no_line_of_csv_holds_a_measured_and_a_published_figure(studied):
         reported = [line[key] for key in line if key.startswith("reported")]
         assert any(measured) == (line["kind"] == "measured")
         assert any(reported) == (line["kind"] == "published")
+        assert bool(line["mean"]) == (line["kind"] == "mean")
 
 
 def test_markdown_has_as_many_fields_in_each_line_and_escapes_text(studied):

@@ -1,12 +1,14 @@
-"""McNemar's exact test and Holm's correction, against their definitions."""
+"""Paired tests, McNemar's exact test and Holm's correction, against their definitions."""
 
 from itertools import product
 from math import comb
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sslkuramoto.study import McNemar, SeedValue, StudyCell, StudyTable, comparisons, holm, mcnemar
+from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, holm, mcnemar, paired
+from sslkuramoto.study.paired import PairedTest, exchange_p, paired_test
 
 
 def by_hand(b: int, c: int) -> float:
@@ -33,6 +35,121 @@ def test_an_image_is_right_when_most_draws_are_and_broken_at_half_as_in_attacks(
     assert (test.b, test.c) == (1, 2)
 
 
+@pytest.mark.parametrize(("b", "c"), [(0, 1), (1, 5), (5, 1), (3, 3), (0, 10), (12, 4), (0, 0)])
+def test_of_shares_that_are_all_0_or_1_the_test_is_mcnemars(b: int, c: int):
+    first, second = [1.0] * b + [0.0] * c + [1.0] * 4, [0.0] * b + [1.0] * c + [1.0] * 4
+    test = paired_test([(first, second)])
+    assert test.mcnemar == mcnemar(first, second)
+    assert test.p == test.mcnemar.p == pytest.approx(by_hand(b, c) if b + c else 1)
+    assert test.difference == pytest.approx((b - c) / (b + c + 4))
+
+
+def every_exchange(first: np.ndarray, second: np.ndarray) -> float:
+    """p by brute force: all 2^n exchanges of two rows [seeds, images] at images."""
+    ahead = (first - second).sum(axis=0)
+    sums = np.asarray(list(product((1, -1), repeat=len(ahead)))) @ ahead
+    return float((abs(sums) >= abs(ahead.sum()) - 1e-9).mean())
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("draws", [20, 1500, None])
+def test_p_is_the_share_of_all_exchanges_with_a_mean_difference_as_large(seeds: int, draws: int | None):
+    rng = np.random.default_rng(seeds)
+    first, second = rng.random((2, seeds, 10)) * np.array([[[1.0]], [[0.8]]])
+    if draws is not None:
+        first, second = np.rint(first * draws) / draws, np.rint(second * draws) / draws
+    p = paired_test(list(zip(first.tolist(), second.tolist(), strict=True))).p
+    wanted = every_exchange(first, second)
+    assert 0.02 < wanted < 0.98
+    assert p == pytest.approx(wanted, abs=1e-12 if draws else 0.004)
+
+
+def test_shares_that_went_through_32_bits_or_six_digits_are_still_tested_exactly():
+    rng = np.random.default_rng(3)
+    first, second = np.rint(rng.random((2, 1, 10)) * 20) / 20
+    for rounded in (first.astype(np.float32), np.round(first, 6)):
+        assert paired_test([(rounded[0].tolist(), second[0].tolist())]).p == pytest.approx(
+            every_exchange(first, second), abs=1e-12
+        )
+
+
+def test_what_is_too_much_to_work_out_is_drawn_and_the_same_every_time(monkeypatch):
+    rng = np.random.default_rng(4)
+    ahead = (rng.integers(0, 21, 40) - rng.integers(0, 16, 40)) / 20
+    exact = exchange_p(ahead)
+    monkeypatch.setattr(paired, "EXACT_WORK", 0)
+    paired._p_of.cache_clear()
+    drawn = exchange_p(ahead)
+    paired._p_of.cache_clear()
+    assert drawn == exchange_p(ahead) != exact
+    assert drawn == pytest.approx(exact, abs=0.005)
+    assert exchange_p(np.ones(40) + 1e-3 * np.arange(40)) == pytest.approx(1e-5)  # never 0
+    assert exchange_p(np.ones(400)) < 1e-100  # whole numbers stay exact
+    paired._p_of.cache_clear()
+
+
+def test_the_test_agrees_with_the_means_where_most_draws_say_the_opposite():
+    """By votes the first row wins 40 to 24, by the means it loses 34.4 to 65.6 percent."""
+    first, second = [0.55] * 40 + [0.0] * 24, [0.45] * 40 + [1.0] * 24
+    test = paired_test([(first, second)])
+    assert test.difference == pytest.approx(np.mean(first) - np.mean(second)) == pytest.approx(-0.3125)
+    assert test.low < test.difference < test.high < 0
+    assert test.p == pytest.approx(2 * sum(by_sum(40, 24)), rel=1e-6)
+    assert test.p < 0.001
+    assert test.mcnemar is not None
+    assert (test.mcnemar.b, test.mcnemar.c) == (40, 24)
+
+
+def by_sum(small: int, large: int) -> list[float]:
+    """Chances of the exchanges of ``small`` steps of 1 and ``large`` of 10 whose sum is at most small - 10 large."""
+    return [
+        comb(small, i) * comb(large, j) / 2 ** (small + large)
+        for i, j in product(range(small + 1), range(large + 1))
+        if (2 * i - small) + 10 * (2 * j - large) <= small - 10 * large
+    ]
+
+
+def test_mcnemar_says_nothing_where_most_draws_say_the_same_of_both_rows_everywhere():
+    test = paired_test([([0.9, 0.8, 0.7, 0.2], [0.8, 0.7, 0.6, 0.1])])
+    assert test.mcnemar is None
+    assert test.p == pytest.approx(2 / 2**4)
+    alike = paired_test([([1.0, 0.0], [1.0, 0.0])]).mcnemar
+    assert alike is not None
+    assert (alike.b, alike.c, alike.p) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ["0 or 1", "shares", "small shares"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_is_that_of_a_bootstrap_over_images(kind: str, seeds: int):
+    rng = np.random.default_rng(seeds)
+    hard = rng.random(300)  # an image that is hard at one seed is hard at the next
+    first, second = (np.clip(hard + rng.normal(0, 0.2, (seeds, 300)) + shift, 0, 1) for shift in (0.1, 0.0))
+    if kind == "0 or 1":
+        first, second = np.rint(first), np.rint(second)
+    if kind == "small shares":
+        first, second = first / 20, second / 20
+    test = paired_test(list(zip(first.tolist(), second.tolist(), strict=True)))
+    ahead = (first - second).mean(axis=0)
+    means = ahead[rng.integers(0, 300, (4000, 300))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert (test.low, test.high) == pytest.approx((low, high), abs=0.08 * (high - low))
+
+
+def test_the_interval_has_a_width_where_all_images_agree_and_holds_the_difference():
+    for first, second in (([1.0] * 64, [1.0] * 64), ([1.0] * 64, [0.0] * 64), ([0.6] * 64, [0.4] * 64)):
+        test = paired_test([(first, second)])
+        assert -1 <= test.low <= test.difference <= test.high <= 1
+        assert 0.01 < test.high - test.low < 0.15
+
+
+def test_of_single_yes_or_no_the_interval_is_bonetts_and_prices():
+    b, c, n = 11, 4, 64
+    test = paired_test([([1.0] * b + [0.0] * c + [1.0] * (n - b - c), [0.0] * b + [1.0] * (n - b))])
+    one, two = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    reach = 1.959964 * ((one + two - (one - two) ** 2) / (n + 2)) ** 0.5
+    assert (test.low, test.high) == pytest.approx((one - two - reach, one - two + reach), abs=1e-6)
+
+
 def test_holm_as_worked_out_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
@@ -52,7 +169,7 @@ def table(study, first: list[SeedValue], second: list[SeedValue]) -> StudyTable:
     return StudyTable(loaded, cells, {})
 
 
-def pooled(study, first: list[list[float]], second: list[list[float]]) -> tuple[McNemar, dict[int, McNemar]]:
+def pooled(study, first: list[list[float]], second: list[list[float]]) -> tuple[PairedTest, dict[int, PairedTest]]:
     rows = ([value(seed, correct) for seed, correct in enumerate(row)] for row in (first, second))
     (test,) = comparisons(table(study, *rows))
     assert test.pooled is not None
@@ -64,22 +181,28 @@ def test_pooled_counts_are_of_images_times_the_seeds_that_both_rows_have(study):
     first = [[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]]
     second = [[0.0, 1.0, 0.0, 0.0], [0.4, 0.0, 1.0, 1.0], [1.0] * 4]
     test, per_seed = pooled(study, first, second)
-    assert (test.b, test.c, test.n) == (2, 1, 8)
+    assert test.mcnemar is not None
+    assert (test.mcnemar.b, test.mcnemar.c, test.mcnemar.n, test.n) == (2, 1, 8, 4)
+    assert test.difference == pytest.approx(((2 - 1) / 4 + (2 - 2.4) / 4) / 2)
     assert sorted(per_seed) == [0, 1]
 
 
 def test_two_seeds_of_an_image_make_no_tie(study):
     """The first row has each image at one seed only, the second none: averages would call them all right, or none."""
     test, _ = pooled(study, [[1.0] * 6, [0.0] * 6], [[0.0] * 6, [0.0] * 6])
-    assert (test.b, test.c, test.n) == (6, 0, 12)
+    assert test.mcnemar is not None
+    assert (test.mcnemar.b, test.mcnemar.c, test.mcnemar.n) == (6, 0, 12)
     assert test.p == pytest.approx(2 / 2**6)
 
 
 def test_seeds_that_repeat_each_other_make_nothing_more_certain(study):
     first, second = [1.0] * 5 + [0.0] + [1.0] * 4, [0.0] * 5 + [1.0] + [1.0] * 4
     test, _ = pooled(study, [first] * 3, [second] * 3)
-    assert (test.b, test.c, test.n) == (15, 3, 30)
+    assert test.mcnemar is not None
+    assert (test.mcnemar.b, test.mcnemar.c, test.mcnemar.n) == (15, 3, 30)
     assert test.p == pytest.approx(by_hand(5, 1))
+    once, _ = pooled(study, [first], [second])
+    assert (test.low, test.high) == pytest.approx((once.low, once.high))
 
 
 def test_pooled_p_is_the_share_of_all_exchanges_of_the_rows_at_images(study):
