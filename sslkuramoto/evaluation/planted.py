@@ -1,7 +1,8 @@
-"""Three defences that do nothing but look robust: what an audit of robustness must expose.
+"""Four defences that do nothing but look robust: what an audit of robustness must expose.
 
-Each hides the gradient in a way of its own, none makes the network harder to fool: rounded outputs have no gradient,
-large logits saturate the cross entropy in float32, and noise at the input blurs what an attacker who draws once sees
+Each hides the gradient in a way of its own, none makes the network harder to fool: rounded outputs have no gradient, a
+detached one has not even a graph (as behind a median filter or a JPEG outside torch), large logits saturate the cross
+entropy in float32, and noise at the input blurs what an attacker who draws once sees
 (Athalye, Carlini and Wagner 2018, 1802.00420: "shattered", "vanishing" and "stochastic" gradients; Carlini and Wagner
 2017, 1608.04644, section V, for the large logits of defensive distillation).
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 
-Plant = Literal["quantised", "scaled", "noisy"]
+Plant = Literal["quantised", "detached", "scaled", "noisy"]
 STEP = 0.5  # of rounded logits: fine enough to leave the clean accuracy alone
 FACTOR = 1e4  # softmax of such logits is exactly 0 or 1 in float32
 SIGMA = 0.6  # of the noise, pixels in [0,1]
@@ -33,6 +34,19 @@ class QuantisedHead(nn.Module):
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b q"]:
         """Return rounded logits."""
         return (self.head(features) / self.step).round() * self.step
+
+
+class DetachedHead(nn.Module):
+    """The same logits, and no graph that leads back to the image."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    @torch.no_grad()
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b q"]:
+        """Return logits that require no gradient."""
+        return self.head(features)
 
 
 class ScaledHead(nn.Module):
@@ -98,6 +112,8 @@ def planted(plant: Plant | None, encoder: Encoder, head: nn.Module) -> tuple[Enc
     """Return encoder and head with a defence planted in them (None: as they are); weights are shared, not copied."""
     if plant == "quantised":
         return encoder, QuantisedHead(head)
+    if plant == "detached":
+        return encoder, DetachedHead(head)
     if plant == "scaled":
         return encoder, ScaledHead(head)
     return (NoisyEncoder(encoder) if plant == "noisy" else encoder), head

@@ -16,6 +16,14 @@ def images(digits) -> torch.Tensor:
     return digits["test"].images[:16].float() / 255
 
 
+def test_a_detached_head_gives_the_same_logits_and_no_graph(cnn, images) -> None:
+    plain, fake = Classifier(*cnn), Classifier(*planted("detached", *cnn))
+    moved = images.clone().requires_grad_()
+    assert torch.equal(fake(moved), plain(images))
+    assert plain(moved).requires_grad
+    assert not fake(moved).requires_grad
+
+
 def gradient(classifier: Classifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     moved = images.clone().requires_grad_()
     return torch.autograd.grad(F.cross_entropy(classifier(moved), labels, reduction="sum"), moved)[0]

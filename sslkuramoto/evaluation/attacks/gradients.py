@@ -8,10 +8,11 @@ mean something; METHODS 7.3 measures how much that is worth.
 Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g draws of one pass, i c h w fields.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -26,6 +27,10 @@ from sslkuramoto.randomness import Key, generator
 
 Noise = Literal["fresh", "held"]
 Mean = Literal["loss", "log_probability"]
+
+CUT = "no gradient reaches the pixels"
+"""What an attack notices of a network whose logits carry no graph back to the image (a ``detach``, classes in place of
+logits, a JPEG): its gradient is then taken as zero."""
 
 ROWS = 128
 """Images times draws of one pass, or the images alone where they are more: bounds the memory."""
@@ -63,6 +68,7 @@ class Objective:
         mean: "loss": of the losses of the draws. "log_probability": the loss of the mean log-probabilities, which costs
             a forward pass more a draw.
         targets: wanted classes, for targeted losses.
+        noticed: of the attack; counts ``CUT`` once where no gradient reaches the pixels.
     """
 
     classifier: Classifier
@@ -73,6 +79,7 @@ class Objective:
     stream: torch.Generator | None = None
     mean: Mean = "loss"
     targets: Int64[Tensor, " b"] | None = None
+    noticed: Counter[str] = field(default_factory=Counter)
 
     def towards(self, targets: Int64[Tensor, " b"]) -> "Objective":
         """Return the same objective for a targeted loss."""
@@ -88,10 +95,10 @@ class Objective:
         passes = list(self._passes(len(candidates)))
         cotangent = None
         if gradient and self.mean == "log_probability" and self.k > 1:
-            mean = self._mean_log_probability(candidates, passes).requires_grad_()
+            log = self._mean_log_probability(candidates, passes).requires_grad_()
             with torch.enable_grad():
-                value = per_image(self.loss, mean, self.labels, self.targets)
-            (cotangent,) = torch.autograd.grad(value.sum(), mean)
+                value = per_image(self.loss, log, self.labels, self.targets)
+            (cotangent,) = torch.autograd.grad(value.sum(), log)
 
         total = torch.zeros_like(candidates)
         losses, logs, right, wrong = [], [], [], []
@@ -108,7 +115,11 @@ class Objective:
                     ascend = (log * cotangent).sum() if cotangent is not None else log
                     logs.append(log.detach())
             if gradient:
-                total += torch.autograd.grad(ascend, leaf)[0]
+                found = pixel_gradient(ascend, leaf)
+                if found is None:
+                    self.noticed[CUT] = 1
+                else:
+                    total += found
             logits = logits.detach()
             right.append((logits.argmax(dim=2) == self.labels).float())
             wrong.append(self._each("log_margin", logits))
@@ -116,8 +127,8 @@ class Objective:
             loss = per_image(self.loss, torch.cat(logs).mean(dim=0), self.labels, self.targets)
         else:
             loss = torch.cat(losses).mean(dim=0)
-        found = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have no gradient
-        return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), found)
+        mean = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have no gradient
+        return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), mean)
 
     def through(
         self, change: Callable[[Tensor], Tensor], candidates: Float[Tensor, "b 3 y x"]
@@ -177,6 +188,7 @@ def objective_of(
     work: Work,
     key: Key,
     mean: Mean = "loss",
+    noticed: Counter[str] | None = None,
 ) -> Objective:
     """Return the objective of an attack on a chunk of images.
 
@@ -190,17 +202,49 @@ def objective_of(
         work: names the randomness: another chunk or restart has other fields.
         key: of the attack; the first K fields of one key are the same whatever K is.
         mean: of the losses, or the loss of the mean log-probabilities.
+        noticed: of the attack.
     """
+    seen = Counter() if noticed is None else noticed
     if not classifier.stochastic:
-        return Objective(classifier, labels, loss, 1)
+        return Objective(classifier, labels, loss, 1, noticed=seen)
     if noise == "fresh":
         stream = work.generator(images.device, key, "fresh")
-        return Objective(classifier, labels, loss, k, stream=stream, mean=mean)
+        return Objective(classifier, labels, loss, k, stream=stream, mean=mean, noticed=seen)
     starts = classifier.draws if classifier.mode == "averaged" else 1
     shape = images[:1].expand(starts, -1, -1, -1)
     draws = (work.generator(images.device, key, "held", j) for j in range(k))
     fields = torch.stack([classifier.encoder.sample_initial(shape, draw) for draw in draws])
-    return Objective(classifier, labels, loss, k, fields=fields, mean=mean)
+    return Objective(classifier, labels, loss, k, fields=fields, mean=mean, noticed=seen)
+
+
+def pixel_gradient(value: Tensor, pixels: Tensor) -> Tensor | None:
+    """Return the gradient of a sum with respect to pixels; None where the value does not hang on them by a graph."""
+    if not value.requires_grad:
+        return None
+    return torch.autograd.grad(value, pixels, allow_unused=True)[0]
+
+
+@contextmanager
+def connected(classifier: Classifier) -> Iterator[None]:
+    """Let foreign attacks, which take gradients by themselves, meet a zero gradient where the logits carry no graph.
+
+    Without it ``torch.autograd.grad`` raises an error, and a network that cuts its gradient off is never judged.
+    """
+
+    def join(module: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> Tensor | None:
+        cut = torch.is_grad_enabled() and arguments[0].requires_grad and not logits.requires_grad
+        return logits + 0 * arguments[0].sum() if cut else None
+
+    hook = classifier.register_forward_hook(join)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def cut_off(label: str, noticed: Mapping[str, int]) -> list[str]:
+    """Return in a sentence, where an attack noticed it, that no gradient reaches the pixels."""
+    return [f"{label}: {CUT}: this attack had nothing to follow, what it leaves says nothing"] if CUT in noticed else []
 
 
 def cost(evaluations: int, with_gradient: int, draws: int, mean: Mean = "loss") -> Passes:

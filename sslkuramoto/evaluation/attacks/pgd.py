@@ -7,6 +7,7 @@ Shapes: b batch, y x pixels.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -24,6 +25,7 @@ from sslkuramoto.evaluation.attacks.gradients import (
     Objective,
     check_backward,
     cost,
+    cut_off,
     differentiated,
     fitted,
     objective_of,
@@ -138,6 +140,10 @@ class Pgd(Attack):
         check_backward(self.label, self.backward, subject.encoder)
         return fitted(self, num_classes)
 
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return whether the network's gradient is cut off."""
+        return cut_off(self.label, noticed)
+
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most."""
         return cost(1, self.iterations, self.k if stochastic else 1, self.mean)
@@ -155,7 +161,16 @@ class Pgd(Attack):
         if len(images) == 0:
             return images.clone()
         objective = objective_of(
-            classifier, images, labels, loss=self.loss, noise=self.noise, k=self.k, work=work, key="pgd", mean=self.mean
+            classifier,
+            images,
+            labels,
+            loss=self.loss,
+            noise=self.noise,
+            k=self.k,
+            work=work,
+            key="pgd",
+            mean=self.mean,
+            noticed=self.noticed,
         )
         draw = work.generator(images.device, "pgd", "start")
         start = threat.random_start(images, draw) if self.random_start else images

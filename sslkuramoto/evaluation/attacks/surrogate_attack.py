@@ -16,7 +16,7 @@ from sslkuramoto.dynamics.surrogate import SURROGATES, surrogate_backward, surro
 from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.attack import Attack, ImpossibleAttackError, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import Best, cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.gradients import CUT, Best, cost, cut_off, fitted, objective_of
 from sslkuramoto.evaluation.attacks.held_noise import Optimiser, climb
 from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.classifier import Classifier
@@ -64,7 +64,8 @@ class Surrogate(Attack):
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return how often each surrogate led to the candidate that was kept."""
         kept = ", ".join(f"{name} {noticed.get(name, 0)}" for name in self.surrogates)
-        return [f"{self.label}: strongest candidates by {kept}"] if noticed else []
+        led = any(name != CUT for name in noticed)
+        return [*([f"{self.label}: strongest candidates by {kept}"] if led else []), *cut_off(self.label, noticed)]
 
     def prepared(self, subject: Subject, num_classes: int) -> "Surrogate":
         """Return the attack with the surrogates that have a meaning for the network.
@@ -102,7 +103,15 @@ class Surrogate(Attack):
         if len(images) == 0:
             return images.clone()
         objective = objective_of(
-            classifier, images, labels, loss=self.loss, noise="held", k=self.k, work=work, key="surrogate"
+            classifier,
+            images,
+            labels,
+            loss=self.loss,
+            noise="held",
+            k=self.k,
+            work=work,
+            key="surrogate",
+            noticed=self.noticed,
         )
         start = threat.random_start(images, work.generator(images.device, "surrogate", "start"))
         best, by = Best(images), [""] * len(images)

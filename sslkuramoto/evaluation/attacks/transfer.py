@@ -6,7 +6,7 @@ p a step's images are shrunk to a random size and padded with zeros at a random 
 Shapes: b batch, y x pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.apgd import reach
 from sslkuramoto.evaluation.attacks.attack import Attack, ImpossibleAttackError, Passes, Work, check_counts
-from sslkuramoto.evaluation.attacks.gradients import cost, fitted, objective_of
+from sslkuramoto.evaluation.attacks.gradients import cost, cut_off, fitted, objective_of
 from sslkuramoto.evaluation.attacks.losses import Loss, is_targeted
 from sslkuramoto.evaluation.attacks.pgd import check_ascent, first_step
 from sslkuramoto.evaluation.classifier import Classifier, frozen
@@ -133,6 +133,10 @@ class Transfer(Attack):
             return subject
         path = subject.run_dir if self.run is None else Path(self.run)
         changed = {**(subject.encoder_options if self.run is None else {}), **self.encoder}
+        if self.run is not None and path.resolve() == subject.run_dir.resolve() and changed == subject.encoder_options:
+            raise UserError(
+                f"transfer: run={self.run} is the measured network itself; name another run or change its encoder"
+            )
         try:
             return subject_of(
                 path,
@@ -143,6 +147,10 @@ class Transfer(Attack):
             )
         except UserError as error:
             raise UserError(f"transfer: {error}") from None
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return whether the source's gradient is cut off."""
+        return cut_off(self.label, noticed)
 
     def passes(self, num_classes: int, stochastic: bool) -> Passes:
         """Return the cost of one image and one restart, at most, in passes of the source."""
@@ -165,7 +173,15 @@ class Transfer(Attack):
         assert self.source is not None, "transfer: prepared() loads the source"
         with frozen(self.source):
             objective = objective_of(
-                self.source, images, labels, loss=self.loss, noise="held", k=self.k, work=work, key="transfer"
+                self.source,
+                images,
+                labels,
+                loss=self.loss,
+                noise="held",
+                k=self.k,
+                work=work,
+                key="transfer",
+                noticed=self.noticed,
             )
             change = diverse(self.diversity, work.generator("cpu", "transfer", "diversity"))
             x = threat.random_start(images, work.generator(images.device, "transfer", "start"))

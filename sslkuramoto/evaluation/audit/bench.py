@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
+from sslkuramoto.evaluation.attacks.gradients import connected
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.tally import Tally
 from sslkuramoto.evaluation.classifier import Classifier, differences_of_two_calls, predictions_over_draws
@@ -163,19 +164,20 @@ class Bench:
 
     def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
         start = time.perf_counter()
-        found = run_battery(
-            against,
-            self.images,
-            self.labels,
-            [attack],
-            threat=threat,
-            seed=self.seed,
-            chunk=self.chunk,
-            draws=self.draws,
-            chained=False,
-            ledger=self._ledger_of(threat, name),
-            keep=True,
-        )
+        with connected(against):
+            found = run_battery(
+                against,
+                self.images,
+                self.labels,
+                [attack],
+                threat=threat,
+                seed=self.seed,
+                chunk=self.chunk,
+                draws=self.draws,
+                chained=False,
+                ledger=self._ledger_of(threat, name),
+                keep=True,
+            )
         candidates = found.candidates[attack.label]
         label = _label(attack, name)
         run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.evaluation.attacks import Passes
+from sslkuramoto.evaluation.attacks.gradients import pixel_gradient
 from sslkuramoto.evaluation.classifier import Classifier, frozen
 from sslkuramoto.randomness import generator
 
@@ -43,6 +44,7 @@ class GradientFacts:
 
     Attributes:
         zero: loss -> whether the gradient is exactly zero in every pixel, in a share of the draws.
+        cut: whether the logits carry no graph that leads to the pixels: these zeros are not the network's.
         norms: loss -> l1 norm of the gradient, first draw.
         cosine: mean cosine between the margin's gradients of two draws; None for a deterministic network.
         agreement: step (times eps) -> correlation, over random directions, of the margin's change that the gradient
@@ -55,6 +57,7 @@ class GradientFacts:
     """
 
     zero: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
+    cut: bool = False
     norms: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
     cosine: Float[Tensor, " n"] | None = None
     agreement: dict[float, Float[Tensor, " n"]] = field(default_factory=dict)
@@ -110,6 +113,7 @@ class _Part:
     labels: Tensor
     key: tuple[int | str, ...]
     draws: int
+    cut: bool = False
 
     def value(self, images: Tensor, loss: Loss, draw: int = 0) -> Tensor:
         """Return the loss; the same draw starts from the same states, in every mode of the classifier."""
@@ -119,8 +123,9 @@ class _Part:
     def gradient(self, loss: Loss, draw: int) -> Tensor:
         with torch.enable_grad():
             at = self.images.clone().requires_grad_()
-            total = self.value(at, loss, draw).sum()
-            return torch.autograd.grad(total, at)[0] if total.requires_grad else torch.zeros_like(at)
+            found = pixel_gradient(self.value(at, loss, draw).sum(), at)
+        self.cut = self.cut or found is None
+        return torch.zeros_like(at) if found is None else found
 
     def signs(self, *key: int | str) -> Tensor:
         draw = generator(self.images.device, *self.key, *key)
@@ -135,6 +140,7 @@ class _Part:
             dead = torch.stack([gradient.flatten(1).abs().amax(dim=1) == 0 for gradient in gradients[loss]])
             found.zero[loss] = dead.float().mean(dim=0)
             found.norms[loss] = gradients[loss][0].flatten(1).abs().sum(dim=1)
+        found.cut = self.cut
         if len(draws) > 1:
             found.cosine = mean_cosine([gradient.flatten(1) for gradient in gradients["margin"]])
         with torch.no_grad():
@@ -212,6 +218,7 @@ def _joined(parts: Sequence[GradientFacts]) -> GradientFacts:
     total = sum(len(part.norms["margin"]) for part in parts)
     cosines = [part.cosine.cpu() for part in parts if part.cosine is not None]
     return GradientFacts(
+        cut=any(part.cut for part in parts),
         zero={loss: torch.cat([part.zero[loss].cpu() for part in parts]) for loss in LOSSES},
         norms={loss: torch.cat([part.norms[loss].cpu() for part in parts]) for loss in LOSSES},
         cosine=torch.cat(cosines) if cosines else None,

@@ -7,6 +7,7 @@ input, that is randomised, or that optimises at inference.
 import torch
 from torch import Tensor
 
+from sslkuramoto.evaluation.attacks.gradients import CUT
 from sslkuramoto.evaluation.audit.case import Case, median
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import percent
@@ -83,6 +84,8 @@ def zero_gradients(case: Case) -> Check:
     shown = ", ".join(f"{percent(share)} with the {loss}" for loss, share in shares.items())
     passed = max(shares.values()) <= ZERO_SHARE
     reason = f"the gradient is exactly zero on {shown} (at most {percent(ZERO_SHARE)} passes)"
+    if case.gradients.cut:
+        reason = f"{CUT}: the logits carry no graph that leads there; {reason}"
     return ZERO_GRADIENTS.answer(passed, reason, {f"zero_{loss.replace(' ', '_')}": s for loss, s in shares.items()})
 
 

@@ -1,13 +1,21 @@
 """Means over draws: against a loop over the draws, one image at a time."""
 
+from collections import Counter
+
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from sslkuramoto.evaluation.attacks import Work
 from sslkuramoto.evaluation.attacks import gradients as room
-from sslkuramoto.evaluation.attacks.gradients import Best, Evaluated, cost, objective_of
+from sslkuramoto.evaluation.attacks.apgd import Apgd
+from sslkuramoto.evaluation.attacks.gradients import CUT, Best, Evaluated, connected, cost, objective_of
 from sslkuramoto.evaluation.attacks.losses import per_image
+from sslkuramoto.evaluation.attacks.pgd import Pgd
+from sslkuramoto.evaluation.attacks.transfer import Transfer
 from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.threat import Threat
 
 K = 5
 HERE = Work(0, 0)
@@ -116,3 +124,75 @@ def test_the_best_candidate_fools_first_and_errs_by_more_second():
     torch.testing.assert_close(best.candidates[:, 0, 0, 0], torch.tensor([0.2, 0.2, 0.3]))
     assert best.open_rows(stochastic=False).tolist() == [0]
     assert best.open_rows(stochastic=True).tolist() == [0, 1, 2]
+
+
+class Detached(nn.Module):
+    """A head whose logits carry no graph; as numbers (a median filter, a JPEG) or as votes."""
+
+    def __init__(self, head, kind):
+        super().__init__()
+        self.head, self.kind = head, kind
+
+    def forward(self, features):
+        logits = self.head(features)
+        if self.kind == "votes":
+            return F.one_hot(logits.argmax(1), logits.shape[1]).float()
+        if self.kind == "inference":
+            with torch.inference_mode():
+                return self.head(features.detach())
+        return logits.detach()
+
+
+@pytest.mark.parametrize("kind", ["detached", "votes", "inference"])
+@pytest.mark.parametrize("mean", ["loss", "log_probability"])
+def test_logits_without_a_graph_have_a_zero_gradient_and_it_is_noticed_once(noisy, batch, kind, mean):
+    encoder, head = noisy
+    classifier, noticed = Classifier(encoder, Detached(head, kind)), Counter()
+    images, labels = batch
+    with frozen(classifier):
+        objective = objective_of(
+            classifier, images, labels, loss="margin", noise="held", k=K, work=HERE, key="test", mean=mean,
+            noticed=noticed,
+        )  # fmt: skip
+        found = objective(images)
+        assert torch.equal(found.gradient, torch.zeros_like(images))
+        assert torch.equal(objective.through(lambda x: 2 * x, images), torch.zeros_like(images))
+        assert torch.equal(objective(images, gradient=False).loss, found.loss)
+    assert noticed == {CUT: 1}
+
+
+@pytest.mark.parametrize("name", ["pgd", "transfer", "apgd"])
+def test_an_attack_says_that_no_gradient_reaches_the_pixels(cnn, batch, name):
+    encoder, head = cnn
+    network = (encoder, Detached(head, "detached"))
+    images, labels = batch
+    if name == "transfer":
+        attack = Transfer(iterations=2)
+        attack.source = Classifier(*network)
+    else:
+        attack = Pgd(iterations=2) if name == "pgd" else Apgd(iterations=2)
+    classifier, threat = Classifier(*network), Threat("linf", 0.1)
+    with frozen(classifier):
+        found = attack(classifier, images, labels, threat=threat, work=HERE)
+    threat.check(found, images, name)
+    if name != "apgd":  # of the attacks of one's own only this one does not tell yet
+        (line,) = attack.findings(attack.noticed)
+        assert line.startswith(f"{attack.label}: no gradient reaches the pixels")
+        assert attack.findings({}) == []
+
+
+def test_a_foreign_attack_meets_a_zero_gradient_and_the_network_is_left_as_it_was(cnn, batch):
+    encoder, head = cnn
+    classifier, (images, _) = Classifier(encoder, Detached(head, "detached")), batch
+    leaf = images.clone().requires_grad_()
+    with connected(classifier):
+        logits = classifier(leaf)
+        (gradient,) = torch.autograd.grad(logits.sum(), leaf)
+        assert torch.equal(gradient, torch.zeros_like(images))
+        assert torch.equal(logits, classifier(images))
+        assert not classifier(images).requires_grad
+    assert not classifier(leaf).requires_grad
+    plain = Classifier(encoder, head)
+    with connected(plain):
+        inside = torch.autograd.grad(plain(leaf).sum(), leaf)[0]
+    assert torch.equal(inside, torch.autograd.grad(plain(leaf).sum(), leaf)[0])

@@ -140,6 +140,19 @@ def test_sources_that_cannot_be_used_are_one_line(runs, cnn, subject_in_memory, 
         Transfer(diversity=2.0)
 
 
+def test_a_network_is_no_source_for_itself_unless_its_options_change(runs, monkeypatch):
+    subject, path = subject_of(runs["akorn"]), runs["akorn"]
+    monkeypatch.chdir(path.parent)
+    for own in (str(path), path.name, f"{path}/../{path.name}"):
+        with pytest.raises(UserError, match=r"transfer: run=.*akorn is the measured network itself; name another run"):
+            Transfer(run=own).prepared(subject, 10)
+    assert Transfer(run=str(path), encoder={"step_size": 0.25}).prepared(subject, 10).source is not None
+    changed = subject_of(path, encoder_options={"step_size": 0.25})
+    assert Transfer(run=str(path)).prepared(changed, 10).source.encoder.step_size != 0.25
+    with pytest.raises(UserError, match="is the measured network itself"):
+        Transfer(run=str(path), encoder={"step_size": 0.25}).prepared(changed, 10)
+
+
 def test_a_source_trained_on_other_data_is_noted(runs, monkeypatch):
     """The data's name is all that is asked for, so the name in the source's recipe is changed."""
     subject = subject_of(runs["akorn"])
