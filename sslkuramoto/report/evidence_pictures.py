@@ -18,7 +18,7 @@ from sslkuramoto.report.pictures import frame, place, tiles_of
 
 SHOWN_IMAGES = 8
 LARGEST_FACTOR = 64
-TITLE_WIDTH = 38  # characters of a title over a diagram of 3.3 inches
+TITLE_WIDTH = 34  # characters of a title over a diagram of 3.3 inches
 LINE_HEIGHT = 0.19  # of a title, inches
 
 

@@ -5,11 +5,13 @@ import re
 import pytest
 import torch
 from made_study import audit, reliability
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from page_outline import Outline
 from safetensors.torch import save_file
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import Row, evidence_sections, page
+from sslkuramoto.report import Row, evidence_pictures, evidence_sections, page
 from sslkuramoto.report.drawing import axes_grid
 from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of, audit_of, bins_of
 from sslkuramoto.report.evidence_pictures import magnification, reliability_axes
@@ -49,6 +51,20 @@ def test_a_reliability_diagram_has_its_bars_where_the_numbers_say(result):
     points = axes.lines[-1].get_xydata()
     assert points.ravel().tolist() == pytest.approx([40, 50, 90, 60])
     assert [bar.get_height() for bar in counts.patches] == pytest.approx([25, 75])
+
+
+def test_a_long_title_of_a_diagram_is_wrapped_and_whole(result, monkeypatch):
+    figures = []
+    monkeypatch.setattr(evidence_pictures, "svg_of", lambda figure, **rest: figures.append(figure) or "")
+    (bins,) = bins_of(result({"reliability": {"two": reliability()}}))
+    label = "with projection, trained on fixed oscillators, seed 0, robust accuracy of held noise"
+    evidence_pictures.reliability_picture(label, bins, series=0, name="r")
+    (figure,) = figures
+    (title,) = (text for text in figure.findobj(Text) if text.get_text().startswith("with projection"))
+    assert title.get_text().replace("\n", " ") == label
+    box = title.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
 
 
 def test_bins_without_any_answer_are_drawn_as_nothing(result):

@@ -10,9 +10,9 @@ import pytest
 from made_study import HOSTILE, FabricatedStudy, audit
 from page_outline import Outline
 
-from sslkuramoto.report import study_page, write_study_page
+from sslkuramoto.report import study_page, study_pictures, study_sections, write_study_page
 from sslkuramoto.report.study_curves import smoothed, together
-from sslkuramoto.report.study_pictures import limits
+from sslkuramoto.report.study_pictures import Point, limits
 from sslkuramoto.report.study_sections import clean_column
 from sslkuramoto.study import Published, StudyCell
 
@@ -123,6 +123,46 @@ def test_the_scatter_has_a_panel_a_way_and_a_point_a_row_measured_or_reported(te
     assert labels[0].partition(". ")[2] == (
         "SimSiam: 80.0 clean, 50.0 robust. PhiNet: 95.0 clean, 70.0 robust. PhiNet (reported): 81.5 clean, 53.5 robust."
     )
+
+
+def rows_of(text, section):
+    """The lines of the tables of a section: the texts of their fields."""
+    part = text[text.index(f'<section id="{section}"') :].split("</section>")[0]
+    lines = re.findall(r"<tr>(.*?)</tr>", part)
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line) for line in lines]
+
+
+def test_every_row_has_a_line_in_the_table_of_verdicts(text):
+    by_row = {fields[0]: fields for fields in rows_of(text, "audits") if len(fields) == 8}
+    assert "not audited" not in by_row["PhiNet"]
+    assert [by_row[label][3] for label in ("SimSiam", "Broken", "Gowal 2020")] == ["not audited"] * 3
+
+
+def test_without_any_audit_every_row_is_said_to_have_none(studied):
+    assert study_page(studied.table()).count(">not audited<") == len(studied.rows)
+
+
+def test_the_scatter_draws_the_spread_over_seeds_and_that_over_images(studied, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(study_sections, "scatter_pictures", lambda panels, name: drawn.extend(panels) or [])
+    study_sections.clean_against_robust(studied.table())
+    several, one, reported = dict(drawn)["robust, as published"]
+    assert several.robust == pytest.approx((50, 40, 60))
+    assert several.images == (pytest.approx((80, 75, 84)), pytest.approx((50, 45, 55)))
+    assert one.images == (one.clean, one.robust)
+    assert reported.images is None
+
+
+def test_a_point_of_several_seeds_has_a_thin_and_a_thick_line_inside_the_axes(monkeypatch):
+    figures = []
+    monkeypatch.setattr(study_pictures, "svg_of", lambda figure, **rest: figures.append(figure) or "")
+    images = (50.0, 20.0, 80.0), (40.0, 30.0, 50.0)
+    point = Point(0, "a", (50.0, 49.0, 51.0), (40.0, 39.0, 41.0), images=images)
+    study_pictures.scatter_pictures([("one", [point])], name="s")
+    (axes,) = figures[0].axes
+    widths = {float(lines.get_linewidth()[0]) for lines in axes.collections}
+    assert len(widths) == 2
+    assert axes.get_xlim()[0] < 20 < 80 < axes.get_xlim()[1]
 
 
 def test_a_study_without_a_clean_column_has_no_scatter(studied):
