@@ -7,6 +7,7 @@ Shapes: k draws, n images, q classes, r resamples.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from sslkuramoto.data import ImageSet, batches
 from sslkuramoto.data.choice import proportional
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.calibration import (
     Binning,
     brier_score,
@@ -29,6 +31,7 @@ from sslkuramoto.evaluation.calibration import (
 from sslkuramoto.evaluation.chosen import chosen_indices
 from sslkuramoto.evaluation.classifier import Classifier, Initial, check_finite, classifier_of
 from sslkuramoto.evaluation.draws import check_draws, draws_for, share_right
+from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws, spread
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.evaluation.temperature import Temperature, fit_temperature
@@ -139,6 +142,19 @@ class Calibration:
                 "if_calibrated": chance,
             },
         )
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        costs = [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=draws))]
+        if self.temperature:
+            split, images = "val", None
+            if self.held_out != "val":
+                split, images = "train", max(1, round(self.held_out * len(subject.data("train"))))
+            with suppress(UserError):  # a run that kept no val images back has no temperature
+                costs.append((split, classifier_cost(subject, classifier, split, images=images, passes=draws)))
+        return costs
 
     def _answers(
         self,

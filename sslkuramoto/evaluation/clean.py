@@ -4,8 +4,10 @@ from typing import Literal
 
 from sslkuramoto.data import batches, in_order
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.classifier import Initial, classifier_of, predictions_over_draws
-from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
 
@@ -47,3 +49,9 @@ class Clean:
             initial=start_of(subject.encoder, self.initial),
             per_image={"correct": share_right(predictions, labels)},
         )
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
+        passes = draws_for(classifier.stochastic, self.draws)
+        return [("", classifier_cost(subject, classifier, self.split, passes=passes))]

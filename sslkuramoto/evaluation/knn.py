@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
 from sslkuramoto.evaluation.features import split_features
+from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
 Vote = Literal["weighted", "plain"]
@@ -113,3 +115,10 @@ class NearestNeighbours:
             per_image={"correct": share_right(predictions, test.labels)},
             notes=notes,
         )
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what its features cost on this device after timing a few passes; measures nothing."""
+        return [
+            (self.split, features_cost(subject, self.split, self.draws)),
+            ("train", features_cost(subject, "train")),
+        ]

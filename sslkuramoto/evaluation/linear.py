@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.draws import accuracies, check_draws, share_right
 from sslkuramoto.evaluation.features import split_features
+from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.randomness import generator
 
@@ -143,6 +145,13 @@ class LinearProbe:
             per_image={"correct": share_right(predictions, test.labels)},
             notes=notes,
         )
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what its features cost on this device after timing a few passes; fits nothing."""
+        return [
+            (self.split, features_cost(subject, self.split, self.draws)),
+            ("train", features_cost(subject, "train")),
+        ]
 
     def _choose(
         self, features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], num_classes: int, subject: Subject

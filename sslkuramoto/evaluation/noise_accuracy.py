@@ -16,11 +16,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predicted
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import parse_eps, shown_eps
@@ -87,6 +89,13 @@ class NoiseAccuracy:
             result.per_image[f"{name}_correct"] = share_right(predictions, labels)
             subject.report(f"{name}: {100 * result.metrics[f'{name}_accuracy'].value:.1f} %")
         return result
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        passes = draws + len(self.kinds) * len(self.sizes) * max(draws, self.samples)
+        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes))]
 
 
 def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: ImageDraws) -> Float[Tensor, "b 3 y x"]:

@@ -179,7 +179,7 @@ def _measurements(
             known[kind] = _seconds_before(plan.root, task, stage), "as earlier results took"
             if known[kind][0] is None and task.problem is None and stage.facts is not None:
                 report(f"timing passes of {task.label}")
-                known[kind] = _own_estimate(task, stage, stage.facts, device), "its most passes, timed here"
+                known[kind] = _own_estimate(task, stage, stage.facts, device), "its passes at most, timed here"
         seconds, source = known[kind]
         name = task.label.rpartition(": ")[2]
         shares.setdefault((name, seconds), Share(name, 0, 0, seconds, source)).count += 1
@@ -214,7 +214,8 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             encoder = ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **task.encoder_options})
             head = torch.nn.Linear(encoder.num_features, facts.classes)
         encoder = encoder.eval().requires_grad_(False).to(device)
-        if "chunk" in loaded.options and _is_slow(encoder, facts, device):
+        slow = _is_slow(encoder, facts, device)
+        if "chunk" in loaded.options and slow:
             loaded = load_protocol(task.protocol, [*task.overrides, f"chunk={_FEW}"])  # it times passes of one chunk
         subject = Subject(
             encoder=encoder,
@@ -224,6 +225,7 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             run_dir=stage.path,
             encoder_hash="untrained",
             seed=recipe.seed,
+            batch_size=_FEW if slow else 100,
         )
         measure: Any = loaded.measure
         return sum(cost.hours for _, cost in measure.cost(subject)) * 3600

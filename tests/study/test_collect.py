@@ -118,6 +118,7 @@ def test_a_value_knows_the_data_and_split_of_its_images(written):
 
 
 def test_a_damaged_result_stops_no_estimate(written, monkeypatch):
+    monkeypatch.setattr("sslkuramoto.study.cost._own_estimate", lambda *_: None)
     monkeypatch.setattr("sslkuramoto.study.cost.seconds_a_step", lambda *_: 1.0)
     loaded, root = written(0.2)
     (result,) = root.glob("runs/*/results/*.json")

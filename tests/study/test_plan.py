@@ -92,7 +92,9 @@ def test_steps_are_counted_and_seconds_taken_from_what_was_measured_before(study
         ("digits-akorn-finetune", 2, 6),
     ]
     assert all(share.seconds is not None and share.seconds > 0 for share in cost.training)
-    assert cost.unknown == 6
+    assert cost.unknown == 0
+    assert sum(share.count for share in cost.measuring) == 6
+    assert {share.source for share in cost.measuring} == {"its passes at most, timed here"}
     loaded, root, _ = computed
     for file in root.glob("runs/*/results/knn-*.json"):
         content = json.loads(file.read_text())

@@ -59,11 +59,12 @@ class Cost(NamedTuple):
             f"{self.attacked * passes.backward:,} forward and backward"
             for label, passes in self.attacks.items()
         ]
+        early = "; images that are used up early cost less" if self.attacks else ""
         return [
             *each,
             f"scoring: {self.images * self.scoring:,} forward",
             f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
-            f"{shown_hours(self.hours)} on this device (timed here; images that are used up early cost less)",
+            f"{shown_hours(self.hours)} on this device (timed here{early})",
         ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.chosen import chosen_images
 from sslkuramoto.evaluation.classifier import Initial, classifier_of
 from sslkuramoto.evaluation.corruptions.archive import Archive, check_names
@@ -25,6 +26,7 @@ from sslkuramoto.evaluation.corruptions.scores import (
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.draws import check_draws, draws_for
+from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
@@ -124,6 +126,12 @@ class Corruptions:
             if any(baseline.data.get(key) != result.data[key] for key in ("fingerprint", "n")):
                 result.notes.append(f"the baseline was measured on other images: {baseline.data}")
         return result
+
+    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
+        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes))]
 
     def _archive(self, subject: Subject) -> Archive | None:
         """Return the archive, checked against the run's own images, or None when the corruptions are made here."""

@@ -1,0 +1,54 @@
+"""A measurement with a fixed number of forward passes says how many it makes: as many as are counted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sslkuramoto.data import DATA
+from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.evaluation import Subject, load_protocol
+
+CASES = {
+    "clean": [],
+    "noise": ["sizes=[0.1]", "images=8", "samples=3"],
+    "corruptions": ["corruptions=[contrast,fog]", "severities=[1,3]", "images=8"],
+    "calibration": ["images=8", "held_out=0.5"],
+    "knn": ["neighbours=3"],
+    "linear": ["penalties=[0.1]"],
+}
+
+
+def subject_with(stochastic: bool, folder: Path) -> tuple[Subject, list[int]]:
+    torch.manual_seed(0)
+    options = {"channels": 4, "kernel_sizes": [3, 3], "num_steps": 1}
+    encoder = ENCODERS.build("akorn", options | {"initial": "random" if stochastic else "fixed"}).eval()
+    assert encoder.stochastic == stochastic
+    counted: list[int] = []
+    encoder.register_forward_hook(lambda module, given, found: counted.append(len(given[0])))
+    digits = {"limit": 24, "limit_test": 12, "size": 8}
+    return (
+        Subject(
+            encoder,
+            torch.nn.Linear(encoder.num_features, 10),
+            lambda split: DATA.build("digits", digits, split),
+            torch.device("cpu"),
+            folder,
+            encoder_hash="x",
+            batch_size=5,
+        ),
+        counted,
+    )
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_the_cost_is_the_number_of_passes_that_are_made(name: str, stochastic: bool, tmp_path: Path):
+    protocol = load_protocol(name, CASES[name])
+    subject, counted = subject_with(stochastic, tmp_path)
+    costs = [cost for _, cost in protocol.measure.cost(subject)]  # pyright: ignore[reportFunctionMemberAccess]
+    assert len(counted) == 3 * len(costs), "it times a few passes only"
+    counted.clear()
+    protocol.measure(subject)
+    assert sum(cost.forward for cost in costs) == sum(counted)
+    assert all(cost.hours > 0 and cost.backward == 0 for cost in costs)
