@@ -22,7 +22,12 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
     command = commands.add_parser("study", help="compute what a published table lacks and print it beside ours")
     command.add_argument("study", help="a file, or the name of one under eval/studies/")
     command.add_argument(
-        "items", nargs="*", default=[], metavar="KEY=VALUE", help="changes of every training run, such as data.root=DIR"
+        "items",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes of every training run, over those of the file, such as data.root=DIR; ROW.KEY=VALUE and "
+        "ROW.STAGE.KEY=VALUE of some, columns.COLUMN.KEY=VALUE of a measurement",
     )
     command.add_argument("--dry-run", action="store_true", help="only print what is missing and what it would cost")
     command.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0 works in this one")
