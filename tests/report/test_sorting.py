@@ -68,7 +68,7 @@ def test_names_are_sorted_as_words():
 
 
 def number_in(text):
-    return float(re.search(r"-?[\d.]+", text.replace("+", ""))[0])
+    return float(re.findall(r"-?[\d.]+", text.replace("+", ""))[0])
 
 
 def test_the_keys_in_the_page_are_the_numbers_that_it_shows(studied):

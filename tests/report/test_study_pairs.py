@@ -55,7 +55,8 @@ def opposite(studied, unit="fraction"):
 
 def test_the_test_under_a_table_has_the_sign_of_the_tables_difference(studied):
     table = opposite(studied)
-    difference = field(table, "phinet", "clean")[0].value - field(table, "simsiam", "clean")[0].value
+    first, second = (field(table, row, "clean")[0].value or 0.0 for row in ("phinet", "simsiam"))
+    difference = first - second
     assert difference == pytest.approx(34.375 - 65.625)
     assert "| pooled (1 seed) | -31.2 | " in study_markdown(table)
     (line,) = (line for line in lines(table) if line["kind"] == "paired" and line["second_row"] == "simsiam")

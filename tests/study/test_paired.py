@@ -40,6 +40,7 @@ def test_of_shares_that_are_all_0_or_1_the_test_is_mcnemars(b: int, c: int):
     first, second = [1.0] * b + [0.0] * c + [1.0] * 4, [0.0] * b + [1.0] * c + [1.0] * 4
     test = paired_test([(first, second)])
     assert test.mcnemar == mcnemar(first, second)
+    assert test.mcnemar is not None
     assert test.p == test.mcnemar.p == pytest.approx(by_hand(b, c) if b + c else 1)
     assert test.difference == pytest.approx((b - c) / (b + c + 4))
 
