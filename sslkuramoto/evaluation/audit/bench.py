@@ -7,9 +7,12 @@ With a tally nothing runs, and what it would take is counted.
 Shapes: n images, y x pixels, k draws.
 """
 
+import copy
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,7 +22,7 @@ from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.gradients import connected
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.tally import Tally
-from sslkuramoto.evaluation.classifier import Classifier, differences_of_two_calls, predictions_over_draws
+from sslkuramoto.evaluation.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.threat import Threat
 
@@ -77,12 +80,14 @@ class Bench:
         draws: selection draws of a stochastic classifier.
         ledger_of: the ledger of a threat and an attacked classifier's name.
         report: receives a line an attack.
+        unseen: copy of the classifier, made before it was asked anything; None: made now.
         tally: None to attack; otherwise attacks and scores are only counted there, every clean image reads as right and
             every attack as stronger than all before it, so that a check that goes on after a finding goes on.
 
     Attributes:
         clean: share of draws that are right on the images themselves.
         runs: all that was run, in order.
+        unseen: copy of the classifier as it was before it saw images; a word why where there is none.
     """
 
     def __init__(
@@ -97,12 +102,14 @@ class Bench:
         draws: int,
         ledger_of: LedgerOf = lambda threat, name: None,
         report: Callable[[str], None] = lambda line: None,
+        unseen: Classifier | str | None = None,
         tally: Tally | None = None,
     ) -> None:
         self.classifier, self.images, self.labels = classifier, images, labels
         self.threat, self.seed, self.chunk, self.draws = threat, seed, chunk, draws
         self._ledger_of, self._report, self._tally = ledger_of, report, tally
         self.runs: dict[tuple[str, str, Threat], Run] = {}
+        self.unseen = copy_of(classifier) if unseen is None else unseen
         self.clean = self.share_right(images)
 
     @property
@@ -214,6 +221,17 @@ class Bench:
         first_to = chosen.where(self.clean > BROKEN, 0)
         by = [labels[which] if share <= BROKEN else None for which, share in zip(first_to.tolist(), right, strict=True)]
         return Tightest(_picked(candidates, chosen), by)
+
+
+def copy_of(classifier: Classifier) -> Classifier | str:
+    """Return a copy that shares nothing with a classifier, or why there can be none."""
+    ours = classifier
+    try:
+        encoder, head = copy.deepcopy((ours.encoder, ours.head))
+    except (RuntimeError, TypeError, ValueError, copy.Error, pickle.PicklingError) as error:
+        return f"the network cannot be copied: {str(error).splitlines()[0]}"
+    mode = cast(Initial, ours.mode)
+    return Classifier(encoder, head, mode, seed=ours.seed, draws=ours.draws, held=ours.held)
 
 
 def _label(attack: Attack, name: str) -> str:

@@ -90,6 +90,18 @@ class Case:
         """Return a generator for a use of the audit's own."""
         return generator(self.bench.images.device, self.bench.seed, "audit", *use)
 
+    def start(self, images: torch.Tensor, *use: Key) -> torch.Tensor | None:
+        """Return states that the audited classifier may start these images from; None for a deterministic encoder.
+
+        Its own field where every call starts from that, one of its draws where it draws.
+        """
+        ours = self.classifier
+        if not ours.encoder.stochastic:
+            return None
+        if ours.mode == "fixed":
+            return ours.field(images).expand(len(images), -1, -1, -1)
+        return ours.encoder.sample_initial(images, self.draw(*use))
+
     def add_curve(
         self,
         name: str,

@@ -4,6 +4,8 @@ RobustBench (Croce et al. 2021, 2010.09670, section 3.1) lists no network that h
 input, that is randomised, or that optimises at inference.
 """
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,13 @@ AGREES = 0.5**0.5
 """Correlation below which the gradient explains less than half of the variance of what the network does."""
 AGREES_AT = 1 / 4
 """Distance, times eps, at which it must: an iterated attack takes steps of about that size."""
+FEWEST_DIRECTIONS = 8
+"""Random directions from which a correlation is worth a word."""
+
+SAME_LOGITS = 1e-3
+"""Difference of two answers to an image, as a share of the largest logit, that is rounding."""
+ASKS_FOR_GRADIENTS = re.compile("does not require grad|requires_grad|[Ii]nference tensor")
+"""What autograd says in inference mode; another error is another fault."""
 
 DETERMINISTIC = Question("deterministic", "RobustBench: the network is not randomised", "rule")
 NO_OPTIMISATION = Question("no_optimisation", "RobustBench: no optimisation at test time", "rule")
@@ -50,29 +59,65 @@ def deterministic(case: Case) -> Check:
 
 @torch.no_grad()
 def no_optimisation(case: Case) -> Check:
-    """Ask whether a forward pass is one: it needs no gradient, changes no weight and reads no other image."""
+    """Ask whether a forward pass is one: it takes no gradient, changes no weight, reads no other image, keeps nothing.
+
+    What it keeps shows where the audited network, after all attacks, answers attacked images otherwise than a copy of
+    it that never saw the images they were made from.
+    """
     classifier, images = case.classifier, case.bench.images[:8]
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    start = classifier.encoder.sample_initial(images, case.draw("rule")) if classifier.encoder.stochastic else None
+    start = case.start(images, "rule")
     try:
         with torch.inference_mode():  # autograd raises an error in here
             together = classifier(images, initial=start).clone()
     except RuntimeError as error:
+        if not ASKS_FOR_GRADIENTS.search(str(error)):
+            raise
         reason = f"the forward pass asks for gradients: {str(error).splitlines()[0]}"
         return NO_OPTIMISATION.answer(False, reason)
     after = classifier.state_dict()
     changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
     alone = torch.cat([classifier(images[i : i + 1], initial=_row(start, i)) for i in range(len(images))])
-    # the median: oscillators magnify the rounding of another batch size on single images
-    apart = median((alone - together).abs().amax(dim=1)) / together.abs().amax().clamp_min(1e-12).item()
-    figures = {"changed_tensors": len(changed), "difference_alone": apart}
+    apart = _apart(alone, together)
+    figures: dict[str, float] = {"changed_tensors": len(changed), "difference_alone": apart}
     if changed:
         return NO_OPTIMISATION.answer(False, f"a forward pass changes {changed[0]}", figures)
-    if apart > 1e-3:
+    if apart > SAME_LOGITS:
         reason = f"an image's logits depend on the other images of its batch (by {apart:.2g} of their size)"
         return NO_OPTIMISATION.answer(False, reason, figures)
-    reason = "a forward pass takes no gradient, changes no weight, and an image's logits do not depend on its batch"
+    unseen = case.bench.unseen
+    if isinstance(unseen, str):
+        return NO_OPTIMISATION.not_run(f"whether it keeps what it has seen cannot be told: {unseen}")
+    near = _attacked(case)[: len(images)]
+    kept = figures["difference_unseen"] = _apart(classifier(near, initial=start), unseen(near, initial=start))
+    if kept > SAME_LOGITS:
+        reason = (
+            f"its answers depend on what it has seen before (by {kept:.2g} of their size, of a copy that saw nothing)"
+        )
+        return NO_OPTIMISATION.answer(False, reason, figures)
+    reason = (
+        "a forward pass takes no gradient, changes no weight, and an image's logits depend neither on its batch nor on "
+        "what was seen before"
+    )
     return NO_OPTIMISATION.answer(True, reason, figures)
+
+
+def _apart(first: Tensor, second: Tensor) -> float:
+    """Return how far two sets of logits lie apart, as a share of the largest one.
+
+    The median image's: oscillators magnify the rounding of another batch size on single images.
+    """
+    return median((first - second).abs().amax(dim=1)) / second.abs().amax().clamp_min(1e-12).item()
+
+
+def _attacked(case: Case) -> Tensor:
+    """Return what the strongest attack in the ball made of the images; random signs where none was run."""
+    runs = [run for (*_, threat), run in case.bench.runs.items() if threat == case.threat]
+    if runs:
+        return min(runs, key=lambda run: run.accuracy).candidates
+    images = case.bench.images
+    noise = torch.randn(images.shape, generator=case.draw("near"), device=images.device)
+    return case.threat.project(images + case.threat.eps * case.threat.steepest(noise), images)
 
 
 def zero_gradients(case: Case) -> Check:
@@ -119,6 +164,9 @@ def finite_differences(case: Case) -> Check:
         {f"{row:g} eps along the other": values for row, values in facts.plane.items()},
         "logits",
     )
+    if case.budget.directions < FEWEST_DIRECTIONS:
+        asked = f"directions={case.budget.directions}"
+        return FINITE_DIFFERENCES.not_run(f"{asked}: a correlation over so few (of one it is 1 or -1) says nothing")
     seen = medians[AGREES_AT]
     others = ", ".join(f"{value:.2f} at {times:g} eps" for times, value in medians.items() if times != AGREES_AT)
     reason = (
@@ -151,7 +199,7 @@ def gradient_draws(case: Case) -> Check:
 def saturation(case: Case) -> Check:
     """Ask how far the oscillators turn in a step."""
     images, encoder = case.bench.images[: case.bench.chunk], case.classifier.encoder
-    start = encoder.sample_initial(images, case.draw("saturation")) if encoder.stochastic else None
+    start = case.start(images, "saturation")
     turns = step_turns(encoder, images, start)
     if not turns:
         return SATURATION.not_run("the encoder has no Kuramoto layers")

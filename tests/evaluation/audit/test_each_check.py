@@ -1,0 +1,401 @@
+"""Each check fails where it must and passes where it must, on figures made by hand: nothing is attacked or trained.
+
+Shapes: n images.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sslkuramoto.encoders import AKOrN, Encoder, Features
+from sslkuramoto.evaluation import Subject
+from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
+from sslkuramoto.evaluation.audit.arsenal import Arsenal
+from sslkuramoto.evaluation.audit.bench import ITSELF, Bench, Run, copy_of
+from sslkuramoto.evaluation.audit.budget import BUDGETS
+from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.check import Check
+from sslkuramoto.evaluation.audit.gradients import LOSSES, TIMES, GradientFacts
+from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.randomness import borrowed_global, generator
+from sslkuramoto.threat import Threat
+
+N = 64
+EPS, GRID = 0.1, (0.05, 0.1, 0.2)
+ALL, NONE = torch.ones(N), torch.zeros(N)
+
+
+def broken(count: int, share: float = 0.0) -> Tensor:
+    """The first ``count`` images are broken, the others stand; attacks that break fewer break some of the same."""
+    return torch.cat([torch.full((count,), share), torch.ones(N - count)])
+
+
+def last_broken(count: int) -> Tensor:
+    """The last ``count`` images are broken."""
+    return broken(count).flip(0)
+
+
+class Pixels(Encoder):
+    """Pixels as features."""
+
+    num_features = 192
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        return Features(self.scale * images.flatten(1), images)
+
+
+class NoisyPixels(Pixels):
+    """The same with a start that is added."""
+
+    stochastic = True
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        initial = self.sample_initial(images, draw) if initial is None else initial
+        return super().forward(images + initial)
+
+    def sample_initial(self, images, draw) -> Tensor:
+        return torch.randn(images.shape, generator=draw)
+
+
+def oscillators(**options) -> AKOrN:
+    with borrowed_global(generator("cpu", "each check")):
+        return AKOrN(channels=8, kernel_sizes=(3,), num_steps=1, **options).eval()
+
+
+class Hand(Bench):
+    """A bench that is told what every attack leaves: label -> share right, of ``found`` or else ``otherwise``.
+
+    A label may carry "@ eps" for one radius; ``there`` is what is left of another classifier that was attacked.
+    """
+
+    def __init__(self, classifier: Classifier, found: dict[str, Tensor], otherwise: Tensor, **more: Any) -> None:
+        draw = generator("cpu", "images of each check")
+        self.classifier, self.unseen = classifier, copy_of(classifier)
+        self.images, self.labels = torch.rand(N, 3, 8, 8, generator=draw), torch.zeros(N, dtype=torch.long)
+        self.threat, self.seed, self.chunk, self.draws = Threat("linf", EPS), 0, N, 20
+        self.runs = {}
+        self.found, self.otherwise, self.more = found, otherwise, more
+        self.clean = more.get("clean", ALL)
+
+    def run(self, attack, *, threat=None, against=None, name=ITSELF) -> Run:
+        threat = threat or self.threat
+        label = attack.label if name == ITSELF else f"{attack.label} on {name}"
+        right = self.found.get(f"{label} @ {threat.eps:g}", self.found.get(label, self.otherwise))
+        there = self.more.get("there", {}).get(label, right)
+        self.runs[label, name, threat] = Run(label, right, there, self.images)
+        return self.runs[label, name, threat]
+
+    def share_right(self, candidates) -> Tensor:
+        return self.more.get("shaken", self.clean)
+
+    def differences_of_two_calls(self) -> Tensor:
+        return self.more.get("differences", NONE)
+
+    def predictions(self, candidates, key, *, draws=None) -> Tensor:
+        return self.more["predictions"]
+
+
+Build = Callable[..., Case]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Build a case: attacks leave what is said, the rest of them ``otherwise``."""
+
+    def case(
+        found: dict[str, Tensor] | None = None,
+        *,
+        otherwise: Tensor = ALL,
+        encoder: Encoder | None = None,
+        mode: Any = "random",
+        size: Any = "quick",
+        facts: GradientFacts | None = None,
+        budget: dict | None = None,
+        **more: Any,
+    ) -> Case:
+        encoder = (encoder or Pixels()).eval()
+        with borrowed_global(generator("cpu", "head")):
+            head = nn.Linear(encoder.num_features, 10)
+        classifier = Classifier(encoder, head, mode)
+        subject = Subject(
+            encoder=encoder,
+            head=head,
+            data=lambda split: None,  # type: ignore[arg-type, return-value]
+            run_dir=tmp_path / "run",
+            encoder_hash="0" * 64,
+            batch_size=N,
+            device=torch.device("cpu"),
+        )
+        spent = SimpleNamespace(**{**vars(BUDGETS[size]), **(budget or {})})
+        own = type(BUDGETS[size])(**vars(spent))
+        bench = Hand(classifier, found or {}, otherwise, **more)
+        return Case(bench, Arsenal(subject, own, classifier.stochastic, 10), own, GRID, (), facts or GradientFacts())
+
+    return case
+
+
+def falling(**rises: Tensor) -> dict[str, Tensor]:
+    """What plain and reference attack leave at each radius: falling to nothing, where nothing else is said."""
+    radii = {"@ 0.05": broken(10), "@ 0.1": broken(30), "@ 0.2": broken(50), "@ 1": NONE}
+    return {f"{name} {at}": rises.get(at, right) for at, right in radii.items() for name in (PLAIN, "apgd-margin-20")}
+
+
+PLAIN, DLR = "plain apgd-ce-40", "plain apgd-dlr-40"
+NOISY = {"encoder": NoisyPixels()}
+AKORN = {"encoder": oscillators()}
+
+CASES: dict[str, tuple[Callable[[Case], Check], dict, dict]] = {
+    "eps, without bounds": (attack_checks.eps, {"found": falling(**{"@ 1": last_broken(50)})}, {"found": falling()}),
+    "eps, monotone": (
+        attack_checks.eps,
+        {"found": falling(**{"@ 0.2": broken(2)})},
+        {"found": falling(**{"@ 0.2": broken(26)})},
+    ),
+    "eps, the ends": (
+        attack_checks.eps,
+        {"found": falling(**{"@ 0.05": broken(60), "@ 0.1": broken(56), "@ 0.2": broken(52), "@ 1": broken(48)})},
+        {"found": falling(**{"@ 0.05": broken(60), "@ 0.1": broken(60), "@ 0.2": broken(60)})},
+    ),
+    "black_box": (
+        attack_checks.black_box,
+        {"found": {"square-500": broken(30)}},
+        {"found": {"square-500": broken(30)}, "otherwise": broken(32)},
+    ),
+    "black_box, other images": (
+        attack_checks.black_box,
+        {"found": {"hop-skip-jump-500": last_broken(14)}, "otherwise": broken(32)},
+        {"found": {"hop-skip-jump-500": last_broken(3)}, "otherwise": broken(32)},
+    ),
+    "black_box, by chance": (
+        attack_checks.black_box,
+        {"found": {"gaussian noise": broken(16)}},
+        {"found": {"gaussian noise": broken(8)}},  # p = 0.004: of twelve tests one is as low in 5 % of all audits
+    ),
+    "transfer": (
+        attack_checks.transfer,
+        {"found": {f"{PLAIN} on the fixed twin": broken(40)}, **NOISY},
+        {"found": {f"{PLAIN} on the fixed twin": broken(10)}, "otherwise": broken(12), **NOISY},
+    ),
+    "fab": (
+        attack_checks.fab,
+        {"found": {"fab-t-200": broken(20)}, "size": "full"},
+        {"found": {"fab-t-200": broken(20)}, "otherwise": broken(18), "size": "full"},
+    ),
+    "one_step": (
+        attack_checks.one_step,
+        {"found": {"fgsm-dlr": broken(20)}},
+        {"found": {"fgsm-dlr": broken(20)}, "otherwise": broken(22)},
+    ),
+    "one_step, other images": (
+        attack_checks.one_step,
+        {"found": {"fgsm-ce": last_broken(12)}, "otherwise": broken(20)},
+        {"found": {"fgsm-ce": last_broken(2)}, "otherwise": broken(20)},
+    ),
+    "logit_scale": (
+        attack_checks.logit_scale,
+        {"found": {f"{PLAIN} on logits margin of 1": broken(20)}},
+        {"found": {f"{PLAIN} on logits x10": ALL}, "otherwise": broken(20)},
+    ),
+    "surrogate": (
+        attack_checks.surrogate,
+        {"found": {"surrogate half_gamma-k16-20": broken(20)}, **AKORN},
+        {"found": {"surrogate half_gamma-k16-20": broken(20)}, "otherwise": broken(22), **AKORN},
+    ),
+    "surrogate, another attack's luck": (
+        attack_checks.surrogate,
+        {"found": {"surrogate autograd-k16-20": ALL}, "otherwise": broken(30), **AKORN},
+        {"found": {"held-k16-20": ALL}, "otherwise": broken(30), **AKORN},
+    ),
+    "noise_accuracy": (
+        attack_checks.noise_accuracy,
+        {"found": {PLAIN: broken(32)}, "shaken": broken(32)},
+        {"found": {PLAIN: broken(32)}, "shaken": broken(16)},
+    ),
+    "noise_accuracy, by chance": (
+        attack_checks.noise_accuracy,
+        {"found": {PLAIN: broken(10)}, "shaken": broken(10)},
+        {"found": {PLAIN: broken(5)}, "shaken": broken(5)},
+    ),
+    "steps": (
+        attack_checks.steps,
+        {"found": {"apgd-margin-40": broken(40)}, "otherwise": broken(30)},
+        {"found": {PLAIN: broken(60)}, "otherwise": broken(30)},
+    ),
+    "restarts": (
+        attack_checks.restarts,
+        {"found": {"apgd-margin-40 x2": broken(40)}, "otherwise": broken(30)},
+        {"otherwise": broken(30)},
+    ),
+    "k, held": (
+        noise_checks.draws,
+        {"found": {"held-k64-40": broken(40)}, "otherwise": broken(30), **NOISY},
+        {"found": {"held-k1-40": broken(3), "held-k4-40": broken(9)}, "otherwise": broken(30), **NOISY},
+    ),
+    "k, fresh": (
+        noise_checks.draws,
+        {"found": {"fresh-k64-40": broken(40)}, "otherwise": broken(30), **NOISY},
+        {"found": {"fresh-k64-40": broken(20)}, "otherwise": broken(30), **NOISY},
+    ),
+    "held_fresh": (
+        noise_checks.held_fresh,
+        {"found": {"held-k16-40": broken(40)}, "otherwise": broken(30), **NOISY},
+        {"found": {"fresh-k16-40": broken(40)}, "otherwise": broken(30), **NOISY},
+    ),
+    "held_fresh, most draws": (
+        noise_checks.held_fresh,
+        {"found": {"held-k64-40": broken(40)}, "otherwise": broken(30), **NOISY},
+        {"found": {"held-k64-40": broken(32)}, "otherwise": broken(30), **NOISY},
+    ),
+    "fixed_random": (
+        noise_checks.fixed_random,
+        {"there": {f"{DLR} on the fixed twin": broken(60)}, "otherwise": broken(20), **NOISY},
+        {"there": {f"{DLR} on the fixed twin": broken(22)}, "otherwise": broken(20), **NOISY},
+    ),
+    "deterministic": (
+        network_checks.deterministic,
+        {"differences": broken(1)},
+        {"differences": NONE},
+    ),
+    "deterministic, noise": (
+        network_checks.deterministic,
+        {"predictions": torch.zeros(20, N, dtype=torch.long), **NOISY},
+        {"differences": NONE, "encoder": NoisyPixels(), "mode": "fixed"},
+    ),
+    "zero_gradients": (
+        network_checks.zero_gradients,
+        {"facts": GradientFacts(zero=dict.fromkeys(LOSSES, 1 - broken(4)), norms=dict.fromkeys(LOSSES, ALL))},
+        {"facts": GradientFacts(zero=dict.fromkeys(LOSSES, 1 - broken(3)), norms=dict.fromkeys(LOSSES, ALL))},
+    ),
+    "zero_gradients, one loss": (
+        network_checks.zero_gradients,
+        {"facts": GradientFacts(zero={LOSSES[0]: NONE, LOSSES[1]: ALL}, norms=dict.fromkeys(LOSSES, ALL))},
+        {"facts": GradientFacts(zero=dict.fromkeys(LOSSES, NONE), norms=dict.fromkeys(LOSSES, ALL))},
+    ),
+    "finite_differences": (
+        network_checks.finite_differences,
+        {
+            "facts": GradientFacts(
+                agreement={t: torch.full((N,), 0.70 if t == 1 / 4 else 1.0) for t in TIMES}, rises=ALL
+            )
+        },
+        {
+            "facts": GradientFacts(
+                agreement={t: torch.full((N,), 0.72 if t == 1 / 4 else 0.0) for t in TIMES}, rises=ALL
+            )
+        },
+    ),
+    "gradient_draws": (
+        network_checks.gradient_draws,
+        {"facts": GradientFacts(cosine=torch.full((N,), 0.2))},
+        {"facts": GradientFacts(cosine=torch.full((N,), 0.3))},
+    ),
+    "saturation": (
+        network_checks.saturation,
+        {"encoder": oscillators(step_size=100.0)},
+        {"encoder": oscillators(step_size=0.01)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_it_fails_where_it_must_and_passes_where_it_must(name: str, build: Build) -> None:
+    ask, failing, passing = CASES[name]
+    bad, good = ask(build(**failing)), ask(build(**passing))
+    assert (bad.status, good.status) == ("fail", "pass"), f"{bad.reason} | {good.reason}"
+    assert bad.name == good.name == name.split(",")[0]
+    assert bad.reason != good.reason
+
+
+def test_every_check_is_asked_here() -> None:
+    asked = {ask for ask, *_ in CASES.values()} | {network_checks.no_optimisation}
+    for module in (attack_checks, noise_checks, network_checks):
+        own = [value for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        checks = [
+            f
+            for f in own
+            if getattr(f, "__annotations__", {}).keys() == {"case", "return"} and f.__annotations__["return"] is Check
+        ]
+        assert checks
+        assert set(checks) <= asked
+
+
+@pytest.mark.parametrize(
+    ("ask", "budget", "more"),
+    [
+        (attack_checks.restarts, {"restarts": 1}, {}),
+        (attack_checks.black_box, {"queries": 99}, {}),
+        (
+            network_checks.finite_differences,
+            {"directions": 7},
+            {"facts": GradientFacts(agreement=dict.fromkeys(TIMES, ALL), rises=ALL)},
+        ),
+    ],
+)
+def test_a_budget_that_answers_nothing_is_no_pass(ask, budget: dict, more: dict, build: Build) -> None:
+    ((key, value),) = budget.items()
+    check = ask(build(budget=budget, **more))
+    assert check.status == "not run"
+    assert f"{key}={value}" in check.reason
+    assert ask(build(budget={key: value + 1}, **more)).status == "pass"
+
+
+def test_what_a_weak_black_box_finds_counts_all_the_same(build: Build) -> None:
+    found = {"square-50": broken(30)}
+    assert attack_checks.black_box(build(found, budget={"queries": 50})).status == "fail"
+
+
+def test_noise_is_compared_with_the_strongest_attack_where_the_plain_one_breaks_next_to_nothing(build: Build) -> None:
+    def asked(shaken: Tensor, strongest: Tensor) -> Check:
+        case = build({"square-500": strongest, "held @ 0.2": NONE}, shaken=shaken)
+        for attack in case.arsenal.black_boxes():
+            case.bench.run(attack)
+        case.bench.run(case.arsenal.plain("ce"), threat=Threat("linf", 0.2))
+        return attack_checks.noise_accuracy(case)
+
+    shaken = asked(broken(32), broken(32))
+    assert shaken.status == "fail"
+    assert "square-500" in shaken.reason
+    assert asked(broken(4), broken(32)).status == "pass"
+    assert asked(ALL, ALL).status == "not run"
+
+
+def test_noise_of_rising_size_is_kept_as_a_curve(build: Build) -> None:
+    case = build({PLAIN: broken(32)}, shaken=broken(16))
+    attack_checks.noise_accuracy(case)
+    curve = case.curves["noise"]
+    assert curve["x"][0] == 0.0
+    assert round(64 / 255, 6) in curve["x"]
+    assert set(curve["series"]) == {"random signs", "Gaussian"}
+    assert all(values == [1.0, *[0.75] * 6] for values in curve["series"].values())
+
+
+def test_many_radii_do_not_fail_by_chance(build: Build) -> None:
+    """A rise of 8 images has p = 0.004, and twelve are looked for."""
+    rise = falling(**{"@ 0.2": broken(22)})
+    assert attack_checks.eps(build(rise)).status == "pass"
+    assert attack_checks.beyond_chance([0.004, *[0.5] * 11]) == [False] * 12
+    assert attack_checks.beyond_chance([0.009]) == [True]
+    assert attack_checks.beyond_chance([0.004, 0.5, 0.001]) == [True, False, True], "Holm: 0.01 / 3, 0.01 / 2, 0.01"
+    assert attack_checks.beyond_chance([]) == []
+
+
+def test_in_mode_fixed_the_oscillators_are_seen_from_the_audited_start(build: Build, monkeypatch) -> None:
+    starts = []
+    monkeypatch.setattr(network_checks, "step_turns", lambda encoder, images, start: starts.append(start) or [])
+    for mode in ("fixed", "random", "averaged"):
+        case = build(encoder=oscillators(), mode=mode)
+        network_checks.saturation(case)
+        own = case.classifier.field(case.bench.images)
+        assert starts[-1].shape == (N, *own.shape[1:])
+        assert torch.equal(starts[-1], own.expand(N, -1, -1, -1)) == (mode == "fixed")
+    network_checks.saturation(build())
+    assert starts[-1] is None
