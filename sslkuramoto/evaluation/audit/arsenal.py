@@ -1,6 +1,7 @@
 """The attacks of an audit at its budget.
 
 "Plain" is what a paper reports that takes the network as deterministic: APGD on the cross entropy, one draw a forward.
+"EoT" is what a paper reports that knows better: AutoAttack's "rand", APGD along means over fresh draws.
 The "reference" knows what it is up against: a loss that does not saturate and, against noise, K draws that are held
 through the ascent (METHODS 7.3 B).
 """
@@ -40,6 +41,14 @@ class Arsenal:
         """Return APGD with one fresh draw a forward."""
         steps = steps or self.budget.most_steps
         return self.attack("apgd", f"plain apgd-{loss}-{steps}", loss=loss, iterations=steps, noise="fresh", k=1)
+
+    def eot(self, *, k: int | None = None, steps: int | None = None) -> list[Attack]:
+        """Return the two attacks of AutoAttack "rand": APGD whose gradients are means over fresh draws (EoT)."""
+        k, steps = k or self.budget.eot_draws, steps or self.budget.most_steps
+        return [
+            self.attack("apgd", f"eot apgd-{loss}-k{k}-{steps}", loss=loss, iterations=steps, noise="fresh", k=k)
+            for loss in ("ce", "dlr")
+        ]
 
     def targeted(self) -> Attack:
         """Return targeted APGD with one fresh draw a forward."""

@@ -8,6 +8,13 @@ from sslkuramoto.errors import UserError
 
 BudgetName = Literal["quick", "full"]
 
+LEAST = {
+    "restarts": (2, ", since they are compared with a single start"),
+    "directions": (8, ": a correlation over fewer is chance"),
+    "queries": (100, ": a black box with fewer finds nothing, whatever it is compared with"),
+}
+"""Counts below which a question would be answered by its own budget."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -19,12 +26,13 @@ class Budget:
             the question.
         k: draws behind a gradient of a stochastic network, rising; the last but one is what attacks get where draws
             are not the question.
-        restarts: compared with a single start.
-        queries: of each black box that searches, for each image.
+        eot_draws: behind a gradient of the EoT that a stochastic network's figure is usually made with.
+        restarts: compared with a single start, at least 2.
+        queries: of each black box that searches, for each image, at least 100.
         votes: draws behind one query of a stochastic network.
         samples: random perturbations tried on each image.
         targets: wrong classes of the targeted attack.
-        directions: random directions of the finite differences, for each image.
+        directions: random directions of the finite differences, for each image, at least 8.
         surrogates: derivatives of the Kuramoto step that are tried in place of its own.
         fab: whether a deterministic network meets FAB.
     """
@@ -32,6 +40,7 @@ class Budget:
     images: int
     steps: tuple[int, ...]
     k: tuple[int, ...]
+    eot_draws: int
     restarts: int
     queries: int
     votes: int
@@ -60,12 +69,13 @@ class Budget:
         """Return the budget with values replaced; None keeps one.
 
         Raises:
-            UserError: a count below 1, or a ladder that does not rise or has a single rung.
+            UserError: a count below its least, or a ladder that does not rise or has a single rung.
         """
         kept = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value}
         for key, value in values.items():
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{key}={value}: must be at least 1")
+            least, why = LEAST.get(key, (1, ""))
+            if isinstance(value, int) and value < least:
+                raise UserError(f"{key}={value}: must be at least {least}{why}")
             if isinstance(value, list) and (len(value) < 2 or value[0] < 1 or sorted(set(value)) != value):
                 raise UserError(f"{key}={value}: needs at least two numbers >= 1, rising")
         return replace(self, **kept)  # type: ignore[arg-type]
@@ -76,6 +86,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         images=64,
         steps=(5, 10, 20, 40),
         k=(1, 4, 16, 64),
+        eot_draws=16,
         restarts=2,
         queries=500,
         votes=4,
@@ -89,6 +100,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         images=1000,
         steps=(10, 20, 50, 100, 200),
         k=(1, 5, 20, 64, 256),
+        eot_draws=20,
         restarts=5,
         queries=5000,
         votes=8,

@@ -33,6 +33,10 @@ SETTLED_ALPHA = 0.05
 """One-sided level at which a gain is seen and the upper end of its interval is taken: four such comparisons are made,
 and a false alarm costs a longer run, where a missed gain leaves a bound loose."""
 
+FEWEST_RIGHT = 20
+"""Images that are right when clean, which attacks can break, below which an audit has no word of confidence: the 7 that
+must fall one way to be told from chance are then a third of them."""
+
 STANDS, BROKEN = 0.75, 0.5
 """Share of draws above which an image clearly stands, and from which it counts as broken (most draws err)."""
 

@@ -1,25 +1,162 @@
-"""The control of an audit: attacks that may not move change nothing."""
+"""The control of an audit: attacks that may not move change nothing, and those that may find what there is to find.
+
+The second part is asked of a linear classifier, whose robust accuracy is known in closed form: an image with the margin
+m = z_y - z_j between two classes of weights w_y and w_j falls to class j inside a ball of radius eps exactly when
+m / ||w_y - w_j||_* < eps, with the dual norm ||.||_* (l1 for l-inf, l2 for l2; Hoelder's inequality is tight).
+
+Shapes: b batch, n images, y x pixels.
+"""
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.evaluation.attacks import Attack
+from sslkuramoto.evaluation.attacks.attack import Work
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
-from sslkuramoto.evaluation.audit.compare import percent
+from sslkuramoto.evaluation.audit.compare import BROKEN, percent
+from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
+from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Threat
 
-CONTROL = Question("control", "With eps = 0 every attack returns the clean accuracy", "control")
+CONTROL = Question(
+    "control", "With eps = 0 every attack returns the clean accuracy, and attacks break what can be broken", "control"
+)
+KNOWN_SHAPE = (3, 8, 8)
+KNOWN_IMAGES = 32
+KNOWN_EPS = 0.1  # l-inf; in l2 the same times the square root of the pixels
+KNOWN_STEPS = 20  # the kind of an attack is tried, not its budget
+KNOWN_DRAWS = 8  # at most, behind a gradient
+NOISE = 1e-3  # where the audited network draws, so that the attacks draw too; far too little to move a boundary
 
 
 def control(case: Case) -> Check:
-    """Ask whether attacks that may not move change anything; attacks that were run are asked again with eps = 0."""
+    """Ask whether attacks that may not move change anything, and whether they break a network of known robustness.
+
+    Attacks that were run are asked again with eps = 0. The battery refuses one that moves with an assertion, which is
+    an answer here.
+    """
     nowhere = Threat(case.threat.norm, 0.0)
-    arsenal = case.arsenal
-    attacks = [*arsenal.black_boxes(), arsenal.plain("ce"), arsenal.targeted(), arsenal.reference(), *arsenal.fab()]
-    runs = [case.bench.run(attack, threat=nowhere) for attack in attacks]
-    moved = [run.label for run in runs if not torch.equal(run.candidates, case.bench.images)]
-    figures = {"clean": case.bench.clean.double().mean().item(), **{run.label: run.accuracy for run in runs}}
+    arsenal, runs, moved = case.arsenal, [], []
+    clean = case.bench.clean.double().mean().item()
+    for attack in [
+        *arsenal.black_boxes(),
+        arsenal.plain("ce"),
+        arsenal.targeted(),
+        arsenal.reference(),
+        *arsenal.fab(),
+    ]:
+        try:
+            run = case.bench.run(attack, threat=nowhere)
+        except AssertionError as error:
+            moved.append(f"{attack.label} ({error})")
+            continue
+        runs.append(run)
+        if not torch.equal(run.candidates, case.bench.images):
+            moved.append(run.label)
+    figures = {"clean": clean, **{run.label: run.accuracy for run in runs}}
     if moved:
-        return CONTROL.answer(False, f"{', '.join(moved)} moved images that may not move", figures)
-    same = all(torch.equal(run.right, case.bench.clean) for run in runs)
-    reason = f"{len(runs)} attacks leave {percent(figures['clean'])} right, image by image what is right when clean"
-    return CONTROL.answer(same, reason if same else "equal images did not score equally", figures)
+        return CONTROL.answer(False, f"attacks moved images that may not move: {', '.join(moved)}", figures)
+    if not all(torch.equal(run.right, case.bench.clean) for run in runs):
+        return CONTROL.answer(False, "equal images did not score equally", figures)
+    expected, left = left_of_known(case)
+    figures["known"] = {"expected": expected, **left}
+    missed = [f"{label} leaves {percent(share)}" for label, share in left.items() if share != expected]
+    if missed:
+        reason = (
+            f"the attacks themselves are broken: of a linear classifier with {percent(expected)} {', '.join(missed)}"
+        )
+        return CONTROL.answer(False, reason, figures)
+    return CONTROL.answer(
+        True,
+        f"{len(runs)} attacks leave {percent(clean)} right, image by image what is right when clean; "
+        f"{len(left)} leave of a linear classifier the {percent(expected)} that it keeps in theory",
+        figures,
+    )
+
+
+class Pixels(Encoder):
+    """Pixels as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_features = KNOWN_SHAPE[0] * KNOWN_SHAPE[1] * KNOWN_SHAPE[2]
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "i c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+    ) -> Features:
+        """Return them; see :meth:`Encoder.forward`."""
+        return Features(images.flatten(1), images)
+
+
+def known(
+    threat: Threat, num_classes: int, device: torch.device, *, draws: bool
+) -> tuple[Classifier, Float[Tensor, "n 3 y x"], Int64[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return a linear classifier, images, labels and the distance of each to the boundary, in units of eps.
+
+    Two classes compete, with opposite weights; the others never win. Distances are spread evenly over 0.25 to 0.9 and
+    1.1 to 1.75, and neither images nor balls touch the edges of [0,1].
+
+    Args:
+        threat: the ball.
+        num_classes: at least 2.
+        device: of all that is returned.
+        draws: whether the classifier adds a little noise to its pixels.
+    """
+    draw = generator("cpu", "known robustness")
+    weights = torch.rand(KNOWN_SHAPE, generator=draw).flatten() + 0.5  # none near 0: no pixel has to go far
+    weights *= 0.1 * (2 * torch.randint(0, 2, weights.shape, generator=draw) - 1)
+    toward = threat.steepest(weights.reshape(1, *KNOWN_SHAPE))[0].flatten()  # of unit norm, and w toward = ||w||_*
+    half = KNOWN_IMAGES // 2
+    distances = torch.cat([torch.linspace(0.25, 0.9, half), torch.linspace(1.1, 1.75, half)])
+    labels = torch.arange(KNOWN_IMAGES) % 2
+    sign = 1.0 - 2.0 * labels
+    images = 0.5 + (sign * distances * threat.eps)[:, None] * toward
+    head = nn.Linear(len(weights), num_classes)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-100.0)
+        head.weight[0], head.weight[1] = weights, -weights
+        head.bias[0], head.bias[1] = -0.5 * weights.sum(), 0.5 * weights.sum()
+    encoder = NoisyEncoder(Pixels(), NOISE) if draws else Pixels()
+    classifier = Classifier(encoder.to(device).eval(), head.to(device).eval(), seed=0)
+    return classifier, images.reshape(-1, *KNOWN_SHAPE).to(device), labels.to(device), distances
+
+
+def left_of_known(case: Case) -> tuple[float, dict[str, float]]:
+    """Return the accuracy that a linear classifier keeps in theory, and what every kind of ascent leaves of it."""
+    arsenal, norm = case.arsenal, case.threat.norm
+    side = 1.0 if norm == "linf" else (KNOWN_SHAPE[0] * KNOWN_SHAPE[1] * KNOWN_SHAPE[2]) ** 0.5
+    threat = Threat(norm, KNOWN_EPS * side)
+    device = case.bench.images.device
+    classifier, images, labels, distances = known(threat, arsenal.num_classes, device, draws=case.stochastic)
+    attacks = [
+        arsenal.plain("ce", KNOWN_STEPS),
+        arsenal.plain("dlr", KNOWN_STEPS),
+        arsenal.reference(k=min(case.budget.usual_k, KNOWN_DRAWS), steps=KNOWN_STEPS),
+    ]
+    if case.stochastic:
+        attacks += arsenal.eot(k=KNOWN_DRAWS, steps=KNOWN_STEPS)
+    left = {attack.label: _left(attack, classifier, images, labels, threat) for attack in attacks}
+    return (distances > 1).double().mean().item(), left
+
+
+def _left(attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, threat: Threat) -> float:
+    """Return the accuracy that an attack leaves; all of it where its candidates are outside the ball."""
+    with frozen(classifier):
+        candidates = attack(classifier, images, labels, threat=threat, work=Work(0, 0)).detach()
+    try:
+        threat.check(candidates, images, attack.label)
+    except AssertionError:
+        return 1.0
+    draws = 20 if classifier.stochastic else 1
+    right = (predictions_over_draws(classifier, [candidates], draws, "known") == labels.cpu()).double().mean(dim=0)
+    return (right > BROKEN).double().mean().item()

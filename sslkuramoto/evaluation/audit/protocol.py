@@ -6,7 +6,7 @@ run, and a verdict with its reasons. The headline is the union over everything t
 Shapes: n images, y x pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Literal
@@ -25,12 +25,12 @@ from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
-from sslkuramoto.evaluation.audit.outcome import details_of, outcome_of
+from sslkuramoto.evaluation.audit.outcome import details_of, eot_runs, outcome_of
 from sslkuramoto.evaluation.audit.tally import Tally
-from sslkuramoto.evaluation.audit.verdict import reported, verdict_of
+from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, check_deterministic, classifier_of
-from sslkuramoto.evaluation.draws import check_draws, draws_for
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.evaluation.planted import Plant, planted
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.threat import Norm, Threat, parse_eps
@@ -119,10 +119,7 @@ class Audit:
         self.threat = Threat(norm, parse_eps(eps, norm))
         if self.threat.eps == 0:
             raise UserError("eps=0: an audit needs room to attack; protocol clean measures the clean accuracy")
-        usual = [times * self.threat.eps for times in GRID if norm == "l2" or times * self.threat.eps < 1]
-        self.grid = tuple(sorted(parse_eps(radius, norm) for radius in grid or usual))
-        if self.grid[0] <= 0:
-            raise UserError(f"grid={grid}: radii must be above 0")
+        self.grid = None if grid is None else _grid_of(grid, norm)
         self.budget: Budget = BUDGETS[budget].changed(
             images=images,
             steps=steps,
@@ -155,24 +152,26 @@ class Audit:
         chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
         data = described(chosen.images, len(chosen.index))
         case = self._case(subject, classifier, chosen, self._ledgers(subject, chosen, data))
-        checks = [self._answered(question, ask, case) for question, ask in CHECKS.items()]
-        outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
-        checks = [checks[0], reported(*outcome.both()), *checks[1:]]
-        metrics = outcome.metrics
-        verdict = verdict_of(checks, metrics["plain_accuracy"].value, metrics["robust_accuracy"])
+        control, *rest = CHECKS.items()
+        checks = [self._answered(*control, case)]
+        if checks[0].status == "fail":
+            checks += [question.not_run("the control failed") for question, _ in [(REPORTED, None), *rest]]
+            labels, predictions = chosen.labels.cpu(), case.bench.predictions(chosen.pixels, "score")
+            metrics, verdict = accuracies(predictions, labels, "clean_accuracy"), verdict_of(checks, None)
+            per_image: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
+        else:
+            checks += [self._answered(question, ask, case) for question, ask in rest]
+            outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
+            checks.insert(1, outcome.reported())
+            metrics, verdict = outcome.metrics, verdict_of(checks, outcome.headline())
+            per_image = outcome.per_image()
         network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
         return Result(
             metrics=metrics,
             options=self.options,
             data=data,
             initial=start_of(case.classifier.encoder, self.initial),
-            per_image={
-                "index": chosen.index.tolist(),
-                "correct": outcome.correct,
-                "plain_correct": outcome.plain_correct,
-                "clean_correct": outcome.clean_correct,
-                "broken_by": outcome.broken_by,
-            },
+            per_image={"index": chosen.index.tolist(), **per_image},
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
             details={"audit": details_of(case, checks, verdict, self.plant)},
         )
@@ -194,6 +193,8 @@ class Audit:
             with tally.watching(classifier.encoder, n):
                 self._answered(question, ask, case)
             passes[question.name] = tally.since()
+        eot_runs(case)
+        passes["eot"] = tally.since()
         outcome_of(case, self.select_draws, control="control" not in self.skip)
         rest = tally.since()
         passes["the plain attack, where no question asked for it"] = Passes(0, rest.backward)
@@ -227,6 +228,7 @@ class Audit:
             tally=tally,
         )
         assert chosen.images.classes is not None
+        grid = self._radii(chosen)
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, len(chosen.images.classes))
         for source in self.sources:
             arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
@@ -242,7 +244,19 @@ class Audit:
             directions=directions,
             report=subject.report if tally is None else lambda line: None,
         )
-        return Case(bench, arsenal, self.budget, self.grid, self.sources, facts)
+        return Case(bench, arsenal, self.budget, grid, self.sources, facts)
+
+    def _radii(self, chosen: Chosen) -> tuple[float, ...]:
+        """Return the radii of the curve, none so large that it reaches every image: such an attack follows anyway."""
+        widest = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
+        for key, radius in [("eps", self.threat.eps), *(("grid", radius) for radius in self.grid or ())]:
+            if radius > widest:
+                size = " x ".join(map(str, chosen.pixels[0].shape))
+                raise UserError(
+                    f"{key}={radius:g}: an l2 ball of radius {widest:.4g} holds every image of {size} pixels"
+                )
+        usual = (times * self.threat.eps for times in GRID)
+        return self.grid or tuple(radius for radius in usual if radius < widest) or (self.threat.eps,)
 
     def _answered(self, question: Question, ask: Callable[[Case], Check], case: Case) -> Check:
         if question.name in self.skip:
@@ -272,3 +286,20 @@ class Audit:
             return Ledger(folder, name, {**battery, "norm": threat.norm, "eps": threat.eps, "against": against})
 
         return ledger_of
+
+
+def _grid_of(radii: Sequence[float | str], norm: Norm) -> tuple[float, ...]:
+    """Return the radii of the curve, rising.
+
+    Raises:
+        UserError: none, or one that is none, under the name of the option.
+    """
+    if not radii:
+        raise UserError("grid=[]: needs at least one radius; leave it out for a quarter to four times eps")
+    try:
+        grid = tuple(sorted({parse_eps(radius, norm) for radius in radii}))
+    except UserError as error:
+        raise UserError(f"grid={list(radii)}: {str(error).partition(': ')[2]}") from None
+    if grid[0] <= 0:
+        raise UserError(f"grid={list(radii)}: radii must be above 0")
+    return grid

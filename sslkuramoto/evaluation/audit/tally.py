@@ -35,12 +35,12 @@ class Tally:
 
         Args:
             attack: prepared.
-            threat: with eps = 0 an attack returns the images without a pass.
+            threat: with eps = 0 an attack takes its passes too.
             against: name of the attacked classifier; the ledger keeps what its draws say of the clean images.
             stochastic: whether that draws.
             draws: that judge.
         """
-        own = attack.passes(self.num_classes, stochastic) if threat.eps > 0 else Passes(0, 0)
+        own = attack.passes(self.num_classes, stochastic)
         clean = 0 if (against, threat) in self._batteries else draws
         self._batteries.add((against, threat))
         asked = 1 if stochastic else 3  # whether it returns logits, and the same ones twice

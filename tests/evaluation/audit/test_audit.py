@@ -30,10 +30,10 @@ TINY = {
     "images": 6,
     "steps": [1, 2],
     "k": [1, 2],
-    "restarts": 1,
-    "queries": 2,
+    "restarts": 2,
+    "queries": 100,
     "samples": 2,
-    "directions": 2,
+    "directions": 8,
 }
 
 
@@ -185,13 +185,20 @@ def test_fab_meets_a_deterministic_network_at_the_full_budget(small, subject_of,
 
 
 def test_an_audit_without_its_control_never_reads_no_sign_of_masking(small) -> None:
-    skip = [question.name for question in CHECKS if question.name not in ("control", "one_step", "zero_gradients")]
-    told = TINY | {"eps": 0.002, "images": 8}
-    with_it = Audit(**told, skip=skip)(small).details["audit"]
-    without = Audit(**told, skip=[*skip, "control"])(small).details["audit"]
+    told = TINY | {"eps": 0.002, "images": 24, "chunk": 24}
+    with_it = Audit(**told)(small).details["audit"]
+    without = Audit(**told, skip=["control"])(small).details["audit"]
     assert with_it["word"] == "no sign of masking"
     assert without["word"] == "incomplete"
     assert "control" in next(reason for reason in without["reasons"] if reason.startswith("not run"))
+
+
+@pytest.mark.parametrize("plant", ["scaled", "quantised"])
+def test_a_planted_defence_whose_telling_checks_are_skipped_is_given_no_clean_word(small, plant) -> None:
+    skip = [question.name for question in CHECKS if question.name not in ("control", "one_step")]
+    audit = Audit(**TINY | {"eps": 0.3, "images": 32}, plant=plant, skip=skip)(small).details["audit"]
+    assert audit["word"] in ("incomplete", "plain figure too high")
+    assert "without eps, black_box, logit_scale, zero_gradients, finite_differences, steps" in audit["verdict"]
 
 
 def test_the_quick_budget_tries_half_of_the_step_size_as_a_surrogate() -> None:
@@ -233,7 +240,13 @@ def test_the_planted_defence_is_named(small) -> None:
         ({"steps": [5]}, r"steps=\[5\]: needs at least two"),
         ({"steps": [5, 5]}, r"steps=\[5, 5\]: needs at least two"),
         ({"k": [4, 1]}, r"k=\[4, 1\]"),
-        ({"queries": 0}, "queries=0: must be at least 1"),
+        ({"grid": []}, r"grid=\[\]: needs at least one radius"),
+        ({"grid": [8.0]}, r"grid=\[8\.0\]: pixels lie in \[0,1\]: did you mean 8/255"),
+        ({"grid": ["eight"]}, r"grid=\['eight'\]: must be a number"),
+        ({"queries": 99}, "queries=99: must be at least 100"),
+        ({"restarts": 1}, "restarts=1: must be at least 2"),
+        ({"directions": 7}, "directions=7: must be at least 8"),
+        ({"samples": 0}, "samples=0: must be at least 1"),
         ({"chunk": 0}, "chunk=0"),
         ({"average": 0}, "average=0: must be at least 1"),
         ({"skip": ["blackbox"]}, "unknown check to skip 'blackbox': did you mean 'black_box'"),
@@ -243,6 +256,42 @@ def test_the_planted_defence_is_named(small) -> None:
 def test_options_that_cannot_be_are_answered_in_one_line(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Audit(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eps": 14.0}, r"eps=14: an l2 ball of radius 13\.86 holds every image of 3 x 8 x 8 pixels"),
+        ({"eps": 1.0, "grid": [1.0, 20.0]}, r"grid=20: an l2 ball"),
+    ],
+)
+def test_a_ball_that_holds_every_image_is_refused_before_anything_is_attacked(small, options, message) -> None:
+    for act in (Audit(**TINY | options | {"norm": "l2"}), Audit(**TINY | options | {"norm": "l2"}).cost):
+        with pytest.raises(UserError, match=message):
+            act(small)
+
+
+def test_no_radius_of_the_curve_is_wider_than_the_cube_of_images(small) -> None:
+    skip = [question.name for question in CHECKS if question.name != "eps"]
+    audit = Audit(**TINY | {"eps": 6.0, "norm": "l2"}, skip=skip)(small).details["audit"]
+    radii = audit["curves"]["eps"]["x"]
+    assert radii == sorted(radii)
+    assert len(radii) == 6, "none, a quarter, a half, one, two times eps, no bounds"
+
+
+def test_eot_is_reported_beside_the_plain_attack_for_a_network_that_draws(small, subject_of, noisy) -> None:
+    skip = [question.name for question in CHECKS]
+    result = Audit(**TINY, skip=skip)(subject_of(noisy))
+    attacks = result.details["audit"]["attacks"]
+    eot = [share for name, share in attacks.items() if name.startswith(("eot apgd-ce-k16-2", "eot apgd-dlr-k16-2"))]
+    assert len(eot) == 2
+    assert result.metrics["eot_accuracy"].draws == 20
+    assert result.metrics["robust_accuracy"].value <= result.metrics["eot_accuracy"].value + 0.05, "but for the draws"
+    assert len(result.per_image["eot_correct"]) == TINY["images"]
+    (found,) = (check for check in result.details["audit"]["checks"] if check["name"] == "reported")
+    assert found["figures"]["first"] == pytest.approx(result.metrics["eot_accuracy"].value, abs=1e-6)
+    assert "EoT leaves" in found["reason"]
+    assert "eot_accuracy" not in Audit(**TINY, skip=skip)(small).metrics
 
 
 def test_a_source_that_is_no_run_is_refused(small, tmp_path) -> None:

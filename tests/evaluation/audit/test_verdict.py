@@ -4,29 +4,55 @@ import pytest
 import torch
 
 from sslkuramoto.evaluation.audit.check import Check, Kind, Question, Status
-from sslkuramoto.evaluation.audit.verdict import KINDS, Verdict, reported, verdict_of
+from sslkuramoto.evaluation.audit.protocol import CHECKS
+from sslkuramoto.evaluation.audit.verdict import (
+    CLEAN_WORDS,
+    ESSENTIAL,
+    ESSENTIAL_WITH_NOISE,
+    KINDS,
+    Headline,
+    Verdict,
+    reported,
+    verdict_of,
+)
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws
 
 N = 64
 
 
-def bound(standing: int) -> Metric:
-    return share_over_draws((torch.arange(N) < standing)[None])
+def bound(standing: int, n: int = N) -> Metric:
+    return share_over_draws((torch.arange(n) < standing)[None])
 
 
-def shares(standing: int) -> torch.Tensor:
-    return (torch.arange(N) < standing).float()
+def shares(standing: int, n: int = N) -> torch.Tensor:
+    return (torch.arange(n) < standing).float()
 
 
 def check(kind: Kind, status: Status, name: str = "", **figures) -> Check:
     return Check(name or kind, f"the {kind} question", kind, status, f"because of {kind}", figures)
 
 
-def verdict(*checks: Check, plain: int = 30, tightest: int = 30, control: Status = "pass") -> Verdict:
-    asked = [*checks, reported(shares(plain), shares(tightest))]
+def verdict(
+    *checks: Check,
+    plain: int = 30,
+    tightest: int = 30,
+    eot: int | None = None,
+    control: Status = "pass",
+    clean: int = 60,
+    guess: float = 0.2,
+    n: int = N,
+    without: tuple[str, ...] = (),
+) -> Verdict:
+    """Judge the given checks beside essential ones that passed, those of ``without`` left out."""
+    essential = [*ESSENTIAL, *(ESSENTIAL_WITH_NOISE if eot is not None else ())]
+    given = {each.name for each in checks}
+    asked = [check("hint", "pass", name) for name in essential if name not in given and name not in without]
+    usual = {"plain": shares(plain, n)} | ({} if eot is None else {"eot": shares(eot, n)})
+    asked += [*checks, reported(usual, shares(tightest, n), shares(tightest, n))]
     if not any(each.kind == "control" for each in checks):
         asked.insert(0, check("control", control))
-    return verdict_of(asked, plain / N, bound(tightest))
+    figures = Headline(plain / n, bound(tightest, n), bound(clean, n), guess, clean, None if eot is None else eot / n)
+    return verdict_of(asked, figures)
 
 
 def word(*checks: Check, **figures) -> str:
@@ -35,11 +61,71 @@ def word(*checks: Check, **figures) -> str:
 
 def test_a_broken_control_voids_everything() -> None:
     assert word(check("control", "fail"), check("masking", "fail"), plain=60, tightest=0) == "void"
+    assert verdict_of([check("control", "fail"), check("masking", "not run")], None).word == "void"
 
 
 def test_a_plain_figure_far_above_the_tightest_bound_is_masked() -> None:
-    assert word(plain=60, tightest=30) == "masked"
-    assert word(plain=60, tightest=0) == "masked"
+    assert word(check("masking", "fail"), plain=60, tightest=30) == "masked"
+    assert word(check("noise", "fail"), plain=60, tightest=0) == "masked"
+
+
+@pytest.mark.parametrize("weak", [(), (check("masking", "fail", "logit_scale"),), (check("strength", "fail"),)])
+def test_a_gap_without_other_evidence_is_a_weak_attack_and_no_masking(weak) -> None:
+    found = verdict(*weak, plain=40, tightest=30)
+    assert found.word == "plain figure too high"
+    assert "the 62.5 % of the plain attack are not to be reported, but 46.9 %" in found.sentence
+    assert "no sign that anything is hidden: the attack is weak" in found.sentence
+    unasked = verdict(*weak, plain=40, tightest=30, without=("black_box",)).sentence
+    assert "whether anything is hidden cannot be said without black_box" in unasked
+    assert word(*weak, check("masking", "fail", "eps"), plain=40, tightest=30) == "masked"
+
+
+def test_the_strongest_usual_figure_is_the_one_that_must_hold() -> None:
+    held = verdict(plain=40, eot=31, tightest=30)
+    assert held.word == "no sign of masking"
+    assert "the 62.5 % of the plain attack are too high" in held.sentence
+    assert word(plain=40, eot=40, tightest=30) == "plain figure too high"
+    both = verdict(check("noise", "fail"), plain=59, eot=57, tightest=30).sentence
+    assert "the 92.2 % of the plain attack and the 89.1 % of EoT are not to be trusted" in both
+    one = verdict(check("noise", "fail"), plain=59, eot=31, tightest=30).sentence
+    assert "the 92.2 % of the plain attack are not to be trusted, though the 48.4 % of EoT hold" in one
+
+
+def test_the_gap_is_told_for_the_strongest_single_attack_and_for_the_union() -> None:
+    found = reported({"plain": shares(40)}, shares(30), shares(38))
+    assert found.status == "fail"
+    assert found.figures["gain"] == pytest.approx(10 / 64)
+    assert found.figures["gain_of_single"] == pytest.approx(2 / 64)
+    assert "the strongest single attack leaves 59.4 %, all together 46.9 %" in found.reason
+
+
+@pytest.mark.parametrize("clean", [6, 14, 19])
+def test_a_network_no_better_than_a_constant_answer_has_nothing_to_audit(clean: int) -> None:
+    found = verdict(check("masking", "fail"), clean=clean, guess=0.2, plain=clean, tightest=2)
+    assert found.word == "nothing to audit"
+    assert "a constant answer gets 20.0 %" in found.sentence
+    assert word(check("masking", "fail"), clean=40, guess=0.2, plain=40, tightest=38) == "suspect"
+
+
+@pytest.mark.parametrize("name", ESSENTIAL)
+@pytest.mark.parametrize("failing", [(), (check("noise", "fail"),), (check("strength", "fail", "restarts"),)])
+def test_nothing_good_is_said_without_the_essential_answers(name: str, failing) -> None:
+    for missing in ((), (check("masking", "not run", name),)):
+        found = verdict(*failing, *missing, without=(name,))
+        assert found.word == "incomplete"
+        assert name in found.sentence
+    assert word(*failing) in CLEAN_WORDS
+
+
+@pytest.mark.parametrize("name", ESSENTIAL_WITH_NOISE)
+def test_of_a_randomised_network_the_questions_about_noise_are_essential_too(name: str) -> None:
+    assert word(eot=30, without=(name,)) == "incomplete"
+    assert word(eot=30) == "no sign of masking"
+    assert word(without=(name,)) == "no sign of masking", "a deterministic one has no noise"
+
+
+def test_what_is_essential_is_asked() -> None:
+    assert {*ESSENTIAL, *ESSENTIAL_WITH_NOISE} <= {question.name for question in CHECKS}
 
 
 def test_a_gap_within_the_sampling_error_is_none() -> None:
@@ -80,27 +166,27 @@ def test_the_sentence_names_the_rules_of_robustbench_that_fail(plain: int) -> No
 
 def test_the_sentence_counts_what_was_not_run() -> None:
     asked = [check("masking", "not run", "transfer"), check("noise", "not run", "k"), check("masking", "pass")]
-    assert verdict(*asked).sentence.endswith("; 2 of 5 checks were not run")
-    assert verdict(*asked, plain=60).sentence.endswith("; 2 of 5 checks were not run")
+    assert verdict(*asked).sentence.endswith("; 2 of 12 checks were not run")
+    assert verdict(*asked, plain=60).sentence.endswith("; 2 of 12 checks were not run")
     assert "not run" not in verdict(check("masking", "pass")).sentence
 
 
-@pytest.mark.parametrize(("n", "said"), [(6, "incomplete"), (7, "no sign of masking")])
-def test_too_few_images_to_tell_anything_give_no_clean_verdict(n: int, said: str) -> None:
-    standing = torch.ones(n)
-    asked = [check("control", "pass"), reported(standing, standing)]
-    found = verdict_of(asked, 1.0, share_over_draws(standing.bool()[None]))
-    assert found.word == said
-    told = "no difference between two attacks can be told from chance, at least 7 are needed"
-    assert (told in found.sentence) == (told in found.reasons[-1]) == (n < 7)
-    assert "100.0 %" in found.reasons[-1] or n < 7, "seven of seven images are the least that can be told"
+@pytest.mark.parametrize("failing", [(), (check("noise", "fail"),), (check("strength", "fail", "restarts"),)])
+def test_too_few_images_that_are_right_when_clean_give_no_clean_verdict(failing) -> None:
+    few, enough = (verdict(*failing, clean=clean, plain=10, tightest=10, guess=0.1) for clean in (19, 20))
+    assert few.word == "incomplete"
+    told = "19 of 64 images are right when clean, and with fewer than 20 attacks cannot be told apart"
+    assert told in few.sentence
+    assert few.reasons[-1] == told
+    assert enough.word in CLEAN_WORDS
+    assert "20 of them right when clean" in enough.reasons[-1]
 
 
 def test_without_its_control_an_audit_is_incomplete() -> None:
     found = verdict(check("masking", "pass"), control="not run")
     assert found.word == "incomplete"
-    assert found.sentence.startswith("incomplete: the control at eps 0 was not run")
-    assert "1 of 3 checks were not run" in found.sentence
+    assert found.sentence.startswith("incomplete: not without the control at eps 0")
+    assert "1 of 10 checks were not run" in found.sentence
 
 
 @pytest.mark.parametrize("status", ["pass", "fail", "not run"])
@@ -112,13 +198,15 @@ def test_no_pattern_of_answers_is_no_sign_of_masking_without_the_control(kind, s
         found = verdict(check(kind, status), plain=plain, tightest=tightest, control=control)
         assert found.word != "no sign of masking"
         assert "no sign of masking" not in found.sentence
-    asked = [check(kind, status), reported(shares(plain), shares(tightest))]
-    assert verdict_of(asked, plain / N, bound(tightest)).word != "no sign of masking", "no control at all"
+    asked = [check(kind, status), *(check("masking", "pass", name) for name in ESSENTIAL)]
+    asked.append(reported({"plain": shares(plain)}, shares(tightest), shares(tightest)))
+    figures = Headline(plain / N, bound(tightest), bound(60), 0.2, 60)
+    assert verdict_of(asked, figures).word != "no sign of masking", "no control at all"
 
 
 def test_convergence_that_the_images_cannot_prove_is_said() -> None:
-    open_ = check("strength", "pass", "steps", proven=False)
-    found = verdict(open_, check("strength", "pass", "restarts", proven=True))
+    unproven = check("strength", "pass", "steps", proven=False)
+    found = verdict(unproven, check("strength", "pass", "restarts", proven=True))
     assert found.word == "no sign of masking"
     assert "that the attacks had converged is not proven (steps)" in found.sentence
     assert "proven" not in verdict(check("strength", "pass", "steps", proven=True)).sentence
@@ -127,12 +215,12 @@ def test_convergence_that_the_images_cannot_prove_is_said() -> None:
 def test_the_reasons_name_what_was_not_run_and_what_the_images_cannot_show() -> None:
     found = verdict(check("masking", "not run", "transfer"), plain=9, tightest=9)
     assert "not run: transfer" in found.reasons
-    assert "with 64 images, differences below about 10.9 %" in found.reasons[-1]
+    assert "with 64 images, 60 of them right when clean, differences below about 10.9 %" in found.reasons[-1]
 
 
 def test_the_sentence_holds_both_figures_and_the_interval() -> None:
     metric = bound(6)
-    found = verdict(plain=48, tightest=6)
+    found = verdict(check("masking", "fail"), plain=48, tightest=6)
     assert found.sentence.startswith("masked: the 75.0 % of the plain attack are not to be trusted; 9.4 %")
     assert metric.high is not None
     assert f"to {100 * metric.high:.1f} %" in found.sentence
