@@ -1,10 +1,14 @@
-"""The audit is right about networks whose robustness is known: two controls, and three planted defences."""
+"""The audit is right about networks whose robustness is known: honest ones, and three planted defences."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import torch
 
-from sslkuramoto.evaluation import Result
+from sslkuramoto.evaluation import Result, Subject
+from sslkuramoto.evaluation.audit import Audit
 
 TRUSTED = ("reported", "eps", "one_step", "black_box", "logit_scale", "zero_gradients", "finite_differences")
 
@@ -31,13 +35,44 @@ def test_a_plain_cnn_has_no_robustness_and_hides_nothing(plain: Result) -> None:
     assert all(statuses(plain)[name] == "pass" for name in TRUSTED)
 
 
-def test_an_adversarially_trained_cnn_is_truly_robust(audited: Callable[..., Result]) -> None:
-    result = audited("adversarial", eps=0.2)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_adversarially_trained_cnn_is_truly_robust(seed: int, audited: Callable[..., Result]) -> None:
+    result = audited("adversarial", seed=seed, eps=0.2)
     assert audit_of(result)["word"] == "no sign of masking"
     assert 0.3 < result.metrics["robust_accuracy"].value < 0.8
-    assert result.metrics["plain_accuracy"].value - result.metrics["robust_accuracy"].value < 0.05
+    assert result.metrics["plain_accuracy"].value - result.metrics["robust_accuracy"].value < 0.1
     assert "fail" not in statuses(result).values()
     assert all(statuses(result)[name] == "pass" for name in TRUSTED)
+
+
+HONEST = ("no sign of masking", "not settled", "plain figure too high")
+
+
+def test_noise_on_an_adversarially_trained_cnn_hides_nothing(audited: Callable[..., Result]) -> None:
+    result = audited("adversarial", noise=0.1, eps=0.2)
+    assert audit_of(result)["word"] in HONEST
+    assert all(statuses(result)[name] == "pass" for name in (*TRUSTED[1:], "held_fresh", "fixed_random"))
+    plain, eot, tightest = (result.metrics[f"{name}_accuracy"].value for name in ("plain", "eot", "robust"))
+    assert plain - tightest > 0.05, "what would have been called masking: one draw a forward is a weak attack"
+    assert eot - tightest < 0.05
+    assert 0.3 < tightest < 0.8
+
+
+def test_a_cnn_trained_by_trades_hides_nothing(audited: Callable[..., Result]) -> None:
+    result = audited("trades", eps=0.2)
+    assert audit_of(result)["word"] in HONEST
+    assert 0.3 < result.metrics["robust_accuracy"].value < 0.8
+
+
+def test_a_constant_answer_is_nothing_to_audit(trained: Callable[..., Subject]) -> None:
+    subject = trained("classification")
+    head = copy.deepcopy(subject.head)
+    assert head is not None
+    torch.nn.init.zeros_(head.weight)
+    run = subject.run_dir / "constant"
+    audit = audit_of(Audit(eps=0.1, images=64)(replace(subject, head=head, run_dir=run)))
+    assert audit["word"] == "nothing to audit"
+    assert audit["verdict"].startswith("nothing to audit: ")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +80,7 @@ def test_an_adversarially_trained_cnn_is_truly_robust(audited: Callable[..., Res
     [
         ("quantised", {"reported", "eps", "black_box", "zero_gradients", "finite_differences"}, 0.8),
         ("scaled", {"reported", "eps", "logit_scale", "zero_gradients"}, 0.8),
-        ("noisy", {"reported", "fixed_random", "deterministic"}, 0.12),
+        ("noisy", {"fixed_random", "deterministic"}, 0.12),  # EoT finds what there is: its figure holds
     ],
 )
 def test_a_planted_defence_is_exposed(
