@@ -43,8 +43,10 @@ def paired_table(table: StudyTable, labels: Mapping[str, str], *, every_seed: bo
         found = [(f"pooled ({count} seed{'s' if count > 1 else ''})", test.pooled, test.holm)]
         if every_seed and count > 1:
             found += [(str(seed), one, None) for seed, one in test.per_seed.items()]
-        names = (table.study.columns[test.column].title, *(labels[key] for key in test.rows))
-        lines += [PairedLine(*names, seeds, _texts(one, holm), _numbers(one, holm)) for seeds, one, holm in found]
+        title, (first, second) = table.study.columns[test.column].title, (labels[key] for key in test.rows)
+        lines += [
+            PairedLine(title, first, second, seeds, _texts(one, holm), _numbers(one, holm)) for seeds, one, holm in found
+        ]
     return lines
 
 

@@ -77,7 +77,7 @@ def eps(case: Case) -> Check:
     )
     radii = [*(str(threat) for threat in threats), "no bounds"]
     last = len(threats)
-    pairs = [*((k, k + 1) for k in range(last)), *([(0, last)] if last > 1 else [])]  # neighbours, and the ends
+    pairs = [*((k, k + 1) for k in range(last)), *([(0, last - 1)] if last > 2 else [])]  # neighbours, the grid's ends
     asked = [(name, *pair) for name in curves for pair in pairs]
     met = [compare(curves[name][larger].right, curves[name][smaller].right) for name, smaller, larger in asked]
     rises = [

@@ -16,7 +16,7 @@ from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.network_checks import no_optimisation
-from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.classifier import Classifier, Initial
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
 
@@ -45,11 +45,10 @@ class Remembering(Pixels):
         self.kept: Tensor | None = None
 
     def forward(self, images, **given) -> Features:
-        if self.kept is None:
-            self.kept = images.detach().clone()
-        distance, which = (images.detach()[:, None] - self.kept).abs().amax(dim=(2, 3, 4)).min(dim=1)
+        kept = self.kept = images.detach().clone() if self.kept is None else self.kept
+        distance, which = (images.detach()[:, None] - kept).abs().amax(dim=(2, 3, 4)).min(dim=1)
         near = (distance <= self.tolerance)[:, None, None, None]
-        return super().forward(torch.where(near, self.kept[which], images))
+        return super().forward(torch.where(near, kept[which], images))
 
 
 class Optimising(Pixels):
@@ -106,7 +105,9 @@ class Noisy(Pixels):
         self.started: list[Tensor] = []
 
     def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
-        initial = self.sample_initial(images, draw) if initial is None else initial
+        if initial is None:
+            assert draw is not None
+            initial = self.sample_initial(images, draw)
         self.started.append(initial)
         return super().forward(images + initial)
 
@@ -126,7 +127,7 @@ Build = Callable[..., Case]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def case(encoder: Encoder, mode="random") -> Case:
+    def case(encoder: Encoder, mode: Initial = "random") -> Case:
         with borrowed_global(generator("cpu", "head")):
             head = nn.Linear(encoder.num_features, 10)
         classifier = Classifier(encoder, head, mode)
