@@ -45,7 +45,8 @@ def paired_table(table: StudyTable, labels: Mapping[str, str], *, every_seed: bo
             found += [(str(seed), one, None) for seed, one in test.per_seed.items()]
         title, (first, second) = table.study.columns[test.column].title, (labels[key] for key in test.rows)
         lines += [
-            PairedLine(title, first, second, seeds, _texts(one, holm), _numbers(one, holm)) for seeds, one, holm in found
+            PairedLine(title, first, second, seeds, _texts(pair, holm), _numbers(pair, holm))
+            for seeds, pair, holm in found
         ]
     return lines
 

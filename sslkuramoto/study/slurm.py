@@ -60,7 +60,7 @@ class Chain:
 
     def checkpoint(self) -> Any:
         """Go on in a new job: what is done is done, and a training continues from its checkpoint."""
-        import submitit
+        import submitit  # pyright: ignore[reportMissingImports]
 
         return submitit.helpers.DelayedSubmission(self)
 
@@ -92,7 +92,7 @@ def submit(
         UserError: submitit is not installed, or refuses a parameter; data that are not there.
     """
     try:
-        import submitit
+        import submitit  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("--slurm needs submitit: pip install 'sslkuramoto[slurm]'") from None
     settings = {"cluster": "slurm", **settings_from(parameters)}
@@ -179,7 +179,7 @@ def _refused(parameters: Sequence[str], error: Exception) -> UserError:
 
 def wait_for(jobs: Sequence[Any]) -> Iterator[tuple[Any, str]]:
     """Yield jobs of this machine with how they ended, a line each; whoever stops waiting stops them too."""
-    from submitit.core.utils import UncompletedJobError
+    from submitit.core.utils import UncompletedJobError  # pyright: ignore[reportMissingImports]
 
     try:
         for job in jobs:

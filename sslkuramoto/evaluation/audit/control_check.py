@@ -19,7 +19,7 @@ from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, percent
 from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
 from sslkuramoto.evaluation.planted import NoisyEncoder
-from sslkuramoto.randomness import generator
+from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
 
 CONTROL = Question(
@@ -120,7 +120,8 @@ def known(
     labels = torch.arange(KNOWN_IMAGES) % 2
     sign = 1.0 - 2.0 * labels
     images = 0.5 + (sign * distances * threat.eps)[:, None] * toward
-    head = nn.Linear(len(weights), num_classes)
+    with borrowed_global(draw):
+        head = nn.Linear(len(weights), num_classes)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(-100.0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hand_made_cases import build as build
 from torch import nn
 from torch.nn import functional as F
 
