@@ -224,6 +224,18 @@ def test_a_long_curve_is_smoothed_and_says_over_how_many_records(studied):
     assert "No record of absent." in text
 
 
+def test_curves_of_two_training_runs_are_drawn_one_after_the_other(studied):
+    for seed in range(3):
+        for path, loss in zip(studied.runs["simsiam", seed], (2.0, 7.0), strict=True):
+            (path / "metrics.csv").write_text(f"step,loss\n1,{loss}\n2,{loss}\n")
+    table = studied.table()
+    drawn = []
+    for stages in ((0,), (1,), (0, 1)):
+        text = study_sections.curves(replace(table, study=replace(table.study, curves=("loss",), curves_stages=stages)))
+        drawn.append([value for value in ("from 2 at step 1", "from 7 at step 1") if f"3 seeds: {value}" in text])
+    assert drawn == [["from 2 at step 1"], ["from 7 at step 1"], ["from 2 at step 1", "from 7 at step 1"]]
+
+
 def test_the_same_study_gives_the_same_page(studied):
     assert study_page(studied.table()) == study_page(studied.table())
 
