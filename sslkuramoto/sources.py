@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-_DIGITS = 6  # hexadecimal
+CODE_DIGITS = 6  # hexadecimal
 
 
 @cache
@@ -19,44 +19,49 @@ def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
         assert path.exists(), path
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             digest.update(f"{file.relative_to(package).as_posix()}\0{meaning(file.read_text())}\0".encode())
-    return digest.hexdigest()[:_DIGITS]
+    return digest.hexdigest()[:CODE_DIGITS]
 
 
 @cache
-def code_behind(file: str, package: Path = PACKAGE) -> str:
-    """Return the hash of a source file and of what it imports, directly or not, from its own folder.
+def code_behind(file: str, room: str | None = None, package: Path = PACKAGE) -> str:
+    """Return the hash of a source file and of what it imports, directly or not, from one room.
 
-    A module beside them that none of these needs changes nothing. A file that imports the folder as a whole
-    (``from FOLDER import name``) needs all of it.
+    A module of the room that none of these needs changes nothing. ``from FOLDER import name`` needs what the
+    ``__init__.py`` of the folder imports.
 
     Args:
         file: of the package, such as ``evaluation/attacks/pgd.py``.
+        room: folder of the package, with those in it; that of the file when None.
         package: where it lies.
     """
-    room = (package / file).parent
-    folder = ".".join((package.name, *room.relative_to(package).parts))
+    within = (package / file).parent if room is None else package / room
     needed, waiting = set[Path](), [package / file]
     while waiting:
-        path = waiting.pop()
+        if (path := waiting.pop()) in needed:
+            continue
         needed.add(path)
-        for name in _imported(path.read_text()):
-            if name == folder:
-                return code_version((room.relative_to(package).as_posix(),), package)
-            beside = room / f"{name.removeprefix(f'{folder}.').replace('.', '/')}.py"
-            if name.startswith(f"{folder}.") and beside.is_file() and beside not in needed:
-                waiting.append(beside)
+        found = [_file_of(name, package) for name in _imported(path.read_text())]
+        waiting += [path for path in found if path is not None and path.is_relative_to(within)]
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
 
 
 def _imported(source: str) -> set[str]:
-    """Return the modules that a source names in its imports."""
+    """Return the modules that a source may name in its imports: ``from a import b`` is a, and a.b where that is one."""
     names = set[str]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+def _file_of(module: str, package: Path) -> Path | None:
+    """Return the file of a module of the package, or None."""
+    first, *rest = module.split(".")
+    path = package.joinpath(*rest)
+    files = [path / "__init__.py", path.with_suffix(".py")] if first == package.name and rest else []
+    return next((file for file in files if file.is_file()), None)
 
 
 def foreign_code(*objects: object) -> dict[str, str]:
@@ -75,7 +80,7 @@ def meaning_of(file: Path) -> str:
         content = meaning(file.read_text()).encode()
     except (SyntaxError, ValueError):
         content = file.read_bytes()
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+    return hashlib.sha256(content).hexdigest()[:CODE_DIGITS]
 
 
 def meaning(source: str) -> str:

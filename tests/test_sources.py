@@ -52,11 +52,41 @@ def test_code_behind_a_file_is_what_it_imports_from_its_folder(tmp_path: Path) -
             (package / "room" / f"{name}.py").write_text(text)
         code_behind.cache_clear()
         code_version.cache_clear()
-        return code_behind("room/ascent.py", package)
+        return code_behind("room/ascent.py", package=package)
 
     before = known()
     assert known(other="v = 2\n", __init__="", newcomer="u = 1\n") == before
     assert known(margins="# a word\nw = 1\n") == before
     assert len({before, known(margins="w = 2\n"), known(losses="z = 1\n"), known(ascent="y = 1\n")}) == 4
-    whole = known(ascent="from pack.room import y\n")
-    assert known(ascent="from pack.room import y\n", newcomer="u = 2\n") != whole
+    whole = {"ascent": "from pack.room import v\n", "__init__": "from pack.room.other import v\n", "other": "v = 1\n"}
+    assert known(**whole) != known(**whole | {"other": "v = 2\n"})
+    assert known(**whole) == known(**whole, newcomer="u = 2\n"), "which nothing imports"
+
+
+def test_code_behind_a_file_follows_imports_through_the_folders_of_a_room_and_not_out_of_it(tmp_path: Path) -> None:
+    package = tmp_path / "pack"
+    sources = {
+        "room/measure.py": "from pack.room import tools\nfrom pack.room.inner import near\nfrom pack.below import x\n",
+        "room/tools.py": "a = 1\n",
+        "room/inner/__init__.py": "from pack.room.inner.near import b\n",
+        "room/inner/near.py": "b = 1\n",
+        "room/inner/far.py": "c = 1\n",
+        "room/__init__.py": "from pack.room.inner.far import c\n",
+        "below.py": "x = 1\n",
+    }
+
+    def known(**changed: str) -> str:
+        for name, text in (sources | {name.replace("__", "/") + ".py": text for name, text in changed.items()}).items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / name).write_text(text)
+        code_behind.cache_clear()
+        code_version.cache_clear()
+        return code_behind("room/measure.py", "room", package)
+
+    before = known()
+    assert before == known(below="x = 2\n"), "of another room"
+    assert len({before, known(room__tools="a = 2\n"), known(room__inner__near="b = 2\n")}) == 3
+    # ``from pack.room import tools`` runs the room's __init__, and so far.py counts here
+    assert known(room__inner__far="c = 2\n") != before
+    sources["room/measure.py"] = "from pack.room.inner import near\n"
+    assert known() == known(room__inner__far="c = 2\n"), "nothing names it"

@@ -17,6 +17,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions.archive import Archive
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
+from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version, foreign_code
 
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
@@ -25,6 +26,19 @@ TRAINING = (
 EVALUATION = (*TRAINING, "evaluation")
 _CONTENT = 12  # hexadecimal digits
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
+
+
+def measuring_code(measure: object) -> str:
+    """Return the hash of the sources that decide what a protocol measures.
+
+    Those of training, its own module, and what this and the opening of a run need of the evaluation room: a change of
+    attacks leaves k-NN alone. A protocol of another package needs the whole room and its own file.
+    """
+    package, *module = type(measure).__module__.split(".")
+    if package != PACKAGE.name:
+        return content_key([code_version(EVALUATION), foreign_code(measure)])[:CODE_DIGITS]
+    behind = [code_behind(file, "evaluation") for file in (f"{'/'.join(module)}.py", "evaluation/subject.py")]
+    return content_key([code_version(TRAINING), *behind])[:CODE_DIGITS]
 
 
 def content_key(content: Any) -> str:

@@ -17,7 +17,7 @@ from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import code_version
 from sslkuramoto.study.file import Study, StudyColumn
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, Facts, content_key
+from sslkuramoto.study.keys import TRAINING, DataFacts, Facts, content_key, measuring_code
 from sslkuramoto.study.tasks import Evaluation, Stage, Task, recorded_failure
 from sslkuramoto.training.learner import resolved
 
@@ -239,7 +239,7 @@ class _Planner:
         data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
-        path = self.paths.setdefault((stage.key, content), self._result_path(stage, loaded.file, content))
+        path = self.paths.setdefault((stage.key, content), self._result_path(stage, loaded, content))
         changed = f" ({column.key})" if column.settings or column.encoder else ""
         evaluation = Evaluation(
             label=f"{row}, seed {seed}: {loaded.file}{changed}",
@@ -253,7 +253,7 @@ class _Planner:
             content=content,
             problem=problem or lacking,
         )
-        if not path.stem.endswith(code_version(EVALUATION)):
+        if not path.stem.endswith(measuring_code(loaded.measure)):
             self.found.other_code.add(evaluation.key)
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
@@ -278,14 +278,14 @@ class _Planner:
             self._protocols[known] = column.loaded(run_of)
         return self._protocols[known]
 
-    def _result_path(self, stage: Stage, file: str, content: str) -> Path:
+    def _result_path(self, stage: Stage, loaded: Loaded, content: str) -> Path:
         """Return the file of a key, whatever protocol file it was first called after."""
-        folder, code = stage.path / "results", code_version(EVALUATION)
+        folder, code = stage.path / "results", measuring_code(loaded.measure)
         exact = sorted(folder.glob(f"*-{content}-{code}.json"))
         others = list(folder.glob(f"*-{content}-*.json")) if self.found.any_code and not exact else []
         if others:
             return max(others, key=lambda path: path.stat().st_mtime)
-        return exact[0] if exact else folder / f"{file}-{content}-{code}.json"
+        return exact[0] if exact else folder / f"{loaded.file}-{content}-{code}.json"
 
 
 def _start(recipe: Recipe) -> str | None:

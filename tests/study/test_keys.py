@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.recipe import Part, recipe_file
-from sslkuramoto.sources import code_version, meaning
+from sslkuramoto.sources import PACKAGE, code_behind, code_version, meaning
 from sslkuramoto.study import plan_study
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key, measuring_code
 
 SOURCE = '''"""A file."""
 
@@ -51,6 +52,45 @@ def test_the_version_covers_every_file_of_the_rooms_it_names_and_no_other(tmp_pa
     first = version()
     assert version(**{"d.py": "z = 2"}) == version(**{"a/b.py": "x = 1  # one"}) == first
     assert len({first, version(**{"a/b.py": "x = 2"}), version(**{"c.py": "y = 2"}), version(**{"a/e.py": ""})}) == 4
+
+
+def test_a_measurement_depends_on_training_and_on_what_its_protocol_needs(monkeypatch):
+    """Of a package that is changed one file at a time, in memory."""
+    changed: list[str] = []
+
+    def meaning_with_changes(source: str) -> str:
+        return meaning(source) + "".join(file for file in changed if source == (PACKAGE / file).read_text())
+
+    monkeypatch.setattr("sslkuramoto.sources.meaning", meaning_with_changes)
+
+    def codes(file: str | None = None) -> dict[str, str]:
+        changed[:] = [file] if file else []
+        code_behind.cache_clear()
+        code_version.cache_clear()
+        return {name: measuring_code(load_protocol(name).measure) for name in ("clean", "knn", "robustness-digits")}
+
+    def moved(file: str) -> set[str]:
+        after = codes(file)
+        return {name for name, code in codes().items() if after[name] != code}
+
+    try:
+        assert moved("evaluation/knn.py") == {"knn"}
+        assert moved("evaluation/attacks/square.py") == {"robustness-digits"}
+        assert moved("evaluation/audit/verdict.py") == set()
+        everyone = {"clean", "knn", "robustness-digits"}
+        assert (
+            moved("evaluation/protocol.py") == moved("evaluation/subject.py") == moved("encoders/akorn.py") == everyone
+        )
+    finally:
+        code_behind.cache_clear()
+        code_version.cache_clear()
+
+
+def test_a_protocol_of_another_package_depends_on_its_own_file_and_on_the_whole_room():
+    class Foreign:
+        pass
+
+    assert measuring_code(Foreign()) not in (code_version(EVALUATION), measuring_code(load_protocol("clean").measure))
 
 
 def test_training_does_not_depend_on_how_is_measured_and_measuring_on_both():
@@ -135,6 +175,7 @@ def test_changed_options_of_the_measured_encoder_change_the_measurement_only(stu
 def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
     monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
     other = plan_study(study(), tmp_path)
     assert not set(one.tasks) & set(other.tasks)
     assert [task.content for task in one.tasks.values()] == [task.content for task in other.tasks.values()]
@@ -142,10 +183,7 @@ def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp
 
 def test_code_that_only_measures_changes_no_run(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
-    monkeypatch.setattr(
-        "sslkuramoto.study.plan.code_version",
-        lambda rooms: "abcdef" if rooms == EVALUATION else code_version(rooms),
-    )
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
     other = plan_study(study(), tmp_path)
     assert one.chains == other.chains
     assert not set(one.cells.values()) & set(other.cells.values())

@@ -110,6 +110,7 @@ def test_results_of_another_code_version_count_only_when_asked(computed, tmp_pat
     loaded, root, table = computed
     copy = shutil.copytree(root, tmp_path / "root")
     monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
     assert len(plan_study(loaded, copy).missing()) == 6
     other = collect(loaded, copy)
     assert all(not cell.values for cell in other.cells.values())
