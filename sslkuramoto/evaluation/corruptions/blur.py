@@ -8,8 +8,7 @@ Hendrycks and Dietterich 2019 (1903.12261), section 4.1; kernels as in the autho
     zoom       mean of the image and of the image enlarged by 1.00, 1.01, ..., 1 + z
 
 Differs: in glass blur the published loop means to swap neighbours, but swaps two views of one numpy array, which copies
-one over the other: each pixel reads a neighbour of the original image, and so it does here. Zooms are resampled about
-the centre of the image, the original cuts whole pixels first.
+one over the other: each pixel reads a neighbour of the original image, and so it does here.
 
 Shapes: b batch, c channels, s side of the square images, i taps.
 """
@@ -130,12 +129,29 @@ def along(
 
 
 def zoom_blur(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Take the mean over zooms about the centre; nothing is drawn."""
-    zooms = [1 + percent / 100 for percent in range(strength("zoom_blur", severity) + 1)]
-    place = torch.linspace(-1.0, 1.0, images.shape[-1], device=images.device, dtype=images.dtype)
+    """Take the mean of the image and its zooms about the centre; nothing is drawn."""
+    # to the last bit as numpy.arange(1, ..., 0.01) makes them: at 1.25 it decides between 32 and 33 rows of 32 pixels
+    zooms = [1 + percent * (1.01 - 1) for percent in range(strength("zoom_blur", severity) + 1)]
     total = images.clone()
     for zoom in zooms:
-        row, column = torch.meshgrid(place / zoom, place / zoom, indexing="ij")
-        grid = torch.stack([column, row], dim=-1).expand(len(images), -1, -1, -1)
-        total += F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        total += clipped_zoom(images, zoom)
     return (total / (len(zooms) + 1)).clamp(0.0, 1.0)
+
+
+def clipped_zoom(images: Float[Tensor, "b c s s"], zoom: float) -> Float[Tensor, "b c s s"]:
+    """Enlarge the middle of images and cut what is then too much, all in whole pixels.
+
+    Args:
+        images: any channels.
+        zoom: factor, at least 1.
+
+    Source: the authors' ``clipped_zoom``. Of ceil(s / zoom) rows about the middle, scipy.ndimage.zoom with order 1
+    makes round(zoom * rows), the first and last rows meeting the first and last; their middle s are kept.
+    """
+    size = images.shape[-1]
+    side = math.ceil(size / zoom)
+    first = (size - side) // 2
+    middle = images[..., first : first + side, first : first + side]
+    large = F.interpolate(middle, size=round(side * zoom), mode="bilinear", align_corners=True)
+    first = (large.shape[-1] - size) // 2
+    return large[..., first : first + size, first : first + size]

@@ -19,9 +19,8 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from sslkuramoto.evaluation.corruptions.blur import along
+from sslkuramoto.evaluation.corruptions.blur import along, clipped_zoom
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.strengths import growth, strength
 
@@ -37,10 +36,7 @@ def snow(images: Images, severity: int, draw: ImageDraws) -> Images:
     """Whiten the image and let blurred flakes fall over it."""
     mean, deviation, flake, threshold, reach, sigma, share = strength("snow", severity)
     size = images.shape[-1]
-    cells = math.ceil(size / (flake * growth(size)))
-    layer = mean + deviation * draw.normal(1, cells, cells)
-    if cells != size:
-        layer = F.interpolate(layer, size=(size, size), mode="bilinear", align_corners=True)
+    layer = clipped_zoom(mean + deviation * draw.normal(1, size, size), flake * growth(size))
     layer = torch.where(layer < threshold, 0.0, layer).clamp(0.0, 1.0)
     layer = along(layer, draw.uniform(low=FALL[0], high=FALL[1]), reach, sigma)
     grey = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
