@@ -8,7 +8,7 @@ Shapes: n images, y x pixels, k draws, m stored images.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,7 +148,24 @@ class Robustness:
         metrics, per_image = first._union(subject, chosen, within)
         joined.metrics.update({f"{UNION}/{metric}": value for metric, value in metrics.items()})
         joined.per_image.update({f"{UNION}/{entry}": values for entry, values in per_image.items()})
+        joined.notes += self._above(joined.metrics, list(within))
         return joined
+
+    def _above(self, metrics: Mapping[str, Metric], names: list[str]) -> list[str]:
+        """Say by how much the union lies above a way of the same reading, where it does: it chose on other draws."""
+        first = next(iter(self.ways.values()))
+        same = [
+            name
+            for name in names
+            if (self.ways[name].initial, self.ways[name].average) == (first.initial, first.average)
+        ]
+        union = metrics[f"{UNION}/robust_accuracy"].value
+        above = {name: union - metrics[f"{name}/robust_accuracy"].value for name in same}
+        return [
+            f"{UNION}: {100 * gap:.2f} points above {name}, by chance: an image's worst is chosen on other draws than score it"
+            for name, gap in above.items()
+            if gap > 1e-9
+        ]
 
     def _union(
         self, subject: Subject, chosen: Chosen, worst: dict[str, Float[Tensor, "n 3 y x"]]

@@ -12,6 +12,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol
 from sslkuramoto.evaluation import subject_of as subject_of_run
 from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.robustness import Robustness
 from sslkuramoto.threat import Threat
 from sslkuramoto.training import train
@@ -182,6 +183,20 @@ def test_the_union_keeps_to_one_threat_model(cnn, subject_of):
     assert result.metrics["wide/robust_accuracy"].value == 0.0
     assert result.metrics["union/robust_accuracy"] == result.metrics["narrow/robust_accuracy"]
     assert "union: within linf, eps 0.01 only, without wide, long" in result.notes
+
+
+def test_a_union_above_a_way_of_the_same_reading_says_so():
+    ways = {"held": {}, "eot": {}, "fixed": {"initial": "fixed"}, "averaged": {"initial": "averaged"}}
+    shares = {"held": 0.41, "eot": 0.9, "fixed": 0.1, "averaged": 0.2, "union": 0.4125}
+    metrics = {
+        f"{way}/robust_accuracy": Metric(share, low=None, high=None, n=40, draws=20, std_over_draws=0.0)
+        for way, share in shares.items()
+    }
+    protocol = build(ways=ways)
+    (note,) = protocol._above(metrics, list(ways))
+    assert note.startswith("union: 0.25 points above held, by chance")
+    metrics["union/robust_accuracy"] = metrics["held/robust_accuracy"]
+    assert protocol._above(metrics, list(ways)) == []
 
 
 def test_ways_of_a_deterministic_network_are_measured_once(cnn, subject_of):

@@ -3,12 +3,14 @@
 K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one
 deterministic function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields
 and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS
-7.3, B).
+7.3, B). Whether it did is read from draws that chose nothing: on those that choose, the lowest of several candidates
+keeps falling by luck.
 
 Shapes: b batch, y x pixels.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -37,7 +39,7 @@ from sslkuramoto.evaluation.protocol import Subject, options_of
 from sslkuramoto.threat import Threat
 
 Optimiser = Literal["momentum", "apgd"]
-_SETTLED, _FALLING = "settled", "falling"
+_SETTLED, _OPEN = "settled", "open"
 
 
 def climb(
@@ -69,14 +71,15 @@ class HeldNoise(Attack):
     Args:
         k: fields of the first ascent.
         max_k: most fields of one; K doubles from ``k`` while it stays within.
-        settle: the doubling ends when it lowered the share right on fresh draws, mean over the images, by less than
-            this; 0 doubles to ``max_k`` unless it got no lower.
+        settle: the doubling ends when two in a row lowered the share right on fresh draws, mean over the images, by
+            less than this, or when no draw is right; 0 doubles to ``max_k`` unless it twice got no lower.
         iterations: steps of each ascent.
         loss: as for ``apgd``, without the targeted ones.
         optimiser: ``momentum`` or ``apgd``.
         mean: over fields, of the ``loss`` or of the ``log_probability``.
         backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
-        draws: fresh draws that judge an ascent, at least 20; the same for all of one restart.
+        draws: fresh draws that choose among ascents, at least 20, the same for all of one restart; as many others
+            say after each whether the share settled.
         restarts: independent starts and fields.
         label: of the result; None: held-noise, with the surrogate's name.
 
@@ -131,7 +134,7 @@ class HeldNoise(Attack):
             return "the share right on fresh draws settled"
         if len(self._sizes()) == 1:
             return "one K only, whether it suffices was not tested"
-        return "still falling, a larger max_k would find more"
+        return "not settled, a larger max_k may find more"
 
     def prepared(self, subject: Subject, num_classes: int) -> "HeldNoise":
         """Return the attack with a loss that the classes allow."""
@@ -143,7 +146,8 @@ class HeldNoise(Attack):
         if not stochastic:
             return cost(1, self.iterations, 1)
         ascents = [cost(1, self.iterations, k, self.mean) for k in self._sizes()]
-        forward = sum(ascent.forward for ascent in ascents) + self.draws * len(ascents)
+        judged = self.draws * (1 if len(ascents) == 1 else 2)
+        forward = sum(ascent.forward for ascent in ascents) + judged * len(ascents)
         return Passes(forward, sum(ascent.backward for ascent in ascents))
 
     def _sizes(self) -> list[int]:
@@ -166,8 +170,9 @@ class HeldNoise(Attack):
             return images.clone()
         start = threat.random_start(images, work.generator(images.device, "held noise", "start"))
         chosen, lowest = images.clone(), torch.full_like(labels, 2, dtype=images.dtype)
-        settled, k = False, self.k
-        for k in self._sizes() if classifier.stochastic else [1]:
+        sizes = self._sizes() if classifier.stochastic else [1]
+        settled, k, reached = False, self.k, list[float]()
+        for k in sizes:
             objective = objective_of(
                 classifier,
                 images,
@@ -185,17 +190,29 @@ class HeldNoise(Attack):
                 )
             if not classifier.stochastic:
                 return found
-            share = self._right_on_fresh_draws(classifier, found, labels, work)
-            before, better = float(lowest.mean()), share < lowest
+            share = self._right_on_fresh_draws(classifier, found, labels, work, "judged")
+            better = share < lowest
             chosen[better], lowest[better] = found[better], share[better]
-            settled = before - float(lowest.mean()) < self.settle or float(lowest.max()) == 0
+            if len(sizes) > 1:
+                reached.append(float(self._right_on_fresh_draws(classifier, chosen, labels, work, "settled").mean()))
+            settled = float(lowest.max()) == 0 or self._has_settled(reached)
             if settled:
                 break
-        self.noticed[f"{k} {_SETTLED if settled else _FALLING}"] += 1
+        self.noticed[f"{k} {_SETTLED if settled else _OPEN}"] += 1
         return chosen
 
+    def _has_settled(self, reached: list[float]) -> bool:
+        """Whether the last two doublings lowered the share right by less than ``settle`` each."""
+        last = reached[-3:]
+        return len(last) == 3 and all(before - after < self.settle for before, after in pairwise(last))
+
     def _right_on_fresh_draws(
-        self, classifier: Classifier, candidates: Float[Tensor, "b 3 y x"], labels: Int64[Tensor, " b"], work: Work
+        self,
+        classifier: Classifier,
+        candidates: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        work: Work,
+        purpose: str,
     ) -> Float[Tensor, " b"]:
         fresh = objective_of(
             classifier,
@@ -205,6 +222,6 @@ class HeldNoise(Attack):
             noise="fresh",
             k=self.draws,
             work=work,
-            key="held noise judged",
+            key=f"held noise {purpose}",
         )
         return fresh(candidates, gradient=False).right

@@ -53,7 +53,7 @@ def test_fields_double_until_the_share_right_settles_and_it_says_so(noisy, digit
     noisy[0].noise = 3.0
     images, labels = first(digits, 24)
     classifier = Classifier(*noisy)
-    attack = HeldNoise(k=1, max_k=8, iterations=4, settle=0.9).prepared(subject_of(noisy), 10)
+    attack = HeldNoise(k=1, max_k=16, iterations=4, settle=0.9).prepared(subject_of(noisy), 10)
     greedy = HeldNoise(k=1, max_k=5, iterations=4, settle=0.0).prepared(subject_of(noisy), 10)
     assert attack.findings(attack.noticed) == []
     with frozen(classifier):
@@ -61,9 +61,54 @@ def test_fields_double_until_the_share_right_settles_and_it_says_so(noisy, digit
             attack(classifier, images, labels, threat=THREAT, work=Work(0, 0, restart))
         greedy(classifier, images, labels, threat=THREAT, work=Work(0, 0))
     (line,) = attack.findings(attack.noticed)
-    assert line == "held-noise: K reached 2 in 2 units of work: the share right on fresh draws settled"
+    assert line == "held-noise: K reached 4 in 2 units of work: the share right on fresh draws settled"
     (line,) = greedy.findings(greedy.noticed)
-    assert line == "held-noise: K reached 4 in 1 unit of work: still falling, a larger max_k would find more"
+    assert line == "held-noise: K reached 4 in 1 unit of work: not settled, a larger max_k may find more"
+
+
+@pytest.mark.parametrize(
+    ("reached", "settled"),
+    [
+        ([], False),
+        ([0.9], False),
+        ([0.9, 0.895], False),
+        ([0.9, 0.895, 0.89], True),
+        ([0.9, 0.7, 0.695], False),
+        ([0.9, 0.7, 0.695, 0.69], True),
+        ([0.5, 0.6, 0.7], True),
+    ],
+)
+def test_two_doublings_in_a_row_that_find_little_settle_it(reached, settled):
+    assert HeldNoise(settle=0.01)._has_settled(reached) is settled
+
+
+def test_draws_that_chose_nothing_say_whether_it_settled(noisy, digits, monkeypatch):
+    """The lowest of several candidates falls on the draws that choose, whatever the attack did."""
+    images, labels = first(digits, 6)
+    classifier, asked = Classifier(*noisy), []
+
+    def judged(self, classifier, candidates, labels, work, purpose):
+        asked.append(purpose)
+        falling = 0.9 - 0.1 * asked.count("judged")
+        return torch.full((len(labels),), falling if purpose == "judged" else 0.8)
+
+    monkeypatch.setattr(HeldNoise, "_right_on_fresh_draws", judged)
+    attack = HeldNoise(k=1, max_k=64, iterations=1, settle=0.01)
+    with frozen(classifier):
+        attack(classifier, images, labels, threat=THREAT, work=Work(0, 0))
+    assert asked == ["judged", "settled"] * 3, "it had fallen by 10 points each time on the others"
+
+
+def test_the_two_kinds_of_draws_are_not_the_same(noisy, digits):
+    noisy[0].noise = 3.0
+    images, labels = first(digits, 24)
+    classifier, attack = Classifier(*noisy), HeldNoise(draws=20)
+    with frozen(classifier):
+        choose, tell = (
+            attack._right_on_fresh_draws(classifier, images, labels, Work(0, 0), purpose)
+            for purpose in ("judged", "settled")
+        )
+    assert not torch.equal(choose, tell)
 
 
 def test_of_all_ascents_each_image_keeps_the_candidate_that_fresh_draws_get_right_least(noisy, digits):
@@ -74,8 +119,10 @@ def test_of_all_ascents_each_image_keeps_the_candidate_that_fresh_draws_get_righ
     with frozen(classifier):
         chosen = attack(classifier, images, labels, threat=THREAT, work=Work(0, 0))
         first_only = HeldNoise(k=2, max_k=2, iterations=4)(classifier, images, labels, threat=THREAT, work=Work(0, 0))
-        shares = [attack._right_on_fresh_draws(classifier, x, labels, Work(0, 0)) for x in (chosen, first_only)]
-    assert (shares[0] <= shares[1]).all()
+        shares = [
+            attack._right_on_fresh_draws(classifier, x, labels, Work(0, 0), "judged") for x in (chosen, first_only)
+        ]
+    assert (judged[0] <= judged[1]).all()
     same = (chosen == first_only).flatten(1).all(dim=1)
     assert 0 < same.sum() < 24, "both ascents are kept for some"
 
