@@ -119,7 +119,7 @@ def test_of_all_ascents_each_image_keeps_the_candidate_that_fresh_draws_get_righ
     with frozen(classifier):
         chosen = attack(classifier, images, labels, threat=THREAT, work=Work(0, 0))
         first_only = HeldNoise(k=2, max_k=2, iterations=4)(classifier, images, labels, threat=THREAT, work=Work(0, 0))
-        shares = [
+        judged = [
             attack._right_on_fresh_draws(classifier, x, labels, Work(0, 0), "judged") for x in (chosen, first_only)
         ]
     assert (judged[0] <= judged[1]).all()
