@@ -162,7 +162,7 @@ class Robustness:
         union = metrics[f"{UNION}/robust_accuracy"].value
         above = {name: union - metrics[f"{name}/robust_accuracy"].value for name in same}
         return [
-            f"{UNION}: {100 * gap:.2f} points above {name}, by chance: other draws choose an image's worst than score it"
+            f"{UNION}: {100 * gap:.2f} points above {name}, by chance: other draws chose it than those that score"
             for name, gap in above.items()
             if gap > 1e-9
         ]
