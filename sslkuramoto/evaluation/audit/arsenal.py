@@ -6,7 +6,7 @@ The "reference" knows what it is up against: a loss that does not saturate and, 
 through the ascent (METHODS 7.3 B).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sslkuramoto.evaluation.attacks import ATTACKS, Attack
@@ -31,6 +31,10 @@ class Arsenal:
     budget: Budget
     stochastic: bool
     num_classes: int
+
+    def for_control(self) -> "Arsenal":
+        """Return the same attacks with the little that shows whether they keep still."""
+        return replace(self, budget=self.budget.for_control())
 
     def attack(self, name: str, label: str, **options: Any) -> Attack:
         """Return a registered attack, prepared."""

@@ -65,6 +65,21 @@ class Budget:
         """Draws a gradient where draws are not the question."""
         return self.k[-2]
 
+    def for_control(self) -> "Budget":
+        """Return what attacks may spend that may not move: every part of them has its turn, and none more than a few.
+
+        APGD halves its steps several times in 20, HopSkipJump comes to a round of probes within 200 queries.
+        """
+        return replace(
+            self,
+            steps=tuple(min(count, 20) for count in self.steps),
+            k=tuple(min(count, 4) for count in self.k),
+            queries=min(self.queries, 200),
+            votes=min(self.votes, 2),
+            samples=min(self.samples, 5),
+            targets=min(self.targets, 3),
+        )
+
     def changed(self, **values: int | list[int] | None) -> "Budget":
         """Return the budget with values replaced; None keeps one.
 

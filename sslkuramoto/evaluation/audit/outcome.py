@@ -96,7 +96,7 @@ def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
         metrics |= accuracies(predictions, labels, f"{name}_accuracy")
     metrics |= accuracies(clean, labels, "clean_accuracy")
     if control:
-        unmoved = bench.run(attack, threat=Threat(case.threat.norm, 0.0)).candidates
+        unmoved = bench.run(case.arsenal.for_control().plain("ce"), threat=Threat(case.threat.norm, 0.0)).candidates
         metrics["control_accuracy"] = accuracies(bench.predictions(unmoved, "score"), labels)["accuracy"]
     if case.stochastic:
         fixed = bench.run(attack, against=case.twin(), name="the fixed twin").there

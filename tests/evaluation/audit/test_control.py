@@ -1,11 +1,14 @@
 """The control voids an audit whose attacks move what may not move, or break nothing of what can be broken."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sslkuramoto.evaluation import Subject
 from sslkuramoto.evaluation.attacks.apgd import Apgd
 from sslkuramoto.evaluation.attacks.attack import Work
+from sslkuramoto.evaluation.attacks.hop_skip_jump import _Walk
 from sslkuramoto.evaluation.attacks.pgd import Pgd
 from sslkuramoto.evaluation.audit import Audit
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
@@ -120,3 +123,33 @@ def test_known_images_are_attacked_without_a_trace_in_the_audit(cnn, subject_of)
     with frozen(classifier):
         twice = [attack(classifier, images, labels, threat=Threat("linf", KNOWN_EPS), work=Work(0, 0)) for _ in "ab"]
     assert torch.equal(*twice)
+
+
+@pytest.mark.parametrize("network", ["cnn", "noisy"])
+def test_attacks_that_may_not_move_spend_little_however_large_the_budget(network, request, subject_of) -> None:
+    case = case_of(subject_of(request.getfixturevalue(network)))
+    most = []
+    for name in ("quick", "full"):
+        arsenal = replace(case.arsenal, budget=BUDGETS[name]).for_control()
+        ascents = [arsenal.plain("ce"), arsenal.targeted(), arsenal.reference(), *arsenal.fab()]
+        asked = [attack.passes(10, case.stochastic) for attack in [*arsenal.black_boxes(), *ascents]]
+        most.append((sum(each.forward for each in asked), sum(each.backward for each in asked)))
+    assert all(forward < 1000 and backward < 1000 for forward, backward in most)
+
+
+@pytest.mark.parametrize("network", ["cnn", "noisy"])
+def test_what_the_control_spends_is_enough_for_every_stage_of_an_attack(
+    network, request, subject_of, monkeypatch
+) -> None:
+    case = case_of(subject_of(request.getfixturevalue(network)))
+    images = torch.rand(4, 3, 32, 32, generator=generator("cpu", "large"))
+    draw = {"draw": generator("cpu", "labels")} if case.stochastic else {}
+    with torch.no_grad():
+        labels = case.classifier(images, **draw).argmax(dim=1)
+    rounds = []
+    honest = _Walk.round
+    monkeypatch.setattr(_Walk, "round", lambda self, *given: (rounds.append(given), honest(self, *given))[1])
+    walk = replace(case.arsenal, budget=BUDGETS["full"]).for_control().black_boxes()[1]
+    with frozen(case.classifier):
+        walk(case.classifier, images, labels, threat=Threat("linf", 0.0), work=Work(0, 0))
+    assert rounds
