@@ -122,8 +122,9 @@ class Calibration:
                 scaled = self._measured(values / found.value, labels, weights)
                 own |= {f"{name}_scaled": metric for name, metric in scaled.items() if name != "accuracy"}
                 own["temperature"] = Metric(found.value, None, None, fitted.images, draws, unit="factor")
-            # the mixture is one prediction, with all draws behind it
-            metrics |= {prefix + name: replace(metric, draws=draws) for name, metric in own.items()}
+            if prefix:  # the mixture is one prediction, with all draws behind it
+                own = {name: replace(metric, draws=draws, std_over_draws=None) for name, metric in own.items()}
+            metrics |= {prefix + name: metric for name, metric in own.items()}
         chance, note = self._chance(predictions, labels, subject.seed)
         return Result(
             metrics=metrics,

@@ -24,7 +24,8 @@ class Metric:
         high: upper end of it.
         n: images behind the number.
         draws: independent draws of the initial oscillators behind it; 1 for a deterministic network.
-        std_over_draws: standard deviation of the value from draw to draw (0 for one draw).
+        std_over_draws: standard deviation of the value from draw to draw (0 for one draw); None where the value belongs
+            to all draws together: a vote, a mixture, a fitted temperature.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
         seeds: repetitions of a randomised protocol (k-means), or None.
         std_over_seeds: standard deviation from seed to seed, or None.
@@ -35,7 +36,7 @@ class Metric:
     high: float | None
     n: int
     draws: int
-    std_over_draws: float = 0.0
+    std_over_draws: float | None = None
     unit: str = "fraction"
     seeds: int | None = None
     std_over_seeds: float | None = None

@@ -86,6 +86,11 @@ def test_every_number_comes_again_from_the_logits(kind, request, subject_of, kep
                 assert (metric.n, metric.draws) == (360, draws)
                 assert 0 <= metric.low < metric.value < metric.high
     assert result.metrics["temperature"].n == len(val) == 144
+    for name, metric in result.metrics.items():  # what all draws share has no deviation, least of all one of zero
+        shared = name.startswith("mixture/") or name == "temperature"
+        assert (metric.std_over_draws is None) == shared, name
+        if kind == "noisy" and not shared:
+            assert metric.std_over_draws > 0, name
     assert "144 val images, which the network was not trained on" in result.notes[0]
 
 

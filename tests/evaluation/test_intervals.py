@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from sslkuramoto.evaluation.draws import accuracies
 from sslkuramoto.evaluation.intervals import share_over_draws, wilson
 
 
@@ -30,3 +31,10 @@ def test_a_mean_over_draws_counts_images_not_draws():
     assert (metric.value, metric.n, metric.draws) == (0.375, 4, 2)
     assert (metric.low, metric.high) == wilson(0.375, 4)
     assert metric.std_over_draws == pytest.approx(0.25 / 2**0.5)
+
+
+def test_a_vote_of_all_draws_has_no_deviation_from_draw_to_draw():
+    found = accuracies(torch.tensor([[0, 1, 0], [0, 0, 0]]), torch.tensor([0, 1, 1]))
+    assert found["accuracy"].std_over_draws > 0
+    assert found["accuracy_majority"].std_over_draws is None
+    assert found["accuracy_all"].std_over_draws is None

@@ -112,8 +112,7 @@ def increase(cells: Iterable[Cell], clean: Cell) -> Metric:
 def mean_ece(cells: Iterable[Cell]) -> Metric:
     """Return the calibration error, averaged over cells, percent."""
     cells = list(cells)
-    by_draw = [fmean(values) for values in zip(*(cell.ece for cell in cells), strict=True)]
-    return Metric(fmean(by_draw), None, None, len(cells[0].shares), len(by_draw), spread(by_draw), unit="percent")
+    return _percent([fmean(values) for values in zip(*(cell.ece for cell in cells), strict=True)], cells[0])
 
 
 class Baseline(NamedTuple):
@@ -162,17 +161,23 @@ def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
 def corruption_errors(cells: Mapping[str, list[Cell]], clean: Cell, baseline: Baseline) -> dict[str, Metric]:
     """Return ``mce`` and, where the baseline loses accuracy in every corruption, ``relative_mce``, percent.
 
+    Each draw has its own; the baseline is the mean over its draws.
+
     Args:
         cells: corruption -> its five severities.
         clean: the same images without corruption.
         baseline: the other run.
     """
-    count = len(SEVERITIES)
-    sums = {name: sum(1 - cell.accuracy for cell in row) for name, row in cells.items()}
-    found = {"mce": fmean(sums[name] / baseline.errors[name] for name in sums)}
-    own = {name: value - count * (1 - clean.accuracy) for name, value in sums.items()}
+    count, draws = len(SEVERITIES), range(len(clean.by_draw))
+    sums = {name: [sum(1 - cell.by_draw[k] for cell in row) for k in draws] for name, row in cells.items()}
+    found = {"mce": [fmean(sums[name][k] / baseline.errors[name] for name in sums) for k in draws]}
     other = {name: baseline.errors[name] - count * baseline.clean_error for name in sums}
     if all(value > 0 for value in other.values()):
-        found["relative_mce"] = fmean(own[name] / other[name] for name in own)
-    n, draws = len(clean.shares), len(clean.by_draw)
-    return {name: Metric(100 * value, None, None, n, draws, unit="percent") for name, value in found.items()}
+        own = {name: [sums[name][k] - count * (1 - clean.by_draw[k]) for k in draws] for name in sums}
+        found["relative_mce"] = [fmean(own[name][k] / other[name] for name in own) for k in draws]
+    return {name: _percent([100 * value for value in values], clean) for name, values in found.items()}
+
+
+def _percent(by_draw: list[float], clean: Cell) -> Metric:
+    """Return the mean over draws, without an interval over images."""
+    return Metric(fmean(by_draw), None, None, len(clean.shares), len(by_draw), spread(by_draw), unit="percent")

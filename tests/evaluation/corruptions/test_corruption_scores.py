@@ -1,5 +1,6 @@
 import json
 import math
+from statistics import fmean, stdev
 
 import pytest
 import torch
@@ -69,6 +70,20 @@ def test_mce_by_hand():
     # minus five times the clean error, 0.1 here and 0.2 there
     assert found["relative_mce"].value == pytest.approx(100 * (1.0 / 1.0 + 1.5 / 1.5) / 2)
     assert found["mce"].unit == "percent"
+
+
+def test_each_draw_has_an_mce_of_its_own():
+    def drawn(first: float, second: float) -> Cell:
+        return Cell(torch.full((10,), 1 - (first + second) / 2, dtype=torch.float64), [1 - first, 1 - second], [])
+
+    cells = {"fog": [drawn(0.4, 0.6)] * 5, "snow": [drawn(0.2, 0.2)] * 5}
+    found = corruption_errors(cells, drawn(0.1, 0.2), Baseline({"fog": 2.5, "snow": 2.0}, 0.1, {}))
+    mce = [100 * (2.0 / 2.5 + 1.0 / 2.0) / 2, 100 * (3.0 / 2.5 + 1.0 / 2.0) / 2]
+    relative = [100 * (1.5 / 2.0 + 0.5 / 1.5) / 2, 100 * (2.0 / 2.0 + 0.0 / 1.5) / 2]
+    for name, values in (("mce", mce), ("relative_mce", relative)):
+        assert found[name].value == pytest.approx(fmean(values))
+        assert found[name].std_over_draws == pytest.approx(stdev(values))
+        assert found[name].draws == 2
 
 
 def test_relative_mce_needs_a_baseline_that_loses_something():
