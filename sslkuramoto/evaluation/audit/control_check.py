@@ -36,8 +36,8 @@ NOISE = 1e-3  # where the audited network draws, so that the attacks draw too; f
 def control(case: Case) -> Check:
     """Ask whether attacks that may not move change anything, and whether they break a network of known robustness.
 
-    With eps = 0 an attack never succeeds and would spend all it has, so it is given little. The battery refuses one that
-    moves with an assertion, which is an answer here.
+    With eps = 0 an attack never succeeds and would spend all it has, so it is given little. The battery refuses one
+    that moves with an assertion, which is an answer here.
     """
     nowhere = Threat(case.threat.norm, 0.0)
     arsenal, runs, moved = case.arsenal.for_control(), [], []

@@ -17,6 +17,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.attacks import Ledger, Passes
 from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
+from sslkuramoto.evaluation.attacks.gradients import connected
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.audit import attack_checks, control_check, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
@@ -198,7 +199,8 @@ class Audit:
         outcome_of(case, self.select_draws, control="control" not in self.skip)
         rest = tally.since()
         passes["the plain attack, where no question asked for it"] = Passes(0, rest.backward)
-        timed = cost_of(classifier, [], chosen.pixels[: self.chunk], n, self.draws, self.select_draws)
+        with connected(classifier):  # a network without a graph is timed too
+            timed = cost_of(classifier, [], chosen.pixels[: self.chunk], n, self.draws, self.select_draws)
         counted = {name: each for name, each in passes.items() if each != Passes(0, 0)}
         return [("", timed._replace(attacks=counted, scoring=clean + rest.forward))]
 

@@ -71,6 +71,14 @@ def test_it_attacks_nothing_and_leaves_no_ledger(subject_of, cnn) -> None:
     assert not subject.run_dir.exists()
 
 
+@pytest.mark.parametrize("network", ["cnn", "noisy"])
+def test_a_network_that_cuts_the_graph_is_counted_and_timed_too(network, subject_of, request) -> None:
+    subject = subject_of(request.getfixturevalue(network))
+    whole, cut = cost_of(subject), cost_of(subject, plant="detached")
+    assert (cut.forward, cut.backward) == (whole.forward, whole.backward)
+    assert cut.seconds_backward > 0
+
+
 def test_a_question_that_is_skipped_costs_nothing(subject_of, noisy) -> None:
     subject = subject_of(noisy)
     everything = cost_of(subject)
