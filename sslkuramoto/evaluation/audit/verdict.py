@@ -23,7 +23,10 @@ REPORTED = Question("reported", "The usual attack finds what all attacks togethe
 ESSENTIAL = ("eps", "black_box", "logit_scale", "zero_gradients", "finite_differences", "one_step", "steps")
 """Questions without whose answers nothing good is said of a network: each planted defence fails some of them."""
 
-ESSENTIAL_WITH_NOISE = ("k", "held_fresh", "fixed_random")
+NOISE_CARRIES = "fixed_random"
+"""The question about noise that tells what robustness rests on; unsteady gradients alone tell of the attacks only."""
+
+ESSENTIAL_WITH_NOISE = ("k", "held_fresh", NOISE_CARRIES)
 
 NO_EVIDENCE = (REPORTED.name, "logit_scale")
 """Masking checks that a weak loss fails too: where the cross entropy is a poor guide, a better loss finds more and
@@ -184,16 +187,15 @@ def _judged(
         return "incomplete", f"incomplete: not without {', '.join(unanswered)}; {bound} is an upper bound"
     if headline.right < FEWEST_RIGHT:
         return "incomplete", f"incomplete: {_too_few(headline)}; {bound} is an upper bound"
-    if failed["noise"]:
+    high = f"; {_figures(headline, refuted)} are too high" if refuted else ""
+    if any(check.name == NOISE_CARRIES for check in failed["noise"]):
         return "rests on noise", (
             f"rests on noise: {bound} is the tightest bound found and no other sign of masking, but the random draws "
             "carry it; attacks that average over more draws may find less"
         )
-    if failed["strength"]:
-        return "not settled", (
-            f"not settled: no sign of masking, but the attacks had not converged; {bound} is an upper bound"
-        )
-    high = f"; {_figures(headline, refuted)} are too high" if refuted else ""
+    if failed["strength"] or failed["noise"]:
+        why = "the attacks had not converged" if failed["strength"] else "the gradient differs from draw to draw"
+        return "not settled", f"not settled: no sign of masking, but {why}; {bound} is an upper bound{high}"
     return "no sign of masking", (
         f"no sign of masking at this budget: {bound} is the tightest bound found, beside {beside}{high}"
     )

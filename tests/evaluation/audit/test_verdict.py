@@ -141,7 +141,17 @@ def test_nothing_left_is_said_before_what_would_have_hidden_it() -> None:
 
 
 def test_robustness_that_a_fixed_state_loses_rests_on_noise() -> None:
-    assert word(check("noise", "fail"), check("strength", "fail")) == "rests on noise"
+    assert word(check("noise", "fail", "fixed_random"), check("strength", "fail")) == "rests on noise"
+
+
+def test_unsteady_gradients_alone_do_not_say_that_robustness_rests_on_noise() -> None:
+    unsteady = check("noise", "fail", "gradient_draws")
+    found = verdict(unsteady, check("noise", "pass", "fixed_random"), eot=30)
+    assert found.word == "not settled"
+    assert "the gradient differs from draw to draw" in found.sentence
+    assert "carry" not in found.sentence
+    assert "had not converged" in verdict(unsteady, check("strength", "fail", "k"), eot=30).sentence
+    assert word(unsteady, plain=59, eot=57) == "masked"
 
 
 def test_attacks_that_still_gain_leave_it_unsettled() -> None:
