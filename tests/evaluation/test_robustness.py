@@ -78,6 +78,20 @@ def test_an_attack_that_moves_images_without_room_is_caught(cnn, subject_of):
         protocol(subject_of(cnn))
 
 
+def test_the_same_images_are_scored_once_whatever_the_device_adds_up(noisy, subject_of, monkeypatch):
+    """On CUDA two passes on the same images may differ: every call here gives other predictions."""
+    calls = iter(range(1000))
+
+    def restless(self, classifier, candidates, index, draws=None, purpose="score"):
+        return torch.full((20, len(candidates)), next(calls) % 10)
+
+    monkeypatch.setattr(Robustness, "_predictions", restless)
+    metrics = build(eps=0, control=5)(subject_of(noisy)).metrics
+    assert metrics["robust_accuracy"] == metrics["clean_accuracy"]
+    assert metrics["wrapper_accuracy"].value == metrics["clean_accuracy"].value
+    assert metrics["control_accuracy"] == metrics["control_clean_accuracy"]
+
+
 def test_a_stochastic_network_is_scored_over_twenty_draws(noisy, subject_of):
     result = build()(subject_of(noisy))
     assert {metric.draws for metric in result.metrics.values()} == {20}

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks.attack import Attack, Work
+from sslkuramoto.evaluation.attacks.attack import Attack, MisbehavedError, Work, check_candidates
 from sslkuramoto.evaluation.attacks.ledger import Ledger, Unit, key_of
 from sslkuramoto.evaluation.classifier import (
     Classifier,
@@ -132,7 +132,7 @@ def run_battery(
         parts[number] = battery.on_chunk(bound, images[own], labels[own], number, progress)
     found = _joined([parts[number] for number in range(len(rows))], names, keep)
     for candidates in (found.worst, found.wrapper, *found.candidates.values()):
-        threat.check(candidates, images, "the battery")
+        check_candidates(candidates, images, threat, "the battery")
     return found
 
 
@@ -245,15 +245,15 @@ class _Battery:
             with frozen(own):
                 candidates = attack(own, images[rows], labels[rows], threat=self.threat, work=work)
             candidates = candidates.detach()
-            self.threat.check(candidates, images[rows], attack.label)
+            check_candidates(candidates, images[rows], self.threat, attack.label)
             predictions, broken = self._decide(own, candidates, labels[rows], work, attack.label)
             unit = Unit(rows, candidates, predictions, broken, dict(attack.noticed))
             if self.ledger:
                 self.ledger.write(*place, unit, about)
             return unit
         try:
-            self.threat.check(unit.candidates.to(images.device), images[rows], attack.label)
-        except AssertionError as error:
+            check_candidates(unit.candidates.to(images.device), images[rows], self.threat, attack.label)
+        except MisbehavedError as error:
             file = self.ledger.file_of(*place) if self.ledger else None
             raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None
         return unit

@@ -1,4 +1,5 @@
 import logging
+import subprocess
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ from small_attacks import NAMES, Step, few, ready
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Work, run_battery
+from sslkuramoto.evaluation.attacks.attack import MisbehavedError
 from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Threat
@@ -311,3 +313,30 @@ def test_a_deterministic_network_that_is_fooled_is_left_alone(cnn, digits):
     weak, second = Step("weak"), Step("second")
     found = battle(Classifier(*cnn), images, labels, [weak, second], chunk=24)
     assert len(second.seen[0].images) == round(24 * found.standing_after["weak"])
+
+
+OUTSIDE = """
+import torch
+from sslkuramoto.evaluation.attacks.attack import MisbehavedError, check_candidates
+from sslkuramoto.threat import Threat
+images = torch.full((2, 3, 4, 4), 0.5)
+for wrong in (images + 0.2, images.double(), images[:1], images + torch.nan, images + 0.6):
+    try:
+        check_candidates(wrong, images, Threat("linf", 0.1 if wrong.max() < 1 else 1.0), "mine")
+    except MisbehavedError:
+        continue
+    raise SystemExit(f"accepted: {wrong.dtype} {wrong.flatten()[0]}")
+check_candidates(images + 0.1, images, Threat("linf", 0.1), "mine")
+"""
+
+
+def test_candidates_outside_the_ball_are_refused_without_assertions_too():
+    subprocess.run([sys.executable, "-O", "-c", OUTSIDE], check=True)
+
+
+def test_the_battery_itself_refuses_what_an_attack_moved_too_far(cnn, digits, monkeypatch):
+    """Also where ``Threat.check`` asserts nothing, as under ``python -O``."""
+    monkeypatch.setattr(Threat, "check", lambda *arguments: None)
+    images, labels = first(digits, 4)
+    with pytest.raises(MisbehavedError, match="far left the ball"):
+        battle(Classifier(*cnn), images, labels, [Step("far", move=lambda candidates: (candidates - 0.5).clamp(0, 1))])
