@@ -29,14 +29,14 @@ from sslkuramoto.evaluation.calibration import (
     resampled_errors,
 )
 from sslkuramoto.evaluation.chosen import chosen_indices
-from sslkuramoto.evaluation.classifier import Classifier, Initial, check_finite, classifier_of
+from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
 from sslkuramoto.evaluation.draws import check_draws, draws_for, share_right
+from sslkuramoto.evaluation.first_chunk import check_classes, check_first_chunk
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws, spread
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.evaluation.temperature import Temperature, fit_temperature
 from sslkuramoto.randomness import generator
-from sslkuramoto.threat import check_logits
 
 NAME = "calibration"
 RESAMPLES = 500
@@ -106,12 +106,13 @@ class Calibration:
     def __call__(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         images = subject.labelled(self.split, NAME)
+        check_classes(subject, images)
         index = chosen_indices(images, self.images)
+        (first,) = batches(images, [index[: subject.batch_size]], device=subject.device)
+        check_first_chunk(classifier, first.images, first.indices, NAME)
         draws = draws_for(classifier.stochastic, self.draws)
         # the noise of protocol clean: the two agree on the accuracy
         logits, labels = self._answers(subject, classifier, images, index, draws, "clean")
-        check_finite(logits[0])
-        check_logits(logits[0])
         predictions = {"": logits, "mixture/": mixture_logits(logits)[None]}
         fitted = self._fitted(subject, classifier, draws)
         weights = resamples(len(labels), subject.seed)

@@ -7,6 +7,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.classifier import Initial, classifier_of, predictions_over_draws
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.first_chunk import check_classes
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
@@ -34,6 +35,7 @@ class Clean:
     def __call__(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, "clean", self.initial, average=self.average)
         images = subject.labelled(self.split, "clean")
+        check_classes(subject, images)
         assert images.labels is not None
         order = in_order(len(images), subject.batch_size)
         chunks = (

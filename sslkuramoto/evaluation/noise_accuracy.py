@@ -22,6 +22,7 @@ from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.first_chunk import check_classes, check_first_chunk
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 from sslkuramoto.randomness import generator
@@ -67,6 +68,9 @@ class NoiseAccuracy:
         for key, values in {"sizes": self.sizes, "kinds": kinds}.items():
             if len(set(values)) < len(values):
                 raise UserError(f"{key}={self.options[key]}: one stands there twice")
+        shown = [shown_eps(size) for size in self.sizes]
+        if alike := next((text for text in shown if shown.count(text) > 1), None):
+            raise UserError(f"sizes={self.options['sizes']}: two of them are both called {alike}; must differ by more")
         self.kinds, self.samples = kinds, samples
         self.initial: Initial = initial
         self.average = average
@@ -75,7 +79,9 @@ class NoiseAccuracy:
     def __call__(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
+        check_classes(subject, subject.labelled(self.split, NAME))
         chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels, data = chosen.labels.cpu(), described(chosen.images, len(chosen.index))
         result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
         result.per_image["index"] = chosen.index.tolist()

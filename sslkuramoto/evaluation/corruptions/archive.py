@@ -8,6 +8,7 @@ Shapes: m images a block, s side, r rows.
 """
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -86,9 +87,13 @@ class Archive:
         if not path.is_file():
             raise UserError(f"archive={self.folder}: {path.name} is missing")
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
             raise UserError(f"archive={self.folder}: {path.name}: {' '.join(str(error).split())}") from None
+        if not isinstance(found, np.ndarray):
+            found.close()
+            raise UserError(f"archive={self.folder}: {path.name} is a zip of arrays (.npz); must be one array")
+        return found
 
 
 def check_names(names: tuple[str, ...], *, archive: bool) -> None:

@@ -12,6 +12,7 @@ from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.chosen import chosen_images
 from sslkuramoto.evaluation.classifier import Initial, classifier_of
 from sslkuramoto.evaluation.corruptions.archive import Archive, check_names
+from sslkuramoto.evaluation.corruptions.baseline import load_baseline
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
 from sslkuramoto.evaluation.corruptions.scores import (
     Cell,
@@ -19,18 +20,19 @@ from sslkuramoto.evaluation.corruptions.scores import (
     corruption_errors,
     error_of,
     increase,
-    load_baseline,
     mean_accuracy,
     mean_ece,
 )
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.draws import check_draws, draws_for
+from sslkuramoto.evaluation.first_chunk import check_classes, check_first_chunk
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
 
 NAME = "corruptions"
+SMALLEST = 4  # pixels a side
 
 
 class Corruptions:
@@ -47,7 +49,7 @@ class Corruptions:
         initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
         average: draws behind one forward of "averaged".
         calibration: also measure the expected calibration error, 15 bins of equal width, percent.
-        baseline: result file of another run under this protocol: mCE is measured against it.
+        baseline: result file of another run under this protocol: mCE is measured against it, draw by draw.
         corruption_seed: of the noise in our own corruptions; every run sees the same noise.
     """
 
@@ -92,8 +94,10 @@ class Corruptions:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
+        self._check(subject)
         archive = self._archive(subject)
         chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels = chosen.labels.cpu()
         source: Made | Read
         if archive is None:
@@ -101,11 +105,18 @@ class Corruptions:
         else:
             source = Read(subject, archive, chosen.index)
         clean_images = clean_chunks(chosen, subject.batch_size)
-        clean = answers(classifier, clean_images, labels, draws, ece=self.calibration)
+        clean = answers(classifier, clean_images, labels, draws, ece=self.calibration, where="clean images")
         cells: dict[str, list[Cell]] = {}
         for place, name in enumerate(self.names, start=1):
             cells[name] = [
-                answers(classifier, source.chunks(name, severity), labels, draws, ece=self.calibration)
+                answers(
+                    classifier,
+                    source.chunks(name, severity),
+                    labels,
+                    draws,
+                    ece=self.calibration,
+                    where=f"{name} at severity {severity}",
+                )
                 for severity in self.severities
             ]
             shown = " ".join(f"{100 * cell.accuracy:.1f}" for cell in cells[name])
@@ -123,8 +134,7 @@ class Corruptions:
             result.metrics.update(corruption_errors(cells, clean, baseline))
             if "relative_mce" not in result.metrics:
                 result.notes.append("relative mCE is not defined: the baseline loses nothing in some corruption")
-            if any(baseline.data.get(key) != result.data[key] for key in ("fingerprint", "n")):
-                result.notes.append(f"the baseline was measured on other images: {baseline.data}")
+            result.notes += baseline.differences(result.data)
         return result
 
     def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
@@ -132,6 +142,12 @@ class Corruptions:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes))]
+
+    def _check(self, subject: Subject) -> None:
+        images = subject.labelled(self.split, NAME)
+        check_classes(subject, images)
+        if images.size < SMALLEST:
+            raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels a side")
 
     def _archive(self, subject: Subject) -> Archive | None:
         """Return the archive, checked against the run's own images, or None when the corruptions are made here."""

@@ -9,11 +9,9 @@ error, * those of a baseline:
 Shapes: k draws, n images.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,13 +19,12 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.calibration import expected_calibration_error
-from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.classifier import Classifier, check_finite
+from sslkuramoto.evaluation.corruptions.baseline import Baseline
 from sslkuramoto.evaluation.corruptions.sources import Chunk
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.intervals import Metric, spread, wilson
 from sslkuramoto.randomness import generator
-
-Table = Mapping[str, Mapping[str, Mapping[str, float]]]  # corruption -> severity, as text -> accuracy, error, ece
 
 
 class Cell(NamedTuple):
@@ -55,7 +52,7 @@ class Cell(NamedTuple):
 
 @torch.no_grad()
 def answers(
-    classifier: Classifier, chunks: Iterable[Chunk], labels: Int64[Tensor, " n"], draws: int, *, ece: bool
+    classifier: Classifier, chunks: Iterable[Chunk], labels: Int64[Tensor, " n"], draws: int, *, ece: bool, where: str
 ) -> Cell:
     """Return how a classifier answers.
 
@@ -66,6 +63,10 @@ def answers(
         draws: passes; pass k of chunk i draws its oscillators from ``(seed, "corruptions", k, i)``, whatever the
             corruption: one that changes nothing changes no answer.
         ece: whether to measure calibration: top-label confidence, 15 bins of equal width, percent.
+        where: what the images are, for messages.
+
+    Raises:
+        UserError: logits that are NaN or infinite, which are an answer of no class and of no confidence.
     """
     right: list[Tensor] = []
     confidence: list[Tensor] = []
@@ -75,7 +76,12 @@ def answers(
         start += len(index)
         bound = classifier.at(index)
         noise = (generator(images.device, classifier.seed, "corruptions", k, i) for k in range(draws))
-        top = [bound(images, draw=draw).float().softmax(dim=1).max(dim=1) for draw in noise]
+        logits = [bound(images, draw=draw).float() for draw in noise]
+        try:
+            check_finite(torch.cat(logits))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        top = [values.softmax(dim=1).max(dim=1) for values in logits]
         right.append(torch.stack([indices == wanted for _, indices in top]).cpu())
         confidence.append(torch.stack([values for values, _ in top]).cpu())
     correct, sure = torch.cat(right, dim=1), torch.cat(confidence, dim=1)
@@ -113,49 +119,6 @@ def mean_ece(cells: Iterable[Cell]) -> Metric:
     """Return the calibration error, averaged over cells, percent."""
     cells = list(cells)
     return _percent([fmean(values) for values in zip(*(cell.ece for cell in cells), strict=True)], cells[0])
-
-
-class Baseline(NamedTuple):
-    """Another run's errors.
-
-    Attributes:
-        errors: corruption -> sum of its errors over the five severities.
-        clean_error: on the same images.
-        data: what that result says about its images.
-    """
-
-    errors: dict[str, float]
-    clean_error: float
-    data: dict[str, Any]
-
-
-def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
-    """Read the baseline of mCE from a result of this protocol.
-
-    Raises:
-        UserError: no such file, no result of this protocol, another source, a corruption or severity that it lacks, a
-            corruption in which it makes no error.
-    """
-    try:
-        content = json.loads(Path(path).read_text())
-        table: Table = content["details"]["corruptions"]
-        data, clean = content["data"], content["metrics"]["clean_accuracy"]["value"]
-        found = data["source"]
-        sums = {name: {s: float(cell["error"]) for s, cell in row.items()} for name, row in table.items()}
-    except OSError as error:
-        raise UserError(f"baseline={path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"baseline={path}: must be a result of the protocol corruptions (JSON)") from None
-    if found != source:
-        raise UserError(f"baseline={path}: measured with source={found}, this with source={source}: must be the same")
-    errors = {}
-    for name in names:
-        if set(sums.get(name, {})) != {str(severity) for severity in SEVERITIES}:
-            raise UserError(f"baseline={path}: lacks {name} at the severities 1 to 5")
-        errors[name] = sum(sums[name].values())
-        if errors[name] <= 0:
-            raise UserError(f"baseline={path}: makes no error on {name}, so CE is not defined")
-    return Baseline(errors, 1 - float(clean), data)
 
 
 def corruption_errors(cells: Mapping[str, list[Cell]], clean: Cell, baseline: Baseline) -> dict[str, Metric]:

@@ -5,7 +5,7 @@ Shapes: b batch, n measured images, s side.
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -50,7 +50,7 @@ class Made:
             draw = ImageDraws(index, images.device, "corruptions", self._seed, name)
             yield Chunk(corrupted(name, images, severity, draw), index)
 
-    def described(self) -> dict[str, str | int]:
+    def described(self) -> dict[str, Any]:
         """Return what a result says about the source."""
         return {"source": "ours", "corruption_seed": self._seed}
 
@@ -67,21 +67,26 @@ class Read:
     def __init__(self, subject: Subject, archive: Archive, index: Int64[Tensor, " n"]) -> None:
         self._device, self._archive = subject.device, archive
         self._order = index.split(subject.batch_size)
-        self._hash = hashlib.blake2b(index.numpy().tobytes(), digest_size=16)
+        self._index = index.numpy().tobytes()
+        self._hashes: dict[str, hashlib.blake2b] = {}
 
     def chunks(self, name: str, severity: int) -> Iterator[Chunk]:
         """Yield the archive's images."""
+        content = self._hashes.setdefault(name, hashlib.blake2b(digest_size=16))
         for index in self._order:
             levels = self._archive.images(name, severity, index)
-            self._hash.update(levels.numpy().tobytes())
+            content.update(levels.numpy().tobytes())
             yield Chunk(levels.to(self._device).float() / WHITE, index)
 
-    def described(self) -> dict[str, str | int]:
-        """Return what a result says about the source, once all was read."""
+    def described(self) -> dict[str, Any]:
+        """Return what a result says about the source, once all was read: hashes of the images, all and each file's."""
+        files = {name: content.hexdigest() for name, content in sorted(self._hashes.items())}
+        whole = hashlib.blake2b(self._index + repr(files).encode(), digest_size=16)
         return {
             "source": "archive",
             "archive": self._archive.folder.name,
-            "archive_fingerprint": self._hash.hexdigest(),
+            "archive_fingerprint": whole.hexdigest(),
+            "archive_files": files,
         }
 
 

@@ -6,6 +6,7 @@ from corruption_archive import write_archive
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions import Corruptions
 from sslkuramoto.evaluation.corruptions.archive import Archive
+from sslkuramoto.evaluation.protocol import Loaded, evaluate
 
 NAMES = ("fog", "contrast")
 
@@ -54,6 +55,19 @@ def test_the_archive_of_our_own_corruptions_scores_as_they_do(folder, some_set, 
     assert not any("docs/corruptions.md" in note for note in read.notes)
 
 
+def test_a_baseline_from_an_archive_of_other_content_is_named(folder, some_set, cnn, subject_of):
+    subject = subject_of(cnn, data=lambda split: some_set(30), file="a")
+    options = {"source": "archive", "archive": str(folder), "images": None}
+    _, path = evaluate(subject, Loaded("a", "corruptions", {}, Corruptions(corruptions=NAMES, **options)), {})
+    fewer = {"corruptions": NAMES[1:], "baseline": str(path)}
+    assert not any("baseline" in note for note in Corruptions(**options, **fewer)(subject).notes)
+    levels = np.load(folder / "contrast.npy")
+    levels[-1, 0, 0] ^= 1
+    np.save(folder / "contrast.npy", levels)
+    both = Corruptions(**options, corruptions=NAMES, baseline=str(path))(subject)
+    assert "the baseline read other images from its archive: contrast" in both.notes
+
+
 def test_the_other_four_corruptions_of_the_archives_can_be_asked_for(folder, some_set, cnn, subject_of):
     np.save(folder / "spatter.npy", np.load(folder / "fog.npy"))
     subject = subject_of(cnn, data=lambda split: some_set(30))
@@ -66,6 +80,11 @@ def _broken(folder, change):
     np.save(folder / "labels.npy", change(np.load(folder / "labels.npy")))
 
 
+def _zipped(folder):
+    np.savez(folder / "fog.npz", np.load(folder / "fog.npy"))
+    (folder / "fog.npz").rename(folder / "fog.npy")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -75,6 +94,8 @@ def _broken(folder, change):
         (lambda f: np.save(f / "fog.npy", np.load(f / "fog.npy") / 255), r"fog.npy is float64 .*; must be uint8"),
         (lambda f: np.save(f / "fog.npy", np.zeros((150, 32, 32, 3), np.uint8)), r"32, 32, 3\]; must be .*8, 8, 3\]"),
         (lambda f: (f / "fog.npy").write_bytes(b"no array"), r"archive=.*: fog.npy: "),
+        (lambda f: (f / "fog.npy").write_bytes(b"PK\x03\x04 no zip"), r"archive=.*: fog.npy: "),
+        (_zipped, r"archive=.*: fog.npy is a zip of arrays \(.npz\); must be one array$"),
         (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:5000]), r"archive=.*: fog.npy: "),
         (lambda f: _broken(f, lambda labels: labels[:-1]), r"labels.npy is uint8 \[149\]; must be whole numbers"),
         (lambda f: _broken(f, lambda labels: labels / 2), r"labels.npy is float64"),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,7 +97,31 @@ def test_a_run_measured_against_itself_has_an_mce_of_100(cnn, subject_of):
     assert not any("other images" in note for note in result.notes)
     fewer = Corruptions(corruptions=FEW, images=50, baseline=str(path))(subject)
     assert any("baseline was measured on other images" in note for note in fewer.notes)
+    noise = Corruptions(corruptions=FEW, images=60, baseline=str(path), corruption_seed=4)(subject)
+    assert "the baseline met other noise: its corruption_seed is 0, here it is 4" in noise.notes
     assert set(json.loads(path.read_text())["details"]["corruptions"]["fog"]) == set("12345")
+
+
+def test_a_corruption_that_breaks_the_network_is_named(cnn, subject_of):
+    encoder, head = cnn
+    encoder.register_forward_hook(
+        lambda module, inputs, features: features._replace(
+            pooled=features.pooled.where(inputs[0].mean(dim=(1, 2, 3))[:, None] < 0.55, torch.nan)
+        )
+    )
+    with pytest.raises(UserError, match=r"^brightness at severity [2-5]: .*NaN or infinite, on \d+ of \d+ images"):
+        Corruptions(corruptions=("contrast", "brightness"), images=60, calibration=False)(subject_of((encoder, head)))
+
+
+def test_images_of_a_few_pixels_are_refused(cnn, subject_of, some_set):
+    def of(size):
+        return replace(some_set(20), size=size, images=some_set(20).images[..., :size, :size])
+
+    for size in (1, 2, 3):
+        with pytest.raises(UserError, match=rf"data.size={size}: corruptions need images of at least 4 pixels"):
+            Corruptions(images=20)(subject_of(cnn, data=lambda split, size=size: of(size)))
+    result = Corruptions(images=20, severities=(1, 5))(subject_of(cnn, data=lambda split: of(4)))
+    assert len(result.details["corruptions"]) == 15
 
 
 def test_other_sizes_are_said_to_be_ours(cnn, subject_of):

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from statistics import fmean, stdev
 
 import pytest
@@ -9,14 +10,13 @@ from torch import nn
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.corruptions.baseline import Baseline, load_baseline
 from sslkuramoto.evaluation.corruptions.scores import (
-    Baseline,
     Cell,
     answers,
     corruption_errors,
     error_of,
     increase,
-    load_baseline,
     mean_accuracy,
     mean_ece,
 )
@@ -121,19 +121,75 @@ def test_a_baseline_is_read_from_a_result(tmp_path):
         ({"fog": row(0.0)}, "ours", "makes no error on fog"),
         ({"fog": row(0.2)}, "archive", "measured with source=archive, this with source=ours"),
         (["fog"], "ours", "must be a result of the protocol corruptions"),
+        ({"fog": [0.2] * 5}, "ours", "must be a result of the protocol corruptions"),
+        ({"fog": row(20.0)}, "ours", r"error of fog at severity 1: 20\.0: must be a share in \[0,1\]"),
+        (
+            {"fog": row(0.2) | {"3": {"error": float("nan")}}},
+            "ours",
+            "error of fog at severity 3: nan: must be a share",
+        ),
+        ({"fog": row(float("inf"))}, "ours", "error of fog at severity 1: inf: must be a share"),
+        ({"fog": row(-0.1)}, "ours", "error of fog at severity 1: -0.1: must be a share"),
+        ({"fog": row(0.2) | {"5": {"error": None}}}, "ours", "error of fog at severity 5: None: must be a share"),
+        ({"fog": row(0.2) | {"5": {"error": True}}}, "ours", "error of fog at severity 5: True: must be a share"),
+        ({"fog": row(0.2) | {"5": {"error": "x" * 99}}}, "ours", "error of fog at severity 5: 'x{39}: must be a share"),
     ],
 )
 def test_an_unfit_baseline_is_one_clear_line(table, source, message, tmp_path):
     path = result_file(tmp_path / "other.json", table, source=source)
-    with pytest.raises(UserError, match=f"baseline=.*: {message}"):
+    with pytest.raises(UserError, match=f"baseline=.*: {message}") as caught:
         load_baseline(path, ["fog"], "ours")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("clean", [None, 90.0, float("nan"), "0.9"])
+def test_a_baseline_without_a_clean_accuracy_is_refused(clean, tmp_path):
+    path = result_file(tmp_path / "other.json", {"fog": row(0.2)}, clean=clean)
+    with pytest.raises(UserError, match=r"baseline=.*: clean_accuracy: .*: must be a share in \[0,1\]"):
+        load_baseline(path, ["fog"], "ours")
+
+
+def test_a_baseline_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result_file(tmp_path / "other.json", {"fog": row(0.2)})
+    assert load_baseline("~/other.json", ["fog"], "ours").clean_error == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        (
+            {"fingerprint": "b"},
+            {},
+            ["other images: name digits, split test, n 9, fingerprint b; here .* fingerprint a$"],
+        ),
+        ({"n": 8}, {}, ["other images"]),
+        ({"split": "val"}, {}, ["other images"]),
+        ({"corruption_seed": 3}, {"corruption_seed": 0}, ["other noise: its corruption_seed is 3, here it is 0"]),
+        ({"corruption_seed": 1}, {"corruption_seed": 1}, []),
+        ({"archive_files": {"fog": "1"}}, {"archive_files": {"fog": "2", "snow": "3"}}, ["archive: fog, snow$"]),
+        ({"archive_files": {"fog": "1", "snow": "3"}}, {"archive_files": {"fog": "1"}}, []),
+        ({"archive_files": "x"}, {"archive_files": {"fog": "1"}}, ["archive: fog$"]),
+    ],
+)
+def test_a_baseline_on_other_images_has_a_word_for_it(theirs, ours, words):
+    data = {"name": "digits", "split": "test", "n": 9, "fingerprint": "a"}
+    found = Baseline({}, 0.0, data | theirs).differences(data | ours)
+    assert len(found) == len(words)
+    for sentence, word in zip(found, words, strict=True):
+        assert re.search(word, sentence)
 
 
 def test_a_baseline_that_is_no_result_or_not_there(tmp_path):
     (tmp_path / "text.json").write_text("no JSON")
-    for name, message in (("text.json", "must be a result"), ("none.json", "No such file")):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "folder.json").mkdir()
+    messages = {"text": "must be a result", "deep": "must be a result", "bytes": "must be a result"}
+    messages |= {"none": "No such file", "folder": "Is a directory"}
+    for name, message in messages.items():
         with pytest.raises(UserError, match=message):
-            load_baseline(str(tmp_path / name), ["fog"], "ours")
+            load_baseline(str(tmp_path / f"{name}.json"), ["fog"], "ours")
 
 
 class Answering(Encoder):
@@ -153,7 +209,7 @@ def test_answers_hold_accuracy_and_calibration_error():
         head.weight.copy_(4 * torch.eye(3))
     labels = torch.tensor([0, 0, 0, 1])
     chunks = [Chunk(images[:3], torch.arange(3)), Chunk(images[3:], torch.tensor([3]))]
-    found = answers(Classifier(Answering(), head), chunks, labels, 1, ece=True)
+    found = answers(Classifier(Answering(), head), chunks, labels, 1, ece=True, where="here")
     assert found.shares.tolist() == [1, 1, 1, 0]
     assert found.accuracy == 0.75
     confidence = math.exp(4) / (math.exp(4) + 2)
@@ -162,3 +218,14 @@ def test_answers_hold_accuracy_and_calibration_error():
         "error": 0.25,
         "ece": pytest.approx(100 * (confidence - 0.75), abs=1e-4),
     }
+
+
+def test_answers_that_are_no_numbers_name_the_images_and_are_no_class(cnn):
+    encoder, head = cnn
+    with torch.no_grad():
+        head.bias[7] = float("nan")
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for ece in (True, False):
+        with pytest.raises(UserError, match="fog at severity 3: .* NaN or infinite, on 4 of 4 images"):
+            chunks = [Chunk(images, torch.arange(4))]
+            answers(Classifier(encoder, head), chunks, torch.zeros(4).long(), 1, ece=ece, where="fog at severity 3")
