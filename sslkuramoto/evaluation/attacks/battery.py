@@ -212,7 +212,8 @@ class _Battery:
 
     def _clean(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int) -> Unit:
         key = key_of({"clean": number, "images": len(images)})
-        unit = self.ledger.read(CLEAN, number, 0, key) if self.ledger else None
+        shapes = {"rows": labels.shape, "predictions": (self.draws, len(images)), "broken": labels.shape}
+        unit = self.ledger.read(CLEAN, number, 0, key, shapes) if self.ledger else None
         if unit is None:
             rows = torch.arange(len(images), device=images.device)
             predictions, broken = self._decide(classifier, images, labels, Work(self.seed, number), CLEAN)
@@ -235,7 +236,9 @@ class _Battery:
         about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
         key = key_of(about)
         place = (attack.label, work.chunk, work.restart, key)
-        unit = self.ledger.read(*place) if self.ledger else None
+        shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
+        shapes["predictions"] = (self.draws, len(rows))
+        unit = self.ledger.read(*place, shapes) if self.ledger else None
         if unit is None:
             again = f", start {work.restart + 1} of {attack.restarts}" if attack.restarts > 1 else ""
             self.report(f"{attack.label}: {progress}{again}, {len(rows)} images")

@@ -13,8 +13,9 @@ are added later find the work of the earlier ones done.
 import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import is_leftover, write_atomically
 from sslkuramoto.sources import code_behind, code_version
 
 CODE = (
@@ -37,6 +38,9 @@ BATTERY = "evaluation/attacks/battery.py"
 PACKAGES = ("torch", "pyautoattack", "timm")
 """What decides all units, with versions of packages. An attack's own code is in the keys of its units: a mended attack
 never meets what the old one left, and a new one beside it changes nothing."""
+
+ABANDONED = 3600.0
+"""Seconds after which an unfinished file is a killed process's."""
 
 
 class Unit(NamedTuple):
@@ -103,17 +107,31 @@ class Ledger:
         description = self.folder / "battery.json"
         if not description.is_file():
             write_atomically(description, json.dumps(dict(battery), indent=1, default=str) + "\n")
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what writes of killed processes left; a write takes seconds, so a fresh part may be someone's."""
+        for part in filter(is_leftover, self.folder.rglob(".*")):
+            with suppress(OSError):  # another process may sweep too
+                if time.time() - part.stat().st_mtime > ABANDONED:
+                    part.unlink()
 
     def file_of(self, label: str, chunk: int, restart: int, key: str) -> Path:
         """Return where a unit lies or will lie."""
         name = "".join(sign if sign.isalnum() or sign in "-_.=+" else "_" for sign in label)
         return self.folder / name / f"{chunk:05d}-{restart:02d}-{key}.safetensors"
 
-    def read(self, label: str, chunk: int, restart: int, key: str) -> Unit | None:
+    def read(
+        self, label: str, chunk: int, restart: int, key: str, shapes: Mapping[str, Sequence[int]] | None = None
+    ) -> Unit | None:
         """Return a unit, or None when it has not been written yet.
 
+        Args:
+            label, chunk, restart, key: which one.
+            shapes: that its tensors must have, by name; whatever agrees with its rows when None.
+
         Raises:
-            UserError: its file is damaged.
+            UserError: its file is damaged: cut off, other than it was written, or of other shapes.
         """
         path = self.file_of(label, chunk, restart, key)
         if not path.is_file():
@@ -125,9 +143,16 @@ class Ledger:
                 if known != self.model:
                     raise UserError(f"{path}: belongs to another network (hash {str(known)[:12]}); remove it")
                 tensors = {name: file.get_tensor(name) for name in Unit._fields if name != "noticed"}
-                return Unit(**tensors, noticed=json.loads(metadata["noticed"]))
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            if metadata["digest"] != _digest(tensors, metadata):
+                raise ValueError("its content has changed since it was written")
+            _check_shapes(tensors, shapes or {})
+            return Unit(**tensors, noticed=json.loads(metadata["noticed"]))
+        except UserError:
+            raise
+        except KeyError as error:
+            raise UserError(f"{path}: damaged (no {error}); remove it and its images are attacked again") from None
+        except (SafetensorError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path}: damaged ({reason}); remove it and its images are attacked again") from None
 
     def write(self, label: str, chunk: int, restart: int, key: str, unit: Unit, about: Mapping[str, Any]) -> None:
@@ -135,6 +160,7 @@ class Ledger:
         tensors = {name: part.cpu().contiguous() for name, part in unit._asdict().items() if isinstance(part, Tensor)}
         metadata = {"model": self.model, "key": key, "about": json.dumps(dict(about), default=str)}
         metadata["noticed"] = json.dumps(dict(unit.noticed))
+        metadata["digest"] = _digest(tensors, metadata)
         write_atomically(self.file_of(label, chunk, restart, key), save(tensors, metadata=metadata))
 
     def shared_out(self, chunks: Sequence[int], report: Callable[[str], None]) -> Iterator[int]:
@@ -174,9 +200,36 @@ class Ledger:
             yield True
 
 
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the hash of everything in a unit's file but the hash itself."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    for name, text in sorted(metadata.items()):
+        if name != "digest":
+            digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors that cannot be those of one unit, or not of the one that was asked for."""
+    r = tensors["rows"].numel()
+    agree = {"rows": 1, "candidates": 4, "predictions": 2, "broken": 1}
+    counts = {"predictions": 1}  # dimension that counts the rows
+    for name, dimensions in agree.items():
+        shape = tuple(tensors[name].shape)
+        wanted = shapes.get(name)
+        fits = len(shape) == dimensions and (name == "candidates" or shape[counts.get(name, 0)] == r)
+        if not fits or (wanted is not None and shape != tuple(wanted)):
+            raise ValueError(f"{name} has the shape {list(shape)}")
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it") from None
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged (no object); remove it")
+    return content

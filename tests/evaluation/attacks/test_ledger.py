@@ -1,11 +1,13 @@
 """One attack, whole, killed and resumed, shared by processes, and extended: the same images fall in the same way."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import another_process
@@ -17,7 +19,7 @@ from small_attacks import counted
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
-from sslkuramoto.evaluation.attacks import Ledger, battery
+from sslkuramoto.evaluation.attacks import Ledger, battery, ledger
 from sslkuramoto.evaluation.attacks.ledger import Unit, key_of
 from sslkuramoto.evaluation.attacks.pgd import Pgd
 from sslkuramoto.evaluation.attacks.square import SquareEot
@@ -231,7 +233,10 @@ def test_a_file_in_place_of_the_folder_is_one_line(subject, tmp_path):
     assert (tmp_path / "ledger").read_text() == "no folder"
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pixels", "another network", "other tensors"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "empty", "text", "pixels", "verdict", "noticed", "shape", "another network", "other tensors"],
+)
 def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(subject, damage):
     expected = measure(subject, attacks=[CE]).per_image
     file = sorted(subject.run_dir.rglob("apgd-ce/*.safetensors"))[1]
@@ -240,6 +245,13 @@ def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(subject, damag
         about = unit.metadata()
     if damage == "pixels":
         save_file(tensors | {"candidates": tensors["candidates"] + 0.5}, file, metadata=about)
+    elif damage == "verdict":
+        save_file(tensors | {"broken": ~tensors["broken"]}, file, metadata=about)
+    elif damage == "noticed":
+        save_file(tensors, file, metadata=about | {"noticed": '{"a zero gradient": 1}'})
+    elif damage == "shape":
+        changed = tensors | {"broken": tensors["broken"][:1]}
+        save_file(changed, file, metadata=about | {"digest": ledger._digest(changed, about)})
     elif damage == "another network":
         save_file(tensors, file, metadata=about | {"model": "x"})
     elif damage == "other tensors":
@@ -256,9 +268,32 @@ def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(subject, damag
     assert len(units) == 1
 
 
-def test_a_damaged_owner_is_named(subject, tmp_path):
+@pytest.mark.parametrize("shapes", [{"candidates": (2, 3, 8, 8)}, {"predictions": (20, 2)}, {"rows": (1,)}], ids=str)
+def test_a_unit_of_other_shapes_than_asked_for_is_damaged(tmp_path, shapes):
+    ours = Ledger(tmp_path, "model", {})
+    unit = Unit(torch.arange(2), torch.rand(2, 3, 4, 4), torch.ones(5, 2).long(), torch.tensor([True, False]))
+    ours.write("attack", 0, 0, "key", unit, {})
+    assert ours.read("attack", 0, 0, "key", {"candidates": (2, 3, 4, 4), "predictions": (5, 2)}) is not None
+    with pytest.raises(UserError, match=rf"key\.safetensors: damaged \({next(iter(shapes))} has the shape .*remove it"):
+        ours.read("attack", 0, 0, "key", shapes)
+
+
+def test_what_a_killed_write_left_is_ignored_and_swept_once_it_is_old(tmp_path):
+    folder = Ledger(tmp_path, "model", {}).folder / "attack"
+    folder.mkdir()
+    young, old = (folder / f".00001-00-key.safetensors.{turn}-abcd.part" for turn in (1, 2))
+    for part in (young, old):
+        part.write_bytes(b"x")
+    os.utime(old, (time.time() - 2 * ledger.ABANDONED,) * 2)
+    assert Ledger(tmp_path, "model", {}).read("attack", 1, 0, "key") is None
+    assert young.is_file(), "somebody may be writing it"
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_owner_is_named(subject, tmp_path, content):
     (tmp_path / "ledger").mkdir()
-    (tmp_path / "ledger" / "ledger.json").write_text("{")
+    (tmp_path / "ledger" / "ledger.json").write_text(content)
     with pytest.raises(UserError, match=r"ledger\.json: damaged .*remove it") as caught:
         measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
     assert "\n" not in str(caught.value)
