@@ -17,7 +17,6 @@ from jaxtyping import Float, Int64
 from safetensors.torch import save
 from torch import Tensor
 
-from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.attack import (
@@ -26,6 +25,7 @@ from sslkuramoto.evaluation.attacks.attack import (
     MisbehavedError,
     built,
     check_counts,
+    check_name,
 )
 from sslkuramoto.evaluation.attacks.battery import DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
@@ -105,6 +105,7 @@ class Robustness:
         self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
 
     def _way(self, name: str, options: dict[str, Any]) -> "Robustness":
+        check_name("ways", name)
         if name == UNION:
             raise UserError(f"ways.{name}: is the name of the union of all ways; choose another")
         if taken := [key for key in ("images", "split", "ledger", "ways") if key in options]:
@@ -123,7 +124,7 @@ class Robustness:
         """
         chosen = self._chosen(subject)
         for way in self.ways.values() or [self]:  # whatever is wrong with one is said before the first has taken hours
-            way._prepared(subject, chosen.images)
+            way._prepared(subject, chosen)
         data = described(chosen.images, len(chosen.index))
         if not self.ways:
             result, _ = self._measure(subject, chosen, data, "")
@@ -200,7 +201,7 @@ class Robustness:
         stochastic = first._classifier(subject).stochastic
         draws_union, select_union = (draws_for(stochastic, k) for k in (first.draws, first.select_draws))
         for name, way in (self.ways or {"": self}).items():
-            attacks, _ = way._prepared(subject, chosen.images)
+            attacks, _ = way._prepared(subject, chosen)
             classifier = way._classifier(subject)
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
@@ -218,14 +219,15 @@ class Robustness:
     def _classifier(self, subject: Subject) -> Classifier:
         return classifier_of(subject, NAME, self.initial, average=self.average)
 
-    def _prepared(self, subject: Subject, images: ImageSet) -> tuple[list[Attack], list[str]]:
-        assert images.classes is not None
+    def _prepared(self, subject: Subject, chosen: Chosen) -> tuple[list[Attack], list[str]]:
+        assert chosen.images.classes is not None
         for draws in (self.draws, self.select_draws):
             draws_for(self._classifier(subject).stochastic, draws)
         ready, notes = [], []
         for attack in self.attacks:
             try:
-                ready.append(attack.prepared(subject, len(images.classes)))
+                ready.append(attack.prepared(subject, len(chosen.images.classes)))
+                ready[-1].check_source(chosen.pixels[:1])
                 notes += ready[-1].notes
             except ImpossibleAttackError as reason:
                 notes.append(str(reason))
@@ -241,7 +243,7 @@ class Robustness:
         self, subject: Subject, chosen: Chosen, data: dict[str, Any], way: str
     ) -> tuple[Result, Float[Tensor, "n 3 y x"]]:
         classifier = self._classifier(subject)
-        attacks, notes = self._prepared(subject, chosen.images)
+        attacks, notes = self._prepared(subject, chosen)
         found = run_battery(
             classifier,
             chosen.pixels,

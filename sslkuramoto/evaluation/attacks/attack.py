@@ -21,7 +21,7 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.protocol import Subject
-from sslkuramoto.randomness import Key, generator
+from sslkuramoto.randomness import Key, borrowed_global, generator
 from sslkuramoto.registry import Registry
 from sslkuramoto.threat import ROUNDING, Threat
 
@@ -105,6 +105,7 @@ class Attack(ABC):
         queries_only: whether it is a black box: it asks for logits and never for gradients.
         options: every option with its value: what the ledger knows the attack by.
         notes: what a reader of its result must know.
+        source: a network of its own that it asks instead of the measured one; only ``prepared`` brings it.
     """
 
     label: str
@@ -112,6 +113,7 @@ class Attack(ABC):
     queries_only: bool = False
     options: Mapping[str, Any]
     notes: Sequence[str] = ()
+    source: Classifier | None = None
 
     @abstractmethod
     def __call__(
@@ -147,6 +149,25 @@ class Attack(ABC):
         """
         return self
 
+    @torch.no_grad()
+    def check_source(self, images: Float[Tensor, "b 3 y x"]) -> None:
+        """Refuse, before anything runs, images that the attack's source cannot take: of a size it was not made for.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if self.source is None:
+            return
+        try:
+            with borrowed_global(generator(images.device, self.source.seed, "source", "size")):
+                self.source(images[:1])
+        except (UserError, RuntimeError, ValueError, AssertionError, IndexError) as error:
+            side = " x ".join(str(side) for side in images.shape[2:])
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{self.label}: its source cannot classify these images of {side} pixels: {reason}"
+            ) from None
+
     def expanded(self) -> "list[Attack]":
         """Return the single attacks that one entry of a protocol file stands for: itself, unless it is a version."""
         return [self]
@@ -159,6 +180,25 @@ class Attack(ABC):
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return in sentences what was noticed in all units of work, whichever process did them."""
         return []
+
+
+LONGEST_NAME = 100  # bytes: a name becomes part of a file's, which may have 255
+
+
+def check_name(where: str, name: str) -> None:
+    """Refuse a name that cannot be a file's: one that leads elsewhere, is hidden or too long, or cannot be printed."""
+    fault = None
+    if not name.strip():
+        fault = "is empty"
+    elif "/" in name or "\\" in name or name.startswith("."):
+        fault = "must hold no / or \\ and begin with no dot"
+    elif not name.isprintable():
+        fault = "holds signs that cannot be printed"
+    elif len(name.encode()) > LONGEST_NAME:
+        fault = f"has {len(name.encode())} bytes, at most {LONGEST_NAME} are allowed"
+    if fault:
+        shown = name if len(name) <= 40 else f"{name[:40]}..."
+        raise UserError(f"{where}={shown!r}: names files, but {fault}")
 
 
 def check_counts(**counts: int | None) -> None:
@@ -186,7 +226,7 @@ def built(entries: Sequence[AttackEntry]) -> list[Attack]:
     """Return the attacks that a list of names and ``{name: NAME, ...}`` stands for, versions taken apart.
 
     Raises:
-        UserError: an unknown attack, key or value; two attacks with one label.
+        UserError: an unknown attack, key or value; two attacks with one label, or one that cannot name a file.
     """
     attacks: list[Attack] = []
     for place, entry in enumerate(entries):
@@ -197,6 +237,7 @@ def built(entries: Sequence[AttackEntry]) -> list[Attack]:
         attacks += ATTACKS.build(name, options).expanded()
     labels = [attack.label for attack in attacks]
     for label in labels:
+        check_name("attacks: label", label)
         if labels.count(label) > 1:
             raise UserError(f"attacks: two are called {label!r}; give one another label")
     return attacks

@@ -94,13 +94,14 @@ class Transfer(Attack):
         self.k, self.iterations, self.restarts = k, iterations, restarts
         self.loss: Loss = loss
         self.step_size, self.momentum, self.diversity = step_size, momentum, diversity
-        changes = [f"{key}={value}" for key, value in self.encoder.items()]
+        changes = [f"{key}={value}".replace("/", "_") for key, value in self.encoder.items()]
         self.label = label or "-".join(["transfer", Path(run).name if run else "own", *changes, initial])
-        self.source: Classifier | None = None
         self.notes: list[str] = []
 
     def prepared(self, subject: Subject, num_classes: int) -> "Transfer":
         """Return the attack with its source network.
+
+        The ledger knows a source by its weights and what builds its network; moving its run changes nothing.
 
         Raises:
             UserError: the source is no finished run, holds no classifier, has another number of classes, does not
@@ -115,12 +116,24 @@ class Transfer(Attack):
                 f"transfer: run={source.run_dir} knows {source.head.out_features} classes; "
                 f"these images have {num_classes}"
             )
+        same = (source.encoder_hash, source.head_hash) == (subject.encoder_hash, subject.head_hash)
+        if self.run is not None and same and dict(source.encoder_options) == dict(subject.encoder_options):
+            raise UserError(
+                f"transfer: run={source.run_dir} has the weights of the measured network itself; "
+                "name another run or change its encoder"
+            )
         if source.run_dir != subject.run_dir:
             theirs, ours = (RunDirectory(path).recipe().data.name for path in (source.run_dir, subject.run_dir))
             if theirs != ours:
                 ready.notes.append(f"{self.label}: its source was trained on {theirs}, this network on {ours}")
         ready.source = Classifier(source.encoder, source.head, self.initial, seed=subject.seed)
-        ready.options = {**ready.options, "source": source.encoder_hash, "head": source.head_hash}
+        known = {key: value for key, value in ready.options.items() if key != "run"}
+        if not ready.source.stochastic:
+            known.pop("k")
+        if self.run is not None:
+            encoder = RunDirectory(source.run_dir).recipe().encoder
+            known["network"] = {"name": encoder.name, **encoder.options}
+        ready.options = {**known, "source": source.encoder_hash, "head": source.head_hash}
         return ready
 
     def _load(self, subject: Subject) -> Subject:

@@ -1,13 +1,16 @@
 """Transfer: the source is attacked and the target never asked; what can be a source and what cannot."""
 
+import shutil
+
 import pytest
 import torch
 from small_attacks import counted
 from small_runs import CLASSIFIER, small
 from torch.nn import functional as F
 
+from sslkuramoto.encoders.timm import TimmEncoder
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation import subject_of
+from sslkuramoto.evaluation import PROTOCOLS, subject_of
 from sslkuramoto.evaluation.attacks import Work
 from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError
 from sslkuramoto.evaluation.attacks.transfer import Transfer, diverse
@@ -151,6 +154,45 @@ def test_a_network_is_no_source_for_itself_unless_its_options_change(runs, monke
     assert Transfer(run=str(path)).prepared(changed, 10).source.encoder.step_size != 0.25
     with pytest.raises(UserError, match="is the measured network itself"):
         Transfer(run=str(path), encoder={"step_size": 0.25}).prepared(changed, 10)
+
+
+def test_a_copy_of_the_measured_run_is_no_source_for_it_in_robustness_either(runs, tmp_path):
+    copied = shutil.copytree(runs["akorn"], tmp_path / "another")
+    for own, words in ((runs["akorn"], "is the measured network itself"), (copied, "has the weights of the measured")):
+        protocol = PROTOCOLS.build("robustness", {"attacks": [{"name": "transfer", "run": str(own)}], "images": 4})
+        with pytest.raises(UserError, match=f"transfer: run=.*{words}"):
+            protocol(subject_of(runs["akorn"]))
+
+
+def test_the_ledger_knows_a_source_wherever_its_run_lies(runs, tmp_path):
+    subject = subject_of(runs["akorn"])
+    moved = shutil.copytree(runs["timm"], tmp_path / "elsewhere" / "timm")
+    here, there = (Transfer(run=str(path)).prepared(subject, 10) for path in (runs["timm"], moved))
+    assert here.label == there.label
+    assert here.options == there.options
+    assert here.options["source"] != subject.encoder_hash
+    assert here.options != Transfer(run=str(moved), iterations=3).prepared(subject, 10).options
+    assert Transfer(run=str(moved), k=3).prepared(subject, 10).options == here.options, "the source draws nothing"
+    held = {k: Transfer(encoder={"step_size": 0.25}, initial="random", k=k).prepared(subject, 10) for k in (2, 3)}
+    assert held[2].options != held[3].options
+
+
+def test_a_source_that_cannot_take_the_images_is_refused_before_anything_is_attacked(runs, monkeypatch):
+    """A network of a fixed size says so itself; here the source's does as one of timm would."""
+    subject, lines = subject_of(runs["akorn"]), []
+    subject.report = lines.append
+
+    def only_224(self, images, **options):
+        raise UserError("images of 8 x 8 pixels: Input height (8) doesn't match model (224)")
+
+    monkeypatch.setattr(TimmEncoder, "forward", only_224)
+    attacks = ["gaussian", {"name": "transfer", "run": str(runs["timm"])}]
+    ways = {"one": {"attacks": ["gaussian"]}, "two": {"attacks": attacks}}
+    with pytest.raises(
+        UserError, match=r"transfer-timm-fixed: its source cannot classify these images of 8 x 8 pixels: .*224"
+    ):
+        PROTOCOLS.build("robustness", {"ways": ways, "images": 4, "control": 0})(subject)
+    assert lines == []
 
 
 def test_a_source_trained_on_other_data_is_noted(runs, monkeypatch):
