@@ -7,6 +7,7 @@ those of the test split in the order of the original archive.
 Shapes: m images a block, s side, r rows.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -96,12 +97,16 @@ class Archive:
         return found
 
 
-def check_names(names: tuple[str, ...], *, archive: bool) -> None:
-    """Refuse corruptions that are not known to the source.
+def checked_names(wanted: Iterable[str], *, archive: bool) -> tuple[str, ...]:
+    """Return the names of corruptions, all known to the source.
 
     Raises:
-        UserError: none, one that is unknown, one twice.
+        UserError: text in place of a list, none, one that is unknown, one twice.
     """
+    if isinstance(wanted, str):
+        listed = ", ".join(part.strip(" []()") for part in wanted.split(","))
+        raise UserError(f"corruptions={wanted}: must be a list: did you mean corruptions=[{listed}]?")
+    names = tuple(wanted)
     known = [*CORRUPTIONS, *(EXTRA if archive else ())]
     if not names:
         raise UserError(f"corruptions: must name at least one of {', '.join(known)}")
@@ -112,3 +117,4 @@ def check_names(names: tuple[str, ...], *, archive: bool) -> None:
             raise unknown("corruption", name, known)
         if names.count(name) > 1:
             raise UserError(f"corruptions: {name} is named twice")
+    return names

@@ -11,7 +11,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.chosen import chosen_images
 from sslkuramoto.evaluation.classifier import Initial, classifier_of
-from sslkuramoto.evaluation.corruptions.archive import Archive, check_names
+from sslkuramoto.evaluation.corruptions.archive import Archive, checked_names
 from sslkuramoto.evaluation.corruptions.baseline import load_baseline
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
 from sslkuramoto.evaluation.corruptions.scores import (
@@ -41,7 +41,7 @@ class Corruptions:
     Args:
         source: "ours" (made on the device, any image size) or "archive" (CIFAR-10-C, CIFAR-100-C as published).
         archive: folder of the archive, for source "archive".
-        corruptions: names; None: the 15. Archives hold four more.
+        corruptions: a list of names, [fog] for one, text alone is refused; None: the 15. Archives hold four more.
         severities: from 1 to 5; means over severities are reported for all five only.
         images: how many images, None for all: a choice that depends on the set alone, so that all runs see the same.
         split: where they come from; an archive holds the test images.
@@ -58,7 +58,7 @@ class Corruptions:
         *,
         source: Literal["ours", "archive"] = "ours",
         archive: str | None = None,
-        corruptions: tuple[str, ...] | None = None,
+        corruptions: tuple[str, ...] | str | None = None,
         severities: tuple[int, ...] = SEVERITIES,
         images: int | None = 1000,
         split: Literal["test", "val"] = "test",
@@ -81,8 +81,7 @@ class Corruptions:
             raise UserError(f"severities={list(severities)}: must be different numbers from 1 to 5")
         if baseline is not None and set(severities) != set(SEVERITIES):
             raise UserError(f"baseline={baseline}: mCE is a mean over the severities 1 to 5; give all of them")
-        self.names = tuple(CORRUPTIONS) if corruptions is None else corruptions
-        check_names(self.names, archive=source == "archive")
+        self.names = checked_names(CORRUPTIONS if corruptions is None else corruptions, archive=source == "archive")
         self.source, self.archive = source, archive
         self.severities = tuple(sorted(severities))
         self.images, self.split, self.draws = images, split, check_draws(draws)
@@ -202,7 +201,8 @@ class Corruptions:
             if size != 32:
                 notes.append(f"images of {size} pixels: the strengths are those of 32 pixels, lengths by our own rule")
         if set(self.names) != set(CORRUPTIONS):
-            notes.append(f"{len(self.names)} corruptions, not the 15 of the published means: {', '.join(self.names)}")
+            count = f"{len(self.names)} corruption{'s' if len(self.names) > 1 else ''}"
+            notes.append(f"{count}, not the 15 of the published means: {', '.join(self.names)}")
         return notes
 
 

@@ -6,6 +6,7 @@ import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import PROTOCOLS
 from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
 from sslkuramoto.evaluation.corruptions import CORRUPTIONS, Corruptions, ImageDraws, corrupted
 from sslkuramoto.evaluation.draws import accuracies
@@ -129,6 +130,7 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
     notes = Corruptions(corruptions=("fog",), images=20)(subject_of(cnn, data=lambda split: at_32)).notes
     assert not any("pixels" in note for note in notes)
     notes = Corruptions(corruptions=("fog",), images=20)(subject_of(cnn)).notes
+    assert "1 corruption, not the 15 of the published means: fog" in notes
     assert any(note.startswith("images of 8 pixels") for note in notes)
 
 
@@ -139,6 +141,8 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
         ({"corruptions": ("spatter",)}, r"spatter is in the archives only \(source=archive\)"),
         ({"corruptions": ("fog", "fog")}, "fog is named twice"),
         ({"corruptions": ()}, "must name at least one"),
+        ({"corruptions": "fog"}, r"^corruptions=fog: must be a list: did you mean corruptions=\[fog\]\?$"),
+        ({"corruptions": "fog,snow"}, r"^corruptions=fog,snow: must be a list: did you mean .*=\[fog, snow\]\?$"),
         ({"severities": (0, 1)}, r"severities=\[0, 1\]: must be different numbers from 1 to 5"),
         ({"severities": (1, 1)}, "must be different numbers"),
         ({"severities": ()}, "must be different numbers"),
@@ -152,6 +156,12 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
 def test_wrong_options_are_one_clear_line(options, message):
     with pytest.raises(UserError, match=message):
         Corruptions(**options)
+
+
+def test_a_name_in_place_of_a_list_has_a_hint_at_the_command_line_too():
+    with pytest.raises(UserError, match=r"did you mean corruptions=\[fog\]\?$"):
+        PROTOCOLS.build("corruptions", {"corruptions": "fog"})
+    assert PROTOCOLS.build("corruptions", {"corruptions": ["fog"]}).names == ("fog",)
 
 
 def test_too_few_draws_and_missing_classifiers_are_refused(noisy, subject_of):
