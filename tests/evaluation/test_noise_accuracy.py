@@ -5,6 +5,19 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions import ImageDraws
 from sslkuramoto.evaluation.intervals import wilson
 from sslkuramoto.evaluation.noise_accuracy import NoiseAccuracy, noisy
+from sslkuramoto.evaluation.protocol import load_protocol
+
+
+def test_the_floor_of_the_attacks_is_measured_by_default():
+    plain, written = NoiseAccuracy(), load_protocol("noise")
+    assert plain.sizes == [8 / 255, 64 / 255]
+    assert (plain.kinds, plain.samples, plain.images, plain.draws) == (("sign", "gaussian"), 10, 1000, 20)
+    assert (plain.initial, plain.split) == ("random", "test")
+    assert {key: written.options[key] for key in ("samples", "images", "draws", "initial", "split")} == {
+        key: plain.options[key] for key in ("samples", "images", "draws", "initial", "split")
+    }
+    assert list(written.options["sizes"]) == list(plain.options["sizes"])
+    assert list(written.options["kinds"]) == list(plain.options["kinds"])
 
 
 def draws(n: int) -> ImageDraws:

@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 from sslkuramoto.evaluation.corruptions import corrupted
 from sslkuramoto.evaluation.corruptions.blur import along, clipped_zoom, disk
 from sslkuramoto.evaluation.corruptions.digital import box_weights, read_at
-from sslkuramoto.evaluation.corruptions.weather import fractal
+from sslkuramoto.evaluation.corruptions.weather import fractal, frost_texture
 
 LEVEL = 1.01 / 255
 SNOW = (  # as published for 32 pixels
@@ -83,14 +83,14 @@ def test_contrast_pulls_each_channel_to_its_mean(pictures, draws):
                 np.testing.assert_allclose(found[i, c].numpy(), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize(("severity", "deviation"), [(1, 0.04), (5, 0.10)])
+@pytest.mark.parametrize(("severity", "deviation"), list(enumerate((0.04, 0.06, 0.08, 0.09, 0.10), start=1)))
 def test_gaussian_noise_has_its_deviation(severity, deviation, draws):
     found = corrupted("gaussian_noise", torch.full((20, 3, 32, 32), 0.5), severity, draws(20), eight_bit=False)
     assert float(found.std()) == pytest.approx(deviation, rel=0.02)
     assert float(found.mean()) == pytest.approx(0.5, abs=0.002)
 
 
-@pytest.mark.parametrize(("severity", "photons"), [(1, 500), (5, 50)])
+@pytest.mark.parametrize(("severity", "photons"), list(enumerate((500, 250, 100, 75, 50), start=1)))
 def test_shot_noise_is_poisson(severity, photons, draws):
     light = 51 / 255
     images = torch.full((20, 3, 32, 32), light)
@@ -104,7 +104,7 @@ def test_shot_noise_is_poisson(severity, photons, draws):
     assert float(black.max()) == 0.0
 
 
-@pytest.mark.parametrize(("severity", "share"), [(1, 0.01), (5, 0.07)])
+@pytest.mark.parametrize(("severity", "share"), list(enumerate((0.01, 0.02, 0.03, 0.05, 0.07), start=1)))
 def test_impulse_noise_hits_its_share_half_black_half_white(severity, share, draws):
     found = corrupted("impulse_noise", torch.full((40, 3, 32, 32), 0.5), severity, draws(40), eight_bit=False)
     error = 4 * (share / found.numel()) ** 0.5
@@ -113,7 +113,7 @@ def test_impulse_noise_hits_its_share_half_black_half_white(severity, share, dra
     assert set(found.unique().tolist()) == {0.0, 0.5, 1.0}
 
 
-@pytest.mark.parametrize("severity", [1, 3, 4, 5])
+@pytest.mark.parametrize("severity", range(1, 6))
 def test_defocus_blur_is_a_convolution_with_a_soft_disk(severity, pictures, draws):
     radius, sigma = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))[severity - 1]
     y, x = np.mgrid[-8:9, -8:9]
@@ -153,6 +153,32 @@ def test_motion_blur_is_a_sum_of_shifted_images():
         np.testing.assert_allclose(found[b].numpy(), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_motion_blur_goes_along_a_direction_of_the_image(severity, pictures, draws):
+    reach, sigma = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))[severity - 1]
+    images = pictures(3, 32)
+    angles = draws(3).uniform(low=-45.0, high=45.0)
+    assert len(set(angles.tolist())) == 3
+    found = corrupted("motion_blur", images, severity, draws(3), eight_bit=False)
+    torch.testing.assert_close(found, along(images, angles, reach, sigma))
+
+
+@pytest.mark.parametrize("severity", [4, 5])
+def test_glass_blur_reads_neighbours_twice_between_two_gaussians(severity, pictures, draws):
+    sigma = (0.05, 0.25, 0.4, 0.25, 0.4)[severity - 1]
+    images, draw = pictures(1, 12), draws(1)
+    wanted = np.stack([ndimage.gaussian_filter(c.double().numpy(), sigma, mode="nearest") for c in images[0]])
+    for _ in range(2):
+        step = draw.uniform(2, 12, 12, low=-1.0, high=1.0).floor().long()[0].tolist()
+        before = wanted.copy()
+        for y in range(2, 12):
+            for x in range(2, 12):
+                wanted[:, y, x] = before[:, y + step[0][y][x], x + step[1][y][x]]
+    wanted = np.stack([ndimage.gaussian_filter(channel, sigma, mode="nearest") for channel in wanted])
+    found = corrupted("glass_blur", images, severity, draws(1), eight_bit=False)[0].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_glass_blur_only_takes_values_of_neighbours(draws):
     # severity 1 does not smooth: every value is that of a pixel at most one up and one to the left
     images = (torch.arange(3 * 32 * 32).view(1, 3, 32, 32) % 251).float() / 255
@@ -179,13 +205,60 @@ def test_fractals_fill_the_unit_interval_and_are_rougher_with_a_small_decay(draw
     assert fractal(20, 2.0, draws(2)).shape == (2, 20, 20)
 
 
-def test_fog_keeps_the_brightest_value_and_veils_the_dark(draws):
+def plasma_of_the_authors(size: int, decay: float, noise) -> np.ndarray:
+    """Return the height map of diamond-square, point by point; ``noise(count, amplitude)`` gives squares of numbers."""
+    heights = np.zeros((size, size))
+    step, wibble = size, 1.0
+    while step >= 2:
+        half, count = step // 2, size // step
+        middles, across, down = (noise(count, wibble**2) for _ in range(3))
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                corners = [heights[(y + a) % size, (x + b) % size] for a in (0, step) for b in (0, step)]
+                heights[y + half, x + half] = sum(corners) / 4 + middles[i, j]
+        for i in range(count):
+            for j in range(count):
+                y, x = i * step, j * step
+                for row, column, bump in ((y, x + half, across), (y + half, x, down)):
+                    beside = [(row - half, column), (row + half, column), (row, column - half), (row, column + half)]
+                    heights[row, column] = sum(heights[a % size, b % size] for a, b in beside) / 4 + bump[i, j]
+        step, wibble = half, wibble / decay
+    heights -= heights.min()
+    return heights / heights.max()
+
+
+@pytest.mark.parametrize("decay", [1.3, 1.75, 2.5, 3.0])
+@pytest.mark.parametrize("size", [4, 16, 32])
+def test_fractals_are_the_diamond_square_of_the_authors(size, decay, draws):
+    found = fractal(size, decay, draws(2))
+    for i in range(2):
+        draw = draws([i])
+        draw.uniform(1, 1)  # of the first point, whose height is 0
+        wanted = plasma_of_the_authors(
+            size, decay, lambda count, high, draw=draw: draw.uniform(count, count, low=-high, high=high)[0].numpy()
+        )
+        np.testing.assert_allclose(found[i].numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_fog_keeps_the_brightest_value_and_veils_the_dark(severity, draws):
+    thickness, decay = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))[severity - 1]
     images = torch.zeros(4, 3, 32, 32)
-    images[:, :, :4] = 1.0
-    found = corrupted("fog", images, 5, draws(4), eight_bit=False)
-    assert float(found.max()) <= 1.0
-    heights = fractal(32, 1.75, draws(4))[:, None]
-    torch.testing.assert_close(found, ((images + 1.5 * heights) / 2.5).expand_as(found), rtol=0, atol=1e-6)
+    images[:, :, :4] = 0.8
+    found = corrupted("fog", images, severity, draws(4), eight_bit=False)
+    heights = fractal(32, decay, draws(4))[:, None]
+    wanted = (images + thickness * heights) * 0.8 / (0.8 + thickness)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_frost_lies_over_a_dimmed_image(severity, pictures, draws):
+    own, ice = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))[severity - 1]
+    images = pictures(2, 32)
+    found = corrupted("frost", images, severity, draws(2), eight_bit=False)
+    wanted = (own * images + ice * frost_texture(32, draws(2))).clamp(0, 1)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_snow_whitens_and_falls_symmetrically(draws):
