@@ -10,6 +10,7 @@ Shapes: n images, y x pixels, k draws, m stored images.
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -271,7 +272,7 @@ class Robustness:
             **accuracies(clean, labels, "clean_accuracy"),
         }
         if self.control:
-            metrics |= self._control(subject, classifier, attacks, chosen)
+            metrics |= self._control(subject, classifier, attacks, chosen, data)
         if self.store:
             self._store(subject, way, chosen, found.worst, clean, robust)
         standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
@@ -305,7 +306,12 @@ class Robustness:
         return predictions_over_draws(classifier, chunks, draws or self.draws, purpose)
 
     def _control(
-        self, subject: Subject, classifier: Classifier, attacks: Sequence[Attack], chosen: Chosen
+        self,
+        subject: Subject,
+        classifier: Classifier,
+        attacks: Sequence[Attack],
+        chosen: Chosen,
+        data: dict[str, Any],
     ) -> dict[str, Metric]:
         """Run every attack with no room to move: the images must come back as they were, and score as they did.
 
@@ -317,6 +323,7 @@ class Robustness:
             MisbehavedError: an attack moved an image.
         """
         pixels, labels, index = (part[: self.control] for part in chosen[:3])
+        nothing = {"decided_by": "majority", "chained": False, "chunk": self.control}
         nowhere = run_battery(
             classifier,
             pixels,
@@ -328,26 +335,39 @@ class Robustness:
             draws=self.select_draws,
             chained=False,
             index=index,
+            ledger=self._ledger(subject, data, index, {"eps": 0.0, **nothing}),
         )
         if not torch.equal(nowhere.worst, pixels):
             raise MisbehavedError("an attack moved an image with eps = 0")
         score = accuracies(self._predictions(classifier, pixels, index), labels.cpu())["accuracy"]
         return {"control_accuracy": score, "control_clean_accuracy": score}
 
-    def _ledger(self, subject: Subject, data: dict[str, Any], index: Int64[Tensor, " n"]) -> Ledger:
+    def _ledger(
+        self,
+        subject: Subject,
+        data: dict[str, Any],
+        index: Int64[Tensor, " n"],
+        changed: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Ledger:
+        """Return the ledger of these images, with the protocol's options or changed ones; idle options do not count."""
+        options = {**self.options, "eps": self.threat.eps, **changed}
         assert subject.head is not None
         model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
         name = key_of(model)
         folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
         battery = {
-            "threat": {"norm": self.threat.norm, "eps": self.threat.eps},
+            "threat": {"norm": self.threat.norm, "eps": options["eps"]},
             "data": data | {"index": index.tolist()},
             "seed": subject.seed,
             "precision": f"float32/{torch.get_float32_matmul_precision()}",
             "device": subject.device.type,
         }
-        shared = ("initial", "average", "decided_by", "chained", "chunk", "select_draws")
-        battery |= {key: self.options[key] for key in shared}
+        shared = ["chained", "chunk"]
+        if subject.encoder.stochastic:
+            shared += ["initial", *(["average"] if self.initial == "averaged" else [])]
+        if self._classifier(subject).stochastic:
+            shared += ["decided_by", "select_draws"]
+        battery |= {key: options[key] for key in shared}
         return Ledger(folder, name, battery)
 
     def _store(

@@ -33,6 +33,12 @@ from sslkuramoto.threat import Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
 CLEAN = "clean"
+IDLE = {
+    **dict.fromkeys(("apgd", "pgd"), ("k", "mean")),
+    **dict.fromkeys(("gaussian", "hop_skip_jump", "random_sign", "square_eot"), ("draws",)),
+    "surrogate": ("k",),
+}
+"""Options of attacks that change nothing where the network draws nothing; a transfer looks at its source itself."""
 
 
 @dataclass
@@ -232,7 +238,9 @@ class _Battery:
         work: Work,
         progress: str,
     ) -> Unit:
-        about = {"attack": type(attack).__name__, "options": dict(attack.options), "rows": rows.tolist()}
+        idle = () if self.classifier.stochastic else IDLE.get(str(attack.options.get("name")), ())
+        options = {key: value for key, value in attack.options.items() if key not in idle}
+        about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
         about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
         key = key_of(about)
         place = (attack.label, work.chunk, work.restart, key)

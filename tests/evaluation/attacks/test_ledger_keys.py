@@ -1,0 +1,62 @@
+"""What the ledger knows a unit by: what its outcome depends on, and no more."""
+
+import pytest
+import torch
+from small_attacks import counted, few
+
+from sslkuramoto.evaluation import PROTOCOLS
+
+CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
+OPTIONS = {"eps": 0.05, "images": 8, "chunk": 4, "select_draws": 20, "control": 0}
+
+
+def measured(subject, **options):
+    """Return the result and the units that were begun for it."""
+    units = []
+    subject.report = lambda line: units.append(line) if ": chunk " in line else None
+    return PROTOCOLS.build("robustness", {**OPTIONS, **options})(subject), units
+
+
+@pytest.mark.parametrize(
+    ("name", "idle"),
+    [
+        ("apgd", {"k": 3, "mean": "log_probability"}),
+        ("pgd", {"k": 3, "mean": "log_probability"}),
+        ("gaussian", {"draws": 3}),
+        ("random_sign", {"draws": 3}),
+        ("square_eot", {"draws": 3}),
+        ("hop_skip_jump", {"draws": 3}),
+    ],
+)
+def test_options_that_change_nothing_for_a_deterministic_network_make_no_other_unit(cnn, noisy, subject_of, name, idle):
+    usual, other = few(name, label="mine"), few(name, label="mine", **idle)
+    subject = subject_of(cnn)
+    first, begun = measured(subject, attacks=[usual])
+    again, more = measured(subject, attacks=[other], ledger=str(subject.run_dir / "another"))
+    assert len(begun) == len(more) > 0
+    assert again.per_image == first.per_image, "they change nothing indeed"
+    assert measured(subject, attacks=[other])[1] == []
+    drawing = subject_of(noisy)
+    measured(drawing, attacks=[usual])
+    assert len(measured(drawing, attacks=[other])[1]) > 0, "a network that draws is another matter"
+
+
+def test_ways_to_read_noise_make_no_other_unit_of_a_network_without(cnn, noisy, subject_of):
+    subject, drawing = subject_of(cnn), subject_of(noisy)
+    measured(subject, attacks=[CE])
+    idle = {"initial": "averaged", "average": 3, "decided_by": "one draw", "select_draws": 30}
+    assert measured(subject, attacks=[CE], **idle)[1] == []
+    measured(drawing, attacks=[CE], initial="fixed")
+    assert measured(drawing, attacks=[CE], **{**idle, "initial": "fixed"})[1] == []
+    assert len(measured(drawing, attacks=[CE], **idle)[1]) > 0
+
+
+def test_the_control_is_kept_in_the_ledger_too(noisy, subject_of):
+    subject = subject_of(noisy)
+    first, _ = measured(subject, attacks=[CE], control=3)
+    with counted(subject.encoder) as count:
+        again, units = measured(subject, attacks=[CE], control=3)
+    assert units == []
+    assert count.backward == 0, "neither the attack nor its control is run again"
+    assert again.metrics == first.metrics
+    assert torch.tensor(first.per_image["correct"]).equal(torch.tensor(again.per_image["correct"]))
