@@ -1,10 +1,15 @@
 """The control voids an audit whose attacks move what may not move, or break nothing of what can be broken."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from sslkuramoto.cli import main
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import Subject
 from sslkuramoto.evaluation.attacks.apgd import Apgd
 from sslkuramoto.evaluation.attacks.attack import Work
@@ -153,3 +158,19 @@ def test_what_the_control_spends_is_enough_for_every_stage_of_an_attack(
     with frozen(case.classifier):
         walk(case.classifier, images, labels, threat=Threat("linf", 0.0), work=Work(0, 0))
     assert rounds
+
+
+def test_a_void_audit_prints_no_robust_accuracy_and_stores_none(trained, tmp_path, capsys, monkeypatch) -> None:
+    subject = trained("classification")
+    run = Path(shutil.copytree(subject.run_dir, tmp_path / "run"))
+    monkeypatch.setitem(ENCODERS._members, "three_convolutions", type(subject.encoder))
+    monkeypatch.setattr(Apgd, "__call__", lambda self, classifier, images, labels, **_: images.clone())
+    options = ["images=8", "steps=[1,2]", "queries=100", "samples=2", "directions=8"]
+    assert main(["evaluate", str(run), "audit-quick", *options]) == 0
+    (result,) = (run / "results").glob("audit*.json")
+    said, stored = capsys.readouterr().out, json.loads(result.read_text())
+    assert "void: the measurement itself is broken" in said
+    assert set(stored["metrics"]) == {"clean_accuracy", "clean_accuracy_majority", "clean_accuracy_all"}
+    assert "correct" not in stored["per_image"]
+    for figure in ("robust_accuracy", "plain_accuracy", "control_accuracy"):
+        assert figure not in said
