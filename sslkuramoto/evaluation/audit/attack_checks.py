@@ -7,7 +7,7 @@ to attack, and random sampling never finds what gradients miss.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import comb
+from math import comb, exp, log, log1p
 from statistics import NormalDist
 from typing import Any
 
@@ -312,7 +312,8 @@ def beyond_chance(chances: Sequence[float]) -> list[bool]:
 
 def _chance_of(count: int, n: int, share: float) -> float:
     """Return the chance of ``count`` or more of n images if each came with the chance ``share``."""
-    return sum(comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
+    logs = (log(comb(n, k)) + k * log(share) + (n - k) * log1p(-share) for k in range(count, n + 1))
+    return sum(map(exp, logs))  # through logarithms: the coefficients of some 1030 images exceed a float
 
 
 def _at_least(values: Float[Tensor, " n"]) -> float:

@@ -21,7 +21,7 @@ from sslkuramoto.evaluation.attacks.gradients import connected
 from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.audit import attack_checks, control_check, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import Bench, LedgerOf
+from sslkuramoto.evaluation.audit.bench import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
@@ -73,7 +73,8 @@ class Audit:
         initial: which network is audited: "random" (new oscillators at every forward, as published), "averaged" (mean
             logits over new draws; it still draws) or "fixed".
         average: draws behind a forward of "averaged".
-        plant: a defence that only looks robust, put into the network to try the audit: "quantised", "scaled", "noisy".
+        plant: a defence that only looks robust, put into the network to try the audit: "quantised", "detached",
+            "scaled", "noisy".
         grid: radii of the curve of accuracy against eps; None: a quarter, a half, one, two and four times eps.
         sources: run directories; attacks made on their networks are transferred.
         images: how many are attacked, the same for all runs on the same data.
@@ -214,6 +215,7 @@ class Audit:
     ) -> Case:
         """Return what the questions are asked of; with a tally its gradients are those of one image and direction."""
         draws_for(classifier.stochastic, self.select_draws)  # too few are said before hours of attacks
+        unseen = copy_of(classifier)  # before any call: what a network keeps of the images must not be in it
         check_deterministic(classifier, chosen.pixels[: self.chunk])
         if tally is not None:
             tally.add(forward=2)
@@ -227,6 +229,7 @@ class Audit:
             draws=self.draws,
             ledger_of=ledger_of,
             report=subject.report,
+            unseen=unseen,
             tally=tally,
         )
         assert chosen.images.classes is not None

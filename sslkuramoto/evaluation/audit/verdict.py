@@ -20,7 +20,20 @@ NOTHING_LEFT = 0.05
 
 REPORTED = Question("reported", "The usual attack finds what all attacks together find", "masking")
 
-ESSENTIAL = ("eps", "black_box", "logit_scale", "zero_gradients", "finite_differences", "one_step", "steps")
+NO_FUNCTION = "no_optimisation"
+"""The rule whose failure is more than a rule: what answers by its memory, its batch or a search of its own is not the
+network that its gradients describe, and no attack on it means much."""
+
+ESSENTIAL = (
+    "eps",
+    "black_box",
+    "logit_scale",
+    "zero_gradients",
+    "finite_differences",
+    "one_step",
+    "steps",
+    NO_FUNCTION,
+)
 """Questions without whose answers nothing good is said of a network: each planted defence fails some of them."""
 
 NOISE_CARRIES = "fixed_random"
@@ -178,6 +191,11 @@ def _judged(
     beside = _figures(headline, headline.usual)
     if tightest <= NOTHING_LEFT:
         return "no robustness left", f"no robustness left: {bound}, beside {beside}"
+    if any(check.name == NO_FUNCTION for check in failed["rule"]):
+        return "suspect", (
+            "suspect: a forward pass does more than to compute an answer from its image, so attacks may all have met "
+            f"another network than the one that is used; {bound} is an upper bound and no more"
+        )
     if signs:
         return "suspect", (
             f"suspect: {len(signs)} sign{'s' * (len(signs) > 1)} of masked gradients, though all attacks together did "

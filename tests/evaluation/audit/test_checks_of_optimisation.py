@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from sslkuramoto.encoders import Encoder, Features
 from sslkuramoto.evaluation import Subject
+from sslkuramoto.evaluation.audit import Audit
 from sslkuramoto.evaluation.audit.arsenal import Arsenal
 from sslkuramoto.evaluation.audit.bench import Bench, Run, copy_of
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.network_checks import no_optimisation
+from sslkuramoto.evaluation.audit.protocol import CHECKS
 from sslkuramoto.evaluation.classifier import Classifier, Initial
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
@@ -173,15 +175,36 @@ def test_another_fails_and_says_why(kind: type[Encoder], reason: str, build: Bui
     assert check.reason.startswith(reason)
 
 
-def test_what_attacks_made_of_the_images_is_asked(build: Build) -> None:
-    """A memory that only recognises what lies very near; random signs of size eps do not."""
-    case = build(Remembering(0.02))
-    assert no_optimisation(case).status == "pass"
-    case = build(Remembering(0.02))
+@pytest.mark.parametrize("tolerance", [0.2, 0.02])
+def test_a_memory_that_no_attack_gets_past_shows_under_random_signs(tolerance: float, build: Build) -> None:
+    """An attack that breaks nothing gives the images themselves back, which any copy answers in the same way."""
+    case = build(Remembering(tolerance))
     images, threat = case.bench.images, case.threat
-    for label, right, moved in (("strong", 0.0, 0.01), ("weak", 0.5, 0.1)):
+    case.bench.runs["vain", "itself", threat] = Run("vain", torch.ones(N), torch.ones(N), images)
+    assert no_optimisation(case).status == "fail"
+
+
+def test_what_attacks_made_of_the_images_is_asked(build: Build) -> None:
+    """A memory that only recognises what lies very near; random signs do not."""
+    case = build(Remembering(0.003))
+    assert no_optimisation(case).status == "pass"
+    case = build(Remembering(0.003))
+    images, threat = case.bench.images, case.threat
+    for label, right, moved in (("strong", 0.0, 0.002), ("weak", 0.5, 0.1)):
         case.bench.runs[label, "itself", threat] = Run(label, right * torch.ones(N), torch.ones(N), images + moved)
     assert no_optimisation(case).status == "fail"
+
+
+def test_an_audit_of_a_network_that_remembers_its_images_is_not_taken_in(subject_of) -> None:
+    """Its copy is made before the first call: those that ask whether it is deterministic show it the images."""
+    encoder = Remembering()
+    subject = subject_of((encoder.eval(), nn.Linear(192, 10)))
+    skip = [question.name for question in CHECKS if question.name not in ("one_step", "no_optimisation")]
+    options = {"images": 8, "steps": [1, 2], "k": [1, 2], "restarts": 2, "directions": 8}
+    audit = Audit(eps=0.1, skip=skip, **options)(subject).details["audit"]
+    (check,) = (check for check in audit["checks"] if check["name"] == "no_optimisation")
+    assert check["status"] == "fail"
+    assert check["reason"].startswith("its answers depend on what it has seen before")
 
 
 def test_the_copy_is_made_before_the_network_is_asked_anything(build: Build) -> None:

@@ -278,3 +278,10 @@ def test_in_mode_fixed_the_oscillators_are_seen_from_the_audited_start(build: Bu
         assert torch.equal(starts[-1], own.expand(N, -1, -1, -1)) == (mode == "fixed")
     network_checks.saturation(build())
     assert starts[-1] is None
+
+
+@pytest.mark.parametrize("n", [64, 1000, 1100, 10_000])
+def test_the_chance_of_new_images_is_known_for_as_many_images_as_a_data_set_has(n: int) -> None:
+    assert attack_checks._chance_of(0, n, 0.05) == pytest.approx(1)
+    assert attack_checks._chance_of(n // 20 + 1, n, 0.05) == pytest.approx(0.45, abs=0.06)
+    assert attack_checks._chance_of(n, n, 0.05) == pytest.approx(0.05**n)

@@ -158,6 +158,17 @@ def test_attacks_that_still_gain_leave_it_unsettled() -> None:
     assert word(check("strength", "fail"), check("rule", "fail")) == "not settled"
 
 
+def test_a_forward_pass_that_does_more_than_compute_an_answer_is_suspect() -> None:
+    """Such as a memory of clean images, which no attack gets past and no gradient shows."""
+    optimises = check("rule", "fail", "no_optimisation")
+    found = verdict(optimises)
+    assert found.word == "suspect"
+    assert "a forward pass does more than to compute an answer from its image" in found.sentence
+    assert word(optimises, check("strength", "fail")) == "suspect"
+    assert word(optimises, plain=1, tightest=1) == "no robustness left", "an upper bound that is low stays one"
+    assert word(check("rule", "fail", "deterministic")) == "no sign of masking"
+
+
 @pytest.mark.parametrize("kind", ["rule", "hint"])
 def test_rules_and_hints_are_reasons_but_no_verdict(kind: Kind) -> None:
     failed = check(kind, "fail")
@@ -176,8 +187,8 @@ def test_the_sentence_names_the_rules_of_robustbench_that_fail(plain: int) -> No
 
 def test_the_sentence_counts_what_was_not_run() -> None:
     asked = [check("masking", "not run", "transfer"), check("noise", "not run", "k"), check("masking", "pass")]
-    assert verdict(*asked).sentence.endswith("; 2 of 12 checks were not run")
-    assert verdict(*asked, plain=60).sentence.endswith("; 2 of 12 checks were not run")
+    assert verdict(*asked).sentence.endswith("; 2 of 13 checks were not run")
+    assert verdict(*asked, plain=60).sentence.endswith("; 2 of 13 checks were not run")
     assert "not run" not in verdict(check("masking", "pass")).sentence
 
 
@@ -196,7 +207,7 @@ def test_without_its_control_an_audit_is_incomplete() -> None:
     found = verdict(check("masking", "pass"), control="not run")
     assert found.word == "incomplete"
     assert found.sentence.startswith("incomplete: not without the control at eps 0")
-    assert "1 of 10 checks were not run" in found.sentence
+    assert "1 of 11 checks were not run" in found.sentence
 
 
 @pytest.mark.parametrize("status", ["pass", "fail", "not run"])
