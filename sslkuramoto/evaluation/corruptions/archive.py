@@ -9,7 +9,6 @@ Shapes: m images a block, s side, r rows.
 
 from collections.abc import Iterable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.corruptions.array_files import ArrayFiles
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 
@@ -27,7 +27,7 @@ class Archive:
     """An archive, mapped into memory: only what is asked for is read.
 
     Args:
-        folder: where the files lie.
+        folder: where the files lie: a folder, or the tar file as it was fetched.
         names: corruptions that will be asked for.
         size: side of the images the network takes.
         classes: how many the network tells apart.
@@ -40,8 +40,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], *, size: int, classes: int) -> None:
-        if not folder.is_dir():
-            raise UserError(f"archive={folder}: no such folder; CIFAR-10-C is a folder of NAME.npy and labels.npy")
+        self._files = ArrayFiles(folder)
         self.folder = folder
         self.labels = self._labels(classes)
         block = len(self.labels)
@@ -58,7 +57,7 @@ class Archive:
         return torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
 
     def _labels(self, classes: int) -> Int64[Tensor, " m"]:
-        labels = self._mapped("labels")
+        labels = self._files.array("labels")
         count = len(SEVERITIES)
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0 or len(labels) % count:
             raise UserError(
@@ -76,25 +75,12 @@ class Archive:
         return torch.from_numpy(blocks[0].copy())
 
     def _images(self, name: str, wanted: tuple[int, ...]) -> np.ndarray:
-        array = self._mapped(name)
+        array = self._files.array(name)
         if array.dtype != np.uint8 or array.shape != wanted:
             raise UserError(
                 f"archive={self.folder}: {name}.npy is {array.dtype} {list(array.shape)}; must be uint8 {list(wanted)}"
             )
         return array
-
-    def _mapped(self, name: str) -> np.ndarray:
-        path = self.folder / f"{name}.npy"
-        if not path.is_file():
-            raise UserError(f"archive={self.folder}: {path.name} is missing")
-        try:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
-            raise UserError(f"archive={self.folder}: {path.name}: {' '.join(str(error).split())}") from None
-        if not isinstance(found, np.ndarray):
-            found.close()
-            raise UserError(f"archive={self.folder}: {path.name} is a zip of arrays (.npz); must be one array")
-        return found
 
 
 def checked_names(wanted: Iterable[str], *, archive: bool) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class Corruptions:
 
     Args:
         source: "ours" (made on the device, any image size) or "archive" (CIFAR-10-C, CIFAR-100-C as published).
-        archive: folder of the archive, for source "archive".
+        archive: folder of the archive, or its .tar, for source "archive".
         corruptions: a list of names, [fog] for one, text alone is refused; None: the 15. Archives hold four more.
         severities: from 1 to 5; means over severities are reported for all five only.
         images: how many images, None for all: a choice that depends on the set alone, so that all runs see the same.

@@ -1,3 +1,7 @@
+import shutil
+import tarfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +57,53 @@ def test_the_archive_of_our_own_corruptions_scores_as_they_do(folder, some_set, 
     assert ours.data["source"] == "ours"
     assert any("docs/corruptions.md" in note for note in ours.notes)
     assert not any("docs/corruptions.md" in note for note in read.notes)
+
+
+def packed(folder, tar, *, mode="w", prefix="CIFAR-10-C"):
+    with tarfile.open(tar, mode) as file:
+        file.add(folder, prefix)
+    return str(tar)
+
+
+def test_a_folder_in_a_folder_and_a_tar_hold_the_same_images(folder, some_set, cnn, subject_of, tmp_path):
+    subject = subject_of(cnn, data=lambda split: some_set(30))
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "README").write_text("as unpacked")
+    shutil.copytree(folder, tmp_path / "outer" / "CIFAR-10-C")
+    ways = [str(folder), str(tmp_path / "outer"), packed(folder, tmp_path / "a.tar")]
+    ways.append(packed(folder, tmp_path / "b.tar", prefix="."))
+    options = {"source": "archive", "corruptions": NAMES, "images": None, "calibration": False}
+    found = [Corruptions(archive=way, **options)(subject) for way in ways]
+    for result in found[1:]:
+        assert result.metrics == found[0].metrics
+        assert result.data["archive_fingerprint"] == found[0].data["archive_fingerprint"]
+    array = Archive(tmp_path / "a.tar", NAMES, size=8, classes=10)._arrays["fog"]
+    assert isinstance(array, np.memmap), "a tar is mapped and not unpacked"
+    assert np.array_equal(array, np.load(folder / "fog.npy"))
+
+
+def test_tars_that_are_no_archives_are_one_clear_line(folder, tmp_path):
+    def refused(path, message):
+        with pytest.raises(UserError, match=message) as caught:
+            Archive(Path(path), NAMES, size=8, classes=10)
+        assert "\n" not in str(caught.value)
+
+    refused(packed(folder, tmp_path / "a.tar.gz", mode="w:gz"), r"a\.tar\.gz: must be a folder .* not compressed")
+    refused(packed(folder / "fog.npy", tmp_path / "b.tar", prefix="fog.npy"), r"holds 0 files labels\.npy")
+    shutil.copytree(folder, folder / "again")
+    refused(packed(folder, tmp_path / "c.tar"), r"holds 2 files labels\.npy; must hold one")
+    shutil.rmtree(folder / "again")
+    content = (folder / "fog.npy").read_bytes()
+    for broken, message in (
+        (content[:5000], r"d\.tar: fog\.npy: is cut short"),
+        (b"no array at all", r"d\.tar: fog\.npy: .*magic"),
+    ):
+        (folder / "fog.npy").write_bytes(broken)
+        refused(packed(folder, tmp_path / "d.tar"), message)
+    np.save(folder / "fog.npy", np.array([{}]), allow_pickle=True)
+    refused(packed(folder, tmp_path / "e.tar"), r"fog\.npy: holds Python objects")
+    (folder / "fog.npy").unlink()
+    refused(packed(folder, tmp_path / "f.tar"), r"f\.tar: fog\.npy is missing$")
 
 
 def test_a_baseline_from_an_archive_of_other_content_is_named(folder, some_set, cnn, subject_of):
