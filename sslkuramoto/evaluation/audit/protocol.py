@@ -191,8 +191,9 @@ class Audit:
         case = self._case(subject, classifier, chosen, lambda threat, name: None, tally)
         clean = tally.since().forward
         passes = {"gradient diagnostics": diagnostic_passes(classifier.stochastic, n, self.budget.directions)}
+        asked = [each.encoder for each in (classifier, case.bench.unseen) if isinstance(each, Classifier)]
         for question, ask in CHECKS.items():
-            with tally.watching(classifier.encoder, n):
+            with tally.watching(*asked, images=n):
                 self._answered(question, ask, case)
             passes[question.name] = tally.since()
         eot_runs(case)

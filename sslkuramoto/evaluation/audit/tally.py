@@ -54,17 +54,18 @@ class Tally:
         return new
 
     @contextmanager
-    def watching(self, encoder: nn.Module, images: int) -> Iterator[None]:
-        """Count what is asked of the encoder itself inside, shared among the images, as if with a gradient."""
+    def watching(self, *encoders: nn.Module, images: int) -> Iterator[None]:
+        """Count what is asked of encoders, and copies made inside, shared among the images, as if with a gradient."""
         rows = 0
 
         def seen(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             nonlocal rows
             rows += len(arguments[0])
 
-        hook = encoder.register_forward_pre_hook(seen)
+        hooks = [encoder.register_forward_pre_hook(seen) for encoder in encoders]  # a copy has them too
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             self.add(backward=ceil(rows / images))

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sslkuramoto.cli import main
+from sslkuramoto.data.image_set import MemorySet
 from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject
@@ -15,6 +16,7 @@ from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_f
 from sslkuramoto.evaluation.audit.protocol import CHECKS, GRID
 from sslkuramoto.evaluation.audit.tally import Tally
 from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Threat
 
 TINY = {
@@ -60,6 +62,21 @@ def test_it_is_never_below_what_the_audit_takes_and_not_far_above(network, subje
     # images that are wrong when clean are not attacked, a deterministic network's broken ones are left alone
     slack = 3.0 if network == "cnn" else 1.4
     assert actual <= cost.forward + cost.backward <= slack * actual
+
+
+@pytest.mark.parametrize("initial", ["random", "fixed"])
+def test_it_is_what_the_audit_takes_where_every_image_stands_to_the_end(initial, subject_of) -> None:
+    """Without black boxes, which give up where they find no place to start, and surrogates that did no better."""
+    encoder = AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
+    images = torch.randint(0, 256, (8, 3, 8, 8), generator=generator("cpu", "images"), dtype=torch.uint8)
+    data = MemorySet("any", "test", tuple("0123456789"), torch.zeros(8, dtype=torch.long), 8, "any", images)
+    head = nn.Linear(encoder.num_features, 10)
+    with torch.no_grad():
+        head.bias[0] += 50  # class 0, whatever is done to an image, with gradients that attacks can follow
+    subject = subject_of((encoder, head), data=lambda split: data)
+    options = {"initial": initial, "skip": ["control", "black_box", "surrogate"]}
+    cost, actual = cost_of(subject, **options), rows_seen(subject, **options)
+    assert actual <= cost.forward + cost.backward <= 1.01 * actual
 
 
 def test_it_attacks_nothing_and_leaves_no_ledger(subject_of, cnn) -> None:
