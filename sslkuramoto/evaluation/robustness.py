@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
@@ -30,13 +29,14 @@ from sslkuramoto.evaluation.attacks.attack import (
 )
 from sslkuramoto.evaluation.attacks.battery import DecidedBy
 from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
+from sslkuramoto.evaluation.attacks.finalists import passes_of, worst_of
 from sslkuramoto.evaluation.attacks.ledger import key_of
+from sslkuramoto.evaluation.attacks.pictures import store_broken
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
-from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, right_by_vote, share_right
+from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
-from sslkuramoto.files import write_atomically
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "robustness"
@@ -65,7 +65,8 @@ class Robustness:
         store: adversarial images that are written beside the result, for pictures; 0 for none.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
         ways: name -> options that replace those above; every way is measured and its metrics read WAY/METRIC. The
-            headline is union/robust_accuracy: the worst that any way found for an image, on the first way's network.
+            headline is union/robust_accuracy: the worst that any attack of any way found for an image, on the first
+            way's network; all candidates compete on the same draws.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Robustness:
         initial = "+".join(dict.fromkeys(way.initial for way in self.ways.values()))
         joined = Result({}, self.options, data, start_of(subject.encoder, initial), {"index": chosen.index.tolist()})
         done: dict[str, tuple[str, Result]] = {}
-        worst: dict[str, Tensor] = {}
+        found: dict[str, list[Tensor]] = {}
         for name, way in self.ways.items():
             subject.report(f"way {name}")
             key = repr(way._essence(subject.encoder.stochastic))
@@ -143,16 +144,16 @@ class Robustness:
                 twin, result = done[key]
                 joined.notes.append(f"{name}: the same as {twin}, the network is deterministic")
             else:
-                result, worst[name] = way._measure(subject, chosen, data, name)
+                result, found[name] = way._measure(subject, chosen, data, name)
                 joined.notes.extend(f"{name}: {note}" for note in result.notes)
                 done[key] = name, result
             joined.metrics.update({f"{name}/{metric}": value for metric, value in result.metrics.items()})
             joined.per_image.update({f"{name}/{entry}": values for entry, values in result.per_image.items()})
             joined.details[name] = result.details
         first = next(iter(self.ways.values()))
-        if others := [name for name in worst if self.ways[name].threat != first.threat]:
+        if others := [name for name in found if self.ways[name].threat != first.threat]:
             joined.notes.append(f"{UNION}: within {first.threat} only, without {', '.join(others)}")
-        within = {name: candidates for name, candidates in worst.items() if name not in others}
+        within = {name: candidates for name, candidates in found.items() if name not in others}
         metrics, per_image = first._union(subject, chosen, within)
         joined.metrics.update({f"{UNION}/{metric}": value for metric, value in metrics.items()})
         joined.per_image.update({f"{UNION}/{entry}": values for entry, values in per_image.items()})
@@ -176,22 +177,28 @@ class Robustness:
         ]
 
     def _union(
-        self, subject: Subject, chosen: Chosen, worst: dict[str, Float[Tensor, "n 3 y x"]]
+        self, subject: Subject, chosen: Chosen, found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]]
     ) -> tuple[dict[str, Metric], dict[str, list]]:
-        """Let each image meet the worst that any way found for it, on this way's network.
+        """Let each image meet the worst that any attack of any way found for it, on this way's network.
 
         What was found on another reading of the weights (fixed oscillators) counts too: it is a transfer.
         """
         classifier, labels = self._classifier(subject), chosen.labels.cpu()
-        best, lowest, by = chosen.pixels, torch.full((len(labels),), 2.0), [""] * len(labels)
-        for name, candidates in worst.items():
-            predictions = self._predictions(classifier, candidates, chosen.index, self.select_draws, "select union")
-            share = (predictions == labels).float().mean(dim=0)
-            lower = share < lowest
-            lowest = torch.where(lower, share, lowest)
-            best = torch.where(lower.to(best.device)[:, None, None, None], candidates, best)
-            by = [name if low else old for low, old in zip(lower.tolist(), by, strict=True)]
+
+        def right(candidates: Tensor, purpose: str) -> Tensor:
+            moved = candidates.to(chosen.pixels.device)
+            predictions = self._predictions(classifier, moved, chosen.index, self.select_draws, purpose)
+            return (predictions == labels).float().mean(dim=0)
+
+        names = [name for name, candidates in found.items() for _ in candidates]
+        sets = [candidates for way in found.values() for candidates in way]
+        worst = worst_of(sets, right, stochastic=classifier.stochastic)
+        best = worst.images.to(chosen.pixels.device)
         scored = self._predictions(classifier, best, chosen.index)
+        if self.store:
+            clean = self._predictions(classifier, chosen.pixels, chosen.index)
+            store_broken(self._pictures(subject, UNION), chosen, best, clean, scored, self.store)
+        by = [names[which] for which in worst.which.tolist()]
         return accuracies(scored, labels, "robust_accuracy"), {"correct": share_right(scored, labels), "found_by": by}
 
     def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
@@ -201,6 +208,7 @@ class Robustness:
         first = next(iter(self.ways.values()), self)
         stochastic = first._classifier(subject).stochastic
         draws_union, select_union = (draws_for(stochastic, k) for k in (first.draws, first.select_draws))
+        sets = 0
         for name, way in (self.ways or {"": self}).items():
             attacks, _ = way._prepared(subject, chosen)
             classifier = way._classifier(subject)
@@ -208,7 +216,11 @@ class Robustness:
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
             few = min(way.control, cost.images)
             control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
-            union = draws_union + select_union if self.ways else 0
+            union, before, sets = 0, sets, sets + len(attacks)
+            if self.ways:  # what its candidates add to the choice
+                union = passes_of(sets, select_union, stochastic=stochastic)
+                union -= passes_of(before, select_union, stochastic=stochastic)
+                union += draws_union * (1 + bool(first.store)) if way is first else 0
             costs.append((name, cost._replace(scoring=cost.scoring + control + union, control=few)))
         return costs
 
@@ -242,7 +254,7 @@ class Robustness:
 
     def _measure(
         self, subject: Subject, chosen: Chosen, data: dict[str, Any], way: str
-    ) -> tuple[Result, Float[Tensor, "n 3 y x"]]:
+    ) -> tuple[Result, list[Float[Tensor, "n 3 y x"]]]:
         classifier = self._classifier(subject)
         attacks, notes = self._prepared(subject, chosen)
         found = run_battery(
@@ -258,6 +270,7 @@ class Robustness:
             chained=self.chained,
             index=chosen.index,
             ledger=self._ledger(subject, data, chosen.index),
+            keep=bool(way),
             report=subject.report,
         )
         clean = self._predictions(classifier, chosen.pixels, chosen.index)
@@ -274,7 +287,7 @@ class Robustness:
         if self.control:
             metrics |= self._control(subject, classifier, attacks, chosen, data)
         if self.store:
-            self._store(subject, way, chosen, found.worst, clean, robust)
+            store_broken(self._pictures(subject, way), chosen, found.worst, clean, robust, self.store)
         standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
         decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
         notes += [note for attack in attacks for note in attack.findings(found.noticed[attack.label])]
@@ -291,7 +304,7 @@ class Robustness:
             notes=[*notes, f"share standing after each attack{decided}: {standing}"],
             details={"threat": str(self.threat), "standing_after": found.standing_after},
         )
-        return result, found.worst
+        return result, [candidates.cpu() for candidates in found.candidates.values()]
 
     def _predictions(
         self,
@@ -370,26 +383,6 @@ class Robustness:
         battery |= {key: options[key] for key in shared}
         return Ledger(folder, name, battery)
 
-    def _store(
-        self,
-        subject: Subject,
-        way: str,
-        chosen: Chosen,
-        worst: Float[Tensor, "n 3 y x"],
-        clean: Int64[Tensor, "k n"],
-        robust: Int64[Tensor, "k n"],
-    ) -> None:
-        """Keep images that the vote of the draws has right and, moved, wrong, for people to look at."""
-        labels = chosen.labels.cpu()
-        broken = right_by_vote(clean, labels) & (robust.mode(dim=0).values != labels)
-        rows = broken.nonzero().squeeze(1)[: self.store]
-        tensors = {
-            "index": chosen.index[rows],
-            "labels": chosen.labels.cpu()[rows],
-            "clean": chosen.pixels.cpu()[rows],
-            "adversarial": worst.cpu()[rows],
-            "prediction": robust[:, rows].mode(dim=0).values,
-        }
-        folder = subject.run_dir / "results" / "images"
-        path = folder / f"{subject.file or NAME}{f'-{way}' if way else ''}.safetensors"
-        write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    def _pictures(self, subject: Subject, way: str) -> Path:
+        name = f"{subject.file or NAME}{f'-{way}' if way else ''}.safetensors"
+        return subject.run_dir / "results" / "images" / name

@@ -1,0 +1,78 @@
+"""The worst of several candidates of an image, chosen without being led by luck.
+
+Scored over k draws, the lowest of many noisy shares is too low and its choice partly random. So all candidates compete
+on the same draws, the lowest few of an image are scored again on other draws, and both scores together decide. What
+scores the choice in the end must be neither.
+
+Shapes: n images, y x pixels, a sets of candidates.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+FINALISTS = 5  # candidates of an image that are scored again
+SELECT, AGAIN = "select union", "select union again"
+ShareRight = Callable[[Tensor, str], Tensor]
+
+
+class Worst(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        images: one candidate an image, on the device of the first set.
+        which: the set that it is from.
+        share: of both kinds of draws, right on it.
+    """
+
+    images: Float[Tensor, "n 3 y x"]
+    which: Int64[Tensor, " n"]
+    share: Float[Tensor, " n"]
+
+
+def worst_of(
+    candidates: Sequence[Float[Tensor, "n 3 y x"]], share_right: ShareRight, *, stochastic: bool, most: int = FINALISTS
+) -> Worst:
+    """Return for each image the candidate that the fewest draws get right, of equals the first.
+
+    Args:
+        candidates: sets with one candidate an image.
+        share_right: gives for a set, and the name of the noise, the share of draws that are right on each image; equal
+            images under one name must score equally. As many draws under either name.
+        stochastic: whether there is noise; otherwise the first score decides.
+        most: finalists of an image.
+    """
+    shares: list[Float[Tensor, " n"]] = []
+    for place, images in enumerate(candidates):
+        equal = (shares[i] for i in range(place) if torch.equal(candidates[i], images))
+        known = next(equal, None)
+        shares.append(share_right(images, SELECT) if known is None else known)
+    first = torch.stack(shares)
+    order = first.argsort(dim=0, stable=True)[:most]
+    if not stochastic or len(candidates) == 1:
+        which = order[0]
+        return Worst(picked(candidates, which), which, first.gather(0, which[None])[0])
+    again = torch.stack([share_right(picked(candidates, rank), AGAIN) for rank in order])
+    both = (first.gather(0, order) + again) / 2
+    share = both.min(dim=0).values
+    # of equals the set that came first, as without noise
+    place = torch.where(both == share, order, len(candidates)).argmin(dim=0)
+    which = order.gather(0, place[None])[0]
+    return Worst(picked(candidates, which), which, share)
+
+
+def picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 y x"]:
+    """Return for each image its candidate of one of the sets."""
+    chosen = candidates[0].clone()
+    for number in which.unique().tolist():
+        rows = (which == number).nonzero().squeeze(1)
+        chosen[rows.to(chosen.device)] = candidates[number][rows.to(candidates[number].device)].to(chosen.device)
+    return chosen
+
+
+def passes_of(sets: int, draws: int, *, stochastic: bool) -> int:
+    """Return the forward passes that the choice among ``sets`` takes for one image, at most."""
+    return draws * (sets + (min(FINALISTS, sets) if stochastic and sets > 1 else 0))
