@@ -183,11 +183,12 @@ def logit_scale(case: Case) -> Check:
         for name, factor in factors.items()
     }
     runs["dlr"] = bench.run(case.arsenal.plain("dlr"))
-    figures = {name: compare(native.right, run.right).figures() for name, run in runs.items()}
+    compared = [compare(native.right, run.right) for run in runs.values()]
+    figures = {name: comparison.figures() for name, comparison in zip(runs, compared, strict=True)}
     found = [
         f"{percent(run.accuracy)} with {name}"
-        for name, run in runs.items()
-        if compare(native.right, run.right).stronger
+        for (name, run), better in zip(runs.items(), stronger(compared), strict=True)
+        if better
     ]
     others = ", ".join(f"{percent(run.accuracy)} with {name}" for name, run in runs.items())
     if found:
@@ -205,15 +206,21 @@ def surrogate(case: Case) -> Check:
     allowed = surrogates_for(case.classifier.encoder)
     if not allowed:
         return SURROGATE.not_run("the encoder has no Kuramoto layers")
+    others = [name for name in case.budget.surrogates if name in allowed and name != "autograd"]
+    if not others:
+        return SURROGATE.not_run(
+            f"of the budget's surrogates none has a meaning here: {', '.join(case.budget.surrogates)}"
+        )
     case.bench.run(case.arsenal.reference(steps=case.budget.usual_steps))
     own = case.bench.run(case.arsenal.surrogate("autograd"))
-    others = [name for name in case.budget.surrogates if name in allowed and name != "autograd"]
     runs = {name: case.bench.run(case.arsenal.surrogate(name)) for name in others}
     compared = {name: compare(own.right, run.right) for name, run in runs.items()}
     figures = {name: comparison.figures() for name, comparison in compared.items()}
-    found = [name for name, comparison in compared.items() if comparison.stronger]
+    found = [name for name, better in zip(compared, stronger(list(compared.values())), strict=True) if better]
     shown = ", ".join(f"{name} {percent(run.accuracy)}" for name, run in runs.items())
+    senseless = [name for name in case.budget.surrogates if name not in allowed]
     reason = f"autograd leaves {percent(own.accuracy)}; {shown}"
+    reason += f"; not run, for want of a projected drive: {', '.join(senseless)}" if senseless else ""
     if not found:
         return SURROGATE.answer(True, reason, figures)
     best = max(found, key=lambda name: compared[name].gain)

@@ -285,3 +285,22 @@ def test_the_chance_of_new_images_is_known_for_as_many_images_as_a_data_set_has(
     assert attack_checks._chance_of(0, n, 0.05) == pytest.approx(1)
     assert attack_checks._chance_of(n // 20 + 1, n, 0.05) == pytest.approx(0.45, abs=0.06)
     assert attack_checks._chance_of(n, n, 0.05) == pytest.approx(0.05**n)
+
+
+def test_surrogates_without_a_meaning_are_named_and_alone_no_answer(build: Build) -> None:
+    unprojected = {"encoder": oscillators(project=False)}
+    found = attack_checks.surrogate(build(**unprojected))
+    assert found.status == "pass"
+    assert found.reason.endswith("not run, for want of a projected drive: root_arctan")
+    found = attack_checks.surrogate(build(budget={"surrogates": ("root_arctan",)}, **unprojected))
+    assert found.status == "not run"
+    assert "root_arctan" in found.reason
+    assert "not run" not in attack_checks.surrogate(build(**AKORN)).reason
+
+
+@pytest.mark.parametrize("ask", [attack_checks.surrogate, attack_checks.logit_scale])
+def test_several_comparisons_of_one_question_are_judged_together(ask, build: Build) -> None:
+    """7 images to 0 are p = 0.008: of four comparisons one is as low in 3 % of all audits; 9 are p = 0.002."""
+    one = "surrogate half_gamma-k16-20" if ask is attack_checks.surrogate else DLR
+    for count, status in ((7, "pass"), (9, "fail")):
+        assert ask(build({one: broken(count)}, **AKORN)).status == status
