@@ -164,7 +164,8 @@ def _judged(
     """Return word and sentence."""
     bound, tightest = headline.bound, headline.tightest.value
     signs = [check for check in failed["masking"] if check.name != REPORTED.name]
-    evidence = [check for check in [*signs, *failed["noise"]] if check.name not in NO_EVIDENCE]
+    evidence_of_masking = [check for check in signs if check.name not in NO_EVIDENCE]
+    evidence = [*evidence_of_masking, *failed["noise"]]
     left = "no robustness is left" if tightest <= NOTHING_LEFT else "and an upper bound only"
     if headline.at_chance:
         assert headline.clean.low is not None
@@ -196,7 +197,7 @@ def _judged(
             "suspect: a forward pass does more than to compute an answer from its image, so attacks may all have met "
             f"another network than the one that is used; {bound} is an upper bound and no more"
         )
-    if signs:
+    if evidence_of_masking or (signs and not refuted):  # a weak loss alone, where only the plain figure fell, is none
         return "suspect", (
             f"suspect: {len(signs)} sign{'s' * (len(signs) > 1)} of masked gradients, though all attacks together did "
             f"no better than the usual one, chance aside; {bound} is an upper bound and no more"

@@ -158,6 +158,15 @@ def test_attacks_that_still_gain_leave_it_unsettled() -> None:
     assert word(check("strength", "fail"), check("rule", "fail")) == "not settled"
 
 
+def test_a_weak_loss_where_eot_holds_accuses_no_honest_network_that_draws() -> None:
+    weak = check("masking", "fail", "logit_scale")
+    found = verdict(weak, plain=40, eot=32, tightest=30)
+    assert found.word == "no sign of masking"
+    assert found.sentence.endswith("the 62.5 % of the plain attack are too high")
+    assert word(weak, plain=32, eot=32, tightest=30) == "suspect", "nothing explains it"
+    assert word(weak, check("masking", "fail", "eps"), plain=32, eot=32, tightest=30) == "suspect"
+
+
 def test_a_forward_pass_that_does_more_than_compute_an_answer_is_suspect() -> None:
     """Such as a memory of clean images, which no attack gets past and no gradient shows."""
     optimises = check("rule", "fail", "no_optimisation")
