@@ -36,7 +36,9 @@ class Chance(Encoder):
         self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
-        initial = self.sample_initial(images, draw) if initial is None else initial
+        if initial is None:
+            assert draw is not None
+            initial = self.sample_initial(images, draw)
         weights = torch.linspace(1e3, 2e3, images[0].numel(), dtype=torch.float64)
         phase = images.double().flatten(1) @ weights * (1 + initial.double().flatten()) + self.unused.double()
         answer = torch.cos(phase).float()

@@ -28,6 +28,7 @@ COARSE = 6  # bisections that tell how near a start leads
 HALVINGS = 10  # of a jump that ends on the right side
 FEWEST_PROBES = 10  # worth a round
 NOISY_PROBE = 0.5
+JUDGED = 3  # points of an arrival: on the boundary, beyond it, at the edge of the ball
 
 
 class HopSkipJump(Attack):
@@ -124,8 +125,8 @@ class _Walk:
 
     @property
     def overhead(self) -> int:
-        """Queries of a round besides its probes: jumps, bisections, one judgement."""
-        return HALVINGS + 1 + self._bisections + 1
+        """Queries of a round besides its probes: jumps, bisections, judgements."""
+        return HALVINGS + 1 + self._bisections + JUDGED
 
     @property
     def _bisections(self) -> int:
@@ -157,9 +158,9 @@ class _Walk:
                 nearest[rows] = self.threat.distances(found[rows], self.images[rows])
             made += 1 + COARSE
         rows = self.begun.nonzero().squeeze(1)
-        if most - made >= self._bisections + 1 and len(rows):
+        if most - made >= self._bisections + JUDGED and len(rows):
             self._arrive(found[rows], rows)
-            return made + self._bisections + 1
+            return made + self._bisections + JUDGED
         self.begun[:] = False
         return made
 
@@ -198,19 +199,30 @@ class _Walk:
         images = self.images[rows]
         distance = self.threat.distances(beyond, images)
         stretch = (self.threat.eps / distance.clamp_min(1e-12)).clamp_min(1.0)[:, None, None, None]
-        if math.isfinite(self.threat.eps):  # a point inside the ball is led on to its edge, away from the boundary
-            inside = self.threat.project((images + stretch * (beyond - images)).clamp(0.0, 1.0), images)
-        else:
-            inside = beyond
-        wrong = self._wrong(inside, rows)
-        better = wrong >= self.wrong[rows]  # of equals the later one, which comes from nearer
-        self.best[rows[better]], self.wrong[rows[better]] = inside[better], wrong[better]
         points = self._bisected(beyond, rows, self._bisections)
+        everywhere = torch.ones_like(rows, dtype=torch.bool)
+        if math.isfinite(self.threat.eps):  # a point inside the ball is led on to its edge, away from the boundary;
+            edge = self.threat.project((images + stretch * (beyond - images)).clamp(0.0, 1.0), images)
+            for found in (points, beyond):  # but there another region of the right class may begin
+                self._offer(found, rows, self.threat.distances(found, images) <= self.threat.eps)
+            self._offer(edge, rows, everywhere)
+        else:
+            self._offer(points, rows, everywhere)
+            self._offer(beyond, rows, everywhere)
         distance = self.threat.distances(points, images)
         nearer = distance < self.distance[rows]
         if self.objective.classifier.stochastic:  # a point that luck has called wrong must not be kept for its nearness
             nearer[:] = True
         self.points[rows[nearer]], self.distance[rows[nearer]] = points[nearer], distance[nearer]
+
+    def _offer(self, found: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"], inside: Bool[Tensor, " r"]) -> None:
+        """Keep those points inside the ball that more draws get wrong, of equals the later, which comes from nearer."""
+        rows, found = rows[inside], found[inside]
+        if len(rows) == 0:
+            return
+        wrong = self._wrong(found, rows)
+        better = wrong >= self.wrong[rows]
+        self.best[rows[better]], self.wrong[rows[better]] = found[better], wrong[better]
 
     def _bisected(
         self, beyond: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"], times: int

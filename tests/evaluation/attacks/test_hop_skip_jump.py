@@ -115,6 +115,34 @@ def test_votes_of_more_draws_find_the_boundary_of_a_network_that_draws():
     assert shares[16] < 0.3
 
 
+class Band(nn.Module):
+    """Wrong between two parallel planes, right on both sides of them."""
+
+    def __init__(self, normal: torch.Tensor) -> None:
+        super().__init__()
+        self.normal = nn.Parameter(normal)
+
+    def forward(self, features):
+        heights = (features - 0.5) @ self.normal
+        return torch.stack([(heights + 0.5).abs() - 0.5, torch.zeros_like(heights)], dim=1)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.6), ("linf", 0.15)])
+def test_a_region_that_ends_before_the_ball_does_is_kept(norm, eps):
+    """The edge of the ball lies behind the band; only points on the way there are wrong."""
+    plain, images, labels, normal = linear()
+    classifier, threat = Classifier(plain.encoder, Band(normal)), Threat(norm, eps)
+    steepest = threat.steepest(-normal.view(1, 3, 4, 4).expand(8, -1, -1, -1))
+    behind = threat.project(images + eps * steepest, images)
+    assert bool((classifier(behind).argmax(1) == labels).all())
+    attack = HopSkipJump(queries=2000)
+    # one at a time: others of the batch would be starts
+    broken = [
+        fooled(classifier, *one, attack, threat).item() for one in zip(images.split(1), labels.split(1), strict=True)
+    ]
+    assert all(broken)
+
+
 @pytest.mark.parametrize("queries", [1, 9, 40, 400])
 @pytest.mark.parametrize("mode", ["random", "fixed_per_image"])
 def test_queries_are_never_more_than_said(noisy, digits, queries, mode):
