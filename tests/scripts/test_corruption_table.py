@@ -1,0 +1,30 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sslkuramoto.evaluation.corruptions import CORRUPTIONS
+
+PATH = Path(__file__).parents[2] / "scripts" / "corruption_table.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("corruption_table", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_rows_are_means_over_networks_and_losses_are_from_clean_to_severity_5(script):
+    found = [
+        script.Losses(clean, {name: [clean - 10 * s - i for s in range(1, 6)] for i, name in enumerate(CORRUPTIONS)})
+        for clean in (80.0, 90.0)
+    ]
+    lines = script.table(found).splitlines()
+    assert "| gaussian_noise | 75.0 | 65.0 | 55.0 | 45.0 | 35.0 | 50.0 | 67.1 |" in lines
+    assert "| shot_noise | 74.0 | 64.0 | 54.0 | 44.0 | 34.0 | 51.0 | 60.5 |" in lines
+    assert "| mean | 68.0 | 58.0 | 48.0 | 38.0 | 28.0 | 57.0 | 38.3 |" in lines
+    assert lines[-1].startswith("Clean 85.0 (std over networks 7.1). Spearman with the published losses -0.")
