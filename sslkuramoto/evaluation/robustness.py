@@ -8,6 +8,7 @@ Shapes: n images, y x pixels, k draws, m stored images.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -27,10 +28,10 @@ from sslkuramoto.evaluation.attacks.attack import (
     check_counts,
     check_name,
 )
-from sslkuramoto.evaluation.attacks.battery import DecidedBy
-from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
+from sslkuramoto.evaluation.attacks.battery import CLEAN, DecidedBy, left_of_battery
+from sslkuramoto.evaluation.attacks.cost import Cost, cost_of, starts_of
 from sslkuramoto.evaluation.attacks.finalists import passes_of, worst_of
-from sslkuramoto.evaluation.attacks.ledger import key_of
+from sslkuramoto.evaluation.attacks.ledger import ledger_for
 from sslkuramoto.evaluation.attacks.pictures import store_broken
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
@@ -41,6 +42,7 @@ from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "robustness"
 UNION = "union"  # of all ways
+NOTHING: dict[str, Any] = {"decided_by": "majority", "chained": False}  # of the control
 
 
 class Robustness:
@@ -204,6 +206,7 @@ class Robustness:
     def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return for each way what it costs at most on this device, after timing a few passes; attacks nothing."""
         chosen = self._chosen(subject)
+        data = described(chosen.images, len(chosen.index))
         costs = []
         first = next(iter(self.ways.values()), self)
         stochastic = first._classifier(subject).stochastic
@@ -215,14 +218,35 @@ class Robustness:
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
             few = min(way.control, cost.images)
-            control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
+            starts = starts_of(classifier)
+            control = math.ceil(starts * few * (select + 2 + draws) / cost.images)  # clean images judged and scored
             union, before, sets = 0, sets, sets + len(attacks)
             if self.ways:  # what its candidates add to the choice
                 union = passes_of(sets, select_union, stochastic=stochastic)
                 union -= passes_of(before, select_union, stochastic=stochastic)
                 union += draws_union * (1 + bool(first.store)) if way is first else 0
-            costs.append((name, cost._replace(scoring=cost.scoring + control + union, control=few)))
+                union *= starts_of(first._classifier(subject))
+            left, whole = way._left(subject, classifier, attacks, chosen, data), cost.images + few
+            shares = {attack.label: left[attack.label] / (attack.restarts * whole) for attack in attacks}
+            spared = starts * (whole - left[CLEAN]) * select
+            scoring = cost.scoring + control + union
+            costs.append((name, cost._replace(scoring=scoring, control=few, left=shares, spared=spared)))
         return costs
+
+    def _left(
+        self, subject: Subject, classifier: Classifier, attacks: list[Attack], chosen: Chosen, data: dict[str, Any]
+    ) -> Counter[str]:
+        """Return what the ledger does not hold of the attacks and of their control."""
+        options = {"threat": self.threat, "chunk": self.chunk, "decided_by": self.decided_by, "chained": self.chained}
+        nowhere = {"threat": Threat(self.threat.norm, 0.0), "chunk": self.control, **NOTHING}
+        left = Counter[str]()
+        for images, changed, own in ((len(chosen.index), {}, options), (self.control, self._nothing(), nowhere)):
+            if images:
+                pixels, labels, index = (part[:images] for part in chosen[:3])
+                ledger = self._ledger(subject, data, index, changed, reading=True)
+                common = {"seed": subject.seed, "draws": self.select_draws, "ledger": ledger}
+                left += left_of_battery(classifier, pixels, labels, attacks, **common, **own)
+        return left
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
         """Return the options that matter for a network: a deterministic one is the same however it starts."""
@@ -319,24 +343,14 @@ class Robustness:
         return predictions_over_draws(classifier, chunks, draws or self.draws, purpose)
 
     def _control(
-        self,
-        subject: Subject,
-        classifier: Classifier,
-        attacks: Sequence[Attack],
-        chosen: Chosen,
-        data: dict[str, Any],
+        self, subject: Subject, classifier: Classifier, attacks: list[Attack], chosen: Chosen, data: dict[str, Any]
     ) -> dict[str, Metric]:
-        """Run every attack with no room to move: the images must come back as they were, and score as they did.
-
-        Returns:
-            What is left with eps = 0, and the clean accuracy of these few images, which is the same score of the same
-            pixels.
+        """Run every attack with no room to move: the images must come back as they were, and are scored once.
 
         Raises:
             MisbehavedError: an attack moved an image.
         """
         pixels, labels, index = (part[: self.control] for part in chosen[:3])
-        nothing = {"decided_by": "majority", "chained": False, "chunk": self.control}
         nowhere = run_battery(
             classifier,
             pixels,
@@ -346,14 +360,17 @@ class Robustness:
             seed=subject.seed,
             chunk=self.control,
             draws=self.select_draws,
-            chained=False,
             index=index,
-            ledger=self._ledger(subject, data, index, {"eps": 0.0, **nothing}),
+            ledger=self._ledger(subject, data, index, self._nothing()),
+            **NOTHING,
         )
         if not torch.equal(nowhere.worst, pixels):
             raise MisbehavedError("an attack moved an image with eps = 0")
         score = accuracies(self._predictions(classifier, pixels, index), labels.cpu())["accuracy"]
         return {"control_accuracy": score, "control_clean_accuracy": score}
+
+    def _nothing(self) -> dict[str, Any]:
+        return {"eps": 0.0, "chunk": self.control, **NOTHING}
 
     def _ledger(
         self,
@@ -361,27 +378,19 @@ class Robustness:
         data: dict[str, Any],
         index: Int64[Tensor, " n"],
         changed: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        reading: bool = False,
     ) -> Ledger:
         """Return the ledger of these images, with the protocol's options or changed ones; idle options do not count."""
         options = {**self.options, "eps": self.threat.eps, **changed}
-        assert subject.head is not None
-        model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
-        name = key_of(model)
-        folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
-        battery = {
-            "threat": {"norm": self.threat.norm, "eps": options["eps"]},
-            "data": data | {"index": index.tolist()},
-            "seed": subject.seed,
-            "precision": f"float32/{torch.get_float32_matmul_precision()}",
-            "device": subject.device.type,
-        }
         shared = ["chained", "chunk"]
         if subject.encoder.stochastic:
             shared += ["initial", *(["average"] if self.initial == "averaged" else [])]
         if self._classifier(subject).stochastic:
             shared += ["decided_by", "select_draws"]
-        battery |= {key: options[key] for key in shared}
-        return Ledger(folder, name, battery)
+        threat = Threat(self.threat.norm, options["eps"])
+        mode = {key: options[key] for key in shared}
+        return ledger_for(subject, self.ledger, threat=threat, data=data, index=index, mode=mode, reading=reading)
 
     def _pictures(self, subject: Subject, way: str) -> Path:
         name = f"{subject.file or NAME}{f'-{way}' if way else ''}.safetensors"

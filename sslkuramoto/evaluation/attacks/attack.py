@@ -66,9 +66,7 @@ class MisbehavedError(AssertionError):
     """An attack broke its contract, which is a fault of ours: raised, not asserted, so that ``python -O`` keeps it."""
 
 
-def check_candidates(
-    candidates: Float[Tensor, "b 3 y x"], images: Float[Tensor, "b 3 y x"], threat: Threat, name: str
-) -> None:
+def check_candidates(candidates: Tensor, images: Float[Tensor, "b 3 y x"], threat: Threat, name: str) -> None:
     """Refuse what no attack may return: anything but finite float32 pixels inside the ball and [0,1].
 
     Raises:
@@ -106,6 +104,7 @@ class Attack(ABC):
         options: every option with its value: what the ledger knows the attack by.
         notes: what a reader of its result must know.
         source: a network of its own that it asks instead of the measured one; only ``prepared`` brings it.
+        one_by_one: whether it attacks a network with one state an image (``fixed_per_image``) one image at a time.
     """
 
     label: str
@@ -114,6 +113,7 @@ class Attack(ABC):
     options: Mapping[str, Any]
     notes: Sequence[str] = ()
     source: Classifier | None = None
+    one_by_one: bool = False
 
     @abstractmethod
     def __call__(

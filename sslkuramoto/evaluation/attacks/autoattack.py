@@ -50,6 +50,8 @@ class AutoAttackMember(Attack):
     code drops images from the batch without saying which.
     """
 
+    one_by_one = True
+
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ Shapes: b batch, n images, r attacked rows of a chunk, y x pixels, k draws, q cl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -142,6 +142,33 @@ def run_battery(
     return found
 
 
+def left_of_battery(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 y x"],
+    labels: Int64[Tensor, " n"],
+    attacks: Sequence[Attack],
+    *,
+    threat: Threat,
+    seed: int,
+    chunk: int,
+    draws: int,
+    decided_by: DecidedBy = "majority",
+    chained: bool = True,
+    ledger: Ledger | None = None,
+) -> Counter[str]:
+    """Return what :func:`run_battery` would still have to do at most; nothing runs.
+
+    Returns:
+        For each attack the images of all its starts together, and under "clean" the images that are to be judged.
+    """
+    left: Counter[str] = Counter()
+    draws = draws_for(classifier.stochastic, draws)
+    battery = _Battery(classifier, attacks, threat, seed, draws, decided_by, chained, ledger, lambda line: None, left)
+    for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
+        battery.on_chunk(classifier, images[rows], labels[rows], number, "")
+    return left
+
+
 @dataclass
 class _Part:
     """What was found on one chunk, on the device of its images."""
@@ -169,6 +196,7 @@ class _Battery:
     chained: bool
     ledger: Ledger | None
     report: Callable[[str], None]
+    left: Counter[str] | None = None  # where given nothing runs: what is not in the ledger is counted here
 
     def noise(self, work: Work, *key: int | str) -> torch.Generator:
         device = next(self.classifier.parameters()).device
@@ -220,6 +248,9 @@ class _Battery:
         key = key_of({"clean": number, "images": len(images)})
         shapes = {"rows": labels.shape, "predictions": (self.draws, len(images)), "broken": labels.shape}
         unit = self.ledger.read(CLEAN, number, 0, key, shapes) if self.ledger else None
+        if unit is None and self.left is not None:
+            self.left[CLEAN] += len(images)
+            return self._standing(images[:0], labels)
         if unit is None:
             rows = torch.arange(len(images), device=images.device)
             predictions, broken = self._decide(classifier, images, labels, Work(self.seed, number), CLEAN)
@@ -238,8 +269,7 @@ class _Battery:
         work: Work,
         progress: str,
     ) -> Unit:
-        idle = () if self.classifier.stochastic else IDLE.get(str(attack.options.get("name")), ())
-        options = {key: value for key, value in attack.options.items() if key not in idle}
+        options = _known_by(attack, self.classifier.stochastic)
         about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
         about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
         key = key_of(about)
@@ -247,6 +277,9 @@ class _Battery:
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
         shapes["predictions"] = (self.draws, len(rows))
         unit = self.ledger.read(*place, shapes) if self.ledger else None
+        if unit is None and self.left is not None:
+            self.left[attack.label] += len(rows)
+            return self._standing(images[rows], labels[rows])
         if unit is None:
             again = f", start {work.restart + 1} of {attack.restarts}" if attack.restarts > 1 else ""
             self.report(f"{attack.label}: {progress}{again}, {len(rows)} images")
@@ -269,6 +302,11 @@ class _Battery:
             raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None
         return unit
 
+    def _standing(self, candidates: Tensor, labels: Tensor) -> Unit:
+        """Return a unit whose attack has broken nothing: no other leaves as much to do."""
+        predictions = labels.cpu().expand(self.draws, -1)
+        return Unit(torch.arange(len(labels)), candidates, predictions, torch.zeros(len(labels), dtype=torch.bool))
+
     @torch.no_grad()
     def _decide(
         self, classifier: Classifier, candidates: Tensor, labels: Tensor, work: Work, label: str
@@ -281,6 +319,13 @@ class _Battery:
             return predictions, right <= 0.5
         one = classifier(candidates, draw=self.noise(work, "decide", label))
         return predictions, predicted(one) != labels
+
+
+def _known_by(attack: Attack, stochastic: bool) -> dict[str, Any]:
+    """Return the options that decide what one start of an attack finds; how many there are is not among them."""
+    idle = () if stochastic else IDLE.get(str(attack.options.get("name")), ())
+    starts = ("restarts",) if attack.options.get("restarts") == attack.restarts else ()  # else made inside the attack
+    return {key: value for key, value in attack.options.items() if key not in (*idle, *starts)}
 
 
 def _code_of(attack: Attack) -> str:

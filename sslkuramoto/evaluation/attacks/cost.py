@@ -1,7 +1,9 @@
 """What a battery costs before it runs: forward passes, and hours on this device after timing a few of them."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,10 @@ class Cost(NamedTuple):
         images: how many images.
         seconds_forward, seconds_backward: of one image, measured here.
         control: images that every attack also meets with eps = 0.
+        extra: label -> seconds of one image, all restarts together, beyond what its passes would take of this network
+            in chunks: of another network, or of one image at a time.
+        left: label -> share of its work that the ledger does not hold; all where it is not named.
+        spared: forward passes of the scoring, of all images together, whose outcome the ledger holds.
     """
 
     attacks: dict[str, Passes]
@@ -30,6 +36,9 @@ class Cost(NamedTuple):
     seconds_forward: float
     seconds_backward: float
     control: int = 0
+    extra: Mapping[str, float] = MappingProxyType({})
+    left: Mapping[str, float] = MappingProxyType({})
+    spared: int = 0
 
     @property
     def attacked(self) -> int:
@@ -39,30 +48,36 @@ class Cost(NamedTuple):
     @property
     def forward(self) -> int:
         """Forward passes without a gradient, of all images."""
-        attacks = sum(passes.forward for passes in self.attacks.values())
-        return self.images * self.scoring + self.attacked * attacks
+        return self.images * self.scoring - self.spared + sum(self._of(label).forward for label in self.attacks)
 
     @property
     def backward(self) -> int:
         """Forward passes with a backward pass, of all images."""
-        return self.attacked * sum(passes.backward for passes in self.attacks.values())
+        return sum(self._of(label).backward for label in self.attacks)
+
+    def _of(self, label: str) -> Passes:
+        """Return the passes of all images that an attack still takes."""
+        share, passes = self.left.get(label, 1.0), self.attacks[label]
+        return Passes(*(math.ceil(self.attacked * count * share - 1e-6) for count in passes.__dict__.values()))
 
     @property
     def hours(self) -> float:
         """On this device, one process."""
-        return (self.forward * self.seconds_forward + self.backward * self.seconds_backward) / 3600
+        extra = sum(self.attacked * self.left.get(label, 1.0) * seconds for label, seconds in self.extra.items())
+        return (self.forward * self.seconds_forward + self.backward * self.seconds_backward + extra) / 3600
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, a line an attack and one for the whole."""
         each = [
-            f"{label}: {self.attacked * passes.forward:,} forward, "
-            f"{self.attacked * passes.backward:,} forward and backward"
-            for label, passes in self.attacks.items()
+            f"{label}: {self._of(label).forward:,} forward, {self._of(label).backward:,} forward and backward"
+            for label in self.attacks
         ]
+        if self.spared or any(share < 1 for share in self.left.values()):
+            each.append("what the ledger holds already is left out")
         early = "; images that are used up early cost less" if self.attacks else ""
         return [
             *each,
-            f"scoring: {self.images * self.scoring:,} forward",
+            f"scoring: {self.images * self.scoring - self.spared:,} forward",
             f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
             f"{shown_hours(self.hours)} on this device (timed here{early})",
         ]
@@ -73,6 +88,11 @@ def shown_hours(hours: float) -> str:
     if hours * 3600 < 90:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 1.5 else f"{hours:.1f} h"
+
+
+def starts_of(classifier: Classifier) -> int:
+    """Return the passes of the network behind a forward of the classifier."""
+    return classifier.draws if classifier.mode == "averaged" and classifier.encoder.stochastic else 1
 
 
 def cost_of(
@@ -95,16 +115,35 @@ def cost_of(
     """
     stochastic = classifier.stochastic
     classes = int(_timed(classifier, images, gradient=False)[1].shape[1])
-    each = {}
+    starts = starts_of(classifier)
+    seconds = _seconds(classifier, images, starts)
+    alone: tuple[float, float] | None = None
+    each, extra = {}, {}
     for attack in attacks:
         once = attack.passes(classes, stochastic)
-        judged = once.forward + select_draws + 1
-        each[attack.label] = Passes(attack.restarts * judged, attack.restarts * once.backward)
-    forward, backward = (min(_timed(classifier, images, gradient=flag)[0] for _ in range(3)) for flag in (False, True))
+        asked = starts if attack.source is None else 1
+        judged = asked * once.forward + starts * (select_draws + 1)
+        each[attack.label] = Passes(attack.restarts * judged, attack.restarts * asked * once.backward)
+        own = seconds
+        if attack.source is not None:
+            own = _seconds(attack.source, images, 1)
+        elif attack.one_by_one and classifier.at(torch.arange(1)).bound:
+            own = alone = alone or _seconds(classifier, images[:1], 1)
+        if own is not seconds:
+            more = (own[0] - seconds[0]) * once.forward + (own[1] - seconds[1]) * once.backward
+            extra[attack.label] = attack.restarts * more
+    forward, backward = seconds
     # the clean images are checked for logits and judged; clean, worst and wrapper are scored
     # a network that says it is deterministic is called twice more
     scoring = 1 + (0 if stochastic else 2) + select_draws + 1 + 3 * draws
-    return Cost(each, scoring, count, forward / len(images), backward / len(images))
+    return Cost(each, starts * scoring, count, forward, backward, extra=extra)
+
+
+def _seconds(classifier: Classifier, images: Tensor, starts: int) -> tuple[float, float]:
+    """Return the seconds that one image takes in a pass, without and with a gradient; the best of three."""
+    best = (min(_timed(classifier, images, gradient=flag)[0] for _ in range(3)) for flag in (False, True))
+    forward, backward = (seconds / (len(images) * starts) for seconds in best)
+    return forward, backward
 
 
 def _timed(classifier: Classifier, images: Tensor, *, gradient: bool) -> tuple[float, Tensor]:

@@ -21,14 +21,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.files import is_leftover, write_atomically
 from sslkuramoto.sources import code_behind, code_version
+from sslkuramoto.threat import Threat
 
 CODE = (
     *("dynamics", "encoders", "evaluation/classifier.py", "evaluation/draws.py"),
@@ -75,12 +78,13 @@ class Ledger:
         model: hash of the network's weights and options.
         battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision. The code of
             the battery and of the networks and the versions of the packages under them are added to it.
+        reading: nothing is written, the folder neither.
 
     Raises:
         UserError: the folder belongs to another network, or its files are damaged.
     """
 
-    def __init__(self, folder: Path, model: str, battery: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, model: str, battery: Mapping[str, Any], *, reading: bool = False) -> None:
         self.model = model
         made_by = {
             "code": code_version(CODE),
@@ -102,8 +106,10 @@ class Ledger:
                 )
         elif used:
             raise UserError(f"ledger {folder}: is a folder with other files; name another one with ledger=")
-        else:
+        elif not reading:
             write_atomically(owner, json.dumps({"model": model}) + "\n")
+        if reading:
+            return
         description = self.folder / "battery.json"
         if not description.is_file():
             write_atomically(description, json.dumps(dict(battery), indent=1, default=str) + "\n")
@@ -198,6 +204,40 @@ class Ledger:
             except OSError:  # no locks here: correct all the same
                 pass
             yield True
+
+
+def ledger_for(
+    subject: Subject,
+    folder: str | None,
+    *,
+    threat: Threat,
+    data: Mapping[str, Any],
+    index: Int64[Tensor, " n"],
+    mode: Mapping[str, Any],
+    reading: bool = False,
+) -> Ledger:
+    """Return the ledger of some images of a data set under attack.
+
+    Args:
+        subject: with a head.
+        folder: of the ledger; None: in the run's own folder, one for each version of the network.
+        threat, data, index: the ball, the set, which images of it.
+        mode: what else all units have in common.
+        reading: nothing is written.
+    """
+    assert subject.head is not None
+    model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
+    name = key_of(model)
+    battery = {
+        "threat": {"norm": threat.norm, "eps": threat.eps},
+        "data": {**data, "index": index.tolist()},
+        "seed": subject.seed,
+        "precision": f"float32/{torch.get_float32_matmul_precision()}",
+        "device": subject.device.type,
+        **mode,
+    }
+    where = Path(folder) if folder else subject.run_dir / "ledger" / name
+    return Ledger(where, name, battery, reading=reading)
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -92,10 +92,13 @@ WAYS = {
     "one": {"initial": "random", "attacks": [RAND]},
     "two": {"initial": "fixed", "attacks": [few("autoattack"), few("pgd", restarts=3)]},
     "three": {"initial": "random", "decided_by": "one draw", "attacks": [few("square_eot"), few("gaussian")]},
+    "four": {"initial": "averaged", "average": 3, "attacks": [few("pgd"), few("gaussian")]},
 }
 
 
-@pytest.mark.parametrize("options", [{"ways": WAYS}, WAYS["two"], WAYS["three"]], ids=["ways", "two", "three"])
+@pytest.mark.parametrize(
+    "options", [{"ways": WAYS}, WAYS["two"], WAYS["three"], WAYS["four"]], ids=["ways", "two", "three", "four"]
+)
 @pytest.mark.parametrize("control", [0, 4])
 def test_a_protocol_costs_at_most_what_the_dry_run_says(silent, subject_of, control, options):
     protocol = PROTOCOLS.build(
@@ -104,7 +107,7 @@ def test_a_protocol_costs_at_most_what_the_dry_run_says(silent, subject_of, cont
     subject = subject_of(silent)
     with counted(subject.encoder) as count:
         costs = [cost for _, cost in protocol.cost(subject)]
-    assert count.backward <= 3 * 4 * len(costs), "only a few passes are timed"
+    assert count.backward <= 3 * 4 * (len(costs) + 2), "only a few passes are timed, three times as many of averages"
     with counted(subject.encoder) as count:
         protocol(subject)
     said = sum(cost.forward + cost.backward for cost in costs)
@@ -141,3 +144,66 @@ def test_restarts_and_the_judging_draws_count(noisy, images, subject_of):
     assert cost.attacks == {attacks[0].label: Passes(3 * (once.forward + 101), 3 * once.backward)}
     assert cost.seconds_backward > 0
     assert cost.seconds_forward > 0
+
+
+def test_what_the_ledger_holds_is_not_counted_again(silent, subject_of):
+    """Every part of the work: attacks, restarts, clean images, control; a word says so."""
+    subject = subject_of(silent)
+    options = {"eps": 1e-7, "images": 9, "chunk": 4, "select_draws": 20, "control": 4}
+    pgd = few("pgd", label="mine", restarts=2)
+    fresh = PROTOCOLS.build("robustness", {**options, "attacks": [pgd, few("gaussian")]})
+    ((_, before),) = fresh.cost(subject)
+    assert not any("ledger" in line for line in before.lines())
+    PROTOCOLS.build("robustness", {**options, "attacks": [pgd]})(subject)
+    ((_, after),) = fresh.cost(subject)
+    assert after.backward == 0
+    assert after._of("mine") == Passes(0, 0)
+    (other,) = set(after.attacks) - {"mine"}
+    assert 0.9 * before._of(other).forward < after._of(other).forward < before._of(other).forward, "one is wrong clean"
+    assert before.images * before.scoring - after.images * after.scoring + after.spared == (9 + 4) * 20
+    with counted(subject.encoder) as count:
+        fresh(subject)
+    assert count.forward <= after.forward < before.forward
+    assert any("what the ledger holds already is left out" in line for line in after.lines())
+    more = PROTOCOLS.build("robustness", {**options, "attacks": [{**pgd, "restarts": 3}]})
+    ((_, third),) = more.cost(subject)
+    assert 0.9 * before.backward / 2 < third.backward < before.backward / 2, "one start of three, where two were"
+
+
+def test_a_source_and_images_attacked_one_by_one_are_timed_as_they_are(silent, subject_of, monkeypatch):
+    """A clock that gives each network a duration of its own."""
+    seen = []
+
+    def timed(classifier, images, *, gradient):
+        logits = classifier.at(torch.arange(len(images)))(images, draw=torch.Generator().manual_seed(0))
+        seconds = {"fixed_per_image": 1.0, "fixed": 40.0}[classifier.mode] * (10 if gradient else 1)
+        seen.append((classifier.mode, len(images)))
+        return seconds, logits
+
+    monkeypatch.setattr("sslkuramoto.evaluation.attacks.cost._timed", timed)
+    ce = {"name": "autoattack", "member": "apgd-ce", "iterations": 3}
+    protocol = PROTOCOLS.build(
+        "robustness",
+        {
+            "initial": "fixed_per_image",
+            "images": 8,
+            "chunk": 4,
+            "control": 0,
+            "attacks": [ce, {"name": "transfer", "initial": "fixed", "iterations": 5}, few("pgd")],
+        },
+    )
+    ((_, cost),) = protocol.cost(subject_of(silent))
+    assert set(seen) == {("fixed_per_image", 4), ("fixed_per_image", 1), ("fixed", 4)}
+    assert (cost.seconds_forward, cost.seconds_backward) == (0.25, 2.5)
+    assert cost.extra["apgd-ce"] == pytest.approx(1 * (1 - 0.25) + 4 * (10 - 2.5))
+    assert cost.extra["transfer-own-fixed"] == pytest.approx(5 * (100 - 2.5))
+    assert set(cost.extra) == {"apgd-ce", "transfer-own-fixed"}
+    plain = cost.forward * 0.25 + cost.backward * 2.5
+    assert 3600 * cost.hours == pytest.approx(plain + 8 * sum(cost.extra.values()))
+
+
+def test_the_average_of_several_starts_counts_each(silent, images):
+    one, three = (Classifier(*silent, "averaged", draws=draws) for draws in (1, 3))
+    attacks = built([few("pgd")])
+    assert cost_of(three, attacks, images, 5, 20, 20).backward == 3 * cost_of(one, attacks, images, 5, 20, 20).backward
+    assert cost_of(three, attacks, images, 5, 20, 20).forward == 3 * cost_of(one, attacks, images, 5, 20, 20).forward

@@ -60,3 +60,25 @@ def test_the_control_is_kept_in_the_ledger_too(noisy, subject_of):
     assert count.backward == 0, "neither the attack nor its control is run again"
     assert again.metrics == first.metrics
     assert torch.tensor(first.per_image["correct"]).equal(torch.tensor(again.per_image["correct"]))
+
+
+@pytest.mark.parametrize("name", ["pgd", "held_noise", "gaussian", "square_eot", "hop_skip_jump"])
+def test_more_restarts_extend_what_was_found(noisy, subject_of, name):
+    """The third start is made and the first two are read; the outcome is that of three made at once."""
+    subject = subject_of(noisy)
+    entries = {n: few(name, label="mine", restarts=n) for n in (2, 3)}
+    _, two = measured(subject, attacks=[entries[2]])
+    assert len(two) == 4, "two starts of two chunks"
+    extended, third = measured(subject, attacks=[entries[3]])
+    assert third
+    assert all("start 3 of 3" in line for line in third)
+    at_once, units = measured(subject, attacks=[entries[3]], ledger=str(subject.run_dir / "another"))
+    assert len(units) == 6
+    assert extended.per_image == at_once.per_image
+    assert measured(subject, attacks=[entries[2]])[1] == []
+
+
+def test_restarts_inside_an_attack_are_part_of_what_it_is(cnn, subject_of):
+    subject = subject_of(cnn)
+    for restarts in (1, 2, 3):
+        assert len(measured(subject, attacks=[CE | {"restarts": restarts}])[1]) == 2, "two chunks"
