@@ -58,6 +58,10 @@ def shown_eps(eps: float) -> str:
     return f"{eps:g}"
 
 
+class MisbehavedError(AssertionError):
+    """An attack broke its contract, which is a fault of ours: raised, not asserted, so that ``python -O`` keeps it."""
+
+
 @dataclass(frozen=True)
 class Threat:
     """A ball around each image, cut with [0,1].
@@ -124,17 +128,29 @@ class Threat:
         moved = candidates - images
         return moved.abs().flatten(1).amax(dim=1) if self.norm == "linf" else lengths(moved)
 
-    def check(self, candidates: Float[Tensor, "b 3 y x"], images: Float[Tensor, "b 3 y x"], name: str) -> None:
-        """Assert that an attack kept to the threat model: float32, finite, inside the ball and [0,1]."""
-        assert candidates.dtype == torch.float32, f"{name}: {candidates.dtype}"
-        assert candidates.shape == images.shape, f"{name}: {tuple(candidates.shape)} for {tuple(images.shape)}"
-        assert bool(candidates.isfinite().all()), f"{name}: pixels that are no numbers"
-        assert bool(((candidates >= 0) & (candidates <= 1)).all()), f"{name} left [0,1]"
-        if len(images):
+    def check(self, candidates: Tensor, images: Float[Tensor, "b 3 y x"], name: str) -> None:
+        """Refuse what no attack may return: anything but finite float32 pixels inside the ball and [0,1].
+
+        Raises:
+            MisbehavedError: says what is wrong with it.
+        """
+        fault = None
+        if candidates.dtype != torch.float32:
+            fault = f"{name}: {candidates.dtype}"
+        elif candidates.shape != images.shape:
+            fault = f"{name}: {tuple(candidates.shape)} for {tuple(images.shape)}"
+        elif not bool(candidates.isfinite().all()):
+            fault = f"{name}: pixels that are no numbers"
+        elif not bool(((candidates >= 0) & (candidates <= 1)).all()):
+            fault = f"{name} left [0,1]"
+        elif len(images):
             distance = float(self.distances(candidates, images).max())
             slack = ROUNDING if self.norm == "linf" else ROUNDING * max(1.0, self.eps)
             slack = slack if self.eps > 0 else 0.0  # without room nothing is rounded
-            assert distance <= self.eps + slack, f"{name} left the ball: {distance:.6g} > eps {self.eps:.6g}"
+            if distance > self.eps + slack:
+                fault = f"{name} left the ball: {distance:.6g} > eps {self.eps:.6g}"
+        if fault:
+            raise MisbehavedError(fault)
 
 
 def lengths(moved: Float[Tensor, "b c y x"]) -> Float[Tensor, " b"]:

@@ -23,7 +23,6 @@ from sslkuramoto.evaluation.attacks import Attack, Ledger, run_battery
 from sslkuramoto.evaluation.attacks.attack import (
     AttackEntry,
     ImpossibleAttackError,
-    MisbehavedError,
     built,
     check_counts,
     check_name,
@@ -38,7 +37,7 @@ from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of
 from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
-from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.threat import MisbehavedError, Norm, Threat, parse_eps
 
 NAME = "robustness"
 UNION = "union"  # of all ways

@@ -23,7 +23,7 @@ from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.randomness import Key, borrowed_global, generator
 from sslkuramoto.registry import Registry
-from sslkuramoto.threat import ROUNDING, Threat
+from sslkuramoto.threat import Threat
 
 
 @dataclass(frozen=True)
@@ -60,35 +60,6 @@ class Passes:
 
 class ImpossibleAttackError(UserError):
     """An attack has no meaning against this subject; a battery leaves it out, with a word."""
-
-
-class MisbehavedError(AssertionError):
-    """An attack broke its contract, which is a fault of ours: raised, not asserted, so that ``python -O`` keeps it."""
-
-
-def check_candidates(candidates: Tensor, images: Float[Tensor, "b 3 y x"], threat: Threat, name: str) -> None:
-    """Refuse what no attack may return: anything but finite float32 pixels inside the ball and [0,1].
-
-    Raises:
-        MisbehavedError: says what is wrong with it.
-    """
-    fault = None
-    if candidates.dtype != torch.float32:
-        fault = f"{name}: {candidates.dtype}"
-    elif candidates.shape != images.shape:
-        fault = f"{name}: {tuple(candidates.shape)} for {tuple(images.shape)}"
-    elif not bool(candidates.isfinite().all()):
-        fault = f"{name}: pixels that are no numbers"
-    elif not bool(((candidates >= 0) & (candidates <= 1)).all()):
-        fault = f"{name} left [0,1]"
-    elif len(images):
-        distance = float(threat.distances(candidates, images).max())
-        slack = ROUNDING if threat.norm == "linf" else ROUNDING * max(1.0, threat.eps)
-        slack = slack if threat.eps > 0 else 0.0  # without room nothing is rounded
-        if distance > threat.eps + slack:
-            fault = f"{name} left the ball: {distance:.6g} > eps {threat.eps:.6g}"
-    if fault:
-        raise MisbehavedError(fault)
 
 
 class Attack(ABC):

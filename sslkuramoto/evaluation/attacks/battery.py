@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks.attack import Attack, MisbehavedError, Work, check_candidates
+from sslkuramoto.evaluation.attacks.attack import Attack, Work
 from sslkuramoto.evaluation.attacks.ledger import Ledger, Unit, key_of
 from sslkuramoto.evaluation.classifier import (
     Classifier,
@@ -29,7 +29,7 @@ from sslkuramoto.evaluation.classifier import (
 )
 from sslkuramoto.evaluation.draws import draws_for
 from sslkuramoto.sources import PACKAGE, code_behind, code_version, foreign_code
-from sslkuramoto.threat import Threat, check_images, check_logits
+from sslkuramoto.threat import MisbehavedError, Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
 CLEAN = "clean"
@@ -138,7 +138,7 @@ def run_battery(
         parts[number] = battery.on_chunk(bound, images[own], labels[own], number, progress)
     found = _joined([parts[number] for number in range(len(rows))], names, keep)
     for candidates in (found.worst, found.wrapper, *found.candidates.values()):
-        check_candidates(candidates, images, threat, "the battery")
+        threat.check(candidates, images, "the battery")
     return found
 
 
@@ -275,7 +275,7 @@ class _Battery:
         key = key_of(about)
         place = (attack.label, work.chunk, work.restart, key)
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
-        shapes["predictions"] = (self.draws, len(rows))
+        shapes |= {"predictions": torch.Size((self.draws, len(rows)))}
         unit = self.ledger.read(*place, shapes) if self.ledger else None
         if unit is None and self.left is not None:
             self.left[attack.label] += len(rows)
@@ -289,14 +289,14 @@ class _Battery:
             with frozen(own):
                 candidates = attack(own, images[rows], labels[rows], threat=self.threat, work=work)
             candidates = candidates.detach()
-            check_candidates(candidates, images[rows], self.threat, attack.label)
+            self.threat.check(candidates, images[rows], attack.label)
             predictions, broken = self._decide(own, candidates, labels[rows], work, attack.label)
             unit = Unit(rows, candidates, predictions, broken, dict(attack.noticed))
             if self.ledger:
                 self.ledger.write(*place, unit, about)
             return unit
         try:
-            check_candidates(unit.candidates.to(images.device), images[rows], self.threat, attack.label)
+            self.threat.check(unit.candidates.to(images.device), images[rows], attack.label)
         except MisbehavedError as error:
             file = self.ledger.file_of(*place) if self.ledger else None
             raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None

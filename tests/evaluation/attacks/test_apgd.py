@@ -79,6 +79,52 @@ def test_the_first_steps_are_those_of_the_algorithm_and_the_step_is_halved_from_
     assert path[4] == pytest.approx(x4, abs=1e-6)
 
 
+@pytest.mark.parametrize("condition", ["neither eta nor the best changed", "eta changed", "the best changed"])
+def test_the_second_rule_halves_a_step_that_found_nothing_better(quadratic, monkeypatch, condition):
+    """Where 3 of 4 steps went up rule 1 is silent; rule 2 speaks unless eta or the best value has changed."""
+    monkeypatch.setattr("sslkuramoto.evaluation.attacks.apgd.checkpoints", lambda iterations: [4, 8])
+    plain = quadratic(torch.zeros(1, 3, 1, 1))
+    losses = {
+        # rule 1 wants 3 rises of 4: 5 < 6 < 7 < 8 after a fall from 100, and once more; eta has changed by then
+        "neither eta nor the best changed": [100, 5, 6, 7, 8, 5, 6, 7, 8, 9],
+        # at the first checkpoint 2 of 4 rise: eta is halved there, and may not be halved at the second by rule 2
+        "eta changed": [100, 5, 4, 5, 6, 5, 6, 7, 8, 9],
+        "the best changed": [4, 3, 4, 5, 6, 5, 6, 7, 8, 9],
+    }[condition]
+
+    class Told(Quadratic):
+        def __call__(self, candidates, *, gradient=True):
+            self.path.append(candidates.clone())
+            loss = torch.full((len(candidates),), float(losses[len(self.path) - 1]))
+            return Evaluated(loss, torch.ones_like(loss), loss, torch.ones_like(candidates) if gradient else None)
+
+    objective = Told(plain.classifier, plain.labels, "ce", 1)
+    object.__setattr__(objective, "path", [])
+    etas = []
+    threat = Threat("linf", 0.1)
+    monkeypatch.setattr(Threat, "steepest", lambda self, gradient: torch.ones_like(gradient))
+    project = Threat.project
+
+    def seen(self, candidates, images):
+        etas.append(candidates)
+        return project(self, candidates, images)
+
+    monkeypatch.setattr(Threat, "project", seen)
+    images = torch.full((1, 3, 1, 1), 0.5)
+    apgd(objective, images, images, threat=threat, iterations=9, best=Best(images))
+    # z is projected first and the point second: z before the cut minus where the step began is eta
+    begun = [float(point[0, 0, 0, 0]) for point in objective.path]
+    steps = [round(float(z[0, 0, 0, 0]) - begin, 4) for z, begin in zip(etas[::2], begun, strict=False)]
+    if condition != "the best changed":  # step 5 begins at the best point, which is the first
+        steps[4] = round(float(etas[8][0, 0, 0, 0]) - 0.5, 4)
+    expected = {
+        "neither eta nor the best changed": [0.2] * 4 + [0.1] * 4 + [0.1],
+        "eta changed": [0.2] * 4 + [0.1] * 5,
+        "the best changed": [0.2] * 9,
+    }[condition]
+    assert steps == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
 def test_it_is_as_strong_as_autoattacks_on_a_deterministic_network(cnn, digits, threat):
     images, labels = digits["test"].images[:100] / 255, digits["test"].labels[:100].clone()

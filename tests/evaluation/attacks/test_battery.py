@@ -8,11 +8,10 @@ import torch
 from small_attacks import NAMES, Step, few, ready
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks import Work, run_battery
-from sslkuramoto.evaluation.attacks.attack import MisbehavedError
+from sslkuramoto.evaluation.attacks import Work, battery, run_battery
 from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
 from sslkuramoto.randomness import generator
-from sslkuramoto.threat import Threat
+from sslkuramoto.threat import MisbehavedError, Threat
 
 EPS = 0.06
 NORMS = {"linf": Threat("linf", EPS), "l2": Threat("l2", 0.6)}
@@ -317,16 +316,15 @@ def test_a_deterministic_network_that_is_fooled_is_left_alone(cnn, digits):
 
 OUTSIDE = """
 import torch
-from sslkuramoto.evaluation.attacks.attack import MisbehavedError, check_candidates
-from sslkuramoto.threat import Threat
+from sslkuramoto.threat import MisbehavedError, Threat
 images = torch.full((2, 3, 4, 4), 0.5)
 for wrong in (images + 0.2, images.double(), images[:1], images + torch.nan, images + 0.6):
     try:
-        check_candidates(wrong, images, Threat("linf", 0.1 if wrong.max() < 1 else 1.0), "mine")
+        Threat("linf", 0.1 if wrong.max() < 1 else 1.0).check(wrong, images, "mine")
     except MisbehavedError:
         continue
     raise SystemExit(f"accepted: {wrong.dtype} {wrong.flatten()[0]}")
-check_candidates(images + 0.1, images, Threat("linf", 0.1), "mine")
+Threat("linf", 0.1).check(images + 0.1, images, "mine")
 """
 
 
@@ -334,9 +332,18 @@ def test_candidates_outside_the_ball_are_refused_without_assertions_too():
     subprocess.run([sys.executable, "-O", "-c", OUTSIDE], check=True)
 
 
-def test_the_battery_itself_refuses_what_an_attack_moved_too_far(cnn, digits, monkeypatch):
-    """Also where ``Threat.check`` asserts nothing, as under ``python -O``."""
-    monkeypatch.setattr(Threat, "check", lambda *arguments: None)
+@pytest.mark.parametrize("which", ["worst", "wrapper", "candidates"])
+def test_what_the_battery_returns_is_checked_once_more(cnn, digits, monkeypatch, which):
+    """Whatever happened to candidates that were fine when they were found."""
     images, labels = first(digits, 4)
-    with pytest.raises(MisbehavedError, match="far left the ball"):
-        battle(Classifier(*cnn), images, labels, [Step("far", move=lambda candidates: (candidates - 0.5).clamp(0, 1))])
+    joined = battery._joined
+
+    def moved(parts, names, keep):
+        found = joined(parts, names, True)
+        images = found.candidates["step"] if which == "candidates" else getattr(found, which)
+        images[0] = (images[0] + 0.5) % 1
+        return found
+
+    monkeypatch.setattr(battery, "_joined", moved)
+    with pytest.raises(MisbehavedError, match="the battery left the ball"):
+        battle(Classifier(*cnn), images, labels, [Step()])

@@ -5,7 +5,7 @@ import torch
 from small_attacks import counted
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks import Work
+from sslkuramoto.evaluation.attacks import Work, held_noise
 from sslkuramoto.evaluation.attacks.apgd import Apgd
 from sslkuramoto.evaluation.attacks.held_noise import HeldNoise
 from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
@@ -170,3 +170,24 @@ def test_the_cost_is_that_of_growing_to_the_end(noisy, digits, mean):
 def test_bad_options_are_one_line(options, message):
     with pytest.raises(UserError, match=message):
         HeldNoise(**options)
+
+
+def test_every_ascent_and_every_restart_has_fields_of_its_own(noisy, digits, monkeypatch):
+    """Fields that an ascent was fitted to must not come again: none of 1 + 2 + 4, in two restarts, equals another."""
+    images, labels = first(digits, 4)
+    asked, own = [], held_noise.objective_of
+
+    def recorded(*arguments, **options):
+        objective = own(*arguments, **options)
+        if options["noise"] == "held":
+            asked.append(objective.fields)
+        return objective
+
+    monkeypatch.setattr(held_noise, "objective_of", recorded)
+    with frozen(classifier := Classifier(*noisy)):
+        for restart in (0, 1):
+            attack = HeldNoise(k=1, max_k=4, iterations=1, settle=0.0)
+            attack(classifier, images, labels, threat=THREAT, work=Work(0, 0, restart))
+    assert [len(fields) for fields in asked] == [1, 2, 4] * 2
+    fields = torch.cat([fields.flatten(1) for fields in asked])
+    assert len(fields.unique(dim=0)) == 14

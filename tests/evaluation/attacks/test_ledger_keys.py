@@ -5,6 +5,8 @@ import torch
 from small_attacks import counted, few
 
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.attacks.ledger import ledger_for
+from sslkuramoto.threat import Threat
 
 CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
 OPTIONS = {"eps": 0.05, "images": 8, "chunk": 4, "select_draws": 20, "control": 0}
@@ -82,3 +84,56 @@ def test_restarts_inside_an_attack_are_part_of_what_it_is(cnn, subject_of):
     subject = subject_of(cnn)
     for restarts in (1, 2, 3):
         assert len(measured(subject, attacks=[CE | {"restarts": restarts}])[1]) == 2, "two chunks"
+
+
+@pytest.mark.parametrize("what", ["code", "weights", "head", "encoder options", "data", "precision", "attack's code"])
+def test_whatever_numbers_hang_on_makes_another_unit(cnn, subject_of, some_set, monkeypatch, what):
+    subject = subject_of(cnn)
+    assert len(measured(subject, attacks=[CE])[1]) == 2
+    assert measured(subject, attacks=[CE])[1] == []
+    before = torch.get_float32_matmul_precision()
+    if what == "code":
+        monkeypatch.setattr("sslkuramoto.evaluation.attacks.ledger.code_version", lambda paths: "another")
+    elif what == "attack's code":
+        monkeypatch.setattr("sslkuramoto.evaluation.attacks.battery._code_of", lambda attack: "another")
+    elif what == "weights":
+        subject = subject_of(cnn, encoder_hash="1" * 64)
+    elif what == "head":
+        with torch.no_grad():
+            cnn[1].bias += 1e-6
+    elif what == "encoder options":
+        subject = subject_of(cnn, encoder_options={"num_steps": 1})
+    elif what == "data":
+        own = subject.data("test")
+        subject = subject_of(cnn, data=lambda split: _Renamed(own))
+    elif what == "precision":
+        torch.set_float32_matmul_precision("high")
+    try:
+        assert len(measured(subject, attacks=[CE])[1]) == 2
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_unit_belongs_to_a_kind_of_device(cnn, subject_of):
+    subject = subject_of(cnn)
+    index = torch.arange(3)
+    folders = set()
+    for device in ("cpu", "cuda"):
+        subject.device = torch.device(device)
+        made = ledger_for(subject, None, threat=Threat("linf", 0.1), data={}, index=index, mode={})
+        folders.add(made.folder)
+    assert len(folders) == 2
+
+
+class _Renamed:
+    """The same images under another fingerprint."""
+
+    def __init__(self, images):
+        self._images = images
+        self.fingerprint = "another"
+
+    def __getattr__(self, name):
+        return getattr(self._images, name)
+
+    def __len__(self):
+        return len(self._images)
