@@ -217,17 +217,16 @@ class Robustness:
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
             few = min(way.control, cost.images)
-            starts = starts_of(classifier)
-            control = math.ceil(starts * few * (select + 2 + draws) / cost.images)  # clean images judged and scored
+            control = math.ceil(few * (select + 2 + draws) / cost.images)  # clean images judged and scored
             union, before, sets = 0, sets, sets + len(attacks)
             if self.ways:  # what its candidates add to the choice
                 union = passes_of(sets, select_union, stochastic=stochastic)
                 union -= passes_of(before, select_union, stochastic=stochastic)
                 union += draws_union * (1 + bool(first.store)) if way is first else 0
-                union *= starts_of(first._classifier(subject))
+                union = math.ceil(union * starts_of(first._classifier(subject)) / cost.starts)
             left, whole = way._left(subject, classifier, attacks, chosen, data), cost.images + few
             shares = {attack.label: left[attack.label] / (attack.restarts * whole) for attack in attacks}
-            spared = starts * (whole - left[CLEAN]) * select
+            spared = (whole - left[CLEAN]) * select
             scoring = cost.scoring + control + union
             costs.append((name, cost._replace(scoring=scoring, control=few, left=shares, spared=spared)))
         return costs

@@ -198,9 +198,9 @@ class AutoAttackVersion:
         settings["eot_iter"] = eot_iter
         check_counts(**settings)
         if (version is None) == (member is None):
-            raise UserError("attack autoattack: needs either version (standard, plus, rand) or member, not both")
+            raise UserError("needs either version (standard, plus, rand) or member, not both")
         if version is not None and label is not None:
-            raise UserError(f"attack autoattack: label={label!r} names one member; version={version} has several")
+            raise UserError(f"label={label!r} names one member; version={version} has several")
         self.version: Version | None = version
         self.member: Member | None = member
         self.label = label

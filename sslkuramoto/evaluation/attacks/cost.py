@@ -24,8 +24,10 @@ class Cost(NamedTuple):
         images: how many images.
         seconds_forward, seconds_backward: of one image, measured here.
         control: images that every attack also meets with eps = 0.
-        extra: label -> seconds of one image, all restarts together, beyond what its passes would take of this network
-            in chunks: of another network, or of one image at a time.
+        starts: passes of the network behind each pass of the classifier, which is what is counted above.
+        elsewhere: label -> passes of another network for one image, all restarts together.
+        extra: label -> seconds of one image, all restarts together: of its passes elsewhere, or beyond what they take
+            in chunks where it attacks one image at a time.
         left: label -> share of its work that the ledger does not hold; all where it is not named.
         spared: forward passes of the scoring, of all images together, whose outcome the ledger holds.
     """
@@ -36,6 +38,8 @@ class Cost(NamedTuple):
     seconds_forward: float
     seconds_backward: float
     control: int = 0
+    starts: int = 1
+    elsewhere: Mapping[str, Passes] = MappingProxyType({})
     extra: Mapping[str, float] = MappingProxyType({})
     left: Mapping[str, float] = MappingProxyType({})
     spared: int = 0
@@ -48,23 +52,40 @@ class Cost(NamedTuple):
     @property
     def forward(self) -> int:
         """Forward passes without a gradient, of all images."""
-        return self.images * self.scoring - self.spared + sum(self._of(label).forward for label in self.attacks)
+        return self._scoring + sum(self._of(label).forward for label in self.attacks)
 
     @property
     def backward(self) -> int:
         """Forward passes with a backward pass, of all images."""
         return sum(self._of(label).backward for label in self.attacks)
 
+    @property
+    def _scoring(self) -> int:
+        return self.starts * (self.images * self.scoring - self.spared)
+
     def _of(self, label: str) -> Passes:
-        """Return the passes of all images that an attack still takes."""
-        share, passes = self.left.get(label, 1.0), self.attacks[label]
-        return Passes(*(math.ceil(self.attacked * count * share - 1e-6) for count in passes.__dict__.values()))
+        """Return the passes of all images that an attack still takes, of whichever network."""
+        own, other = self.attacks[label], self._elsewhere(label)
+        count = self.starts * self._left(label)
+        forward, backward = (math.ceil(count * passes - 1e-6) for passes in (own.forward, own.backward))
+        return Passes(forward + other.forward, backward + other.backward)
+
+    def _elsewhere(self, label: str) -> Passes:
+        passes, count = self.elsewhere.get(label, Passes(0, 0)), self._left(label)
+        return Passes(math.ceil(count * passes.forward - 1e-6), math.ceil(count * passes.backward - 1e-6))
+
+    def _left(self, label: str) -> float:
+        """Return how many images an attack has before it."""
+        return self.attacked * self.left.get(label, 1.0)
 
     @property
     def hours(self) -> float:
         """On this device, one process."""
-        extra = sum(self.attacked * self.left.get(label, 1.0) * seconds for label, seconds in self.extra.items())
-        return (self.forward * self.seconds_forward + self.backward * self.seconds_backward + extra) / 3600
+        others = [self._elsewhere(label) for label in self.elsewhere]
+        forward = self.forward - sum(passes.forward for passes in others)
+        backward = self.backward - sum(passes.backward for passes in others)
+        extra = sum(self._left(label) * seconds for label, seconds in self.extra.items())
+        return (forward * self.seconds_forward + backward * self.seconds_backward + extra) / 3600
 
     def lines(self) -> list[str]:
         """Return what a person wants to know, a line an attack and one for the whole."""
@@ -77,7 +98,7 @@ class Cost(NamedTuple):
         early = "; images that are used up early cost less" if self.attacks else ""
         return [
             *each,
-            f"scoring: {self.images * self.scoring - self.spared:,} forward",
+            f"scoring: {self._scoring:,} forward",
             f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
             f"{shown_hours(self.hours)} on this device (timed here{early})",
         ]
@@ -118,25 +139,26 @@ def cost_of(
     starts = starts_of(classifier)
     seconds = _seconds(classifier, images, starts)
     alone: tuple[float, float] | None = None
-    each, extra = {}, {}
+    each, elsewhere, extra = {}, {}, {}
     for attack in attacks:
         once = attack.passes(classes, stochastic)
-        asked = starts if attack.source is None else 1
-        judged = asked * once.forward + starts * (select_draws + 1)
-        each[attack.label] = Passes(attack.restarts * judged, attack.restarts * asked * once.backward)
-        own = seconds
+        judged = select_draws + 1
         if attack.source is not None:
+            each[attack.label] = Passes(attack.restarts * judged, 0)
+            elsewhere[attack.label] = Passes(attack.restarts * once.forward, attack.restarts * once.backward)
             own = _seconds(attack.source, images, 1)
-        elif attack.one_by_one and classifier.at(torch.arange(1)).bound:
-            own = alone = alone or _seconds(classifier, images[:1], 1)
-        if own is not seconds:
-            more = (own[0] - seconds[0]) * once.forward + (own[1] - seconds[1]) * once.backward
+            extra[attack.label] = attack.restarts * (own[0] * once.forward + own[1] * once.backward)
+            continue
+        each[attack.label] = Passes(attack.restarts * (once.forward + judged), attack.restarts * once.backward)
+        if attack.one_by_one and classifier.at(torch.arange(1)).bound:
+            alone = alone or _seconds(classifier, images[:1], 1)
+            more = (alone[0] - seconds[0]) * once.forward + (alone[1] - seconds[1]) * once.backward
             extra[attack.label] = attack.restarts * more
     forward, backward = seconds
     # the clean images are checked for logits and judged; clean, worst and wrapper are scored
     # a network that says it is deterministic is called twice more
     scoring = 1 + (0 if stochastic else 2) + select_draws + 1 + 3 * draws
-    return Cost(each, starts * scoring, count, forward, backward, extra=extra)
+    return Cost(each, scoring, count, forward, backward, starts=starts, elsewhere=elsewhere, extra=extra)
 
 
 def _seconds(classifier: Classifier, images: Tensor, starts: int) -> tuple[float, float]:

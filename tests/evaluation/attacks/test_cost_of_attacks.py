@@ -196,9 +196,10 @@ def test_a_source_and_images_attacked_one_by_one_are_timed_as_they_are(silent, s
     assert set(seen) == {("fixed_per_image", 4), ("fixed_per_image", 1), ("fixed", 4)}
     assert (cost.seconds_forward, cost.seconds_backward) == (0.25, 2.5)
     assert cost.extra["apgd-ce"] == pytest.approx(1 * (1 - 0.25) + 4 * (10 - 2.5))
-    assert cost.extra["transfer-own-fixed"] == pytest.approx(5 * (100 - 2.5))
+    assert cost.extra["transfer-own-fixed"] == pytest.approx(5 * 100)
+    assert cost.elsewhere == {"transfer-own-fixed": Passes(0, 5)}
     assert set(cost.extra) == {"apgd-ce", "transfer-own-fixed"}
-    plain = cost.forward * 0.25 + cost.backward * 2.5
+    plain = cost.forward * 0.25 + (cost.backward - 8 * 5) * 2.5
     assert 3600 * cost.hours == pytest.approx(plain + 8 * sum(cost.extra.values()))
 
 
@@ -207,3 +208,11 @@ def test_the_average_of_several_starts_counts_each(silent, images):
     attacks = built([few("pgd")])
     assert cost_of(three, attacks, images, 5, 20, 20).backward == 3 * cost_of(one, attacks, images, 5, 20, 20).backward
     assert cost_of(three, attacks, images, 5, 20, 20).forward == 3 * cost_of(one, attacks, images, 5, 20, 20).forward
+
+
+def test_who_counts_passes_of_a_classifier_gets_those_of_its_network(silent, images):
+    """The audit puts its own counts in place: three starts of an average take three times as long."""
+    cost = cost_of(Classifier(*silent, "averaged", draws=3), [], images, 5, 20, 20)
+    own = cost._replace(attacks={"mine": Passes(1, 2)}, scoring=4, seconds_forward=1.0, seconds_backward=10.0)
+    assert (own.forward, own.backward) == (3 * 5 * (4 + 1), 3 * 5 * 2)
+    assert 3600 * own.hours == pytest.approx(75 + 300)
