@@ -149,7 +149,7 @@ class Calibration:
         """Return what it costs on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
-        costs = [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=draws))]
+        costs = [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=draws, look=True))]
         if self.temperature:
             split, images = "val", None
             if self.held_out != "val":

@@ -14,6 +14,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.intervals import Metric, share_over_draws
 
 MINIMUM_DRAWS = 20
+ON_BOUNDARIES = 0.01  # share of predictions that another order of sums may change
 
 
 def check_draws(draws: int) -> int:
@@ -66,3 +67,22 @@ def accuracies(
 def share_right(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> list[float]:
     """Return for each image the share of draws that classify it rightly."""
     return [round(share, 6) for share in (predictions == labels).double().mean(dim=0).tolist()]
+
+
+def check_equal_scores(first: Int64[Tensor, "k n"], second: Int64[Tensor, "k n"], *, reordered: bool) -> None:
+    """Refuse two scores of the same images on the same noise that differ: every robust accuracy is such a comparison.
+
+    Args:
+        first, second: predictions, k draws of n images.
+        reordered: whether the device may sum in another order, which moves images on a boundary; at most
+            ``ON_BOUNDARIES`` of the predictions may then differ. Otherwise none.
+
+    Raises:
+        UserError: they differ: the network keeps a state, or draws noise that nobody gave it.
+    """
+    share = (first != second).double().mean().item()
+    if share > (ON_BOUNDARIES if reordered else 0.0):
+        raise UserError(
+            f"equal images on equal noise score differently ({100 * share:.1f} % of predictions): the network keeps a "
+            "state between calls, or draws noise that is not given to it"
+        )

@@ -16,6 +16,7 @@ from sslkuramoto.data import batches
 from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.draws import draws_for
+from sslkuramoto.evaluation.first_chunk import look_passes
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.randomness import generator
 
@@ -23,7 +24,13 @@ _TIMES = 3
 
 
 def classifier_cost(
-    subject: Subject, classifier: Classifier, split: str, *, images: int | None = None, passes: int
+    subject: Subject,
+    classifier: Classifier,
+    split: str,
+    *,
+    images: int | None = None,
+    passes: int,
+    look: bool = False,
 ) -> Cost:
     """Return the cost of classifying images of a split.
 
@@ -33,13 +40,16 @@ def classifier_cost(
         split: of which images are classified.
         images: how many of them; None for all.
         passes: of each image.
+        look: whether ``check_first_chunk`` looks at a batch of them first.
     """
     index = torch.arange(subject.batch_size)
 
     def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
         classifier.at(index[: len(pixels)])(pixels, draw=draw)
 
-    return _cost(subject, forward, split, images, passes)
+    cost = _cost(subject, forward, split, images, passes)
+    looked = look_passes(classifier) * min(subject.batch_size, cost.images) if look else 0
+    return cost._replace(looked=looked)
 
 
 def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cost:

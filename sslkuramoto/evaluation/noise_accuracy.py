@@ -101,7 +101,7 @@ class NoiseAccuracy:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         passes = draws + len(self.kinds) * len(self.sizes) * max(draws, self.samples)
-        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes))]
+        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
 
 def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: ImageDraws) -> Float[Tensor, "b 3 y x"]:

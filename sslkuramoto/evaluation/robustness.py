@@ -34,7 +34,7 @@ from sslkuramoto.evaluation.attacks.ledger import ledger_for
 from sslkuramoto.evaluation.attacks.pictures import store_broken
 from sslkuramoto.evaluation.chosen import Chosen, chosen_images
 from sslkuramoto.evaluation.classifier import Classifier, Initial, classifier_of, predictions_over_draws
-from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.evaluation.draws import accuracies, check_draws, check_equal_scores, draws_for, share_right
 from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Result, Subject, described, options_of, start_of
 from sslkuramoto.threat import MisbehavedError, Norm, Threat, parse_eps
@@ -164,11 +164,8 @@ class Robustness:
     def _above(self, metrics: Mapping[str, Metric], names: list[str]) -> list[str]:
         """Say by how much the union lies above a way of the same reading, where it does: it chose on other draws."""
         first = next(iter(self.ways.values()))
-        same = [
-            name
-            for name in names
-            if (self.ways[name].initial, self.ways[name].average) == (first.initial, first.average)
-        ]
+        reading = first.initial, first.average
+        same = [name for name in names if (self.ways[name].initial, self.ways[name].average) == reading]
         union = metrics[f"{UNION}/robust_accuracy"].value
         above = {name: union - metrics[f"{name}/robust_accuracy"].value for name in same}
         return [
@@ -217,7 +214,7 @@ class Robustness:
             draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
             cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
             few = min(way.control, cost.images)
-            control = math.ceil(few * (select + 2 + draws) / cost.images)  # clean images judged and scored
+            control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
             union, before, sets = 0, sets, sets + len(attacks)
             if self.ways:  # what its candidates add to the choice
                 union = passes_of(sets, select_union, stochastic=stochastic)
@@ -295,11 +292,12 @@ class Robustness:
             keep=bool(way),
             report=subject.report,
         )
-        clean = self._predictions(classifier, chosen.pixels, chosen.index)
-        robust, theirs = (  # the same images are scored once: CUDA sums in any order, eps = 0 gives the clean accuracy
-            clean if torch.equal(candidates, chosen.pixels) else self._predictions(classifier, candidates, chosen.index)
-            for candidates in (found.worst, found.wrapper)
+        clean, robust, theirs = (
+            self._predictions(classifier, candidates, chosen.index)
+            for candidates in (chosen.pixels, found.worst, found.wrapper)
         )
+        if torch.equal(found.worst, chosen.pixels):
+            check_equal_scores(clean, robust, reordered=chosen.pixels.is_cuda)
         labels = chosen.labels.cpu()
         metrics = {
             **accuracies(robust, labels, "robust_accuracy"),
@@ -343,10 +341,14 @@ class Robustness:
     def _control(
         self, subject: Subject, classifier: Classifier, attacks: list[Attack], chosen: Chosen, data: dict[str, Any]
     ) -> dict[str, Metric]:
-        """Run every attack with no room to move: the images must come back as they were, and are scored once.
+        """Run every attack with no room to move: the images must come back as they were, and score as they did.
+
+        Returns:
+            Both scores, of the same few images: what is left with eps = 0, and the clean accuracy that it must equal.
 
         Raises:
             MisbehavedError: an attack moved an image.
+            UserError: equal images scored differently.
         """
         pixels, labels, index = (part[: self.control] for part in chosen[:3])
         nowhere = run_battery(
@@ -364,8 +366,10 @@ class Robustness:
         )
         if not torch.equal(nowhere.worst, pixels):
             raise MisbehavedError("an attack moved an image with eps = 0")
-        score = accuracies(self._predictions(classifier, pixels, index), labels.cpu())["accuracy"]
-        return {"control_accuracy": score, "control_clean_accuracy": score}
+        controlled, clean = (self._predictions(classifier, part, index) for part in (nowhere.worst, pixels))
+        check_equal_scores(clean, controlled, reordered=pixels.is_cuda)
+        scores = {"control_accuracy": controlled, "control_clean_accuracy": clean}
+        return {name: accuracies(predictions, labels.cpu())["accuracy"] for name, predictions in scores.items()}
 
     def _nothing(self) -> dict[str, Any]:
         return {"eps": 0.0, "chunk": self.control, **NOTHING}

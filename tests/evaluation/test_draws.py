@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.draws import accuracies, draws_for, right_by_vote, share_right
+from sslkuramoto.evaluation.draws import accuracies, check_equal_scores, draws_for, right_by_vote, share_right
 
 
 def test_a_stochastic_network_needs_twenty_draws():
@@ -30,3 +30,16 @@ def test_mean_vote_and_all_are_three_numbers():
     assert found["accuracy_all"].value == pytest.approx(1 / 3)
     assert all(metric.draws == 3 and metric.n == 3 for metric in found.values())
     assert share_right(predictions, labels) == pytest.approx([1, 2 / 3, 1 / 3], abs=1e-6)
+
+
+def test_equal_images_score_equally_but_for_the_order_of_sums_on_some_devices():
+    first = torch.arange(200).reshape(20, 10) % 7
+    second = first.clone()
+    check_equal_scores(first, second, reordered=False)
+    second[0, 0] += 1
+    with pytest.raises(UserError, match=r"score differently \(0\.5 %"):
+        check_equal_scores(first, second, reordered=False)
+    check_equal_scores(first, second, reordered=True)
+    second[1, :2] += 1
+    with pytest.raises(UserError, match=r"score differently \(1\.5 %"):
+        check_equal_scores(first, second, reordered=True)

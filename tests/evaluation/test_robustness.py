@@ -78,18 +78,17 @@ def test_an_attack_that_moves_images_without_room_is_caught(cnn, subject_of):
         protocol(subject_of(cnn))
 
 
-def test_the_same_images_are_scored_once_whatever_the_device_adds_up(noisy, subject_of, monkeypatch):
-    """On CUDA two passes on the same images may differ: every call here gives other predictions."""
+@pytest.mark.parametrize(("eps", "agree"), [(0, 0), (0.05, 3)], ids=["eps 0", "control"])
+def test_equal_images_that_score_differently_are_refused(noisy, subject_of, monkeypatch, eps, agree):
+    """A network with a state: after a few calls every call gives other predictions."""
     calls = iter(range(1000))
 
     def restless(self, classifier, candidates, index, draws=None, purpose="score"):
-        return torch.full((20, len(candidates)), next(calls) % 10)
+        return torch.full((20, len(candidates)), max(0, next(calls) - agree) % 10)
 
     monkeypatch.setattr(Robustness, "_predictions", restless)
-    metrics = build(eps=0, control=5)(subject_of(noisy)).metrics
-    assert metrics["robust_accuracy"] == metrics["clean_accuracy"]
-    assert metrics["wrapper_accuracy"].value == metrics["clean_accuracy"].value
-    assert metrics["control_accuracy"] == metrics["control_clean_accuracy"]
+    with pytest.raises(UserError, match=r"equal images on equal noise score differently \(100\.0 %"):
+        build(eps=eps, control=5)(subject_of(noisy))
 
 
 def test_a_stochastic_network_is_scored_over_twenty_draws(noisy, subject_of):

@@ -66,6 +66,14 @@ def hears_ctrl_c(process: int) -> bool:
     return not deaf_to >> (signal.SIGINT - 1) & 1
 
 
+def words_of(process: int) -> str:
+    """Return the command line of a process; of one that ended, what the tracker has in it."""
+    try:
+        return (Path("/proc") / str(process) / "cmdline").read_text()
+    except OSError:
+        return "ended, as the resource_tracker does"
+
+
 def until(happened: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE
     while not happened():
@@ -133,7 +141,8 @@ def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Pa
     assert [pid for pid in of_session(process.pid) if hears_ctrl_c(pid)] == [process.pid], "the command decides alone"
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(PATIENCE) == 130
-    until(lambda: not of_session(process.pid))  # the resource tracker sees the end of its pipe a moment later
+    assert all("resource_tracker" in words_of(left) for left in of_session(process.pid)), "no worker is left"
+    until(lambda: not of_session(process.pid))  # the tracker sees the end of its pipe a moment later
     text = (tmp_path / "log-0.txt").read_text()
     assert text.splitlines()[-1] == "sslkuramoto: 0 of 6 are done; the same command goes on from there"
     assert "Traceback" not in text

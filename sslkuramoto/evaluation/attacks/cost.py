@@ -30,6 +30,7 @@ class Cost(NamedTuple):
             in chunks where it attacks one image at a time.
         left: label -> share of its work that the ledger does not hold; all where it is not named.
         spared: forward passes of the scoring, of all images together, whose outcome the ledger holds.
+        looked: forward passes, of all images together, of a first look at some of them.
     """
 
     attacks: dict[str, Passes]
@@ -43,6 +44,7 @@ class Cost(NamedTuple):
     extra: Mapping[str, float] = MappingProxyType({})
     left: Mapping[str, float] = MappingProxyType({})
     spared: int = 0
+    looked: int = 0
 
     @property
     def attacked(self) -> int:
@@ -61,7 +63,7 @@ class Cost(NamedTuple):
 
     @property
     def _scoring(self) -> int:
-        return self.starts * (self.images * self.scoring - self.spared)
+        return self.starts * (self.images * self.scoring - self.spared + self.looked)
 
     def _of(self, label: str) -> Passes:
         """Return the passes of all images that an attack still takes, of whichever network."""

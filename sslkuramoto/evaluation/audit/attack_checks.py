@@ -40,8 +40,6 @@ NOISE_SAMPLES = 4
 NOISE_SIZES = (4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)  # of the curve; METHODS 7.3 I
 NOISE_TAKES = 3 / 4
 """Share of what an attack takes that random noise must take before the attack is said to shake only."""
-FEWEST_QUERIES = 100
-"""Of a black box, below which that it finds nothing says nothing."""
 LEFT_UNBOUNDED = 0.01
 """Share of images that may stand when any image is allowed: an ascent can get stuck on single ones."""
 
@@ -101,11 +99,7 @@ def eps(case: Case) -> Check:
 
 def black_box(case: Case) -> Check:
     """Ask whether attacks that see no gradient find what those with gradients miss."""
-    check = _never_better(case, BLACK_BOX, [case.bench.run(attack) for attack in case.arsenal.black_boxes()])
-    if case.budget.queries < FEWEST_QUERIES and check.status == "pass":  # what so weak an attack does find counts
-        few = f"with queries={case.budget.queries} a black box finds next to nothing"
-        return BLACK_BOX.not_run(f"{few}; {check.reason}")
-    return check
+    return _never_better(case, BLACK_BOX, [case.bench.run(attack) for attack in case.arsenal.black_boxes()])
 
 
 def transfer(case: Case) -> Check:
@@ -274,8 +268,6 @@ def steps(case: Case) -> Check:
 
 def restarts(case: Case) -> Check:
     """Ask whether starting again broke further images."""
-    if case.budget.restarts < 2:
-        return RESTARTS.not_run(f"restarts={case.budget.restarts}: a single start has nothing to be compared with")
     once = case.bench.run(case.arsenal.reference())
     again = case.bench.run(case.arsenal.reference(restarts=case.budget.restarts))
     found = convergence(once.right, again.right)

@@ -20,7 +20,7 @@ from sslkuramoto.evaluation.audit.compare import BROKEN, percent
 from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
 from sslkuramoto.evaluation.planted import NoisyEncoder
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.threat import Threat
+from sslkuramoto.threat import MisbehavedError, Threat
 
 CONTROL = Question(
     "control", "With eps = 0 every attack returns the clean accuracy, and attacks break what can be broken", "control"
@@ -37,7 +37,7 @@ def control(case: Case) -> Check:
     """Ask whether attacks that may not move change anything, and whether they break a network of known robustness.
 
     With eps = 0 an attack never succeeds and would spend all it has, so it is given little. The battery refuses one
-    that moves with an assertion, which is an answer here.
+    that moves, which is an answer here.
     """
     nowhere = Threat(case.threat.norm, 0.0)
     arsenal, runs, moved = case.arsenal.for_control(), [], []
@@ -51,7 +51,7 @@ def control(case: Case) -> Check:
     ]:
         try:
             run = case.bench.run(attack, threat=nowhere)
-        except AssertionError as error:
+        except MisbehavedError as error:
             moved.append(f"{attack.label} ({error})")
             continue
         runs.append(run)
@@ -156,7 +156,7 @@ def _left(attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor
         candidates = attack(classifier, images, labels, threat=threat, work=Work(0, 0)).detach()
     try:
         threat.check(candidates, images, attack.label)
-    except AssertionError:
+    except MisbehavedError:
         return 1.0
     draws = 20 if classifier.stochastic else 1
     right = (predictions_over_draws(classifier, [candidates], draws, "known") == labels.cpu()).double().mean(dim=0)

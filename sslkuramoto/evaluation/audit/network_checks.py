@@ -30,9 +30,6 @@ AGREES = 0.5**0.5
 """Correlation below which the gradient explains less than half of the variance of what the network does."""
 AGREES_AT = 1 / 4
 """Distance, times eps, at which it must: an iterated attack takes steps of about that size."""
-FEWEST_DIRECTIONS = 8
-"""Random directions from which a correlation is worth a word."""
-
 NEAR = (1.0, 1 / 8)
 """Sizes, times eps, of the random signs under which an image must be answered as if it had never been seen."""
 
@@ -175,9 +172,6 @@ def finite_differences(case: Case) -> Check:
         {f"{row:g} eps along the other": values for row, values in facts.plane.items()},
         "logits",
     )
-    if case.budget.directions < FEWEST_DIRECTIONS:
-        asked = f"directions={case.budget.directions}"
-        return FINITE_DIFFERENCES.not_run(f"{asked}: a correlation over so few (of one it is 1 or -1) says nothing")
     seen = medians[AGREES_AT]
     others = ", ".join(f"{value:.2f} at {times:g} eps" for times, value in medians.items() if times != AGREES_AT)
     reason = (

@@ -140,7 +140,7 @@ class Corruptions:
         """Return what it costs on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
-        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes))]
+        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
     def _check(self, subject: Subject) -> None:
         images = subject.labelled(self.split, NAME)

@@ -111,8 +111,7 @@ def test_a_protocol_costs_at_most_what_the_dry_run_says(silent, subject_of, cont
     with counted(subject.encoder) as count:
         protocol(subject)
     said = sum(cost.forward + cost.backward for cost in costs)
-    # where nothing breaks the union meets many equal candidates, which are scored once
-    assert (0.5 if "ways" in options else 0.6) * said < count.forward + count.backward <= said
+    assert 0.6 * said < count.forward + count.backward <= said, "and not much less when nothing breaks"
     assert all(cost.images == 9 and cost.hours > 0 for cost in costs)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hand_made_cases import Pixels
 from torch import Tensor, nn
 
 from sslkuramoto.encoders import Encoder, Features
@@ -23,19 +24,6 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
 
 N = 12
-
-
-class Pixels(Encoder):
-    """Pixels as features, times a weight."""
-
-    num_features = 192
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
-        return Features(self.scale * images.flatten(1), images)
 
 
 class Remembering(Pixels):

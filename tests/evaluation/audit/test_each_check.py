@@ -207,31 +207,6 @@ def test_every_check_is_asked_here() -> None:
         assert set(checks) <= asked
 
 
-@pytest.mark.parametrize(
-    ("ask", "budget", "more"),
-    [
-        (attack_checks.restarts, {"restarts": 1}, {}),
-        (attack_checks.black_box, {"queries": 99}, {}),
-        (
-            network_checks.finite_differences,
-            {"directions": 7},
-            {"facts": GradientFacts(agreement=dict.fromkeys(TIMES, ALL), rises=ALL)},
-        ),
-    ],
-)
-def test_a_budget_that_answers_nothing_is_no_pass(ask, budget: dict, more: dict, build: Build) -> None:
-    ((key, value),) = budget.items()
-    check = ask(build(budget=budget, **more))
-    assert check.status == "not run"
-    assert f"{key}={value}" in check.reason
-    assert ask(build(budget={key: value + 1}, **more)).status == "pass"
-
-
-def test_what_a_weak_black_box_finds_counts_all_the_same(build: Build) -> None:
-    found = {"square-50": broken(30)}
-    assert attack_checks.black_box(build(found, budget={"queries": 50})).status == "fail"
-
-
 def test_noise_is_compared_with_the_strongest_attack_where_the_plain_one_breaks_next_to_nothing(build: Build) -> None:
     def asked(shaken: Tensor, strongest: Tensor) -> Check:
         case = build({"square-500": strongest, "held @ 0.2": NONE}, shaken=shaken)
