@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import COLUMNS, discover, load
-from sslkuramoto.report.columns import find, percent
+from sslkuramoto.report import COLUMNS, Column, Model, discover, load
+from sslkuramoto.report.columns import Found, find, percent
 
 
 def rows_of(folder: Path) -> dict[str, dict[int, Path]]:
@@ -41,17 +41,26 @@ def cell(values: list[float]) -> str:
 
 def table(folder: Path) -> str:
     """Return the table and its conditions as Markdown."""
-    lines = ["| row | seeds | " + " | ".join(column.name for column in COLUMNS) + " |"]
-    lines.append("|---|---|" + "---|" * len(COLUMNS))
-    conditions: set[str] = set()
-    for row, seeds in rows_of(folder).items():
-        models = [load(discover([path])[0]) for path in seeds.values()]
-        found = [[find(column, model) for model in models] for column in COLUMNS]
-        values = [[percent(f.metric, f.metric.value) for f in column if not isinstance(f, str)] for column in found]
-        cells = [cell([value for value in column if value is not None]) for column in values]
-        lines.append(f"| {row} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |")
-        conditions |= {_conditions(path) for path in seeds.values()}
+    runs = rows_of(folder)
+    models = {row: [load(discover([path])[0]) for path in seeds.values()] for row, seeds in runs.items()}
+    by_column = {column.name: _values(column, models) for column in COLUMNS}
+    shown = {c.name: by_column[c.name] for c in COLUMNS if not c.optional or any(by_column[c.name].values())}
+    lines = [f"| {' | '.join(['row', 'seeds', *shown])} |", "|---|---|" + "---|" * len(shown)]
+    for row, seeds in runs.items():
+        cells = (cell(values[row]) for values in shown.values())
+        lines.append(f"| {' | '.join([row, ', '.join(map(str, seeds)), *cells])} |")
+    conditions = {_conditions(path) for seeds in runs.values() for path in seeds.values()}
     return "\n".join([*lines, "", *sorted(conditions)])
+
+
+def _values(column: Column, models: dict[str, list[Model]]) -> dict[str, list[float]]:
+    """Return row -> the numbers of its seeds, in percent."""
+    found = {row: [find(column, model) for model in of_row] for row, of_row in models.items()}
+    numbers = {
+        row: [percent(f.metric, f.metric.value) for f in of_row if isinstance(f, Found)]
+        for row, of_row in found.items()
+    }
+    return {row: [number for number in of_row if number is not None] for row, of_row in numbers.items()}
 
 
 def _conditions(run: Path) -> str:

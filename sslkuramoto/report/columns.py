@@ -43,6 +43,7 @@ class Column:
         frozen: whether it measures the encoder as pretrained (else the finetuned classifier).
         sources: (protocol pattern, metric names) in order of preference.
         way: for robust accuracy, how the attacked encoder got its initial oscillators.
+        optional: whether it is left out of a table in which no model has a number for it.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Column:
     frozen: bool
     sources: tuple[tuple[str, tuple[str, ...]], ...]
     way: str | None = None
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -84,6 +86,15 @@ COLUMNS = (
     Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
     Column("robust_held", "adaptive", "Robust accuracy", False, _ROBUST, HELD),
     Column("robust_union", "union of all", "Robust accuracy", False, _ROBUST, UNION),
+    *(
+        Column(key, title, group, False, _protocol(protocol, metric), optional=True)
+        for key, title, group, protocol, metric in (
+            ("noise_accuracy", "sign noise of 64/255", "Noise", "noise", "sign_64_255_accuracy"),
+            ("corruption_accuracy", "mean accuracy", "Corruptions", "corruptions", "accuracy_mean"),
+            ("corruption_mce", "mCE", "Corruptions", "corruptions", "mce"),
+            ("calibration_ece", "ECE", "Calibration", "calibration", "ece"),
+        )
+    ),
 )
 
 

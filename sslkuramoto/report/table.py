@@ -98,12 +98,15 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
     for column in columns:
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
+        reported = any(column.key in model.row.published for model in models)
+        if column.optional and not measured and not reported:
+            continue
         by_head.append([_measured(item, mark) for item in found.values()])
         heads.append(Head(column, marks=marks_unlike(measured, mark)))
         group = "" if column.title.startswith(column.group) else column.group
         for item in measured.values():
             scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
-        if any(column.key in model.row.published for model in models):
+        if reported:
             heads.append(Head(column, published=True))
             figures = [model.row.published.get(column.key) for model in models]
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])

@@ -10,6 +10,8 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.report import COLUMNS, Published, Row, csv_text, load, markdown, plain, show, summarise
 
+STANDING = [column for column in COLUMNS if not column.optional]
+
 
 def summary(*rows):
     return summarise([load(row) for row in rows])
@@ -28,7 +30,33 @@ def test_a_complete_model_fills_every_column(complete):
     table = summary(Row("akorn", complete))
     values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6, 31, 30]
     assert [c.value for c in table.cells[0]] == pytest.approx(values)
-    assert [head.column for head in table.heads] == list(COLUMNS)
+    assert [head.column for head in table.heads] == STANDING
+
+
+def test_a_column_of_noise_corruptions_or_calibration_stands_once_a_model_has_a_number_for_it(
+    complete, fabricate, metric
+):
+    other = fabricate("other", "classification")
+    other.result("noise", {"clean_accuracy": metric(0.9), "sign_64_255_accuracy": metric(0.8)})
+    other.result("corruptions-digits", {"accuracy_mean": metric(0.7), "mce": metric(61.5, unit="percent")})
+    table = summary(Row("akorn", complete), Row("other", other.path))
+    assert [h.column.key for h in table.heads if h.column.optional] == [
+        "noise_accuracy",
+        "corruption_accuracy",
+        "corruption_mce",
+    ]
+    assert [cell(table, key, row=1).value for key in ("noise_accuracy", "corruption_accuracy", "corruption_mce")] == [
+        pytest.approx(value) for value in (80, 70, 61.5)
+    ]
+    assert "not measured" in note(table, cell(table, "noise_accuracy"))
+    other.result("calibration", {"ece": metric(3.1, unit="percent")})
+    assert cell(summary(Row("other", other.path)), "calibration_ece").value == pytest.approx(3.1)
+
+
+def test_a_published_figure_makes_an_optional_column_stand(complete):
+    table = summary(Row("akorn", complete, published={"calibration_ece": Published(1.3, "AKOrN, table 4")}))
+    measured, reported = (h for h in table.heads if h.column.key == "calibration_ece")
+    assert (measured.published, reported.published) == (False, True)
 
 
 def test_the_interval_comes_before_the_spread_over_draws(complete):
@@ -241,7 +269,7 @@ def test_markdown_has_as_many_fields_in_each_line_and_escapes_labels(complete):
     text = markdown(summary(Row("a|b<i>\n*c*", complete)))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[2].startswith("| a\\|b&lt;i&gt; \\*c\\* |")
-    assert {line.replace("\\|", "").count("|") for line in lines} == {len(COLUMNS) + 2}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {len(STANDING) + 2}
 
 
 def test_plain_text_is_ascii_with_one_line_a_model(complete):
