@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import COLUMNS, Column, Model, discover, load
-from sslkuramoto.report.columns import Found, find, percent
+from sslkuramoto.report.columns import find, number
 
 
 def rows_of(folder: Path) -> dict[str, dict[int, Path]]:
@@ -55,12 +55,8 @@ def table(folder: Path) -> str:
 
 def _values(column: Column, models: dict[str, list[Model]]) -> dict[str, list[float]]:
     """Return row -> the numbers of its seeds, in percent."""
-    found = {row: [find(column, model) for model in of_row] for row, of_row in models.items()}
-    numbers = {
-        row: [percent(f.metric, f.metric.value) for f in of_row if isinstance(f, Found)]
-        for row, of_row in found.items()
-    }
-    return {row: [number for number in of_row if number is not None] for row, of_row in numbers.items()}
+    found = {row: [number(find(column, model)) for model in of_row] for row, of_row in models.items()}
+    return {row: [value for value in of_row if value is not None] for row, of_row in found.items()}
 
 
 def _conditions(run: Path) -> str:

@@ -4,8 +4,9 @@ A column looks for its number by protocol and metric; what no column claims stil
 results.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,13 +21,16 @@ WORDS_OF_A_WAY = {
     **{HELD: {"held"}, EOT: {"eot", "rand"}, FIXED: {"fixed"}, RANDOM: {"random", "published", "as"}},
     UNION: {"union"},
 }
-OPTIONS_OF_EOT = ("eot", "eot_iter", "eot_draws", "eot_samples")
+OPTIONS_OF_EOT = ("k", "eot", "eot_iter", "eot_draws", "eot_samples")
+# Attacks that are none of the ways: on other gradients, from another network, without gradients, or no adversary.
+NO_WAY = {"surrogate", "transfer", "hop_skip_jump", "random_sign", "gaussian"}
 HELD_NOISE = "held_noise"  # the attack, or the noise of another
 # The whole battery before its quick versions, l-inf before l2.
 ATTACKS = (
     *(f"{name}-linf{rest}" for rest in ("", "*") for name in ("robustness", "autoattack")),
     *("robustness", "robustness-quick*", "robust*", "autoattack*", "attack*", "apgd*", "pgd*"),
 )
+_FEW = 3  # metrics of a result that are named where the wanted one is missing
 AUDIT = "audit"  # its figures belong to its checks and are no way of measuring robust accuracy
 # What may be left of a headline metric's name without its words of a way; anything else is a detail.
 HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("worst", "case"))
@@ -44,6 +48,7 @@ class Column:
         sources: (protocol pattern, metric names) in order of preference.
         way: for robust accuracy, how the attacked encoder got its initial oscillators.
         optional: whether it is left out of a table in which no model has a number for it.
+        made_with: (option, value) that a result must have been measured with.
     """
 
     key: str
@@ -53,6 +58,7 @@ class Column:
     sources: tuple[tuple[str, tuple[str, ...]], ...]
     way: str | None = None
     optional: bool = False
+    made_with: tuple[str, object] | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +73,7 @@ _CLEAN = (
     *((attack, ("clean_accuracy", "published/clean_accuracy", "random/clean_accuracy")) for attack in ATTACKS),
 )
 _ROBUST = tuple((attack, ()) for attack in ATTACKS)
+_OURS, _ARCHIVE = ("source", "ours"), ("source", "archive")
 
 
 def _protocol(name: str, metric: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -87,12 +94,14 @@ COLUMNS = (
     Column("robust_held", "adaptive", "Robust accuracy", False, _ROBUST, HELD),
     Column("robust_union", "union of all", "Robust accuracy", False, _ROBUST, UNION),
     *(
-        Column(key, title, group, False, _protocol(protocol, metric), optional=True)
-        for key, title, group, protocol, metric in (
-            ("noise_accuracy", "sign noise of 64/255", "Noise", "noise", "sign_64_255_accuracy"),
-            ("corruption_accuracy", "mean accuracy", "Corruptions", "corruptions", "accuracy_mean"),
-            ("corruption_mce", "mCE", "Corruptions", "corruptions", "mce"),
-            ("calibration_ece", "ECE", "Calibration", "calibration", "ece"),
+        Column(key, title, group, False, _protocol(protocol, metric), optional=True, made_with=made_with)
+        for key, title, group, protocol, metric, made_with in (
+            ("noise_accuracy", "sign noise of 64/255", "Noise", "noise", "sign_64_255_accuracy", None),
+            ("corruption_accuracy", "mean accuracy", "Our corruptions", "corruptions", "accuracy_mean", _OURS),
+            ("corruption_mce", "mCE", "Our corruptions", "corruptions", "mce", _OURS),
+            ("archive_accuracy", "mean accuracy", "Published corruptions", "corruptions", "accuracy_mean", _ARCHIVE),
+            ("archive_mce", "mCE", "Published corruptions", "corruptions", "mce", _ARCHIVE),
+            ("calibration_ece", "ECE", "Calibration", "calibration", "ece", None),
         )
     ),
 )
@@ -118,25 +127,37 @@ def find(column: Column, model: Model) -> Found | str:
     """Return the number of ``model`` for ``column``, or the reason why there is none.
 
     Raises:
-        UserError: the number is there and its unit is neither fraction nor percent.
+        UserError: the number is there, no percentage by its unit, and the column is not optional.
     """
     parts = _parts_of(column, model)
     if not model.parts:
         return "published only: no run of ours"
     if not parts:
         return "not measured: the run has no finetuned part"
-    near: list[Result] = []
+    near: list[tuple[Result, tuple[str, ...]]] = []
+    # What a result calls a way comes before what its options suggest.
+    for said in (True, False) if column.way else (True,):
+        for result, names in _candidates(column, parts):
+            name = _way_metric(column.way, result, said) if column.way else _named(names, result)
+            if name is not None:
+                return _checked(Found(result.metrics[name], name, result), column)
+            near.append((result, names))
+    if column.way in (FIXED, EOT, HELD) and any(r.encoder.get("stochastic") is False for r, _ in near):
+        return "the encoder is deterministic: there is one way only, in the column 'as published'"
+    if near and column.way is None:
+        result, names = near[0]
+        held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
+        return f"not measured: {result.path.name} holds {held or 'no metric'}, not {names[0]}"
+    return "not measured: no result for it in the run directory"
+
+
+def _candidates(column: Column, parts: list[tuple[Result, ...]]) -> Iterator[tuple[Result, tuple[str, ...]]]:
+    """Results that may hold the number, in order of preference, each with the metrics to look for."""
     for protocol, names in column.sources:
         for result in (r for results in parts for r in _in_order(results) if fnmatchcase(r.protocol, protocol)):
-            name = _way_metric(column.way, result) if column.way else _named(names, result)
-            if name is not None:
-                return _checked(Found(result.metrics[name], name, result))
-            near.append(result)
-    if column.way in (FIXED, EOT, HELD) and any(r.encoder.get("stochastic") is False for r in near):
-        return "the encoder is deterministic: there is one way only, in the column 'as published'"
-    if near and column.way is None and column.frozen:
-        return f"not measured: {near[0].path.name} holds {', '.join(near[0].metrics) or 'no metric'}"
-    return "not measured: no result for it in the run directory"
+            option, value = column.made_with or ("", None)
+            if result.options.get(option) == value:
+                yield result, names
 
 
 def _parts_of(column: Column, model: Model) -> list[tuple[Result, ...]]:
@@ -161,16 +182,17 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
 
 
-def _way_metric(way: str, result: Result) -> str | None:
-    """The metric that states the robust accuracy under ``way``: by its own name, else by the file's name, else by how
-    the file says the encoder started."""
+def _way_metric(way: str, result: Result, said: bool) -> str | None:
+    """The metric that states the robust accuracy under ``way``: by its own name, else by the file's name, or (not
+    ``said``) by how the file says that the encoder started and was attacked."""
     spoken = set().union(*WORDS_OF_A_WAY.values())
     for headline in HEADLINES:
         for name in sorted(result.metrics, key=lambda name: UNION not in _words(name)):
             words = _words(name)
             if tuple(word for word in words if word not in spoken) != headline:
                 continue
-            if way == (_way_in(words) or _way_in(_words(result.protocol)) or _way_stated(result)):
+            spoken_of = _way_in(words) or _way_in(_words(result.protocol))
+            if way == (spoken_of if said or spoken_of else _way_stated(result)):
                 return name
     return None
 
@@ -185,6 +207,10 @@ def _way_stated(result: Result) -> str | None:
         return RANDOM
     initial = result.encoder.get("initial")
     attacks = [e if isinstance(e, dict) else {"name": e} for e in result.options.get("attacks") or ()]
+    if any(a.get("name") in NO_WAY or a.get("backward", "autograd") != "autograd" for a in attacks) and not any(
+        a.get("name") == HELD_NOISE for a in attacks
+    ):
+        return None
     if initial != FIXED and any(HELD_NOISE in (a.get("name"), f"{a.get('noise')}_noise") for a in attacks):
         return HELD
     for options in (result.options, *attacks):
@@ -193,10 +219,12 @@ def _way_stated(result: Result) -> str | None:
     return initial if initial in (RANDOM, FIXED) else None
 
 
-def _checked(found: Found) -> Found:
+def _checked(found: Found, column: Column) -> Found | str:
     unit = found.metric.unit
     if unit not in IN_PERCENT:
         wanted = ", ".join(IN_PERCENT)
+        if column.optional:
+            return f"{found.result.path.name} gives {found.name} in the unit {unit!r}, not one of {wanted}"
         raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: wanted: one of {wanted}")
     return found
 
@@ -204,3 +232,9 @@ def _checked(found: Found) -> Found:
 def percent(metric: Metric, value: float | None) -> float | None:
     """Return a value of ``metric`` in percent."""
     return None if value is None else value * IN_PERCENT[metric.unit]
+
+
+def number(found: Found | str) -> float | None:
+    """Return what :func:`find` found, in percent; None where it is missing or not finite."""
+    value = None if isinstance(found, str) else percent(found.metric, found.metric.value)
+    return value if value is not None and math.isfinite(value) else None

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sslkuramoto.errors import unknown
-from sslkuramoto.report.columns import COLUMNS, Column, Found, find, percent
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.report.columns import COLUMNS, Column, Found, find, number, percent
 from sslkuramoto.report.runs import Metric, Model
 from sslkuramoto.study.published import Published
 
@@ -83,8 +83,13 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
     """Put the models' numbers in their columns.
 
     Raises:
-        UserError: a published figure under a key that is no column, or a result that does not say what its unit is.
+        UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
+            two models of one label.
     """
+    labels = [model.label for model in models]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"{labels.count(label)} models are called {label!r}: rows need labels of their own")
     footnotes: list[str] = []
     mark = marker(footnotes)
     keys = [column.key for column in columns]
@@ -99,7 +104,7 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         reported = any(column.key in model.row.published for model in models)
-        if column.optional and not measured and not reported:
+        if column.optional and not reported and all(number(item) is None for item in found.values()):
             continue
         by_head.append([_measured(item, mark) for item in found.values()])
         heads.append(Head(column, marks=marks_unlike(measured, mark)))
@@ -114,7 +119,7 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
         mark(text)
     return Summary(
         heads=heads,
-        labels=[model.label for model in models],
+        labels=labels,
         cells=[[cells[i] for cells in by_head] for i in range(len(models))],
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
@@ -154,9 +159,8 @@ def scoring_lines(scoring: Scoring) -> list[str]:
 def _measured(item: Found | str, mark: Mark) -> Cell:
     if isinstance(item, str):
         return Cell(marks=(mark(item),))
-    metric = item.metric
-    value = percent(metric, metric.value)
-    if value is None or not math.isfinite(value):
+    metric, value = item.metric, number(item)
+    if value is None:
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
     return Cell(value, decimals(value, metric.n), interval_of(metric), found=item)
 
@@ -221,8 +225,17 @@ def _names(names: Iterable[tuple[str, str]]) -> str:
 
 
 def _draws(found: Iterable[Found]) -> str:
-    draws = sorted({item.metric.draws for item in found if item.metric.draws and item.metric.draws > 1})
-    return f", mean over {' or '.join(map(str, draws))} draws of the oscillators" if draws else ""
+    over: dict[str, set[int]] = {}  # noise on the images is drawn for a deterministic network too
+    for item in found:
+        if item.metric.draws and item.metric.draws > 1:
+            of = (
+                "samples of the noise" if item.result.encoder.get("stochastic") is False else "draws of the oscillators"
+            )
+            over.setdefault(of, set()).add(item.metric.draws)
+    return "".join(
+        f"{', ' if k == 0 else ' or '}mean over {' or '.join(map(str, sorted(counts)))} {of}"
+        for k, (of, counts) in enumerate(sorted(over.items()))
+    )
 
 
 def option_text(value: object) -> str:

@@ -194,8 +194,7 @@ def test_a_truncated_file_of_images_is_named(result):
 def test_the_page_on_runs_shows_audit_reliability_and_images(complete, fabricate):
     tuned = fabricate("akorn/finetune", "classification")
     tuned.result("audit-quick", {"robust_accuracy": 0.1}, details={"audit": audit()})
-    reliable = {"reliability": {"15 equal-width": reliability()}}
-    tuned.result("calibration", {"ece": {"value": 4.0, "unit": "percent"}}, details=reliable)
+    tuned.result("calibration", {"ece": 4.0}, details={"reliability": {"15 equal-width": reliability()}})
     text = page([load(Row("akorn", complete))])
     sections = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
     assert [key for key in sections if key in ("audits", "calibration", "attacked")] == ["audits", "calibration"]

@@ -33,30 +33,92 @@ def test_a_complete_model_fills_every_column(complete):
     assert [head.column for head in table.heads] == STANDING
 
 
-def test_a_column_of_noise_corruptions_or_calibration_stands_once_a_model_has_a_number_for_it(
-    complete, fabricate, metric
-):
+def percents(metric, **values):
+    return {name: metric(value, unit="percent") for name, value in values.items()}
+
+
+def optional(table):
+    return [head.column.key for head in table.heads if head.column.optional]
+
+
+OURS, ARCHIVE = {"source": "ours"}, {"source": "archive"}
+
+
+def test_a_column_of_noise_corruptions_or_calibration_stands_once_a_model_has_a_number(complete, fabricate, metric):
     other = fabricate("other", "classification")
     other.result("noise", {"clean_accuracy": metric(0.9), "sign_64_255_accuracy": metric(0.8)})
-    other.result("corruptions-digits", {"accuracy_mean": metric(0.7), "mce": metric(61.5, unit="percent")})
+    other.result("corruptions-digits", {"accuracy_mean": metric(0.7)} | percents(metric, mce=61.5), options=OURS)
     table = summary(Row("akorn", complete), Row("other", other.path))
-    assert [h.column.key for h in table.heads if h.column.optional] == [
-        "noise_accuracy",
-        "corruption_accuracy",
-        "corruption_mce",
-    ]
-    assert [cell(table, key, row=1).value for key in ("noise_accuracy", "corruption_accuracy", "corruption_mce")] == [
-        pytest.approx(value) for value in (80, 70, 61.5)
-    ]
+    assert optional(table) == ["noise_accuracy", "corruption_accuracy", "corruption_mce"]
+    assert [cell(table, key, row=1).value for key in optional(table)] == pytest.approx([80, 70, 61.5])
     assert "not measured" in note(table, cell(table, "noise_accuracy"))
-    other.result("calibration", {"ece": metric(3.1, unit="percent")})
-    assert cell(summary(Row("other", other.path)), "calibration_ece").value == pytest.approx(3.1)
+    other.result("calibration", percents(metric, ece=3.1))
+    table = summary(Row("other", other.path))
+    assert cell(table, "calibration_ece").value == pytest.approx(3.1)
+    line = next(csv.DictReader(io.StringIO(csv_text(table))))
+    assert float(line["calibration_ece"]) == pytest.approx(3.1)
+    assert "Calibration: ECE" in markdown(table)
+
+
+def test_our_corruptions_and_the_published_ones_share_no_column(fabricate, metric):
+    both = fabricate("both", "classification").result("corruptions", {"accuracy_mean": metric(0.7)}, options=OURS)
+    both.result("corruptions-archive", {"accuracy_mean": metric(0.5)}, options=ARCHIVE)
+    alone = fabricate("alone", "classification")
+    alone.result("corruptions-archive", {"accuracy_mean": metric(0.4)}, options=ARCHIVE)
+    table = summary(Row("both", both.path), Row("alone", alone.path))
+    assert optional(table) == ["corruption_accuracy", "archive_accuracy"]
+    assert [cell(table, key, row=k).value for k in (0, 1) for key in optional(table)] == pytest.approx(
+        [70, 50, None, 40]
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "metrics", "reason"),
+    [
+        ("noise", {"sign_16_255_accuracy": 0.8}, "noise.json holds sign_16_255_accuracy, not sign_64_255_accuracy"),
+        ("noise", {f"m{k}": 0.8 for k in range(5)}, "noise.json holds 5 other metrics, not sign_64_255_accuracy"),
+        ("noise", {"sign_64_255_accuracy": float("nan")}, "noise.json records sign_64_255_accuracy = nan"),
+        ("noise", {"sign_64_255_accuracy": None}, "noise.json records sign_64_255_accuracy = nan"),
+    ],
+)
+def test_a_number_that_an_optional_column_misses_has_its_reason(fabricate, metric, protocol, metrics, reason):
+    run = fabricate("a", "classification")
+    run.result(protocol, {name: metric(value) for name, value in metrics.items()})
+    assert optional(summary(Row("a", run.path))) == []
+    other = fabricate("other", "classification").result("noise", {"sign_64_255_accuracy": metric(0.8)})
+    table = summary(Row("a", run.path), Row("other", other.path))
+    assert cell(table, "noise_accuracy").value is None
+    assert reason in note(table, cell(table, "noise_accuracy"))
+
+
+def test_an_optional_number_in_another_unit_is_a_dash_that_says_so(fabricate, metric):
+    run = fabricate("a", "classification").result("calibration", {"ece": metric(4.0, unit="")})
+    other = fabricate("other", "classification").result("calibration", percents(metric, ece=3.0))
+    assert optional(summary(Row("a", run.path))) == []
+    table = summary(Row("a", run.path), Row("other", other.path))
+    assert "calibration.json gives ece in the unit ''" in note(table, cell(table, "calibration_ece"))
 
 
 def test_a_published_figure_makes_an_optional_column_stand(complete):
     table = summary(Row("akorn", complete, published={"calibration_ece": Published(1.3, "AKOrN, table 4")}))
-    measured, reported = (h for h in table.heads if h.column.key == "calibration_ece")
-    assert (measured.published, reported.published) == (False, True)
+    assert cell(table, "calibration_ece").value is None
+    assert cell(table, "calibration_ece", published=True).value == 1.3
+    assert "not measured" in note(table, cell(table, "calibration_ece"))
+
+
+def test_noise_on_the_images_is_no_draw_of_oscillators(fabricate, metric):
+    scores = {"sign_64_255_accuracy": metric(0.8, draws=10)}
+    cnn = fabricate("cnn", "classification").result("noise", scores, stochastic=False, initial=None)
+    (line,) = summary(Row("cnn", cnn.path)).scoring
+    assert line.endswith("mean over 10 samples of the noise")
+    akorn = fabricate("akorn", "classification").result("noise", {"sign_64_255_accuracy": metric(0.8)})
+    (line,) = summary(Row("cnn", cnn.path), Row("akorn", akorn.path)).scoring
+    assert line.endswith("mean over 20 draws of the oscillators or mean over 10 samples of the noise")
+
+
+def test_two_models_of_one_label_are_refused(complete):
+    with pytest.raises(UserError, match="2 models are called 'akorn'"):
+        summary(Row("akorn", complete), Row("akorn", complete))
 
 
 def test_the_interval_comes_before_the_spread_over_draws(complete):
@@ -78,7 +140,10 @@ def test_a_number_of_unknown_unit_is_refused(fabricate, metric):
 
 def test_what_was_not_measured_is_a_dash_with_its_reason(fabricate, metric):
     table = summary(Row("a", fabricate().result("knn", {"precision": metric(0.5)}).path))
-    assert (cell(table, "knn").text, note(table, cell(table, "knn"))) == ("-", "not measured: knn.json holds precision")
+    assert (cell(table, "knn").text, note(table, cell(table, "knn"))) == (
+        "-",
+        "not measured: knn.json holds precision, not accuracy",
+    )
     assert "no result for it" in note(table, cell(table, "linear"))
 
 
@@ -138,6 +203,32 @@ def test_robust_accuracy_goes_to_the_way_that_the_result_states(fabricate, proto
     table = summary(Row("a", run.path))
     filled = [h.column.key for h, c in zip(table.heads, table.cells[0], strict=True) if c.value is not None]
     assert filled == [key]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "surrogate",
+        {"name": "transfer", "run": "other"},
+        {"name": "pgd", "backward": "half_gamma"},
+        {"name": "random_sign"},
+        {"name": "pgd", "k": 5},
+    ],
+)
+def test_an_attack_on_its_own_is_not_the_way_that_its_start_suggests(fabricate, metric, attack):
+    run = fabricate("a", "classification")
+    run.result("robustness", {"robust_accuracy": metric(0.2)}, options={"attacks": [attack]})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value is None
+    run.result("robustness-digits", {"published/robust_accuracy": metric(0.9)})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 90
+
+
+def test_a_result_that_names_its_way_comes_before_one_that_does_not(fabricate, metric):
+    run = fabricate("a", "classification")
+    run.result("robustness", {"robust_accuracy": metric(0.2)}, options={"attacks": [{"name": "pgd", "k": 1}]})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 20
+    run.result("robustness-digits", {"published/robust_accuracy": metric(0.9)})
+    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 90
 
 
 @pytest.mark.parametrize("name", ["robustness-linf", "robustness-quick"])
