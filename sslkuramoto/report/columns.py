@@ -155,8 +155,7 @@ def _candidates(column: Column, parts: list[tuple[Result, ...]]) -> Iterator[tup
     """Results that may hold the number, in order of preference, each with the metrics to look for."""
     for protocol, names in column.sources:
         for result in (r for results in parts for r in _in_order(results) if fnmatchcase(r.protocol, protocol)):
-            option, value = column.made_with or ("", None)
-            if result.options.get(option) == value:
+            if column.made_with is None or column.made_with in result.options.items():
                 yield result, names
 
 
@@ -192,7 +191,7 @@ def _way_metric(way: str, result: Result, said: bool) -> str | None:
             if tuple(word for word in words if word not in spoken) != headline:
                 continue
             spoken_of = _way_in(words) or _way_in(_words(result.protocol))
-            if way == (spoken_of if said or spoken_of else _way_stated(result)):
+            if way == (spoken_of or (None if said else _way_stated(result))):
                 return name
     return None
 
@@ -203,16 +202,16 @@ def _way_in(words: list[str]) -> str | None:
 
 
 def _way_stated(result: Result) -> str | None:
-    if result.encoder.get("stochastic") is False and result.encoder.get("initial") != FIXED:
-        return RANDOM
     initial = result.encoder.get("initial")
+    deterministic = result.encoder.get("stochastic") is False and initial != FIXED
     attacks = [e if isinstance(e, dict) else {"name": e} for e in result.options.get("attacks") or ()]
-    if any(a.get("name") in NO_WAY or a.get("backward", "autograd") != "autograd" for a in attacks) and not any(
-        a.get("name") == HELD_NOISE for a in attacks
-    ):
-        return None
-    if initial != FIXED and any(HELD_NOISE in (a.get("name"), f"{a.get('noise')}_noise") for a in attacks):
+    held = any(HELD_NOISE in (a.get("name"), f"{a.get('noise')}_noise") for a in attacks)
+    if held and initial != FIXED and not deterministic:
         return HELD
+    if any(a.get("name") in NO_WAY or a.get("backward", "autograd") != "autograd" for a in attacks):
+        return None
+    if deterministic:
+        return RANDOM
     for options in (result.options, *attacks):
         if any(isinstance(count := options.get(key), int | float) and count > 1 for key in OPTIONS_OF_EOT):
             return EOT

@@ -225,17 +225,13 @@ def _names(names: Iterable[tuple[str, str]]) -> str:
 
 
 def _draws(found: Iterable[Found]) -> str:
-    over: dict[str, set[int]] = {}  # noise on the images is drawn for a deterministic network too
+    over: dict[str, set[int]] = {"draws of the oscillators": set(), "samples of the noise": set()}
     for item in found:
-        if item.metric.draws and item.metric.draws > 1:
-            of = (
-                "samples of the noise" if item.result.encoder.get("stochastic") is False else "draws of the oscillators"
-            )
-            over.setdefault(of, set()).add(item.metric.draws)
-    return "".join(
-        f"{', ' if k == 0 else ' or '}mean over {' or '.join(map(str, sorted(counts)))} {of}"
-        for k, (of, counts) in enumerate(sorted(over.items()))
-    )
+        if item.metric.draws and item.metric.draws > 1:  # noise on the images is drawn for a deterministic network too
+            deterministic = item.result.encoder.get("stochastic") is False
+            over["samples of the noise" if deterministic else "draws of the oscillators"].add(item.metric.draws)
+    said = [f"{' or '.join(map(str, sorted(counts)))} {of}" for of, counts in over.items() if counts]
+    return f", mean over {' or '.join(said)}" if said else ""
 
 
 def option_text(value: object) -> str:

@@ -113,7 +113,7 @@ def test_noise_on_the_images_is_no_draw_of_oscillators(fabricate, metric):
     assert line.endswith("mean over 10 samples of the noise")
     akorn = fabricate("akorn", "classification").result("noise", {"sign_64_255_accuracy": metric(0.8)})
     (line,) = summary(Row("cnn", cnn.path), Row("akorn", akorn.path)).scoring
-    assert line.endswith("mean over 20 draws of the oscillators or mean over 10 samples of the noise")
+    assert line.endswith("mean over 20 draws of the oscillators or 10 samples of the noise")
 
 
 def test_two_models_of_one_label_are_refused(complete):
@@ -219,8 +219,13 @@ def test_an_attack_on_its_own_is_not_the_way_that_its_start_suggests(fabricate, 
     run = fabricate("a", "classification")
     run.result("robustness", {"robust_accuracy": metric(0.2)}, options={"attacks": [attack]})
     assert cell(summary(Row("a", run.path)), "robust_as_published").value is None
-    run.result("robustness-digits", {"published/robust_accuracy": metric(0.9)})
-    assert cell(summary(Row("a", run.path)), "robust_as_published").value == 90
+
+
+def test_transfer_on_its_own_is_no_robust_accuracy_of_a_deterministic_network_either(fabricate, metric):
+    scores, options = {"robust_accuracy": metric(0.9)}, {"attacks": [{"name": "transfer", "run": "other"}]}
+    cnn = fabricate("a", "classification")
+    cnn.result("robustness", scores, options=options, stochastic=False, initial=None)
+    assert cell(summary(Row("a", cnn.path)), "robust_as_published").value is None
 
 
 def test_a_result_that_names_its_way_comes_before_one_that_does_not(fabricate, metric):

@@ -1,16 +1,11 @@
 """scripts/benchmark.py: its plain transcription is an oracle, and its exit code follows the ratio."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from published_akorn import network
+from scripts_by_name import script_named
 
-_path = Path(__file__).parents[2] / "scripts" / "benchmark.py"
-_spec = importlib.util.spec_from_file_location("benchmark", _path)
-benchmark = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(benchmark)
+benchmark = script_named("benchmark")
 
 TINY = ["--channels", "8", "--batch", "2", "--size", "8", "--repeats", "1", "--warmup", "0"]
 

@@ -1,6 +1,5 @@
 """scripts/check_reference.py on recorded files, and on files of our own networks under published names."""
 
-import importlib.util
 import json
 import zipfile
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from published_akorn import network, recorded
+from scripts_by_name import script_named
 
 from sslkuramoto.interop.akorn import from_published
 
@@ -16,9 +16,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the recorded files lie beside the checkout")
 
-_spec = importlib.util.spec_from_file_location("check_reference", ROOT / "scripts" / "check_reference.py")
-check_reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(check_reference)
+check_reference = script_named("check_reference")
 
 # published arguments, and the same in ours; sizes, switches and lists that the recorded examples do not have
 SWITCHES = [

@@ -1,21 +1,12 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
+from scripts_by_name import script_named
 
 from sslkuramoto.evaluation.corruptions import CORRUPTIONS
-
-PATH = Path(__file__).parents[2] / "scripts" / "corruption_table.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("corruption_table", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_named("corruption_table")
 
 
 def test_rows_are_means_over_networks_and_losses_are_from_clean_to_severity_5(script):

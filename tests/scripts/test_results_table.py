@@ -1,23 +1,16 @@
 """The table over seeds: mean and deviation of what was measured, a dash for what was not."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
+from scripts_by_name import script_named
 
-PATH = Path(__file__).parents[2] / "scripts" / "results_table.py"
 SESSION = {"hardware": "a machine", "threads": 1, "device": "cpu", "python": "3.11", "revision": "abc"}
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("results_table", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_named("results_table")
 
 
 @pytest.fixture

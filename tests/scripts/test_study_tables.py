@@ -1,22 +1,13 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 from made_study import IMAGES, FabricatedStudy
+from scripts_by_name import script_named
 
 from sslkuramoto.errors import UserError
-
-PATH = Path(__file__).parents[2] / "scripts" / "study_tables.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("study_tables", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_named("study_tables")
 
 
 def test_only_what_stands_between_the_markers_is_replaced(script):
