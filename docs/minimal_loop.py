@@ -17,7 +17,7 @@ from torch import Tensor
 from sslkuramoto.checkpoint import export_encoder
 from sslkuramoto.data import DATA, batches, in_order, shuffled
 from sslkuramoto.encoders import ENCODERS
-from sslkuramoto.evaluation.knn import knn_predict
+from sslkuramoto.evaluation.representation.knn import knn_predict
 from sslkuramoto.objectives import OBJECTIVES, check_views
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part

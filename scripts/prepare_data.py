@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import download_url
 
-from sslkuramoto.data.cifar import open_archive
-from sslkuramoto.data.files import SPLIT_FOLDERS, ImageFiles, open_files
-from sslkuramoto.data.pixels import decode
-from sslkuramoto.data.tiny_imagenet import ARCHIVE, MD5, URL
+from sslkuramoto.data.images.cifar import open_archive
+from sslkuramoto.data.images.files import SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.images.pixels import decode
+from sslkuramoto.data.images.tiny_imagenet import ARCHIVE, MD5, URL
 from sslkuramoto.errors import UserError
 
 

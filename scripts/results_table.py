@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import COLUMNS, Column, Model, discover, load
-from sslkuramoto.report.columns import find, number
+from sslkuramoto.report.tables.columns import find, number
 
 
 def rows_of(folder: Path) -> dict[str, dict[int, Path]]:

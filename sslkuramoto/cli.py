@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from sslkuramoto.evaluation.monitor import online_knn
+    from sslkuramoto.evaluation.representation.monitor import online_knn
     from sslkuramoto.recipe import load_recipe, recipe_file
     from sslkuramoto.run_directory import RunDirectory
     from sslkuramoto.training import check, check_device, train
@@ -292,10 +292,11 @@ def _beside(name: str, changed: Sequence[str]) -> str:
 
 def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
     for protocol in protocols:
-        if not hasattr(protocol.measure, "cost"):
+        costs = protocol.measure.estimate(subject)
+        if not costs:
             print(f"{protocol.file}: no estimate; it makes a few passes over the images")
             continue
-        for way, cost in protocol.measure.cost(subject):
+        for way, cost in costs:
             print(f"{protocol.file}{f', way {way}' if way else ''}, {cost.images} images:")
             for line in cost.lines():
                 print(f"  {line}")

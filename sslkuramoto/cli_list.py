@@ -62,9 +62,9 @@ def _print_details(what: str, name: str) -> None:
 
 
 def _registry(what: str) -> Any:
+    from sslkuramoto.attacks import ATTACKS
     from sslkuramoto.data import DATA
     from sslkuramoto.encoders import ENCODERS
-    from sslkuramoto.evaluation.attacks import ATTACKS
     from sslkuramoto.objectives import OBJECTIVES
     from sslkuramoto.training.optimizer import OPTIMIZERS
     from sslkuramoto.training.schedule import SCHEDULES

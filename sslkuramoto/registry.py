@@ -7,6 +7,7 @@ package adds a part by an entry point in the registry's group; nothing here has 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -75,6 +76,11 @@ def _entry(item: Any) -> int | None:
     return next((part + 1 for part in reversed(item["loc"]) if isinstance(part, int)), None)
 
 
+def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in ``locals()``, taken as the first act of a constructor."""
+    return {key: value for key, value in arguments.items() if key != "self"}
+
+
 class Registry(Generic[T]):
     """A table from names to constructors whose keyword-only parameters are the options of a recipe.
 
@@ -87,21 +93,37 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = group
         self._members: dict[str, Callable[..., T]] = {}
+        self._places: dict[str, str] = {}
         self._plugins: dict[str, EntryPoint] | None = None
 
-    def add(self, name: str, constructor: Callable[..., T]) -> None:
-        """Enter ``constructor`` under ``name``. A name that is taken is our own mistake, not the user's."""
-        assert name not in self._members, f"{self.kind} {name!r} is registered twice"
-        self._members[name] = constructor
+    def add(self, name: str, constructor: Callable[..., T] | str) -> None:
+        """Register a member.
+
+        Args:
+            name: as recipes and protocol files write it.
+            constructor: the member, or ``"MODULE:NAME"``, imported when it is first asked for.
+
+        Raises:
+            AssertionError: the name is already registered (a bug in this package).
+        """
+        assert name not in {*self._members, *self._places}, f"{self.kind} {name!r} is registered twice"
+        if isinstance(constructor, str):
+            self._places[name] = constructor
+        else:
+            self._members[name] = constructor
 
     def _found(self) -> dict[str, EntryPoint]:
         """Return what other packages add, not loaded yet; a name of ours stays ours."""
         if self._plugins is None:
             points = entry_points(group=self.group)
-            self._plugins = {point.name: point for point in points if point.name not in self._members}
+            own = {*self._members, *self._places}
+            self._plugins = {point.name: point for point in points if point.name not in own}
         return self._plugins
 
     def __getitem__(self, name: str) -> Callable[..., T]:
+        if name in self._places and name not in self._members:
+            module, _, attribute = self._places[name].partition(":")
+            self._members[name] = getattr(import_module(module), attribute)
         if name not in self._members:
             if name not in self._found():
                 raise unknown(self.kind, name, list(self))
@@ -113,7 +135,7 @@ class Registry(Generic[T]):
         return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._members, *self._found()}))
+        return iter(sorted({*self._members, *self._places, *self._found()}))
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the options a recipe may set for ``name``: the keyword-only parameters of its constructor."""

@@ -23,25 +23,25 @@ def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
 
 
 @cache
-def code_behind(file: str, room: str | None = None, package: Path = PACKAGE) -> str:
-    """Return the hash of a source file and of what it imports, directly or not, from one room.
+def code_behind(file: str, rooms: tuple[str, ...] = (), package: Path = PACKAGE) -> str:
+    """Return the hash of a source file and of what it imports, directly or not, from some rooms.
 
-    A module of the room that none of these needs changes nothing. ``from FOLDER import name`` needs what the
+    A module of the rooms that none of these needs changes nothing. ``from FOLDER import name`` needs what the
     ``__init__.py`` of the folder imports.
 
     Args:
-        file: of the package, such as ``evaluation/attacks/pgd.py``.
-        room: folder of the package, with those in it; that of the file when None.
+        file: of the package, such as ``attacks/pgd.py``.
+        rooms: folders of the package, with those in them, and files; the file's own folder when empty.
         package: where it lies.
     """
-    within = (package / file).parent if room is None else package / room
+    within = [package / room for room in rooms] or [(package / file).parent]
     needed, waiting = set[Path](), [package / file]
     while waiting:
         if (path := waiting.pop()) in needed:
             continue
         needed.add(path)
         found = [_file_of(name, package) for name in _imported(path.read_text())]
-        waiting += [path for path in found if path is not None and path.is_relative_to(within)]
+        waiting += [path for path in found if path is not None and any(map(path.is_relative_to, within))]
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
 
 

@@ -4,7 +4,10 @@ import os
 
 from jaxtyping import install_import_hook
 
-ROOMS = ("data", "views", "dynamics", "encoders", "objectives", "training.collapse", "evaluation")
+ROOMS = (
+    *("data", "views", "dynamics", "encoders", "objectives", "training.collapse"),
+    *("classifier", "noise_draws", "attacks", "evaluation"),
+)
 install_import_hook([f"sslkuramoto.{room}" for room in ROOMS], "beartype.beartype")  # before any of them is imported
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors lose time on several; processes started by tests too

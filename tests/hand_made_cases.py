@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders import AKOrN, Encoder, Features
 from sslkuramoto.evaluation import Subject
-from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import ITSELF, Bench, Run, copy_of
+from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS
-from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
-from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.audit.runner import ITSELF, Bench, Run, copy_of
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
 

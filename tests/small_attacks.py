@@ -11,10 +11,11 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.attacks import ATTACKS, Attack, Passes
+from sslkuramoto.attacks.attack import ImpossibleAttackError, built
+from sslkuramoto.attacks.autoattack import untouched_globals
 from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.evaluation.attacks import ATTACKS, Attack, Passes
-from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, built
-from sslkuramoto.evaluation.attacks.autoattack import untouched_globals
+from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.randomness import seed_of
 
 FEW: dict[str, Any] = {
@@ -36,7 +37,7 @@ def ready(subject: Any, *entries: str | dict[str, Any], classes: int = 10) -> li
     attacks = []
     for attack in built(list(entries)):
         with suppress(ImpossibleAttackError):
-            attacks.append(attack.prepared(subject, classes))
+            attacks.append(attack.prepared(attack_target(subject, classes)))
     return attacks
 
 

@@ -272,7 +272,7 @@ def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, c
 
 
 def test_an_attack_goes_on_where_it_was_interrupted(classified, capsys, monkeypatch, tmp_path):
-    from sslkuramoto.evaluation.attacks import Ledger
+    from sslkuramoto.attacks import Ledger
 
     written = Ledger.write
 

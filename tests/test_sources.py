@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sslkuramoto.evaluation.attacks import ATTACKS
+from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.sources import code_behind, code_version, foreign_code
 
 
@@ -81,7 +81,7 @@ def test_code_behind_a_file_follows_imports_through_the_folders_of_a_room_and_no
             (package / name).write_text(text)
         code_behind.cache_clear()
         code_version.cache_clear()
-        return code_behind("room/measure.py", "room", package)
+        return code_behind("room/measure.py", ("room",), package)
 
     before = known()
     assert before == known(below="x = 2\n"), "of another room"

@@ -1,12 +1,12 @@
 """Images: a source of the registry yields the :class:`ImageSet` of a split, ``batches`` reads it in a given order."""
 
-from sslkuramoto.data.cifar import cifar10, cifar100
-from sslkuramoto.data.digits import digits
-from sslkuramoto.data.image_folder import image_folder
-from sslkuramoto.data.image_set import Batch, ImageSet, batches
+from sslkuramoto.data.images.cifar import cifar10, cifar100
+from sslkuramoto.data.images.digits import digits
+from sslkuramoto.data.images.image_folder import image_folder
+from sslkuramoto.data.images.image_set import Batch, ImageSet, batches
+from sslkuramoto.data.images.timm_datasets import timm_dataset
+from sslkuramoto.data.images.tiny_imagenet import tiny_imagenet
 from sslkuramoto.data.order import in_order, shuffled
-from sslkuramoto.data.timm_datasets import timm_dataset
-from sslkuramoto.data.tiny_imagenet import tiny_imagenet
 from sslkuramoto.registry import Registry
 
 __all__ = ["DATA", "Batch", "ImageSet", "batches", "in_order", "shuffled"]

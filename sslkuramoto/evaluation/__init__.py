@@ -1,14 +1,5 @@
 """Protocols: each measures one checkpoint (``measure(subject) -> Result``)."""
 
-from sslkuramoto.evaluation.audit.protocol import Audit
-from sslkuramoto.evaluation.calibration_protocol import Calibration
-from sslkuramoto.evaluation.clean import Clean
-from sslkuramoto.evaluation.clustering import Clustering
-from sslkuramoto.evaluation.corruptions.protocol import Corruptions
-from sslkuramoto.evaluation.finetune import Finetune
-from sslkuramoto.evaluation.knn import NearestNeighbours
-from sslkuramoto.evaluation.linear import LinearProbe
-from sslkuramoto.evaluation.noise_accuracy import NoiseAccuracy
 from sslkuramoto.evaluation.protocol import (
     PROTOCOLS,
     Result,
@@ -18,7 +9,6 @@ from sslkuramoto.evaluation.protocol import (
     load_protocols,
     protocol_files,
 )
-from sslkuramoto.evaluation.robustness import Robustness
 from sslkuramoto.evaluation.subject import subject_of
 
 __all__ = [
@@ -32,13 +22,14 @@ __all__ = [
     "subject_of",
 ]
 
-PROTOCOLS.add("knn", NearestNeighbours)
-PROTOCOLS.add("linear", LinearProbe)
-PROTOCOLS.add("clustering", Clustering)
-PROTOCOLS.add("clean", Clean)
-PROTOCOLS.add("finetune", Finetune)
-PROTOCOLS.add("robustness", Robustness)
-PROTOCOLS.add("audit", Audit)
-PROTOCOLS.add("corruptions", Corruptions)
-PROTOCOLS.add("noise", NoiseAccuracy)
-PROTOCOLS.add("calibration", Calibration)
+_HERE = "sslkuramoto.evaluation"
+PROTOCOLS.add("knn", f"{_HERE}.representation.knn:NearestNeighbours")
+PROTOCOLS.add("linear", f"{_HERE}.representation.linear:LinearProbe")
+PROTOCOLS.add("clustering", f"{_HERE}.representation.clustering:Clustering")
+PROTOCOLS.add("finetune", f"{_HERE}.representation.finetune:Finetune")
+PROTOCOLS.add("clean", f"{_HERE}.classification.clean:Clean")
+PROTOCOLS.add("noise", f"{_HERE}.classification.noise:NoiseAccuracy")
+PROTOCOLS.add("robustness", f"{_HERE}.robustness.protocol:Robustness")
+PROTOCOLS.add("audit", f"{_HERE}.audit.protocol:Audit")
+PROTOCOLS.add("corruptions", f"{_HERE}.corruptions.protocol:Corruptions")
+PROTOCOLS.add("calibration", f"{_HERE}.calibration.protocol:Calibration")

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches
-from sslkuramoto.evaluation.attacks.cost import Cost
-from sslkuramoto.evaluation.classifier import Classifier
-from sslkuramoto.evaluation.draws import draws_for
-from sslkuramoto.evaluation.first_chunk import look_passes
+from sslkuramoto.evaluation.classification.sanity import look_passes
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 
 _TIMES = 3

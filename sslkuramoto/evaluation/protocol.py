@@ -1,16 +1,17 @@
 """How one checkpoint is measured: subject in, result out, both written down completely.
 
-A protocol is a constructor with keyword-only options whose instance is callable: ``measure(subject) -> Result``.
+A :class:`Protocol` is built from keyword-only options; calling it with a subject yields a :class:`Result`.
 ``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and options; ``RUN/results/NAME.json`` holds what came out.
 """
 
 import json
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
@@ -19,12 +20,14 @@ from torch import nn
 from yaml import YAMLError
 
 from sslkuramoto.checkpoint import weights_hash
+from sslkuramoto.classifier import Classifier, Initial
+from sslkuramoto.cost import Cost
 from sslkuramoto.data import ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.files import write_atomically
 from sslkuramoto.registry import Registry
+from sslkuramoto.results import Metric
 
 
 def _silent(line: str) -> None:
@@ -72,6 +75,11 @@ class Subject:
         """SHA-256 of the head's weights; empty where there is none."""
         return "" if self.head is None else weights_hash(self.head)
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What identifies the network: hashes of its weights, and its encoder's options changed for the measurement."""
+        return {"encoder": self.encoder_hash, "head": self.head_hash, "changed": dict(self.encoder_options)}
+
     def labelled(self, split: str, protocol: str) -> ImageSet:
         """Return a split that has labels and images, or say which protocol needs it."""
         images = self.data(split)
@@ -105,7 +113,35 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Protocol = Callable[[Subject], Result]
+class Protocol(ABC):
+    """Measures one checkpoint. Subclasses are final; their keyword-only constructor options are the schema of a
+    protocol file.
+
+    Attributes:
+        options: every option with its value, defaults included.
+        needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``.
+    """
+
+    options: dict[str, Any]
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, subject: Subject) -> Result:
+        """Check that the subject has what the protocol needs, then measure it.
+
+        Raises:
+            UserError: it lacks something, or whatever :meth:`measure` finds wrong.
+        """
+        return self.measure(subject)
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> Result:
+        """Measure the subject; writes no result file."""
+
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what the parts of the measurement cost at most, after timing a few passes; none where unknown."""
+        return []
+
+
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "sslkuramoto.protocols")
 # beside the package in a checkout, inside it in an installed wheel
 PROTOCOL_FILES = next(
@@ -122,9 +158,15 @@ def described(images: ImageSet, n: int | None = None) -> dict[str, Any]:
     return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": size}
 
 
-def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options in ``locals()``, taken as the first act of a protocol's constructor."""
-    return {key: value for key, value in arguments.items() if key != "self"}
+def classifier_of(subject: Subject, protocol: str, mode: Initial = "random", *, average: int = 8) -> Classifier:
+    """Return the classifier of a run.
+
+    Raises:
+        UserError: the run holds an encoder only.
+    """
+    if subject.head is None:
+        raise UserError(f"{protocol} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first")
+    return Classifier(subject.encoder, subject.head, mode, seed=subject.seed, draws=average)
 
 
 def start_of(encoder: Encoder, initial: str = "random") -> str:

@@ -10,15 +10,21 @@ print(study_text(table))
 write_study_page(Path("study.html"), table)
 """
 
-from sslkuramoto.report.columns import COLUMNS, Column
 from sslkuramoto.report.page import page, write_page
-from sslkuramoto.report.pictures import energies_picture, phases_picture, record_phases, record_views, views_picture
-from sslkuramoto.report.printing import csv_text, markdown, plain, show
+from sslkuramoto.report.pictures.oscillators import (
+    energies_picture,
+    phases_picture,
+    record_phases,
+    record_views,
+    views_picture,
+)
 from sslkuramoto.report.runs import Model, Row, discover, load
-from sslkuramoto.report.study_latex import study_latex
 from sslkuramoto.report.study_page import study_page, write_study_page
-from sslkuramoto.report.study_text import study_csv, study_markdown, study_text
-from sslkuramoto.report.table import Summary, summarise
+from sslkuramoto.report.tables.columns import COLUMNS, Column
+from sslkuramoto.report.tables.latex import study_latex
+from sslkuramoto.report.tables.study_text import study_csv, study_markdown, study_text
+from sslkuramoto.report.tables.table import Summary, summarise
+from sslkuramoto.report.tables.text import csv_text, markdown, plain, show
 from sslkuramoto.study.published import Published
 
 __all__ = [

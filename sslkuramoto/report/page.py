@@ -7,12 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
-from sslkuramoto.report import corruption_section, evidence_sections, sections
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import safe
 from sslkuramoto.report.runs import Model, Row, load
-from sslkuramoto.report.summary_table import summary_table
-from sslkuramoto.report.table import summarise
+from sslkuramoto.report.sections import corruptions as corruption_section
+from sslkuramoto.report.sections import evidence as evidence_sections
+from sslkuramoto.report.sections import runs as sections
+from sslkuramoto.report.tables.html import summary_table
+from sslkuramoto.report.tables.table import summarise
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

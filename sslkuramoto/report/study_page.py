@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
-from sslkuramoto.report import corruption_section, evidence_sections, study_provenance, study_sections
 from sslkuramoto.report.page import document
-from sslkuramoto.report.study_table import study_summary
-from sslkuramoto.report.summary_table import summary_table
+from sslkuramoto.report.sections import corruptions as corruption_section
+from sslkuramoto.report.sections import evidence as evidence_sections
+from sslkuramoto.report.sections import provenance as study_provenance
+from sslkuramoto.report.sections import studies as study_sections
+from sslkuramoto.report.tables.html import summary_table
+from sslkuramoto.report.tables.study import study_summary
 from sslkuramoto.study.table import StudyTable
 
 

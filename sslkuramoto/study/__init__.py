@@ -6,8 +6,8 @@ run_plan(plan, jobs=2)
 table = collect(study, Path("runs/studies"))
 """
 
-from sslkuramoto.study.file import Study, StudyColumn, StudyRow, StudyStage, load_study, study_file, study_files
 from sslkuramoto.study.paired import Comparison, McNemar, comparisons, holm, mcnemar
+from sslkuramoto.study.parse import Study, StudyColumn, StudyRow, StudyStage, load_study, study_file, study_files
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.run import run_plan

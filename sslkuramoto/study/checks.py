@@ -14,8 +14,8 @@ from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.study.model import Study
 from sslkuramoto.study.overrides import check_one_source
-from sslkuramoto.study.parts import Study
 from sslkuramoto.training import check
 
 

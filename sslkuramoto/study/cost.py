@@ -1,7 +1,7 @@
 """What a plan will cost before it runs: steps and measurements that are missing, and hours on this machine.
 
 Hours are estimates: of a training from a few steps on random images, timed here; of a measurement from what it took
-before, or from the protocol's own estimate (``measure.cost(subject)``) on an untrained network, else unknown.
+before, or from the protocol's own estimate (``measure.estimate(subject)``) on an untrained network, else unknown.
 """
 
 import math
@@ -10,21 +10,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 
 from sslkuramoto.data import DATA
-from sslkuramoto.data.image_set import MemorySet, batches
+from sslkuramoto.data.images.image_set import MemorySet, batches
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts, content_key
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import read_result
-from sslkuramoto.study.tasks import Evaluation, Stage
 from sslkuramoto.training.learner import build
 
 _NOT_IN_A_STEP = (
@@ -207,8 +206,6 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
     """Return what the protocol says it takes on a network of this kind; its weights do not matter."""
     recipe = stage.recipe
     loaded = load_protocol(task.protocol, task.overrides)
-    if not hasattr(loaded.measure, "cost"):
-        return None
     try:
         with borrowed_global(generator("cpu", "weights that are only timed")):
             encoder = ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **task.encoder_options})
@@ -227,8 +224,8 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             seed=recipe.seed,
             batch_size=_FEW if slow else 100,
         )
-        measure: Any = loaded.measure
-        return sum(cost.hours for _, cost in measure.cost(subject)) * 3600
+        costs = loaded.measure.estimate(subject)
+        return sum(cost.hours for _, cost in costs) * 3600 if costs else None
     except Exception:  # an estimate that fails is unknown and stops nothing
         return None
 

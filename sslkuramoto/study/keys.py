@@ -23,7 +23,8 @@ TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
     *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py"),
 )
-EVALUATION = (*TRAINING, "evaluation")
+MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
+EVALUATION = (*TRAINING, *MEASURING)
 _CONTENT = 12  # hexadecimal digits
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
 
@@ -37,7 +38,7 @@ def measuring_code(measure: object) -> str:
     package, *module = type(measure).__module__.split(".")
     if package != PACKAGE.name:
         return content_key([code_version(EVALUATION), foreign_code(measure)])[:CODE_DIGITS]
-    behind = [code_behind(file, "evaluation") for file in (f"{'/'.join(module)}.py", "evaluation/subject.py")]
+    behind = [code_behind(file, MEASURING) for file in (f"{'/'.join(module)}.py", "evaluation/subject.py")]
     return content_key([code_version(TRAINING), *behind])[:CODE_DIGITS]
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.study.options import Settings, merged, settings_from
 from sslkuramoto.study.sections import settings_in
-from sslkuramoto.study.settings import Settings, merged, settings_from
 
 _WHICH_DATA = ("data", "data.name", "data.root")
 _PLACES = ("data.root", "archive")  # where images lie: their content is in every key

@@ -16,9 +16,9 @@ from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import code_version
-from sslkuramoto.study.file import Study, StudyColumn
+from sslkuramoto.study.jobs import Evaluation, Stage, Task, recorded_failure
 from sslkuramoto.study.keys import TRAINING, DataFacts, Facts, content_key, measuring_code
-from sslkuramoto.study.tasks import Evaluation, Stage, Task, recorded_failure
+from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.training.learner import resolved
 
 
@@ -134,7 +134,7 @@ def plan_study(
     """Lay out what a study needs under ``root``.
 
     Args:
-        study: from :func:`~sslkuramoto.study.file.load_study`.
+        study: from :func:`~sslkuramoto.study.parse.load_study`.
         root: of all studies.
         rows, seeds: only these; None for all.
         any_code: take results of other code versions too, the newest where the present version has none.

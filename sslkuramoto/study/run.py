@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 from sslkuramoto.errors import Interrupted, UserError
-from sslkuramoto.study.crew import Crew, Here, Workers
+from sslkuramoto.study.execute import Outcome
+from sslkuramoto.study.jobs import Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import value_of
-from sslkuramoto.study.tasks import Task, failure_file, record_failure, recorded_failure
-from sslkuramoto.study.work import Outcome
+from sslkuramoto.study.workers import Crew, Here, Workers
 from sslkuramoto.training.stopping import StopRequest
 
 _PATIENCE = 2.0  # seconds until a task that another process was at is tried again

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.registry import check_value
-from sslkuramoto.study.settings import Settings
+from sslkuramoto.study.options import Settings
 
 
 def check_keys(where: str, content: Mapping[str, Any], allowed: str, required: Sequence[str] = ()) -> None:

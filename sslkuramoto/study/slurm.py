@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import Interrupted, UserError
-from sslkuramoto.study.file import load_study
+from sslkuramoto.study.options import settings_from
+from sslkuramoto.study.parse import load_study
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.run import run_plan
-from sslkuramoto.study.settings import settings_from
 
 _TIMEOUTS = 100  # how often a job whose time was over goes back into the queue; submitit's own default is 3
 _REFUSALS = (ValueError, NameError, TypeError, RuntimeError, OSError, AssertionError)  # as submitit words them

@@ -8,10 +8,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.study.file import Study, StudyColumn
+from sslkuramoto.study.jobs import Evaluation
+from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
-from sslkuramoto.study.tasks import Evaluation
 
 
 class NotInResultError(UserError):
@@ -101,7 +101,7 @@ def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
     """Read what is there of a study; computes nothing.
 
     Args:
-        study: from :func:`~sslkuramoto.study.file.load_study`.
+        study: from :func:`~sslkuramoto.study.parse.load_study`.
         root: of all studies.
         any_code: take results of other code versions too; a note counts them.
 

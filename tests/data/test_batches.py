@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sslkuramoto.data import DATA, Batch, ImageSet, batches, in_order, shuffled
-from sslkuramoto.data.image_set import MemorySet, StreamedSet
+from sslkuramoto.data.images.image_set import MemorySet, StreamedSet
 from sslkuramoto.errors import UserError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sslkuramoto.data.choice import Choice, balanced, proportional
+from sslkuramoto.data.images.subset import Choice, balanced, proportional
 from sslkuramoto.errors import UserError
 
 LABELS = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)[torch.randperm(100, generator=torch.Generator().manual_seed(1))]

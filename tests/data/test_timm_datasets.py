@@ -12,7 +12,7 @@ import torch
 from torchvision.datasets import MNIST
 
 from sslkuramoto.data import DATA, ImageSet, batches, in_order
-from sslkuramoto.data.tar_shards import ShardSamples, index_shards
+from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError
 
 SPLITS = {"train_split": "train", "test_split": "test"}

@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.classifier import (
+from sslkuramoto.classifier import (
     REORDERED,
     Classifier,
     check_deterministic,
@@ -14,6 +13,7 @@ from sslkuramoto.evaluation.classifier import (
     not_deterministic,
     predictions_over_draws,
 )
+from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))

@@ -46,7 +46,7 @@ def subject_with(stochastic: bool, folder: Path) -> tuple[Subject, list[int]]:
 def test_the_cost_is_the_number_of_passes_that_are_made(name: str, stochastic: bool, tmp_path: Path):
     protocol = load_protocol(name, CASES[name])
     subject, counted = subject_with(stochastic, tmp_path)
-    costs = [cost for _, cost in protocol.measure.cost(subject)]  # pyright: ignore[reportFunctionMemberAccess]
+    costs = [cost for _, cost in protocol.measure.estimate(subject)]  # pyright: ignore[reportFunctionMemberAccess]
     assert len(counted) == 3 * len(costs), "it times a few passes only"
     counted.clear()
     protocol.measure(subject)

@@ -8,11 +8,11 @@ import torch
 from small_attacks import NAMES, directly, few
 from torch import nn
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.evaluation import PROTOCOLS, Result
-from sslkuramoto.evaluation.chosen import chosen_images
-from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.classification.subset import chosen_images
 from sslkuramoto.evaluation.corruptions import CORRUPTIONS, ImageDraws, corrupted
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat

@@ -5,8 +5,8 @@ import torch
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, load_protocols, protocol_files
-from sslkuramoto.evaluation.intervals import Metric
 from sslkuramoto.evaluation.protocol import Result, write_result
+from sslkuramoto.results import Metric
 
 
 @pytest.mark.parametrize("name", sorted(protocol_files()))

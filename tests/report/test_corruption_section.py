@@ -4,9 +4,9 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import Row, page
-from sslkuramoto.report.corruption_section import corruptions, errors_of
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.runs import load, read_result
+from sslkuramoto.report.sections.corruptions import corruptions, errors_of
 
 FOG = {"1": {"error": 0.25, "accuracy": 0.75}, "5": {"error": 0.5, "accuracy": 0.5}}
 SNOW = {"1": {"error": 0.35}, "5": {"error": 0.9}}

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sslkuramoto.report.curves import panels
-from sslkuramoto.report.drawing import MAX_POINTS, downsample, running_mean
+from sslkuramoto.report.pictures.curves import panels
+from sslkuramoto.report.pictures.drawing import MAX_POINTS, downsample, running_mean
 from sslkuramoto.report.runs import Row, load
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Features, LayerTrace
 from sslkuramoto.errors import UserError
-from sslkuramoto.report.pictures import (
+from sslkuramoto.report.pictures.oscillators import (
     PHASES_FILE,
     VIEWS_FILE,
     _chosen,

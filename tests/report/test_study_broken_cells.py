@@ -12,7 +12,7 @@ from page_outline import Outline
 
 from sslkuramoto.report import study_csv, study_latex, study_markdown, study_page, study_text
 from sslkuramoto.study import StudyTable, collect, load_study, plan_study
-from sslkuramoto.study.tasks import record_failure
+from sslkuramoto.study.jobs import record_failure
 
 SMALL = {
     "data.limit": 16,

@@ -10,7 +10,7 @@ import pytest
 from made_study import HOSTILE
 
 from sslkuramoto.report import study_latex
-from sslkuramoto.report.study_latex import in_latex
+from sslkuramoto.report.tables.latex import in_latex
 from sslkuramoto.study import StudyCell
 
 

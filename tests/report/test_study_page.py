@@ -11,9 +11,9 @@ from made_study import HOSTILE, FabricatedStudy, audit
 from page_outline import Outline
 
 from sslkuramoto.report import study_page, study_pictures, study_sections, write_study_page
-from sslkuramoto.report.study_curves import smoothed, together
-from sslkuramoto.report.study_pictures import Point, limits
-from sslkuramoto.report.study_sections import clean_column
+from sslkuramoto.report.pictures.bands import smoothed, together
+from sslkuramoto.report.pictures.scatter import Point, limits
+from sslkuramoto.report.sections.studies import clean_column
 from sslkuramoto.study import Published, StudyCell
 
 

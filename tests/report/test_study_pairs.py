@@ -8,8 +8,8 @@ from made_study import IMAGES
 from test_study_text import field, lines
 
 from sslkuramoto.report import study_markdown
-from sslkuramoto.report.study_pairs import p_is, p_text, points
-from sslkuramoto.report.study_table import study_summary
+from sslkuramoto.report.tables.pairs import p_is, p_text, points
+from sslkuramoto.report.tables.study import study_summary
 
 
 def test_paired_tests_give_difference_interval_p_holm_and_mcnemar(studied):

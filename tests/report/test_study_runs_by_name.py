@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sslkuramoto.report.study_table import result_of
+from sslkuramoto.report.tables.study import result_of
 
 
 def test_run_directories_of_studies_in_options_are_called_by_their_names(tmp_path: Path):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text
-from sslkuramoto.report.study_table import study_summary
+from sslkuramoto.report.tables.study import study_summary
 from sslkuramoto.study import Published, StudyCell
 
 

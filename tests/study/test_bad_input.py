@@ -59,7 +59,7 @@ def test_a_damaged_result_is_a_dash_and_exit_code_2_until_it_is_removed(computed
 @pytest.mark.parametrize("place", ["file", "file/root"])
 def test_a_root_that_cannot_be_written_is_said_before_anything_is_computed(refused, tmp_path: Path, place, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr("sslkuramoto.study.work._train", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr("sslkuramoto.study.execute._train", lambda *_: pytest.fail("computed"))
     assert "data.json: " in refused(tmp_path / place)
 
 
@@ -70,8 +70,8 @@ def test_a_root_that_becomes_full_ends_the_command_with_a_line(computed, root: P
     def full(path: Path, *_: object) -> None:
         raise UserError(f"{path}: no space left on the disk; nothing was written")
 
-    monkeypatch.setattr("sslkuramoto.study.work.write_result", lambda path, *_, **__: full(path))
-    monkeypatch.setattr("sslkuramoto.study.tasks.write_atomically", full)
+    monkeypatch.setattr("sslkuramoto.study.execute.write_result", lambda path, *_, **__: full(path))
+    monkeypatch.setattr("sslkuramoto.study.jobs.write_atomically", full)
     assert main(["study", str(computed[0].path), "--root", str(root), "--jobs", "0"]) == 2
     assert "failures" in (line := capsys.readouterr().err.splitlines()[-1])
     assert line.endswith("no space left on the disk; nothing was written")

@@ -10,8 +10,8 @@ import pytest
 from sslkuramoto.errors import UserError
 from sslkuramoto.study import Study, collect, plan_study
 from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text, shown_time
+from sslkuramoto.study.jobs import record_failure
 from sslkuramoto.study.table import check_metrics
-from sslkuramoto.study.tasks import record_failure
 
 
 @pytest.fixture

@@ -74,8 +74,8 @@ def test_a_measurement_depends_on_training_and_on_what_its_protocol_needs(monkey
         return {name for name, code in codes().items() if after[name] != code}
 
     try:
-        assert moved("evaluation/knn.py") == {"knn"}
-        assert moved("evaluation/attacks/square.py") == {"robustness-digits"}
+        assert moved("evaluation/representation/knn.py") == {"knn"}
+        assert moved("attacks/square.py") == {"robustness-digits"}
         assert moved("evaluation/audit/verdict.py") == set()
         everyone = {"clean", "knn", "robustness-digits"}
         assert (

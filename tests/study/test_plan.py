@@ -9,7 +9,7 @@ import pytest
 from sslkuramoto.errors import UserError
 from sslkuramoto.study import collect, plan_study, run_plan
 from sslkuramoto.study.cost import cost_of_plan, plan_text
-from sslkuramoto.study.tasks import Evaluation
+from sslkuramoto.study.jobs import Evaluation
 
 GONE = {"set__data": {"name": "cifar10", "root": "nowhere"}}
 

@@ -12,9 +12,9 @@ import pytest
 from small_runs import Killed, after_step, assert_same_run, kill, press_ctrl_c
 
 from sslkuramoto.errors import Interrupted
-from sslkuramoto.evaluation.clean import Clean
+from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.study import collect, plan_study, run_plan
-from sslkuramoto.study.tasks import failure_file
+from sslkuramoto.study.jobs import failure_file
 
 
 def silently(plan, **options) -> int:
@@ -125,11 +125,11 @@ def test_a_failed_measurement_is_tried_again_when_asked(computed, tmp_path: Path
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("sslkuramoto.evaluation.knn.NearestNeighbours.__call__", no_memory)
+        patch.setattr("sslkuramoto.evaluation.representation.knn.NearestNeighbours.__call__", no_memory)
         assert silently(plan_study(loaded, copy)) == 1
         (reason,) = collect(loaded, copy).cells["steps", "knn"].failures.values()
         assert reason.startswith("out of memory; ")
-        patch.setattr("sslkuramoto.evaluation.knn.NearestNeighbours.__call__", lambda *_: 1 / 0)
+        patch.setattr("sslkuramoto.evaluation.representation.knn.NearestNeighbours.__call__", lambda *_: 1 / 0)
         assert silently(plan_study(loaded, copy), retry=True) == 1
         assert collect(loaded, copy).cells["steps", "knn"].failures == {0: "ZeroDivisionError: division by zero"}
         (file,) = (copy / "failures").iterdir()
@@ -168,7 +168,7 @@ def test_what_another_process_is_at_is_waited_for_not_done_twice(computed, tmp_p
     timer = threading.Timer(1.0, finish)
     timer.start()
     lines: list[str] = []
-    monkeypatch.setattr("sslkuramoto.study.work._measure", lambda *_: pytest.fail("measured twice"))
+    monkeypatch.setattr("sslkuramoto.study.execute._measure", lambda *_: pytest.fail("measured twice"))
     assert run_plan(plan_study(loaded, copy), jobs=0, report=lines.append) == 0
     timer.join()
     assert lines[0] == "simclr, seed 0: knn (knn): another process is at it"

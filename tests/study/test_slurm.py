@@ -12,7 +12,7 @@ from small_runs import Killed, after_step, kill
 
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.clean import Clean
+from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.study import collect, plan_study, run_plan
 from sslkuramoto.study.slurm import Chain, submit, wait_for
 

@@ -197,9 +197,9 @@ def test_what_another_process_failed_at_meanwhile_is_not_tried_again(computed, t
     result.unlink()
     plan = plan_study(loaded, root)
     (task,) = plan.missing()
-    monkeypatch.setattr("sslkuramoto.study.work._measure", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr("sslkuramoto.study.execute._measure", lambda *_: pytest.fail("tried again"))
     from sslkuramoto.study import run
-    from sslkuramoto.study.tasks import record_failure
+    from sslkuramoto.study.jobs import record_failure
 
     def meanwhile(*arguments):
         schedule = original(*arguments)

@@ -130,7 +130,7 @@ def test_training_leaves_the_global_generator_and_the_callers_signals_alone(tmp_
 
 
 def test_measuring_and_logging_change_no_weight(tmp_path):
-    from sslkuramoto.evaluation.monitor import online_knn
+    from sslkuramoto.evaluation.representation.monitor import online_knn
 
     average = {"decay": 0.9, "update_after": 0, "update_every": 1}
     plain = train(small(weight_ema=average), tmp_path / "plain").path

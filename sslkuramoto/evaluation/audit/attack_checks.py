@@ -15,11 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sslkuramoto.attacks import Attack
 from sslkuramoto.dynamics.surrogate import surrogates_for
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks import Attack
-from sslkuramoto.evaluation.audit.bench import Run, union
-from sslkuramoto.evaluation.audit.case import Case, median
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import (
     ALPHA,
@@ -32,7 +30,9 @@ from sslkuramoto.evaluation.audit.compare import (
     newly_broken,
     percent,
 )
-from sslkuramoto.evaluation.planted import ScaledHead
+from sslkuramoto.evaluation.audit.context import Case, median
+from sslkuramoto.evaluation.audit.fake_defences import ScaledHead
+from sslkuramoto.evaluation.audit.runner import Run, union
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.threat import Threat
 

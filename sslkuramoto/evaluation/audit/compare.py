@@ -17,7 +17,7 @@ from statistics import NormalDist
 from jaxtyping import Float
 from torch import Tensor
 
-from sslkuramoto.evaluation.intervals import wilson
+from sslkuramoto.statistics import wilson
 
 ALPHA = 0.01
 """One-sided level of the sign test: an audit asks some twenty such questions, of which 0.2 may err by chance."""

@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from sslkuramoto.attacks import Attack
+from sslkuramoto.attacks.attack import Work
+from sslkuramoto.classifier import Classifier, frozen, predictions_over_draws
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.evaluation.attacks import Attack
-from sslkuramoto.evaluation.attacks.attack import Work
-from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, percent
-from sslkuramoto.evaluation.classifier import Classifier, frozen, predictions_over_draws
-from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import MisbehavedError, Threat
 

@@ -16,9 +16,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkuramoto.evaluation.attacks import Passes
-from sslkuramoto.evaluation.attacks.gradients import pixel_gradient
-from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.attacks import Passes
+from sslkuramoto.attacks.gradients import pixel_gradient
+from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.randomness import generator
 
 Loss = Literal["cross entropy", "margin"]

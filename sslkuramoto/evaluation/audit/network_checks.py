@@ -10,14 +10,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from sslkuramoto.evaluation.attacks.gradients import CUT
-from sslkuramoto.evaluation.audit.bench import copy_of
-from sslkuramoto.evaluation.audit.case import Case, median
+from sslkuramoto.attacks.gradients import CUT
+from sslkuramoto.classifier import Classifier, not_deterministic
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import percent
+from sslkuramoto.evaluation.audit.context import Case, median
 from sslkuramoto.evaluation.audit.gradients import LOSSES, draws_for_direction
+from sslkuramoto.evaluation.audit.runner import copy_of
 from sslkuramoto.evaluation.audit.saturation import EDGES, SATURATED, step_turns
-from sslkuramoto.evaluation.classifier import Classifier, not_deterministic
 
 ZERO_SHARE = 0.05
 """Share of images with an exactly zero gradient that passes: ReLU networks have a few dead or saturated ones."""

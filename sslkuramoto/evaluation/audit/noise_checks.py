@@ -5,10 +5,10 @@ A randomised network can hide from an attack that draws once (Athalye, Carlini a
 """
 
 from sslkuramoto.evaluation.audit.attack_checks import on_twin
-from sslkuramoto.evaluation.audit.bench import union
-from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import compare, convergence, percent
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.runner import union
 
 FIXED_RANDOM = Question("fixed_random", "Fixing the random state does not cost the robustness", "noise")
 HELD_FRESH = Question("held_fresh", "Holding the draws through an attack adds nothing", "masking")

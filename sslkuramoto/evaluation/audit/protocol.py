@@ -13,27 +13,29 @@ from typing import Literal
 
 import torch
 
+from sslkuramoto.attacks import Ledger, Passes
+from sslkuramoto.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.attacks.cost import cost_of
+from sslkuramoto.attacks.gradients import connected
+from sslkuramoto.attacks.ledger import key_of
+from sslkuramoto.classifier import Classifier, Initial, check_deterministic
+from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation.attacks import Ledger, Passes
-from sslkuramoto.evaluation.attacks.attack import ImpossibleAttackError, check_counts
-from sslkuramoto.evaluation.attacks.cost import Cost, cost_of
-from sslkuramoto.evaluation.attacks.gradients import connected
-from sslkuramoto.evaluation.attacks.ledger import key_of
 from sslkuramoto.evaluation.audit import attack_checks, control_check, network_checks, noise_checks
-from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import Bench, LedgerOf, copy_of
+from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
-from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check, Question
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.dry_run import Tally
+from sslkuramoto.evaluation.audit.fake_defences import Plant, planted
 from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
-from sslkuramoto.evaluation.audit.outcome import details_of, eot_runs, outcome_of
-from sslkuramoto.evaluation.audit.tally import Tally
+from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
+from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, outcome_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
-from sslkuramoto.evaluation.chosen import Chosen, chosen_images
-from sslkuramoto.evaluation.classifier import Classifier, Initial, check_deterministic, classifier_of
-from sslkuramoto.evaluation.draws import accuracies, check_draws, draws_for, share_right
-from sslkuramoto.evaluation.planted import Plant, planted
-from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
+from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
+from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "audit"
@@ -63,7 +65,7 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
 }
 
 
-class Audit:
+class Audit(Protocol):
     """Judges whether a network's robustness is real, and bounds it.
 
     Args:
@@ -143,7 +145,7 @@ class Audit:
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
 
-    def __call__(self, subject: Subject) -> Result:
+    def measure(self, subject: Subject) -> Result:
         """Attack, look, and judge.
 
         Raises:
@@ -178,7 +180,7 @@ class Audit:
             details={"audit": details_of(case, checks, verdict, self.plant)},
         )
 
-    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs at most on this device, a line a question, after timing a few passes; attacks nothing.
 
         Every question is asked of a bench that counts. An attack that several ask for counts with the first. Passes of

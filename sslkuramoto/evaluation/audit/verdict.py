@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sslkuramoto.evaluation.audit.check import Check, Kind, Question
 from sslkuramoto.evaluation.audit.compare import FEWEST_RIGHT, compare, percent, smallest_visible
-from sslkuramoto.evaluation.intervals import Metric
+from sslkuramoto.results import Metric
 
 NOTHING_LEFT = 0.05
 """Accuracy up to which a network counts as not robust at all: half of what guessing gives with ten classes."""

@@ -7,10 +7,11 @@ Hendrycks and Dietterich 2019 (1903.12261). Two figures that the literature both
 from pathlib import Path
 from typing import Literal
 
+from sslkuramoto.classifier import Initial
+from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.attacks.cost import Cost
-from sslkuramoto.evaluation.chosen import chosen_images
-from sslkuramoto.evaluation.classifier import Initial, classifier_of
+from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
+from sslkuramoto.evaluation.classification.subset import chosen_images
 from sslkuramoto.evaluation.corruptions.archive import Archive, checked_names
 from sslkuramoto.evaluation.corruptions.baseline import load_baseline
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
@@ -25,17 +26,17 @@ from sslkuramoto.evaluation.corruptions.scores import (
 )
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
-from sslkuramoto.evaluation.draws import check_draws, draws_for
-from sslkuramoto.evaluation.first_chunk import check_classes, check_first_chunk
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.intervals import Metric
-from sslkuramoto.evaluation.protocol import Result, Subject, described, options_of, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.registry import options_of
+from sslkuramoto.results import Metric
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
 
 
-class Corruptions:
+class Corruptions(Protocol):
     """Share of corrupted images that are classified rightly.
 
     Args:
@@ -89,7 +90,7 @@ class Corruptions:
         self.average, self.calibration = average, calibration
         self.baseline, self.corruption_seed = baseline, corruption_seed
 
-    def __call__(self, subject: Subject) -> Result:
+    def measure(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
@@ -136,7 +137,7 @@ class Corruptions:
             result.notes += baseline.differences(result.data)
         return result
 
-    def cost(self, subject: Subject) -> list[tuple[str, Cost]]:
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, NAME, self.initial, average=self.average)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)

@@ -17,14 +17,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sslkuramoto.classifier import Classifier, check_finite
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.calibration import expected_calibration_error
-from sslkuramoto.evaluation.classifier import Classifier, check_finite
+from sslkuramoto.evaluation.calibration.scores import expected_calibration_error
 from sslkuramoto.evaluation.corruptions.baseline import Baseline
 from sslkuramoto.evaluation.corruptions.sources import Chunk
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
-from sslkuramoto.evaluation.intervals import Metric, spread, wilson
 from sslkuramoto.randomness import generator
+from sslkuramoto.results import Metric
+from sslkuramoto.statistics import spread, wilson
 
 
 class Cell(NamedTuple):

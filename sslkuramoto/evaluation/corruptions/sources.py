@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sslkuramoto.data import ImageSet
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.chosen import Chosen
+from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.corruptions.archive import Archive
 from sslkuramoto.evaluation.corruptions.corrupt import WHITE, corrupted
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws

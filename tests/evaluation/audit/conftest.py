@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sslkuramoto.encoders import ENCODERS, Encoder, Features
 from sslkuramoto.evaluation import Result, Subject, subject_of
 from sslkuramoto.evaluation.audit import Audit
-from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
 from sslkuramoto.recipe import recipe_from
 from sslkuramoto.training import train
 

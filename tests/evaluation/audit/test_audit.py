@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Result, Subject
 from sslkuramoto.evaluation import subject_of as loaded
 from sslkuramoto.evaluation.audit import Audit, network_checks
-from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import Bench
+from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS
-from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
 from sslkuramoto.evaluation.audit.gradients import GradientFacts, gradient_facts
 from sslkuramoto.evaluation.audit.protocol import CHECKS
-from sslkuramoto.evaluation.classifier import Classifier
-from sslkuramoto.evaluation.planted import NoisyEncoder
+from sslkuramoto.evaluation.audit.runner import Bench
 from sslkuramoto.recipe import recipe_from
 from sslkuramoto.threat import Threat
 from sslkuramoto.training import train

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from sslkuramoto.attacks import Attack, Passes
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import batches, in_order
-from sslkuramoto.evaluation.attacks import Attack, Passes
-from sslkuramoto.evaluation.audit.bench import Bench, union
-from sslkuramoto.evaluation.classifier import Classifier
+from sslkuramoto.evaluation.audit.runner import Bench, union
 from sslkuramoto.threat import Threat
 
 N = 40

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from sslkuramoto.attacks.gradients import CUT
 from sslkuramoto.evaluation import Result, Subject
-from sslkuramoto.evaluation.attacks.gradients import CUT
 from sslkuramoto.evaluation.audit import Audit
 from sslkuramoto.evaluation.audit.protocol import CHECKS
 

@@ -9,17 +9,17 @@ import torch
 from hand_made_cases import Pixels
 from torch import Tensor, nn
 
+from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.encoders import Encoder, Features
 from sslkuramoto.evaluation import Subject
 from sslkuramoto.evaluation.audit import Audit
-from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import Bench, Run, copy_of
+from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS
-from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.network_checks import no_optimisation
 from sslkuramoto.evaluation.audit.protocol import CHECKS
-from sslkuramoto.evaluation.classifier import Classifier, Initial
+from sslkuramoto.evaluation.audit.runner import Bench, Run, copy_of
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Threat
 

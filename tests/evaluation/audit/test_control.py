@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from sslkuramoto.attacks.apgd import Apgd
+from sslkuramoto.attacks.attack import Work
+from sslkuramoto.attacks.hop_skip_jump import _Walk
+from sslkuramoto.attacks.pgd import Pgd
+from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.cli import main
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import Subject
-from sslkuramoto.evaluation.attacks.apgd import Apgd
-from sslkuramoto.evaluation.attacks.attack import Work
-from sslkuramoto.evaluation.attacks.hop_skip_jump import _Walk
-from sslkuramoto.evaluation.attacks.pgd import Pgd
 from sslkuramoto.evaluation.audit import Audit
-from sslkuramoto.evaluation.audit.arsenal import Arsenal
-from sslkuramoto.evaluation.audit.bench import Bench
+from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS
-from sslkuramoto.evaluation.audit.case import Case
+from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.control_check import KNOWN_EPS, control, known, left_of_known
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
-from sslkuramoto.evaluation.classifier import Classifier, frozen
+from sslkuramoto.evaluation.audit.runner import Bench
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Norm, Threat
 

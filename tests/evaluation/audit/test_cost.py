@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
+from sslkuramoto.attacks import ATTACKS, Passes
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.cli import main
-from sslkuramoto.data.image_set import MemorySet
+from sslkuramoto.cost import Cost
+from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject
-from sslkuramoto.evaluation.attacks import ATTACKS, Passes
-from sslkuramoto.evaluation.attacks.cost import Cost
 from sslkuramoto.evaluation.audit import Audit
+from sslkuramoto.evaluation.audit.dry_run import Tally
 from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
 from sslkuramoto.evaluation.audit.protocol import CHECKS, GRID
-from sslkuramoto.evaluation.audit.tally import Tally
-from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Threat
 
@@ -35,7 +35,7 @@ EVERY = [question.name for question in CHECKS]
 
 
 def cost_of(subject: Subject, **options) -> Cost:
-    ((way, cost),) = Audit(**TINY | options).cost(subject)
+    ((way, cost),) = Audit(**TINY | options).estimate(subject)
     assert way == ""
     return cost
 

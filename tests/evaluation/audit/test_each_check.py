@@ -11,8 +11,8 @@ from hand_made_cases import ALL, NONE, Build, N, NoisyPixels, broken, last_broke
 from torch import Tensor
 
 from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
-from sslkuramoto.evaluation.audit.case import Case
 from sslkuramoto.evaluation.audit.check import Check
+from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import LOSSES, TIMES, GradientFacts
 from sslkuramoto.threat import Threat
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders import AKOrN, Encoder, Features
 from sslkuramoto.evaluation.audit.gradients import (
     correlation,
@@ -12,7 +13,6 @@ from sslkuramoto.evaluation.audit.gradients import (
     losses,
     mean_cosine,
 )
-from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.randomness import generator
 
 

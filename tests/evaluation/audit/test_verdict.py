@@ -15,7 +15,8 @@ from sslkuramoto.evaluation.audit.verdict import (
     reported,
     verdict_of,
 )
-from sslkuramoto.evaluation.intervals import Metric, share_over_draws
+from sslkuramoto.noise_draws import share_over_draws
+from sslkuramoto.results import Metric
 
 N = 64
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sslkuramoto.classifier import Classifier, predictions_over_draws
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
-from sslkuramoto.evaluation.classifier import Classifier, predictions_over_draws
 from sslkuramoto.evaluation.corruptions import CORRUPTIONS, Corruptions, ImageDraws, corrupted
-from sslkuramoto.evaluation.draws import accuracies
 from sslkuramoto.evaluation.protocol import Loaded, evaluate
+from sslkuramoto.noise_draws import accuracies
 
 FEW = ("fog", "contrast", "gaussian_noise")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.classifier import Classifier
 from sslkuramoto.evaluation.corruptions.baseline import Baseline, load_baseline
 from sslkuramoto.evaluation.corruptions.scores import (
     Cell,
@@ -21,7 +21,7 @@ from sslkuramoto.evaluation.corruptions.scores import (
     mean_ece,
 )
 from sslkuramoto.evaluation.corruptions.sources import Chunk
-from sslkuramoto.evaluation.intervals import wilson
+from sslkuramoto.statistics import wilson
 
 
 def cell(*rows: list[int], ece: tuple[float, ...] = ()) -> Cell:

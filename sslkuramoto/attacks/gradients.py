@@ -1,0 +1,311 @@
+"""Loss and input gradient of a classifier that draws noise: the mean over k draws, fresh ones or held ones.
+
+Expectation over transformation (Athalye et al. 2018, 1707.07397). ``fresh``: every evaluation draws anew, and the
+objective that a search compares from step to step is another function each time. ``held``: K fields of initial
+oscillators are drawn once and kept, which makes it one deterministic function, so that step-size rules and best points
+mean something; METHODS 7.3 measures how much that is worth.
+
+Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g draws of one pass, i c h w fields.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Work
+from sslkuramoto.attacks.losses import Loss, for_classes, per_image
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.dynamics.surrogate import Surrogate, surrogate_backward, surrogates_for
+from sslkuramoto.randomness import Key, generator
+
+Noise = Literal["fresh", "held"]
+Mean = Literal["loss", "log_probability"]
+
+CUT = "no gradient reaches the pixels"
+"""What an attack notices of a network whose logits carry no graph back to the image (a ``detach``, classes in place of
+logits, a JPEG): its gradient is then taken as zero."""
+
+ROWS = 128
+"""Images times draws of one pass, or the images alone where they are more: bounds the memory."""
+
+
+@dataclass
+class Evaluated:
+    """What the draws say about candidates.
+
+    Attributes:
+        loss: the objective: mean over the draws.
+        right: share of the draws that classify rightly.
+        wrong_by: mean over the draws of the margin by which they err, cut off at a sure error (the loss log_margin);
+            ranks candidates whatever loss is ascended.
+        gradient: of the objective with respect to the pixels; None when not asked for.
+    """
+
+    loss: Float[Tensor, " b"]
+    right: Float[Tensor, " b"]
+    wrong_by: Float[Tensor, " b"]
+    gradient: Float[Tensor, "b 3 y x"] | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of candidates, its mean over k draws of the classifier's noise.
+
+    Attributes:
+        classifier: with frozen parameters; a deterministic one has a single draw, itself.
+        labels: right classes.
+        loss: what each draw contributes.
+        k: draws a value; 1 for a deterministic classifier.
+        fields: held starts, shared by all images; None: fresh noise.
+        stream: source of fresh noise; None for held noise or a deterministic classifier.
+        mean: "loss": of the losses of the draws. "log_probability": the loss of the mean log-probabilities, which costs
+            a forward pass more a draw.
+        targets: wanted classes, for targeted losses.
+        noticed: of the attack; counts ``CUT`` once where no gradient reaches the pixels.
+    """
+
+    classifier: Classifier
+    labels: Int64[Tensor, " b"]
+    loss: Loss
+    k: int
+    fields: Float[Tensor, "k s c h w"] | None = None
+    stream: torch.Generator | None = None
+    mean: Mean = "loss"
+    targets: Int64[Tensor, " b"] | None = None
+    noticed: Counter[str] = field(default_factory=Counter)
+
+    def towards(self, targets: Int64[Tensor, " b"]) -> "Objective":
+        """Return the same objective for a targeted loss."""
+        return replace(self, targets=targets)
+
+    def of(self, rows: Int64[Tensor, " r"]) -> "Objective":
+        """Return the objective of some rows of the batch."""
+        targets = None if self.targets is None else self.targets[rows]
+        return replace(self, classifier=self.classifier.of(rows), labels=self.labels[rows], targets=targets)
+
+    def __call__(self, candidates: Float[Tensor, "b 3 y x"], *, gradient: bool = True) -> Evaluated:
+        """Evaluate candidates, with the gradient or without; held noise gives equal candidates equal values."""
+        passes = list(self._passes(len(candidates)))
+        cotangent = None
+        if gradient and self.mean == "log_probability" and self.k > 1:
+            log = self._mean_log_probability(candidates, passes).requires_grad_()
+            with torch.enable_grad():
+                value = per_image(self.loss, log, self.labels, self.targets)
+            (cotangent,) = torch.autograd.grad(value.sum(), log)
+
+        total = torch.zeros_like(candidates)
+        losses, logs, right, wrong = [], [], [], []
+        for draws, seed in passes:
+            with torch.set_grad_enabled(gradient):
+                leaf = candidates.detach().requires_grad_(gradient)
+                logits = self._logits(leaf, draws, seed)
+                if self.mean == "loss" or self.k == 1:
+                    each = self._each(self.loss, logits)
+                    ascend = each.sum()
+                    losses.append(each.detach())
+                else:
+                    log = logits.log_softmax(dim=2)
+                    ascend = (log * cotangent).sum() if cotangent is not None else log
+                    logs.append(log.detach())
+            if gradient:
+                found = pixel_gradient(ascend, leaf)
+                if found is None:
+                    self.noticed[CUT] = 1
+                else:
+                    total += found
+            logits = logits.detach()
+            right.append((logits.argmax(dim=2) == self.labels).float())
+            wrong.append(self._each("log_margin", logits))
+        if logs:
+            loss = per_image(self.loss, torch.cat(logs).mean(dim=0), self.labels, self.targets)
+        else:
+            loss = torch.cat(losses).mean(dim=0)
+        mean = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have no gradient
+        return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), mean)
+
+    def through(
+        self, change: Callable[[Tensor], Tensor], candidates: Float[Tensor, "b 3 y x"]
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return the gradient of the objective of changed candidates, with respect to the candidates."""
+        with torch.enable_grad():
+            leaf = candidates.detach().requires_grad_()
+            changed = change(leaf)
+        inner = self(changed.detach()).gradient
+        assert inner is not None
+        return torch.autograd.grad(changed, leaf, inner)[0]
+
+    def log_probabilities(self, candidates: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b q"]:
+        """Return the mean over the draws of the log-probabilities."""
+        return self._mean_log_probability(candidates, list(self._passes(len(candidates))))
+
+    def _mean_log_probability(self, candidates: Tensor, passes: list[tuple[range, int]]) -> Tensor:
+        with torch.no_grad():
+            parts = [self._logits(candidates, draws, seed).log_softmax(dim=2) for draws, seed in passes]
+        return torch.cat(parts).mean(dim=0)
+
+    def _passes(self, images: int) -> Iterator[tuple[range, int]]:
+        """Split the draws into passes of at most ROWS rows; a seed names the fresh noise of each."""
+        size = max(1, ROWS // max(images, 1))
+        for first in range(0, self.k, size):
+            seed = 0
+            if self.stream is not None:
+                seed = int(torch.randint(2**62, (), generator=self.stream, device=self.stream.device))
+            yield range(first, min(first + size, self.k)), seed
+
+    def _logits(self, candidates: Float[Tensor, "b 3 y x"], draws: range, seed: int) -> Float[Tensor, "g b q"]:
+        b, g = len(candidates), len(draws)
+        if not self.classifier.stochastic:
+            return self.classifier(candidates)[None]
+        stacked = candidates.repeat(g, 1, 1, 1)
+        if self.fields is None:
+            logits = self.classifier(stacked, draw=generator(candidates.device, "fresh noise", seed))
+        else:
+            starts = self.fields[draws.start : draws.stop].repeat_interleave(b, dim=0).unbind(dim=1)
+            logits = torch.stack([self.classifier(stacked, initial=start) for start in starts]).mean(dim=0)
+        return logits.view(g, b, -1)
+
+    def _each(self, loss: Loss, logits: Float[Tensor, "g b q"]) -> Float[Tensor, "g b"]:
+        g = len(logits)
+        targets = None if self.targets is None else self.targets.repeat(g)
+        return per_image(loss, logits.flatten(0, 1), self.labels.repeat(g), targets).view(g, -1)
+
+
+def objective_of(
+    classifier: Classifier,
+    images: Float[Tensor, "b 3 y x"],
+    labels: Int64[Tensor, " b"],
+    *,
+    loss: Loss,
+    noise: Noise,
+    k: int,
+    work: Work,
+    key: Key,
+    mean: Mean = "loss",
+    noticed: Counter[str] | None = None,
+) -> Objective:
+    """Return the objective of an attack on a chunk of images.
+
+    Args:
+        classifier: with frozen parameters, in its own mode.
+        images: gives the shape of the fields.
+        labels: right classes.
+        loss: what each draw contributes.
+        noise: "fresh" or "held".
+        k: draws; taken as 1 for a deterministic classifier.
+        work: names the randomness: another chunk or restart has other fields.
+        key: of the attack; the first K fields of one key are the same whatever K is.
+        mean: of the losses, or the loss of the mean log-probabilities.
+        noticed: of the attack.
+    """
+    seen = Counter() if noticed is None else noticed
+    if not classifier.stochastic:
+        return Objective(classifier, labels, loss, 1, noticed=seen)
+    if noise == "fresh":
+        stream = work.generator(images.device, key, "fresh")
+        return Objective(classifier, labels, loss, k, stream=stream, mean=mean, noticed=seen)
+    starts = classifier.draws if classifier.mode == "averaged" else 1
+    shape = images[:1].expand(starts, -1, -1, -1)
+    draws = (work.generator(images.device, key, "held", j) for j in range(k))
+    fields = torch.stack([classifier.encoder.sample_initial(shape, draw) for draw in draws])
+    return Objective(classifier, labels, loss, k, fields=fields, mean=mean, noticed=seen)
+
+
+def pixel_gradient(value: Tensor, pixels: Tensor) -> Tensor | None:
+    """Return the gradient of a sum with respect to pixels; None where the value does not hang on them by a graph."""
+    if not value.requires_grad:
+        return None
+    return torch.autograd.grad(value, pixels, allow_unused=True)[0]
+
+
+@contextmanager
+def connected(classifier: Classifier) -> Iterator[None]:
+    """Let foreign attacks, which take gradients by themselves, meet a zero gradient where the logits carry no graph.
+
+    Without it ``torch.autograd.grad`` raises an error, and a network that cuts its gradient off is never judged.
+    """
+
+    def join(module: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> Tensor | None:
+        cut = torch.is_grad_enabled() and arguments[0].requires_grad and not logits.requires_grad
+        return logits + 0 * arguments[0].sum() if cut else None
+
+    hook = classifier.register_forward_hook(join)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def cut_off(label: str, noticed: Mapping[str, int]) -> list[str]:
+    """Return in a sentence, where an attack noticed it, that no gradient reaches the pixels."""
+    return [f"{label}: {CUT}: this attack had nothing to follow, what it leaves says nothing"] if CUT in noticed else []
+
+
+def cost(evaluations: int, with_gradient: int, draws: int, mean: Mean = "loss") -> Passes:
+    """Return the passes an image of so many values and so many gradients of an objective of k draws."""
+    extra = with_gradient if mean == "log_probability" and draws > 1 else 0
+    return Passes(forward=(evaluations + extra) * draws, backward=with_gradient * draws)
+
+
+A = TypeVar("A", bound=Attack)
+
+
+def fitted(attack: A, num_classes: int) -> A:
+    """Return a copy of an attack whose loss suits the number of classes, with a note where that changed it."""
+    own: Any = copy(attack)
+    own.loss, note = for_classes(own.loss, num_classes)
+    own.options = {**attack.options, "loss": own.loss}
+    own.notes = [f"{attack.label}: {note}"] if note else []
+    return own
+
+
+def check_backward(label: str, backward: Surrogate, encoder: nn.Module) -> None:
+    """Refuse a surrogate derivative that has no meaning for a network.
+
+    Raises:
+        ImpossibleAttackError: it has no Kuramoto layer, or none that the surrogate is for.
+    """
+    if backward != "autograd" and backward not in surrogates_for(encoder):
+        raise ImpossibleAttackError(f"{label} left out: backward={backward} has no meaning for this network")
+
+
+def differentiated(classifier: Classifier, backward: Surrogate) -> AbstractContextManager[None]:
+    """Let gradients of a classifier be those of a surrogate inside."""
+    return nullcontext() if backward == "autograd" else surrogate_backward(classifier.encoder, backward)
+
+
+class Best:
+    """For each image the strongest candidate seen.
+
+    One that fools most of the draws comes before any that does not; among equals the one by which the draws err by
+    more. The image itself stands where nothing was offered.
+    """
+
+    def __init__(self, images: Float[Tensor, "b 3 y x"]) -> None:
+        self.candidates = images.clone()
+        self.fooled: Bool[Tensor, " b"] = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self.wrong_by = torch.full((len(images),), -torch.inf, device=images.device)
+
+    def offer(
+        self, candidates: Float[Tensor, "r 3 y x"], evaluated: Evaluated, rows: Int64[Tensor, " r"]
+    ) -> Int64[Tensor, " t"]:
+        """Take candidates for the images ``rows`` where they are better than those held; return for which."""
+        fooled = evaluated.right <= 0.5
+        same = fooled == self.fooled[rows]
+        better = (fooled & ~same) | (same & (evaluated.wrong_by > self.wrong_by[rows]))
+        taken = rows[better]
+        self.candidates[taken] = candidates[better]
+        self.fooled[taken] = fooled[better]
+        self.wrong_by[taken] = evaluated.wrong_by[better]
+        return taken
+
+    def open_rows(self, stochastic: bool) -> Int64[Tensor, " r"]:
+        """Return the images worth going on with: a deterministic network that is fooled is fooled for good."""
+        everyone = torch.ones_like(self.fooled) if stochastic else ~self.fooled
+        return everyone.nonzero().squeeze(1)

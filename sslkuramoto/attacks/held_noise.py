@@ -1,0 +1,227 @@
+"""Attack on held noise, for networks that draw new oscillators at every forward pass.
+
+K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one
+deterministic function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields
+and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS
+7.3, B). Whether it did is read from draws that chose nothing: on those that choose, the lowest of several candidates
+keeps falling by luck.
+
+Shapes: b batch, y x pixels.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.attacks.apgd import apgd
+from sslkuramoto.attacks.attack import Attack, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import (
+    Best,
+    Mean,
+    Objective,
+    check_backward,
+    cost,
+    differentiated,
+    fitted,
+    objective_of,
+)
+from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.attacks.pgd import ascend, step_sizes
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
+from sslkuramoto.errors import UserError
+from sslkuramoto.noise_draws import MINIMUM_DRAWS
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import Threat
+
+Optimiser = Literal["momentum", "apgd"]
+_SETTLED, _OPEN = "settled", "open"
+
+
+def climb(
+    objective: Objective,
+    images: Float[Tensor, "b 3 y x"],
+    start: Float[Tensor, "b 3 y x"],
+    *,
+    threat: Threat,
+    iterations: int,
+    optimiser: Optimiser,
+) -> Float[Tensor, "b 3 y x"]:
+    """Return the strongest points of one ascent.
+
+    "momentum": the direction is that of the sum of all gradients so far, each of length 1; the step falls from eps to 0
+    along half a cosine. "apgd": the rules of APGD.
+    """
+    best = Best(images)
+    if optimiser == "apgd":
+        apgd(objective, images, start, threat=threat, iterations=iterations, best=best)
+    else:
+        sizes = step_sizes("cosine", 1.0, iterations)
+        ascend(objective, images, start, threat=threat, sizes=sizes, momentum=1.0, best=best)
+    return best.candidates
+
+
+class HeldNoise(Attack):
+    """Ascents on K held fields, K doubled until the share right on fresh draws settles.
+
+    Args:
+        k: fields of the first ascent.
+        max_k: most fields of one; K doubles from ``k`` while it stays within.
+        settle: the doubling ends when two in a row lowered the share right on fresh draws, mean over the images, by
+            less than this, or when no draw is right; 0 doubles to ``max_k`` unless it twice got no lower.
+        iterations: steps of each ascent.
+        loss: as for ``apgd``, without the targeted ones.
+        optimiser: ``momentum`` or ``apgd``.
+        mean: over fields, of the ``loss`` or of the ``log_probability``.
+        backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
+        draws: fresh draws that choose among ascents, at least 20, the same for all of one restart; as many others
+            say after each whether the share settled.
+        restarts: independent starts and fields.
+        label: of the result; None: held-noise, with the surrogate's name.
+
+    Of the ascents' candidates the one is kept, image by image, that the fewest fresh draws get right. A deterministic
+    network has one state: a single ascent.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int = 16,
+        max_k: int = 256,
+        settle: float = 0.01,
+        iterations: int = 80,
+        loss: Loss = "log_margin",
+        optimiser: Optimiser = "momentum",
+        mean: Mean = "loss",
+        backward: Backward = "autograd",
+        draws: int = 32,
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        self.options = {"name": "held_noise", **options_of(locals())}
+        check_counts(k=k, max_k=max_k, iterations=iterations, restarts=restarts)
+        if max_k < k:
+            raise UserError(f"max_k={max_k}: must be at least k={k}")
+        if not 0 <= settle < 1:
+            raise UserError(f"settle={settle}: must lie in [0, 1), a share of draws")
+        if draws < MINIMUM_DRAWS:
+            raise UserError(f"draws={draws}: an ascent is judged over at least {MINIMUM_DRAWS} fresh draws")
+        if is_targeted(loss):
+            raise UserError(f"loss={loss}: held_noise has no targets; use apgd with noise=held")
+        self.k, self.max_k, self.settle, self.iterations = k, max_k, settle, iterations
+        self.loss: Loss = loss
+        self.optimiser: Optimiser = optimiser
+        self.mean: Mean = mean
+        self.backward: Backward = backward
+        self.draws, self.restarts = draws, restarts
+        self.label = label or ("held-noise" if backward == "autograd" else f"held-noise-{backward}")
+        self.notes: list[str] = []
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return how large K grew, and whether the share right settled."""
+        reached = sorted((int(k), end, n) for (k, end), n in ((key.split(), n) for key, n in noticed.items()))
+        return [
+            f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: {self._word(end)}"
+            for k, end, n in reached
+        ]
+
+    def _word(self, end: str) -> str:
+        if end == _SETTLED:
+            return "the share right on fresh draws settled"
+        if len(self._sizes()) == 1:
+            return "one K only, whether it suffices was not tested"
+        return "not settled, a larger max_k may find more"
+
+    def prepared(self, target: Target) -> "HeldNoise":
+        """Return the attack with a loss that the classes allow."""
+        check_backward(self.label, self.backward, target.encoder)
+        return fitted(self, target.num_classes)
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most: as if K grew to the end."""
+        if not stochastic:
+            return cost(1, self.iterations, 1)
+        ascents = [cost(1, self.iterations, k, self.mean) for k in self._sizes()]
+        judged = self.draws * (1 if len(ascents) == 1 else 2)
+        forward = sum(ascent.forward for ascent in ascents) + judged * len(ascents)
+        return Passes(forward, sum(ascent.backward for ascent in ascents))
+
+    def _sizes(self) -> list[int]:
+        sizes = [self.k]
+        while 2 * sizes[-1] <= self.max_k:
+            sizes.append(2 * sizes[-1])
+        return sizes
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return for each image the candidate that the fewest fresh draws get right."""
+        if len(images) == 0:
+            return images.clone()
+        start = threat.random_start(images, work.generator(images.device, "held noise", "start"))
+        chosen, lowest = images.clone(), torch.full_like(labels, 2, dtype=images.dtype)
+        sizes = self._sizes() if classifier.stochastic else [1]
+        settled, k, reached = False, self.k, list[float]()
+        for k in sizes:
+            objective = objective_of(
+                classifier,
+                images,
+                labels,
+                loss=self.loss,
+                noise="held",
+                k=k,
+                work=work,
+                key=f"held noise {k}",
+                mean=self.mean,
+            )
+            with differentiated(classifier, self.backward):
+                found = climb(
+                    objective, images, start, threat=threat, iterations=self.iterations, optimiser=self.optimiser
+                )
+            if not classifier.stochastic:
+                return found
+            share = self._right_on_fresh_draws(classifier, found, labels, work, "judged")
+            better = share < lowest
+            chosen[better], lowest[better] = found[better], share[better]
+            if len(sizes) > 1:
+                reached.append(float(self._right_on_fresh_draws(classifier, chosen, labels, work, "settled").mean()))
+            settled = float(lowest.max()) == 0 or self._has_settled(reached)
+            if settled:
+                break
+        self.noticed[f"{k} {_SETTLED if settled else _OPEN}"] += 1
+        return chosen
+
+    def _has_settled(self, reached: list[float]) -> bool:
+        """Whether the last two doublings lowered the share right by less than ``settle`` each."""
+        last = reached[-3:]
+        return len(last) == 3 and all(before - after < self.settle for before, after in pairwise(last))
+
+    def _right_on_fresh_draws(
+        self,
+        classifier: Classifier,
+        candidates: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        work: Work,
+        purpose: str,
+    ) -> Float[Tensor, " b"]:
+        fresh = objective_of(
+            classifier,
+            candidates,
+            labels,
+            loss="margin",
+            noise="fresh",
+            k=self.draws,
+            work=work,
+            key=f"held noise {purpose}",
+        )
+        return fresh(candidates, gradient=False).right

@@ -1,0 +1,149 @@
+"""Perturbations that know nothing of the network: random signs and Gaussian noise; the best of several is kept.
+
+They are a floor for every attack (METHODS 7.3, I): a network that falls as much to noise as to its strongest attack has
+no adversarial problem but a noise problem, and an attack that is weaker than noise is broken.
+
+Shapes: b batch, y x pixels.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.attacks.apgd import reach
+from sslkuramoto.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.attacks.gradients import Best, objective_of
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import Threat
+
+
+def best_of(
+    classifier: Classifier,
+    images: Float[Tensor, "b 3 y x"],
+    labels: Int64[Tensor, " b"],
+    sample: Callable[[], Float[Tensor, "b 3 y x"]],
+    *,
+    samples: int,
+    draws: int,
+    work: Work,
+    key: str,
+) -> Float[Tensor, "b 3 y x"]:
+    """Return the strongest of several candidates, judged on the same held draws."""
+    objective = objective_of(classifier, images, labels, loss="log_margin", noise="held", k=draws, work=work, key=key)
+    best = Best(images)
+    for _ in range(samples):
+        candidates = sample()
+        rows = best.open_rows(classifier.stochastic)
+        if len(rows) == 0:
+            break
+        best.offer(candidates[rows], objective.of(rows)(candidates[rows], gradient=False), rows)
+    return best.candidates
+
+
+class RandomSign(Attack):
+    """Every pixel value moved by eps, up or down at random; in l2 all by the same amount, of length eps together.
+
+    Args:
+        samples: tried for each image.
+        draws: of the network's noise that judge a sample; 1 for a deterministic network.
+        restarts: independent repetitions.
+        label: of the result; None: random-sign.
+    """
+
+    queries_only = True
+
+    def __init__(self, *, samples: int = 10, draws: int = 8, restarts: int = 1, label: str | None = None) -> None:
+        self.options = {"name": "random_sign", **options_of(locals())}
+        check_counts(samples=samples, draws=draws, restarts=restarts)
+        self.samples, self.draws, self.restarts = samples, draws, restarts
+        self.label = label or "random-sign"
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+        return Passes(forward=self.samples * (self.draws if stochastic else 1), backward=0)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return the strongest sample."""
+        if len(images) == 0:
+            return images.clone()
+        draw = work.generator(images.device, "random sign")
+        height = reach(threat, images) / (1 if threat.norm == "linf" else images[0].numel() ** 0.5)
+
+        def sample() -> Tensor:
+            up = torch.randint(0, 2, images.shape, generator=draw, device=images.device, dtype=images.dtype)
+            return threat.project(images + height * (2 * up - 1), images)
+
+        return best_of(
+            classifier, images, labels, sample, samples=self.samples, draws=self.draws, work=work, key="random sign"
+        )
+
+
+class Gaussian(Attack):
+    """Gaussian noise, moved into the ball.
+
+    Args:
+        sigma: standard deviation, pixels in [0,1]; None: eps in l-inf; eps / sqrt(d) in l2, with d pixel values.
+        samples: tried for each image.
+        draws: of the network's noise that judge a sample; 1 for a deterministic network.
+        restarts: independent repetitions.
+        label: of the result; None: gaussian.
+    """
+
+    queries_only = True
+
+    def __init__(
+        self,
+        *,
+        sigma: float | None = None,
+        samples: int = 10,
+        draws: int = 8,
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        self.options = {"name": "gaussian", **options_of(locals())}
+        check_counts(samples=samples, draws=draws, restarts=restarts)
+        if sigma is not None and not 0 < sigma < math.inf:
+            raise UserError(f"sigma={sigma}: must be positive, pixels in [0,1]")
+        self.sigma, self.samples, self.draws, self.restarts = sigma, samples, draws, restarts
+        self.label = label or "gaussian"
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+        return Passes(forward=self.samples * (self.draws if stochastic else 1), backward=0)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return the strongest sample."""
+        if len(images) == 0:
+            return images.clone()
+        draw = work.generator(images.device, "gaussian")
+        width = 1.0 if threat.norm == "linf" else images[0].numel() ** 0.5
+        sigma = reach(threat, images) / width if self.sigma is None else self.sigma
+
+        def sample() -> Tensor:
+            noise = torch.randn(images.shape, generator=draw, device=images.device, dtype=images.dtype)
+            return threat.project(images + sigma * noise, images)
+
+        return best_of(
+            classifier, images, labels, sample, samples=self.samples, draws=self.draws, work=work, key="gaussian"
+        )

@@ -1,0 +1,113 @@
+"""Square attack on a noisy network: every query is the mean log-probability over r draws.
+
+Andriushchenko et al. 2020 (1912.00049), by the code of pyautoattack; only what a query answers is ours. With one draw a
+random search keeps the point that was lucky once; the mean of r draws makes luck rarer.
+
+Shapes: b batch, y x pixels, q classes, r rows of the batch.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from pyautoattack.square import SquareAttack
+from torch import Tensor
+
+from sslkuramoto.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.attacks.gradients import Objective, objective_of
+from sslkuramoto.attacks.losses import wrong_by
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import borrowed_global
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import Threat
+
+TIE = 1e-12
+SMALLEST_SIDE = 5  # the l2 search begins with a grid of five by five tiles
+
+
+class _Queries(SquareAttack):
+    """Their search, told rows of the batch where it expects labels, so that every query knows its images."""
+
+    def __init__(self, objective: Objective, **settings: Any) -> None:
+        super().__init__(predict=None, **settings)
+        self.objective = objective
+
+    def margin_and_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the margin log p_y - max log p_j of the mean log-probabilities, as margin and as loss.
+
+        Differs: a margin of exactly zero says fooled there, though the label may win the tie (logits that are rounded
+        tie often). Here the argmax decides.
+        """
+        asked = self.objective.of(y)
+        log = asked.log_probabilities(x)
+        margin = -wrong_by(log, asked.labels)
+        right = log.argmax(dim=1) == asked.labels
+        margin = torch.where(right, margin.clamp_min(TIE), margin.clamp_max(-TIE))
+        return margin, margin.clone()
+
+
+class SquareEot(Attack):
+    """Square attack whose queries are means over fresh draws; a black box.
+
+    Args:
+        queries: of each image, after the first point.
+        draws: r, draws a query; 1 for a deterministic network.
+        p_init: share of the pixels that the first squares cover.
+        restarts: independent searches.
+        label: of the result; None: square-eot.
+    """
+
+    queries_only = True
+
+    def __init__(
+        self,
+        *,
+        queries: int = 5000,
+        draws: int = 8,
+        p_init: float = 0.8,
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        self.options = {"name": "square_eot", **options_of(locals())}
+        check_counts(queries=queries, draws=draws, restarts=restarts)
+        if not 0 < p_init <= 1:
+            raise UserError(f"p_init={p_init}: must lie in (0, 1], a share of the pixels")
+        self.queries, self.draws, self.p_init, self.restarts = queries, draws, p_init, restarts
+        self.label = label or "square-eot"
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+        return Passes(forward=(self.queries + 1) * (self.draws if stochastic else 1), backward=0)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return where the search ended: at the first point that fooled the mean of r draws, or at the best one."""
+        if len(images) == 0:
+            return images.clone()
+        if threat.norm == "l2" and min(images.shape[2:]) < SMALLEST_SIDE:
+            raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels a side")
+        objective = objective_of(
+            classifier, images, labels, loss="margin", noise="fresh", k=self.draws, work=work, key="square"
+        )
+        search = _Queries(
+            objective,
+            norm={"linf": "Linf", "l2": "L2"}[threat.norm],
+            n_queries=self.queries,
+            eps=threat.eps,
+            p_init=self.p_init,
+            resc_schedule=False,
+            device=images.device,
+        )
+        search.init_hyperparam(images)
+        rows = torch.arange(len(images), device=images.device)
+        with torch.no_grad(), borrowed_global(work.generator(images.device, "square", "search")):
+            _, found = search.attack_single_run(images.clone(), rows)
+        return threat.project(found, images)

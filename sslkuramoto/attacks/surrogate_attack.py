@@ -1,0 +1,135 @@
+"""Attack with other derivatives of the Kuramoto step: does saturation mask the gradient?
+
+METHODS 7.2 and 7.3 E. Each surrogate of :mod:`sslkuramoto.dynamics.surrogate` leads one ascent on the same held noise;
+for each image the strongest candidate is kept. Where a surrogate beats ``autograd``, the network's own gradient hid
+something; where none does, saturation protects nothing at this size.
+
+Shapes: b batch, y x pixels.
+"""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import CUT, Best, cost, cut_off, fitted, objective_of
+from sslkuramoto.attacks.held_noise import Optimiser, climb
+from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.dynamics.surrogate import SURROGATES, surrogate_backward, surrogates_for
+from sslkuramoto.dynamics.surrogate import Surrogate as Backward
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import Threat
+
+
+class Surrogate(Attack):
+    """One ascent on held noise for each surrogate of the step's derivative; the strongest candidate is kept.
+
+    Args:
+        surrogates: names, in order; None: all that have a meaning for the network.
+        k: held fields; 1 for a deterministic network.
+        iterations: steps of each ascent.
+        loss: as for ``apgd``, without the targeted ones.
+        optimiser: ``momentum`` or ``apgd``.
+        restarts: independent starts and fields.
+        label: of the result; None: surrogate.
+    """
+
+    def __init__(
+        self,
+        *,
+        surrogates: list[Backward] | None = None,
+        k: int = 16,
+        iterations: int = 40,
+        loss: Loss = "log_margin",
+        optimiser: Optimiser = "momentum",
+        restarts: int = 1,
+        label: str | None = None,
+    ) -> None:
+        self.options = {"name": "surrogate", **options_of(locals())}
+        check_counts(k=k, iterations=iterations, restarts=restarts)
+        if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
+            raise UserError(f"surrogates={surrogates}: must name each at most once, of {', '.join(SURROGATES)}")
+        if is_targeted(loss):
+            raise UserError(f"loss={loss}: surrogate has no targets")
+        self.surrogates: list[Backward] = list(SURROGATES if surrogates is None else surrogates)
+        self.k, self.iterations, self.restarts = k, iterations, restarts
+        self.loss: Loss = loss
+        self.optimiser: Optimiser = optimiser
+        self.label = label or "surrogate"
+        self.notes: list[str] = []
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return how often each surrogate led to the candidate that was kept."""
+        kept = ", ".join(f"{name} {noticed.get(name, 0)}" for name in self.surrogates)
+        led = any(name != CUT for name in noticed)
+        return [*([f"{self.label}: strongest candidates by {kept}"] if led else []), *cut_off(self.label, noticed)]
+
+    def prepared(self, target: Target) -> "Surrogate":
+        """Return the attack with the surrogates that have a meaning for the network.
+
+        Raises:
+            ImpossibleAttackError: it has no Kuramoto layer, or none of the surrogates a meaning.
+        """
+        allowed = surrogates_for(target.encoder)
+        if not allowed:
+            raise ImpossibleAttackError(f"{self.label} left out: the network has no Kuramoto layer")
+        ready = fitted(self, target.num_classes)
+        ready.surrogates = [name for name in self.surrogates if name in allowed]
+        ready.options = {**ready.options, "surrogates": ready.surrogates}
+        if left_out := [name for name in self.surrogates if name not in allowed]:
+            ready.notes.append(f"{self.label}: {', '.join(left_out)} left out: the drive is not projected")
+        if not ready.surrogates:
+            raise ImpossibleAttackError(f"{self.label} left out: its surrogates need a projected drive")
+        return ready
+
+    def passes(self, num_classes: int, stochastic: bool) -> Passes:
+        """Return the cost of one image and one restart, at most."""
+        n = len(self.surrogates)
+        return cost(2 * n, n * self.iterations, self.k if stochastic else 1)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return for each image the strongest candidate of all surrogates, judged on the held fields."""
+        if len(images) == 0:
+            return images.clone()
+        objective = objective_of(
+            classifier,
+            images,
+            labels,
+            loss=self.loss,
+            noise="held",
+            k=self.k,
+            work=work,
+            key="surrogate",
+            noticed=self.noticed,
+        )
+        start = threat.random_start(images, work.generator(images.device, "surrogate", "start"))
+        best, by = Best(images), [""] * len(images)
+        for name in self.surrogates:
+            rows = best.open_rows(classifier.stochastic)
+            if len(rows) == 0:
+                break
+            with surrogate_backward(classifier.encoder, name):
+                found = climb(
+                    objective.of(rows),
+                    images[rows],
+                    start[rows],
+                    threat=threat,
+                    iterations=self.iterations,
+                    optimiser=self.optimiser,
+                )
+            better = best.offer(found, objective.of(rows)(found, gradient=False), rows)
+            for row in better.tolist():
+                by[row] = name
+        self.noticed.update(name for name in by if name)
+        return best.candidates

@@ -1,0 +1,286 @@
+"""Encoder and linear head as one classifier, with the initial oscillators as a stated choice.
+
+AKOrN as published draws new oscillators at every forward pass (``random``); ``fixed`` starts every image of every call
+from one seeded field, ``fixed_per_image`` each image from a field of its own; ``averaged`` takes the mean logits of K
+draws (``ensemble=K`` of the published code).
+
+Shapes: b batch, c channels, h w grid, y x pixels, q classes, k draws, n images.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.noise_draws import draws_for
+from sslkuramoto.randomness import Key, borrowed_global, generator
+
+Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
+
+REORDERED = 1e-3
+"""Difference of two calls, as a share of the largest logit, that the median image may show on CUDA: atomic sums come in
+any order, and oscillators magnify the rounding on single images."""
+
+
+class Classifier(nn.Module):
+    """Images with pixels in [0,1] -> logits.
+
+    Args:
+        encoder: put into eval mode.
+        head: linear layer on pooled features.
+        mode: "random": new oscillators at every forward; "fixed": one seeded field for all images and calls;
+            "fixed_per_image": one seeded field an image, the same at every call, for which the classifier must know
+            its images (:meth:`at`); "averaged": mean logits over ``draws`` starts. A deterministic encoder is the same
+            in every mode.
+        seed: keys the random stream and the fixed fields.
+        draws: starts averaged in mode "averaged".
+        held: whether those starts are the same at every forward (then the classifier is deterministic) or fresh.
+
+    Attributes:
+        stochastic: whether two calls on the same images may differ.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        mode: Initial = "random",
+        *,
+        seed: int = 0,
+        draws: int = 8,
+        held: bool = False,
+    ) -> None:
+        super().__init__()
+        if draws < 1:
+            raise UserError(f"average={draws}: must be at least 1")
+        self.encoder = encoder
+        self.head = head
+        self.mode = mode
+        self.seed = seed
+        self.draws = draws
+        self.held = held
+        self._stream: dict[torch.device, torch.Generator] = {}
+        self._stream_key: tuple[Key, ...] = ("stream",)
+        self._fields: dict[tuple, Float[Tensor, "1 c h w"]] = {}
+        self._index: Int64[Tensor, " b"] | None = None  # of the images it is bound to, and their states
+        self._states: Float[Tensor, "b c h w"] | None = None
+        self.eval()
+
+    @property
+    def stochastic(self) -> bool:
+        return self.encoder.stochastic and (self.mode == "random" or (self.mode == "averaged" and not self.held))
+
+    def at(self, index: Int64[Tensor, " b"]) -> "Classifier":
+        """Return the classifier of a batch of known images: a view that shares everything but the images.
+
+        Args:
+            index: of each image in its data set; only mode "fixed_per_image" asks for it.
+        """
+        if not self._needs_index:
+            return self
+        bound = copy.copy(self)
+        bound._index, bound._states = index.cpu(), None
+        return bound
+
+    def of(self, rows: Int64[Tensor, " r"] | Bool[Tensor, " b"]) -> "Classifier":
+        """Return the classifier of some rows of the batch that :meth:`at` bound it to."""
+        if self._index is None:
+            return self
+        bound = self.at(self._index[rows.cpu()])
+        if self._states is not None:
+            bound._states = self._states[rows.to(self._states.device)]
+        return bound
+
+    @property
+    def bound(self) -> bool:
+        """Whether it holds one state for each image of a batch (:meth:`at`)."""
+        return self._index is not None
+
+    @property
+    def _needs_index(self) -> bool:
+        return self.encoder.stochastic and self.mode == "fixed_per_image"
+
+    def restart(self, *key: Key) -> None:
+        """Begin a new random stream, named by ``key``, so that a measurement can be repeated."""
+        self._stream_key = ("stream", *key)
+        self._stream.clear()
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "b c h w"] | None = None,
+        draw: torch.Generator | None = None,
+    ) -> Float[Tensor, "b q"]:
+        """Classify images.
+
+        Args:
+            images: pixels in [0,1].
+            initial: oscillators to start from, one state an image; overrides the mode.
+            draw: source of fresh oscillators instead of the classifier's own stream (where the mode needs any).
+        """
+        if initial is not None:
+            return self.head(self.encoder(images, initial=initial).pooled)
+        if not self.encoder.stochastic:
+            return self.head(self.encoder(images).pooled)
+        if self.mode == "fixed":
+            return self.head(self.encoder(images, initial=self.field(images)).pooled)
+        if self.mode == "fixed_per_image":
+            return self.head(self.encoder(images, initial=self._own_states(images)).pooled)
+        if self.mode == "averaged" and self.held:
+            fields = (self.field(images, k) for k in range(self.draws))
+            return self._mean([self.encoder(images, initial=field).pooled for field in fields])
+        draw = self._own_stream(images.device) if draw is None else draw
+        starts = self.draws if self.mode == "averaged" else 1
+        return self._mean([self.encoder(images, draw=draw).pooled for _ in range(starts)])
+
+    def _mean(self, pooled: list[Float[Tensor, "b d"]]) -> Float[Tensor, "b q"]:
+        logits = [self.head(features) for features in pooled]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+
+    def _own_stream(self, device: torch.device) -> torch.Generator:
+        if device not in self._stream:
+            self._stream[device] = generator(device, self.seed, *self._stream_key)
+        return self._stream[device]
+
+    @torch.no_grad()
+    def field(self, images: Float[Tensor, "b 3 y x"], *name: Key) -> Float[Tensor, "i c h w"]:
+        """Return a fixed start for images of this shape: one state (a device has its own).
+
+        Args:
+            images: of the shape in question.
+            name: which one; none for that of mode "fixed".
+        """
+        key = (name, tuple(images.shape[1:]), images.device)
+        if key not in self._fields:
+            draw = generator(images.device, self.seed, "fixed", *(name or (0,)))
+            self._fields[key] = self.encoder.sample_initial(images[:1].detach(), draw)
+        return self._fields[key]
+
+    def _own_states(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b c h w"]:
+        assert self._index is not None, "fixed_per_image: the classifier was not told which images these are"
+        assert len(self._index) == len(images), f"{len(images)} images for {len(self._index)} states"
+        if self._states is None:
+            draws = (generator(images.device, self.seed, "fixed", "image", int(index)) for index in self._index)
+            one = images[:1].detach()
+            self._states = torch.cat([self.encoder.sample_initial(one, draw) for draw in draws])
+        return self._states
+
+
+@torch.no_grad()
+def differences_of_two_calls(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, " b"]:
+    """Return how far the logits of each image lie apart in two calls, as a share of the largest logit.
+
+    The calls meet different states of the global generators, which are put back: nothing may be drawn from these.
+
+    Args:
+        classifier: that is not stochastic; in mode "fixed_per_image" bound to the images.
+        images: the same in both calls.
+    """
+    logits = []
+    for call in range(2):
+        with borrowed_global(generator(images.device, classifier.seed, "two calls", call)):
+            logits.append(classifier(images).double())
+    first, second = logits
+    same = (first == second) | (first.isnan() & second.isnan())
+    apart = (first - second).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).where(~same, 0.0)
+    largest = first.abs().nan_to_num(posinf=0.0).max().clamp_min(1e-12)
+    return apart.amax(dim=1) / largest
+
+
+def not_deterministic(
+    classifier: Classifier, differences: Float[Tensor, " n"], *, reordered: bool | None = None
+) -> str | None:
+    """Return what is wrong with a classifier that must be deterministic; None where nothing is.
+
+    Args:
+        classifier: the one that was called.
+        differences: of two calls (:func:`differences_of_two_calls`).
+        reordered: whether the device may sum in another order; otherwise every bit must agree. None: on CUDA only.
+    """
+    reordered = differences.is_cuda if reordered is None else reordered
+    differ = int((differences > (REORDERED if reordered else 0.0)).sum())
+    if differ == 0 or (reordered and differences.quantile(0.5).item() <= REORDERED):
+        return None
+    said = "starts from fixed oscillators" if classifier.encoder.stochastic else "is deterministic (stochastic = False)"
+    return (
+        f"the encoder says it {said}, but two calls on the same images differ: on {differ} of {len(differences)} "
+        f"images, by up to {differences.max().item():.2g} of the largest logit"
+    )
+
+
+def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
+    """Refuse a classifier that says it is deterministic and is not: one draw of it would be taken for all.
+
+    Args:
+        classifier: any; a stochastic one passes without a call. In mode "fixed_per_image" bound to the images.
+        images: a few; two passes are made.
+
+    Raises:
+        UserError: two calls on the same images differ.
+    """
+    if classifier.stochastic:
+        return
+    fault = not_deterministic(classifier, differences_of_two_calls(classifier, images))
+    if fault is not None:
+        raise UserError(fault)
+
+
+def check_finite(logits: Float[Tensor, "b q"]) -> None:
+    """Refuse logits that are no finite numbers: the largest of those that are NaN is the first, class 0."""
+    broken = int((~logits.isfinite().all(dim=1)).sum())
+    if broken:
+        raise UserError(f"the classifier returns logits that are NaN or infinite, on {broken} of {len(logits)} images")
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let no gradient reach the parameters inside, and give their flags back afterwards."""
+    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    for parameter, _ in flags:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@torch.no_grad()
+def predictions_over_draws(
+    classifier: Classifier, chunks: Iterable[Tensor | tuple[Tensor, Tensor]], draws: int, *key: Key
+) -> Int64[Tensor, "k n"]:
+    """Return the predicted class of every image in every draw, on the CPU.
+
+    Args:
+        classifier: in its own mode.
+        chunks: images, or pairs of images and their indices in the data set (needed in mode "fixed_per_image").
+        draws: of a stochastic classifier.
+        key: names the noise.
+
+    Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of
+    images the same noise, image by image, so that equal images score equally. An image with logits that are NaN or
+    infinite is of no class: its prediction is the number of classes, which no label is.
+
+    Raises:
+        UserError: fewer than 20 draws of a stochastic classifier.
+    """
+    draws = draws_for(classifier.stochastic, draws)
+    parts = []
+    for i, chunk in enumerate(chunks):
+        images, index = chunk if isinstance(chunk, tuple) else (chunk, None)
+        bound = classifier if index is None else classifier.at(index)
+        noise = (generator(images.device, classifier.seed, *key, k, i) for k in range(draws))
+        parts.append(torch.stack([predicted(bound(images, draw=draw)) for draw in noise]).cpu())
+    return torch.cat(parts, dim=1)
+
+
+def predicted(logits: Float[Tensor, "b q"]) -> Int64[Tensor, " b"]:
+    """Return the class of the largest logit; q, which no label is, where a logit is NaN or infinite."""
+    return logits.argmax(dim=1).where(logits.isfinite().all(dim=1), logits.shape[1])

@@ -1,0 +1,1 @@
+"""Image sources: files and archives in, an :class:`ImageSet` out."""

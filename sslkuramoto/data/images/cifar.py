@@ -1,0 +1,135 @@
+"""CIFAR-10 and CIFAR-100: the original archives, or the same images as a folder tree or zip.
+
+Source: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images. The archives hold pickles; they are
+opened by torchvision only, after its md5 check. A tree re-encoded as JPEG is near, not equal to, the original.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_integrity
+
+from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.files import open_files
+from sslkuramoto.data.images.image_folder import class_folders, split_folders
+from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.readers import ArraySamples
+from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.errors import UserError
+
+
+def cifar10(
+    split: str,
+    *,
+    root: str,
+    download: bool = False,
+    size: int | None = None,
+    limit: int | None = None,
+    limit_test: int | None = None,
+    holdout: float = 0.0,
+    split_seed: int = 0,
+    device_resident: Literal["auto"] | bool = "auto",
+) -> ImageSet:
+    """Return CIFAR-10: 50,000 training and 10,000 test images, 32x32, ten classes.
+
+    Args:
+        split: "train", "val" (with ``holdout``) or "test".
+        root: folder with the archive (``cifar-10-python.tar.gz``, packed or unpacked), or a tree or zip with
+            ``{train,test}/CLASS/image``.
+        download: fetch the archive into ``root`` when it is not there.
+
+    The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
+    """
+    choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    return _cifar("cifar10", CIFAR10, 10, split, root, download, choice)
+
+
+def cifar100(
+    split: str,
+    *,
+    root: str,
+    download: bool = False,
+    size: int | None = None,
+    limit: int | None = None,
+    limit_test: int | None = None,
+    holdout: float = 0.0,
+    split_seed: int = 0,
+    device_resident: Literal["auto"] | bool = "auto",
+) -> ImageSet:
+    """Return CIFAR-100 (fine labels): 50,000 training and 10,000 test images, 32x32, a hundred classes.
+
+    Options as :func:`cifar10`; the archive is ``cifar-100-python.tar.gz``.
+    """
+    choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    return _cifar("cifar100", CIFAR100, 100, split, root, download, choice)
+
+
+def _cifar(
+    name: str, original: type[CIFAR10], num_classes: int, split: str, root: str, download: bool, choice: Choice
+) -> ImageSet:
+    path = Path(root).expanduser()
+    if path.name in (original.filename, original.base_folder):
+        path = path.parent  # the archive itself was named
+    if download or (path / original.filename).exists() or (path / original.base_folder).exists():
+        part = choice.part(split, ("train", "test"), name)
+        return assemble(name, split, part, open_archive(original, path, part, download), choice)
+    if path.is_dir() and not any(path.iterdir()):
+        raise UserError(f"root={root}: is empty; download=true fetches {original.filename}")
+    files = open_files(root)
+    folders = split_folders(files, labels=True)
+    part = choice.part(split, tuple(folders), f"root={root}")
+    samples = class_folders(files, folders, part)
+    if (found := len(samples.classes or ())) != num_classes:
+        raise UserError(f"root={root}: holds {found} classes, {name} has {num_classes}; other trees: name=image_folder")
+    return assemble(name, split, part, samples, choice)
+
+
+def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool) -> ArraySamples:
+    """Unpack (and fetch) the archive in ``root`` where needed, check its md5 sums, and return one part.
+
+    Raises:
+        UserError: a wrong checksum, a failed download, a root that cannot be written.
+    """
+    packed = root / original.filename
+    try:
+        if download:
+            root.mkdir(parents=True, exist_ok=True)
+        with _alone_in(root):
+            whole = all(
+                check_integrity(root / original.base_folder / file, md5)
+                for file, md5 in [*original.train_list, *original.test_list]
+            )
+            if not whole and packed.exists() and not download and not check_integrity(packed, original.tgz_md5):
+                raise UserError(
+                    f"root={root}: {original.filename} has the wrong checksum (damaged or cut off); download=true"
+                    " fetches it anew"
+                )
+            if not whole and not packed.exists() and not download:
+                raise UserError(
+                    f"root={root}: a file in {original.base_folder} is missing or has the wrong checksum;"
+                    f" put {original.filename} beside it or set download=true"
+                )
+            # With the right archive in place torchvision's download only unpacks it.
+            data = original(str(root), train=part == "train", download=not whole)
+    except (OSError, RuntimeError, EOFError) as error:
+        task = f"download of {original.url} failed" if download else f"{original.filename} cannot be opened"
+        raise UserError(f"root={root}: {task}: {' '.join(str(error).split())}") from None
+    images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+    return ArraySamples(images, torch.tensor(data.targets), tuple(data.classes), f"{original.base_folder} {part}")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on ``folder``: of several processes on a machine one unpacks, the others wait."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

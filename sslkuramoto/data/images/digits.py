@@ -1,0 +1,48 @@
+"""scikit-learn's handwritten digits: 1,797 real 8x8 grey images of ten classes, with no download.
+
+Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
+Its grey levels are 0..16; a pixel is round(255 * level / 16) / 255, within 0.002 of level / 16.
+"""
+
+from typing import Literal
+
+import torch
+
+from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.readers import ArraySamples
+from sslkuramoto.data.images.subset import Choice, proportional
+
+TEST_IMAGES = 360  # a fifth
+
+
+def digits(
+    split: str,
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    limit_test: int | None = None,
+    holdout: float = 0.0,
+    split_seed: int = 0,
+    device_resident: Literal["auto"] | bool = "auto",
+) -> ImageSet:
+    """Return the digits of one split: 1,437 for training and 360 for testing, stratified, seeded by ``split_seed``.
+
+    Args:
+        split: "train", "val" (with ``holdout``) or "test".
+        size: side in pixels; None keeps 8, larger is bilinear.
+
+    The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
+    """
+    choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    part = choice.part(split, ("train", "test"), "the digits data")
+    from sklearn.datasets import load_digits  # here: its import takes a second that no other source should cost
+
+    levels, labels = load_digits(return_X_y=True)
+    pixels = torch.from_numpy(levels).view(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
+    targets = torch.from_numpy(labels).long()
+    order = proportional(len(targets), targets, seed=split_seed, key="digits test")
+    rows = (order[:TEST_IMAGES] if part == "test" else order[TEST_IMAGES:]).sort().values
+    images = pixels[rows].expand(-1, 3, -1, -1).contiguous()
+    samples = ArraySamples(images, targets[rows], tuple("0123456789"), f"digits {part}")
+    return assemble("digits", split, part, samples, choice)

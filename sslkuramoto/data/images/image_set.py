@@ -1,0 +1,176 @@
+"""What a data source hands out: an image set, in memory or streamed, and the batches read from it.
+
+A small set is one uint8 tensor that moves to the device once; a large one is decoded by DataLoader workers. Both give
+the same pixels, because both come from the same decoded uint8 images. Order is never decided here: whoever asks for
+batches names the indices of each (``in_order``, ``shuffled`` in order.py).
+
+Shapes: b batch, n images, s side of the square images.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sslkuramoto.data.images.pixels import Frame
+from sslkuramoto.data.images.readers import Samples
+from sslkuramoto.errors import UserError
+
+
+class Batch(NamedTuple):
+    """Images with what belongs to them.
+
+    Attributes:
+        images: float32 pixels in [0,1], on the device.
+        labels: class of each image, on the device; None for an unlabelled set.
+        indices: place of each image in its set, on the CPU.
+    """
+
+    images: Float[Tensor, "b 3 y x"]
+    labels: Int64[Tensor, " b"] | None
+    indices: Int64[Tensor, " b"]
+
+
+@runtime_checkable
+class ImageSet(Protocol):
+    """The images of one split.
+
+    Attributes:
+        name: the source's name in the recipe.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        classes: class names, the label is the place in this list; None when unlabelled.
+        labels: int64 [n] on the CPU, or None.
+        size: images are size x size with 3 channels (grey is repeated).
+        fingerprint: hash of the content and of the options that shape it.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+    @property
+    def labels(self) -> Tensor | None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        """Yield the uint8 images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``."""
+        ...
+
+
+def batches(
+    data: ImageSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0
+) -> Iterator[Batch]:
+    """Yield one :class:`Batch` for each index tensor of ``order``.
+
+    Args:
+        data: the images.
+        order: int64 index tensors on the CPU, one a batch.
+        device: where images and labels shall lie.
+        workers: processes that decode (0: this one). Without effect on a set that lies in memory.
+
+    Raises:
+        UserError: a broken image, named by its path, whichever process met it.
+    """
+    if workers < 0:
+        raise UserError(f"workers={workers}: must be >= 0")
+    device = torch.device(device)
+    for indices, pixels in zip(order, data.pixels(order, device, workers), strict=True):
+        labels = None if data.labels is None else data.labels[indices].to(device, non_blocking=True)
+        yield Batch(pixels.to(torch.float32).div_(255), labels, indices)
+
+
+@dataclass(frozen=True, eq=False)
+class MemorySet:
+    """An image set that lies in memory, decoded, and moves to a device once."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...] | None
+    labels: Int64[Tensor, " n"] | None
+    size: int
+    fingerprint: str
+    images: UInt8[Tensor, "n 3 s s"]
+    _resident: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def on(self, device: torch.device) -> UInt8[Tensor, "n 3 s s"]:
+        """Return the images on ``device``; they stay there until another device is asked for."""
+        if device not in self._resident:
+            self._resident.clear()
+            self._resident[device] = self.images.to(device)
+        return self._resident[device]
+
+    def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        images = self.on(device)
+        for indices in order:
+            yield images[indices.to(device)]
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedSet:
+    """An image set that is decoded while it is read; ``chosen`` are the places of its images in ``samples``."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...] | None
+    labels: Int64[Tensor, " n"] | None
+    size: int
+    fingerprint: str
+    samples: Samples
+    chosen: Int64[Tensor, " n"]
+    frame: Frame
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        loader: DataLoader[Any] = DataLoader(
+            _Decoded(self.samples, self.chosen, self.frame),
+            batch_sampler=[indices.tolist() for indices in order],
+            collate_fn=_collated,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator().manual_seed(0),  # without it the loader takes a number from the global one
+        )
+        for pixels in loader:
+            if isinstance(pixels, _Broken):
+                raise UserError(pixels.message)
+            yield pixels.to(device, non_blocking=True)
+
+
+class _Broken(NamedTuple):
+    """A worker's UserError as a value: raised there, the loader would wrap its one line in a traceback."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class _Decoded(Dataset[Any]):
+    samples: Samples
+    chosen: Tensor
+    frame: Frame
+
+    def __getitem__(self, index: int) -> Tensor | _Broken:
+        place = int(self.chosen[index])
+        try:
+            return self.frame.fit(self.samples.pixels(place), self.samples.where(place))
+        except UserError as error:
+            return _Broken(str(error))
+
+
+def _collated(images: list[Any]) -> Tensor | _Broken:
+    broken = [item for item in images if isinstance(item, _Broken)]
+    return broken[0] if broken else torch.stack(images)

@@ -1,0 +1,92 @@
+"""Random access to the native images of one part of a source, before any choice or resizing.
+
+Shapes: n images, y x native height and width.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from sslkuramoto.data.images.files import ImageFiles
+from sslkuramoto.data.images.pixels import decode
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What every source reduces to; it travels to DataLoader workers.
+
+    Attributes:
+        classes: class names, or None when unlabelled.
+        labels: int64 [n] on the CPU, known without decoding; or None.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+    @property
+    def labels(self) -> Tensor | None: ...
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, index: int) -> Tensor:
+        """Return image ``index`` as uint8 ``[3, y, x]``; a damaged one is a UserError that names it."""
+        ...
+
+    def where(self, index: int) -> str:
+        """Return the name of image ``index`` in errors."""
+        ...
+
+    def digest(self, indices: Tensor) -> bytes:
+        """Return a hash of the images at ``indices`` that needs no decoding."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySamples:
+    """Images that a source holds as one array; ``origin`` names the array in errors."""
+
+    images: UInt8[Tensor, "n 3 y x"]
+    labels: Int64[Tensor, " n"] | None
+    classes: tuple[str, ...] | None
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
+        return self.images[index]
+
+    def where(self, index: int) -> str:
+        return f"{self.origin}[{index}]"
+
+    def digest(self, indices: Tensor) -> bytes:
+        return hashlib.blake2b(self.images[indices].numpy().data).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class FileSamples:
+    """Image files of a folder tree or a zip; the digest covers their names and sizes."""
+
+    files: ImageFiles
+    names: tuple[str, ...]
+    labels: Int64[Tensor, " n"] | None
+    classes: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
+        name = self.names[index]
+        return decode(lambda: self.files.read(name), self.files.where(name))
+
+    def where(self, index: int) -> str:
+        return self.files.where(self.names[index])
+
+    def digest(self, indices: Tensor) -> bytes:
+        digest = hashlib.blake2b()
+        for index in indices.tolist():
+            name = self.names[index]
+            digest.update(f"{name}\x1f{self.files.size(name)}\x1e".encode(errors="surrogateescape"))
+        return digest.digest()

@@ -1,0 +1,269 @@
+"""Whatever ``timm.data.create_dataset`` reads: ``torch/NAME``, ``hfds/NAME``, ``wds/NAME``, folders and tars.
+
+timm opens the dataset and says what belongs to it; the images are then read here, because timm replaces a damaged image
+by its neighbour and shards what it iterates over the processes. ``hfids/`` and ``tfds/`` can only be iterated over:
+they are read once, into memory.
+
+Source: R. Wightman, PyTorch Image Models, timm/data/dataset_factory.py.
+"""
+
+import hashlib
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int64, UInt8
+from PIL import Image
+from torch import Tensor
+
+from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.image_folder import check_classes
+from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
+from sslkuramoto.data.images.readers import ArraySamples, Samples
+from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
+from sslkuramoto.errors import UserError, unknown
+
+KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
+READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
+
+
+def timm_dataset(
+    split: str,
+    *,
+    dataset: str,
+    root: str | None = None,
+    train_split: str = "train",
+    test_split: str = "validation",
+    val_split: str | None = None,
+    labels: bool = True,
+    image_key: str | None = None,
+    target_key: str | None = None,
+    num_classes: int | None = None,
+    download: bool = False,
+    size: int | None = None,
+    limit: int | None = None,
+    limit_test: int | None = None,
+    holdout: float = 0.0,
+    split_seed: int = 0,
+    device_resident: Literal["auto"] | bool = "auto",
+) -> ImageSet:
+    """Return one split of a dataset that timm can open.
+
+    Args:
+        split: "train", "val" (with ``holdout`` or ``val_split``) or "test".
+        dataset: timm's name, say "torch/cifar10", "hfds/uoft-cs/cifar10", "wds/imagenet"; "" is a folder or a tar.
+        root: folder of the data, or cache folder of a download.
+        train_split: the dataset's own name for its training images (wds: also shards, "train-{000..009}.tar").
+        test_split: the same for "test".
+        val_split: the same for "val".
+        labels: whether classes are read.
+        image_key: column or extension that holds the image, where the dataset differs from timm's default.
+        target_key: column or JSON field that holds the class.
+        num_classes: where the dataset names no classes; None counts up to the largest label of the training images.
+        download: fetch the data, where the dataset can.
+
+    The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
+    """
+    kind = dataset.partition("/")[0].lower() if "/" in dataset else ""
+    if dataset and kind not in KINDS:
+        raise unknown("kind of dataset", f"{kind or dataset}/", (f"{kind}/" for kind in KINDS))
+    if root is None and kind in ("", "torch", "wds"):
+        raise UserError(f"root=null: dataset={dataset} needs a folder")
+    if root is not None and not download and not Path(root).expanduser().exists():
+        raise UserError(f"root={root}: no such file or folder")
+    own = {"train": train_split, "test": test_split, **({"val": val_split} if val_split else {})}
+    choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    part = choice.part(split, tuple(own), f"dataset={dataset}")
+
+    def samples_of(part: str) -> Samples:
+        keys = {"input_key": image_key, "target_key": target_key}
+        opened = _opened(dataset, kind, root, own[part], download, keys)
+        return _samples(opened, f"{dataset or root}:{own[part]}", labels, size)
+
+    samples = samples_of(part)
+    if labels and part != "train":
+        train = samples_of("train")
+        if train.classes and samples.classes:
+            check_classes(train.classes, samples.classes, f"dataset={dataset}: split {own[part]!r}")
+        classes = train.classes or _numbered(train, num_classes, dataset)
+    elif labels:
+        classes = samples.classes or _numbered(samples, num_classes, dataset)
+    else:
+        classes = None
+    if classes is not None and samples.labels is not None and (top := int(samples.labels.max())) >= len(classes):
+        raise UserError(f"dataset={dataset}: {own[part]} has the label {top}, there are {len(classes)} classes")
+    return assemble(f"timm {dataset}", split, part, _Named(samples, classes), choice)
+
+
+@dataclass(frozen=True, eq=False)
+class _Named:
+    """Samples under class names that may come from another part."""
+
+    samples: Samples
+    classes: tuple[str, ...] | None
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self.samples.labels
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
+        return self.samples.pixels(index)
+
+    def where(self, index: int) -> str:
+        return self.samples.where(index)
+
+    def digest(self, indices: Tensor) -> bytes:
+        return self.samples.digest(indices)
+
+
+def _opened(dataset: str, kind: str, root: str | None, split: str, download: bool, keys: dict[str, str | None]) -> Any:
+    folder = None if root is None else str(Path(root).expanduser())
+    given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    if kind in ("torch", "") and given:
+        raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")
+    from timm.data import create_dataset  # here: its import takes seconds that no other source should cost
+
+    try:
+        return create_dataset(dataset, folder, split, download=download, **given)
+    except Exception as error:  # a library's whole world of mistakes, all about what the recipe names
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
+
+
+def _samples(opened: Any, origin: str, labels: bool, size: int | None) -> Samples:
+    reader: Any = getattr(opened, "reader", None)
+    if hasattr(reader, "split_info") and hasattr(reader, "_split_by_node_and_worker"):  # WebDataset
+        return _shards(reader, origin, labels)
+    if not hasattr(opened, "__getitem__") or isinstance(opened, torch.utils.data.IterableDataset):
+        return _read_once(opened, origin, labels, size)
+    if len(opened) == 0:
+        raise UserError(f"{origin}: holds no images")
+    if hasattr(reader, "cache_tarfiles"):
+        reader.cache_tarfiles = False  # open tars would share one file position between threads and workers
+    names = getattr(opened, "classes", None) or _names(getattr(reader, "class_to_idx", None))
+    targets = _checked(_targets(opened), origin) if labels else None
+    return MapSamples(opened, targets, tuple(map(str, names)) if labels and names else None, origin)
+
+
+@dataclass(frozen=True, eq=False)
+class MapSamples:
+    """A timm or torchvision dataset with random access."""
+
+    dataset: Any
+    labels: Int64[Tensor, " n"] | None
+    classes: tuple[str, ...] | None
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
+        reader = getattr(self.dataset, "reader", None)
+        if reader is not None:  # past timm's own __getitem__, which hides damaged images
+            return decode(lambda: _closed(reader[index][0]), self.where(index))
+        try:
+            image = self.dataset[index][0]
+        except Exception as error:
+            raise broken(self.where(index), error) from None
+        return from_pillow(image, self.where(index))
+
+    def where(self, index: int) -> str:
+        reader = getattr(self.dataset, "reader", None)
+        if reader is not None and (name := reader.filename(index)):
+            return f"{self.origin}/{name}"
+        files = getattr(self.dataset, "samples", None)
+        return str(files[index][0]) if files else f"{self.origin}[{index}]"
+
+    def digest(self, indices: Tensor) -> bytes:
+        digest = hashlib.blake2b(self.origin.encode())
+        for index in indices.tolist():
+            digest.update(f"{index}\x1f{Path(self.where(index)).name}\x1e".encode(errors="surrogateescape"))
+        return digest.digest()
+
+
+def _closed(file: Any) -> bytes:
+    with file:
+        return file.read()
+
+
+def _targets(dataset: Any) -> Iterable[Any]:
+    """Return the classes of a dataset without decoding an image."""
+    reader: Any = getattr(dataset, "reader", None)
+    if hasattr(reader, "iter_targets"):  # Hugging Face
+        return reader.iter_targets()
+    if hasattr(reader, "targets"):  # tars
+        return reader.targets
+    if hasattr(reader, "samples"):  # folders
+        return [target for _, target in reader.samples]
+    for attribute in ("targets", "_labels", "labels"):
+        if hasattr(dataset, attribute):
+            return getattr(dataset, attribute)
+    return (dataset[index][1] for index in range(len(dataset)))
+
+
+def _checked(targets: Iterable[Any], origin: str) -> Int64[Tensor, " n"]:
+    """Return class numbers as a tensor."""
+    numbers = []
+    for place, target in enumerate(targets):
+        if isinstance(target, Tensor) and target.ndim:  # QMNIST: class first, then provenance
+            target = target[0]
+        try:
+            number = operator.index(target)
+        except (TypeError, ValueError):
+            number = -1
+        if number < 0:
+            raise UserError(f"{origin}[{place}] has no class ({target!r}); labels=false reads unlabelled images")
+        numbers.append(number)
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def _names(class_to_idx: dict[Any, int] | None) -> list[str] | None:
+    return [str(name) for name in sorted(class_to_idx, key=class_to_idx.__getitem__)] if class_to_idx else None
+
+
+def _numbered(train: Samples, num_classes: int | None, dataset: str) -> tuple[str, ...]:
+    assert train.labels is not None
+    count = num_classes or int(train.labels.max()) + 1
+    if int(train.labels.max()) >= count:
+        raise UserError(f"num_classes={num_classes}: dataset={dataset} has the label {int(train.labels.max())}")
+    return tuple(map(str, range(count)))
+
+
+def _shards(reader: Any, origin: str, labels: bool) -> ShardSamples:
+    shards = tuple(Path(reader.root) / name for name in reader.split_info.filenames)
+    target_key = reader.target_key or reader.split_info.alt_label or None
+    entries, targets = index_shards(shards, reader.input_key.split(";"), target_key, labels)
+    names = tuple(_names(reader.class_to_idx) or ()) or None if labels else None
+    if not entries:
+        raise UserError(f"{origin}: holds no images")
+    return ShardSamples(shards, entries, torch.tensor(targets) if labels else None, names)
+
+
+def _read_once(opened: Any, origin: str, labels: bool, size: int | None) -> ArraySamples:
+    """Read a source without random access into memory, each image brought to its frame at once."""
+    reader = opened.reader
+    reader.dist_rank, reader.dist_num_replicas, reader.global_num_workers = 0, 1, 1  # every process reads all of it
+    frame = None if size is None else Frame(size, resize=True)
+    images: list[Tensor] = []
+    targets: list[Any] = []
+    for image, target in opened:
+        where = f"{origin}[{len(images)}]"
+        pixels = from_pillow(image, where) if isinstance(image, Image.Image) else torch.as_tensor(image)
+        frame = frame or Frame.native(pixels, where)
+        images.append(frame.fit(pixels, where))
+        targets.append(target)
+        if len(images) * images[0].numel() > READ_ONCE_BYTES:
+            raise UserError(f"{origin}: has no random access and more than 8 GiB; use hfds/ or wds/, or a smaller size")
+    if not images:
+        raise UserError(f"{origin}: holds no images")
+    names = _names(getattr(reader, "class_to_idx", None)) if labels else None
+    numbers = _checked(targets, origin) if labels else None
+    return ArraySamples(torch.stack(images), numbers, tuple(names) if names else None, origin)

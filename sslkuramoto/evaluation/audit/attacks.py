@@ -1,0 +1,134 @@
+"""The attacks of an audit at its budget.
+
+"Plain" is what a paper reports that takes the network as deterministic: APGD on the cross entropy, one draw a forward.
+"EoT" is what a paper reports that knows better: AutoAttack's "rand", APGD along means over fresh draws.
+The "reference" knows what it is up against: a loss that does not saturate and, against noise, K draws that are held
+through the ascent (METHODS 7.3 B).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sslkuramoto.attacks import ATTACKS, Attack
+from sslkuramoto.evaluation.audit.budget import Budget
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.robustness.target import attack_target
+
+Noise = str
+
+
+@dataclass(frozen=True)
+class Arsenal:
+    """Builds attacks, ready to run.
+
+    Attributes:
+        subject: for attacks that need a source network.
+        budget: how much each may spend.
+        stochastic: whether the audited classifier draws.
+        num_classes: of the data.
+    """
+
+    subject: Subject
+    budget: Budget
+    stochastic: bool
+    num_classes: int
+
+    def for_control(self) -> "Arsenal":
+        """Return the same attacks with the little that shows whether they keep still."""
+        return replace(self, budget=self.budget.for_control())
+
+    def attack(self, name: str, label: str, **options: Any) -> Attack:
+        """Return a registered attack, prepared."""
+        (attack,) = ATTACKS.build(name, {**options, "label": label}).expanded()
+        return attack.prepared(attack_target(self.subject, self.num_classes))
+
+    def plain(self, loss: str = "ce", steps: int | None = None) -> Attack:
+        """Return APGD with one fresh draw a forward."""
+        steps = steps or self.budget.most_steps
+        return self.attack("apgd", f"plain apgd-{loss}-{steps}", loss=loss, iterations=steps, noise="fresh", k=1)
+
+    def eot(self, *, k: int | None = None, steps: int | None = None) -> list[Attack]:
+        """Return the two attacks of AutoAttack "rand": APGD whose gradients are means over fresh draws (EoT)."""
+        k, steps = k or self.budget.eot_draws, steps or self.budget.most_steps
+        return [
+            self.attack("apgd", f"eot apgd-{loss}-k{k}-{steps}", loss=loss, iterations=steps, noise="fresh", k=k)
+            for loss in ("ce", "dlr")
+        ]
+
+    def targeted(self) -> Attack:
+        """Return targeted APGD with one fresh draw a forward."""
+        return self.attack(
+            "apgd",
+            "plain apgd-t",
+            loss="dlr_targeted",
+            targets=self.budget.targets,
+            iterations=self.budget.most_steps,
+            noise="fresh",
+            k=1,
+        )
+
+    def reference(
+        self, *, k: int | None = None, steps: int | None = None, restarts: int = 1, noise: Noise = "held"
+    ) -> Attack:
+        """Return the attack that adapts: the margin, and for a stochastic network the mean over K held draws."""
+        steps = steps or self.budget.most_steps
+        more = f" x{restarts}" if restarts > 1 else ""
+        if not self.stochastic:
+            label = f"apgd-margin-{steps}{more}"
+            return self.attack("apgd", label, loss="margin", iterations=steps, noise="fresh", k=1, restarts=restarts)
+        k = k or self.budget.usual_k
+        return self.attack(
+            "pgd",
+            f"{noise}-k{k}-{steps}{more}",
+            loss="log_margin",
+            iterations=steps,
+            schedule="cosine",
+            momentum=1.0,
+            noise=noise,
+            k=k,
+            restarts=restarts,
+        )
+
+    def fab(self) -> list[Attack]:
+        """Return the search for the nearest boundary, if the budget has it and the network does not draw."""
+        if self.stochastic or not self.budget.fab:
+            return []
+        steps, targets = self.budget.most_steps, self.budget.targets
+        label = f"fab-t-{steps}"
+        return [self.attack("autoattack", label, member="fab-t", iterations=steps, targets=targets, restarts=1)]
+
+    def black_boxes(self) -> list[Attack]:
+        """Return attacks that ask for logits, for classes, or for nothing, and never for gradients."""
+        budget = self.budget
+        return [
+            self.attack("square_eot", f"square-{budget.queries}", queries=budget.queries, draws=budget.votes),
+            self.attack("hop_skip_jump", f"hop-skip-jump-{budget.queries}", queries=budget.queries, draws=budget.votes),
+            self.attack("random_sign", "random signs", samples=budget.samples, draws=budget.votes),
+            self.attack("gaussian", "gaussian noise", samples=budget.samples, draws=budget.votes),
+        ]
+
+    def transferred(self, name: str, **source: Any) -> Attack:
+        """Return an attack made on another network (its run, or other options for the same weights)."""
+        return self.attack("transfer", f"transfer from {name}", iterations=self.budget.most_steps, **source)
+
+    def surrogate(self, name: str, *, most: bool = False) -> Attack:
+        """Return the reference attack with another derivative of the Kuramoto step, at the usual or the full budget."""
+        k = self.budget.k[-1] if most and self.stochastic else self.budget.usual_k
+        steps = self.budget.most_steps if most else self.budget.usual_steps
+        search = {"loss": "log_margin", "optimiser": "momentum"}
+        if not self.stochastic:
+            search = {"loss": "margin", "optimiser": "apgd"}
+        return self.attack(
+            "surrogate",
+            f"surrogate {name}-k{k}-{steps}" if self.stochastic else f"surrogate {name}-{steps}",
+            surrogates=[name],
+            k=k,
+            iterations=steps,
+            **search,
+        )
+
+    def one_step(self, loss: str) -> Attack:
+        """Return the fast gradient sign method, from the image itself, with one draw."""
+        return self.attack(
+            "pgd", f"fgsm-{loss}", loss=loss, iterations=1, step_size=1.0, random_start=False, noise="fresh", k=1
+        )

@@ -1,0 +1,125 @@
+"""What every check of an audit has before it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from sslkuramoto.classifier import Classifier, Initial
+from sslkuramoto.evaluation.audit.attacks import Arsenal
+from sslkuramoto.evaluation.audit.budget import Budget
+from sslkuramoto.evaluation.audit.gradients import GradientFacts
+from sslkuramoto.evaluation.audit.runner import Bench, Run
+from sslkuramoto.randomness import Key, generator
+from sslkuramoto.threat import Threat
+
+
+@dataclass
+class Case:
+    """What every check of an audit has before it.
+
+    Attributes:
+        bench: runs attacks on the audited classifier.
+        arsenal: builds them.
+        budget: of the audit.
+        grid: radii of the curve, rising; an attack without bounds comes on top.
+        sources: run directories whose networks attacks are transferred from.
+        gradients: diagnostics of the gradient.
+        curves: name -> curve for a report, filled by checks.
+        histograms: name -> histogram for a report, filled by checks.
+    """
+
+    bench: Bench
+    arsenal: Arsenal
+    budget: Budget
+    grid: tuple[float, ...]
+    sources: tuple[str, ...]
+    gradients: GradientFacts
+    curves: dict[str, Any] = field(default_factory=dict)
+    histograms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The audited classifier."""
+        return self.bench.classifier
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws."""
+        return self.classifier.stochastic
+
+    @property
+    def threat(self) -> Threat:
+        """The ball of the audit."""
+        return self.bench.threat
+
+    @property
+    def n(self) -> int:
+        """Attacked images."""
+        return self.bench.n
+
+    def plain(self) -> list[Run]:
+        """Return the attacks that take the network as it comes."""
+        attacks = [self.arsenal.plain("ce"), self.arsenal.plain("dlr")]
+        return [self.bench.run(attack) for attack in attacks]
+
+    def white_box(self) -> list[Run]:
+        """Return the strongest attacks with gradients, besides the plain ones."""
+        attacks = [self.arsenal.targeted(), self.arsenal.reference(), *self.arsenal.fab()]
+        if self.stochastic:
+            attacks += [self.arsenal.reference(k=self.budget.k[-1], noise=noise) for noise in ("held", "fresh")]
+        return [*self.plain(), *(self.bench.run(attack) for attack in attacks)]
+
+    def with_head(self, head: nn.Module) -> Classifier:
+        """Return the audited classifier with another head."""
+        ours = self.classifier
+        return Classifier(
+            ours.encoder, head, cast(Initial, ours.mode), seed=ours.seed, draws=ours.draws, held=ours.held
+        )
+
+    def twin(self) -> Classifier:
+        """Return the same weights and one fixed state for all images and calls; K where logits are averaged."""
+        ours = self.classifier
+        if ours.mode == "averaged":
+            return Classifier(ours.encoder, ours.head, "averaged", seed=ours.seed, draws=ours.draws, held=True)
+        return Classifier(ours.encoder, ours.head, "fixed", seed=ours.seed)
+
+    def draw(self, *use: Key) -> torch.Generator:
+        """Return a generator for a use of the audit's own."""
+        return generator(self.bench.images.device, self.bench.seed, "audit", *use)
+
+    def start(self, images: torch.Tensor, *use: Key) -> torch.Tensor | None:
+        """Return states that the audited classifier may start these images from; None for a deterministic encoder.
+
+        Its own field where every call starts from that, one of its draws where it draws.
+        """
+        ours = self.classifier
+        if not ours.encoder.stochastic:
+            return None
+        if ours.mode == "fixed":
+            return ours.field(images).expand(len(images), -1, -1, -1)
+        return ours.encoder.sample_initial(images, self.draw(*use))
+
+    def add_curve(
+        self,
+        name: str,
+        title: str,
+        x_label: str,
+        x: Sequence[float | int],
+        series: Mapping[str, Sequence[float]],
+        unit: str = "fraction",
+    ) -> None:
+        """Keep a curve for the report: values over x, one list a series."""
+        rounded = {label: [round(value, 6) for value in values] for label, values in series.items()}
+        self.curves[name] = {"title": title, "x_label": x_label, "x": list(x), "series": rounded, "unit": unit}
+
+    def add_histogram(self, name: str, title: str, x_label: str, edges: list[float], count: list[int]) -> None:
+        """Keep a histogram for the report."""
+        self.histograms[name] = {"title": title, "x_label": x_label, "edges": edges, "count": count}
+
+
+def median(values: torch.Tensor) -> float:
+    """Return the median (the mean of the two middle values of an even number)."""
+    return torch.quantile(values.double(), 0.5).item()

@@ -1,0 +1,248 @@
+"""Where the attacks of an audit are run: each once, all on the same images, all scored under the same noise.
+
+An attack may be made against another classifier than the audited one (its fixed twin, a copy with smaller logits): what
+it finds is always scored on the audited one, and every candidate inside the ball counts for the union over all attacks.
+With a tally nothing runs, and what it would take is counted.
+
+Shapes: n images, y x pixels, k draws.
+"""
+
+import copy
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.attacks import Attack, Ledger, run_battery
+from sslkuramoto.attacks.gradients import connected
+from sslkuramoto.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
+from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.audit.dry_run import Tally
+from sslkuramoto.noise_draws import draws_for
+from sslkuramoto.threat import Threat
+
+ITSELF = "itself"
+FINALISTS = 5  # candidates of an image that are scored again
+LedgerOf = Callable[[Threat, str], Ledger | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one attack found.
+
+    Attributes:
+        label: of the attack, and of the classifier it was made against where that is not the audited one.
+        right: share of draws in which the audited classifier gets an image's candidate right.
+        there: the same for the classifier that was attacked.
+        candidates: one an image.
+    """
+
+    label: str
+    right: Float[Tensor, " n"]
+    there: Float[Tensor, " n"]
+    candidates: Float[Tensor, "n 3 y x"]
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy that it leaves of the audited classifier."""
+        return self.right.double().mean().item()
+
+
+@dataclass(frozen=True)
+class Tightest:
+    """The union over all attacks.
+
+    Attributes:
+        images: for each image the candidate that the fewest draws get right.
+        broken_by: what made it, where most draws err; "clean" where most err on the image itself, though an attack may
+            have found a worse candidate; None where the image stands.
+    """
+
+    images: Float[Tensor, "n 3 y x"]
+    broken_by: list[str | None]
+
+
+class Bench:
+    """Runs attacks and keeps what they found.
+
+    Args:
+        classifier: the audited one, in its own mode.
+        images: pixels in [0,1].
+        labels: right classes.
+        threat: the ball of the audit; attacks may also be run with others.
+        seed: of the measurement.
+        chunk: images a unit of work.
+        draws: selection draws of a stochastic classifier.
+        ledger_of: the ledger of a threat and an attacked classifier's name.
+        report: receives a line an attack.
+        unseen: copy of the classifier, made before it was asked anything; None: made now.
+        tally: None to attack; otherwise attacks and scores are only counted there, every clean image reads as right and
+            every attack as stronger than all before it, so that a check that goes on after a finding goes on.
+
+    Attributes:
+        clean: share of draws that are right on the images themselves.
+        runs: all that was run, in order.
+        unseen: copy of the classifier as it was before it saw images; a word why where there is none.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "n 3 y x"],
+        labels: Int64[Tensor, " n"],
+        *,
+        threat: Threat,
+        seed: int,
+        chunk: int,
+        draws: int,
+        ledger_of: LedgerOf = lambda threat, name: None,
+        report: Callable[[str], None] = lambda line: None,
+        unseen: Classifier | str | None = None,
+        tally: Tally | None = None,
+    ) -> None:
+        self.classifier, self.images, self.labels = classifier, images, labels
+        self.threat, self.seed, self.chunk, self.draws = threat, seed, chunk, draws
+        self._ledger_of, self._report, self._tally = ledger_of, report, tally
+        self.runs: dict[tuple[str, str, Threat], Run] = {}
+        self.unseen = copy_of(classifier) if unseen is None else unseen
+        self.clean = self.share_right(images)
+
+    @property
+    def n(self) -> int:
+        """Images."""
+        return len(self.images)
+
+    def predictions(
+        self, candidates: Float[Tensor, "n 3 y x"], key: str, *, draws: int | None = None
+    ) -> Int64[Tensor, "k n"]:
+        """Return the predictions over draws; one key means one noise, whatever the candidates."""
+        draws = draws_for(self.classifier.stochastic, draws or self.draws)
+        if self._tally is not None:
+            self._tally.add(forward=draws)
+            return self.labels.cpu().expand(draws, -1)
+        return predictions_over_draws(self.classifier, candidates.split(self.chunk), draws, "audit", key)
+
+    def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
+        """Return for each image the share of the selection draws that are right."""
+        return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
+
+    def differences_of_two_calls(self) -> Float[Tensor, " n"]:
+        """Return how far the logits of each image lie apart in two calls of a classifier that is not stochastic."""
+        if self._tally is not None:
+            self._tally.add(forward=2)
+            return torch.zeros(self.n)
+        return torch.cat([differences_of_two_calls(self.classifier, part) for part in self.images.split(self.chunk)])
+
+    def run(
+        self,
+        attack: Attack,
+        *,
+        threat: Threat | None = None,
+        against: Classifier | None = None,
+        name: str = ITSELF,
+    ) -> Run:
+        """Run an attack, or return what it found before.
+
+        Args:
+            attack: prepared.
+            threat: another ball than the audit's.
+            against: another classifier to attack; its ``name`` must be given too.
+            name: of that classifier.
+        """
+        threat = threat or self.threat
+        key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
+        if key not in self.runs:
+            act = self._made if self._tally is None else self._counted
+            self.runs[key] = act(attack, threat, against or self.classifier, name)
+        return self.runs[key]
+
+    def _counted(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
+        assert self._tally is not None
+        draws = draws_for(against.stochastic, self.draws)
+        self._tally.attack(attack, threat, name, stochastic=against.stochastic, draws=draws)
+        self.share_right(self.images)
+        below = torch.full((self.n,), -float(self._tally.attacks))
+        return Run(_label(attack, name), below, below, self.images)
+
+    def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
+        start = time.perf_counter()
+        with connected(against):
+            found = run_battery(
+                against,
+                self.images,
+                self.labels,
+                [attack],
+                threat=threat,
+                seed=self.seed,
+                chunk=self.chunk,
+                draws=self.draws,
+                chained=False,
+                ledger=self._ledger_of(threat, name),
+                keep=True,
+            )
+        candidates = found.candidates[attack.label]
+        label = _label(attack, name)
+        run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
+        seconds = time.perf_counter() - start
+        self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % stand, {seconds:.1f} s")
+        return run
+
+    def tightest(self, draws: int) -> Tightest:
+        """Return the worst of all candidates that lie in the ball, image by image.
+
+        Of many candidates that were scored over few draws, the lowest was also lucky. So for a stochastic classifier
+        the lowest few of an image are scored again, over other draws, and these decide.
+
+        Args:
+            draws: of that second score.
+        """
+        inside = [
+            run
+            for (_, _, threat), run in self.runs.items()
+            if threat.norm == self.threat.norm and threat.eps <= self.threat.eps
+        ]
+        labels = ["clean", *(run.label for run in inside)]
+        candidates = [self.images, *(run.candidates for run in inside)]
+        first = torch.stack([self.clean, *(run.right for run in inside)])
+        order = first.argsort(dim=0, stable=True)  # of equals the one that was found first
+        chosen, right = order[0], first.gather(0, order[:1])[0]
+        if self.classifier.stochastic:
+            again = []
+            for rank in order[:FINALISTS]:
+                predictions = self.predictions(_picked(candidates, rank), "select again", draws=draws)
+                again.append((predictions == self.labels.cpu()).float().mean(dim=0))
+            right, place = torch.stack(again).min(dim=0)
+            chosen = order.gather(0, place[None])[0]
+        first_to = chosen.where(self.clean > BROKEN, 0)
+        by = [labels[which] if share <= BROKEN else None for which, share in zip(first_to.tolist(), right, strict=True)]
+        return Tightest(_picked(candidates, chosen), by)
+
+
+def copy_of(classifier: Classifier) -> Classifier | str:
+    """Return a copy that shares nothing with a classifier, or why there can be none."""
+    ours = classifier
+    try:
+        encoder, head = copy.deepcopy((ours.encoder, ours.head))
+    except (RuntimeError, TypeError, ValueError, copy.Error, pickle.PicklingError) as error:
+        return f"the network cannot be copied: {str(error).splitlines()[0]}"
+    mode = cast(Initial, ours.mode)
+    return Classifier(encoder, head, mode, seed=ours.seed, draws=ours.draws, held=ours.held)
+
+
+def _label(attack: Attack, name: str) -> str:
+    return attack.label if name == ITSELF else f"{attack.label} on {name}"
+
+
+def _picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 y x"]:
+    """Return for each image one of its candidates."""
+    return torch.stack([candidates[number][row] for row, number in enumerate(which.tolist())])
+
+
+def union(runs: Sequence[Run]) -> Float[Tensor, " n"]:
+    """Return for each image the share of draws that its worst candidate over some attacks leaves right."""
+    return torch.stack([run.right for run in runs]).amin(dim=0)

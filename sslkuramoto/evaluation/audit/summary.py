@@ -1,0 +1,145 @@
+"""What an audit leaves behind: the figures of its headline, and the details that a report draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sslkuramoto.evaluation.audit.check import Check
+from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.runner import Run
+from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
+from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
+from sslkuramoto.results import Metric
+from sslkuramoto.threat import Threat
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The figures of an audit, over draws that had no part in choosing.
+
+    Attributes:
+        metrics: of the result.
+        correct, clean_correct: for each image the share of draws that are right under the union of all attacks, and
+            without one.
+        usual: name of a figure that is usually reported -> the same under its attack; the strongest last.
+        single: the same under the strongest single attack.
+        broken_by: what broke an image.
+        guess: share of the largest class.
+    """
+
+    metrics: dict[str, Metric]
+    correct: list[float]
+    clean_correct: list[float]
+    usual: dict[str, list[float]]
+    single: list[float]
+    broken_by: list[str | None]
+    guess: float
+
+    def reported(self) -> Check:
+        """Return whether the figures that are usually reported hold."""
+        usual = {name: torch.tensor(shares) for name, shares in self.usual.items()}
+        return reported(usual, torch.tensor(self.correct), torch.tensor(self.single))
+
+    def headline(self) -> Headline:
+        """Return what the verdict is about."""
+        eot = self.metrics.get("eot_accuracy")
+        return Headline(
+            plain=self.metrics["plain_accuracy"].value,
+            tightest=self.metrics["robust_accuracy"],
+            clean=self.metrics["clean_accuracy"],
+            guess=self.guess,
+            right=sum(share > BROKEN for share in self.clean_correct),
+            eot=None if eot is None else eot.value,
+        )
+
+    def per_image(self) -> dict[str, list]:
+        """Return the lists of the result, one entry an image."""
+        usual = {f"{name}_correct": shares for name, shares in self.usual.items()}
+        return {
+            "correct": self.correct,
+            **usual,
+            "clean_correct": self.clean_correct,
+            "broken_by": self.broken_by,
+        }
+
+
+def eot_runs(case: Case) -> list[Run]:
+    """Run EoT, which is for networks that draw."""
+    return [case.bench.run(attack) for attack in case.arsenal.eot()] if case.stochastic else []
+
+
+def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
+    """Score the union, the usual attacks, the strongest single one and the clean images.
+
+    Args:
+        case: with every attack run.
+        select_draws: draws that choose among an image's candidates.
+        control: whether the plain attack is scored with eps = 0 too.
+    """
+    bench, labels, attack = case.bench, case.bench.labels.cpu(), case.arsenal.plain("ce")
+    usual = {"plain": bench.run(attack).candidates}
+    if eot := eot_runs(case):
+        usual["eot"] = _worse(*eot)
+    tightest = bench.tightest(select_draws)
+    single = min((run for (*_, threat), run in bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy)
+    clean, robust, alone = (
+        bench.predictions(images, "score") for images in (bench.images, tightest.images, single.candidates)
+    )
+    attacked = {name: bench.predictions(images, "score") for name, images in usual.items()}
+    metrics = accuracies(robust, labels, "robust_accuracy")
+    for name, predictions in attacked.items():
+        metrics |= accuracies(predictions, labels, f"{name}_accuracy")
+    metrics |= accuracies(clean, labels, "clean_accuracy")
+    if control:
+        unmoved = bench.run(case.arsenal.for_control().plain("ce"), threat=Threat(case.threat.norm, 0.0)).candidates
+        metrics["control_accuracy"] = accuracies(bench.predictions(unmoved, "score"), labels)["accuracy"]
+    if case.stochastic:
+        fixed = bench.run(attack, against=case.twin(), name="the fixed twin").there
+        metrics["fixed/plain_accuracy"] = share_over_draws((fixed > 0.5)[None])
+    return Outcome(
+        metrics,
+        correct=share_right(robust, labels),
+        clean_correct=share_right(clean, labels),
+        usual={name: share_right(predictions, labels) for name, predictions in attacked.items()},
+        single=share_right(alone, labels),
+        broken_by=tightest.broken_by,
+        guess=labels.bincount().max().item() / len(labels),
+    )
+
+
+def _worse(first: Run, second: Run) -> Float[Tensor, "n 3 y x"]:
+    """Return for each image the candidate that fewer draws get right, as AutoAttack joins its members."""
+    rows = (second.right < first.right).to(first.candidates.device)
+    return torch.where(rows[:, None, None, None], second.candidates, first.candidates)
+
+
+def details_of(case: Case, checks: Sequence[Check], verdict: Verdict, plant: str | None) -> dict[str, Any]:
+    """Return ``details.audit``: plain lists and mappings."""
+    return {
+        "verdict": verdict.sentence,
+        "word": verdict.word,
+        "reasons": verdict.reasons,
+        "threat": str(case.threat),
+        "plant": plant,
+        "checks": [
+            {
+                "name": check.name,
+                "title": check.title,
+                "kind": check.kind,
+                "status": check.status,
+                "reason": check.reason,
+                "figures": dict(check.figures),
+            }
+            for check in checks
+        ],
+        "attacks": {
+            f"{run.label} ({threat})": round(run.accuracy, 6) for (_, _, threat), run in case.bench.runs.items()
+        },
+        "curves": case.curves,
+        "histograms": case.histograms,
+    }

@@ -1,0 +1,1 @@
+"""Protocol ``calibration``: are the probabilities of a classifier right?"""

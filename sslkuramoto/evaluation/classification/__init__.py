@@ -1,0 +1,1 @@
+"""Protocols for classifiers: clean accuracy and accuracy under noise."""

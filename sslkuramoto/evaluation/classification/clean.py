@@ -1,0 +1,60 @@
+"""Clean accuracy of a run that holds a classifier, over fresh draws of the initial oscillators."""
+
+from typing import Literal
+
+from sslkuramoto.classifier import Initial, predictions_over_draws
+from sslkuramoto.cost import Cost
+from sslkuramoto.data import batches, in_order
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classification.sanity import check_classes
+from sslkuramoto.evaluation.forward_cost import classifier_cost
+from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.registry import options_of
+
+
+class Clean(Protocol):
+    """Share of a split that is classified rightly.
+
+    Args:
+        initial: how the oscillators start: "random", "fixed", "fixed_per_image", or "averaged" (mean logits of
+            fresh draws).
+        average: draws in that mean.
+        split: split that is scored.
+        draws: fresh draws of a stochastic classifier, at least 20.
+    """
+
+    def __init__(
+        self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20
+    ) -> None:
+        self.options = options_of(locals())
+        if average < 1:
+            raise UserError(f"average={average}: must be at least 1")
+        self.initial: Initial = initial
+        self.average, self.split, self.draws = average, split, check_draws(draws)
+
+    def measure(self, subject: Subject) -> Result:
+        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
+        images = subject.labelled(self.split, "clean")
+        check_classes(subject, images)
+        assert images.labels is not None
+        order = in_order(len(images), subject.batch_size)
+        chunks = (
+            (batch.images, batch.indices)
+            for batch in batches(images, order, device=subject.device, workers=subject.workers)
+        )
+        predictions = predictions_over_draws(classifier, chunks, self.draws, "clean")
+        labels = images.labels.cpu()
+        return Result(
+            metrics=accuracies(predictions, labels),
+            options=self.options,
+            data=described(images),
+            initial=start_of(subject.encoder, self.initial),
+            per_image={"correct": share_right(predictions, labels)},
+        )
+
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
+        passes = draws_for(classifier.stochastic, self.draws)
+        return [("", classifier_cost(subject, classifier, self.split, passes=passes))]

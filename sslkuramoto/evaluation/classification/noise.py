@@ -1,0 +1,129 @@
+"""Protocol ``noise``: accuracy under random sign and Gaussian noise, which no adversary chose.
+
+Random noise of the adversary's size is the floor of any attack: a network whose robust accuracy equals its noise
+accuracy was not attacked, it was shaken (../shared/METHODS.md, 7.3 I).
+
+    sign       x + eps s,  s = -1 or 1 for each value, cut to [0,1]
+    gaussian   x + eps N(0, 1), cut to [0,1]
+
+Shapes: b batch, k passes, n images, y x pixels.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.classifier import Classifier, Initial, predicted
+from sslkuramoto.cost import Cost
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
+from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
+from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
+from sslkuramoto.evaluation.corruptions.sources import clean_chunks
+from sslkuramoto.evaluation.forward_cost import classifier_cost
+from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.randomness import generator
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import parse_eps, shown_eps
+
+NAME = "noise"
+Kind = Literal["sign", "gaussian"]
+
+
+class NoiseAccuracy(Protocol):
+    """Share of images that are right when random noise is added.
+
+    Args:
+        sizes: eps in pixels of [0,1], numbers or fractions such as "8/255".
+        kinds: "sign" (every value moves by exactly eps before the cut) and "gaussian" (standard deviation eps).
+        samples: noise samples an image; a stochastic classifier gets a fresh one in each draw, so at least ``draws``.
+        initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws behind one forward of "averaged".
+        images: how many images, None for all: a choice that depends on the set alone.
+        split: where they come from.
+        draws: fresh draws of a stochastic classifier, at least 20.
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: tuple[float | str, ...] = ("8/255", "64/255"),
+        kinds: tuple[Kind, ...] = ("sign", "gaussian"),
+        samples: int = 10,
+        initial: Initial = "random",
+        average: int = 8,
+        images: int | None = 1000,
+        split: Literal["test", "val"] = "test",
+        draws: int = 20,
+    ) -> None:
+        self.options = options_of(locals())
+        for key, value in {"samples": samples, "average": average, "images": images}.items():
+            if value is not None and value < 1:
+                raise UserError(f"{key}={value}: must be at least 1")
+        if not sizes or not kinds:
+            raise UserError(f"{'kinds' if sizes else 'sizes'}=[]: must name at least one")
+        self.sizes = [parse_eps(size) for size in sizes]
+        for key, values in {"sizes": self.sizes, "kinds": kinds}.items():
+            if len(set(values)) < len(values):
+                raise UserError(f"{key}={self.options[key]}: one stands there twice")
+        shown = [shown_eps(size) for size in self.sizes]
+        if alike := next((text for text in shown if shown.count(text) > 1), None):
+            raise UserError(f"sizes={self.options['sizes']}: two of them are both called {alike}; must differ by more")
+        self.kinds, self.samples = kinds, samples
+        self.initial: Initial = initial
+        self.average = average
+        self.images, self.split, self.draws = images, split, check_draws(draws)
+
+    def measure(self, subject: Subject) -> Result:
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        check_classes(subject, subject.labelled(self.split, NAME))
+        chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
+        labels, data = chosen.labels.cpu(), described(chosen.images, len(chosen.index))
+        result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
+        result.per_image["index"] = chosen.index.tolist()
+        passes = max(draws, self.samples)
+        cases: dict[str, tuple[Kind, float, int]] = {"clean": ("sign", 0.0, draws)}
+        for kind in self.kinds:
+            cases |= {f"{kind}_{shown_eps(size).replace('/', '_')}": (kind, size, passes) for size in self.sizes}
+        for name, (kind, size, count) in cases.items():
+            predictions = _predictions(classifier, chosen, subject.batch_size, kind, size, count)
+            result.metrics.update(accuracies(predictions, labels, f"{name}_accuracy"))
+            result.per_image[f"{name}_correct"] = share_right(predictions, labels)
+            subject.report(f"{name}: {100 * result.metrics[f'{name}_accuracy'].value:.1f} %")
+        return result
+
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return what it costs on this device after timing a few passes; measures nothing."""
+        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        draws = draws_for(classifier.stochastic, self.draws)
+        passes = draws + len(self.kinds) * len(self.sizes) * max(draws, self.samples)
+        return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
+
+
+def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: ImageDraws) -> Float[Tensor, "b 3 y x"]:
+    """Return images with noise of a size, pixels in [0,1]."""
+    shape = images.shape[1:]
+    noise = draw.signs(*shape) if kind == "sign" else draw.normal(*shape)
+    return (images + size * noise).clamp(0.0, 1.0)
+
+
+@torch.no_grad()
+def _predictions(
+    classifier: Classifier, chosen: Chosen, batch_size: int, kind: Kind, size: float, passes: int
+) -> Int64[Tensor, "k n"]:
+    """Return the predicted classes; pass k has a noise sample and, in a stochastic classifier, a start of its own."""
+    parts = []
+    for i, (images, index) in enumerate(clean_chunks(chosen, batch_size)):
+        bound = classifier.at(index)
+        rows = []
+        for k in range(passes):
+            noise = ImageDraws(index, images.device, "noise accuracy", classifier.seed, kind, k)
+            start = generator(images.device, classifier.seed, NAME, k, i)
+            rows.append(predicted(bound(noisy(images, kind, size, noise), draw=start)).cpu())
+        parts.append(torch.stack(rows))
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,67 @@
+"""What must hold on the first images before a classifier is measured for hours.
+
+Shapes: b batch, y x pixels.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.classifier import Classifier, check_deterministic, check_finite
+from sslkuramoto.data import ImageSet
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.randomness import generator
+from sslkuramoto.threat import check_images, check_logits
+
+
+def check_classes(subject: Subject, images: ImageSet) -> None:
+    """Refuse images of another number of classes than the head tells apart: a label would mean another class.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    assert subject.head is not None
+    assert images.classes is not None
+    own, found = subject.head.out_features, len(images.classes)
+    if own != found:
+        raise UserError(
+            f"data {images.name!r}, split {images.split!r}, has {found} classes, the classifier of the run tells "
+            f"{own} apart: must be the same"
+        )
+
+
+def look_passes(classifier: Classifier) -> int:
+    """Return the forward passes that :func:`check_first_chunk` makes: one, and two that must agree without noise."""
+    return 1 if classifier.stochastic else 3
+
+
+@torch.no_grad()
+def check_first_chunk(
+    classifier: Classifier, images: Float[Tensor, "b 3 y x"], index: Int64[Tensor, " b"], protocol: str
+) -> None:
+    """Look at the answers to a few images.
+
+    Args:
+        classifier: in its own mode; :func:`look_passes` of them are made.
+        images: the first ones.
+        index: of each in its set.
+        protocol: who asks, for messages.
+
+    Raises:
+        UserError: pixels outside [0,1], logits that are no finite numbers, probabilities in their place, a network that
+            says it is deterministic and is not.
+    """
+    try:
+        check_images(images)
+    except UserError:
+        low, high = float(images.min()), float(images.max())
+        raise UserError(f"images lie in [{low:.3g}, {high:.3g}]: {protocol} needs pixels in [0,1]") from None
+    bound = classifier.at(index)
+    logits = bound(images, draw=generator(images.device, classifier.seed, protocol, "check"))
+    check_finite(logits)
+    try:
+        check_logits(logits)
+    except UserError:
+        raise UserError(f"the classifier returns probabilities: {protocol} needs its logits") from None
+    check_deterministic(bound, images)

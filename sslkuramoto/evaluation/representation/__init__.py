@@ -1,0 +1,1 @@
+"""Protocols for frozen features: k-NN, linear probe, clustering, finetuning."""

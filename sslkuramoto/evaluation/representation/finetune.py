@@ -1,0 +1,78 @@
+"""Finetuning: all weights of a pretrained encoder, with a linear classifier, under cross-entropy.
+
+The second stage of AKOrN (Miyato et al. 2025, section 6) and of the robustness report. It is a run of its own, in
+``RUN/finetune``, so it can be interrupted, continued, attacked and reported like any other.
+"""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.classification.clean import Clean
+from sslkuramoto.evaluation.protocol import Protocol, Result, Subject
+from sslkuramoto.evaluation.subject import subject_of
+from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.recipe import Recipe, recipe_from
+from sslkuramoto.registry import options_of
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.training import train
+
+
+class Finetune(Protocol):
+    """Train a classifier from the run's encoder and measure its clean accuracy on the test split.
+
+    Args:
+        recipe: what differs from the pretraining recipe (sections replaced whole): objective, views, optimizer, ...
+            Of that recipe remain data, encoder, seed, measurement and engine, unless they are named here.
+        draws: independent draws of the initial oscillators at test time, >= 20 for a stochastic encoder.
+        into: folder in the run directory; name another one to keep two ways of finetuning the same encoder. The report
+            takes the one called "finetune" for the row of the run.
+
+    Raises:
+        UserError: a section that no recipe has, or one that the finetuning decides itself.
+    """
+
+    def __init__(self, *, recipe: dict[str, Any], draws: int = 20, into: str = "finetune") -> None:
+        self.options = options_of(locals())
+        check_draws(draws)
+        if Path(into).name != into or into in ("", ".", "..", "results", "cache", "checkpoints", "pictures"):
+            raise UserError(f"into={into!r}: must be the name of a folder of its own, without '/'")
+        known = [item.name for item in fields(Recipe) if item.name not in ("init", "encoder")]
+        for key in recipe:
+            if key not in known:
+                raise unknown("key of recipe", key, known)
+        self.changes = recipe
+        self.draws = draws
+        self.into = into
+
+    def recipe_for(self, subject: Subject) -> Recipe:
+        """Return the finetuning recipe of a pretrained run, with the subject's own options of encoder and data."""
+        base = RunDirectory(subject.run_dir).recipe().to_dict()
+        base |= {"init": str(subject.run_dir.resolve()), "schedule": {"name": "constant"}}
+        base |= {"weight_ema": None, "clip_grad_norm": None, "accumulate": 1} | self.changes
+        base["encoder"] = {**base["encoder"], **subject.encoder_options}
+        base["data"] = {**base["data"], **subject.data_options}
+        base["measure"] = {**base["measure"], "stop_on_collapse": 0.0} | self.changes.get("measure", {})
+        base["engine"] = {**base["engine"], "device": str(subject.device)}
+        return recipe_from(base)
+
+    def measure(self, subject: Subject) -> Result:
+        """Finetune in ``RUN/INTO`` (or go on there), then measure.
+
+        Raises:
+            UserError: whatever training raises; too few draws; the raw weights asked for.
+        """
+        if subject.weights != "ema":
+            raise UserError(
+                f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"
+            )
+        draws_for(subject.encoder.stochastic, self.draws)  # too few: say so before the training, not after
+        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / self.into)
+        if run.finished:  # the whole directory may have been moved since
+            recipe = replace(recipe, init=run.recipe().init)
+        train(recipe, run.path)
+        finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
+        result = Clean(draws=self.draws)(finetuned)
+        note = f"clean accuracy of the finetuned run {self.into}/ in this run directory"
+        return replace(result, options=self.options, notes=[*result.notes, note])

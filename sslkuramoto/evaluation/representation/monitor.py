@@ -1,0 +1,72 @@
+"""k-NN accuracy while a run trains, on training images only: nothing is ever selected on the test split.
+
+Shapes: b images, d features.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.data import DATA, ImageSet, batches
+from sslkuramoto.encoders import Encoder
+from sslkuramoto.evaluation.representation.knn import knn_predict
+from sslkuramoto.randomness import generator
+from sslkuramoto.recipe import Recipe
+from sslkuramoto.training import Monitor
+
+BATCH_SIZE = 256
+NEIGHBOURS = 20
+
+
+def online_knn(recipe: Recipe) -> Monitor | None:
+    """Return a monitor for ``recipe``, or None when it monitors nothing."""
+    return OnlineKNN(recipe) if recipe.measure.monitor_every else None
+
+
+class OnlineKNN:
+    """Of ``measure.monitor_images`` training images four fifths vote and the rest are classified.
+
+    Where the data set images aside (``data.holdout``), those are classified instead. 20 weighted neighbours, one draw
+    of the oscillators, the same images at every call: a curve to watch, not a result. Unlabelled data yield nothing.
+
+    Args:
+        recipe: of the run that is watched; nothing is loaded before the first call.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._aside: ImageSet | None = None
+
+    def __call__(self, encoder: Encoder, train: ImageSet, epoch: int) -> dict[str, float]:
+        """Return ``{"knn": share of images classified rightly}``."""
+        if train.classes is None:
+            return {}
+        recipe, images = self.recipe, min(self.recipe.measure.monitor_images, len(train))
+        chosen = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))[:images]
+        voters, asked, queries = chosen[: images * 4 // 5], chosen[images * 4 // 5 :], train
+        if recipe.data.options.get("holdout"):
+            if self._aside is None:
+                self._aside = DATA.build(recipe.data.name, recipe.data.options, "val")
+            queries = self._aside
+            asked = torch.arange(len(queries))[: len(asked)]
+        if not len(voters):
+            return {}
+        bank, labels = self._features(encoder, train, voters, epoch)
+        features, wanted = self._features(encoder, queries, asked, epoch)
+        neighbours = min(NEIGHBOURS, len(bank))
+        predicted = knn_predict(features, bank, labels, num_classes=len(train.classes), neighbours=neighbours)
+        return {"knn": float((predicted == wanted).float().mean())}
+
+    @torch.no_grad()
+    def _features(
+        self, encoder: Encoder, images: ImageSet, indices: Int64[Tensor, " b"], epoch: int
+    ) -> tuple[Float[Tensor, "b d"], Int64[Tensor, " b"]]:
+        weight = next(encoder.parameters())
+        draw = generator(weight.device, self.recipe.seed, "monitor", epoch, images.split)
+        pooled, labels = [], []
+        chunks = list(indices.split(BATCH_SIZE))
+        for batch in batches(images, chunks, device=weight.device, workers=self.recipe.engine.workers):
+            assert batch.labels is not None
+            pooled.append(encoder(batch.images.to(weight.dtype), draw=draw).pooled.float())
+            labels.append(batch.labels)
+        return torch.cat(pooled), torch.cat(labels)

@@ -1,0 +1,1 @@
+"""Protocol ``robustness``: accuracy under attack, read in several ways."""

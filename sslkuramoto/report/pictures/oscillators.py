@@ -1,0 +1,267 @@
+"""Pictures of what a network sees and does: its views, its oscillators' phases over the Kuramoto steps, its energies.
+
+A run leaves the tensors in ``RUN/pictures/{views,phases}.npz`` (few images, written once by whoever holds the encoder);
+the page draws them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from sslkuramoto.encoders.features import Encoder, LayerTrace
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
+from sslkuramoto.report.pictures.drawing import axes_grid, colour, plain_axes, styled, svg_of
+
+VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz")
+OF_A_VIEW = "view."  # before a view's name, which may be any
+MAX_TILE = 64  # pixels: larger images are shrunk for the page
+NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
+GAP = 0.06  # between tiles, in tiles
+
+
+@styled
+def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str = "views") -> str:
+    """Return an inline SVG: one row a view, one column an image, in the order of the mapping.
+
+    Args:
+        images: pixels in [0,1] by the name of the view, for example ``{"clean": ..., "a": ..., "b": ...}``.
+        name: unique on the page.
+    """
+    assert images, "no views to show"
+    tiles = {view: tiles_of(batch[:NUM_VIEW_IMAGES]) for view, batch in images.items()}
+    count = max(map(len, tiles.values()))
+    figure, grid = axes_grid(1, 1, 0.72 * count + 0.7, 0.72 * len(tiles) + 0.1)
+    axes = grid[0, 0]
+    for row, batch in enumerate(tiles.values()):
+        for column, tile in enumerate(batch):
+            place(axes, tile, row, column)
+    frame(axes, list(tiles), [""] * count)
+    alt = f"Views of {count} training images, one image a column; rows from above: {', '.join(tiles)}."
+    return svg_of(figure, alt=alt, name=name)
+
+
+@styled
+def phases_picture(
+    trace: Sequence[LayerTrace],
+    oscillator_dim: int,
+    *,
+    images: Float[Tensor, "b 3 y x"] | None = None,
+    name: str = "phases",
+) -> str:
+    """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
+
+    Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
+    neighbours and least over the whole grid. N = 2: hue is the phase angle. N > 2: the first three coordinates, from
+    [-1,1], are red, green and blue.
+
+    Args:
+        trace: what the encoder returned with ``trace=True``.
+        oscillator_dim: N, the number of consecutive channels that make one oscillator.
+        images: the images behind the trace, pixels in [0,1], shown in front of each block.
+        name: unique on the page.
+    """
+    assert trace, "an empty trace"
+    assert oscillator_dim >= 2, f"oscillator_dim={oscillator_dim}: a phase needs two dimensions"
+    fields = [_chosen(layer.states.detach().float().cpu(), oscillator_dim) for layer in trace]
+    count, layers, steps = (
+        min(fields[0].shape[1], NUM_PHASE_IMAGES),
+        len(fields),
+        max(field.shape[0] for field in fields),
+    )
+    figure, grid = axes_grid(1, count, 0.72 * (count * (steps + 1.3)) + 0.6, 0.72 * layers + 0.45)
+    for k in range(count):
+        axes = grid[0, k]
+        if images is not None:
+            place(axes, tiles_of(images[k : k + 1])[0], 0, 0)
+        for row, field in enumerate(fields):
+            for step in range(field.shape[0]):
+                place(axes, _coloured(field[step, k]), row, step + 1)
+        rows = [f"layer {row + 1}" if k == 0 else "" for row in range(layers)]
+        frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
+    coding = "hue is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
+    alt = (
+        f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps "
+        f"(columns); {coding}."
+    )
+    return svg_of(figure, alt=alt, name=name)
+
+
+@styled
+def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> str:
+    """Return an inline SVG, one panel a layer: the energy before each step and after the last, mean and range."""
+    assert trace, "an empty trace"
+    figure, grid = axes_grid(1, len(trace), 2.5 * len(trace), 1.9)
+    told = []
+    for index, (axes, layer) in enumerate(zip(grid[0], trace, strict=True)):
+        energy = layer.energy.detach().float().cpu().numpy()
+        steps, mean = np.arange(len(energy)), energy.mean(axis=1)
+        plain_axes(axes)
+        axes.fill_between(steps, energy.min(axis=1), energy.max(axis=1), color=colour(0), alpha=0.2, linewidth=0)
+        axes.plot(steps, mean, color=colour(0), marker="o", markersize=3)
+        axes.set_title(f"Layer {index + 1}")
+        axes.set_xlabel("Kuramoto step")
+        axes.set_xticks(steps if len(steps) <= 9 else np.linspace(0, len(steps) - 1, 6).round())
+        told.append(f"Layer {index + 1}: {mean[0]:.4g} to {mean[-1]:.4g}.")
+    return svg_of(
+        figure, alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(told)}", name=name
+    )
+
+
+def phase_key() -> str:
+    """A bar from hue to angle, for a legend in HTML."""
+    stops = ", ".join(f"hsl({angle} 75% 55%)" for angle in range(0, 361, 30))
+    return f'<span class="hues" aria-hidden="true" style="background: linear-gradient(to right, {stops})"></span>'
+
+
+def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
+    """Images with pixels in [0,1] as bytes, the long ones averaged down to ``MAX_TILE`` pixels."""
+    pixels = images.detach().float().cpu().clamp(0, 1)
+    height, width = pixels.shape[-2:]
+    longest = max(height, width)
+    if longest > MAX_TILE:
+        pixels = adaptive_avg_pool2d(
+            pixels, (max(1, height * MAX_TILE // longest), max(1, width * MAX_TILE // longest))
+        )
+    return list((pixels.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))
+
+
+def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
+    """One oscillator a site: at the last step neighbours alike (mean cosine), the whole not (order parameter)."""
+    t, b, c, h, w = states.shape
+    assert c % n == 0, f"{c} channels are not made of oscillators of {n}"
+    x = states.reshape(t, b, c // n, n, h, w)
+    last = x[-1] / x[-1].norm(dim=2, keepdim=True).clamp_min(1e-12)
+    pairs = [(last[..., 1:, :] * last[..., :-1, :]).sum(2), (last[..., 1:] * last[..., :-1]).sum(2)]
+    local = sum(pair.mean(dim=(0, 2, 3)) for pair in pairs if pair.numel()) / 2
+    whole = last.mean(dim=(3, 4)).norm(dim=2).mean(dim=0)
+    field = x[:, :, int((local - whole).argmax())]
+    stride = max(1, -(-max(h, w) // MAX_TILE))
+    return field[..., ::stride, ::stride]
+
+
+def _coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
+    x = field.numpy()
+    if len(x) == 2:
+        hue = np.arctan2(x[1], x[0]) / (2 * np.pi) % 1.0
+        rgb = hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.8), np.full_like(hue, 0.95)], axis=-1))
+    else:
+        length = np.maximum(np.linalg.norm(x, axis=0, keepdims=True), 1e-12)
+        rgb = np.moveaxis((x / length)[:3] / 2 + 0.5, 0, -1)
+    return (np.nan_to_num(rgb) * 255).round().astype(np.uint8)
+
+
+def place(axes: Axes, tile: np.ndarray, row: int, column: int) -> None:
+    """Put a tile into a grid of them."""
+    extent = (column + GAP / 2, column + 1 - GAP / 2, row + 1 - GAP / 2, row + GAP / 2)
+    axes.imshow(tile, extent=extent, interpolation="none", aspect="equal")
+
+
+def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
+    """Name the rows and columns of a grid of tiles."""
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7)
+    axes.tick_params(length=0, pad=2)
+    axes.xaxis.tick_top()
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Path:
+    """Draw the views of a few images and leave them in the run directory.
+
+    Args:
+        run: the run directory.
+        policy: a view policy: ``policy(images, draw)`` -> views by name.
+        images: pixels in [0,1]; the first eight are taken.
+        draw: generator of the views.
+    """
+    images = images[:NUM_VIEW_IMAGES]
+    with torch.no_grad():
+        views = {"clean": images} | policy(images, draw)
+    levels = {view: (batch.float().clamp(0, 1) * 255).round().to(torch.uint8) for view, batch in views.items()}
+    return _save(run / VIEWS_FILE, {f"{OF_A_VIEW}{view}": batch.cpu().numpy() for view, batch in levels.items()})
+
+
+def record_phases(
+    run: Path, encoder: Encoder, images: Float[Tensor, "b 3 y x"], oscillator_dim: int, draw: torch.Generator
+) -> Path | None:
+    """Trace the oscillators on a few images and leave them in the run directory.
+
+    Returns:
+        The file; None when the encoder has no dynamics to show (then nothing is written).
+    """
+    images = images[:NUM_PHASE_IMAGES]
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            trace = encoder(images, draw=draw if encoder.stochastic else None, trace=True).trace
+    finally:
+        encoder.train(training)
+    if not trace:
+        return None
+    arrays: dict[str, np.ndarray] = {"oscillator_dim": np.array(oscillator_dim), "images": images.float().cpu().numpy()}
+    for index, layer in enumerate(trace):
+        for field, value in layer._asdict().items():
+            kind = np.float16 if field == "states" else np.float32
+            arrays[f"{field}_{index}"] = value.float().cpu().numpy().astype(kind)
+    return _save(run / PHASES_FILE, arrays)
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def load_views(run: Path) -> dict[str, Tensor] | None:
+    """Return the recorded views in [0,1], or None when the run has none."""
+    arrays = _load(run / VIEWS_FILE)
+    if arrays is None:
+        return None
+    for view, batch in arrays.items():
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1] != 3 or not len(batch):
+            raise UserError(f"{run / VIEWS_FILE}: {view} is {batch.dtype} {batch.shape}, wanted: uint8 (b, 3, y, x)")
+    views = {key.removeprefix(OF_A_VIEW): torch.from_numpy(batch).float() / 255 for key, batch in arrays.items()}
+    return views or None
+
+
+def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
+    """Return the recorded (trace, oscillator dimension, images), or None when the run has none."""
+    path = run / PHASES_FILE
+    arrays = _load(path)
+    if arrays is None:
+        return None
+    try:
+        dim, images = int(arrays["oscillator_dim"]), torch.from_numpy(arrays["images"])
+        layers = [
+            LayerTrace(*(torch.from_numpy(arrays[f"{field}_{index}"]).float() for field in LayerTrace._fields))
+            for index in range(sum(key.startswith("states_") for key in arrays))
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a record of phases ({error}); delete it and record again") from None
+    if not layers or dim < 2 or any(layer.states.ndim != 5 or layer.states.shape[2] % dim for layer in layers):
+        raise UserError(f"{path}: its states are no oscillators of dimension {dim}; delete it and record again")
+    return tuple(layers), dim, images
+
+
+def _load(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise UserError(f"{path}: truncated or not an npz file ({error}); delete it and record again") from None

@@ -1,0 +1,63 @@
+"""Corruptions on a page: the error of every corruption and severity, one line a network and corruption."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.report.evidence import Evidence
+from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
+from sslkuramoto.report.runs import Result
+from sslkuramoto.report.tables.table import MISSING
+
+
+def errors_of(result: Result) -> dict[str, dict[str, float]]:
+    """Return corruption -> severity -> error in percent, empty when the result measured no corruptions.
+
+    Raises:
+        UserError: they are not as the protocol leaves them.
+    """
+    found = result.details.get("corruptions") or {}
+    try:
+        return {
+            str(name): {str(severity): 100 * float(cell["error"]) for severity, cell in row.items()}
+            for name, row in found.items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        where = f"{result.path}: details.corruptions"
+        raise UserError(f"{where}: wanted: an object of corruptions, each severity with its error") from None
+
+
+def corruptions(items: Sequence[Evidence]) -> str:
+    """Mean error of each network a severity and, folded, that of each corruption; empty without any."""
+    found = [(item, errors) for item in items if (errors := errors_of(item.result))]
+    severities = sorted({severity for _, errors in found for row in errors.values() for severity in row})
+    means, single = [], []
+    for item, errors in found:
+        made = element("td", safe(_made(item.result.options)), class_="name")
+        each = {severity: [row[severity] for row in errors.values() if severity in row] for severity in severities}
+        row = {severity: fmean(values) for severity, values in each.items() if values}
+        means.append(line_of(item.label, made + element("td", str(len(errors))) + _numbers(row, severities)))
+        for name, row in errors.items():
+            fields = element("td", safe(name.replace("_", " ")), class_="name")
+            single.append(line_of(item.label, fields + _numbers(row, severities)))
+    if not found:
+        return ""
+    numbers = [*(f"severity {severity}" for severity in severities), "mean"]
+    text = fine("Error in percent, mean over images and, for a randomised network, draws; lower is better.")
+    text += table_of(heads_of("model", "made by", numbers=["corruptions", *numbers]), means, "text sortable")
+    table = table_of(heads_of("model", "corruption", numbers=numbers), single, "text sortable")
+    return text + folded("Every corruption", table)
+
+
+def _made(options: Mapping[str, Any]) -> str:
+    return "the published archive" if options.get("source") == "archive" else "us"
+
+
+def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> str:
+    values = [row.get(severity) for severity in severities]
+    values.append(fmean(row.values()) if row.keys() >= set(severities) else None)
+    return "".join(
+        element("td", MISSING if value is None else f"{value:.1f}", data_sort="" if value is None else repr(value))
+        for value in values
+    )

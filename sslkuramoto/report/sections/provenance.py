@@ -1,0 +1,130 @@
+"""Where every number of a study comes from: runs, options, hardware, versions, time. What is alike is written once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
+from sslkuramoto.report.runs import read_object, read_text
+from sslkuramoto.report.sections.runs import compact, flat
+from sslkuramoto.report.tables.study import (
+    gaps,
+    interval_of,
+    labels_of,
+    number_text,
+    result_of,
+    shown_value,
+    unit_of,
+)
+from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.study.table import SeedValue, StudyTable
+
+OF_A_SESSION = {"started", "command", "processes"}  # what tells sessions apart and not machines
+
+
+class Numbered:
+    """Gives equal texts one name: E1, E2, ..."""
+
+    def __init__(self, letter: str) -> None:
+        self.letter = letter
+        self.texts: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        """Return the name of ``text``."""
+        return self.texts.setdefault(text, f"{self.letter}{len(self.texts) + 1}") if text else MISSING
+
+    def table(self, title: str) -> str:
+        """All texts under their names."""
+        lines = [line_of(name, element("td", safe(text), class_="wide")) for text, name in self.texts.items()]
+        return table_of(heads_of("", title), lines, "text")
+
+
+def provenance(table: StudyTable) -> str:
+    """A line a cell and seed, a line a training run, and what they refer to."""
+    environments, protocols = Numbered("E"), Numbered("P")
+    cells = _cells(table, environments, protocols)
+    runs = _runs(table, environments)
+    text = fine("P: protocol and options; E: versions and hardware; both below.") if cells else ""
+    text += folded("Every cell and seed", cells) if cells else ""
+    text += folded("Training runs", runs) if runs else ""
+    text += element("h3", "Protocols") + protocols.table("protocol and options") if protocols.texts else ""
+    text += element("h3", "Environments") + environments.table("versions and hardware") if environments.texts else ""
+    return text
+
+
+def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> str:
+    labels, lines = labels_of(table), []
+    for key, row in table.study.rows.items():
+        for column in table.study.columns.values():
+            cell = table.cells[key, column.key]
+            place = element("td", safe(column.title), class_="name")
+            for value in cell.values:
+                result = result_of(value.result)
+                options = ", ".join(f"{name}={compact(option)}" for name, option in result.options.items())
+                changed = ", ".join(
+                    f"{section} changed: {name}={compact(option)}"
+                    for section in ("encoder", "data")
+                    for name, option in (getattr(result, section).get("changed_options") or {}).items()
+                )
+                protocol = f"{result.protocol}: {options or 'no options'}{f'; {changed}' if changed else ''}"
+                unit = unit_of(table, column)
+                texts = [
+                    _interval(value),
+                    *(unit, str(value.n), MISSING if value.draws is None else str(value.draws)),
+                    MISSING if result.seconds is None else f"{result.seconds:.1f}",
+                    *(protocols(protocol), environments(_environment(result.environment))),
+                ]
+                fields = element("td", str(value.seed)) + _number(value)
+                fields += "".join(element("td", safe(text)) for text in texts)
+                fields += element("td", safe(value.result), class_="wide name")
+                lines.append(line_of(labels[key], place + fields))
+            if not cell.values:
+                reason = "; ".join(gaps(row, column, cell))
+                fields = element("td", "", data_sort="") + element("td", MISSING, data_sort="")
+                fields += element("td", "", data_sort="") * 7 + element("td", safe(reason), class_="wide name")
+                lines.append(line_of(labels[key], place + fields))
+    numbers = ("seed", "value", "interval", "unit", "n", "draws", "seconds", "P", "E", "result, or why there is none")
+    return table_of(heads_of("model", "column", numbers=numbers), lines, "text sortable")
+
+
+def _number(value: SeedValue) -> str:
+    shown = shown_value(value)
+    return element("td", number_text(shown, value.unit, value.n), data_sort=repr(shown) if shown == shown else "")
+
+
+def _interval(value: SeedValue) -> str:
+    interval = interval_of(value)
+    return MISSING if interval is None else " to ".join(number_text(end, value.unit, value.n) for end in interval)
+
+
+def _environment(content: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in content.items() if key not in OF_A_SESSION}
+    return ", ".join(f"{key.removeprefix('versions.')} {value}" for key, value in flat(kept).items())
+
+
+def _runs(table: StudyTable, environments: Numbered) -> str:
+    labels, lines = labels_of(table), []
+    for (key, seed), paths in table.runs.items():
+        for number, path in enumerate(paths):
+            file = path / "environment.json"
+            sessions = read_object(file).get("sessions") if file.is_file() else None
+            sessions = [item for item in sessions if isinstance(item, dict)] if isinstance(sessions, list) else []
+            stage = table.study.rows[key].stages[number].name
+            names = dict.fromkeys(environments(_environment(session)) for session in sessions)
+            fields = element("td", str(seed)) + element("td", safe(stage), class_="name")
+            fields += element("td", safe(path if path.is_dir() else f"{path}: not there yet"), class_="wide name")
+            started = ", ".join(str(session.get("started", MISSING)) for session in sessions)
+            fields += element("td", safe(started or MISSING)) + element("td", safe(", ".join(names) or MISSING))
+            lines.append(line_of(labels[key], fields))
+    head = heads_of("model", "seed", "recipe", "run directory", numbers=("started", "E"))
+    return table_of(head, lines, "text sortable")
+
+
+def recipes(table: StudyTable) -> str:
+    """The resolved recipe of each stage of each row, of its first seed, folded."""
+    labels, text = labels_of(table), ""
+    for key, row in table.study.rows.items():
+        for number, path in enumerate(table.runs.get((key, row.seeds[0]), ())):
+            title = f"{labels[key]}, {row.stages[number].name}, seed {row.seeds[0]}"
+            recipe = read_text(path / "recipe.yaml")
+            text += folded(title, element("pre", safe(recipe))) if recipe else fine(f"{title}: not trained yet.")
+    return text

@@ -1,0 +1,1 @@
+"""Tables of runs and studies: one summary; text, LaTeX, HTML, CSV."""

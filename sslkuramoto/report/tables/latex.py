@@ -1,0 +1,186 @@
+"""A study as LaTeX tables that need the packages booktabs and graphicx and no other."""
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from sslkuramoto.report.tables.pairs import HEADS as PAIRED_HEADS
+from sslkuramoto.report.tables.pairs import HOW_TO_READ, PairedLine, paired_table, untested_lines
+from sslkuramoto.report.tables.study import labels_of, study_summary
+from sslkuramoto.report.tables.table import MISSING, Cell, Head, Summary
+from sslkuramoto.study.paired import comparisons
+from sslkuramoto.study.table import StudyTable
+
+HEAD_WIDTH, LABEL_WIDTH = 13, 26  # characters of a line of a head, of a label
+BREAK = r"\\"
+
+# A star or a bracket after the end of a line would be read as its option.
+SIGNS = {
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
+    **{"[": "{[}", "]": "{]}", "*": "{*}", "`": r"\textasciigrave{}"},
+    **{
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "−": "$-$",
+        "–": r"\textendash{}",
+        "—": r"\textemdash{}",
+        "…": r"\ldots{}",
+        "·": r"$\cdot$",
+    },
+    **{"≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "≠": r"$\neq$", "∞": r"$\infty$", "→": r"$\to$"},
+    **{"ℓ": r"$\ell$", "√": r"$\surd$", "°": r"$^\circ$", "“": "``", "”": "''", "‘": "`", "’": "'"},
+}
+GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
+    *("xi", "omicron", "pi", "rho", "", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+)
+CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"}
+SIGNS |= {chr(0x3B1 + k): f"$\\{name}$" for k, name in enumerate(GREEK) if name not in ("", "omicron")}
+SIGNS |= {chr(0x391 + k): f"$\\{name.capitalize()}$" for k, name in enumerate(GREEK) if name in CAPITALS}
+
+LETTERS = set("ßæøåÆØÅœŒłŁ")
+# Every LaTeX puts these on letters, whatever its font encoding.
+ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+
+
+def in_latex(text: str) -> str:
+    """Return ``text`` so that LaTeX prints it as it is, in one line; signs that it lacks as their number."""
+    line = "".join(map(_sign, " ".join(unicodedata.normalize("NFC", text).split())))
+    return re.sub("-(?=-)", "-{}", line)  # two hyphens in a row would become a dash
+
+
+def _sign(sign: str) -> str:
+    if sign in SIGNS:
+        return SIGNS[sign]
+    if (sign.isascii() and sign.isprintable()) or sign in LETTERS:
+        return sign
+    base, *marks = unicodedata.normalize("NFD", sign)
+    accented = ord(sign) < 0x180 and base.isascii() and len(marks) == 1 and marks[0] in ACCENTS
+    return sign if accented else f"U+{ord(sign):04X}"
+
+
+def study_latex(table: StudyTable) -> str:
+    """Return the study as ``table`` environments, measured and then the paired tests, and notes as text after them.
+
+    Heads, labels and intervals go over several lines; what is still too large for a page is scaled down.
+
+    Raises:
+        UserError: a result that cannot be read.
+    """
+    study, summary = table.study, study_summary(table)
+    summary.below = [*study.notes, *table.notes]
+    labels = labels_of(table)
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", study.name)
+    title = " ".join(text for text in (study.title + ".", study.question) if text)
+    corner = f"model ({in_latex(summary.unit)})" if summary.unit else "model"
+    lines = [
+        f"% {' '.join(study.title.split())}; written by sslkuramoto study {study.name}",
+        r"% \usepackage{booktabs,graphicx}",
+        *_float(
+            title, f"tab:{name}", "l" + "r" * len(summary.heads), [corner, *map(_head, summary.heads)], _body(summary)
+        ),
+    ]
+    tests = paired_table(table, labels, every_seed=False)
+    if tests:
+        heads = ["column", *map(in_latex, PAIRED_HEADS)]
+        lines += _float(HOW_TO_READ, f"tab:{name}-paired", "l" + "r" * len(PAIRED_HEADS), heads, _tests(tests))
+    notes = [f"{_marks((k + 1,))} {in_latex(text)}" for k, text in enumerate(summary.footnotes)]
+    notes += [in_latex(text) for text in [*summary.lines_below, *untested_lines(comparisons(table), labels)]]
+    if notes:
+        lines += [
+            r"\begingroup\footnotesize\raggedright\sloppy",
+            f"\\noindent Notes to Table~\\ref{{tab:{name}}}.\\par",
+        ]
+        lines += [*(f"\\noindent {_breakable(note)}\\par" for note in notes), r"\endgroup"]
+    return "\n".join(lines) + "\n"
+
+
+def _float(caption: str, label: str, columns: str, heads: Sequence[str], body: Sequence[str]) -> list[str]:
+    """A table with its caption, scaled down where it is wider than the text or higher than most of a page."""
+    return [
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{in_latex(caption)}}}\\label{{{label}}}",
+        r"\small\setlength{\tabcolsep}{4pt}",
+        r"\sbox0{%",
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
+        r"\ifdim\dimexpr\ht0+\dp0\relax>.75\textheight\sbox0{\resizebox{!}{.75\textheight}{\usebox0}}\fi",
+        r"\usebox0",
+        r"\end{table}",
+    ]
+
+
+def _body(summary: Summary) -> list[str]:
+    lines, group = [], None
+    for i, (label, cells) in enumerate(zip(summary.labels, summary.cells, strict=True)):
+        if i == 0 or (summary.groups and summary.groups[i] != group):
+            lines.append(r"\midrule")
+        if summary.groups and summary.groups[i] != group:
+            group = summary.groups[i]
+            lines += [_across(f"\\emph{{{in_latex(group)}}}", len(summary.heads))] if group else []
+        fields = [_field(head, cell) for head, cell in zip(summary.heads, cells, strict=True)]
+        lines.append(" & ".join([_wrapped(label, LABEL_WIDTH, "l"), *fields]) + r" \\")
+    return lines
+
+
+def _tests(tests: Sequence[PairedLine]) -> list[str]:
+    lines, pair = [], None
+    for line in tests:
+        if (line.first, line.second) != pair:
+            pair = (line.first, line.second)
+            against = in_latex(f"{line.first} against {line.second}; {line.seeds}")
+            lines += [r"\midrule", _across(f"\\emph{{{against}}}", len(PAIRED_HEADS))]
+        lines.append(" & ".join([_wrapped(line.column, LABEL_WIDTH, "l"), *map(_test_text, line.texts)]) + r" \\")
+    return lines
+
+
+def _test_text(text: str) -> str:
+    return "--" if text == MISSING else re.sub(r"(?<![\w.])-(?=\d)", "$-$", in_latex(text))
+
+
+def _across(text: str, others: int) -> str:
+    return f"\\multicolumn{{{1 + others}}}{{l}}{{{text}}} \\\\"
+
+
+def _stack(lines: Sequence[str], side: str, place: str = "t") -> str:
+    """Lines of LaTeX under each other."""
+    if len(lines) == 1:
+        return lines[0]
+    return f"\\begin{{tabular}}[{place}]{{@{{}}{side}@{{}}}}{BREAK.join(lines)}\\end{{tabular}}"
+
+
+def _wrapped(text: str, width: int, side: str, after: Sequence[str] = (), marks: str = "", place: str = "t") -> str:
+    lines = [in_latex(line) for line in textwrap.wrap(text, width)] or [""]
+    lines[-1] += marks
+    return _stack([*lines, *after], side, place)
+
+
+def _marks(marks: tuple[int, ...]) -> str:
+    return f"\\textsuperscript{{{','.join(map(str, marks))}}}" if marks else ""
+
+
+def _head(head: Head) -> str:
+    after = ["(reported)"] if head.published else []
+    return _wrapped(head.column.name, HEAD_WIDTH, "r", after, _marks(head.marks), "b")
+
+
+def _field(head: Head, cell: Cell) -> str:
+    if cell.value is None:
+        return ("--" if cell.text == MISSING else in_latex(cell.text)) + _marks(cell.marks)
+    lines = [in_latex(cell.text) + _marks(cell.marks)]
+    lines += [f"\\footnotesize {in_latex(cell.interval)}"] if cell.interval else []
+    return _stack([f"\\textit{{{line}}}" for line in lines] if head.published else lines, "r")
+
+
+def _breakable(note: str) -> str:
+    """Let long words, such as options and paths, break after their signs."""
+    return re.sub(r"(?<=[/+=])(?=\w)|(?<=\\_)(?=\w)", r"\\allowbreak{}", note)

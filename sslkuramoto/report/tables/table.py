@@ -1,0 +1,285 @@
+"""One row a model: measured numbers with their interval, published ones apart, footnotes for what is missing."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.report.runs import Metric, Model
+from sslkuramoto.report.tables.columns import COLUMNS, Column, Found, find, number, percent
+from sslkuramoto.study.published import Published
+
+MISSING = "-"
+# Options that say how a number was computed, not what it means.
+INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
+INCIDENTAL |= {"ledger", "store", "control"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one field shows. ``marks`` are numbers of footnotes; ``found`` is set in measured columns only."""
+
+    value: float | None = None
+    text: str = MISSING
+    interval: str = ""
+    marks: tuple[int, ...] = ()
+    found: Found | None = None
+    published: Published | None = None
+
+
+class Titled(Protocol):
+    """What stands above a column: of run directories (:class:`Column`) or of a study."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """One column of the table: measured, or (``published``) the figures of papers for the same quantity."""
+
+    column: Titled
+    published: bool = False
+    marks: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """ "Reported" is the word for published figures: "as published" already names a way to attack."""
+        return f"{self.column.name} (reported)" if self.published else self.column.name
+
+
+@dataclass
+class Summary:
+    """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
+
+    ``groups[i]`` is a heading that row i stands under, if any row has one. ``reading`` are lines on how to read the
+    numbers, ``below`` all others under the table.
+    """
+
+    heads: list[Head]
+    labels: list[str]
+    cells: list[list[Cell]]
+    footnotes: list[str] = field(default_factory=list)
+    scoring: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    below: list[str] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)
+    unit: str = "%"
+
+    @property
+    def lines_below(self) -> list[str]:
+        """What stands under the footnotes."""
+        return [*self.reading, *(f"scored: {line}" for line in self.scoring), *self.below]
+
+
+def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> Summary:
+    """Put the models' numbers in their columns.
+
+    Raises:
+        UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
+            two models of one label.
+    """
+    labels = [model.label for model in models]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"{labels.count(label)} models are called {label!r}: rows need labels of their own")
+    footnotes: list[str] = []
+    mark = marker(footnotes)
+    keys = [column.key for column in columns]
+    for model in models:
+        for key in model.row.published:
+            if key not in keys:
+                raise unknown(f"column of a published figure of {model.label!r}", key, keys)
+    heads: list[Head] = []
+    by_head: list[list[Cell]] = []
+    scoring: Scoring = {}
+    for column in columns:
+        found = {model.label: find(column, model) for model in models}
+        measured = {label: item for label, item in found.items() if isinstance(item, Found)}
+        reported = any(column.key in model.row.published for model in models)
+        if column.optional and not reported and all(number(item) is None for item in found.values()):
+            continue
+        by_head.append([_measured(item, mark) for item in found.values()])
+        heads.append(Head(column, marks=marks_unlike(measured, mark)))
+        group = "" if column.title.startswith(column.group) else column.group
+        for item in measured.values():
+            scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
+        if reported:
+            heads.append(Head(column, published=True))
+            figures = [model.row.published.get(column.key) for model in models]
+            by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
+    for text in _mixed_weights(models):
+        mark(text)
+    return Summary(
+        heads=heads,
+        labels=labels,
+        cells=[[cells[i] for cells in by_head] for i in range(len(models))],
+        footnotes=footnotes,
+        scoring=scoring_lines(scoring),
+    )
+
+
+Mark = Callable[[str], int]  # gives a text its number among the footnotes, one number to equal texts
+Scoring = dict[str, dict[tuple[str, str], list[Found]]]
+"""Description (of :func:`scored`) -> group and title of a column -> numbers."""
+
+
+def marker(footnotes: list[str]) -> Mark:
+    """Return what numbers the footnotes, collecting them in ``footnotes``."""
+
+    def mark(text: str) -> int:
+        if text not in footnotes:
+            footnotes.append(text)
+        return footnotes.index(text) + 1
+
+    return mark
+
+
+def marks_unlike(measured: Mapping[str, Found], mark: Mark) -> tuple[int, ...]:
+    """A footnote on what differs between the rows of one column and would make comparing them unfair."""
+    unlike = _unlike(measured)
+    return (mark(f"not alike in every row: {'; '.join(unlike)}"),) if unlike else ()
+
+
+def scoring_lines(scoring: Scoring) -> list[str]:
+    """Say how the numbers of each column were scored."""
+    return [
+        f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
+        for line, by_name in scoring.items()
+    ]
+
+
+def _measured(item: Found | str, mark: Mark) -> Cell:
+    if isinstance(item, str):
+        return Cell(marks=(mark(item),))
+    metric, value = item.metric, number(item)
+    if value is None:
+        return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
+    return Cell(value, decimals(value, metric.n), interval_of(metric), found=item)
+
+
+def decimals(value: float, n: int | None) -> str:
+    """One decimal, two where n images can bear them."""
+    return f"{value:.{2 if (n or 0) >= 5000 else 1}f}"
+
+
+def interval_of(metric: Metric) -> str:
+    """``[low, high]`` in percent, else ``±`` the std over draws, over seeds where there was one draw; else nothing."""
+    low, high = percent(metric, metric.low), percent(metric, metric.high)
+    if low is not None and high is not None and math.isfinite(low + high):
+        return f"[{decimals(low, metric.n)}, {decimals(high, metric.n)}]"
+    over_draws = metric.std_over_draws if metric.draws != 1 else None
+    std = percent(metric, metric.std_over_seeds if over_draws is None else over_draws)
+    return f"± {decimals(std, metric.n)}" if std is not None and math.isfinite(std) else ""
+
+
+def published_digits(figures: Iterable[Published | None]) -> int:
+    """Decimals of the published figures of a column, one or two: 83.00 comes out of a file as 83.0."""
+    return min(2, max((_digits(figure.value) for figure in figures if figure), default=1))
+
+
+def _digits(value: float) -> int:
+    return max(1, len(f"{value:g}".partition(".")[2]))
+
+
+def published_cell(figure: Published | None, mark: Mark, digits: int = 1) -> Cell:
+    """A published figure with its source as a footnote, or a dash; at least ``digits`` decimals."""
+    if figure is None:
+        return Cell()
+    runs = f", {figure.n} run{'s' if figure.n > 1 else ''}" if figure.n else ""
+    differs = f"; differs: {figure.differs}" if figure.differs else ""
+    interval = "" if figure.std is None else f"± {figure.std:.{_digits(figure.std)}f}"
+    marks = (mark(f"reported: {figure.source}{runs}{differs}"),)
+    text = f"{figure.value:.{max(digits, _digits(figure.value))}f}"
+    return Cell(figure.value, text, interval, marks, published=figure)
+
+
+def scored(found: Found) -> str:
+    """Protocol, options and images of a number, in a line."""
+    result, metric = found.result, found.metric
+    options = ", ".join(f"{key}={option_text(v)}" for key, v in found.options.items() if _says_something(v))
+    data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
+    n = metric.n or result.data.get("n") or "an unknown number of"
+    return f"{result.protocol}{f' ({options})' if options else ''}, {n} images{f' of {data}' if data else ''}"
+
+
+def _says_something(option: object) -> bool:
+    return isinstance(option, int | float | str) or (isinstance(option, list) and bool(option))
+
+
+def _names(names: Iterable[tuple[str, str]]) -> str:
+    """``Group (a, b); c`` from the groups and titles of columns."""
+    groups: dict[str, list[str]] = {}
+    for group, title in names:
+        groups.setdefault(group, []).append(title)
+    return "; ".join(
+        f"{group} ({', '.join(titles)})" if group else ", ".join(titles) for group, titles in groups.items()
+    )
+
+
+def _draws(found: Iterable[Found]) -> str:
+    over: dict[str, set[int]] = {"draws of the oscillators": set(), "samples of the noise": set()}
+    for item in found:
+        if item.metric.draws and item.metric.draws > 1:  # noise on the images is drawn for a deterministic network too
+            deterministic = item.result.encoder.get("stochastic") is False
+            over["samples of the noise" if deterministic else "draws of the oscillators"].add(item.metric.draws)
+    said = [f"{' or '.join(map(str, sorted(counts)))} {of}" for of, counts in over.items() if counts]
+    return f", mean over {' or '.join(said)}" if said else ""
+
+
+def option_text(value: object) -> str:
+    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
+    if isinstance(value, float) and len(repr(value)) > 8:
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
+    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
+
+
+def _conditions(found: Found) -> dict[str, str]:
+    result = found.result
+    conditions = {"protocol": result.protocol, "number of images": found.metric.n or result.data.get("n")}
+    conditions |= {f"data {key}": result.data.get(key) for key in ("name", "split", "fingerprint")}
+    conditions |= {
+        f"option {key}": value for key, value in found.options.items() if key not in INCIDENTAL and value is not None
+    }
+    return {key: option_text(value) for key, value in conditions.items()}
+
+
+def _unlike(measured: Mapping[str, Found]) -> list[str]:
+    conditions = {label: _conditions(item) for label, item in measured.items()}
+    keys = dict.fromkeys(key for each in conditions.values() for key in each)
+    unlike = []
+    for key in keys:
+        values = {label: each.get(key, MISSING) for label, each in conditions.items()}
+        if len(set(values.values())) > 1:
+            unlike.append(f"{key} (" + ", ".join(f"{label}: {_short(value)}" for label, value in values.items()) + ")")
+    return unlike
+
+
+def _short(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _mixed_weights(models: Sequence[Model]) -> list[str]:
+    notes = []
+    for model in models:
+        for part in model.parts.values():
+            hashes: dict[str, set[str]] = {}
+            for result in part.results:
+                if result.encoder.get("sha256"):
+                    hashes.setdefault(str(result.encoder.get("weights")), set()).add(str(result.encoder["sha256"]))
+            if any(len(group) > 1 for group in hashes.values()):
+                notes.append(
+                    f"{model.label}: results of {part.name} stem from different encoder weights; measure again"
+                )
+    return notes

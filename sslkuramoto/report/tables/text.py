@@ -1,0 +1,175 @@
+"""The summary as a terminal table, plain text, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Callable
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from sslkuramoto.report.tables.columns import percent
+from sslkuramoto.report.tables.table import Cell, Summary
+
+SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹,")
+
+
+def show(summary: Summary, console: Console | None = None) -> None:
+    """Print the table: on a terminal with rules, turned on its side where too wide; plain columns elsewhere."""
+    console = console or Console(highlight=False)
+    console.file.write(for_terminal(summary, console))
+
+
+def for_terminal(summary: Summary, console: Console) -> str:
+    """Return what :func:`show` prints on ``console``."""
+    if not console.is_terminal:
+        return plain(summary)
+    whole = _rich(summary, turned=False)
+    with console.capture() as captured:
+        if _least_width(whole) <= console.width:
+            console.print(whole)
+        else:
+            for first, last in _side_by_side(summary, console.width):
+                console.print(_rich(summary, turned=True, first=first, last=last))
+        for line in _below(summary, lambda k: f"{k}".translate(SUPERSCRIPT)):
+            console.print(Text(line, style="dim"), soft_wrap=False)
+    return captured.get()
+
+
+def _least_width(table: RichTable) -> int:
+    wide = Console(width=10_000, file=io.StringIO())
+    return Measurement.get(wide, wide.options, table).minimum
+
+
+def _side_by_side(summary: Summary, width: int) -> list[tuple[int, int]]:
+    """Stretches of models whose turned table fits into ``width``; at least one model each."""
+    stretches, first, count = [], 0, len(summary.labels)
+    while first < count:
+        last = first + 1
+        while last < count and _least_width(_rich(summary, turned=True, first=first, last=last + 1)) <= width:
+            last += 1
+        stretches.append((first, last))
+        first = last
+    return stretches
+
+
+def _rich(summary: Summary, *, turned: bool, first: int = 0, last: int | None = None) -> RichTable:
+    grid = [[f"model, {summary.unit}" if summary.unit else "model", *summary.labels[first:last]]]
+    if summary.groups:
+        grid.append(["group", *summary.groups[first:last]])
+    for j, head in enumerate(summary.heads):
+        name = head.name if turned else head.name.replace(": ", "\n")
+        grid.append([_with_marks(name, head.marks), *(_two_lines(row[j]) for row in summary.cells[first:last])])
+    if not turned:
+        grid = [list(line) for line in zip(*grid, strict=True)]
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for j, title in enumerate(grid[0]):
+        # A number and its interval never break; headings and labels may.
+        texts = [line[j] for line in grid[1:]]
+        width = max((len(part) for text in texts for part in text.split("\n")), default=1)
+        is_text = j == 0 or (j == 1 and bool(summary.groups) and not turned)
+        table.add_column(
+            Text(title), justify="left" if is_text else "right", min_width=min(width, 16) if is_text else width
+        )
+    for line in grid[1:]:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _with_marks(text: str, marks: tuple[int, ...]) -> str:
+    return text + ",".join(map(str, marks)).translate(SUPERSCRIPT)
+
+
+def _two_lines(cell: Cell) -> str:
+    return _with_marks(cell.text, cell.marks) + (f"\n{cell.interval}" if cell.interval else "")
+
+
+def _below(summary: Summary, number: Callable[[int], str]) -> list[str]:
+    lines = [f"{number(k + 1)} {text}" for k, text in enumerate(summary.footnotes)]
+    return lines + summary.lines_below
+
+
+def plain(summary: Summary) -> str:
+    """Return the table as aligned columns in ASCII, one line a model, for logs and pipes."""
+
+    def one_line(cell: Cell) -> str:
+        marks = f"({','.join(map(str, cell.marks))})" if cell.marks else ""
+        return f"{cell.text}{marks} {cell.interval}".replace("±", "+-").rstrip()
+
+    names = [h.name + (f"({','.join(map(str, h.marks))})" if h.marks else "") for h in summary.heads]
+    grid = [[*_corner(summary), *names]]
+    grid += [[*labels, *map(one_line, row)] for labels, row in zip(_row_heads(summary), summary.cells, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+    return "\n".join([*lines, *_below(summary, lambda k: f"({k})")]) + "\n"
+
+
+def _corner(summary: Summary) -> list[str]:
+    return [f"model ({summary.unit})" if summary.unit else "model", *(["group"] if summary.groups else [])]
+
+
+def _row_heads(summary: Summary) -> list[list[str]]:
+    """What stands in front of each row: its label and, where rows have groups, its group."""
+    if not summary.groups:
+        return [[label] for label in summary.labels]
+    return [[label, group] for label, group in zip(summary.labels, summary.groups, strict=True)]
+
+
+def in_markdown(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is, in one line."""
+    for sign in "\\`*_[]|~#$":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+def markdown(summary: Summary) -> str:
+    """Return the table as GitHub Markdown, its footnotes below."""
+    safe = in_markdown
+
+    def sup(marks: tuple[int, ...]) -> str:
+        return f"<sup>{','.join(map(str, marks))}</sup>" if marks else ""
+
+    def field_of(cell: Cell) -> str:
+        return f"{cell.text}{sup(cell.marks)} {safe(cell.interval)}".strip()
+
+    corner = _corner(summary)
+    lines = ["| " + " | ".join([*corner, *(safe(head.name) + sup(head.marks) for head in summary.heads)]) + " |"]
+    lines += ["|" + " :--- |" * len(corner) + " ---: |" * len(summary.heads)]
+    for labels, row in zip(_row_heads(summary), summary.cells, strict=True):
+        lines.append("| " + " | ".join([*map(safe, labels), *map(field_of, row)]) + " |")
+    notes = [f"{sup((k + 1,))} {safe(text)}  " for k, text in enumerate(summary.footnotes)]
+    notes += [f"{safe(line)}  " for line in summary.lines_below]
+    return "\n".join(lines) + "\n" + (("\n" + "\n".join(notes) + "\n") if notes else "")
+
+
+def csv_text(summary: Summary) -> str:
+    """Return the table as CSV in full precision, percent; measured and published figures in columns of their own."""
+    header = ["model"]
+    for head in summary.heads:
+        key = head.column.key
+        ends = (
+            ("reported", "reported_std", "reported_n", "reported_source")
+            if head.published
+            else ("", "low", "high", "std_over_draws", "std_over_seeds", "n", "draws")
+        )
+        header += [f"{key}_{end}" if end else key for end in ends]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for label, row in zip(summary.labels, summary.cells, strict=True):
+        line: list[object] = [label]
+        for head, cell in zip(summary.heads, row, strict=True):
+            if head.published:
+                figure = cell.published
+                line += [None] * 4 if figure is None else [figure.value, figure.std, figure.n, figure.source]
+            elif cell.found is None:
+                line += [None] * 7
+            else:
+                metric = cell.found.metric
+                values = (metric.value, metric.low, metric.high, metric.std_over_draws, metric.std_over_seeds)
+                scaled = [percent(metric, x) for x in values]
+                line += [None if x is None else round(x, 10) for x in scaled] + [metric.n, metric.draws]
+        writer.writerow(line)
+    return out.getvalue()

@@ -1,0 +1,148 @@
+"""One task in one process: train a stage or measure a run, under a lock that no other process shares."""
+
+import gc
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from sslkuramoto.errors import Interrupted, UserError, too_large
+from sslkuramoto.evaluation import load_protocol, subject_of
+from sslkuramoto.evaluation.protocol import write_result
+from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.files import write_atomically
+from sslkuramoto.recipe import dump_recipe
+from sslkuramoto.run_directory import RunDirectory, describe_environment
+from sslkuramoto.study.jobs import Evaluation, Stage, Task, record_failure
+from sslkuramoto.training import train
+from sslkuramoto.training.learner import resolved
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    Attributes:
+        kind: done; failed; busy (another process is at it); interrupted (a later call goes on); killed (its process
+            was, by a signal: once that may be chance).
+        reason: one line.
+        trace: where a fault of ours arose.
+        seconds: it took.
+    """
+
+    kind: Literal["done", "failed", "busy", "interrupted", "killed"]
+    reason: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+
+
+def carry_out(task: Task, root: Path, device: str) -> Outcome:
+    """Do one task, unless it is done or another process does it; whatever goes wrong is told, not raised.
+
+    A failure is recorded before the lock is given back, so that no process that waits for it makes it again.
+    """
+    try:
+        with _locked(root, task.key) as mine:
+            if not mine:
+                return Outcome("busy")
+            outcome = _tried(task, device)
+            if outcome.kind == "failed":
+                record_failure(root, task.key, task.label, outcome.reason, outcome.trace)
+            return outcome
+    except UserError as error:  # the root cannot be written
+        return Outcome("failed", _line(error))
+
+
+def _tried(task: Task, device: str) -> Outcome:
+    start = time.perf_counter()
+    try:
+        if not task.done():
+            if isinstance(task, Stage):
+                _train(task, device)
+            else:
+                _measure(task, device)
+    except Interrupted as stop:
+        return Outcome("interrupted", str(stop))
+    except UserError as error:
+        return Outcome("failed", _line(error))
+    except Exception as error:  # a fault of ours in one cell must not end the others
+        if found := too_large(error):
+            return Outcome("failed", f"{found.what}; {found.advice}")
+        return Outcome("failed", f"{type(error).__name__}: {_line(error)}", traceback.format_exc())
+    finally:
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+    return Outcome("done", seconds=time.perf_counter() - start)
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 400 else f"{text[:397]}..."
+
+
+def _train(stage: Stage, device: str) -> None:
+    init = stage.recipe.init if stage.before is None else str(stage.before)
+    engine = stage.recipe.engine
+    if engine.device == "auto":
+        engine = replace(engine, device=device)
+    recipe = replace(stage.recipe, init=init, engine=engine)
+    run = RunDirectory(stage.path)
+    if run.recipe_file.is_file() and run.recipe().method() != (moved := resolved(recipe)).method():
+        write_atomically(run.recipe_file, dump_recipe(moved))  # same key: only the root of runs or data has moved
+    train(recipe, stage.path, monitor=online_knn(recipe))
+
+
+def _measure(task: Evaluation, device: str) -> None:
+    trained_on = RunDirectory(task.stage).recipe().data.options
+    subject = subject_of(
+        task.stage,
+        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
+        encoder_options=task.encoder_options,
+        data_options={key: value for key, value in task.data_options.items() if trained_on.get(key) != value},
+    )
+    subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+    subject.file = task.path.stem  # pictures beside this result, not another's
+    protocol = load_protocol(task.protocol, task.overrides)
+    start = time.perf_counter()
+    result = protocol.measure(subject)
+    write_result(
+        task.path,
+        result,
+        protocol=protocol.file,
+        subject=subject,
+        environment=describe_environment(str(subject.device)),
+        seconds=time.perf_counter() - start,
+    )
+
+
+@contextmanager
+def _locked(root: Path, key: str) -> Iterator[bool]:
+    """Yield whether this process alone holds the task; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: the root cannot be written, or its file system has no locks.
+    """
+    import fcntl
+
+    path = root / "locks" / f"{key}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        except OSError as error:  # some file systems of clusters have none
+            raise UserError(f"{path}: cannot be locked: {error.strerror}; choose another --root") from None
+        else:
+            yield True

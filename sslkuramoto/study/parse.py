@@ -1,0 +1,252 @@
+"""A study file: one published table as rows, columns, seeds and published figures, read strictly.
+
+``eval/studies/NAME.yaml``; docs/studies.md lists every key. Whatever can be wrong is found here, before data are read:
+unknown keys, rows whose recipe is missing or does not load with its changes, protocols that do not load, published
+figures without a source.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.recipe import read_yaml, recipe_file
+from sslkuramoto.registry import check_value
+from sslkuramoto.study.checks import check_recipes
+from sslkuramoto.study.keys import content_key
+from sslkuramoto.study.model import Study, StudyColumn, StudyRow, StudyStage
+from sslkuramoto.study.options import Settings, merged
+from sslkuramoto.study.overrides import read_overrides
+from sslkuramoto.study.published import Published
+from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from, settings_in
+
+# beside the package in a checkout, inside it in an installed wheel
+STUDY_FILES = next(
+    (folder for folder in (root / "eval" / "studies" for root in Path(__file__).parents[1:3]) if folder.is_dir()),
+    Path("eval/studies"),
+)
+_STUDY = "title question seeds set small columns rows published compare curves curves_stage notes"
+_COLUMN = "title protocol metric per_image stage set encoder rows except unit"
+_ROW = "label train published seeds group"
+_FIGURE = "value std n source differs"
+_TAKEN = ("runs", "failures", "locks", "slurm")  # folders of the root, which would hold the table of such a study
+
+
+def study_files(folder: Path | None = None) -> dict[str, Path]:
+    """Return the study files of a folder by name."""
+    return {path.stem: path for path in sorted((folder or STUDY_FILES).glob("*.yaml"))}
+
+
+def study_file(name: str) -> Path:
+    """Return the file that a name or a path stands for.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"study file {name!r} does not exist")
+        return Path(name)
+    files = study_files()
+    if name not in files:
+        raise unknown("study", name, files)
+    return files[name]
+
+
+def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study and check everything that can be checked without data.
+
+    Args:
+        name: of a file in eval/studies, or the path of one.
+        overrides: ``key=value`` words of the command line, over those of the file (:mod:`.overrides`).
+
+    Raises:
+        UserError: one line that names the study, the place and what is allowed.
+    """
+    path = study_file(str(name))
+    if path.stem in _TAKEN:
+        raise UserError(
+            f"study file {path}: a study cannot be called {path.stem!r}: a folder of the root has this name"
+        )
+    content = OmegaConf.to_container(read_yaml(path), resolve=False)
+    assert isinstance(content, dict)
+    try:
+        study = _study(path, {str(key): value for key, value in content.items()}, overrides)
+    except UserError as error:
+        raise UserError(f"study {path.stem}: {error}") from None
+    check_recipes(study)
+    return study
+
+
+def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:
+    check_keys("", content, _STUDY, required=("title", "columns", "rows"))
+    for part in ("columns", "rows"):
+        if not mapping(part, content[part]):
+            raise UserError(f"{part}: needs at least one")
+    default = section("published", content.get("published"), "source n differs")
+    seeds = seeds_from("seeds", content.get("seeds", [0]))
+    columns = mapping("columns", content["columns"])
+    rows = {key: _row(key, row, seeds, columns, default) for key, row in mapping("rows", content["rows"]).items()}
+    labels = [(row.group, row.label) for row in rows.values()]
+    for row in rows.values():
+        if labels.count((row.group, row.label)) > 1:
+            raise UserError(
+                f"rows.{row.key}.label={row.label!r}: another row has it too; rows need labels of their own"
+            )
+    overrides = read_overrides(words, {key: [s.changes for s in row.stages] for key, row in rows.items()}, [*columns])
+    found = {key: _column(key, column, rows, overrides.columns.get(key, {})) for key, column in columns.items()}
+    return Study(
+        name=path.stem,
+        path=path,
+        title=check_value("title", content["title"], str),
+        question=check_value("question", content.get("question", ""), str),
+        seeds=seeds,
+        settings=settings_in("set", content.get("set")),
+        rows=rows,
+        columns=found,
+        small=_twin(path, check_value("small", content.get("small"), str | None)),
+        compare=_pairs(content.get("compare", []), rows, found),
+        curves=tuple(check_value("curves", content.get("curves", []), list[str])),
+        curves_stages=_curves_stages(content.get("curves_stage", 0), rows),
+        notes=tuple(check_value("notes", content.get("notes", []), list[str])),
+        overrides=overrides,
+        own_file=_own_content(path, content),
+    )
+
+
+def _own_content(path: Path, content: dict[str, Any]) -> str:
+    """Return the hash of a file that only has the name of a study of the package; empty for all others."""
+    packaged = study_files().get(path.stem)
+    if packaged is None or packaged.resolve() == path.resolve():
+        return ""
+    known = OmegaConf.to_container(read_yaml(packaged), resolve=False)
+    return "" if known == content else content_key(content)
+
+
+def _twin(path: Path, small: str | None) -> str | None:
+    if small is not None and not path.with_name(f"{small}.yaml").is_file():
+        raise UserError(f"small={small!r}: there is no study of this name beside this one")
+    return small
+
+
+def _curves_stages(content: Any, rows: Mapping[str, StudyRow]) -> tuple[int, ...]:
+    stages = check_value("curves_stage", content, int | list[int])
+    longest = max((len(row.stages) for row in rows.values()), default=0)
+    listed = [stages] if isinstance(stages, int) else stages
+    if not listed or len(set(listed)) < len(listed):
+        raise UserError(f"curves_stage={stages}: must be different training runs, at least one")
+    for stage in listed:
+        if stage and not -longest <= stage < longest:
+            raise UserError(f"curves_stage={stages}: no row has more than {longest} stage(s), counted from 0")
+    return tuple(listed)
+
+
+def _row(
+    key: str, content: Any, seeds: tuple[int, ...], columns: Mapping[str, Any], default: Mapping[str, Any]
+) -> StudyRow:
+    where = f"rows.{key}"
+    row = section(where, content, _ROW)
+    stages = check_value(f"{where}.train", row.get("train", []), list[Any])
+    figures = {}
+    for column, figure in mapping(f"{where}.published", row.get("published", {})).items():
+        if column not in columns:
+            raise unknown(f"column in {where}.published", column, columns)
+        figures[column] = _figure(f"{where}.published.{column}", figure, default)
+    if not stages and not figures:
+        raise UserError(f"{where}: needs 'train', 'published' or both")
+    return StudyRow(
+        key=key,
+        label=check_value(f"{where}.label", row.get("label", key), str),
+        stages=tuple(_stage(f"{where}.train[{number}]", stage) for number, stage in enumerate(stages)),
+        published=figures,
+        seeds=seeds_from(f"{where}.seeds", row["seeds"]) if "seeds" in row else seeds,
+        group=check_value(f"{where}.group", row.get("group"), str | None),
+    )
+
+
+def _stage(where: str, content: Any) -> StudyStage:
+    stage = section(where, content, "recipe set", required=("recipe",))
+    name = check_value(f"{where}.recipe", stage["recipe"], str)
+    try:
+        path = recipe_file(name)
+    except UserError as error:
+        raise UserError(f"{where}.recipe: {error}") from None
+    return StudyStage(name, path, settings_in(f"{where}.set", stage.get("set")))
+
+
+def _figure(where: str, content: Any, default: Mapping[str, Any]) -> Published:
+    given = (
+        section(where, content, _FIGURE, required=("value",)) if isinstance(content, Mapping) else {"value": content}
+    )
+    values = {"source": "", **{key: value for key, value in default.items() if value is not None}, **given}
+    try:
+        return Published(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Settings) -> StudyColumn:
+    where = f"columns.{key}"
+    column = section(where, content, _COLUMN, required=("protocol", "metric"))
+    trained = [name for name, row in rows.items() if row.stages]
+    for option in ("rows", "except"):
+        for name in check_value(f"{where}.{option}", column.get(option, []), list[str]):
+            if name not in rows:
+                raise unknown(f"row in {where}.{option}", name, rows)
+    chosen = column.get("rows", trained)
+    found = StudyColumn(
+        key=key,
+        title=check_value(f"{where}.title", column.get("title", key), str),
+        protocol=check_value(f"{where}.protocol", column["protocol"], str),
+        metric=check_value(f"{where}.metric", column["metric"], str),
+        per_image=check_value(f"{where}.per_image", column.get("per_image"), str | None),
+        stage=check_value(f"{where}.stage", column.get("stage", -1), int),
+        settings=merged(settings_in(f"{where}.set", column.get("set"), reserved=()), changes),
+        encoder=settings_in(f"{where}.encoder", column.get("encoder"), reserved=()),
+        rows=tuple(name for name in trained if name in chosen and name not in column.get("except", [])),
+        unit=check_value(f"{where}.unit", column.get("unit"), str | None),
+    )
+    try:
+        for source in found.sources:
+            _check_source(source, found, rows)
+        found.loaded()
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    for row in found.rows:
+        stages = len(rows[row].stages)
+        if not -stages <= found.stage < stages:
+            raise UserError(f"{where}.stage={found.stage}: row {row} has {stages} stage(s); leave it out by 'except'")
+    return found
+
+
+def _check_source(source: str, column: StudyColumn, rows: Mapping[str, StudyRow]) -> None:
+    if source not in rows:
+        raise unknown("row in ${run:ROW}", source, rows)
+    if not rows[source].stages:
+        raise UserError(f"${{run:{source}}}: this row is published only, it has no run")
+    for row in column.rows:
+        if lacking := set(rows[row].seeds) - set(rows[source].seeds):
+            raise UserError(f"${{run:{source}}}: has no seed {min(lacking)}, which row {row} has")
+
+
+def _pairs(
+    content: Any, rows: Mapping[str, StudyRow], columns: Mapping[str, StudyColumn]
+) -> tuple[tuple[str, str], ...]:
+    pairs = check_value("compare", content, list[list[str]])
+    known: set[frozenset[str]] = set()
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise UserError(f"compare: {pair!r}: must be two rows, not one with itself")
+        if frozenset(pair) in known:
+            raise UserError(f"compare: {pair!r}: stands there twice; a test counts once, whatever the order")
+        known.add(frozenset(pair))
+        for name in pair:
+            if name not in rows:
+                raise unknown("row in compare", name, rows)
+            if not rows[name].stages:
+                raise UserError(f"compare: row {name} is published only, it has no results for a paired test")
+    if pairs and not any(column.per_image for column in columns.values()):
+        raise UserError("compare: no column names its 'per_image' results, which paired tests need")
+    return tuple((a, b) for a, b in pairs)

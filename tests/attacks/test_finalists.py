@@ -1,0 +1,85 @@
+"""The worst of several candidates: found on common draws, settled on others, never led by one lucky score."""
+
+import pytest
+import torch
+
+from sslkuramoto.attacks.worst_candidate import AGAIN, FINALISTS, SELECT, passes_of, worst_of
+from sslkuramoto.randomness import generator
+
+
+def sets_of(count, images=4):
+    """Return sets of images whose pixels say which set they are from."""
+    return [torch.full((images, 3, 2, 2), number / 100) for number in range(count)]
+
+
+def scores(table):
+    """Return how often draws are right, by name of the noise, for sets that say which they are; and what was asked."""
+    asked = []
+
+    def share_right(candidates, purpose):
+        which = (candidates[:, 0, 0, 0] * 100).round().long()
+        asked.append((purpose, which.tolist()))
+        return table[purpose][which, torch.arange(len(which))]
+
+    return share_right, asked
+
+
+def test_a_lucky_candidate_loses_when_it_is_scored_again():
+    shares = torch.tensor([[0.5], [0.2], [0.4]]).expand(3, 4)
+    again = torch.tensor([[0.5], [0.9], [0.4]]).expand(3, 4)
+    share_right, _ = scores({SELECT: shares, AGAIN: again})
+    worst = worst_of(sets_of(3), share_right, stochastic=True)
+    assert worst.which.tolist() == [2, 2, 2, 2]
+    torch.testing.assert_close(worst.images, sets_of(3)[2], rtol=0, atol=0)
+    torch.testing.assert_close(worst.share, torch.full((4,), 0.4))
+    assert worst_of(sets_of(3), share_right, stochastic=False).which.tolist() == [1, 1, 1, 1]
+
+
+def test_both_scores_decide_together():
+    share_right, _ = scores({SELECT: torch.tensor([[0.1], [0.6]]), AGAIN: torch.tensor([[0.5], [0.4]])})
+    worst = worst_of(sets_of(2, 1), share_right, stochastic=True)
+    assert worst.which.tolist() == [0], "0.3 on all draws, though 0.5 of the last"
+    torch.testing.assert_close(worst.share, torch.tensor([0.3]))
+
+
+def test_of_equals_the_first_is_kept_with_noise_and_without():
+    even = torch.full((3, 4), 0.5)
+    lower_first_though_last_in_order = torch.tensor([[0.6], [0.5], [0.4]]).expand(3, 4)
+    higher = torch.tensor([[0.4], [0.5], [0.6]]).expand(3, 4)
+    for first, again in ((even, even), (lower_first_though_last_in_order, higher)):
+        share_right, _ = scores({SELECT: first, AGAIN: again})
+        assert worst_of(sets_of(3), share_right, stochastic=True).which.tolist() == [0, 0, 0, 0]
+    share_right, _ = scores({SELECT: even})
+    assert worst_of(sets_of(3), share_right, stochastic=False).which.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("count", "stochastic"), [(1, True), (3, True), (9, True), (9, False)])
+def test_it_asks_no_more_than_it_says(count, stochastic):
+    table = {name: torch.rand(count, 4, generator=generator("cpu", name)) for name in (SELECT, AGAIN)}
+    share_right, asked = scores(table)
+    worst_of(sets_of(count), share_right, stochastic=stochastic)
+    assert 30 * len(asked) == passes_of(count, 30, stochastic=stochastic)
+    again = [which for purpose, which in asked if purpose == AGAIN]
+    lowest = table[SELECT].argsort(dim=0)[: len(again)].tolist()
+    assert again == lowest, "the lowest few of every image, not of all images together"
+    assert len(again) == (min(FINALISTS, count) if stochastic and count > 1 else 0)
+
+
+def test_equal_sets_are_scored_once():
+    share_right, asked = scores({SELECT: torch.rand(2, 4), AGAIN: torch.rand(2, 4)})
+    first, second = sets_of(2)
+    assert worst_of([first, second, first.clone()], share_right, stochastic=False).which.max() < 2
+    assert [which for _, which in asked] == [[0] * 4, [1] * 4]
+
+
+def test_the_choice_among_equals_in_truth_costs_little_of_what_luck_would_take():
+    """Twenty candidates, all right in half of the draws: the lowest of 100 draws looks like 0.41."""
+    draw = generator("cpu", "luck")
+
+    def share_right(candidates, purpose):
+        return (torch.rand(100, len(candidates), generator=draw) < 0.5).float().mean(dim=0)
+
+    sets = [torch.rand(200, 3, 1, 1, generator=draw) for _ in range(20)]
+    lowest = torch.stack([share_right(images, SELECT) for images in sets]).amin(dim=0).mean()
+    assert lowest < 0.42
+    assert worst_of(sets, share_right, stochastic=True).share.mean() > lowest + 0.01

@@ -1,0 +1,103 @@
+import pytest
+import torch
+from small_runs import small
+from torch import nn
+
+from sslkuramoto.data import DATA
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.evaluation.representation.knn import knn_predict
+from sslkuramoto.evaluation.representation.monitor import online_knn
+
+
+class Pixels(Encoder):
+    """Features are pixels; remembers what it was shown."""
+
+    num_features = 192
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, images, *, initial=None, draw=None, trace=False):
+        assert draw is not None
+        assert not torch.is_grad_enabled()
+        assert images.dtype == self.weight.dtype
+        self.seen.append(images)
+        pooled = images.flatten(1)
+        return Features(pooled, pooled[..., None, None])
+
+
+def rows(images):
+    return {tuple(row.tolist()) for row in images.float().flatten(1)}
+
+
+def monitored(monkeypatch, splits=(), **changes):
+    """Return the number, the encoder and the recipe's training set; reading any split but ``splits`` fails."""
+    recipe = small(**changes)
+    train = DATA.build(recipe.data.name, recipe.data.options, "train")
+    build = DATA.build
+
+    def watched(name, options, split):
+        assert split in splits, f"the monitor reads {split}"
+        return build(name, options, split)
+
+    monkeypatch.setattr(DATA, "build", watched)
+    encoder, monitor = Pixels(), online_knn(recipe)
+    assert monitor is not None
+    return monitor(encoder, train, 1), encoder, train
+
+
+def test_a_recipe_that_monitors_nothing_gets_no_monitor():
+    assert online_knn(small()) is None
+
+
+def test_it_takes_training_images_only_some_vote_and_others_are_classified(monkeypatch):
+    measure = {"monitor_every": 1, "monitor_images": 200}
+    found, encoder, train = monitored(monkeypatch, data={"name": "digits"}, measure=measure)
+    bank, queries = encoder.seen
+    assert (len(bank), len(queries)) == (160, 40)
+    everything = rows(train.images / 255)
+    assert rows(bank) | rows(queries) <= everything
+    assert not rows(bank) & rows(queries)
+    assert 0.6 < found["knn"] <= 1.0, "digits are easy"
+
+
+def test_its_number_is_that_of_knn(monkeypatch):
+    measure = {"monitor_every": 1, "monitor_images": 100}
+    found, encoder, train = monitored(monkeypatch, data={"name": "digits"}, measure=measure)
+    label_of = {
+        tuple(row.tolist()): int(y) for row, y in zip((train.images / 255).flatten(1), train.labels, strict=True)
+    }
+    labels = [torch.tensor([label_of[tuple(row.tolist())] for row in part.flatten(1)]) for part in encoder.seen]
+    bank, queries = (part.flatten(1) for part in encoder.seen)
+    right = knn_predict(queries, bank, labels[0], num_classes=10, neighbours=20) == labels[1]
+    assert found["knn"] == pytest.approx(float(right.float().mean()))
+
+
+def test_images_set_aside_are_classified_instead(monkeypatch):
+    data = {"name": "digits", "limit": 200, "holdout": 0.25}
+    measure = {"monitor_every": 1, "monitor_images": 100}
+    _, encoder, train = monitored(monkeypatch, ("val",), data=data, measure=measure)
+    aside = rows(DATA.build("digits", {"limit": 200, "holdout": 0.25}, "val").images / 255)
+    bank, queries = encoder.seen
+    assert (len(bank), len(queries)) == (80, 20)
+    assert rows(queries) <= aside
+    assert rows(bank) <= rows(train.images / 255)
+
+
+def test_more_images_than_there_are_mean_all(monkeypatch):
+    _, encoder, _ = monitored(monkeypatch, measure={"monitor_every": 1, "monitor_images": 10_000})
+    assert [len(part) for part in encoder.seen] == [38, 10]
+
+
+def test_a_network_in_double_precision_is_measured_too(monkeypatch):
+    recipe = small(measure={"monitor_every": 1})
+    train = DATA.build("digits", {"limit": 48}, "train")
+    assert 0 <= online_knn(recipe)(Pixels().double(), train, 1)["knn"] <= 1
+
+
+def test_unlabelled_and_single_images_yield_nothing(some_set):
+    monitor = online_knn(small(measure={"monitor_every": 1}))
+    assert monitor(Pixels(), some_set(20, labelled=False), 1) == {}
+    assert monitor(Pixels(), some_set(1), 1) == {}
