@@ -56,7 +56,7 @@ def pretrain(
     objective.train()
     for epoch in range(epochs):
         for batch in batches(data, shuffled(len(data), batch_size, seed=seed, epoch=epoch), device="cpu"):
-            views = make_views(batch.images, generator("cpu", seed, "views", step))
+            views = make_views(batch.inputs, generator("cpu", seed, "views", step))
             outcome = objective(encoder, views, draw=generator("cpu", seed, "oscillators", step))
             outcome.loss.backward()
             optimizer.step()
@@ -78,7 +78,7 @@ def knn_accuracy(encoder: torch.nn.Module, *, images: int | None, draws: int, se
             data = DATA.build(DATA_PART.name, {**DATA_PART.options, "limit": images}, split)
             stream = batches(data, in_order(len(data), 200), device="cpu")  # every image once, the last batch is short
             noise = generator("cpu", seed, "features", split, draw)
-            features[split] = torch.cat([encoder(batch.images, draw=noise).pooled for batch in stream])
+            features[split] = torch.cat([encoder(batch.inputs, draw=noise).pooled for batch in stream])
             assert data.labels is not None
             assert data.classes is not None
             labels[split], classes = data.labels, len(data.classes)

@@ -85,8 +85,8 @@ def trained(train: ImageSet, seed: int, epochs: int, device: torch.device) -> tu
     for epoch in range(epochs):
         draw = generator("cpu", seed, "views", epoch)
         for batch in batches(train, shuffled(len(train), size, seed=seed, epoch=epoch), device=device):
-            assert batch.labels is not None
-            loss = F.cross_entropy(head(encoder(_moved(batch.images, draw)).pooled), batch.labels)
+            assert batch.targets is not None
+            loss = F.cross_entropy(head(encoder(_moved(batch.inputs, draw)).pooled), batch.targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -171,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _in_memory(root: str, split: str, limit: int | None) -> ImageSet:
-    return DATA.build("cifar10", {"root": root, "limit": limit}, split)
+    images = DATA.build("cifar10", {"root": root, "limit": limit}, split)
+    assert isinstance(images, ImageSet)
+    return images
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
+from sslkuramoto.heads import HEADS
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part
 
@@ -109,9 +110,10 @@ def export_encoder(path: Path, encoder: nn.Module, part: Part) -> None:
     save(path, {"kind": "encoder", "encoder": part.to_dict(), "weights": dict(encoder.state_dict())})
 
 
-def export_classifier(path: Path, head: nn.Linear) -> None:
-    """Write a linear classifier on pooled features."""
-    save(path, {"kind": "classifier", "weights": dict(head.state_dict())})
+def export_head(path: Path, head: nn.Module, part: Part) -> None:
+    """Write a head with the section that rebuilds it (name and options in :data:`~sslkuramoto.heads.HEADS`)."""
+    size = {"in_features": head.in_features, "out_features": head.out_features}
+    save(path, {"kind": "head", "head": part.to_dict(), "size": size, "weights": dict(head.state_dict())})
 
 
 def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Encoder:
@@ -135,20 +137,38 @@ def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Enco
     return encoder.eval().requires_grad_(False)
 
 
-def load_classifier(path: Path) -> nn.Linear:
-    """Rebuild a classifier from what :func:`export_classifier` wrote, in eval mode, without gradients.
+def load_head(path: Path) -> nn.Module:
+    """Rebuild a head from what :func:`export_head` wrote, in eval mode, without gradients.
+
+    Args:
+        path: the file; also an older one of kind "classifier", which holds a linear head.
 
     Raises:
         UserError: an unreadable or foreign file.
     """
-    weights = load_kind(path, "classifier", {"weights": dict})["weights"]
-    weight = weights.get("weight")
+    state = load(path)
+    if state.get("kind") == "classifier":
+        state = _as_head(path, state)
+    _check_kind(path, state, "head", {"head": dict, "size": dict, "weights": dict})
+    name = state["head"].pop("name", None)
+    try:
+        size = [int(state["size"][key]) for key in ("in_features", "out_features")]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: damaged checkpoint (its entry 'size' holds no two numbers)") from None
+    with borrowed_global(generator("cpu", "weights that are replaced")):
+        head = HEADS.build(name, state["head"], *size)
+    load_strictly(head, state["weights"], str(path))
+    return head.eval().requires_grad_(False)
+
+
+def _as_head(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a linear classifier of an older file as :func:`export_head` writes it."""
+    weights = state.get("weights")
+    weight = weights.get("weight") if isinstance(weights, dict) else None
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise UserError(f"{path}: damaged checkpoint (a classifier has a matrix 'weight')")
-    with borrowed_global(generator("cpu", "weights that are replaced")):
-        head = nn.Linear(weight.shape[1], weight.shape[0])
-    load_strictly(head, weights, str(path))
-    return head.eval().requires_grad_(False)
+    size = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
+    return {"kind": "head", "head": {"name": "linear"}, "size": size, "weights": weights}
 
 
 def load_kind(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:
@@ -163,12 +183,16 @@ def load_kind(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str, A
         UserError: as :func:`load`; also a checkpoint of another kind, or one that lacks an entry.
     """
     state = load(path)
+    _check_kind(path, state, kind, entries)
+    return state
+
+
+def _check_kind(path: Path, state: Mapping[str, Any], kind: str, entries: Mapping[str, type]) -> None:
     if state.get("kind") != kind:
         raise UserError(f"{path}: is a checkpoint of kind {state.get('kind')!r}, not {kind!r}")
     for key, wanted in entries.items():
         if not isinstance(state.get(key), wanted):
             raise UserError(f"{path}: damaged checkpoint (its entry {key!r} is no {wanted.__name__})")
-    return state
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:

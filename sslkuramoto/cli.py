@@ -187,9 +187,10 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _take_pictures(path: Path) -> None:
-    """Keep views and oscillator phases of a few training images for the report."""
+    """Keep views and oscillator phases of a few training images for the report; of other examples nothing is shown."""
     from sslkuramoto.data import batches, in_order
     from sslkuramoto.evaluation import subject_of
+    from sslkuramoto.examples import Images
     from sslkuramoto.randomness import generator
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.report import record_phases, record_views
@@ -198,10 +199,12 @@ def _take_pictures(path: Path) -> None:
     recipe = load_recipe(path / "recipe.yaml")
     subject = subject_of(path)
     train = subject.data("train")
-    images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).images
-    policy = VIEWS.build(recipe.views.name, recipe.views.options, images.shape[-1])
+    if not isinstance(train.spec, Images):
+        return
+    images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).inputs
+    policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
     record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
-    dim = getattr(subject.encoder, "oscillator_dim", None)
+    dim = subject.encoder.oscillator_dim
     if dim is not None:
         record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
 
@@ -292,6 +295,7 @@ def _beside(name: str, changed: Sequence[str]) -> str:
 
 def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
     for protocol in protocols:
+        protocol.measure.check(subject)
         costs = protocol.measure.estimate(subject)
         if not costs:
             print(f"{protocol.file}: no estimate; it makes a few passes over the images")

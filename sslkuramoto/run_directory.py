@@ -2,7 +2,7 @@
 
 recipe.yaml          resolved      metrics.csv             one line a logged step
 environment.json     one entry a session                 checkpoints/last.safetensors
-encoder.safetensors  classifier.safetensors (classification only); *-raw.* beside them when weights were averaged
+encoder.safetensors  head.safetensors (where the objective trains one); *-raw.* beside them when weights were averaged
 results/*.json       one a protocol                       cache/
 """
 
@@ -56,9 +56,11 @@ class RunDirectory:
         """Return where the exported encoder lies; ``"raw"`` exists beside it only when weights were averaged."""
         return self.path / ("encoder.safetensors" if weights == "ema" else "encoder-raw.safetensors")
 
-    def classifier_file(self, weights: Weights = "ema") -> Path:
-        """Return where the exported classifier lies."""
-        return self.path / ("classifier.safetensors" if weights == "ema" else "classifier-raw.safetensors")
+    def head_file(self, weights: Weights = "ema") -> Path:
+        """Return where the exported head lies: under its older name, ``classifier.safetensors``, where only that is."""
+        ending = "" if weights == "ema" else "-raw"
+        file, older = (self.path / f"{name}{ending}.safetensors" for name in ("head", "classifier"))
+        return older if older.is_file() and not file.is_file() else file
 
     @property
     def finished(self) -> bool:

@@ -15,7 +15,7 @@ def write_archive(folder: Path, images: ImageSet, names: Iterable[str] = tuple(C
     assert images.labels is not None
     folder.mkdir(parents=True, exist_ok=True)
     index = torch.arange(len(images))
-    (pixels,) = (batch.images for batch in batches(images, [index], device="cpu"))
+    (pixels,) = (batch.inputs for batch in batches(images, [index], device="cpu"))
     for name in names:
         blocks = [
             corrupted(name, pixels, severity, ImageDraws(index, "cpu", "corruptions", 0, name))

@@ -74,7 +74,7 @@ def _trained(digits) -> tuple[SmallCNN, nn.Linear]:
     train = digits["train"]
     for epoch in range(6):
         for batch in batches(train, shuffled(len(train), 64, seed=0, epoch=epoch), device="cpu"):
-            loss = F.cross_entropy(head(encoder(batch.images).pooled), batch.labels)
+            loss = F.cross_entropy(head(encoder(batch.inputs).pooled), batch.targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sslkuramoto.checkpoint import (
-    export_classifier,
+    export_head,
     export_encoder,
     load,
-    load_classifier,
+    load_head,
     load_encoder,
     load_strictly,
     save,
@@ -100,7 +100,7 @@ def test_a_hostile_pickle_is_refused_and_runs_no_code(how, tmp_path):
         path.write_bytes(pickle.dumps(Hostile(mark)))
     else:
         torch.save({"encoder": Hostile(mark)}, path, _use_new_zipfile_serialization=how == "zip")
-    for read in (load, load_encoder, load_classifier):
+    for read in (load, load_encoder, load_head):
         with pytest.raises(UserError, match=r"a pickle, as torch\.save writes; only safetensors are read"):
             read(path)
     assert not mark.exists()
@@ -178,12 +178,12 @@ def test_published_weights_are_not_fetched_again_for_a_file_that_has_them(tmp_pa
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path, encoder):
     export_encoder(tmp_path / "encoder", encoder, Part("akorn", OPTIONS))
-    export_classifier(tmp_path / "head", nn.Linear(3, 2))
+    export_head(tmp_path / "head", nn.Linear(3, 2), Part("linear"))
     save(tmp_path / "other", {"step": 1})
-    with pytest.raises(UserError, match="kind 'classifier', not 'encoder'"):
+    with pytest.raises(UserError, match="kind 'head', not 'encoder'"):
         load_encoder(tmp_path / "head")
-    with pytest.raises(UserError, match="kind 'encoder', not 'classifier'"):
-        load_classifier(tmp_path / "encoder")
+    with pytest.raises(UserError, match="kind 'encoder', not 'head'"):
+        load_head(tmp_path / "encoder")
     with pytest.raises(UserError, match="kind None, not 'encoder'"):
         load_encoder(tmp_path / "other")
     save(tmp_path / "other", {"kind": "encoder", "encoder": {"name": "akorn"}, "weights": [1]})
@@ -191,13 +191,13 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, encoder):
         load_encoder(tmp_path / "other")
     save(tmp_path / "other", {"kind": "classifier", "weights": {"weight": 3}})
     with pytest.raises(UserError, match="a classifier has a matrix"):
-        load_classifier(tmp_path / "other")
+        load_head(tmp_path / "other")
 
 
 def test_a_classifier_comes_back(tmp_path):
     head = nn.Linear(3, 2)
-    export_classifier(tmp_path / "head", head)
-    assert weights_hash(load_classifier(tmp_path / "head")) == weights_hash(head)
+    export_head(tmp_path / "head", head, Part("linear"))
+    assert weights_hash(load_head(tmp_path / "head")) == weights_hash(head)
 
 
 @pytest.mark.parametrize(

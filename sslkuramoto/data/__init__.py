@@ -1,20 +1,39 @@
-"""Images: a source of the registry yields the :class:`ImageSet` of a split, ``batches`` reads it in a given order."""
+"""Data: a source of the registry yields the :class:`DataSet` of a split, ``batches`` reads it in a given order.
 
-from sslkuramoto.data.images.cifar import cifar10, cifar100
-from sslkuramoto.data.images.digits import digits
-from sslkuramoto.data.images.image_folder import image_folder
-from sslkuramoto.data.images.image_set import Batch, ImageSet, batches
-from sslkuramoto.data.images.timm_datasets import timm_dataset
-from sslkuramoto.data.images.tiny_imagenet import tiny_imagenet
+Another package adds a source by an entry point ``sslkuramoto.data``. A source takes ``split`` positionally and its
+options by keyword; its return annotation (``-> ImageSet``) says what it gives before anything is loaded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sslkuramoto.data.data_set import DataSet, batches, set_class
+from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.order import in_order, shuffled
+from sslkuramoto.examples import Spec
 from sslkuramoto.registry import Registry
 
-__all__ = ["DATA", "Batch", "ImageSet", "batches", "in_order", "shuffled"]
+__all__ = ["DATA", "DataSet", "ImageSet", "batches", "expected_spec", "in_order", "shuffled"]
 
-DATA: Registry[ImageSet] = Registry("data", "sslkuramoto.data")
-DATA.add("digits", digits)
-DATA.add("cifar10", cifar10)
-DATA.add("cifar100", cifar100)
-DATA.add("tiny_imagenet", tiny_imagenet)
-DATA.add("image_folder", image_folder)
-DATA.add("timm", timm_dataset)
+_IMAGES = "sslkuramoto.data.images"
+DATA: Registry[DataSet] = Registry("data", "sslkuramoto.data")
+DATA.add("digits", f"{_IMAGES}.digits:digits")
+DATA.add("cifar10", f"{_IMAGES}.cifar:cifar10")
+DATA.add("cifar100", f"{_IMAGES}.cifar:cifar100")
+DATA.add("tiny_imagenet", f"{_IMAGES}.tiny_imagenet:tiny_imagenet")
+DATA.add("image_folder", f"{_IMAGES}.image_folder:image_folder")
+DATA.add("timm", f"{_IMAGES}.timm_datasets:timm_dataset")
+DATA.add("sudoku", "sslkuramoto.data.boards.sudoku:Sudoku")
+
+
+def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
+    """Return what a source promises to give, before anything is loaded (:meth:`DataSet.expected`).
+
+    Args:
+        name: of the source.
+        options: as the recipe has them.
+
+    Raises:
+        UserError: an unknown source or option, or an option that its spec cannot have.
+    """
+    return set_class(DATA[name], ImageSet).expected(DATA.resolved(name, options))

@@ -1,12 +1,14 @@
-"""Networks that turn images into features. Another package adds one by an entry point ``sslkuramoto.encoders``."""
+"""Networks that turn images or boards into features. Another package adds one by an entry point ``sslkuramoto.encoders``."""
 
 from sslkuramoto.encoders.akorn import AKOrN
+from sslkuramoto.encoders.board_akorn import BoardAKOrN
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.timm import TimmEncoder
 from sslkuramoto.registry import Registry
 
-__all__ = ["ENCODERS", "AKOrN", "Encoder", "Features", "TimmEncoder"]
+__all__ = ["ENCODERS", "AKOrN", "BoardAKOrN", "Encoder", "Features", "TimmEncoder"]
 
 ENCODERS: Registry[Encoder] = Registry("encoder", "sslkuramoto.encoders")
 ENCODERS.add("akorn", AKOrN)
+ENCODERS.add("board_akorn", BoardAKOrN)
 ENCODERS.add("timm", TimmEncoder)

@@ -67,6 +67,8 @@ class AKOrN(Encoder):
         from the fourth layer on the grid is kept, as in the published code.
     """
 
+    oscillator_dim: int
+
     def __init__(
         self,
         *,
@@ -114,7 +116,8 @@ class AKOrN(Encoder):
             raise UserError(f"initial={initial!r}: has no meaning with stimulus=false, where the image enters x(0)")
 
         self.channels, self.oscillator_dim = channels, oscillator_dim
-        self.initial, self.initial_seed = initial, initial_seed
+        self.initial: Initial = initial
+        self.initial_seed = initial_seed
         self.has_stimulus = stimulus
         self.stochastic = initial == "random" and stimulus
         widths = [channels * 2**layer for layer in range(layers)]

@@ -1,15 +1,16 @@
-"""What an encoder is: images in [0,1] in, one named thing out.
+"""What an encoder is: images in [0,1], or another kind of example, in; one named thing out.
 
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.layer import LayerTrace
+from sslkuramoto.examples import Images, Reads, Spec
 
 
 class Features(NamedTuple):
@@ -31,24 +32,32 @@ class Encoder(nn.Module):
 
     Attributes:
         num_features: d, the length of ``Features.pooled``.
+        reads: kinds of spec that ``forward`` takes.
+        built_for: the one spec that it takes, where its weights fit no other; None otherwise.
         stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
+        initial: word for how the oscillators start, as results state it.
+        oscillator_dim: n, length of an oscillator; None without oscillators.
     """
 
     num_features: int
+    reads: ClassVar[Reads] = (Images,)
+    built_for: Spec | None = None
     stochastic: bool = False
+    initial: str = "deterministic"
+    oscillator_dim: int | None = None
 
     def forward(
         self,
-        images: Float[Tensor, "b 3 y x"],
+        images: Shaped[Tensor, "b ..."],
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
         trace: bool = False,
     ) -> Features:
-        """Encode images with pixels in [0,1].
+        """Encode images with pixels in [0,1], or what else the encoder reads.
 
         Args:
-            images: pixels in [0,1]; normalisation happens inside.
+            images: "b 3 y x", pixels in [0,1]; normalisation happens inside. Or the inputs of another spec.
             initial: initial oscillators (any length; normalised inside), one field an image or one for all
                 (i = b or 1). Only for encoders with dynamics.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
@@ -56,6 +65,6 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
-    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+    def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
         """Draw initial oscillators for ``images`` (standard normal, before normalisation)."""
         raise NotImplementedError

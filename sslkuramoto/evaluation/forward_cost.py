@@ -67,7 +67,7 @@ def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cos
 def _cost(
     subject: Subject, forward: Callable[[Tensor, torch.Generator], None], split: str, wanted: int | None, passes: int
 ) -> Cost:
-    images = subject.labelled(split, "cost")
+    images = subject.data(split)
     count = len(images) if wanted is None else min(wanted, len(images))
     chunk = torch.arange(min(count, subject.batch_size))
     (batch,) = batches(images, [chunk], device=subject.device)
@@ -76,7 +76,7 @@ def _cost(
     for _ in range(_TIMES):
         synchronise()
         start = time.perf_counter()
-        forward(batch.images, generator(subject.device, "cost"))
+        forward(batch.inputs, generator(subject.device, "cost"))
         synchronise()
         best = min(best, time.perf_counter() - start)
     return Cost({}, passes, count, best / len(chunk), 0.0)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
@@ -22,9 +22,10 @@ from yaml import YAMLError
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import ImageSet
+from sslkuramoto.data import DataSet, ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.examples import Images, Reads, Spec, shown_reads
 from sslkuramoto.files import write_atomically
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Metric
@@ -40,8 +41,9 @@ class Subject:
 
     Attributes:
         encoder: in eval mode; its parameters are not changed.
-        head: linear classifier on pooled features, or None when the run holds an encoder only.
-        data: split ("train", "val", "test") -> image set.
+        head: what the run trained on top of the encoder (for images a linear classifier on pooled features), or None
+            when it holds an encoder only.
+        data: split ("train", "val", "test") -> data set.
         device: where the networks live and the images go.
         run_dir: the run; features are cached under ``run_dir/cache``.
         encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result).
@@ -56,8 +58,8 @@ class Subject:
     """
 
     encoder: Encoder
-    head: nn.Linear | None
-    data: Callable[[str], ImageSet]
+    head: nn.Module | None
+    data: Callable[[str], DataSet]
     device: torch.device
     run_dir: Path
     encoder_hash: str
@@ -80,13 +82,10 @@ class Subject:
         """What identifies the network: hashes of its weights, and its encoder's options changed for the measurement."""
         return {"encoder": self.encoder_hash, "head": self.head_hash, "changed": dict(self.encoder_options)}
 
-    def labelled(self, split: str, protocol: str) -> ImageSet:
-        """Return a split that has labels and images, or say which protocol needs it."""
+    def images(self, split: str) -> ImageSet:
+        """Return a split of a protocol that reads images."""
         images = self.data(split)
-        if images.labels is None or images.classes is None:
-            raise UserError(f"{protocol} needs labels: data {images.name!r}, split {split!r}, has none")
-        if len(images) == 0:
-            raise UserError(f"{protocol} needs images: data {images.name!r}, split {split!r}, is empty")
+        assert isinstance(images, ImageSet), f"data {images.name} gives {images.spec.kind}"
         return images
 
 
@@ -113,17 +112,48 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+Need = Literal["head", "labels", "masks"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """Files that a protocol reads beside the data. A study keys results by their content, wherever they lie.
+
+    Attributes:
+        option: the option that says where.
+        place: its value; None where nobody has said it yet.
+        wanted: what lies there, for errors.
+        parts: what is read of it.
+        files: opens the place for examples of a spec and returns the files that are read, by name.
+
+    Raises:
+        UserError: (``files``) the place lacks something, or does not fit the spec.
+    """
+
+    option: str
+    place: str | None
+    wanted: str
+    parts: tuple[str, ...]
+    files: Callable[[Spec], Mapping[str, Path]]
+
+
 class Protocol(ABC):
     """Measures one checkpoint. Subclasses are final; their keyword-only constructor options are the schema of a
     protocol file.
 
     Attributes:
+        name: as messages show it.
         options: every option with its value, defaults included.
+        reads: kinds of spec that it measures on.
         needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``.
+        splits: those that it always reads, the scored one first.
     """
 
+    name: ClassVar[str] = "protocol"
     options: dict[str, Any]
-    needs: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[Reads] = (Images,)
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    splits: tuple[str, ...] = ("test",)
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -131,11 +161,34 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
+        self.check(subject)
         return self.measure(subject)
+
+    def check(self, subject: Subject) -> None:
+        """Check that the subject has what the protocol needs.
+
+        Raises:
+            UserError: it lacks something.
+        """
+        if not set(self.reads) & set(subject.encoder.reads):
+            raise UserError(
+                f"{self.name} reads {shown_reads(self.reads)}; the encoder of {subject.run_dir} reads "
+                f"{shown_reads(subject.encoder.reads)}"
+            )
+        if "head" in self.needs and subject.head is None:
+            raise UserError(
+                f"{self.name} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first"
+            )
+        for split in self.splits if self.needs & {"labels", "masks"} else ():
+            check_examples(subject.data(split), self.name, self.needs)
 
     @abstractmethod
     def measure(self, subject: Subject) -> Result:
         """Measure the subject; writes no result file."""
+
+    def inputs(self) -> tuple[Input, ...]:
+        """Return the files beside the data that the measurement reads; none by default."""
+        return ()
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what the parts of the measurement cost at most, after timing a few passes; none where unknown."""
@@ -152,26 +205,36 @@ PROTOCOL_FILES = next(
 ENDINGS = (".yaml", ".yml")
 
 
-def described(images: ImageSet, n: int | None = None) -> dict[str, Any]:
-    """Return what a result says about the images it was measured on."""
+def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None:
+    """Check that a split has what a protocol needs.
+
+    Raises:
+        UserError: no labels, no masks, or nothing at all.
+    """
+    where = f"data {data.name!r}, split {data.split!r}"
+    if "labels" in needs and data.spec.num_classes is None:
+        raise UserError(f"{protocol} needs labels: {where}, has none")
+    if "masks" in needs and not (isinstance(data.spec, Images) and data.spec.masks):
+        raise UserError(f"{protocol} needs masks: {where}, has none")
+    if len(data) == 0:
+        raise UserError(f"{protocol} needs {data.spec.kind}: {where}, is empty")
+
+
+def described(images: DataSet, n: int | None = None) -> dict[str, Any]:
+    """Return what a result says about the examples it was measured on."""
     size = len(images) if n is None else n
     return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": size}
 
 
-def classifier_of(subject: Subject, protocol: str, mode: Initial = "random", *, average: int = 8) -> Classifier:
-    """Return the classifier of a run.
-
-    Raises:
-        UserError: the run holds an encoder only.
-    """
-    if subject.head is None:
-        raise UserError(f"{protocol} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first")
+def classifier_of(subject: Subject, mode: Initial = "random", *, average: int = 8) -> Classifier:
+    """Return the classifier of a run, for a protocol that needs ``"head"``."""
+    assert subject.head is not None, "a protocol that needs a head says so"
     return Classifier(subject.encoder, subject.head, mode, seed=subject.seed, draws=average)
 
 
 def start_of(encoder: Encoder, initial: str = "random") -> str:
     """Return the word for the initial oscillators in a result: a deterministic encoder keeps its own."""
-    return initial if encoder.stochastic else str(getattr(encoder, "initial", "deterministic"))
+    return initial if encoder.stochastic else encoder.initial
 
 
 class Loaded(NamedTuple):

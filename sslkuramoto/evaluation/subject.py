@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from sslkuramoto.checkpoint import load_classifier, load_encoder, weights_hash
-from sslkuramoto.data import DATA, ImageSet
+from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
+from sslkuramoto.data import DATA, DataSet, expected_spec
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.examples import Reads, check_reads
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 
@@ -24,7 +25,7 @@ def subject_of(
     seed: int | None = None,
     batch_size: int = 100,
 ) -> Subject:
-    """Load the encoder and, where there is one, the classifier of a finished run.
+    """Load the encoder and, where there is one, the head of a finished run.
 
     Args:
         path: the run directory.
@@ -36,7 +37,8 @@ def subject_of(
         batch_size: images a forward pass.
 
     Raises:
-        UserError: no run directory, not finished, weights that do not exist or do not fit.
+        UserError: no run directory, not finished, weights that do not exist or do not fit,
+            a head for another kind of spec.
     """
     run = RunDirectory(path)
     recipe = run.recipe()
@@ -45,12 +47,16 @@ def subject_of(
     if not run.encoder_file(weights).is_file():
         raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
     encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
-    head_file = run.classifier_file(weights)
-    head = load_classifier(head_file).to(device) if head_file.is_file() else None
+    head_file = run.head_file(weights)
+    head = load_head(head_file).to(device) if head_file.is_file() else None
     options = {**recipe.data.options, **(data_options or {})}
+    spec, given = expected_spec(recipe.data.name, options), f"data {recipe.data.name}"
+    check_reads(f"encoder {recipe.encoder.name}", encoder.reads, given, spec)
+    if head is not None:
+        check_reads(f"the head of {path}", cast(Reads, head.reads), given, spec)
 
     @cache
-    def data(split: str) -> ImageSet:
+    def data(split: str) -> DataSet:
         return DATA.build(recipe.data.name, options, split)
 
     return Subject(

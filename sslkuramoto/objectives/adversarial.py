@@ -18,6 +18,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
 from sslkuramoto.objectives.objective import Objective, Step
 from sslkuramoto.objectives.ranges import above, at_least, within
+from sslkuramoto.recipe import Part
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 Images = Float[Tensor, "b 3 y x"]
@@ -60,6 +61,7 @@ class Adversarial(Objective):
 
     views = ("a",)
     needs_labels = True
+    head_part = Part("linear")
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class Adversarial(Objective):
         self.steps = steps
         self.step_size = 2.5 * radius / steps if step_size is None else step_size
         self.random_start, self.noise, self.inner_mode = random_start, noise, inner_mode
-        self.head = nn.Linear(encoder.num_features, num_classes)
+        self.head = self.new_head(encoder.num_features, num_classes)
 
     def forward(
         self,

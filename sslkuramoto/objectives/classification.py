@@ -13,6 +13,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy
 from sslkuramoto.objectives.objective import Objective, Step, encode
 from sslkuramoto.objectives.ranges import within
+from sslkuramoto.recipe import Part
 
 
 class Classification(Objective):
@@ -32,6 +33,7 @@ class Classification(Objective):
 
     views = ("a",)
     needs_labels = True
+    head_part = Part("linear")
 
     def __init__(self, encoder: Encoder, num_classes: int | None, *, label_smoothing: float = 0.0) -> None:
         within("label_smoothing", label_smoothing, 0, 1)
@@ -39,7 +41,7 @@ class Classification(Objective):
             raise UserError("needs labels, but the data has none")
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.head = nn.Linear(encoder.num_features, num_classes)
+        self.head = self.new_head(encoder.num_features, num_classes)
 
     def forward(
         self,

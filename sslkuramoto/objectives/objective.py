@@ -5,13 +5,16 @@ Shapes: b batch, y x pixels, d features.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Images, Reads
+from sslkuramoto.heads import HEADS
+from sslkuramoto.recipe import Part
 
 
 class Step(NamedTuple):
@@ -41,10 +44,16 @@ class Objective(nn.Module, ABC):
     Attributes:
         views: names of the views that ``forward`` reads, in order.
         needs_labels: whether ``forward`` needs ``labels``.
+        reads: kinds of spec whose views it takes.
+        head_part: name and options of the head in :data:`~sslkuramoto.heads.HEADS` that it trains as ``self.head``, and
+            that a run leaves behind for evaluation; None for none.
     """
 
     views: tuple[str, ...]
     needs_labels: bool = False
+    reads: ClassVar[Reads] = (Images,)
+    head_part: Part | None = None
+    head: nn.Module
 
     @abstractmethod
     def forward(
@@ -61,8 +70,13 @@ class Objective(nn.Module, ABC):
             encoder: the online encoder, called once a view (BatchNorm statistics are those of one view).
             views: pixels in [0,1], by name.
             draw: generator from which every encoder call, online and target, draws fresh initial oscillators.
-            labels: class indices, for objectives with ``needs_labels``.
+            labels: targets of the batch, for objectives with ``needs_labels``: class indices for images.
         """
+
+    def new_head(self, in_features: int, num_classes: int) -> nn.Module:
+        """Return the head that ``head_part`` names, with fresh weights."""
+        assert self.head_part is not None
+        return HEADS.build(self.head_part.name, self.head_part.options, in_features, num_classes)
 
     def after_step(self, encoder: nn.Module, progress: float) -> None:
         """React to an optimiser step that was just made (an EMA target moves here). Nothing by default.

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.study.published import Published
 
 PRETRAIN, FINETUNE = "pretrain", "finetune"
@@ -153,17 +154,19 @@ def _parts_below(run: Path) -> dict[str, Path]:
     run = Path(run)
     if is_run(run / FINETUNE):
         return {PRETRAIN: run, FINETUNE: run / FINETUNE}
-    return {FINETUNE if _is_classification(run) else PRETRAIN: run}
+    return {FINETUNE if _left_a_head(run) else PRETRAIN: run}
 
 
-def _is_classification(run: Path) -> bool:
+def _left_a_head(run: Path) -> bool:
+    """Return whether the objective of a run trains what answers: a classifier, say."""
     try:
         recipe = OmegaConf.to_container(OmegaConf.create(read_text(run / "recipe.yaml") or ""))
     except Exception as error:  # omegaconf's own, or its YAML reader's
         reason = " ".join(str(error).split())
         raise UserError(f"{run / 'recipe.yaml'}: not a readable recipe ({reason})") from None
     objective = recipe.get("objective") if isinstance(recipe, dict) else None
-    return isinstance(objective, dict) and objective.get("name") in ("adversarial", "classification")
+    name = objective.get("name") if isinstance(objective, dict) else None
+    return name in set(OBJECTIVES) and head_of(name) is not None
 
 
 def read_part(name: str, path: Path) -> Part:

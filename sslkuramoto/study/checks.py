@@ -1,20 +1,16 @@
 """What can be checked of a study without data: recipes, encoders against the one before, what is measured on them."""
 
-from pathlib import Path
-
 import torch
-from torch import nn
 
 from sslkuramoto.checkpoint import check_fit
-from sslkuramoto.data import ImageSet
+from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation import Subject
-from sslkuramoto.evaluation.protocol import Protocol
-from sslkuramoto.objectives import OBJECTIVES
+from sslkuramoto.examples import shown_reads
+from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.study.model import Study
+from sslkuramoto.study.model import Study, StudyColumn
 from sslkuramoto.study.overrides import check_one_source
 from sslkuramoto.training import check
 
@@ -33,17 +29,13 @@ def check_recipes(study: Study) -> None:
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:
                 recipe = check(recipe)
-                encoder, classifies = _weightless(recipe)
+                encoder, objective = _weightless(recipe)
                 if before is not None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
                         ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-                        if not classifies and needs_classifier(column.loaded().measure, encoder):
-                            raise UserError(
-                                f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective "
-                                f"{recipe.objective.name} makes none; measure another stage, or leave the row out"
-                            )
+                        _check_column(column, recipe, encoder, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
@@ -55,29 +47,24 @@ def check_recipes(study: Study) -> None:
         raise UserError(f"study {study.name}: {error}") from None
 
 
-def _weightless(recipe: Recipe) -> tuple[Encoder, bool]:
-    """Return the encoder without memory, and whether the training run leaves a classifier."""
+def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
+    """Return encoder and objective without memory."""
+    classes = expected_spec(recipe.data.name, recipe.data.options).num_classes
     with torch.device("meta"), borrowed_global(generator("cpu", "weights that nobody sees")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
-        objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, 2)
-    return encoder, isinstance(getattr(objective, "head", None), nn.Linear)
+        return encoder, OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, classes)
 
 
-class _ImagesAskedError(Exception):
-    """A protocol came so far that it reads images."""
-
-
-def needs_classifier(measure: Protocol, encoder: Encoder) -> bool:
-    """Whether a protocol refuses a run without a classifier before it reads images, as those that need one do."""
-
-    def images(split: str) -> ImageSet:
-        raise _ImagesAskedError(split)
-
-    device = torch.device("meta")
-    try:
-        measure(Subject(encoder, None, images, device, Path("nowhere"), encoder_hash=""))
-    except UserError as error:
-        return "needs a classifier" in str(error)
-    except Exception:  # what it does with an encoder without weights is of no interest
-        return False
-    return False
+def _check_column(column: StudyColumn, recipe: Recipe, encoder: Encoder, objective: Objective) -> None:
+    """Check that the protocol of a column can measure what a stage leaves behind."""
+    measure, where = column.loaded().measure, f"columns.{column.key}: protocol {column.protocol}"
+    if not set(measure.reads) & set(encoder.reads):
+        raise UserError(
+            f"{where} reads {shown_reads(measure.reads)}; encoder {recipe.encoder.name} reads "
+            f"{shown_reads(encoder.reads)}"
+        )
+    if "head" in measure.needs and objective.head_part is None:
+        raise UserError(
+            f"{where} needs a classifier, and objective {recipe.objective.name} makes none; measure another stage, or "
+            "leave the row out"
+        )

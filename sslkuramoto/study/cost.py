@@ -1,6 +1,6 @@
 """What a plan will cost before it runs: steps and measurements that are missing, and hours on this machine.
 
-Hours are estimates: of a training from a few steps on random images, timed here; of a measurement from what it took
+Hours are estimates: of a training from a few steps on random examples, timed here; of a measurement from what it took
 before, or from the protocol's own estimate (``measure.estimate(subject)``) on an untrained network, else unknown.
 """
 
@@ -14,12 +14,14 @@ from statistics import fmean
 import torch
 
 from sslkuramoto.data import DATA
-from sslkuramoto.data.images.image_set import MemorySet, batches
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
+from sslkuramoto.examples import Spec
+from sslkuramoto.heads import HEADS
+from sslkuramoto.objectives import head_of
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.recipe import Recipe
+from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts, content_key
 from sslkuramoto.study.plan import Plan
@@ -116,7 +118,7 @@ def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[
         kind = content_key({key: value for key, value in stage.recipe.method().items() if key not in _NOT_IN_A_STEP})
         if kind not in timed:
             report(f"timing a step of {stage.label}")
-            timed[kind] = None if stage.facts is None else seconds_a_step(stage.recipe, stage.facts, device)
+            timed[kind] = None if stage.facts is None else seconds_a_step(stage.recipe, stage.facts.spec, device)
         each = timed[kind]
         seconds = None if each is None else each * stage.steps
         name = stage.label.rpartition(": ")[2]
@@ -125,38 +127,33 @@ def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[
     return list(shares.values())
 
 
-def seconds_a_step(recipe: Recipe, facts: Facts, device: torch.device) -> float | None:
-    """Return the seconds of one training step, timed on random images; None where it cannot be carried out.
+def seconds_a_step(recipe: Recipe, spec: Spec, device: torch.device) -> float | None:
+    """Return the seconds of one training step, timed on random examples; None where it cannot be carried out.
 
-    A step that would take long is timed on a few images and scaled to the batch.
+    A step that would take long is timed on a few examples and scaled to the batch.
     """
     n = recipe.batch_size // recipe.accumulate
     few = n if device.type == "cuda" else min(n, _FEW)
     try:
-        seconds = _timed(recipe, facts, few, device) * n / few
+        seconds = _timed(recipe, spec, few, device) * n / few
         if few < n and seconds < _LONG:
-            seconds = _timed(recipe, facts, n, device)
+            seconds = _timed(recipe, spec, n, device)
     except Exception:  # out of memory above all: an estimate that fails is unknown and stops nothing
         return None
     return seconds * recipe.accumulate
 
 
-def _timed(recipe: Recipe, facts: Facts, n: int, device: torch.device) -> float:
-    """Return the seconds of forward and backward pass of ``n`` images, the views included: the best of three."""
-    draw = generator("cpu", "cost of a step")
-    labels = torch.arange(n) % facts.classes if facts.classes else None
-    images = torch.randint(0, 256, (n, 3, facts.size, facts.size), dtype=torch.uint8, generator=draw)
-    classes = tuple(map(str, range(facts.classes))) or None
-    data = MemorySet(recipe.data.name, "train", classes, labels, facts.size, "random", images)
-    learner, make_views = build(replace(recipe, init=None), data)
+def _timed(recipe: Recipe, spec: Spec, n: int, device: torch.device) -> float:
+    """Return the seconds of forward and backward pass of ``n`` examples, the views included: the best of three."""
+    learner, make_views = build(replace(recipe, init=None), spec)
     learner.to(device).train()
-    (batch,) = batches(data, [torch.arange(n)], device=device)
+    batch = spec.random(n, generator("cpu", "cost of a step")).to(device)
     best = math.inf
     for number in range(3):
         start = time.perf_counter()
         with borrowed_global(generator(device, "cost of a step", number)):
-            views = make_views(batch.images, generator("cpu", "views", number))
-            learner(views, generator(device, "oscillators", number), batch.labels).loss.backward()
+            views = make_views(batch.inputs, generator("cpu", "views", number))
+            learner(views, generator(device, "oscillators", number), batch.targets).loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - start)
@@ -209,9 +206,10 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
     try:
         with borrowed_global(generator("cpu", "weights that are only timed")):
             encoder = ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **task.encoder_options})
-            head = torch.nn.Linear(encoder.num_features, facts.classes)
+            part = head_of(recipe.objective.name) or Part("linear")
+            head = HEADS.build(part.name, part.options, encoder.num_features, facts.spec.num_classes or 0)
         encoder = encoder.eval().requires_grad_(False).to(device)
-        slow = _is_slow(encoder, facts, device)
+        slow = _is_slow(encoder, facts.spec, device)
         if "chunk" in loaded.options and slow:
             loaded = load_protocol(task.protocol, [*task.overrides, f"chunk={_FEW}"])  # it times passes of one chunk
         subject = Subject(
@@ -230,12 +228,12 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
         return None
 
 
-def _is_slow(encoder: Encoder, facts: Facts, device: torch.device) -> bool:
-    """Whether a hundred images would take long."""
-    images = torch.rand(_FEW, 3, facts.size, facts.size, generator=generator("cpu", "is it slow")).to(device)
+def _is_slow(encoder: Encoder, spec: Spec, device: torch.device) -> bool:
+    """Whether a hundred examples would take long."""
+    inputs = spec.random(_FEW, generator("cpu", "is it slow")).inputs.to(device)
     start = time.perf_counter()
     with torch.no_grad():
-        encoder(images, draw=generator(device, "is it slow") if encoder.stochastic else None)
+        encoder(inputs, draw=generator(device, "is it slow") if encoder.stochastic else None)
     return (time.perf_counter() - start) * 100 / _FEW > _LONG
 
 

@@ -8,20 +8,21 @@ that a comment changes nothing and a formula everything. Versions of other packa
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.corruptions.archive import Archive
+from sslkuramoto.evaluation.protocol import Input
+from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
 from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version, foreign_code
 
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
-    *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py"),
+    *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py", "examples.py", "heads.py"),
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
 EVALUATION = (*TRAINING, *MEASURING)
@@ -71,15 +72,24 @@ class Facts:
 
     Attributes:
         fingerprint: hash of its content and of the options that shape it.
-        n: images.
-        size: their side in pixels.
-        classes: how many, 0 when unlabelled.
+        n: number of examples.
+        spec: what one example is.
     """
 
     fingerprint: str
     n: int
-    size: int
-    classes: int
+    spec: Spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` reads back."""
+        return {"fingerprint": self.fingerprint, "n": self.n, "spec": spec_to_dict(self.spec)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Facts":
+        """Return recorded facts; those of before there were specs are of images, with 0 classes for no labels."""
+        if "size" in values:
+            return cls(values["fingerprint"], values["n"], Images(values["size"], values["classes"] or None))
+        return cls(values["fingerprint"], values["n"], spec_from_dict(values["spec"]))
 
 
 class DataFacts:
@@ -96,54 +106,50 @@ class DataFacts:
         self._recorded = self._read()
 
     def of(self, data: Part, split: str) -> tuple[Facts | None, str | None]:
-        """Return the facts of a split, and why its images cannot be read now.
+        """Return the facts of a split, and why it cannot be read now.
 
-        Facts of images that cannot be read are those recorded when they were, or None.
+        Facts of a split that cannot be read are those recorded when it could, or None.
         """
         key = json.dumps([data.to_dict(), split], sort_keys=True, default=str)
         if key not in self._found and key not in self._problems:
             try:
-                images = DATA.build(data.name, data.options, split)
-                classes = 0 if images.classes is None else len(images.classes)
-                self._found[key] = Facts(images.fingerprint, len(images), images.size, classes)
+                found = DATA.build(data.name, data.options, split)
+                self._found[key] = Facts(found.fingerprint, len(found), found.spec)
             except UserError as error:
                 self._problems[key] = str(error)
         return self._found.get(key) or self._recorded.get(key), self._problems.get(key)
 
-    def of_archive(self, folder: str, names: tuple[str, ...], facts: Facts) -> tuple[Facts | None, str | None]:
-        """Return the facts of an archive of corrupted images, and why it cannot be read now, as :meth:`of`.
+    def of_input(self, given: Input, facts: Facts) -> tuple[Facts | None, str | None]:
+        """Return the facts of files that a protocol reads beside the data, and why they cannot be read now.
 
         Args:
-            folder: of the archive.
-            names: corruptions that are read.
-            facts: of the split whose images it holds.
+            given: what the protocol declares.
+            facts: of the split that it is measured on.
         """
-        key = json.dumps(["archive", folder, names, facts.size, facts.classes])
+        key = json.dumps([given.option, given.place, given.parts, spec_to_dict(facts.spec)])
         if key not in self._found and key not in self._problems:
-            place = Path(folder).expanduser()
             try:
-                archive = Archive(place, names, size=facts.size, classes=facts.classes)
-                files = {name: sampled_hash(place / f"{name}.npy") for name in ("labels", *names)}
-                self._found[key] = Facts(content_key(files), len(archive), facts.size, facts.classes)
+                files = {name: sampled_hash(path) for name, path in given.files(facts.spec).items()}
+                self._found[key] = Facts(content_key(files), facts.n, facts.spec)
             except UserError as error:
                 self._problems[key] = str(error)
             except OSError as error:
-                self._problems[key] = f"archive={folder}: cannot be read: {error.strerror or error}"
+                self._problems[key] = f"{given.option}={given.place}: cannot be read: {error.strerror or error}"
         return self._found.get(key) or self._recorded.get(key), self._problems.get(key)
 
     def record(self) -> None:
         """Write down what was seen."""
         known = self._read() | self._found
         if self._found.items() - self._recorded.items():
-            write_atomically(self._file, json.dumps({key: asdict(facts) for key, facts in known.items()}, indent=1))
+            write_atomically(self._file, json.dumps({key: facts.to_dict() for key, facts in known.items()}, indent=1))
 
     def _read(self) -> dict[str, Facts]:
         if not self._file.exists():
             return {}
         try:
             content: Mapping[str, Any] = json.loads(self._file.read_text())
-            return {key: Facts(**facts) for key, facts in content.items()}
+            return {key: Facts.from_dict(facts) for key, facts in content.items()}
         except OSError as error:
             raise UserError(f"{self._file}: cannot be read: {error.strerror or error}") from None
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, KeyError):
             raise UserError(f"{self._file}: damaged; remove it to go on") from None

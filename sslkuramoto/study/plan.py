@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import unknown
-from sslkuramoto.evaluation.corruptions.protocol import Corruptions
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
@@ -234,8 +233,7 @@ class _Planner:
         stage = self._chain(row, seed)[column.stage]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
-        split = loaded.options.get("split", "test")
-        facts, problem = self.facts.of(stage.recipe.data, split if isinstance(split, str) else "test")
+        facts, problem = self.facts.of(stage.recipe.data, loaded.measure.splits[0])
         data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
@@ -259,17 +257,16 @@ class _Planner:
         self.found.cells[row, column.key, seed] = evaluation.key
 
     def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
-        """Return the options of a protocol, the content of an archive in place of its folder, and what it lacks."""
-        options = dict(loaded.options)
-        if not isinstance(loaded.measure, Corruptions) or loaded.measure.source != "archive":
-            return options, None
-        if loaded.measure.archive is None:
-            return options, f"{loaded.file}: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C"
-        if facts is None:
-            return options, None  # the split itself is not there, which is said already
-        found, problem = self.facts.of_archive(loaded.measure.archive, loaded.measure.names, facts)
-        options["archive"] = found.fingerprint if found else f"unknown: {loaded.measure.archive}"
-        return options, problem
+        """Return the options of a protocol, the content of its files in place of where they lie, and what it lacks."""
+        options, lacking = dict(loaded.options), None
+        for given in loaded.measure.inputs():
+            if given.place is None:
+                lacking = lacking or f"{loaded.file}: needs {given.option}=DIR, {given.wanted}"
+            elif facts is not None:  # where the split itself is not there, that is said already
+                found, problem = self.facts.of_input(given, facts)
+                options[given.option] = found.fingerprint if found else f"unknown: {given.place}"
+                lacking = lacking or problem
+        return options, lacking
 
     def _loaded(self, column: StudyColumn, run_of: Callable[[str], str]) -> Loaded:
         """Return the protocol of a column; reading it for every row takes most of a large study's planning."""

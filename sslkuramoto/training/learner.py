@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
-from sslkuramoto.data import DATA, ImageSet
+from sslkuramoto.data import DATA, expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Spec, check_reads
+from sslkuramoto.heads import check_head
 from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part, Recipe
@@ -74,42 +76,47 @@ def check(recipe: Recipe) -> Recipe:
 
     Raises:
         UserError: a part that cannot be built as written, views that the objective does not get, no name of a device, a
-            logger that is not installed, an ``init`` that is no finished run or does not fit.
+            logger that is not installed, an ``init`` that is no finished run or does not fit, parts that do not read
+            what the data gives.
     """
     recipe = resolved(recipe)
     device_of(recipe.engine.device)
     check_loggers(recipe.engine.loggers)
-    size = recipe.data.options.get("size")
-    encoder, _, _ = _build_parts(recipe, num_classes=2, image_size=32 if size is None else size, device="meta")
+    encoder, _, _ = _build_parts(recipe, expected_spec(recipe.data.name, recipe.data.options), device="meta")
     if recipe.init is not None:
         check_fit(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
     return recipe
 
 
-def build(recipe: Recipe, data: ImageSet) -> tuple[Learner, ViewPolicy]:
-    """Build learner and views for ``data``, with the weights of ``recipe.init`` where it names a run.
+def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
+    """Build learner and views for data of ``spec``, with the weights of ``recipe.init`` where it names a run.
 
     Raises:
         UserError: as :func:`check`; labels that the objective needs and the data lack.
     """
-    num_classes = None if data.classes is None else len(data.classes)
-    encoder, objective, views = _build_parts(recipe, num_classes=num_classes, image_size=data.size, device="cpu")
-    if objective.needs_labels and data.labels is None:
+    encoder, objective, views = _build_parts(recipe, spec, device="cpu")
+    if objective.needs_labels and spec.num_classes is None:
         raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
     if recipe.init is not None:
         load_strictly(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
     return Learner(encoder, objective), views
 
 
-def _build_parts(
-    recipe: Recipe, *, num_classes: int | None, image_size: int, device: str
-) -> tuple[Encoder, Objective, ViewPolicy]:
+def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, Objective, ViewPolicy]:
     """Build encoder, objective and views; on the device ``"meta"`` this checks them without memory."""
     schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
-    views = VIEWS.build(recipe.views.name, recipe.views.options, image_size)
+    data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
-        objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, num_classes)
+        check_reads(f"encoder {recipe.encoder.name}", encoder.reads, data, spec)
+        if encoder.built_for is not None and encoder.built_for != spec:
+            raise UserError(f"encoder {recipe.encoder.name} is built for {encoder.built_for}; {data} gives {spec}")
+        objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, spec.num_classes)
+    check_reads(f"objective {recipe.objective.name}", objective.reads, data, spec)
+    if objective.head_part is not None:
+        check_head(objective.head_part.name, data, spec)
+    views = VIEWS.build(recipe.views.name, recipe.views.options, spec.side)
+    check_reads(f"views {recipe.views.name}", views.reads, data, spec)
     check_views(recipe.objective.name, objective, views.names)
     groups = parameter_groups(Learner(encoder, objective), schedule.hold, schedule.decay_norm_and_bias)
     OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)

@@ -16,9 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sslkuramoto.data import DATA, Batch, ImageSet, batches, shuffled
+from sslkuramoto.data import DATA, DataSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.errors import Interrupted, UserError, too_large
+from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
 from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed_of
 from sslkuramoto.recipe import Recipe
@@ -34,7 +35,7 @@ from sslkuramoto.training.state import check_export, export, not_finite, restore
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
-Monitor = Callable[[Encoder, ImageSet, int], Mapping[str, float]]
+Monitor = Callable[[Encoder, DataSet, int], Mapping[str, float]]
 """Measures the encoder on the training set after an epoch (from 1), for example by k-NN; handed in by the caller, who
 may know more rooms than this one."""
 
@@ -74,7 +75,7 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
         raise UserError(
             f"batch_size={recipe.batch_size}: every part of a batch needs two images (BatchNorm, negatives)"
         )
-    learner, make_views = build(recipe, data)
+    learner, make_views = build(recipe, data.spec)
     with run.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             run.claim(recipe, resolved)
@@ -92,7 +93,7 @@ class _Training:
         recipe: Recipe,
         run: RunDirectory,
         fabric: Fabric,
-        data: ImageSet,
+        data: DataSet,
         learner: Learner,
         make_views: ViewPolicy,
         steps_per_epoch: int,
@@ -144,10 +145,10 @@ class _Training:
             outcomes = []
             for part, batch in enumerate(parts):
                 key = (step, part, fabric.global_rank)
-                views = self.make_views(batch.images, generator("cpu", recipe.seed, "views", *key))
+                views = self.make_views(batch.inputs, generator("cpu", recipe.seed, "views", *key))
                 draw = generator(fabric.device, recipe.seed, "oscillators", *key)
                 with fabric.no_backward_sync(self.wrapped, enabled=part < recipe.accumulate - 1):
-                    outcome = self.wrapped(views, draw, batch.labels)
+                    outcome = self.wrapped(views, draw, batch.targets)
                     fabric.backward(outcome.loss / recipe.accumulate)
                 outcomes.append(outcome)
             grad_norm = fabric.clip_gradients(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.checkpoint import export_classifier, export_encoder, load_kind, load_strictly, save
+from sslkuramoto.checkpoint import export_encoder, export_head, load_kind, load_strictly, save
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
@@ -114,7 +114,7 @@ def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
 
 
 def export(run: RunDirectory, encoder: Part, learner: Learner, average: WeightAverage[Learner] | None) -> None:
-    """Write encoder and classifier; the encoder last of all, for its presence says that the run is finished.
+    """Write encoder and head; the encoder last of all, for its presence says that the run is finished.
 
     Args:
         run: where.
@@ -128,7 +128,7 @@ def export(run: RunDirectory, encoder: Part, learner: Learner, average: WeightAv
 
 
 def _export_one(run: RunDirectory, weights: Any, encoder: Part, learner: Learner) -> None:
-    head = getattr(learner.objective, "head", None)
-    if isinstance(head, nn.Linear):
-        export_classifier(run.classifier_file(weights), head)
+    objective = learner.objective
+    if objective.head_part is not None:
+        export_head(run.head_file(weights), objective.head, objective.head_part)
     export_encoder(run.encoder_file(weights), learner.exported(), encoder)

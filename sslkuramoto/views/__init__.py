@@ -1,4 +1,4 @@
-"""Images in [0,1] -> named views in [0,1], drawn on the device from a generator of the caller's.
+"""Examples -> named views (of images: pixels in [0,1]), drawn on the device from a generator of the caller's.
 
 A policy is built by ``VIEWS.build(name, options, image_size)`` and called as ``policy(images, draw)``.
 """
@@ -10,6 +10,7 @@ from sslkuramoto.views.policy import ViewPolicy
 from sslkuramoto.views.simclr import simclr
 from sslkuramoto.views.simsiam import simsiam
 from sslkuramoto.views.supervised import akorn_supervised, flip_crop, plain
+from sslkuramoto.views.unchanged import Unchanged
 
 VIEWS: Registry[ViewPolicy] = Registry("views", "sslkuramoto.views")
 VIEWS.add("simclr", simclr)
@@ -19,5 +20,6 @@ VIEWS.add("phinet", phinet)
 VIEWS.add("akorn_supervised", akorn_supervised)
 VIEWS.add("flip_crop", flip_crop)
 VIEWS.add("plain", plain)
+VIEWS.add("unchanged", Unchanged)
 
 __all__ = ["VIEWS", "ViewPolicy"]

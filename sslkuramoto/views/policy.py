@@ -3,10 +3,13 @@
 Shapes: b batch, y x pixels.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sslkuramoto.examples import Images, Reads
 from sslkuramoto.randomness import borrowed_global
 
 
@@ -19,10 +22,15 @@ class ViewPolicy(nn.Module):
     The chains are held in a plain dict: with ``.to(...)`` kornia would otherwise move its sampling to the device or
     change its precision, and it would keep constants in the ``state_dict``. A policy has no parameters and no state.
 
+    Attributes:
+        reads: kinds of spec whose inputs it takes.
+
     Args:
         image_size: side of the images, pixels; views have the same.
         chains: the steps of each view, keyed by its name; the order is that of ``names``.
     """
+
+    reads: ClassVar[Reads] = (Images,)
 
     def __init__(self, image_size: int, **chains: nn.Module) -> None:
         super().__init__()

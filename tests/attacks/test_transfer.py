@@ -53,7 +53,7 @@ def test_plain_it_is_momentum_ascent_on_the_source(runs):
     subject = subject_of(runs["akorn"])
     images, labels = batch(subject)
     attack = Transfer(run=str(runs["timm"]), iterations=3, step_size=0.4, diversity=0.0, momentum=0.5)
-    source = classifier_of(subject_of(runs["timm"]), "test")
+    source = classifier_of(subject_of(runs["timm"]))
     with frozen(source):
         work = Work(0, 0)
         x = THREAT.random_start(images, work.generator("cpu", "transfer", "start"))
@@ -63,7 +63,7 @@ def test_plain_it_is_momentum_ascent_on_the_source(runs):
             (g,) = torch.autograd.grad(F.cross_entropy(source(leaf), labels, reduction="sum"), leaf)
             v = 0.5 * v + g / g.abs().sum(dim=(1, 2, 3), keepdim=True)
             x = (images + (x + 0.04 * v.sign() - images).clamp(-0.1, 0.1)).clamp(0, 1)
-    target = classifier_of(subject, "test")
+    target = classifier_of(subject)
     ready = attack.prepared(attack_target(subject, 10))
     with counted(target.encoder) as asked, counted(ready.source.encoder) as count:
         found = ready(target, images, labels, threat=THREAT, work=work)
@@ -86,7 +86,7 @@ def test_the_same_weights_fixed_or_with_other_dynamics_are_a_source(runs, option
         own = ready.source.encoder.layers[0] if key in ("oscillator_dim", "project") else ready.source.encoder
         assert getattr(own, key) == ((value, value) if key == "num_steps" else value)
     with counted(ready.source.encoder) as count:
-        found = ready(classifier_of(subject, "test"), images, labels, threat=THREAT, work=Work(0, 0))
+        found = ready(classifier_of(subject), images, labels, threat=THREAT, work=Work(0, 0))
     assert count.backward == 6 * ready.passes(10, stochastic=True).backward == 6 * 2 * k
     THREAT.check(found, images, ready.label)
     assert not torch.equal(found, images)

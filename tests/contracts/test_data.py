@@ -71,7 +71,7 @@ def options_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict
 
 
 def pixels(data: ImageSet) -> torch.Tensor:
-    return torch.cat([batch.images for batch in batches(data, in_order(len(data), 7), device="cpu")])
+    return torch.cat([batch.inputs for batch in batches(data, in_order(len(data), 7), device="cpu")])
 
 
 def test_the_tests_know_every_source() -> None:
@@ -89,11 +89,11 @@ def test_images_are_pixels_in_0_1_and_every_one_counts_once(name: str, split: st
     assert set(data.labels.tolist()) == set(range(len(data.classes)))
     seen = []
     for batch in batches(data, in_order(len(data), 7), device="cpu"):
-        assert batch.images.dtype == torch.float32
-        assert batch.images.shape[1:] == (3, data.size, data.size)
-        assert batch.images.min() >= 0
-        assert batch.images.max() <= 1
-        assert torch.equal(batch.labels, data.labels[batch.indices])
+        assert batch.inputs.dtype == torch.float32
+        assert batch.inputs.shape[1:] == (3, data.size, data.size)
+        assert batch.inputs.min() >= 0
+        assert batch.inputs.max() <= 1
+        assert torch.equal(batch.targets, data.labels[batch.indices])
         seen += batch.indices.tolist()
     assert seen == list(range(len(data)))
 

@@ -40,7 +40,6 @@ TINY = {
     "audit-quick": FEW_AUDITED,  # every check
     "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
 }
-NEEDS_NO_CLASSIFIER = ("knn", "linear", "clustering", "finetune")
 NEEDS_ARCHIVE = "corruptions-archive"
 HERE = [path for path in PROTOCOLS if path.stem != NEEDS_ARCHIVE]  # those that ask for no other data
 
@@ -150,7 +149,9 @@ def test_every_image_of_the_test_split_counts_once(path: Path, result_of: Callab
     assert {metric["n"] for metric in result["metrics"].values()} == {images}
 
 
-@pytest.mark.parametrize("path", [p for p in HERE if not p.stem.startswith(NEEDS_NO_CLASSIFIER)], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in HERE if "head" in load_protocol(p.stem).measure.needs], ids=lambda p: p.stem
+)
 def test_a_run_without_a_classifier_is_told_to_be_finetuned_first(path: Path, pretrained: RunDirectory) -> None:
     with pytest.raises(UserError, match=r"needs a classifier.*finetune it first"):
         load_protocol(path.stem, few(path.stem)).measure(subject_of(pretrained.path))

@@ -157,7 +157,7 @@ def test_two_steps_of_it_leave_a_complete_run_with_an_encoder(
     assert run.recipe_file.is_file()
     assert run.environment_file.is_file()
     assert run.last_checkpoint.is_file()
-    assert run.classifier_file().is_file() == (run.recipe().objective.name in ("adversarial", "classification"))
+    assert run.head_file().is_file() == (run.recipe().objective.name in ("adversarial", "classification"))
 
 
 def test_a_finished_run_is_left_as_it_is_and_refuses_another_recipe(pretrained: RunDirectory) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sslkuramoto.data import DATA, Batch, ImageSet, batches, in_order, shuffled
+from sslkuramoto.data import DATA, ImageSet, batches, in_order, shuffled
+from sslkuramoto.examples import Batch
 from sslkuramoto.data.images.image_set import MemorySet, StreamedSet
 from sslkuramoto.errors import UserError
 
@@ -36,7 +37,7 @@ def test_memory_and_stream_give_identical_batches(
         batches(memory, order, device="cpu"), batches(stream, order, device="cpu", workers=workers), strict=True
     ):
         assert torch.equal(a.images, b.images)
-        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.targets, b.targets)
         assert torch.equal(a.indices, b.indices)
         assert a.images.dtype == b.images.dtype == torch.float32
     assert torch.equal(memory.labels, stream.labels)
@@ -54,11 +55,11 @@ def test_arrays_can_be_streamed_too() -> None:
 
 def test_batches_follow_the_given_order(tree: Path) -> None:
     data = build(tree)
-    (all_images,) = (batch.images for batch in read(data, batch_size=12))
+    (all_images,) = (batch.inputs for batch in read(data, batch_size=12))
     order = [torch.tensor([7, 7, 0]), torch.tensor([3])]
     found = list(batches(data, order, device="cpu"))
     assert torch.equal(found[0].images, all_images[[7, 7, 0]])
-    assert found[0].labels.tolist() == [1, 1, 0]
+    assert found[0].targets.tolist() == [1, 1, 0]
     assert found[1].indices.tolist() == [3]
 
 
@@ -127,7 +128,7 @@ def test_memory_and_stream_are_identical_on_a_gpu(tree: Path) -> None:
         batches(memory, order, device="cuda"), batches(stream, order, device="cuda", workers=2), strict=True
     ):
         assert a.images.is_cuda
-        assert a.labels.is_cuda
+        assert a.targets.is_cuda
         assert torch.equal(a.images, b.images)
-        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.targets, b.targets)
         assert not a.indices.is_cuda

@@ -10,7 +10,7 @@ from sslkuramoto.errors import UserError
 
 def images_of(options: dict, split: str) -> torch.Tensor:
     data = DATA.build("digits", options, split)
-    return torch.cat([batch.images for batch in batches(data, in_order(len(data), 500), device="cpu")])
+    return torch.cat([batch.inputs for batch in batches(data, in_order(len(data), 500), device="cpu")])
 
 
 def test_train_and_test_hold_each_of_the_1797_digits_once() -> None:

@@ -22,7 +22,7 @@ def build(root: Path, split: str = "train", **options: object) -> ImageSet:
 
 
 def images_of(data: ImageSet) -> torch.Tensor:
-    return torch.cat([batch.images for batch in batches(data, in_order(len(data), 64), device="cpu")])
+    return torch.cat([batch.inputs for batch in batches(data, in_order(len(data), 64), device="cpu")])
 
 
 def fault(root: Path, split: str = "train", **options: object) -> str:
@@ -88,7 +88,7 @@ def test_pretraining_takes_images_without_classes(tmp_path: Path, write_tree: Ca
     loose = write_tree(tmp_path / "loose", {"0.png": (8, 8), "1.png": (8, 8), "sub/2.png": (8, 8)})
     data = build(loose, labels=False)
     assert (len(data), data.labels, data.classes) == (3, None, None)
-    assert next(iter(batches(data, in_order(3, 2), device="cpu"))).labels is None
+    assert next(iter(batches(data, in_order(3, 2), device="cpu"))).targets is None
     train, val = (build(loose, split, labels=False, holdout=0.34) for split in ("train", "val"))
     assert (len(train), len(val)) == (2, 1)
     assert "has no test images, only train" in fault(loose, "test", labels=False)

@@ -30,7 +30,7 @@ def fault(*arguments: object, **options: object) -> str:
 
 
 def images_of(data: ImageSet, workers: int = 0) -> torch.Tensor:
-    return torch.cat([b.images for b in batches(data, in_order(len(data), 5), device="cpu", workers=workers)])
+    return torch.cat([b.inputs for b in batches(data, in_order(len(data), 5), device="cpu", workers=workers)])
 
 
 @pytest.mark.parametrize("dataset", ["torch/image_folder", ""])

@@ -7,13 +7,13 @@ from sslkuramoto.classifier import (
     Classifier,
     check_deterministic,
     check_finite,
-    classifier_of,
     differences_of_two_calls,
     frozen,
     not_deterministic,
     predictions_over_draws,
 )
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.randomness import generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
@@ -179,7 +179,7 @@ def test_frozen_gives_the_flags_back(cnn):
 
 def test_a_run_without_a_classifier_says_what_to_do(cnn, subject_of):
     with pytest.raises(UserError, match=r"clean needs a classifier: .*run holds an encoder only; finetune it first"):
-        classifier_of(subject_of((cnn[0], None)), "clean")
+        Clean()(subject_of((cnn[0], None)))
 
 
 @pytest.mark.parametrize("broken", [dropping, counting])

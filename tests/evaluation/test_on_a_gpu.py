@@ -77,7 +77,7 @@ def test_autoattack_agrees_with_pyautoattack_called_directly(cnn, measured, subj
         chunk=20,
         control=0,
     )
-    chosen = chosen_images(subject_of(cnn, device=DEVICE), "robustness", "test", 20, 20)
+    chosen = chosen_images(subject_of(cnn, device=DEVICE), "test", 20, 20)
     images, labels = chosen.pixels, chosen.labels
     classifier = Classifier(*cnn)
     adversarial = directly(classifier, images, labels, Threat("linf", 0.1), "standard", 0, **counts)

@@ -259,7 +259,7 @@ def test_a_killed_run_in_bfloat16_with_accumulation_goes_on_as_if_nothing_had_ha
         engine={"device": "cpu", "precision": "bf16"},
     )
     whole = train(recipe, tmp_path / "whole").path
-    assert (whole / "classifier.safetensors").is_file()
+    assert (whole / "head.safetensors").is_file()
     with pytest.raises(Killed), after_step(4, kill):
         train(recipe, tmp_path / "parts")
     assert_same_run(whole, train(recipe, tmp_path / "parts").path)

@@ -7,6 +7,7 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
+from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Part, recipe_file
 from sslkuramoto.sources import PACKAGE, code_behind, code_version, meaning
 from sslkuramoto.study import plan_study
@@ -137,7 +138,7 @@ def test_facts_are_recorded_for_when_the_data_are_not_there(tmp_path: Path, monk
     facts = DataFacts(tmp_path)
     known, problem = facts.of(digits, "train")
     assert known is not None
-    assert (known.n, known.classes, problem) == (16, 10, None)
+    assert (known.n, known.spec, problem) == (16, Images(8, 10), None)
     facts.record()
 
     def gone(*_):

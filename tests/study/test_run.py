@@ -180,7 +180,7 @@ def test_a_moved_root_and_an_unfinished_run_in_it_are_no_other_study(study, tmp_
     plan = plan_study(loaded, tmp_path / "root")
     silently(plan)
     last = plan.stages[-1].path
-    for name in ("encoder.safetensors", "classifier.safetensors"):
+    for name in ("encoder.safetensors", "head.safetensors"):
         (last / name).unlink()
     shutil.rmtree(last / "results")
     moved = (tmp_path / "root").rename(tmp_path / "moved")

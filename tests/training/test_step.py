@@ -82,8 +82,8 @@ def test_a_run_can_start_from_the_encoder_of_another(tmp_path):
     for name, value in weights(first).items():
         if name.startswith("encoder.") and "running" not in name and "num_batches" not in name:
             assert torch.equal(weights(tuned)[name], value)
-    assert tuned.classifier_file().is_file()
-    assert not first.classifier_file().exists()
+    assert tuned.head_file().is_file()
+    assert not first.head_file().exists()
 
 
 def test_an_initial_run_that_does_not_fit_or_is_none_is_refused_before_data_are_read(tmp_path, monkeypatch):

@@ -1,97 +1,63 @@
-"""What a data source hands out: an image set, in memory or streamed, and the batches read from it.
+"""Image sets, in memory or streamed: the :class:`~sslkuramoto.data.data_set.DataSet` of images.
 
 A small set is one uint8 tensor that moves to the device once; a large one is decoded by DataLoader workers. Both give
-the same pixels, because both come from the same decoded uint8 images. Order is never decided here: whoever asks for
-batches names the indices of each (``in_order``, ``shuffled`` in order.py).
+the same pixels, because both come from the same decoded uint8 images.
 
 Shapes: b batch, n images, s side of the square images.
 """
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sslkuramoto.data.data_set import DataSet
 from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Batch, Images
 
 
-class Batch(NamedTuple):
-    """Images with what belongs to them.
-
-    Attributes:
-        images: float32 pixels in [0,1], on the device.
-        labels: class of each image, on the device; None for an unlabelled set.
-        indices: place of each image in its set, on the CPU.
-    """
-
-    images: Float[Tensor, "b 3 y x"]
-    labels: Int64[Tensor, " b"] | None
-    indices: Int64[Tensor, " b"]
-
-
-@runtime_checkable
-class ImageSet(Protocol):
+class ImageSet(DataSet):
     """The images of one split.
 
     Attributes:
-        name: the source's name in the recipe.
-        split: ``"train"``, ``"val"`` or ``"test"``.
+        name, split, fingerprint: as of every data set.
         classes: class names, the label is the place in this list; None when unlabelled.
         labels: int64 [n] on the CPU, or None.
         size: images are size x size with 3 channels (grey is repeated).
-        fingerprint: hash of the content and of the options that shape it.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def classes(self) -> tuple[str, ...] | None: ...
-    @property
-    def labels(self) -> Tensor | None: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
+    classes: tuple[str, ...] | None
+    labels: Tensor | None
+    size: int
 
-    def __len__(self) -> int: ...
+    @property
+    def spec(self) -> Images:
+        return Images(self.size, None if self.classes is None or self.labels is None else len(self.classes))
 
+    @classmethod
+    def expected(cls, options: Mapping[str, Any]) -> Images:
+        size = options.get("size")
+        return Images(32 if size is None else size, 2)
+
+    def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
+        for indices, pixels in zip(order, self.pixels(order, device, workers), strict=True):
+            labels = None if self.labels is None else self.labels[indices].to(device, non_blocking=True)
+            yield Batch(pixels.to(torch.float32).div_(255), labels, indices)
+
+    @abstractmethod
     def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
         """Yield the uint8 images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``."""
-        ...
-
-
-def batches(
-    data: ImageSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0
-) -> Iterator[Batch]:
-    """Yield one :class:`Batch` for each index tensor of ``order``.
-
-    Args:
-        data: the images.
-        order: int64 index tensors on the CPU, one a batch.
-        device: where images and labels shall lie.
-        workers: processes that decode (0: this one). Without effect on a set that lies in memory.
-
-    Raises:
-        UserError: a broken image, named by its path, whichever process met it.
-    """
-    if workers < 0:
-        raise UserError(f"workers={workers}: must be >= 0")
-    device = torch.device(device)
-    for indices, pixels in zip(order, data.pixels(order, device, workers), strict=True):
-        labels = None if data.labels is None else data.labels[indices].to(device, non_blocking=True)
-        yield Batch(pixels.to(torch.float32).div_(255), labels, indices)
 
 
 @dataclass(frozen=True, eq=False)
-class MemorySet:
+class MemorySet(ImageSet):
     """An image set that lies in memory, decoded, and moves to a device once."""
 
     name: str
@@ -120,7 +86,7 @@ class MemorySet:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedSet:
+class StreamedSet(ImageSet):
     """An image set that is decoded while it is read; ``chosen`` are the places of its images in ``samples``."""
 
     name: str

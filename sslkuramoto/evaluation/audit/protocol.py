@@ -94,6 +94,9 @@ class Audit(Protocol):
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
     """
 
+    name = NAME
+    needs = frozenset({"head", "labels"})
+
     def __init__(
         self,
         *,
@@ -143,6 +146,7 @@ class Audit(Protocol):
         self.plant: Plant | None = plant
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.split, self.chunk, self.ledger = split, chunk, ledger
+        self.splits = (split,)
         self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
 
     def measure(self, subject: Subject) -> Result:
@@ -153,7 +157,7 @@ class Audit(Protocol):
                 network that says it is deterministic and is not.
         """
         classifier = self._classifier(subject)
-        chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
+        chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
         data = described(chosen.images, len(chosen.index))
         case = self._case(subject, classifier, chosen, self._ledgers(subject, chosen, data))
         control, *rest = CHECKS.items()
@@ -187,7 +191,7 @@ class Audit(Protocol):
         other networks than the audited one (sources of transfer, a fixed twin) are timed as its own.
         """
         classifier = self._classifier(subject)
-        chosen = chosen_images(subject, NAME, self.split, self.budget.images, self.chunk)
+        chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
         assert chosen.images.classes is not None
         tally, n = Tally(len(chosen.images.classes)), len(chosen.index)
         case = self._case(subject, classifier, chosen, lambda threat, name: None, tally)
@@ -209,7 +213,7 @@ class Audit(Protocol):
         return [("", timed._replace(attacks=counted, scoring=clean + rest.forward))]
 
     def _classifier(self, subject: Subject) -> Classifier:
-        bare = classifier_of(subject, NAME, self.initial)
+        bare = classifier_of(subject, self.initial)
         encoder, head = planted(self.plant, bare.encoder, bare.head)
         return Classifier(encoder, head, self.initial, seed=subject.seed, draws=self.average)
 

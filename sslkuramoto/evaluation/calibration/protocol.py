@@ -78,6 +78,9 @@ class Calibration(Protocol):
         draws: fresh draws of a stochastic classifier, at least 20.
     """
 
+    name = NAME
+    needs = frozenset({"head", "labels"})
+
     def __init__(
         self,
         *,
@@ -104,14 +107,15 @@ class Calibration(Protocol):
         self.held_out: Literal["val"] | float = held_out
         self.bins, self.average, self.temperature = bins, average, temperature
         self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.splits = (split,) if held_out == "val" or not temperature else (split, "train")
 
     def measure(self, subject: Subject) -> Result:
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
-        images = subject.labelled(self.split, NAME)
+        classifier = classifier_of(subject, self.initial, average=self.average)
+        images = subject.images(self.split)
         check_classes(subject, images)
         index = chosen_indices(images, self.images)
         (first,) = batches(images, [index[: subject.batch_size]], device=subject.device)
-        check_first_chunk(classifier, first.images, first.indices, NAME)
+        check_first_chunk(classifier, first.inputs, first.indices, NAME)
         draws = draws_for(classifier.stochastic, self.draws)
         # the noise of protocol clean: the two agree on the accuracy
         logits, labels = self._answers(subject, classifier, images, index, draws, "clean")
@@ -149,7 +153,7 @@ class Calibration(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs on this device after timing a few passes; measures nothing."""
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         costs = [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=draws, look=True))]
         if self.temperature:
@@ -173,7 +177,7 @@ class Calibration(Protocol):
         assert images.labels is not None
         order = list(index.split(subject.batch_size))
         read = batches(images, order, device=subject.device, workers=subject.workers)
-        chunks = ((batch.images, batch.indices) for batch in read)
+        chunks = ((batch.inputs, batch.indices) for batch in read)
         return logits_over_draws(classifier, chunks, draws, *key).double(), images.labels.cpu()[index]
 
     def _fitted(self, subject: Subject, classifier: Classifier, draws: int) -> Fitted:
@@ -187,12 +191,12 @@ class Calibration(Protocol):
                     "that the run kept back; held_out=0.2 fits on training images, temperature=false on none"
                 )
             try:
-                images = subject.labelled("val", NAME)
+                images = subject.images("val")
             except UserError as error:
                 return Fitted([f"no temperature was fitted: the run kept no val images back ({error})"])
             index, where = torch.arange(len(images)), "val images, which the network was not trained on"
         else:
-            images = subject.labelled("train", NAME)
+            images = subject.images("train")
             assert images.labels is not None
             order = proportional(len(images), images.labels.cpu(), seed=subject.seed, key=NAME)
             index = order[: max(1, round(self.held_out * len(images)))].sort().values

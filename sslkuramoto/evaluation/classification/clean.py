@@ -24,6 +24,9 @@ class Clean(Protocol):
         draws: fresh draws of a stochastic classifier, at least 20.
     """
 
+    name = "clean"
+    needs = frozenset({"head", "labels"})
+
     def __init__(
         self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20
     ) -> None:
@@ -32,15 +35,16 @@ class Clean(Protocol):
             raise UserError(f"average={average}: must be at least 1")
         self.initial: Initial = initial
         self.average, self.split, self.draws = average, split, check_draws(draws)
+        self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:
-        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
-        images = subject.labelled(self.split, "clean")
+        classifier = classifier_of(subject, self.initial, average=self.average)
+        images = subject.images(self.split)
         check_classes(subject, images)
         assert images.labels is not None
         order = in_order(len(images), subject.batch_size)
         chunks = (
-            (batch.images, batch.indices)
+            (batch.inputs, batch.indices)
             for batch in batches(images, order, device=subject.device, workers=subject.workers)
         )
         predictions = predictions_over_draws(classifier, chunks, self.draws, "clean")
@@ -55,6 +59,6 @@ class Clean(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs on this device after timing a few passes; measures nothing."""
-        classifier = classifier_of(subject, "clean", self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         passes = draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, passes=passes))]

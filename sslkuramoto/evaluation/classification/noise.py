@@ -47,6 +47,9 @@ class NoiseAccuracy(Protocol):
         draws: fresh draws of a stochastic classifier, at least 20.
     """
 
+    name = NAME
+    needs = frozenset({"head", "labels"})
+
     def __init__(
         self,
         *,
@@ -76,12 +79,13 @@ class NoiseAccuracy(Protocol):
         self.initial: Initial = initial
         self.average = average
         self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
-        check_classes(subject, subject.labelled(self.split, NAME))
-        chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        check_classes(subject, subject.images(self.split))
+        chosen = chosen_images(subject, self.split, self.images, subject.batch_size)
         check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels, data = chosen.labels.cpu(), described(chosen.images, len(chosen.index))
         result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
@@ -99,7 +103,7 @@ class NoiseAccuracy(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs on this device after timing a few passes; measures nothing."""
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         passes = draws + len(self.kinds) * len(self.sizes) * max(draws, self.samples)
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]

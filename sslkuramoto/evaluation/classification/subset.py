@@ -31,24 +31,23 @@ class Chosen(NamedTuple):
     images: ImageSet
 
 
-def chosen_images(subject: Subject, protocol: str, split: str, wanted: int | None, batch: int) -> Chosen:
+def chosen_images(subject: Subject, split: str, wanted: int | None, batch: int) -> Chosen:
     """Read the chosen images of a labelled split.
 
     Args:
         subject: data and device.
-        protocol: who asks, for messages.
         split: "test" or "val".
         wanted: how many; None for all.
         batch: images read at once.
 
     Raises:
-        UserError: no labels, or fewer images than wanted.
+        UserError: fewer images than wanted.
     """
-    images = subject.labelled(split, protocol)
+    images = subject.images(split)
     index = chosen_indices(images, wanted)
     read = list(batches(images, list(index.split(batch)), device=subject.device, workers=subject.workers))
     assert images.labels is not None
-    return Chosen(torch.cat([part.images for part in read]), images.labels[index].to(subject.device), index, images)
+    return Chosen(torch.cat([part.inputs for part in read]), images.labels[index].to(subject.device), index, images)
 
 
 def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:

@@ -27,7 +27,8 @@ from sslkuramoto.evaluation.corruptions.scores import (
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Input, Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.examples import Images, Spec
 from sslkuramoto.noise_draws import check_draws, draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
@@ -53,6 +54,9 @@ class Corruptions(Protocol):
         baseline: result file of another run under this protocol: mCE is measured against it, draw by draw.
         corruption_seed: of the noise in our own corruptions; every run sees the same noise.
     """
+
+    name = NAME
+    needs = frozenset({"head", "labels"})
 
     def __init__(
         self,
@@ -86,17 +90,18 @@ class Corruptions(Protocol):
         self.source, self.archive = source, archive
         self.severities = tuple(sorted(severities))
         self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.splits = (split,)
         self.initial: Initial = initial
         self.average, self.calibration = average, calibration
         self.baseline, self.corruption_seed = baseline, corruption_seed
 
     def measure(self, subject: Subject) -> Result:
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
         self._check(subject)
         archive = self._archive(subject)
-        chosen = chosen_images(subject, NAME, self.split, self.images, subject.batch_size)
+        chosen = chosen_images(subject, self.split, self.images, subject.batch_size)
         check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels = chosen.labels.cpu()
         source: Made | Read
@@ -139,12 +144,26 @@ class Corruptions(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what it costs on this device after timing a few passes; measures nothing."""
-        classifier = classifier_of(subject, NAME, self.initial, average=self.average)
+        classifier = classifier_of(subject, self.initial, average=self.average)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
+    def inputs(self) -> tuple[Input, ...]:
+        """Return the archive, where one is read."""
+        if self.source == "ours":
+            return ()
+        return (Input("archive", self.archive, "the folder of CIFAR-10-C or CIFAR-100-C", self.names, self._files),)
+
+    def _files(self, spec: Spec) -> dict[str, Path]:
+        """Return the files of the archive by name, after a look whether it fits."""
+        assert self.archive is not None
+        assert isinstance(spec, Images)
+        folder = Path(self.archive).expanduser()
+        Archive(folder, self.names, size=spec.size, classes=spec.classes or 0)
+        return {name: folder / f"{name}.npy" for name in ("labels", *self.names)}
+
     def _check(self, subject: Subject) -> None:
-        images = subject.labelled(self.split, NAME)
+        images = subject.images(self.split)
         check_classes(subject, images)
         if images.size < SMALLEST:
             raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels a side")
@@ -155,7 +174,7 @@ class Corruptions(Protocol):
             return None
         if self.archive is None:
             raise UserError("source=archive: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C")
-        images = subject.labelled(self.split, NAME)
+        images = subject.images(self.split)
         assert images.classes is not None
         folder = Path(self.archive).expanduser()
         archive = Archive(folder, self.names, size=images.size, classes=len(images.classes))

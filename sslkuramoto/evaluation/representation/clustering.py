@@ -57,6 +57,9 @@ class Clustering(Protocol):
         draws: passes over that split with a stochastic encoder, at least 20; every draw is clustered by itself.
     """
 
+    name = "clustering"
+    needs = frozenset({"labels"})
+
     def __init__(
         self,
         *,
@@ -74,9 +77,10 @@ class Clustering(Protocol):
             raise UserError(f"clusters={clusters}: must be at least 2")
         self.seeds, self.starts, self.normalise, self.clusters, self.split = seeds, starts, normalise, clusters, split
         self.draws = check_draws(draws)
+        self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:
-        test = split_features(subject, self.split, protocol="clustering", draws=self.draws)
+        test = split_features(subject, self.split, draws=self.draws)
         assert test.images.classes is not None
         count = self.clusters or len(test.images.classes)
         labels = test.labels.numpy()

@@ -36,19 +36,18 @@ class FeatureSet(NamedTuple):
     images: ImageSet
 
 
-def split_features(subject: Subject, split: str, *, protocol: str, draws: int | None = None) -> FeatureSet:
+def split_features(subject: Subject, split: str, *, draws: int | None = None) -> FeatureSet:
     """Return the pooled features of a labelled split, from the cache when it holds them.
 
     Args:
         subject: encoder, data and cache folder.
         split: "train", "val" or "test".
-        protocol: who asks (named when labels are missing).
         draws: independent passes of a stochastic encoder, at least 20 where anything is scored. None makes one pass,
             for a bank or a training set, whose images may be seen with one draw each; so does a deterministic encoder.
 
     Pass k draws its oscillators from ``generator(device, seed, "features", split, k)``.
     """
-    images = subject.labelled(split, protocol)
+    images = subject.images(split)
     assert images.labels is not None
     passes = 1 if draws is None else draws_for(subject.encoder.stochastic, draws)
     key = {
@@ -81,7 +80,7 @@ def _extract(subject: Subject, images: ImageSet, split: str, passes: int) -> Flo
     for batch in batches(images, order, device=subject.device, workers=subject.workers):
         seen[batch.indices] += 1
         for k in range(passes):
-            features = encoder(batch.images, draw=noise[k] if encoder.stochastic else None)
+            features = encoder(batch.inputs, draw=noise[k] if encoder.stochastic else None)
             values[k, batch.indices] = features.pooled.float().cpu()
     assert bool((seen == 1).all()), "a sample was skipped or counted twice"
     return values

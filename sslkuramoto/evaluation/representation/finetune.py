@@ -33,6 +33,8 @@ class Finetune(Protocol):
         UserError: a section that no recipe has, or one that the finetuning decides itself.
     """
 
+    name = "finetune"
+
     def __init__(self, *, recipe: dict[str, Any], draws: int = 20, into: str = "finetune") -> None:
         self.options = options_of(locals())
         check_draws(draws)

@@ -67,6 +67,9 @@ class NearestNeighbours(Protocol):
         draws: passes over that split with a stochastic encoder, at least 20. The bank is drawn once.
     """
 
+    name = "knn"
+    needs = frozenset({"labels"})
+
     def __init__(
         self,
         *,
@@ -84,10 +87,11 @@ class NearestNeighbours(Protocol):
         self.vote: Vote = vote
         self.neighbours, self.temperature, self.split = neighbours, temperature, split
         self.draws = check_draws(draws)
+        self.splits = (split, "train")
 
     def measure(self, subject: Subject) -> Result:
-        test = split_features(subject, self.split, protocol="knn", draws=self.draws)
-        train = split_features(subject, "train", protocol="knn")
+        test = split_features(subject, self.split, draws=self.draws)
+        train = split_features(subject, "train")
         if self.neighbours > len(train.labels):
             size = len(train.labels)
             raise UserError(f"knn: neighbours={self.neighbours} is larger than the training set ({size} images)")

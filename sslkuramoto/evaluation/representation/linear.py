@@ -104,6 +104,9 @@ class LinearProbe(Protocol):
         draws: passes over that split with a stochastic encoder, at least 20. Training features are drawn once.
     """
 
+    name = "linear"
+    needs = frozenset({"labels"})
+
     def __init__(
         self,
         *,
@@ -123,10 +126,11 @@ class LinearProbe(Protocol):
         self.penalties = tuple(sorted(penalties, reverse=True))
         self.holdout, self.max_iterations, self.split = holdout, max_iterations, split
         self.draws = check_draws(draws)
+        self.splits = (split, "train")
 
     def measure(self, subject: Subject) -> Result:
-        test = split_features(subject, self.split, protocol="linear", draws=self.draws)
-        train = split_features(subject, "train", protocol="linear")
+        test = split_features(subject, self.split, draws=self.draws)
+        train = split_features(subject, "train")
         assert train.images.classes is not None
         num_classes = len(train.images.classes)
         features, labels = train.values[0].to(subject.device), train.labels.to(subject.device)

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.data import DATA, ImageSet, batches
+from sslkuramoto.data import DATA, DataSet, batches
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.evaluation.representation.knn import knn_predict
+from sslkuramoto.examples import Images
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.training import Monitor
@@ -27,7 +28,8 @@ class OnlineKNN:
     """Of ``measure.monitor_images`` training images four fifths vote and the rest are classified.
 
     Where the data set images aside (``data.holdout``), those are classified instead. 20 weighted neighbours, one draw
-    of the oscillators, the same images at every call: a curve to watch, not a result. Unlabelled data yield nothing.
+    of the oscillators, the same images at every call: a curve to watch, not a result. Unlabelled images yield nothing,
+    nor do other examples.
 
     Args:
         recipe: of the run that is watched; nothing is loaded before the first call.
@@ -35,11 +37,12 @@ class OnlineKNN:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self._aside: ImageSet | None = None
+        self._aside: DataSet | None = None
 
-    def __call__(self, encoder: Encoder, train: ImageSet, epoch: int) -> dict[str, float]:
+    def __call__(self, encoder: Encoder, train: DataSet, epoch: int) -> dict[str, float]:
         """Return ``{"knn": share of images classified rightly}``."""
-        if train.classes is None:
+        spec = train.spec
+        if not isinstance(spec, Images) or spec.classes is None:
             return {}
         recipe, images = self.recipe, min(self.recipe.measure.monitor_images, len(train))
         chosen = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))[:images]
@@ -54,19 +57,19 @@ class OnlineKNN:
         bank, labels = self._features(encoder, train, voters, epoch)
         features, wanted = self._features(encoder, queries, asked, epoch)
         neighbours = min(NEIGHBOURS, len(bank))
-        predicted = knn_predict(features, bank, labels, num_classes=len(train.classes), neighbours=neighbours)
+        predicted = knn_predict(features, bank, labels, num_classes=spec.classes, neighbours=neighbours)
         return {"knn": float((predicted == wanted).float().mean())}
 
     @torch.no_grad()
     def _features(
-        self, encoder: Encoder, images: ImageSet, indices: Int64[Tensor, " b"], epoch: int
+        self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int
     ) -> tuple[Float[Tensor, "b d"], Int64[Tensor, " b"]]:
         weight = next(encoder.parameters())
         draw = generator(weight.device, self.recipe.seed, "monitor", epoch, images.split)
         pooled, labels = [], []
         chunks = list(indices.split(BATCH_SIZE))
         for batch in batches(images, chunks, device=weight.device, workers=self.recipe.engine.workers):
-            assert batch.labels is not None
-            pooled.append(encoder(batch.images.to(weight.dtype), draw=draw).pooled.float())
-            labels.append(batch.labels)
+            assert batch.targets is not None
+            pooled.append(encoder(batch.inputs.to(weight.dtype), draw=draw).pooled.float())
+            labels.append(batch.targets)
         return torch.cat(pooled), torch.cat(labels)

@@ -73,6 +73,9 @@ class Robustness(Protocol):
             way's network; all candidates compete on the same draws.
     """
 
+    name = NAME
+    needs = frozenset({"head", "labels"})
+
     def __init__(
         self,
         *,
@@ -106,6 +109,7 @@ class Robustness(Protocol):
         self.decided_by: DecidedBy = decided_by
         self.average, self.chained = average, chained
         self.images, self.split, self.chunk = images, split, chunk
+        self.splits = (split,)
         self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
         self.control, self.store, self.ledger = control, store, ledger
         self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
@@ -252,7 +256,7 @@ class Robustness(Protocol):
         return {key: value for key, value in self.options.items() if key not in idle}
 
     def _classifier(self, subject: Subject) -> Classifier:
-        return classifier_of(subject, NAME, self.initial, average=self.average)
+        return classifier_of(subject, self.initial, average=self.average)
 
     def _prepared(self, subject: Subject, chosen: Chosen) -> tuple[list[Attack], list[str]]:
         assert chosen.images.classes is not None
@@ -273,7 +277,7 @@ class Robustness(Protocol):
 
     def _chosen(self, subject: Subject) -> Chosen:
         self._classifier(subject)  # before images are read
-        return chosen_images(subject, NAME, self.split, self.images, self.chunk)
+        return chosen_images(subject, self.split, self.images, self.chunk)
 
     def _measure(
         self, subject: Subject, chosen: Chosen, data: dict[str, Any], way: str

@@ -63,7 +63,7 @@ def _source(subject: Subject, run: str | None, changes: Mapping[str, Any]) -> So
     return Source(
         encoder=other.encoder,
         head=other.head,
-        num_classes=other.head.out_features,
+        num_classes=cast(int, other.head.out_features),
         name=f"run={other.run_dir}",
         identity=identity,
         is_target=same and dict(other.encoder_options) == dict(subject.encoder_options),

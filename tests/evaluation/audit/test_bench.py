@@ -35,7 +35,7 @@ def bench_of(digits):
     batch = next(iter(batches(digits["test"], in_order(N, N), device="cpu")))
 
     def build(classifier: Classifier, eps: float = 0.3) -> Bench:
-        return Bench(classifier, batch.images, batch.labels, threat=Threat("linf", eps), seed=0, chunk=16, draws=20)
+        return Bench(classifier, batch.inputs, batch.targets, threat=Threat("linf", eps), seed=0, chunk=16, draws=20)
 
     return build
 

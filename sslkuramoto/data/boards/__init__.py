@@ -1,0 +1,1 @@
+"""Board sources: puzzles made or read, a :class:`BoardSet` out."""

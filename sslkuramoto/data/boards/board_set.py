@@ -1,0 +1,60 @@
+"""Board sets: puzzles with their solutions, in memory.
+
+Shapes: b batch, n boards, y x cells.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from sslkuramoto.data.data_set import DataSet
+from sslkuramoto.examples import Batch, Boards
+
+
+class BoardSet(DataSet):
+    """The boards of one split; a cell that is not blank is a given (``extra["givens"]``).
+
+    Args:
+        name: the source's name in the recipe.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        spec: side and symbols of every board.
+        puzzles: what is given, from 1; 0 is blank.
+        solutions: the symbol of every cell, from 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        spec: Boards,
+        puzzles: Int64[Tensor, "n y x"],
+        solutions: Int64[Tensor, "n y x"],
+    ) -> None:
+        assert puzzles.shape == solutions.shape == (len(puzzles), spec.side, spec.side)
+        self.name, self.split = name, split
+        self._spec = spec
+        self.puzzles, self.solutions = puzzles, solutions
+        content = torch.stack([puzzles, solutions]).numpy().data
+        header = f"{name} {split} {spec.side} {spec.symbols}\x1f"
+        self.fingerprint = hashlib.blake2b(header.encode() + bytes(content), digest_size=16).hexdigest()
+
+    @property
+    def spec(self) -> Boards:
+        return self._spec
+
+    @classmethod
+    @abstractmethod
+    def expected(cls, options: Mapping[str, Any]) -> Boards: ...
+
+    def __len__(self) -> int:
+        return len(self.puzzles)
+
+    def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
+        for indices in order:
+            puzzles, solutions = self.puzzles[indices], self.solutions[indices]
+            yield Batch(puzzles, solutions, indices, {"givens": puzzles > 0}).to(device)

@@ -1,0 +1,80 @@
+"""What a data source hands out, whatever its examples are: a set that states its spec and is read in a given order.
+
+Order is never decided here: whoever asks for batches names the indices of each (``in_order``, ``shuffled``).
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Batch, Spec
+
+
+class DataSet(ABC):
+    """The examples of one split.
+
+    Attributes:
+        name: the source's name in the recipe.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        fingerprint: hash of the content and of the options that shape it.
+    """
+
+    name: str
+    split: str
+    fingerprint: str
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """What one example is."""
+
+    @classmethod
+    @abstractmethod
+    def expected(cls, options: Mapping[str, Any]) -> Spec:
+        """Return the spec that options promise, before anything is loaded.
+
+        Its kind is certain. What only the data can tell, such as the number of classes, is a guess for a dry build.
+
+        Args:
+            options: of the source, defaults included.
+        """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
+        """Yield one :class:`~sslkuramoto.examples.Batch` for each index tensor of ``order``; called by ``batches``."""
+
+
+def batches(data: DataSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0) -> Iterator[Batch]:
+    """Yield one :class:`~sslkuramoto.examples.Batch` for each index tensor of ``order``.
+
+    Args:
+        data: the examples.
+        order: int64 index tensors on the CPU, one a batch.
+        device: where inputs and targets shall lie.
+        workers: processes that decode (0: this one). Without effect on a set that lies in memory.
+
+    Raises:
+        UserError: a broken example, named by its path, whichever process met it.
+    """
+    if workers < 0:
+        raise UserError(f"workers={workers}: must be >= 0")
+    yield from data.batches(order, torch.device(device), workers)
+
+
+def set_class(source: Callable[..., Any], default: type[DataSet]) -> type[DataSet]:
+    """Return the class of the sets that a registered source returns, by its annotation.
+
+    Args:
+        source: a class of data sets, or a function annotated with one as its return type.
+        default: the class for a source that states none.
+    """
+    found = source if inspect.isclass(source) else get_type_hints(source).get("return")
+    return found if inspect.isclass(found) and issubclass(found, DataSet) else default

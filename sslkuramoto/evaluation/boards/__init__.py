@@ -1,0 +1,1 @@
+"""Protocols for boards: whether puzzles are solved."""

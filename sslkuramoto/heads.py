@@ -1,0 +1,72 @@
+"""What an objective trains on top of an encoder and evaluation reads: features in, one logit for each answer out.
+
+``HEADS.build(name, options, in_features, out_features)`` makes one; a checkpoint keeps it with the section that
+rebuilds it. Another package adds one by an entry point ``sslkuramoto.heads``.
+Shapes: b batch, d features, h w grid, k answers.
+"""
+
+from typing import Any, ClassVar, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.examples import Boards, Images, Pairs, Reads, Spec, check_reads
+from sslkuramoto.registry import Registry
+
+
+class Linear(nn.Linear):
+    """One linear layer on pooled features: logits of each example.
+
+    Args:
+        in_features: d.
+        out_features: k, the number of classes.
+    """
+
+    reads: ClassVar[Reads] = (Images, Pairs)
+    small: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+
+
+class PerCell(nn.Module):
+    """ReLU and a 1 x 1 convolution on the map: logits of each cell.
+
+    The output layer of AKOrN's Sudoku network (Miyato et al. 2025, arXiv 2410.13821, appendix).
+
+    Args:
+        in_features: d, channels of the map.
+        out_features: k, the number of symbols.
+    """
+
+    reads: ClassVar[Reads] = (Boards,)
+    small: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.to_logits = nn.Conv2d(in_features, out_features, 1)
+
+    def forward(self, grid: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k h w"]:
+        """Return the logits of every cell."""
+        return self.to_logits(grid.relu())
+
+
+HEADS: Registry[nn.Module] = Registry("head", "sslkuramoto.heads")
+"""Members are modules with ``in_features``, ``out_features`` and the specs they are trained on in ``reads``."""
+HEADS.add("linear", Linear)
+HEADS.add("per_cell", PerCell)
+
+
+def check_head(name: str, source: str, spec: Spec) -> None:
+    """Check that a registered head is trained on what a source gives.
+
+    Args:
+        name: of the head.
+        source: kind and name, as errors show them: ``"data sudoku"``.
+        spec: what that gives.
+
+    Raises:
+        UserError: an unknown head, or one for another kind of spec.
+    """
+    check_reads(f"head {name}", cast(Any, HEADS[name]).reads, source, spec)
