@@ -3,6 +3,7 @@
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,10 +33,12 @@ class Encoder(nn.Module):
     Attributes:
         num_features: d, the length of ``Features.pooled``.
         stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
+        notes: what a reader of its results must know, in sentences.
     """
 
     num_features: int
     stochastic: bool = False
+    notes: Sequence[str] = ()
 
     def forward(
         self,

@@ -11,6 +11,7 @@ from sslkuramoto.checkpoint import load_classifier, load_encoder, weights_hash
 from sslkuramoto.data import DATA, ImageSet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.files import ABOUT
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 
@@ -38,6 +39,8 @@ def subject_of(
     Raises:
         UserError: no run directory, not finished, weights that do not exist or do not fit.
     """
+    if (path / ABOUT).is_file():
+        raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")
     run = RunDirectory(path)
     recipe = run.recipe()
     if not run.finished:
@@ -66,4 +69,5 @@ def subject_of(
         encoder_options=dict(encoder_options or {}),
         data_options=dict(data_options or {}),
         workers=recipe.engine.workers,
+        trained_on=recipe.data.name,
     )

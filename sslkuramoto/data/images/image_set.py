@@ -7,6 +7,7 @@ batches names the indices of each (``in_order``, ``shuffled`` in order.py).
 Shapes: b batch, n images, s side of the square images.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -64,7 +65,10 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
-        """Yield the uint8 images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``."""
+        """Yield the images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``.
+
+        They are uint8 as decoded, or float32 in [0,1] where a set was given as such; these are never rounded.
+        """
         ...
 
 
@@ -87,7 +91,8 @@ def batches(
     device = torch.device(device)
     for indices, pixels in zip(order, data.pixels(order, device, workers), strict=True):
         labels = None if data.labels is None else data.labels[indices].to(device, non_blocking=True)
-        yield Batch(pixels.to(torch.float32).div_(255), labels, indices)
+        floats = pixels if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
+        yield Batch(floats, labels, indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,36 @@ class MemorySet:
         images = self.on(device)
         for indices in order:
             yield images[indices.to(device)]
+
+
+class TensorSet:
+    """Labelled images that somebody holds as float32 pixels in [0,1]; they are handed out as they are, bit for bit.
+
+    Args:
+        images: the pixels.
+        labels: a class for each, on the CPU.
+        classes: their names.
+        split: what they stand for.
+    """
+
+    name = "images"
+
+    def __init__(
+        self, images: Float[Tensor, "n 3 s s"], labels: Int64[Tensor, " n"], classes: tuple[str, ...], split: str
+    ) -> None:
+        self.images, self.labels, self.classes, self.split = images, labels, classes, split
+        self.size = images.shape[-1]
+        digest = hashlib.blake2b(f"{split} {tuple(images.shape)} {len(classes)}".encode(), digest_size=16)
+        for part in (images, labels):
+            digest.update(part.detach().cpu().contiguous().numpy().data)
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        for indices in order:
+            yield self.images[indices.to(self.images.device)].to(device)
 
 
 @dataclass(frozen=True, eq=False)
