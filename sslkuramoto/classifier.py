@@ -187,7 +187,12 @@ def differences_of_two_calls(classifier: Classifier, images: Float[Tensor, "b 3 
     for call in range(2):
         with borrowed_global(generator(images.device, classifier.seed, "two calls", call)):
             logits.append(classifier(images).double())
-    first, second = logits
+    return logits_apart(*logits)
+
+
+def logits_apart(first: Float[Tensor, "b q"], second: Float[Tensor, "b q"]) -> Float[Tensor, " b"]:
+    """Return how far two sets of logits lie apart, image by image, as a share of the largest of the first."""
+    first, second = first.double(), second.double()
     same = (first == second) | (first.isnan() & second.isnan())
     apart = (first - second).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).where(~same, 0.0)
     largest = first.abs().nan_to_num(posinf=0.0).max().clamp_min(1e-12)

@@ -135,11 +135,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")
     command.set_defaults(act=_train)
 
-    command = commands.add_parser("evaluate", help="measure a finished run by protocols")
-    command.add_argument("run", type=Path)
+    command = commands.add_parser("evaluate", help="measure a finished run, or anybody's network, by protocols")
+    model_help = "a finished run, or FILE.py:FUNCTION or package.module:FUNCTION, which runs that code: a function "
+    model_help += "without arguments that returns a classifier; say on which images by data='{name: NAME, ...}'"
+    command.add_argument("run", metavar="RUN|FUNCTION", type=Path, help=model_help)
     command.add_argument("items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="encoder.KEY and data.KEY reach those")
+    results_help = "where results of a FUNCTION lie (default runs/FILE-FUNCTION)"
+    command.add_argument("--run", "--run-dir", dest="results", type=Path, metavar="DIR", help=results_help)
     command.add_argument("--device", default="auto")
-    command.add_argument("--weights", choices=("ema", "raw"), default="ema")
+    command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="of a run that averaged them")
     command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
     command.add_argument("--batch-size", type=int, default=100)
     command.add_argument("--as", dest="name", help="name of the result file (one protocol only)")
@@ -214,6 +218,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
 
     from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
+    from sslkuramoto.evaluation.foreign import foreign_subject, names_function, run_of_function
+    from sslkuramoto.measured import shown
     from sslkuramoto.recipe import override
     from sslkuramoto.run_directory import RunDirectory, describe_environment
 
@@ -225,7 +231,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _check_name(arguments.name, len(names))
     if arguments.seed is not None and arguments.seed < 0:
         raise UserError(f"--seed={arguments.seed}: must be >= 0")
-    changed = list(settings)
+    foreign = names_function(str(arguments.run))
+    if not foreign and arguments.results is not None:
+        raise UserError(f"--run={arguments.results}: results of a run lie in the run; only a FUNCTION's need a place")
+    data_items = ("data=", "data.") if foreign else ("data.",)
+    changed = [item for item in settings if not (foreign and item.startswith(data_items))]
     if arguments.weights != "ema":
         changed.append(f"weights={arguments.weights}")
     if arguments.seed is not None:
@@ -234,26 +244,36 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
     parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
     for part, options in parts.items():
-        own = [item for item in settings if item.startswith(f"{part}.")]
+        own = [item for item in settings if item.startswith(data_items if part == "data" else f"{part}.")]
         if own:
-            options.update(override(OmegaConf.create({part: {}}), own)[part])
-    rest = [item for item in settings if not item.startswith(tuple(f"{part}." for part in parts))]
+            given = override(OmegaConf.create({part: {}}), own)[part]
+            options.update(given if isinstance(given, dict) else {"name": given})
+    rest = [item for item in settings if not item.startswith(("encoder.", *data_items))]
     protocols = load_protocols(names, rest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
-    subject = subject_of(
-        arguments.run,
-        device=checked_device(device),
-        weights=arguments.weights,
-        encoder_options=parts["encoder"],
-        data_options=parts["data"],
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
-    )
+    common: dict[str, Any] = {"device": checked_device(device), "batch_size": arguments.batch_size}
+    if foreign:
+        if parts["encoder"] or arguments.weights != "ema":
+            raise UserError(
+                f"{arguments.run}: encoder.KEY and --weights are for runs; the function decides its network"
+            )
+        common |= {"seed": arguments.seed or 0, "write": not arguments.dry_run}
+        place = arguments.results or run_of_function(str(arguments.run))
+        subject = foreign_subject(str(arguments.run), place, parts["data"], **common)
+    else:
+        subject = subject_of(
+            arguments.run,
+            weights=arguments.weights,
+            encoder_options=parts["encoder"],
+            data_options=parts["data"],
+            seed=arguments.seed,
+            **common,
+        )
     subject.report = lambda line: print(line, file=sys.stderr, flush=True)
     if arguments.dry_run:
         _print_costs(subject, protocols)
         return
-    RunDirectory(arguments.run).check_results()  # not only after hours of an attack
+    RunDirectory(subject.run_dir).check_results()  # not only after hours of an attack
     for protocol in protocols:
         asked = protocol.file
         if arguments.name:
@@ -266,7 +286,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{asked}: {error}" if len(protocols) > 1 else str(error)) from None
         print(f"{arguments.run} {protocol.file}  ({path})")
         for name, metric in result.metrics.items():
-            print(f"  {name:32s} {_shown(metric)}")
+            print(f"  {name:32s} {shown(metric)}")
         for note in result.notes:
             print(f"  note: {note}")
 
@@ -304,21 +324,6 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
             print(f"{protocol.file}{f', way {way}' if way else ''}, {cost.images} images:")
             for line in cost.lines():
                 print(f"  {line}")
-
-
-def _shown(metric: Any) -> str:
-    percent = metric.unit == "fraction"
-    scale, sign = (100, " %") if percent else (1, f" {metric.unit}" if metric.unit else "")
-    text = f"{metric.value * scale:.2f}{sign}"
-    if metric.low is not None and metric.high is not None:
-        text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]"
-    if metric.n is not None:
-        text += f"  n {metric.n}"
-    if metric.draws is not None and metric.draws > 1:
-        text += f", {metric.draws} draws"
-        if metric.std_over_draws is not None:
-            text += f", std over draws {metric.std_over_draws * scale:.2f}"
-    return text
 
 
 def _report(arguments: argparse.Namespace) -> None:

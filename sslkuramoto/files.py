@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError
 
+ABOUT = "model.json"
+"""Says whose results a directory holds, in place of a recipe, where a network was not trained by one."""
 _ENDING = ".part"
 
 

@@ -4,6 +4,7 @@ recipe.yaml          resolved      metrics.csv             one line a logged ste
 environment.json     one entry a session                 checkpoints/last.safetensors
 encoder.safetensors  head.safetensors (where the objective trains one); *-raw.* beside them when weights were averaged
 results/*.json       one a protocol                       cache/
+model.json           in place of a recipe, where a network was measured that was not trained here
 """
 
 import csv

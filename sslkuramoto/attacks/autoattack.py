@@ -22,6 +22,7 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import seed_of
@@ -114,7 +115,7 @@ class AutoAttackMember(Attack):
 
     def _perturb(self, classifier: Classifier, images: Tensor, labels: Tensor, threat: Threat, work: Work) -> Tensor:
         adversary = self._adversary(classifier, threat, seed_of(work.seed, "autoattack") % 2**31, images.device)
-        with torch.no_grad(), untouched_globals():
+        with torch.no_grad(), untouched_globals(), connected(classifier):  # logits may carry no graph to the pixels
             found = adversary.perturb(images.clone(), labels.clone()).detach()
         outside = threat.distances(found, images) > threat.eps  # by rounding; l-inf candidates are theirs bit for bit
         if threat.norm == "l2" and bool(outside.any()):

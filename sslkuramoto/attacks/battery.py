@@ -126,7 +126,7 @@ def run_battery(
     rows = torch.arange(len(images)).split(chunk)
     first = classifier.at(index[rows[0]])
     with torch.no_grad():
-        logits = first(images[rows[0]], draw=battery.noise(Work(seed, 0), "check"))
+        logits = first(images[rows[0]], draw=Work(seed, 0).generator(images.device, "battery", "check"))
     check_finite(logits)
     check_logits(logits)
     check_deterministic(first, images[rows[0]])
@@ -197,10 +197,6 @@ class _Battery:
     ledger: Ledger | None
     report: Callable[[str], None]
     left: Counter[str] | None = None  # where given nothing runs: what is not in the ledger is counted here
-
-    def noise(self, work: Work, *key: int | str) -> torch.Generator:
-        device = next(self.classifier.parameters()).device
-        return work.generator(device, "battery", *key)
 
     def on_chunk(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int, progress: str) -> _Part:
         clean = self._clean(classifier, images, labels, number)
@@ -317,7 +313,7 @@ class _Battery:
         if self.decided_by == "majority" or not classifier.stochastic:
             right = (predictions.to(labels.device) == labels).float().mean(dim=0)
             return predictions, right <= 0.5
-        one = classifier(candidates, draw=self.noise(work, "decide", label))
+        one = classifier(candidates, draw=work.generator(candidates.device, "battery", "decide", label))
         return predictions, predicted(one) != labels
 
 

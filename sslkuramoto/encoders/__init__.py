@@ -1,4 +1,4 @@
-"""Networks that turn images or boards into features. Another package adds one by an entry point ``sslkuramoto.encoders``."""
+"""Networks that turn images or boards into features; another package adds one by the group ``sslkuramoto.encoders``."""
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.encoders.board_akorn import BoardAKOrN

@@ -3,6 +3,7 @@
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ class Encoder(nn.Module):
         stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
         initial: word for how the oscillators start, as results state it.
         oscillator_dim: n, length of an oscillator; None without oscillators.
+        notes: what a reader of its results must know, in sentences.
     """
 
     num_features: int
@@ -45,6 +47,7 @@ class Encoder(nn.Module):
     stochastic: bool = False
     initial: str = "deterministic"
     oscillator_dim: int | None = None
+    notes: Sequence[str] = ()
 
     def forward(
         self,

@@ -35,6 +35,10 @@ def _silent(line: str) -> None:
     """Report progress to nobody."""
 
 
+def _forgotten(name: str, tensor: torch.Tensor) -> None:
+    """Keep nothing."""
+
+
 @dataclass
 class Subject:
     """What is measured, and where.
@@ -55,6 +59,8 @@ class Subject:
         workers: loader processes for sets that stream.
         file: name of the result that is being measured, set by :func:`evaluate`.
         report: receives one line of progress at a time.
+        keep: receives tensors by name that are too large for a result file: the adversarial images.
+        trained_on: name of the data source that the run was trained on; None where nobody knows.
     """
 
     encoder: Encoder
@@ -71,6 +77,8 @@ class Subject:
     workers: int = 0
     file: str = ""
     report: Callable[[str], None] = _silent
+    keep: Callable[[str, torch.Tensor], None] = _forgotten
+    trained_on: str | None = None
 
     @property
     def head_hash(self) -> str:
@@ -351,6 +359,7 @@ def evaluate(subject: Subject, protocol: Loaded, environment: Mapping[str, Any])
     """
     start = time.perf_counter()
     result = protocol.measure(replace(subject, file=protocol.file))
+    result.notes = [*subject.encoder.notes, *result.notes]
     path = subject.run_dir / "results" / f"{protocol.file}.json"
     seconds = time.perf_counter() - start
     write_result(path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=seconds)

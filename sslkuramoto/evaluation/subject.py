@@ -12,6 +12,7 @@ from sslkuramoto.data import DATA, DataSet, expected_spec
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.examples import Reads, check_reads
+from sslkuramoto.files import ABOUT
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 
@@ -40,6 +41,8 @@ def subject_of(
         UserError: no run directory, not finished, weights that do not exist or do not fit,
             a head for another kind of spec.
     """
+    if (path / ABOUT).is_file():
+        raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")
     run = RunDirectory(path)
     recipe = run.recipe()
     if not run.finished:
@@ -72,4 +75,5 @@ def subject_of(
         encoder_options=dict(encoder_options or {}),
         data_options=dict(data_options or {}),
         workers=recipe.engine.workers,
+        trained_on=recipe.data.name,
     )

@@ -14,13 +14,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import ABOUT
 from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.study.published import Published
 
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 NUMBERS, COUNTS = ("low", "high", "std_over_draws", "std_over_seeds"), ("n", "draws", "seeds")  # of a metric
 REST_OF_A_RESULT = ("environment", "details")
-SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json")
+SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json", ABOUT)
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ def _parts_below(run: Path) -> dict[str, Path]:
 
 def _left_a_head(run: Path) -> bool:
     """Return whether the objective of a run trains what answers: a classifier, say."""
+    if (run / ABOUT).is_file():
+        return True
     try:
         recipe = OmegaConf.to_container(OmegaConf.create(read_text(run / "recipe.yaml") or ""))
     except Exception as error:  # omegaconf's own, or its YAML reader's

@@ -6,13 +6,14 @@ the same pixels, because both come from the same decoded uint8 images.
 Shapes: b batch, n images, s side of the square images.
 """
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -49,11 +50,15 @@ class ImageSet(DataSet):
     def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
         for indices, pixels in zip(order, self.pixels(order, device, workers), strict=True):
             labels = None if self.labels is None else self.labels[indices].to(device, non_blocking=True)
-            yield Batch(pixels.to(torch.float32).div_(255), labels, indices)
+            floats = pixels if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
+            yield Batch(floats, labels, indices)
 
     @abstractmethod
     def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
-        """Yield the uint8 images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``."""
+        """Yield the images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``.
+
+        They are uint8 as decoded, or float32 in [0,1] where a set was given as such; these are never rounded.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,36 @@ class MemorySet(ImageSet):
         images = self.on(device)
         for indices in order:
             yield images[indices.to(device)]
+
+
+class TensorSet(ImageSet):
+    """Labelled images that somebody holds as float32 pixels in [0,1]; they are handed out as they are, bit for bit.
+
+    Args:
+        images: the pixels.
+        labels: a class for each, on the CPU.
+        classes: their names.
+        split: what they stand for.
+    """
+
+    name = "images"
+
+    def __init__(
+        self, images: Float[Tensor, "n 3 s s"], labels: Int64[Tensor, " n"], classes: tuple[str, ...], split: str
+    ) -> None:
+        self.images, self.labels, self.classes, self.split = images, labels, classes, split
+        self.size = images.shape[-1]
+        digest = hashlib.blake2b(f"{split} {tuple(images.shape)} {len(classes)}".encode(), digest_size=16)
+        for part in (images, labels):
+            digest.update(part.detach().cpu().contiguous().numpy().data)
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        for indices in order:
+            yield self.images[indices.to(self.images.device)].to(device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,6 +173,7 @@ class Audit(Protocol):
             checks.insert(1, outcome.reported())
             metrics, verdict = outcome.metrics, verdict_of(checks, outcome.headline())
             per_image = outcome.per_image()
+            subject.keep("adversarial", outcome.worst.cpu())
         network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
         return Result(
             metrics=metrics,

@@ -29,6 +29,7 @@ class Outcome:
         usual: name of a figure that is usually reported -> the same under its attack; the strongest last.
         single: the same under the strongest single attack.
         broken_by: what broke an image.
+        worst: for each image the candidate of the union.
         guess: share of the largest class.
     """
 
@@ -38,6 +39,7 @@ class Outcome:
     usual: dict[str, list[float]]
     single: list[float]
     broken_by: list[str | None]
+    worst: Float[Tensor, "n 3 y x"]
     guess: float
 
     def reported(self) -> Check:
@@ -108,6 +110,7 @@ def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
         usual={name: share_right(predictions, labels) for name, predictions in attacked.items()},
         single=share_right(alone, labels),
         broken_by=tightest.broken_by,
+        worst=tightest.images,
         guess=labels.bincount().max().item() / len(labels),
     )
 

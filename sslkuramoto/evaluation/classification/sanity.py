@@ -3,6 +3,8 @@
 Shapes: b batch, y x pixels.
 """
 
+from typing import cast
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -23,7 +25,7 @@ def check_classes(subject: Subject, images: ImageSet) -> None:
     """
     assert subject.head is not None
     assert images.classes is not None
-    own, found = subject.head.out_features, len(images.classes)
+    own, found = cast(int, subject.head.out_features), len(images.classes)
     if own != found:
         raise UserError(
             f"data {images.name!r}, split {images.split!r}, has {found} classes, the classifier of the run tells "

@@ -137,7 +137,8 @@ class Robustness(Protocol):
             way._prepared(subject, chosen)
         data = described(chosen.images, len(chosen.index))
         if not self.ways:
-            result, _ = self._measure(subject, chosen, data, "")
+            result, (worst, *_) = self._measure(subject, chosen, data, "")
+            subject.keep("adversarial", worst)
             result.per_image = {"index": chosen.index.tolist(), **result.per_image}
             return result
 
@@ -198,6 +199,7 @@ class Robustness(Protocol):
         names = [name for name, candidates in found.items() for _ in candidates]
         sets = [candidates for way in found.values() for candidates in way]
         worst = worst_of(sets, right, stochastic=classifier.stochastic)
+        subject.keep("adversarial", worst.images.cpu())
         best = worst.images.to(chosen.pixels.device)
         scored = self._predictions(classifier, best, chosen.index)
         if self.store:
@@ -332,7 +334,7 @@ class Robustness(Protocol):
             notes=[*notes, f"share standing after each attack{decided}: {standing}"],
             details={"threat": str(self.threat), "standing_after": found.standing_after},
         )
-        return result, [candidates.cpu() for candidates in found.candidates.values()]
+        return result, [candidates.cpu() for candidates in (found.candidates.values() if way else [found.worst])]
 
     def _predictions(
         self,

@@ -55,10 +55,8 @@ def _source(subject: Subject, run: str | None, changes: Mapping[str, Any]) -> So
         encoder = RunDirectory(other.run_dir).recipe().encoder
         identity["network"] = {"name": encoder.name, **encoder.options}
     notes = []
-    if other.run_dir != subject.run_dir:
-        theirs, ours = (RunDirectory(path).recipe().data.name for path in (other.run_dir, subject.run_dir))
-        if theirs != ours:
-            notes.append(f"its source was trained on {theirs}, this network on {ours}")
+    if None not in (other.trained_on, subject.trained_on) and other.trained_on != subject.trained_on:
+        notes.append(f"its source was trained on {other.trained_on}, this network on {subject.trained_on}")
     same = (other.encoder_hash, other.head_hash) == (subject.encoder_hash, subject.head_hash)
     return Source(
         encoder=other.encoder,

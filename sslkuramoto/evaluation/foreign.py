@@ -1,0 +1,228 @@
+"""A network that nobody trained here, made ready to be measured: from a function in a file, or as it lies in memory.
+
+``FILE.py:FUNCTION`` or ``package.module:FUNCTION`` names a function without arguments that returns a classifier: a
+``torch.nn.Module`` from pixels in [0,1] to logits. Naming one runs the file's code.
+Its results lie in a directory with ``model.json`` (the function, hashes of code and weights, the data) in place of a
+recipe: whoever reads it knows what was measured, and another network is refused there.
+"""
+
+import importlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslkuramoto.any_network import SOME, as_classifier, identity_of_encoder
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.data import DATA, ImageSet, batches
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.classification.subset import chosen_indices
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.files import ABOUT, is_leftover, write_atomically
+from sslkuramoto.randomness import borrowed_global, generator
+from sslkuramoto.sources import meaning_of
+
+FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
+
+
+def names_function(text: str) -> bool:
+    """Return whether a text names a function, ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``, and no directory."""
+    found = FUNCTION.fullmatch(text)
+    if found is None or Path(text).exists():
+        return False
+    return found["place"].endswith(".py") or all(part.isidentifier() for part in found["place"].split("."))
+
+
+def run_of_function(text: str) -> Path:
+    """Return where results of a function's network lie unless somebody says otherwise."""
+    place, _, name = text.rpartition(":")
+    return Path("runs") / f"{Path(place).stem if place.endswith('.py') else place}-{name}"
+
+
+def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
+    """Call a function that returns a network; this runs the file's code.
+
+    Args:
+        text: names the function. What it draws, such as random weights, is the same at every call.
+
+    Returns:
+        The network, and hashes of the source files that were read for it, by module.
+
+    Raises:
+        UserError: no such file or function, one that fails, or one that returns something else.
+    """
+    found = FUNCTION.fullmatch(text)
+    assert found is not None, text
+    with borrowed_global(generator("cpu", "network of a function")):
+        before = set(sys.modules)
+        module = _module_of(found["place"])
+        function = getattr(module, found["name"], None)
+        if not callable(function):
+            names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            raise unknown(f"function of {found['place']}", found["name"], names)
+        try:
+            network = function()
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{text}: the function fails: {_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{text}: the function returns a {type(network).__name__}, wanted a torch.nn.Module")
+    return network, _code_of(module, before)
+
+
+def _module_of(place: str) -> ModuleType:
+    """Import a module by its name, or by its file, whose neighbours it may import."""
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        path = Path(place)
+        if not path.is_file():
+            raise UserError(f"{place}: no such file")
+        sys.path.insert(0, str(path.parent.resolve()))
+        try:
+            spec = importlib.util.spec_from_file_location(f"network_file_{path.stem}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
+        return module
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the file does when it is imported
+        raise UserError(f"{place}: cannot be imported: {_line(error)}") from error
+
+
+def _code_of(module: ModuleType, before: set[str]) -> dict[str, str]:
+    """Return the hash of a module's file and of its neighbours' that were imported with it."""
+    file = Path(str(module.__file__)).resolve()
+    code = {file.name: meaning_of(file)}
+    for name in sorted(set(sys.modules) - before):
+        other = getattr(sys.modules[name], "__file__", None)
+        if other and Path(other).suffix == ".py" and Path(other).resolve().is_relative_to(file.parent):
+            code[name] = meaning_of(Path(other))
+    return code
+
+
+def foreign_subject(
+    text: str,
+    run_dir: Path,
+    data: Mapping[str, Any],
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    batch_size: int = 100,
+    write: bool = True,
+) -> Subject:
+    """Return the network of a function as the subject of protocols.
+
+    Args:
+        text: names the function.
+        run_dir: where its results shall lie.
+        data: the source's ``name`` and options, as in a recipe.
+        device: where to measure.
+        seed: of every draw.
+        batch_size: images per forward pass.
+        write: whether ``run_dir`` becomes the directory of its results; otherwise it is only checked.
+
+    Raises:
+        UserError: what is wrong with function, network, data or directory.
+    """
+    options = dict(data)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
+    DATA.check(name, options)
+    network, code = network_from(text)
+    network.to(device)
+
+    @cache
+    def images(split: str) -> ImageSet:
+        return DATA.build(name, options, split)
+
+    test = images("test")
+    some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))
+    classifier = as_classifier(network, some.images, some.labels, seed=seed)
+    about = {"model": text, "code": code, "data": {"name": name, **options}}
+    common = {"seed": seed, "batch_size": batch_size, "device": torch.device(device)}
+    return subject_from(classifier, images, run_dir, about, write=write, **common)
+
+
+def subject_from(
+    classifier: Classifier,
+    images: Callable[[str], ImageSet],
+    run_dir: Path,
+    about: Mapping[str, Any],
+    *,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+    write: bool = True,
+) -> Subject:
+    """Return a classifier as the subject of protocols, and make ``run_dir`` the directory of its results.
+
+    Args:
+        classifier: on the device.
+        images: split -> its images.
+        run_dir: the directory.
+        about: what ``model.json`` says, besides the hash of the network.
+        seed, batch_size, device: of the measurement.
+        write: whether the directory is made.
+
+    Raises:
+        UserError: the directory belongs to another network.
+    """
+    identity = identity_of_encoder(classifier.encoder)
+    claim(run_dir, {**about, "network": identity}, write=write)
+    return Subject(
+        encoder=classifier.encoder,
+        head=classifier.head,
+        data=images,
+        device=device,
+        run_dir=run_dir,
+        encoder_hash=identity,
+        seed=seed,
+        batch_size=batch_size,
+        weights="as given",
+    )
+
+
+def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True) -> None:
+    """Make a directory that of a network's results (without ``write``: check that it can be), or see that it is.
+
+    Raises:
+        UserError: it belongs to another network, holds other files or cannot be written.
+    """
+    file = run_dir / ABOUT
+    wanted = json.loads(json.dumps(dict(about), default=str))
+    if file.is_file():
+        try:
+            known = json.loads(file.read_text())
+            differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
+        except (ValueError, AttributeError, TypeError, OSError):
+            raise UserError(f"{file}: damaged; remove it, or choose another directory by --run") from None
+        if differing:
+            there, here = (str(each.get(differing))[:60] for each in (known, wanted))
+            raise UserError(
+                f"{run_dir}: belongs to another network: {differing} is {there} there and {here} here; choose another "
+                "directory by --run"
+            )
+        return
+    if run_dir.exists() and (not run_dir.is_dir() or not all(is_leftover(item) for item in run_dir.iterdir())):
+        raise UserError(f"{run_dir}: exists and holds no results of a network; choose another directory by --run")
+    if write:
+        write_atomically(file, json.dumps(wanted, indent=1) + "\n")
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -1,0 +1,106 @@
+"""What a measurement from Python hands back: a result that prints as a table, and becomes a page, a mapping, images.
+
+Shapes: n images, y x pixels.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.results import Metric
+
+HEADLINES = ("union/correct", "correct")  # the list that paired tests compare, the union of all ways before one alone
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result.
+
+    Attributes:
+        path: its file; in a temporary folder, which is removed with this object, unless a folder was named.
+        metrics: name -> number with its uncertainty.
+        per_image: name -> one entry per image.
+        notes: what a reader must know of the numbers.
+        details: curves, verdicts: what the page draws.
+        adversarial: what the strongest attack made of each image, float32 pixels in [0,1], in the order of ``index``;
+            None where the protocol attacks nothing.
+        owner: keeps the temporary folder.
+    """
+
+    path: Path
+    metrics: Mapping[str, Metric]
+    per_image: Mapping[str, list[Any]]
+    notes: tuple[str, ...]
+    details: Mapping[str, Any]
+    adversarial: Float[Tensor, "n 3 y x"] | None = None
+    owner: Any = field(default=None, repr=False)
+
+    def __getitem__(self, metric: str) -> Metric:
+        """Return a metric by its name.
+
+        Raises:
+            UserError: there is none; names those there are.
+        """
+        if metric not in self.metrics:
+            raise unknown(f"metric of {self.path.stem}", metric, self.metrics)
+        return self.metrics[metric]
+
+    @property
+    def correct(self) -> list[float]:
+        """For each image the share of draws that are right (0 or 1 where nothing draws), of the headline."""
+        return self.per_image[headline_of(self.per_image, self.path)]
+
+    @property
+    def index(self) -> list[int]:
+        """The place of each measured image in the set."""
+        return self.per_image.get("index") or list(range(len(self.correct)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole content of the result file: options, metrics, data, versions, per-image lists."""
+        return json.loads(self.path.read_text())
+
+    def to_html(self, title: str | None = None) -> str:
+        """Return one self-contained page: the table, curves and pictures of all results in its folder."""
+        from sslkuramoto.report import discover, load, page
+
+        rows = discover([self.path.parents[1]])
+        return page([load(row) for row in rows], title=title or self.path.stem)
+
+    def __str__(self) -> str:
+        width = max(map(len, self.metrics), default=0)
+        lines = [self.path.stem, *(f"  {name:{width}s}  {shown(metric)}" for name, metric in self.metrics.items())]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def headline_of(per_image: Mapping[str, Any], where: object) -> str:
+    """Return the name of the list that says which images are right.
+
+    Raises:
+        UserError: there is none.
+    """
+    for name in HEADLINES:
+        if name in per_image:
+            return name
+    raise UserError(f"{where}: no list of {' or '.join(HEADLINES)}; it has {', '.join(per_image) or 'none'}")
+
+
+def shown(metric: Metric) -> str:
+    """Return a metric as people read it: percent where it is a share, with its interval, images and draws."""
+    percent = metric.unit == "fraction"
+    scale, sign = (100, " %") if percent else (1, f" {metric.unit}" if metric.unit else "")
+    text = f"{metric.value * scale:.2f}{sign}"
+    if metric.low is not None and metric.high is not None:
+        text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]"
+    if metric.n is not None:
+        text += f"  n {metric.n}"
+    if metric.draws is not None and metric.draws > 1:
+        text += f", {metric.draws} draws"
+        if metric.std_over_draws is not None:
+            text += f", std over draws {metric.std_over_draws * scale:.2f}"
+    return text
