@@ -1,16 +1,22 @@
-"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
+"""Files that are whole or absent, written beside their place and renamed; locks between processes."""
 
 import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from sslkuramoto.errors import UserError
 
 ABOUT = "model.json"
 """Says whose results a directory holds, in place of a recipe, where a network was not trained by one."""
 _ENDING = ".part"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # network and cluster file systems
+_FOREVER = 1e9  # seconds; without an end, filelock takes another holder in the same thread for a deadlock
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -62,3 +68,40 @@ def remove_leftovers(folder: Path) -> None:
         for path in filter(is_leftover, folder.iterdir()):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False, advice: str = "") -> Iterator[bool]:
+    """Yield whether this process alone holds the lock named ``path``.
+
+    The lock ends with the process, however it ends: a child does not inherit it. The file stays behind, is never
+    emptied and may be a link to nothing else.
+
+    Args:
+        path: of the lock's file; its folder is made.
+        wait: until the holder gives it back, instead of yielding False.
+        advice: to the user where the file system has no locks. Without advice the lock then counts as held: two
+            processes may do the same work, which is correct but slower.
+
+    Raises:
+        UserError: the file cannot be written or is a symbolic link; the file system has no locks, and there is advice.
+    """
+    # a marker file in place of a lock would outlive a killed process: no fallback to one
+    held = FileLock(path, thread_local=False, fallback_to_soft=False)
+    mine = True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=_FOREVER if wait else 0)
+    except Timeout:
+        mine = False
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise UserError(f"{path}: is a symbolic link; remove it") from None
+        if error.errno not in _NO_LOCKS:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        if advice:
+            raise UserError(f"{path}: cannot be locked: {error.strerror}; {advice}") from None
+    try:
+        yield mine
+    finally:
+        held.release()

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import torch
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, remove_leftovers, write_atomically
+from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
 _LOCK = ".lock"  # held while a process trains here
@@ -127,20 +127,11 @@ class RunDirectory:
         """Keep every other process from training here meanwhile; the lock ends with the process, however it ends.
 
         Raises:
-            UserError: another process is training here.
+            UserError: another process is training here; the directory cannot be written.
         """
-        import fcntl
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("w")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path}: another process is training here; wait for it or end it") from None
+        with lock(self.path / _LOCK) as alone:
+            if not alone:
+                raise UserError(f"{self.path}: another process is training here; wait for it or end it")
             yield
 
     def record_session(self, device: str, processes: int) -> None:

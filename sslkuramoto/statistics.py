@@ -1,8 +1,10 @@
-"""Intervals and tests over images: the Wilson (1927) score interval of a share."""
+"""Intervals and tests over images: Wilson's interval of a share, the sign test, Holm's correction."""
 
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, stdev
+
+from scipy.stats import binom, binomtest
 
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,3 +33,28 @@ def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float
 def spread(values: Sequence[float]) -> float:
     """Return the sample standard deviation (n - 1), or 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
+
+
+def sign_test(more: int, less: int) -> float:
+    """Return the probability that at least ``more`` of ``more + less`` fair coins show heads (one-sided, exact)."""
+    return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
+
+
+def at_least(count: int, n: int, share: float) -> float:
+    """Return the probability of ``count`` or more of n images if each comes with the probability ``share``."""
+    return float(binom.sf(count - 1, n, share))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number, in the same order.
+
+    Those below a level are significant together: the probability that any of them is so falsely stays below it.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979).
+    """
+    order = sorted(range(len(values)), key=lambda place: values[place])
+    corrected, largest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = largest
+    return corrected

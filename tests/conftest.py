@@ -5,7 +5,7 @@ import os
 from jaxtyping import install_import_hook
 
 ROOMS = (
-    *("data", "views", "dynamics", "encoders", "objectives", "training.collapse"),
+    *("data", "views", "dynamics", "encoders", "objectives"),
     *("classifier", "noise_draws", "attacks", "evaluation"),
 )
 install_import_hook([f"sslkuramoto.{room}" for room in ROOMS], "beartype.beartype")  # before any of them is imported

@@ -1,10 +1,15 @@
+import errno
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, remove_leftovers, write_atomically
+from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
 
 
 def failing(number):
@@ -90,3 +95,93 @@ def test_leftovers_of_a_killed_write_are_known_and_removed(tmp_path):
     remove_leftovers(tmp_path)
     remove_leftovers(tmp_path / "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "kept.part"]
+
+
+def test_a_lock_is_held_by_one_and_free_again_afterwards(tmp_path):
+    path = tmp_path / "new" / ".lock"
+    with lock(path) as mine, lock(path) as other:
+        assert mine
+        assert not other
+    with lock(path) as mine:
+        assert mine
+
+
+def test_a_lock_is_waited_for_when_asked(tmp_path):
+    path, order = tmp_path / ".lock", []
+
+    def second():
+        with lock(path, wait=True) as mine:
+            order.append(("second", mine))
+
+    thread = threading.Thread(target=second)
+    with lock(path):
+        thread.start()
+        time.sleep(0.2)
+        order.append(("first", True))
+    thread.join()
+    assert order == [("first", True), ("second", True)]
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from sslkuramoto.files import lock
+with lock(Path(sys.argv[1])):
+    if child := os.fork():
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_child_does_not_keep_the_lock_of_a_killed_process(tmp_path):
+    path = tmp_path / ".lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        with lock(path) as mine:
+            assert not mine, "the parent holds it, and its child has not given it away"
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # lives
+        with lock(path) as mine:
+            assert mine
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_untouched(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("all my work")
+    (tmp_path / ".lock").symlink_to(precious)
+    with pytest.raises(UserError, match=r"\.lock: is a symbolic link; remove it$"), lock(tmp_path / ".lock"):
+        pass
+    assert precious.read_text() == "all my work"
+
+
+def test_a_lock_that_is_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with lock(tmp_path / ".lock") as mine:
+        assert mine
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_the_work_is_done_unless_it_needs_one(number, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    for _ in range(2):
+        with lock(tmp_path / ".lock") as first, lock(tmp_path / ".lock") as second:
+            assert first
+            assert second
+    words = f"cannot be locked: {os.strerror(number)}; go elsewhere"
+    with pytest.raises(UserError, match=words), lock(tmp_path / ".lock", advice="go elsewhere"):
+        pass
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/\.lock: cannot be written: "), lock(tmp_path / "file" / ".lock"):
+        pass

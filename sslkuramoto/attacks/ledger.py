@@ -10,12 +10,11 @@ are added later find the work of the earlier ones done.
     DIR/BATTERY/ATTACK/CHUNK-RESTART-KEY.safetensors
 """
 
-import fcntl
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, write_atomically
+from sslkuramoto.files import is_leftover, lock, write_atomically
 from sslkuramoto.sources import code_behind, code_version
 from sslkuramoto.threat import Threat
 
@@ -176,7 +175,7 @@ class Ledger:
         """
         waiting = []
         for chunk in chunks:
-            with self._held(chunk, wait=False) as ours:
+            with lock(self._lock_of(chunk)) as ours:
                 if ours:
                     yield chunk
                 else:
@@ -184,25 +183,11 @@ class Ledger:
         if waiting:
             report(f"{len(waiting)} chunks are with other processes; waiting for them")
         for chunk in waiting:
-            with self._held(chunk, wait=True):
+            with lock(self._lock_of(chunk), wait=True):
                 yield chunk
 
-    @contextmanager
-    def _held(self, chunk: int, *, wait: bool) -> Iterator[bool]:
-        path = self.folder / f".chunk-{chunk:05d}.lock"
-        try:
-            lock = path.open("w")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            except OSError:  # no locks here: correct all the same
-                pass
-            yield True
+    def _lock_of(self, chunk: int) -> Path:
+        return self.folder / f".chunk-{chunk:05d}.lock"
 
 
 def ledger_for(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.objectives.collapse import feature_std
 
 Sim2Form = Literal["mse", "cosine"]
 Reduction = Literal["mean", "sum"]
@@ -117,10 +118,8 @@ def agreement(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, T
     """Return what the projections of two views tell about learning and collapse.
 
     Returns:
-        ``alignment``: mean cosine between the two views of an image. ``spread``: standard deviation over the batch of
-        each normalised coordinate, times sqrt(d): about 1 when projections fill the sphere, 0 when they collapse to a
-        point (SimSiam, figure 2).
+        ``alignment``: mean cosine between the two views of an image. ``spread``: ``feature_std`` of the first: about 1
+        when projections fill the sphere, 0 when they collapse to a point.
     """
-    u1, u2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
-    spread = u1.std(dim=0, correction=0).mean() * z1.shape[1] ** 0.5
-    return {"alignment": (u1 * u2).sum(dim=1).mean(), "spread": spread}
+    alignment = (F.normalize(z1, dim=1) * F.normalize(z2, dim=1)).sum(dim=1).mean()
+    return {"alignment": alignment, "spread": feature_std(z1)}

@@ -6,7 +6,7 @@ run_plan(plan, jobs=2)
 table = collect(study, Path("runs/studies"))
 """
 
-from sslkuramoto.study.paired import Comparison, McNemar, comparisons, holm, mcnemar
+from sslkuramoto.study.paired import Comparison, McNemar, comparisons, mcnemar
 from sslkuramoto.study.parse import Study, StudyColumn, StudyRow, StudyStage, load_study, study_file, study_files
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
@@ -27,7 +27,6 @@ __all__ = [
     "StudyTable",
     "collect",
     "comparisons",
-    "holm",
     "load_study",
     "mcnemar",
     "plan_study",

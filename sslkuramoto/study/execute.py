@@ -4,8 +4,6 @@ import gc
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +14,7 @@ from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.evaluation import load_protocol, subject_of
 from sslkuramoto.evaluation.protocol import write_result
 from sslkuramoto.evaluation.representation.monitor import online_knn
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import lock, write_atomically
 from sslkuramoto.recipe import dump_recipe
 from sslkuramoto.run_directory import RunDirectory, describe_environment
 from sslkuramoto.study.jobs import Evaluation, Stage, Task, record_failure
@@ -48,14 +46,14 @@ def carry_out(task: Task, root: Path, device: str) -> Outcome:
     A failure is recorded before the lock is given back, so that no process that waits for it makes it again.
     """
     try:
-        with _locked(root, task.key) as mine:
+        with lock(root / "locks" / f"{task.key}.lock", advice="choose another --root") as mine:
             if not mine:
                 return Outcome("busy")
             outcome = _tried(task, device)
             if outcome.kind == "failed":
                 record_failure(root, task.key, task.label, outcome.reason, outcome.trace)
             return outcome
-    except UserError as error:  # the root cannot be written
+    except UserError as error:  # the root cannot be written, or has no locks
         return Outcome("failed", _line(error))
 
 
@@ -120,29 +118,3 @@ def _measure(task: Evaluation, device: str) -> None:
         environment=describe_environment(str(subject.device)),
         seconds=time.perf_counter() - start,
     )
-
-
-@contextmanager
-def _locked(root: Path, key: str) -> Iterator[bool]:
-    """Yield whether this process alone holds the task; the lock ends with the process, however it ends.
-
-    Raises:
-        UserError: the root cannot be written, or its file system has no locks.
-    """
-    import fcntl
-
-    path = root / "locks" / f"{key}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        except OSError as error:  # some file systems of clusters have none
-            raise UserError(f"{path}: cannot be locked: {error.strerror}; choose another --root") from None
-        else:
-            yield True

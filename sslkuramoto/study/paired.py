@@ -2,8 +2,8 @@
 
 Fisher 1935, "The design of experiments", section 21: the exchange of the members of pairs; where every share is 0 or 1
 this is the exact test of McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
-percentages". Holm 1979, "A simple sequentially rejective multiple test procedure". Over several seeds an image is a
-cluster: Obuchowski 1998, "On the comparison of correlated proportions for clustered data".
+percentages". The p of several comparisons are corrected by Holm's rule. Over several seeds an image is a cluster:
+Obuchowski 1998, "On the comparison of correlated proportions for clustered data".
 
 Images are the sampling unit: a small p says that these two networks (or these two groups of seeds) would differ on
 other images of the same kind, not that other seeds would.
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import binom, norm
 
+from sslkuramoto.statistics import holm
 from sslkuramoto.study.table import SeedValue, StudyTable
 
 FLIPS = 99_999  # of a test by chance: the least p is 1 / 100,000
@@ -205,16 +206,6 @@ def _interval(ahead: Float[np.ndarray, " n"]) -> tuple[float, float]:
     variance = (float(np.square(ahead).sum()) + 2 * largest**2) / (n + 2) - middle**2
     reach, mean = float(norm.ppf(0.975)) * sqrt(max(variance, 0.0) / (n + 2)), float(ahead.mean())
     return max(-1.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Return p values corrected by Holm's rule, in the same order."""
-    order = sorted(range(len(values)), key=lambda place: values[place])
-    corrected, largest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
-        corrected[place] = largest
-    return corrected
 
 
 def comparisons(table: StudyTable) -> list[Comparison]:

@@ -21,11 +21,11 @@ from sslkuramoto.encoders import Encoder
 from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
+from sslkuramoto.objectives.collapse import effective_rank, feature_std
 from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed_of
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
-from sslkuramoto.training.collapse import effective_rank, feature_std
 from sslkuramoto.training.learner import Learner, build, check, resolved
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups

@@ -24,11 +24,11 @@ PATIENCE = 300  # seconds, on a machine that others use too
 
 def subject_from(parts: dict, run_dir: Path) -> Subject:
     """Return the stochastic network of the test's fixtures on the images of ``parts``."""
-    # by its path: there is a module called conftest in every folder
-    found = importlib.util.spec_from_file_location("fixtures", Path(__file__).parents[1] / "conftest.py")
-    fixtures = importlib.util.module_from_spec(found)
-    found.loader.exec_module(fixtures)
-    encoder, head = fixtures.NoisyCNN(), torch.nn.Linear(24, 10)
+    # by its path and under one name in both processes: the ledger knows foreign code by its module
+    found = importlib.util.spec_from_file_location("networks", Path(__file__).parents[1] / "small_networks.py")
+    networks = importlib.util.module_from_spec(found)
+    found.loader.exec_module(networks)
+    encoder, head = networks.NoisyCNN(), torch.nn.Linear(24, 10)
     encoder.load_state_dict(parts["encoder"])
     head.load_state_dict(parts["head"])
     images = MemorySet("some", "test", tuple("0123456789"), parts["labels"], 8, "some", parts["images"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, holm, mcnemar, paired
+from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, mcnemar, paired
 from sslkuramoto.study.paired import PairedTest, exchange_p, paired_test
 
 
@@ -149,12 +149,6 @@ def test_of_single_yes_or_no_the_interval_is_bonetts_and_prices():
     one, two = (b + 1) / (n + 2), (c + 1) / (n + 2)
     reach = 1.959964 * ((one + two - (one - two) ** 2) / (n + 2)) ** 0.5
     assert (test.low, test.high) == pytest.approx((one - two - reach, one - two + reach), abs=1e-6)
-
-
-def test_holm_as_worked_out_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def value(seed: int, correct: list[float], index: list[int] | None = None, data=("abc", "test")) -> SeedValue:

@@ -4,10 +4,6 @@ Source: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Ima
 opened by torchvision only, after its md5 check. A tree re-encoded as JPEG is near, not equal to, the original.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +18,9 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import lock
+
+_LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
 
 def cifar10(
@@ -79,7 +78,7 @@ def _cifar(
     if download or (path / original.filename).exists() or (path / original.base_folder).exists():
         part = choice.part(split, ("train", "test"), name)
         return assemble(name, split, part, open_archive(original, path, part, download), choice)
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and all(item.name == _LOCK for item in path.iterdir()):
         raise UserError(f"root={root}: is empty; download=true fetches {original.filename}")
     files = open_files(root)
     folders = split_folders(files, labels=True)
@@ -96,27 +95,13 @@ def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool)
     Raises:
         UserError: a wrong checksum, a failed download, a root that cannot be written.
     """
-    packed = root / original.filename
     try:
         if download:
             root.mkdir(parents=True, exist_ok=True)
-        with _alone_in(root):
-            whole = all(
-                check_integrity(root / original.base_folder / file, md5)
-                for file, md5 in [*original.train_list, *original.test_list]
-            )
-            if not whole and packed.exists() and not download and not check_integrity(packed, original.tgz_md5):
-                raise UserError(
-                    f"root={root}: {original.filename} has the wrong checksum (damaged or cut off); download=true"
-                    " fetches it anew"
-                )
-            if not whole and not packed.exists() and not download:
-                raise UserError(
-                    f"root={root}: a file in {original.base_folder} is missing or has the wrong checksum;"
-                    f" put {original.filename} beside it or set download=true"
-                )
-            # With the right archive in place torchvision's download only unpacks it.
-            data = original(str(root), train=part == "train", download=not whole)
+        if not _is_whole(original, root):
+            with lock(root / _LOCK, wait=True):  # of several processes one unpacks, the others wait
+                _unpack(original, root, download)
+        data = original(str(root), train=part == "train")
     except (OSError, RuntimeError, EOFError) as error:
         task = f"download of {original.url} failed" if download else f"{original.filename} cannot be opened"
         raise UserError(f"root={root}: {task}: {' '.join(str(error).split())}") from None
@@ -124,12 +109,25 @@ def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool)
     return ArraySamples(images, torch.tensor(data.targets), tuple(data.classes), f"{original.base_folder} {part}")
 
 
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on ``folder``: of several processes on a machine one unpacks, the others wait."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def _is_whole(original: type[CIFAR10], root: Path) -> bool:
+    """Return whether every unpacked file is there and has its md5 sum."""
+    files = [*original.train_list, *original.test_list]
+    return all(check_integrity(root / original.base_folder / file, md5) for file, md5 in files)
+
+
+def _unpack(original: type[CIFAR10], root: Path, download: bool) -> None:
+    """Unpack the archive in ``root``, fetched first where that was asked for; nothing where it is whole by now."""
+    if _is_whole(original, root):
+        return
+    packed = root / original.filename
+    if not download and not packed.exists():
+        raise UserError(
+            f"root={root}: a file in {original.base_folder} is missing or has the wrong checksum;"
+            f" put {original.filename} beside it or set download=true"
+        )
+    if not download and not check_integrity(packed, original.tgz_md5):
+        raise UserError(
+            f"root={root}: {original.filename} has the wrong checksum (damaged or cut off); download=true"
+            " fetches it anew"
+        )
+    original(str(root), download=True)  # with the right archive in place torchvision only unpacks it

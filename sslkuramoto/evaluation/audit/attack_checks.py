@@ -7,7 +7,6 @@ to attack, and random sampling never finds what gradients miss.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import comb, exp, log, log1p
 from statistics import NormalDist
 from typing import Any
 
@@ -34,6 +33,7 @@ from sslkuramoto.evaluation.audit.context import Case, median
 from sslkuramoto.evaluation.audit.fake_defences import ScaledHead
 from sslkuramoto.evaluation.audit.runner import Run, union
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.statistics import at_least, holm
 from sslkuramoto.threat import Threat
 
 NOISE_SAMPLES = 4
@@ -293,26 +293,11 @@ def stronger(comparisons: Sequence[Comparison]) -> list[bool]:
 
     Holm 1979: the chance that any of them is called so falsely stays below ``ALPHA``.
     """
-    unlikely = beyond_chance([comparison.p for comparison in comparisons])
+    corrected = holm([comparison.p for comparison in comparisons])
     return [
-        comparison.gain > comparison.tolerance and seen for comparison, seen in zip(comparisons, unlikely, strict=True)
+        comparison.gain > comparison.tolerance and p < ALPHA
+        for comparison, p in zip(comparisons, corrected, strict=True)
     ]
-
-
-def beyond_chance(chances: Sequence[float]) -> list[bool]:
-    """Return which of several p values are below ``ALPHA`` by Holm's rule (k-th smallest of m: ALPHA / (m - k))."""
-    seen = [False] * len(chances)
-    for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        if chances[place] >= ALPHA / (len(chances) - rank):
-            break
-        seen[place] = True
-    return seen
-
-
-def _chance_of(count: int, n: int, share: float) -> float:
-    """Return the chance of ``count`` or more of n images if each came with the chance ``share``."""
-    logs = (log(comb(n, k)) + k * log(share) + (n - k) * log1p(-share) for k in range(count, n + 1))
-    return sum(map(exp, logs))  # through logarithms: the coefficients of some 1030 images exceed a float
 
 
 def _at_least(values: Float[Tensor, " n"]) -> float:
@@ -334,12 +319,12 @@ def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
     pairs = [(compare(plain, run.right), compare(white, run.right)) for run in runs]
     new = [newly_broken(white, run.right) for run in runs]
     chances = [pair[which].p for which in range(2) for pair in pairs]
-    seen = beyond_chance([*chances, *(_chance_of(count, case.n, TOLERANCE) for count in new)])
+    p = holm([*chances, *(at_least(count, case.n, TOLERANCE) for count in new)])
     figures, found, m = {}, [], len(runs)
     for i, run in enumerate(runs):
         figures[run.label] = {**pairs[i][0].figures(), "white_box": pairs[i][1].first, "newly_broken": new[i]}
-        better = any(pairs[i][which].gain > TOLERANCE and seen[which * m + i] for which in range(2))
-        if better or seen[2 * m + i]:
+        better = any(pairs[i][which].gain > TOLERANCE and p[which * m + i] < ALPHA for which in range(2))
+        if better or p[2 * m + i] < ALPHA:
             found.append(f"{run.label} leaves {percent(run.accuracy)} and breaks {new[i]} images that gradients do not")
     shares = [percent(leaves.double().mean().item()) for leaves in (plain, white)]
     ours = f"gradients leave {shares[0]} (plain attacks) and {shares[1]} (all)"

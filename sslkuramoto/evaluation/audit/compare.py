@@ -11,13 +11,13 @@ Shapes: n images.
 """
 
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import sqrt
 from statistics import NormalDist
 
 from jaxtyping import Float
 from torch import Tensor
 
-from sslkuramoto.statistics import wilson
+from sslkuramoto.statistics import sign_test, wilson
 
 ALPHA = 0.01
 """One-sided level of the sign test: an audit asks some twenty such questions, of which 0.2 may err by chance."""
@@ -157,12 +157,6 @@ def convergence(before: Float[Tensor, " n"], last: Float[Tensor, " n"]) -> Conve
     deviation = sqrt(max((squares + 2) / (n + 2) - middle**2, 0.0) / (n + 2))
     upper = middle + NormalDist().inv_cdf(1 - SETTLED_ALPHA) * deviation
     return Convergence(compare(before, last, SETTLED), n, max(upper, total / n))
-
-
-def sign_test(more: int, less: int) -> float:
-    """Return the chance that at least ``more`` of ``more + less`` fair coins show heads."""
-    n = more + less
-    return sum(comb(n, k) for k in range(more, n + 1)) / 2**n
 
 
 def newly_broken(first: Float[Tensor, " n"], second: Float[Tensor, " n"]) -> int:

@@ -48,7 +48,8 @@ def knn_predict(
     predicted = []
     for chunk in F.normalize(queries.float(), dim=1).split(QUERIES_AT_ONCE):
         similarity, nearest = (chunk @ bank.T).topk(neighbours, dim=1)
-        # the largest weight is set to 1: the order of the votes stays and exp cannot overflow
+        # as lightly's knn_predict, but its exp overflows below a temperature of 1 / 88 and its sort leaves ties open:
+        # the largest weight is set to 1, which keeps the order of the votes
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
         weight = weight if vote == "weighted" else torch.ones_like(similarity)
         votes = chunk.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[nearest], weight)

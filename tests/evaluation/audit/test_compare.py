@@ -1,7 +1,5 @@
 """Comparing attacks image by image: what counts as a difference and what as chance."""
 
-from math import comb
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from sslkuramoto.evaluation.audit.compare import (
     convergence,
     more_than,
     newly_broken,
-    sign_test,
     smallest_visible,
 )
 
@@ -20,12 +17,6 @@ def stands(n: int, broken: range) -> torch.Tensor:
     right = torch.ones(n)
     right[list(broken)] = 0.0
     return right
-
-
-def test_sign_test_counts_the_outcomes_of_fair_coins() -> None:
-    assert sign_test(0, 0) == 1.0
-    assert sign_test(5, 0) == pytest.approx(1 / 32)
-    assert sign_test(3, 1) == pytest.approx((comb(4, 3) + comb(4, 4)) / 16)
 
 
 def test_an_attack_that_breaks_many_more_images_is_stronger() -> None:

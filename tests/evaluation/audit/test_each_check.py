@@ -236,10 +236,6 @@ def test_many_radii_do_not_fail_by_chance(build: Build) -> None:
     """A rise of 8 images has p = 0.004, and twelve are looked for."""
     rise = falling(**{"@ 0.2": broken(22)})
     assert attack_checks.eps(build(rise)).status == "pass"
-    assert attack_checks.beyond_chance([0.004, *[0.5] * 11]) == [False] * 12
-    assert attack_checks.beyond_chance([0.009]) == [True]
-    assert attack_checks.beyond_chance([0.004, 0.5, 0.001]) == [True, False, True], "Holm: 0.01 / 3, 0.01 / 2, 0.01"
-    assert attack_checks.beyond_chance([]) == []
 
 
 def test_in_mode_fixed_the_oscillators_are_seen_from_the_audited_start(build: Build, monkeypatch) -> None:
@@ -253,13 +249,6 @@ def test_in_mode_fixed_the_oscillators_are_seen_from_the_audited_start(build: Bu
         assert torch.equal(starts[-1], own.expand(N, -1, -1, -1)) == (mode == "fixed")
     network_checks.saturation(build())
     assert starts[-1] is None
-
-
-@pytest.mark.parametrize("n", [64, 1000, 1100, 10_000])
-def test_the_chance_of_new_images_is_known_for_as_many_images_as_a_data_set_has(n: int) -> None:
-    assert attack_checks._chance_of(0, n, 0.05) == pytest.approx(1)
-    assert attack_checks._chance_of(n // 20 + 1, n, 0.05) == pytest.approx(0.45, abs=0.06)
-    assert attack_checks._chance_of(n, n, 0.05) == pytest.approx(0.05**n)
 
 
 def test_surrogates_without_a_meaning_are_named_and_alone_no_answer(build: Build) -> None:

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from lightly.utils.benchmarking import knn as lightly_knn
+from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
@@ -27,6 +29,18 @@ def test_knn_equals_a_double_loop(vote, neighbours, temperature):
     found = knn_predict(queries, bank, labels, num_classes=4, neighbours=neighbours, temperature=temperature, vote=vote)
     expected = [by_hand(q, bank, labels, 4, neighbours, temperature, vote == "weighted") for q in queries]
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("vote", ["weighted", "plain"])
+def test_knn_equals_lightly_s(vote):
+    """Lightly's has no plain votes but an infinite temperature, where ties fall as its sort leaves them; 7 vote here."""
+    draw = generator("cpu", "lightly")
+    queries, bank = (F.normalize(torch.randn(n, 16, generator=draw), dim=1) for n in (200, 500))
+    labels = torch.randint(0, 2, (500,), generator=draw)
+    temperature = 0.07 if vote == "weighted" else math.inf
+    expected = lightly_knn.knn_predict(queries, bank.T, labels, num_classes=2, knn_k=7, knn_t=temperature)[:, 0]
+    found = knn_predict(queries, bank, labels, num_classes=2, neighbours=7, vote=vote)
+    assert torch.equal(found, expected)
 
 
 def test_a_small_temperature_does_not_overflow():

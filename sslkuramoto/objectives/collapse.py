@@ -9,13 +9,14 @@ from torch import Tensor
 
 
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """Return sqrt(d) times the mean over features of the standard deviation of L2-normalised features.
+    """Return sqrt(d) times the mean over features of the standard deviation (n - 1) of L2-normalised features.
 
-    1 for directions spread evenly over the sphere, 0 when all images have one direction. Chen and He 2021 (SimSiam,
-    arXiv 2011.10566), section 4.1.
+    About 1 for directions spread evenly over the sphere, 0 when all images have one direction.
+    Source: Chen and He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
     """
-    normed = torch.nn.functional.normalize(features.float(), dim=1)
-    return normed.std(dim=0).mean() * features.shape[1] ** 0.5
+    from lightly.utils.debug import std_of_l2_normalized  # here: it brings matplotlib's windows along
+
+    return std_of_l2_normalized(features.float()) * features.shape[1] ** 0.5
 
 
 def effective_rank(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

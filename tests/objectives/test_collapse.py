@@ -5,9 +5,9 @@ import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.objectives.collapse import effective_rank, feature_std
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Measure
-from sslkuramoto.training.collapse import effective_rank, feature_std
 
 
 def test_feature_std_is_one_for_random_directions_and_zero_for_one():
@@ -45,3 +45,11 @@ def test_a_fresh_akorn_is_far_from_what_stops_a_run(initial):
         with torch.no_grad():
             features = encoder(images, draw=generator("cpu", 1)).pooled
         assert float(feature_std(features)) > 3 * Measure().stop_on_collapse > 0
+
+
+def test_feature_std_is_the_standard_deviation_of_normalised_coordinates():
+    features = torch.randn(50, 7, generator=generator("cpu", "features"))
+    rows = [row / row.norm() for row in features]
+    means = [sum(float(row[j]) for row in rows) / 50 for j in range(7)]
+    stds = [(sum((float(row[j]) - means[j]) ** 2 for row in rows) / 49) ** 0.5 for j in range(7)]
+    assert float(feature_std(features)) == pytest.approx(sum(stds) / 7 * 7**0.5)
