@@ -66,7 +66,7 @@ def _own(value: Tensor) -> Tensor:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what :func:`save` wrote, or :func:`save_weights`: its kind, sections and ``weights``; tensors are on the CPU.
+    """Read what :func:`save` wrote, or kind, sections and ``weights`` of :func:`save_weights`; tensors are on the CPU.
 
     Raises:
         UserError: no such file, a truncated file, or one that is no checkpoint of this package.
