@@ -1,7 +1,9 @@
 """Checkpoints: the only bridge from training to evaluation.
 
-A checkpoint is one safetensors file: tensors by number, and a JSON header that says where in the nested state each
-belongs. Reading one runs no code of its author. Files are written whole or not at all.
+A checkpoint is one safetensors file. Exported weights (:func:`save_weights`) stand in it under their parameters' names,
+so that any reader of safetensors finds them; the metadata entry ``sslkuramoto`` is JSON that says how to rebuild the
+module. The nested state of a training run (:func:`save`) has numbered tensors, and that entry says where each belongs.
+Reading a checkpoint runs no code of its author. Files are written whole or not at all.
 """
 
 import hashlib
@@ -39,15 +41,42 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     write_atomically(path, save_tensors(tensors, {_HEADER: header}))
 
 
+def save_weights(path: Path, weights: Mapping[str, Tensor], *, kind: str, **sections: Mapping[str, Any]) -> None:
+    """Write the weights of a module under their own names.
+
+    Args:
+        path: the file.
+        weights: a state dict.
+        kind: what the module is, asked for by :func:`load_kind`.
+        sections: recipe sections that rebuild it, of plain values.
+
+    Raises:
+        UserError: as :func:`save`.
+    """
+    # one entry, for safetensors writes several in any order, and equal weights shall give equal files
+    write_atomically(path, packed_weights(weights, {_HEADER: json.dumps({"kind": kind, **sections})}))
+
+
+def packed_weights(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the safetensors file of a state dict; weights that share memory are written one by one."""
+    return save_tensors({name: _own(value) for name, value in weights.items()}, dict(metadata))
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.detach().cpu().contiguous().clone()
+
+
 def load(path: Path) -> dict[str, Any]:
-    """Read what :func:`save` wrote; tensors are on the CPU.
+    """Read what :func:`save` wrote, or kind, sections and ``weights`` of :func:`save_weights`; tensors are on the CPU.
 
     Raises:
         UserError: no such file, a truncated file, or one that is no checkpoint of this package.
     """
     header, tensors = _read(path)
     try:
-        state = _unpack(json.loads(header), tensors)
+        content = json.loads(header)
+        named = isinstance(content, dict) and "kind" in content
+        state = {**content, "weights": tensors} if named else _unpack(content, tensors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: damaged checkpoint (its header does not fit its tensors)") from None
     if not isinstance(state, dict):
@@ -80,7 +109,7 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         key = str(len(tensors))
-        tensors[key] = value.detach().cpu().contiguous().clone()
+        tensors[key] = _own(value)
         return {"tensor": key}
     if isinstance(value, Mapping):
         return {"map": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
@@ -107,13 +136,13 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def export_encoder(path: Path, encoder: nn.Module, part: Part) -> None:
     """Write an encoder with the recipe section that rebuilds it."""
-    save(path, {"kind": "encoder", "encoder": part.to_dict(), "weights": dict(encoder.state_dict())})
+    save_weights(path, encoder.state_dict(), kind="encoder", encoder=part.to_dict())
 
 
 def export_head(path: Path, head: nn.Module, part: Part) -> None:
     """Write a head with the section that rebuilds it (name and options in :data:`~sslkuramoto.heads.HEADS`)."""
     size = {"in_features": head.in_features, "out_features": head.out_features}
-    save(path, {"kind": "head", "head": part.to_dict(), "size": size, "weights": dict(head.state_dict())})
+    save_weights(path, head.state_dict(), kind="head", head=part.to_dict(), size=size)
 
 
 def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Encoder:

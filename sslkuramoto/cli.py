@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sslkuramoto.cli_compare import add_compare
 from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
 from sslkuramoto.errors import Interrupted, UserError, too_large
@@ -162,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--title", default="sslkuramoto report")
     command.set_defaults(act=_report)
 
+    add_compare(commands)
     add_list(commands)
     return parser
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from timm.models import load_state_dict as read_by_timm
 from torch import nn
 
 from sslkuramoto.checkpoint import (
@@ -62,6 +64,54 @@ def test_the_same_state_gives_the_same_bytes(tmp_path, encoder):
     for name in ("one", "two"):
         export_encoder(tmp_path / name, encoder, Part("akorn", OPTIONS))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_an_exported_file_holds_the_parameters_under_their_names(tmp_path, encoder):
+    head = nn.Linear(8, 2)
+    export_encoder(tmp_path / "encoder.safetensors", encoder, Part("akorn", OPTIONS))
+    export_classifier(tmp_path / "head.safetensors", head)
+    for name, module in (("encoder", encoder), ("head", head)):
+        found = load_file(tmp_path / f"{name}.safetensors")
+        assert found.keys() == module.state_dict().keys()
+        assert all(torch.equal(value, found[key]) for key, value in module.state_dict().items())
+    assert "layers.0.coupling.weight" in load_file(tmp_path / "encoder.safetensors")
+    with safe_open(tmp_path / "encoder.safetensors", "pt") as file:
+        said = json.loads(file.metadata()["sslkuramoto"])
+    assert said == {"kind": "encoder", "encoder": {"name": "akorn", **OPTIONS}}
+
+
+def test_timm_reads_an_exported_encoder_of_one_of_its_networks(tmp_path):
+    options = {"model": "resnet18", "small_stem": True}
+    encoder = ENCODERS.build("timm", options)
+    export_encoder(tmp_path / "encoder.safetensors", encoder, Part("timm", options))
+    found = read_by_timm(str(tmp_path / "encoder.safetensors"))
+    assert torch.equal(found["network.conv1.weight"], encoder.state_dict()["network.conv1.weight"])
+
+
+def test_files_of_numbered_tensors_as_they_were_written_before_still_load(tmp_path, encoder):
+    weights = dict(encoder.state_dict())
+    save(tmp_path / "encoder", {"kind": "encoder", "encoder": {"name": "akorn", **OPTIONS}, "weights": weights})
+    assert set(load_file(tmp_path / "encoder")) == {str(k) for k in range(len(weights))}
+    assert weights_hash(load_encoder(tmp_path / "encoder")) == weights_hash(encoder)
+    head = nn.Linear(3, 2)
+    save(tmp_path / "head", {"kind": "classifier", "weights": dict(head.state_dict())})
+    assert weights_hash(load_classifier(tmp_path / "head")) == weights_hash(head)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ('{"kind": 3}', "is a checkpoint of kind 3, not 'encoder'"),
+        ('{"kind": "encoder"}', "its entry 'encoder' is no dict"),
+        ('{"kind": "encoder", "encoder": {"name": "akorn"}}', "weight .0. has no place here"),
+        ('{"kind": "encoder", "encoder": {}}', "unknown encoder None"),
+    ],
+)
+def test_a_made_up_header_of_named_weights_is_one_clear_line(header, message, tmp_path):
+    save_file({"0": torch.ones(1)}, tmp_path / "file", metadata={"sslkuramoto": header})
+    with pytest.raises(UserError, match=message) as caught:
+        load_encoder(tmp_path / "file")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])

@@ -1,9 +1,10 @@
-"""The paired tests of a study in words and fields, alike in every output."""
+"""Paired tests, of a study or of two runs, in words and fields, alike in every output."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sslkuramoto.study.paired import Comparison, McNemar, PairedTest, comparisons
+from sslkuramoto.study.run_pairs import RunComparison
 from sslkuramoto.study.table import StudyTable
 
 HEADS = ("difference", "95 % interval", "p", "Holm", "b", "c", "n", "p, McNemar")
@@ -12,6 +13,13 @@ HOW_TO_READ = (
     "both rows have, with its 95 % interval over images; p of exchanging the rows at random images, exact McNemar "
     "where every share is 0 or 1; Holm over all of the study. Beside it McNemar on most draws: b right in the first "
     "row only, c in the second, n images times seeds."
+)
+
+HOW_TO_READ_RUNS = (
+    "Difference of the mean shares of right draws in points, {} minus {}, with its 95 % interval over images; p of "
+    "exchanging the runs at random images, exact McNemar where every share is 0 or 1; Holm over all lines. Beside it "
+    "McNemar on most draws: b right in the first run only, c in the second, n images. Images are the sampling unit: "
+    "a small p speaks of these two networks, not of other seeds."
 )
 
 
@@ -62,6 +70,15 @@ def _numbers(test: PairedTest, holm: float | None) -> tuple[float | None, ...]:
     votes = test.mcnemar
     last = (None,) * 4 if votes is None else (votes.b, votes.c, votes.n, votes.p)
     return (100 * test.difference, 100 * test.low, test.p, holm, *last)
+
+
+def runs_text(found: RunComparison) -> str:
+    """Return the tests of two runs as aligned columns, one line per list of verdicts, and how to read them."""
+    grid = [["protocol", "verdicts", *HEADS]]
+    grid += [[item.protocol, item.verdicts, *_texts(item.test, item.holm)] for item in found.tests]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+    return "\n".join([*lines, HOW_TO_READ_RUNS.format(*found.runs), *found.notes])
 
 
 def paired_lines(table: StudyTable, labels: Mapping[str, str]) -> list[str]:

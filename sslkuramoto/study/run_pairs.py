@@ -1,0 +1,138 @@
+"""Do two runs differ on the same images? Every verdict that results of one name hold of both, tested in pairs.
+
+The tests are those of :mod:`~sslkuramoto.study.paired`: images are the sampling unit, so a small p says that these two
+networks would differ on other images of the same kind, not that other seeds would.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.study.paired import PairedTest, holm, paired_test
+from sslkuramoto.study.table import read_result
+
+VERDICT = "correct"  # the word that the names of lists of verdicts hold: correct, clean_correct, eot/correct
+IDLE = {"seed", "batch_size", "workers", "device", "ledger", "store", "control", "chunk"}  # no matter for the meaning
+
+
+@dataclass(frozen=True)
+class RunTest:
+    """Two runs in one list of verdicts.
+
+    Attributes:
+        protocol: name of the results.
+        verdicts: name of the per-image list.
+        test: the first run against the second.
+        holm: p of ``test`` corrected over all tests of the comparison.
+    """
+
+    protocol: str
+    verdicts: str
+    test: PairedTest
+    holm: float
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """All tests of two runs, and sentences on what was left out or differs."""
+
+    runs: tuple[Path, Path]
+    tests: list[RunTest]
+    notes: list[str]
+
+
+def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunComparison:
+    """Test two runs in every verdict that both have.
+
+    Args:
+        first, second: run directories.
+        wanted: results to compare, each a name or ``NAME:LIST`` for one list of it; none: all that both runs have.
+
+    Raises:
+        UserError: a run without results, a result or list that one run lacks, results on different images (of those
+            that are wanted, or of all), a damaged result.
+    """
+    ours, theirs = (_files(run) for run in (first, second))
+    common = [name for name in ours if name in theirs]
+    if not wanted and not common:
+        raise UserError(f"{first} and {second}: hold no result of one name; measure both by the same protocol")
+    tests: list[RunTest] = []
+    notes: list[str] = []
+    for item in wanted or common:
+        name, _, chosen = item.partition(":")
+        for run, files in ((first, ours), (second, theirs)):
+            if name not in files:
+                raise unknown(f"result of {run}", name, files)
+        pair = read_result(ours[name]), read_result(theirs[name])
+        try:
+            tests += _tests(name, pair, chosen)
+        except UserError as error:
+            if wanted:
+                raise
+            notes.append(str(error))
+            continue
+        notes += _unlike_options(name, pair)
+    if not tests:
+        raise UserError(f"{first} and {second}: {'; '.join(notes)}")
+    corrected = holm([item.test.p for item in tests])
+    return RunComparison(
+        (first, second), [replace(item, holm=p) for item, p in zip(tests, corrected, strict=True)], notes
+    )
+
+
+def _files(run: Path) -> dict[str, Path]:
+    files = {path.stem: path for path in sorted((run / "results").glob("*.json"))}
+    if not files:
+        raise UserError(f"{run}: holds no results (results/*.json); measure it first: sslkuramoto evaluate {run} ...")
+    return files
+
+
+def _tests(name: str, pair: tuple[Mapping[str, Any], Mapping[str, Any]], chosen: str) -> list[RunTest]:
+    """Test the lists of verdicts that two results share; p is not corrected yet."""
+    lists = [_verdicts(name, result) for result in pair]
+    both = [key for key in lists[0] if key in lists[1]]
+    if not both:
+        raise UserError(f"{name}: the two results share no list of verdicts per image")
+    if chosen and chosen not in both:
+        raise unknown(f"list of verdicts of {name}", chosen, both)
+    images = [_images(result) for result in pair]
+    for what in images[0]:
+        if images[0][what] != images[1][what]:
+            raise UserError(f"{name}: measured on different images ({what} differs); a paired test needs the same")
+    tests = []
+    for key in [chosen] if chosen else both:
+        shares = lists[0][key], lists[1][key]
+        if len(shares[0]) != len(shares[1]):
+            raise UserError(f"{name}: {key} has {len(shares[0])} images in one run, {len(shares[1])} in the other")
+        test = paired_test([shares])
+        tests.append(RunTest(name, key, test, test.p))
+    return tests
+
+
+def _verdicts(result_name: str, result: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the lists of shares of right draws, one entry per image."""
+    per_image = result.get("per_image") or {}
+    named = {name: values for name, values in per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
+    for name, values in named.items():
+        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
+            raise UserError(f"{result_name}: {name} holds no shares of right draws in [0,1]; measure again")
+    return named
+
+
+def _images(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which images they are; what a result does not say counts as different only where the other says it."""
+    data = result.get("data") or {}
+    known = {key: data.get(key) for key in ("fingerprint", "split", "n")}
+    return known | {"index": (result.get("per_image") or {}).get("index")}
+
+
+def _unlike_options(name: str, pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> list[str]:
+    first, second = (result.get("options") or {} for result in pair)
+    keys = [key for key in dict.fromkeys([*first, *second]) if key not in IDLE and first.get(key) != second.get(key)]
+    told = "; ".join(
+        f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys
+    )
+    return [f"{name}: not measured alike: {told}"] if keys else []
