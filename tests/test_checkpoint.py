@@ -69,7 +69,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path, encoder):
 def test_an_exported_file_holds_the_parameters_under_their_names(tmp_path, encoder):
     head = nn.Linear(8, 2)
     export_encoder(tmp_path / "encoder.safetensors", encoder, Part("akorn", OPTIONS))
-    export_classifier(tmp_path / "head.safetensors", head)
+    export_head(tmp_path / "head.safetensors", head, Part("linear"))
     for name, module in (("encoder", encoder), ("head", head)):
         found = load_file(tmp_path / f"{name}.safetensors")
         assert found.keys() == module.state_dict().keys()
@@ -95,7 +95,7 @@ def test_files_of_numbered_tensors_as_they_were_written_before_still_load(tmp_pa
     assert weights_hash(load_encoder(tmp_path / "encoder")) == weights_hash(encoder)
     head = nn.Linear(3, 2)
     save(tmp_path / "head", {"kind": "classifier", "weights": dict(head.state_dict())})
-    assert weights_hash(load_classifier(tmp_path / "head")) == weights_hash(head)
+    assert weights_hash(load_head(tmp_path / "head")) == weights_hash(head)
 
 
 @pytest.mark.parametrize(
