@@ -22,10 +22,10 @@ from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import head_of
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part, Recipe
+from sslkuramoto.results import Result
 from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts, content_key
 from sslkuramoto.study.plan import Plan
-from sslkuramoto.study.table import read_result
 from sslkuramoto.training.learner import build
 
 _NOT_IN_A_STEP = (
@@ -194,8 +194,8 @@ def _seconds_before(root: Path, task: Evaluation, stage: Stage) -> float | None:
 def _seconds_in(file: Path) -> float | None:
     """Return what a result says that it took; None where it is damaged, which the table will tell."""
     try:
-        return float(read_result(file)["seconds"])
-    except (UserError, KeyError, TypeError, ValueError):
+        return Result.read(file, per_image=False).seconds
+    except UserError:
         return None
 
 

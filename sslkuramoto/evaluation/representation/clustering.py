@@ -14,13 +14,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional as F
 
+from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import check_draws
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread, wilson
 
 
@@ -59,6 +60,11 @@ class Clustering(Protocol):
 
     name = "clustering"
     needs = frozenset({"labels"})
+    columns = (
+        Column("clustering_accuracy", "accuracy", "Clustering", True, 3, ["accuracy"]),
+        Column("clustering_nmi", "NMI", "Clustering", True, 4, ["nmi"]),
+        Column("clustering_ari", "ARI", "Clustering", True, 5, ["ari"]),
+    )
 
     def __init__(
         self,

@@ -14,14 +14,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import accuracies, check_draws, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -106,6 +108,7 @@ class LinearProbe(Protocol):
 
     name = "linear"
     needs = frozenset({"labels"})
+    columns = (Column("linear", "linear probe", "Frozen encoder", True, 2, ["accuracy"]),)
 
     def __init__(
         self,
