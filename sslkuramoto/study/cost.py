@@ -15,7 +15,7 @@ import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.data.images.image_set import MemorySet, batches
-from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.randomness import borrowed_global, generator
@@ -211,9 +211,6 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             encoder = ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **task.encoder_options})
             head = torch.nn.Linear(encoder.num_features, facts.classes)
         encoder = encoder.eval().requires_grad_(False).to(device)
-        slow = _is_slow(encoder, facts, device)
-        if "chunk" in loaded.options and slow:
-            loaded = load_protocol(task.protocol, [*task.overrides, f"chunk={_FEW}"])  # it times passes of one chunk
         subject = Subject(
             encoder=encoder,
             head=head.eval().requires_grad_(False).to(device),
@@ -222,21 +219,11 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             run_dir=stage.path,
             encoder_hash="untrained",
             seed=recipe.seed,
-            batch_size=_FEW if slow else 100,
         )
         costs = loaded.measure.estimate(subject)
         return sum(cost.hours for _, cost in costs) * 3600 if costs else None
     except Exception:  # an estimate that fails is unknown and stops nothing
         return None
-
-
-def _is_slow(encoder: Encoder, facts: Facts, device: torch.device) -> bool:
-    """Whether a hundred images would take long."""
-    images = torch.rand(_FEW, 3, facts.size, facts.size, generator=generator("cpu", "is it slow")).to(device)
-    start = time.perf_counter()
-    with torch.no_grad():
-        encoder(images, draw=generator(device, "is it slow") if encoder.stochastic else None)
-    return (time.perf_counter() - start) * 100 / _FEW > _LONG
 
 
 def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> str:

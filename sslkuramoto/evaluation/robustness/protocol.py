@@ -7,9 +7,8 @@ A battery of attacks on the same images, its work kept in a ledger, and the unio
 Shapes: n images, y x pixels, k draws, m stored images.
 """
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -26,15 +25,16 @@ from sslkuramoto.attacks.attack import (
     check_counts,
     check_name,
 )
-from sslkuramoto.attacks.battery import CLEAN, DecidedBy, left_of_battery
-from sslkuramoto.attacks.cost import cost_of, starts_of
+from sslkuramoto.attacks.battery import DecidedBy, is_held
+from sslkuramoto.attacks.counting import Account, Charged
 from sslkuramoto.attacks.ledger import ledger_for
-from sslkuramoto.attacks.worst_candidate import passes_of, worst_of
+from sslkuramoto.attacks.worst_candidate import worst_of
 from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.pictures import store_broken
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.noise_draws import accuracies, check_draws, check_equal_scores, draws_for, share_right
@@ -203,48 +203,51 @@ class Robustness(Protocol):
         return accuracies(scored, labels, "robust_accuracy"), {"correct": share_right(scored, labels), "found_by": by}
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return for each way what it costs at most on this device, after timing a few passes; attacks nothing."""
+        """Return what it costs at most on this device, all ways together; attacks nothing.
+
+        One image of a stand-in network is measured, once as one of the control and once not, by attacks that charge
+        their passes and do nothing else; passes of the networks themselves are timed.
+        """
         chosen = self._chosen(subject)
         data = described(chosen.images, len(chosen.index))
-        costs = []
-        first = next(iter(self.ways.values()), self)
-        stochastic = first._classifier(subject).stochastic
-        draws_union, select_union = (draws_for(stochastic, k) for k in (first.draws, first.select_draws))
-        sets = 0
-        for name, way in (self.ways or {"": self}).items():
-            attacks, _ = way._prepared(subject, chosen)
-            classifier = way._classifier(subject)
-            draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
-            cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
-            few = min(way.control, cost.images)
-            control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
-            union, before, sets = 0, sets, sets + len(attacks)
-            if self.ways:  # what its candidates add to the choice
-                union = passes_of(sets, select_union, stochastic=stochastic)
-                union -= passes_of(before, select_union, stochastic=stochastic)
-                union += draws_union * (1 + bool(first.store)) if way is first else 0
-                union = math.ceil(union * starts_of(first._classifier(subject)) / cost.starts)
-            left, whole = way._left(subject, classifier, attacks, chosen, data), cost.images + few
-            shares = {attack.label: left[attack.label] / (attack.restarts * whole) for attack in attacks}
-            spared = (whole - left[CLEAN]) * select
-            scoring = cost.scoring + control + union
-            costs.append((name, cost._replace(scoring=scoring, control=few, left=shares, spared=spared)))
-        return costs
+        ways = self.ways or {"": self}
+        ready = {name: way._prepared(subject, chosen)[0] for name, way in ways.items()}
+        held = {name for name, way in ways.items() if way._is_held(subject, ready[name], chosen, data)}
+        classifier = next(iter(ways.values()))._classifier(subject)
+        controlled = min(max(way.control for way in ways.values()), len(chosen.index))
+        account = account_of(classifier, chosen)
+        for control, images in enumerate((len(chosen.index) - controlled, controlled)):
+            with rehearsed(subject, account, images) as small:
+                self._charging(account, ready, held, control).measure(small)
+        notes = [
+            f"{name or 'attacks'}: all their work is in the ledger and costs nothing" for name in ways if name in held
+        ]
+        return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), notes))]
 
-    def _left(
-        self, subject: Subject, classifier: Classifier, attacks: list[Attack], chosen: Chosen, data: dict[str, Any]
-    ) -> Counter[str]:
-        """Return what the ledger does not hold of the attacks and of their control."""
+    def _charging(
+        self, account: Account, ready: Mapping[str, list[Attack]], held: Collection[str], control: int, name: str = ""
+    ) -> "Robustness":
+        """Return the same measurement of one image by attacks that charge what they take."""
+        own = copy(self)
+        own.images, own.control, own.ledger = 1, min(self.control, control), None
+        own.attacks = [
+            Charged(attack, account, None if name in held else f"{name}: {attack.label}" if name else attack.label)
+            for attack in ready.get(name, [])
+        ]
+        own.ways = {way: each._charging(account, ready, held, control, way) for way, each in self.ways.items()}
+        return own
+
+    def _is_held(self, subject: Subject, attacks: list[Attack], chosen: Chosen, data: dict[str, Any]) -> bool:
+        """Return whether the ledger holds the attacks and their control."""
         options = {"threat": self.threat, "chunk": self.chunk, "decided_by": self.decided_by, "chained": self.chained}
         nowhere = {"threat": Threat(self.threat.norm, 0.0), "chunk": self.control, **NOTHING}
-        left = Counter[str]()
         for images, changed, own in ((len(chosen.index), {}, options), (self.control, self._nothing(), nowhere)):
-            if images:
-                pixels, labels, index = (part[:images] for part in chosen[:3])
-                ledger = self._ledger(subject, data, index, changed, reading=True)
-                common = {"seed": subject.seed, "draws": self.select_draws, "ledger": ledger}
-                left += left_of_battery(classifier, pixels, labels, attacks, **common, **own)
-        return left
+            pixels, labels, index = (part[:images] for part in chosen[:3])
+            ledger = self._ledger(subject, data, index, changed, reading=True)
+            common = {"seed": subject.seed, "draws": self.select_draws, "ledger": ledger}
+            if images and not is_held(self._classifier(subject), pixels, labels, attacks, **common, **own):
+                return False
+        return True
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
         """Return the options that matter for a network: a deterministic one is the same however it starts."""
