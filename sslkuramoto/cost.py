@@ -1,114 +1,110 @@
-"""What a measurement costs before it runs: passes of the network, and hours on this device."""
+"""What a measurement costs before it runs: passes of the network, counted, and hours on this device, timed."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 
-@dataclass(frozen=True)
-class Passes:
-    """What attacking one image once costs at most; those that no draw gets right any more cost nothing.
+FEW = 8
+"""Images of the first timed pass."""
+LONG = 5.0
+"""Seconds of a pass that is not timed twice, nor with more images."""
+TIMES = 3
+
+
+class Passes(NamedTuple):
+    """Passes of single images.
 
     Attributes:
-        forward: forward passes without a gradient.
+        forward: without a gradient.
         backward: forward passes followed by a backward pass.
     """
 
     forward: int
-    backward: int
+    backward: int = 0
+
+    def plus(self, other: "Passes", times: int = 1) -> "Passes":
+        """Return the sum with so many times the other."""
+        return Passes(self.forward + times * other.forward, self.backward + times * other.backward)
 
 
-class Cost(NamedTuple):
-    """What a battery takes at most: every image attacked to the end.
+@dataclass(frozen=True)
+class Cost:
+    """What a measurement takes at most.
 
     Attributes:
-        attacks: label -> passes of one image, all restarts together.
-        scoring: forward passes of one image for selection and final score.
-        images: how many images.
-        seconds_forward, seconds_backward: of one image, measured here.
-        control: images that every attack also meets with eps = 0.
-        starts: passes of the network behind each pass of the classifier, which is what is counted above.
-        elsewhere: label -> passes of another network for one image, all restarts together.
-        extra: label -> seconds of one image, all restarts together: of its passes elsewhere, or beyond what they take
-            in chunks where it attacks one image at a time.
-        left: label -> share of its work that the ledger does not hold; all where it is not named.
-        spared: forward passes of the scoring, of all images together, whose outcome the ledger holds.
-        looked: forward passes, of all images together, of a first look at some of them.
+        images: how many are measured.
+        passes: what for -> passes of all images together.
+        seconds: that they take on this device, one process.
+        notes: what a reader of the estimate must know.
+        early: whether images that an attack has used up cost less.
     """
 
-    attacks: dict[str, Passes]
-    scoring: int
     images: int
-    seconds_forward: float
-    seconds_backward: float
-    control: int = 0
-    starts: int = 1
-    elsewhere: Mapping[str, Passes] = MappingProxyType({})
-    extra: Mapping[str, float] = MappingProxyType({})
-    left: Mapping[str, float] = MappingProxyType({})
-    spared: int = 0
-    looked: int = 0
-
-    @property
-    def attacked(self) -> int:
-        """Images that every attack meets at most, those of the control twice."""
-        return self.images + self.control
+    passes: Mapping[str, Passes]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+    early: bool = False
 
     @property
     def forward(self) -> int:
-        """Forward passes without a gradient, of all images."""
-        return self._scoring + sum(self._of(label).forward for label in self.attacks)
+        """Forward passes without a gradient."""
+        return sum(each.forward for each in self.passes.values())
 
     @property
     def backward(self) -> int:
-        """Forward passes with a backward pass, of all images."""
-        return sum(self._of(label).backward for label in self.attacks)
-
-    @property
-    def _scoring(self) -> int:
-        return self.starts * (self.images * self.scoring - self.spared + self.looked)
-
-    def _of(self, label: str) -> Passes:
-        """Return the passes of all images that an attack still takes, of whichever network."""
-        own, other = self.attacks[label], self._elsewhere(label)
-        count = self.starts * self._left(label)
-        forward, backward = (math.ceil(count * passes - 1e-6) for passes in (own.forward, own.backward))
-        return Passes(forward + other.forward, backward + other.backward)
-
-    def _elsewhere(self, label: str) -> Passes:
-        passes, count = self.elsewhere.get(label, Passes(0, 0)), self._left(label)
-        return Passes(math.ceil(count * passes.forward - 1e-6), math.ceil(count * passes.backward - 1e-6))
-
-    def _left(self, label: str) -> float:
-        """Return how many images an attack has before it."""
-        return self.attacked * self.left.get(label, 1.0)
+        """Forward passes with a backward pass."""
+        return sum(each.backward for each in self.passes.values())
 
     @property
     def hours(self) -> float:
         """On this device, one process."""
-        others = [self._elsewhere(label) for label in self.elsewhere]
-        forward = self.forward - sum(passes.forward for passes in others)
-        backward = self.backward - sum(passes.backward for passes in others)
-        extra = sum(self._left(label) * seconds for label, seconds in self.extra.items())
-        return (forward * self.seconds_forward + backward * self.seconds_backward + extra) / 3600
+        return self.seconds / 3600
 
     def lines(self) -> list[str]:
-        """Return what a person wants to know, a line an attack and one for the whole."""
-        each = [
-            f"{label}: {self._of(label).forward:,} forward, {self._of(label).backward:,} forward and backward"
-            for label in self.attacks
-        ]
-        if self.spared or any(share < 1 for share in self.left.values()):
-            each.append("what the ledger holds already is left out")
-        early = "; images that are used up early cost less" if self.attacks else ""
+        """Return what a person wants to know: one line for each purpose, and one for the whole."""
+        early = "; images that are used up early cost less" if self.early else ""
         return [
-            *each,
-            f"scoring: {self._scoring:,} forward",
+            *(
+                f"{name}: {each.forward:,} forward" + f", {each.backward:,} forward and backward" * bool(each.backward)
+                for name, each in self.passes.items()
+            ),
+            *self.notes,
             f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
             f"{shown_hours(self.hours)} on this device (timed here{early})",
         ]
+
+
+def seconds_of(run: Callable[[int], None], most: int, device: torch.device) -> float:
+    """Return the seconds per image that a pass takes, the best of three.
+
+    Args:
+        run: makes a pass of the given number of images.
+        most: images of a pass. A few are timed first, and all only where that does not take long.
+        device: where it runs.
+    """
+    few = min(FEW, most)
+    seconds = _best(run, few, device)
+    if few < most and seconds * most / few < LONG:
+        seconds, few = _best(run, most, device), most
+    return seconds / few
+
+
+def _best(run: Callable[[int], None], images: int, device: torch.device) -> float:
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    best = math.inf
+    for _ in range(TIMES):
+        synchronise()
+        start = time.perf_counter()
+        run(images)
+        synchronise()
+        best = min(best, time.perf_counter() - start)
+        if best > LONG:
+            break
+    return best
 
 
 def shown_hours(hours: float) -> str:

@@ -1,8 +1,8 @@
 """Every registered attack at a budget of a second, and simple ones that show what a battery does with them."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,9 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkuramoto.attacks import ATTACKS, Attack, Passes
+from sslkuramoto.attacks import ATTACKS, Attack
 from sslkuramoto.attacks.attack import ImpossibleAttackError, built
 from sslkuramoto.attacks.autoattack import untouched_globals
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.randomness import seed_of
 
@@ -66,9 +65,6 @@ class Step(Attack):
     def options(self) -> dict[str, Any]:
         return {"label": self.label, "restarts": self.restarts, "random": self.random}
 
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        return Passes(1, 1)
-
     def __call__(self, classifier, images, labels, *, threat, work):
         assert not any(parameter.requires_grad for parameter in classifier.parameters())
         with torch.no_grad():
@@ -97,48 +93,3 @@ def directly(classifier, images, labels, threat, version, seed, **settings):
             return theirs.run_standard_evaluation(images, labels, batch_size=len(images))[0]
     finally:
         sys.settrace(tracer)  # pyautoattack switches it off
-
-
-@dataclass
-class Count:
-    """Passes of single images through an encoder.
-
-    Attributes:
-        forward: without a gradient.
-        backward: with a gradient behind them; an output that is differentiated ten times counts ten.
-        graphs: forward passes that kept a graph.
-    """
-
-    forward: int = 0
-    backward: int = 0
-    graphs: int = 0
-
-    @property
-    def all(self) -> int:
-        return self.forward + self.graphs
-
-
-@contextmanager
-def counted(encoder: Encoder) -> Iterator[Count]:
-    """Count the passes of single images through an encoder."""
-    count = Count()
-    own = encoder.forward
-
-    def forward(images: Tensor, **options: Any) -> Any:
-        if not (torch.is_grad_enabled() and images.requires_grad):
-            count.forward += len(images)
-            return own(images, **options)
-        count.graphs += len(images)
-        through = images.clone()  # a tensor of its own, so that only what comes back through this pass is counted
-
-        def back(gradient: Tensor) -> None:
-            count.backward += len(gradient)
-
-        through.register_hook(back)
-        return own(through, **options)
-
-    encoder.forward = forward
-    try:
-        yield count
-    finally:
-        del encoder.forward

@@ -1,7 +1,7 @@
 """Attacks, the battery that runs them, and the ledger that keeps what they found."""
 
 from sslkuramoto.attacks.apgd import Apgd
-from sslkuramoto.attacks.attack import ATTACKS, Attack, Passes, Work
+from sslkuramoto.attacks.attack import ATTACKS, Attack, Work
 from sslkuramoto.attacks.autoattack import AutoAttackMember, AutoAttackVersion
 from sslkuramoto.attacks.battery import Attacked, run_battery
 from sslkuramoto.attacks.held_noise import HeldNoise
@@ -20,7 +20,6 @@ __all__ = [
     "AutoAttackMember",
     "AutoAttackVersion",
     "Ledger",
-    "Passes",
     "Work",
     "run_battery",
 ]

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Passes, Target, Work, check_counts
-from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of, reading_by_draws
+from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, fitted, objective_of, reading_by_draws
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
@@ -173,14 +173,6 @@ class Apgd(Attack):
             ready.options = {**ready.options, "targets": ready.targets}
             ready.notes.append(f"{self.label}: targets shrink from {self.targets} to {classes - 1}: {classes} classes")
         return ready
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        k = self.k if stochastic else 1
-        if not is_targeted(self.loss):
-            return cost(1, self.iterations, k, self.mean)
-        targets = min(self.targets, num_classes - 1)
-        return cost(targets + 1, targets * self.iterations, k, self.mean)
 
     def __call__(
         self,

@@ -19,7 +19,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.cost import Passes
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import Key, borrowed_global, generator
@@ -149,10 +148,6 @@ class Attack(ABC):
             threat: norm and radius.
             work: names the randomness.
         """
-
-    @abstractmethod
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
 
     def prepared(self, target: Target) -> "Attack":
         """Return the attack with everything that it needs besides its options: a source network, fewer targets.

@@ -21,7 +21,7 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work, check_counts
 from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
@@ -159,19 +159,6 @@ class AutoAttackMember(Attack):
             f"{self.label}: {count} starts met images with {what}: gradients may be masked"
             for what, count in noticed.items()
         ]
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image; each start of APGD takes one gradient more than it has steps."""
-        eot, targets = self.eot_iter if stochastic else 1, min(self.targets, num_classes - 1)
-        if self.member == "square":
-            return Passes(1 + self.starts * (self.queries + 2), 0)  # its start, its queries, its end
-        if self.member in ("apgd-ce", "apgd-dlr"):
-            return Passes(1, self.starts * eot * (self.iterations + 1))
-        if self.member == "apgd-t":
-            return Passes(1 + targets, targets * eot * (self.iterations + 1))
-        # a step asks for the gradient of one difference of logits (targeted) or of all, then for a prediction
-        starts, gradients = (targets, 1) if self.member == "fab-t" else (self.starts, num_classes)
-        return Passes(1 + starts * (2 + self.iterations + 3), starts * self.iterations * gradients)
 
 
 class AutoAttackVersion:

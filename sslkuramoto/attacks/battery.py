@@ -136,7 +136,7 @@ def run_battery(
     return found
 
 
-def left_of_battery(
+def is_held(
     classifier: Classifier,
     images: Float[Tensor, "n 3 y x"],
     labels: Int64[Tensor, " n"],
@@ -146,21 +146,33 @@ def left_of_battery(
     seed: int,
     chunk: int,
     draws: int,
-    decided_by: DecidedBy = "majority",
-    chained: bool = True,
-    ledger: Ledger | None = None,
-) -> Counter[str]:
-    """Return what :func:`run_battery` would still have to do at most; nothing runs.
-
-    Returns:
-        For each attack the images of all its starts together, and under "clean" the images that are to be judged.
-    """
-    left: Counter[str] = Counter()
+    decided_by: DecidedBy,
+    chained: bool,
+    ledger: Ledger,
+) -> bool:
+    """Return whether the ledger holds all that :func:`run_battery` would do: it is done with networks that must not
+    be asked."""
     draws = draws_for(classifier.stochastic, draws)
-    battery = _Battery(classifier, attacks, threat, seed, draws, decided_by, chained, ledger, lambda line: None, left)
-    for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
-        battery.on_chunk(classifier, images[rows], labels[rows], number, "")
-    return left
+    battery = _Battery(classifier, attacks, threat, seed, draws, decided_by, chained, ledger, lambda line: None)
+
+    def refuse(*_: object) -> None:
+        raise _AskedError
+
+    networks = [classifier, *(attack.source for attack in attacks if attack.source is not None)]
+    hooks = [network.encoder.register_forward_pre_hook(refuse) for network in networks]
+    try:
+        for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
+            battery.on_chunk(classifier, images[rows], labels[rows], number, "")
+    except _AskedError:
+        return False
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return True
+
+
+class _AskedError(Exception):
+    """A network was asked that must not be."""
 
 
 @dataclass
@@ -190,7 +202,6 @@ class _Battery:
     chained: bool
     ledger: Ledger | None
     report: Callable[[str], None]
-    left: Counter[str] | None = None  # where given nothing runs: what is not in the ledger is counted here
 
     def on_chunk(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int, progress: str) -> _Part:
         clean = self._clean(classifier, images, labels, number)
@@ -238,9 +249,6 @@ class _Battery:
         key = key_of({"clean": number, "images": len(images)})
         shapes = {"rows": labels.shape, "predictions": (self.draws, len(images)), "broken": labels.shape}
         unit = self.ledger.read(CLEAN, number, 0, key, shapes) if self.ledger else None
-        if unit is None and self.left is not None:
-            self.left[CLEAN] += len(images)
-            return self._standing(images[:0], labels)
         if unit is None:
             rows = torch.arange(len(images), device=images.device)
             predictions, broken = self._decide(classifier, images, labels, Work(self.seed, number), CLEAN)
@@ -267,9 +275,6 @@ class _Battery:
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
         shapes |= {"predictions": torch.Size((self.draws, len(rows)))}
         unit = self.ledger.read(*place, shapes) if self.ledger else None
-        if unit is None and self.left is not None:
-            self.left[attack.label] += len(rows)
-            return self._standing(images[rows], labels[rows])
         if unit is None:
             again = f", start {work.restart + 1} of {attack.restarts}" if attack.restarts > 1 else ""
             self.report(f"{attack.label}: {progress}{again}, {len(rows)} images")
@@ -291,11 +296,6 @@ class _Battery:
             file = self.ledger.file_of(*place) if self.ledger else None
             raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None
         return unit
-
-    def _standing(self, candidates: Tensor, labels: Tensor) -> Unit:
-        """Return a unit whose attack has broken nothing: no other leaves as much to do."""
-        predictions = labels.cpu().expand(self.draws, -1)
-        return Unit(torch.arange(len(labels)), candidates, predictions, torch.zeros(len(labels), dtype=torch.bool))
 
     @torch.no_grad()
     def _decide(

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Work
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Work
 from sslkuramoto.attacks.losses import Loss, for_classes, per_image
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.dynamics.surrogate import Surrogate, surrogate_backward, surrogates_for
@@ -254,12 +254,6 @@ def connected(classifier: Classifier) -> Iterator[None]:
 def cut_off(label: str, noticed: Mapping[str, int]) -> list[str]:
     """Return in a sentence, where an attack noticed it, that no gradient reaches the pixels."""
     return [f"{label}: {CUT}: this attack had nothing to follow, what it leaves says nothing"] if CUT in noticed else []
-
-
-def cost(evaluations: int, with_gradient: int, draws: int, mean: Mean = "loss") -> Passes:
-    """Return the passes an image of so many values and so many gradients of an objective of k draws."""
-    extra = with_gradient if mean == "log_probability" and draws > 1 else 0
-    return Passes(forward=(evaluations + extra) * draws, backward=with_gradient * draws)
 
 
 A = TypeVar("A", bound=Attack)

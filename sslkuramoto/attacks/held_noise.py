@@ -18,13 +18,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import apgd
-from sslkuramoto.attacks.attack import Attack, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
 from sslkuramoto.attacks.gradients import (
     Best,
     Mean,
     Objective,
     check_backward,
-    cost,
     differentiated,
     fitted,
     objective_of,
@@ -141,15 +140,6 @@ class HeldNoise(Attack):
         """Return the attack with a loss that the classes allow."""
         check_backward(self.label, self.backward, target.encoder)
         return fitted(self, target.num_classes)
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most: as if K grew to the end."""
-        if not stochastic:
-            return cost(1, self.iterations, 1)
-        ascents = [cost(1, self.iterations, k, self.mean) for k in self._sizes()]
-        judged = self.draws * (1 if len(ascents) == 1 else 2)
-        forward = sum(ascent.forward for ascent in ascents) + judged * len(ascents)
-        return Passes(forward, sum(ascent.backward for ascent in ascents))
 
     def _sizes(self) -> list[int]:
         sizes = [self.k]

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work, check_counts
 from sslkuramoto.attacks.gradients import ROWS, Objective, objective_of
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
@@ -64,10 +64,6 @@ class HopSkipJump(Attack):
             raise UserError(f"probe_size={probe_size}: must lie in (0, 1], a share of the distance to the image")
         self.queries, self.draws, self.probes, self.probe_size = queries, draws, probes, probe_size
         self.restarts, self.label = restarts, label or "hop-skip-jump"
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        return Passes(forward=self.queries * (self.draws if stochastic else 1), backward=0)
 
     @torch.no_grad()
     def __call__(

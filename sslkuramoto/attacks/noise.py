@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work, check_counts
 from sslkuramoto.attacks.gradients import Best, objective_of
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
@@ -63,10 +63,6 @@ class RandomSign(Attack):
         check_counts(samples=samples, draws=draws, restarts=restarts)
         self.samples, self.draws, self.restarts = samples, draws, restarts
         self.label = label or "random-sign"
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        return Passes(forward=self.samples * (self.draws if stochastic else 1), backward=0)
 
     def __call__(
         self,
@@ -121,10 +117,6 @@ class Gaussian(Attack):
             raise UserError(f"sigma={sigma}: must be positive, pixels in [0,1]")
         self.sigma, self.samples, self.draws, self.restarts = sigma, samples, draws, restarts
         self.label = label or "gaussian"
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        return Passes(forward=self.samples * (self.draws if stochastic else 1), backward=0)
 
     def __call__(
         self,

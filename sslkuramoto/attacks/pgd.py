@@ -15,14 +15,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, Passes, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
 from sslkuramoto.attacks.gradients import (
     Best,
     Mean,
     Noise,
     Objective,
     check_backward,
-    cost,
     cut_off,
     differentiated,
     fitted,
@@ -148,10 +147,6 @@ class Pgd(Attack):
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return whether the network's gradient is cut off."""
         return cut_off(self.label, noticed)
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        return cost(1, self.iterations, self.k if stochastic else 1, self.mean)
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Passes, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work, check_counts
 from sslkuramoto.attacks.gradients import Objective, objective_of
 from sslkuramoto.attacks.losses import wrong_by
 from sslkuramoto.classifier import Classifier
@@ -76,10 +76,6 @@ class SquareEot(Attack):
             raise UserError(f"p_init={p_init}: must lie in (0, 1], a share of the pixels")
         self.queries, self.draws, self.p_init, self.restarts = queries, draws, p_init, restarts
         self.label = label or "square-eot"
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        return Passes(forward=(self.queries + 1) * (self.draws if stochastic else 1), backward=0)
 
     def __call__(
         self,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Target, Work, check_counts
-from sslkuramoto.attacks.gradients import CUT, Best, cost, cut_off, fitted, objective_of
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import CUT, Best, cut_off, fitted, objective_of
 from sslkuramoto.attacks.held_noise import Optimiser, climb
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
@@ -86,11 +86,6 @@ class Surrogate(Attack):
         if not ready.surrogates:
             raise ImpossibleAttackError(f"{self.label} left out: its surrogates need a projected drive")
         return ready
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most."""
-        n = len(self.surrogates)
-        return cost(2 * n, n * self.iterations, self.k if stochastic else 1)
 
     def __call__(
         self,

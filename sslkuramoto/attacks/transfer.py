@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Passes, Source, Target, Work, check_counts
-from sslkuramoto.attacks.gradients import cost, cut_off, fitted, objective_of
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Source, Target, Work, check_counts
+from sslkuramoto.attacks.gradients import cut_off, fitted, objective_of
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.attacks.pgd import check_ascent, first_step
 from sslkuramoto.classifier import Classifier, frozen
@@ -136,12 +136,6 @@ class Transfer(Attack):
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return whether the source's gradient is cut off."""
         return cut_off(self.label, noticed)
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        """Return the cost of one image and one restart, at most, in passes of the source."""
-        source = self.source
-        noisy = self.initial == "random" if source is None else source.stochastic
-        return cost(0, self.iterations, self.k if noisy else 1)
 
     def __call__(
         self,

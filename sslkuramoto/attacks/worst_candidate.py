@@ -81,8 +81,3 @@ def picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, 
         rows = (which == number).nonzero().squeeze(1)
         chosen[rows.to(chosen.device)] = candidates[number][rows.to(candidates[number].device)].to(chosen.device)
     return chosen
-
-
-def passes_of(sets: int, draws: int, *, stochastic: bool) -> int:
-    """Return the forward passes that the choice among ``sets`` takes for one image, at most."""
-    return draws * (sets + (min(FINALISTS, sets) if stochastic and sets > 1 else 0))

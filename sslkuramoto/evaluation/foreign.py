@@ -151,7 +151,7 @@ def foreign_subject(
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))
-    classifier = as_classifier(network, some.images, some.labels, seed=seed)
+    classifier = as_classifier(network, some.inputs, some.targets, seed=seed)
     about = {"model": text, "code": code, "data": {"name": name, **options}}
     common = {"seed": seed, "batch_size": batch_size, "device": torch.device(device)}
     return subject_from(classifier, images, run_dir, about, write=write, **common)

@@ -1,11 +1,10 @@
-"""What a measurement costs that makes a fixed number of forward passes: counted, and timed by a few of them.
+"""What a measurement costs that makes a fixed number of forward passes: that number, and the seconds of a pass.
 
 Reading images, making corruptions and fitting probes are not counted.
 
 Shapes: b batch, y x pixels.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
@@ -13,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.cost import Cost
+from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.data import batches
-from sslkuramoto.evaluation.classification.sanity import look_passes
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 
-_TIMES = 3
+LOOKS = 3
+"""Passes of the first batch before a classifier is measured, at most: one, and two more of a deterministic network."""
 
 
 def classifier_cost(
@@ -47,36 +46,34 @@ def classifier_cost(
     def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
         classifier.at(index[: len(pixels)])(pixels, draw=draw)
 
-    cost = _cost(subject, forward, split, images, passes)
-    looked = look_passes(classifier) * min(subject.batch_size, cost.images) if look else 0
-    return cost._replace(looked=looked)
+    return _cost(subject, forward, split, images, passes, LOOKS if look else 0)
 
 
 def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cost:
     """Return the cost of the features of a split that are not in the cache; arguments as of ``split_features``."""
     encoder = subject.encoder
-    passes = 1 if draws is None else draws_for(encoder.stochastic, draws)
 
     def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
         encoder(pixels, draw=draw if encoder.stochastic else None)
 
-    return _cost(subject, forward, split, None, passes)
+    return _cost(subject, forward, split, None, 1 if draws is None else draws_for(encoder.stochastic, draws))
 
 
 @torch.no_grad()
 def _cost(
-    subject: Subject, forward: Callable[[Tensor, torch.Generator], None], split: str, wanted: int | None, passes: int
+    subject: Subject,
+    forward: Callable[[Tensor, torch.Generator], None],
+    split: str,
+    wanted: int | None,
+    passes: int,
+    looks: int = 0,
 ) -> Cost:
     images = subject.data(split)
     count = len(images) if wanted is None else min(wanted, len(images))
-    chunk = torch.arange(min(count, subject.batch_size))
-    (batch,) = batches(images, [chunk], device=subject.device)
-    synchronise = torch.cuda.synchronize if subject.device.type == "cuda" else lambda: None
-    best = float("inf")
-    for _ in range(_TIMES):
-        synchronise()
-        start = time.perf_counter()
-        forward(batch.inputs, generator(subject.device, "cost"))
-        synchronise()
-        best = min(best, time.perf_counter() - start)
-    return Cost({}, passes, count, best / len(chunk), 0.0)
+    most = min(count, subject.batch_size)
+    (batch,) = batches(images, [torch.arange(most)], device=subject.device)
+    seconds = seconds_of(
+        lambda few: forward(batch.inputs[:few], generator(subject.device, "cost")), most, subject.device
+    )
+    made = count * passes + most * looks
+    return Cost(count, {"passes": Passes(made)}, made * seconds)

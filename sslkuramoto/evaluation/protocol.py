@@ -139,7 +139,6 @@ class Protocol(ABC):
     reads: ClassVar[Reads] = (Images,)
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
-    needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[Column, ...]] = ()
 
     def __call__(self, subject: Subject) -> Result:

@@ -14,7 +14,7 @@ from statistics import fmean
 import torch
 
 from sslkuramoto.data import DATA
-from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.examples import Spec
@@ -209,9 +209,6 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             part = head_of(recipe.objective.name) or Part("linear")
             head = HEADS.build(part.name, part.options, encoder.num_features, facts.spec.num_classes or 0)
         encoder = encoder.eval().requires_grad_(False).to(device)
-        slow = _is_slow(encoder, facts.spec, device)
-        if "chunk" in loaded.options and slow:
-            loaded = load_protocol(task.protocol, [*task.overrides, f"chunk={_FEW}"])  # it times passes of one chunk
         subject = Subject(
             encoder=encoder,
             head=head.eval().requires_grad_(False).to(device),
@@ -220,21 +217,11 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             run_dir=stage.path,
             encoder_hash="untrained",
             seed=recipe.seed,
-            batch_size=_FEW if slow else 100,
         )
         costs = loaded.measure.estimate(subject)
         return sum(cost.hours for _, cost in costs) * 3600 if costs else None
     except Exception:  # an estimate that fails is unknown and stops nothing
         return None
-
-
-def _is_slow(encoder: Encoder, spec: Spec, device: torch.device) -> bool:
-    """Whether a hundred examples would take long."""
-    inputs = spec.random(_FEW, generator("cpu", "is it slow")).inputs.to(device)
-    start = time.perf_counter()
-    with torch.no_grad():
-        encoder(inputs, draw=generator(device, "is it slow") if encoder.stochastic else None)
-    return (time.perf_counter() - start) * 100 / _FEW > _LONG
 
 
 def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> str:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-from small_attacks import counted
 from torch import nn
 
 from sslkuramoto.attacks import Work
 from sslkuramoto.attacks.apgd import Apgd, apgd, checkpoints, likeliest_others
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.gradients import Best, Evaluated, Objective
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.evaluation.robustness.target import attack_target

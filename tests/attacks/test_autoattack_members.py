@@ -5,10 +5,11 @@ from itertools import chain
 import pytest
 import torch
 from pyautoattack import AutoAttack
-from small_attacks import THEIR_NORMS, counted, directly, few, ready
+from small_attacks import THEIR_NORMS, directly, few, ready
 
 from sslkuramoto.attacks import AutoAttackVersion, Work, run_battery
 from sslkuramoto.attacks.attack import ImpossibleAttackError, built
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.robustness.target import attack_target

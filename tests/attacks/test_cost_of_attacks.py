@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from small_attacks import NAMES, counted, few, ready
+from small_attacks import NAMES, few, ready
+from sslkuramoto.attacks.cost import cost_of
 
 from sslkuramoto.attacks import Passes, Work
 from sslkuramoto.attacks.attack import built
-from sslkuramoto.attacks.cost import cost_of
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.cost import Cost, shown_hours
 from sslkuramoto.evaluation import PROTOCOLS

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from small_attacks import counted
 
 from sslkuramoto.attacks import Work, held_noise
 from sslkuramoto.attacks.apgd import Apgd
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.held_noise import HeldNoise
 from sslkuramoto.classifier import Classifier, frozen, predictions_over_draws
 from sslkuramoto.errors import UserError

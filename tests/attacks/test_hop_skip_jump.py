@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from small_attacks import counted
 from torch import nn
 
 from sslkuramoto.attacks import Work
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.hop_skip_jump import HopSkipJump
 from sslkuramoto.attacks.square import SquareEot
 from sslkuramoto.classifier import Classifier, frozen, predictions_over_draws

@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_attacks import counted
 
 from sslkuramoto.attacks import Ledger, battery, ledger
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.ledger import Unit, key_of
 from sslkuramoto.attacks.pgd import Pgd
 from sslkuramoto.attacks.square import SquareEot

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from small_attacks import counted, few
+from small_attacks import few
 
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.evaluation import PROTOCOLS
 from sslkuramoto.threat import Threat

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from small_attacks import counted
 
 from sslkuramoto.attacks import Work
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.losses import wrong_by
 from sslkuramoto.attacks.noise import Gaussian, RandomSign
 from sslkuramoto.classifier import Classifier, frozen

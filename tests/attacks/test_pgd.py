@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from small_attacks import counted
 from torch.nn import functional as F
 
 from sslkuramoto.attacks import Work
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.gradients import objective_of
 from sslkuramoto.attacks.pgd import Pgd, step_sizes
 from sslkuramoto.classifier import Classifier, frozen

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from pyautoattack.square import SquareAttack
-from small_attacks import counted
 from torch import nn
 
 from sslkuramoto.attacks import Work
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.square import SquareEot
 from sslkuramoto.classifier import Classifier, frozen, predictions_over_draws
 from sslkuramoto.errors import UserError

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from small_attacks import counted
 from torch import nn
 
 from sslkuramoto.attacks import Work
 from sslkuramoto.attacks.attack import ImpossibleAttackError
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.gradients import objective_of
 from sslkuramoto.attacks.held_noise import HeldNoise
 from sslkuramoto.attacks.pgd import Pgd

@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 import torch
-from small_attacks import counted
 from small_runs import CLASSIFIER, small
 from torch.nn import functional as F
 
 from sslkuramoto.attacks import Work
 from sslkuramoto.attacks.attack import ImpossibleAttackError
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.transfer import Transfer, diverse
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.encoders.timm import TimmEncoder

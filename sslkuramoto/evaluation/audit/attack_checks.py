@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.attacks import Attack
-from sslkuramoto.dynamics.surrogate import surrogates_for
+from sslkuramoto.dynamics.surrogate import Surrogate, surrogates_for
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import (
@@ -200,7 +200,7 @@ def surrogate(case: Case) -> Check:
     allowed = surrogates_for(case.classifier.encoder)
     if not allowed:
         return SURROGATE.not_run("the encoder has no Kuramoto layers")
-    others = [name for name in case.budget.surrogates if name in allowed and name != "autograd"]
+    others = other_surrogates(case)
     if not others:
         return SURROGATE.not_run(
             f"of the budget's surrogates none has a meaning here: {', '.join(case.budget.surrogates)}"
@@ -221,6 +221,12 @@ def surrogate(case: Case) -> Check:
     more = case.bench.run(case.arsenal.surrogate(best, most=True))  # for the union: it is the best guide there is
     reason = f"{', '.join(found)} did better: {reason}; with the full budget {best} leaves {percent(more.accuracy)}"
     return SURROGATE.answer(False, reason, figures)
+
+
+def other_surrogates(case: Case) -> list[Surrogate]:
+    """Return those of the budget that have a meaning for the network."""
+    allowed = surrogates_for(case.classifier.encoder)
+    return [name for name in case.budget.surrogates if name in allowed and name != "autograd"]
 
 
 def noise_accuracy(case: Case) -> Check:

@@ -6,6 +6,7 @@ The "reference" knows what it is up against: a loss that does not saturate and, 
 through the ascent (METHODS 7.3 B).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,12 +27,14 @@ class Arsenal:
         budget: how much each may spend.
         stochastic: whether the audited classifier draws.
         num_classes: of the data.
+        finish: what is done with each attack at last.
     """
 
     subject: Subject
     budget: Budget
     stochastic: bool
     num_classes: int
+    finish: Callable[[Attack], Attack] = lambda attack: attack
 
     def for_control(self) -> "Arsenal":
         """Return the same attacks with the little that shows whether they keep still."""
@@ -40,7 +43,7 @@ class Arsenal:
     def attack(self, name: str, label: str, **options: Any) -> Attack:
         """Return a registered attack, prepared."""
         (attack,) = ATTACKS.build(name, {**options, "label": label}).expanded()
-        return attack.prepared(attack_target(self.subject, self.num_classes))
+        return self.finish(attack.prepared(attack_target(self.subject, self.num_classes)))
 
     def plain(self, loss: str = "ce", steps: int | None = None) -> Attack:
         """Return APGD with one fresh draw a forward."""

@@ -8,7 +8,6 @@ Shapes: b batch, n images, y x pixels, q classes, k draws, c h w a field of init
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Literal
 
 import torch
@@ -16,7 +15,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkuramoto.attacks import Passes
 from sslkuramoto.attacks.gradients import pixel_gradient
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.randomness import generator
@@ -178,13 +176,6 @@ class _Part:
             points = [image + eps * (position * across + row * up) for position in positions]
             grid[row] = [self.value(point, "margin").item() for point in points]
         return grid
-
-
-def diagnostic_passes(stochastic: bool, images: int, directions: int, draws: int = DRAWS) -> Passes:
-    """Return what :func:`gradient_facts` takes of an image, the plane through the first one shared among all."""
-    points = 2 * SIDE + 1
-    differences, lines, plane = 2 * directions * len(TIMES), 2 + 2 * points, ceil((2 * ROWS + 1) * points / images)
-    return Passes(differences + lines + plane, len(LOSSES) * (draws if stochastic else 1))
 
 
 def mean_cosine(gradients: Sequence[Float[Tensor, "b d"]]) -> Float[Tensor, " b"]:

@@ -7,16 +7,15 @@ Shapes: n images, y x pixels.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import sqrt
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from sslkuramoto.attacks import Ledger, Passes
+from sslkuramoto.attacks import Attack, Ledger
 from sslkuramoto.attacks.attack import ImpossibleAttackError, check_counts
-from sslkuramoto.attacks.cost import cost_of
-from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.attacks.ledger import key_of
 from sslkuramoto.classifier import Classifier, Initial, check_deterministic
 from sslkuramoto.cost import Cost
@@ -26,14 +25,14 @@ from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.dry_run import Tally
 from sslkuramoto.evaluation.audit.fake_defences import Plant, planted
-from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
+from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, outcome_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
@@ -162,7 +161,9 @@ class Audit(Protocol):
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
         data = described(chosen.images, len(chosen.index))
-        case = self._case(subject, classifier, chosen, self._ledgers(subject, chosen, data))
+        assert chosen.images.classes is not None
+        arsenal = self._arsenal(subject, classifier, len(chosen.images.classes))
+        case = self._case(classifier, chosen, arsenal, self._ledgers(subject, chosen, data), subject)
         control, *rest = CHECKS.items()
         checks = [self._answered(*control, case)]
         if checks[0].status == "fail":
@@ -189,47 +190,60 @@ class Audit(Protocol):
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs at most on this device, a line a question, after timing a few passes; attacks nothing.
+        """Return what it costs at most on this device, after timing a few passes; attacks nothing.
 
-        Every question is asked of a bench that counts. An attack that several ask for counts with the first. Passes of
-        other networks than the audited one (sources of transfer, a fixed twin) are timed as its own.
+        Every question is asked of one image of a stand-in network, whose attacks charge their passes and do nothing
+        else. An attack that several ask for counts with the first.
         """
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
-        assert chosen.images.classes is not None
-        tally, n = Tally(len(chosen.images.classes)), len(chosen.index)
-        case = self._case(subject, classifier, chosen, lambda threat, name: None, tally)
-        clean = tally.since().forward
-        passes = {"gradient diagnostics": diagnostic_passes(classifier.stochastic, n, self.budget.directions)}
-        asked = [each.encoder for each in (classifier, case.bench.unseen) if isinstance(each, Classifier)]
-        for question, ask in CHECKS.items():
-            with tally.watching(*asked, images=n):
+        check_deterministic(classifier, chosen.pixels[: self.chunk])
+        account = account_of(classifier, chosen)
+        own = copy(self)
+        own.ledger = None
+        with rehearsed(subject, account, len(chosen.index)) as small:
+            only = chosen_images(small, self.split, 1, self.chunk)
+            ledger_of = own._ledgers(small, only, described(only.images))
+            account.under("gradient diagnostics")
+            arsenal = self._arsenal(subject, account.stand_in, account.num_classes, account.charged)
+            case = self._case(account.stand_in, only, arsenal, ledger_of, small)
+            for question, ask in CHECKS.items():
+                account.under(question.name)
                 self._answered(question, ask, case)
-            passes[question.name] = tally.since()
-        eot_runs(case)
-        passes["eot"] = tally.since()
-        outcome_of(case, self.select_draws, control="control" not in self.skip)
-        rest = tally.since()
-        passes["the plain attack, where no question asked for it"] = Passes(0, rest.backward)
-        with connected(classifier):  # a network without a graph is timed too
-            timed = cost_of(classifier, [], chosen.pixels[: self.chunk], n, self.draws, self.select_draws)
-        counted = {name: each for name, each in passes.items() if each != Passes(0, 0)}
-        return [("", timed._replace(attacks=counted, scoring=clean + rest.forward))]
+            account.under("a surrogate that does better")
+            if attack_checks.SURROGATE.name not in self.skip:  # which gets the full budget
+                for name in attack_checks.other_surrogates(case)[:1]:
+                    case.bench.run(arsenal.surrogate(name, most=True))
+            account.under("eot")
+            eot_runs(case)
+            account.under("headline")
+            outcome_of(case, self.select_draws, control="control" not in self.skip)
+        return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), []))]
 
     def _classifier(self, subject: Subject) -> Classifier:
         bare = classifier_of(subject, self.initial)
         encoder, head = planted(self.plant, bare.encoder, bare.head)
         return Classifier(encoder, head, self.initial, seed=subject.seed, draws=self.average)
 
-    def _case(
-        self, subject: Subject, classifier: Classifier, chosen: Chosen, ledger_of: LedgerOf, tally: Tally | None = None
-    ) -> Case:
-        """Return what the questions are asked of; with a tally its gradients are those of one image and direction."""
+    def _arsenal(
+        self,
+        subject: Subject,
+        classifier: Classifier,
+        num_classes: int,
+        finish: Callable[[Attack], Attack] = lambda attack: attack,
+    ) -> Arsenal:
         draws_for(classifier.stochastic, self.select_draws)  # too few are said before hours of attacks
+        arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
+        for source in self.sources:
+            arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
+        return arsenal
+
+    def _case(
+        self, classifier: Classifier, chosen: Chosen, arsenal: Arsenal, ledger_of: LedgerOf, subject: Subject
+    ) -> Case:
+        """Return what the questions are asked of."""
         unseen = copy_of(classifier)  # before any call: what a network keeps of the images must not be in it
         check_deterministic(classifier, chosen.pixels[: self.chunk])
-        if tally is not None:
-            tally.add(forward=2)
         bench = Bench(
             classifier,
             chosen.pixels,
@@ -241,24 +255,18 @@ class Audit(Protocol):
             ledger_of=ledger_of,
             report=subject.report,
             unseen=unseen,
-            tally=tally,
         )
-        assert chosen.images.classes is not None
         grid = self._radii(chosen)
-        arsenal = Arsenal(subject, self.budget, classifier.stochastic, len(chosen.images.classes))
-        for source in self.sources:
-            arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
-        images, directions = (bench.n, self.budget.directions) if tally is None else (1, 1)
         side = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
         facts = gradient_facts(
             classifier,
-            chosen.pixels[:images],
-            chosen.labels[:images],
+            chosen.pixels,
+            chosen.labels,
             eps=min(self.threat.eps / side, 1.0),
             seed=subject.seed,
             chunk=self.chunk,
-            directions=directions,
-            report=subject.report if tally is None else lambda line: None,
+            directions=self.budget.directions,
+            report=subject.report,
         )
         return Case(bench, arsenal, self.budget, grid, self.sources, facts)
 

@@ -2,7 +2,6 @@
 
 An attack may be made against another classifier than the audited one (its fixed twin, a copy with smaller logits): what
 it finds is always scored on the audited one, and every candidate inside the ball counts for the union over all attacks.
-With a tally nothing runs, and what it would take is counted.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -23,7 +22,6 @@ from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.attacks.worst_candidate import worst_of
 from sslkuramoto.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.audit.compare import BROKEN
-from sslkuramoto.evaluation.audit.dry_run import Tally
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.threat import Threat
 
@@ -81,8 +79,6 @@ class Bench:
         ledger_of: the ledger of a threat and an attacked classifier's name.
         report: receives a line an attack.
         unseen: copy of the classifier, made before it was asked anything; None: made now.
-        tally: None to attack; otherwise attacks and scores are only counted there, every clean image reads as right and
-            every attack as stronger than all before it, so that a check that goes on after a finding goes on.
 
     Attributes:
         clean: share of draws that are right on the images themselves.
@@ -103,11 +99,10 @@ class Bench:
         ledger_of: LedgerOf = lambda threat, name: None,
         report: Callable[[str], None] = lambda line: None,
         unseen: Classifier | str | None = None,
-        tally: Tally | None = None,
     ) -> None:
         self.classifier, self.images, self.labels = classifier, images, labels
         self.threat, self.seed, self.chunk, self.draws = threat, seed, chunk, draws
-        self._ledger_of, self._report, self._tally = ledger_of, report, tally
+        self._ledger_of, self._report = ledger_of, report
         self.runs: dict[tuple[str, str, Threat], Run] = {}
         self.unseen = copy_of(classifier) if unseen is None else unseen
         self.clean = self.share_right(images)
@@ -122,9 +117,6 @@ class Bench:
     ) -> Int64[Tensor, "k n"]:
         """Return the predictions over draws; one key means one noise, whatever the candidates."""
         draws = draws_for(self.classifier.stochastic, draws or self.draws)
-        if self._tally is not None:
-            self._tally.add(forward=draws)
-            return self.labels.cpu().expand(draws, -1)
         return predictions_over_draws(self.classifier, candidates.split(self.chunk), draws, "audit", key)
 
     def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
@@ -133,9 +125,6 @@ class Bench:
 
     def differences_of_two_calls(self) -> Float[Tensor, " n"]:
         """Return how far the logits of each image lie apart in two calls of a classifier that is not stochastic."""
-        if self._tally is not None:
-            self._tally.add(forward=2)
-            return torch.zeros(self.n)
         return torch.cat([differences_of_two_calls(self.classifier, part) for part in self.images.split(self.chunk)])
 
     def run(
@@ -157,17 +146,8 @@ class Bench:
         threat = threat or self.threat
         key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
         if key not in self.runs:
-            act = self._made if self._tally is None else self._counted
-            self.runs[key] = act(attack, threat, against or self.classifier, name)
+            self.runs[key] = self._made(attack, threat, against or self.classifier, name)
         return self.runs[key]
-
-    def _counted(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
-        assert self._tally is not None
-        draws = draws_for(against.stochastic, self.draws)
-        self._tally.attack(attack, threat, name, stochastic=against.stochastic, draws=draws)
-        self.share_right(self.images)
-        below = torch.full((self.n,), -float(self._tally.attacks))
-        return Run(_label(attack, name), below, below, self.images)
 
     def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
         start = time.perf_counter()

@@ -7,9 +7,8 @@ A battery of attacks on the same images, its work kept in a ledger, and the unio
 Shapes: n images, y x pixels, k draws, m stored images.
 """
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,9 +23,8 @@ from sslkuramoto.attacks.attack import (
     check_name,
     reading_of,
 )
-from sslkuramoto.attacks.battery import CLEAN, DecidedBy, left_of_battery
-from sslkuramoto.attacks.cost import cost_of, starts_of
-from sslkuramoto.attacks.worst_candidate import passes_of
+from sslkuramoto.attacks.battery import DecidedBy, is_held
+from sslkuramoto.attacks.counting import Account, Charged
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
@@ -34,6 +32,7 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.evaluation.robustness.union import UNION, join
 from sslkuramoto.evaluation.robustness.way import NOTHING, Way
@@ -171,46 +170,37 @@ class Robustness(Protocol):
         return joined
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return for each way what it costs at most on this device, after timing a few passes; attacks nothing."""
-        chosen = self._chosen(subject)
-        ways = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
-        costs = []
-        first = ways[0]
-        stochastic = first.classifier.stochastic
-        draws_union, select_union = (draws_for(stochastic, k) for k in (first.draws, first.select_draws))
-        sets = 0
-        for way in ways:
-            attacks, classifier = way.attacks, way.classifier
-            draws, select = (draws_for(classifier.stochastic, k) for k in (way.draws, way.select_draws))
-            cost = cost_of(classifier, attacks, chosen.pixels[: way.chunk], len(chosen.index), draws, select)
-            few = min(way.control, cost.images)
-            control = math.ceil(few * (select + 2 + 2 * draws) / cost.images)  # clean images judged, both scored
-            union, before, sets = 0, sets, sets + len(attacks)
-            if self.ways:  # what its candidates add to the choice
-                union = passes_of(sets, select_union, stochastic=stochastic)
-                union -= passes_of(before, select_union, stochastic=stochastic)
-                union += draws_union * (1 + bool(first.store)) if way is first else 0
-                union = math.ceil(union * starts_of(first.classifier) / cost.starts)
-            left, whole = self._left(way), cost.images + few
-            shares = {attack.label: left[attack.label] / (attack.restarts * whole) for attack in attacks}
-            spared = (whole - left[CLEAN]) * select
-            scoring = cost.scoring + control + union
-            costs.append((way.name, cost._replace(scoring=scoring, control=few, left=shares, spared=spared)))
-        return costs
+        """Return what it costs at most on this device, all ways together; attacks nothing.
 
-    def _left(self, way: Way) -> Counter[str]:
-        """Return what the ledger does not hold of the attacks and of their control."""
-        options = {"threat": way.threat, "chunk": way.chunk, "decided_by": way.decided_by, "chained": way.chained}
-        nowhere = {"threat": Threat(way.threat.norm, 0.0), "chunk": way.control, **NOTHING}
-        left = Counter[str]()
-        count = len(way.chosen.index)
-        for images, changed, own in ((count, {}, options), (way.control, way.without_room(), nowhere)):
-            if images:
-                pixels, labels, index = (part[:images] for part in way.chosen[:3])
-                ledger = way.ledger(index, changed, reading=True)
-                common = {"seed": way.subject.seed, "draws": way.select_draws, "ledger": ledger}
-                left += left_of_battery(way.classifier, pixels, labels, way.attacks, **common, **own)
-        return left
+        One image of a stand-in network is measured, once as one of the control and once not, by attacks that charge
+        their passes and do nothing else; passes of the networks themselves are timed.
+        """
+        chosen = self._chosen(subject)
+        ready = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
+        ways = {way.name: way for way in ready}
+        held = {name for name, way in ways.items() if _is_held(way)}
+        controlled = min(max(way.control for way in ready), len(chosen.index))
+        account = account_of(ready[0].classifier, chosen)
+        for control, images in enumerate((len(chosen.index) - controlled, controlled)):
+            with rehearsed(subject, account, images) as small:
+                self._charging(account, ways, held, control).measure(small)
+        notes = [
+            f"{name or 'attacks'}: all their work is in the ledger and costs nothing" for name in ways if name in held
+        ]
+        return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), notes))]
+
+    def _charging(
+        self, account: Account, ways: Mapping[str, Way], held: Collection[str], control: int, name: str = ""
+    ) -> "Robustness":
+        """Return the same measurement of one image by attacks that charge what they take."""
+        own = copy(self)
+        own.images, own.control, own.ledger = 1, min(self.control, control), None
+        own.attacks = [
+            Charged(attack, account, None if name in held else f"{name}: {attack.label}" if name else attack.label)
+            for attack in (ways[name].attacks if name in ways else [])
+        ]
+        own.ways = {way: each._charging(account, ways, held, control, way) for way, each in self.ways.items()}
+        return own
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
         """Return the options that matter for a network: a deterministic one is the same however it starts."""
@@ -286,3 +276,17 @@ class Robustness(Protocol):
         if reading and initial == "fixed":
             return "fixed"
         return reading if initial == "random" else None
+
+
+def _is_held(way: Way) -> bool:
+    """Return whether the ledger holds the attacks of a way and their control."""
+    options = {"threat": way.threat, "chunk": way.chunk, "decided_by": way.decided_by, "chained": way.chained}
+    nowhere = {"threat": Threat(way.threat.norm, 0.0), "chunk": way.control, **NOTHING}
+    whole = len(way.chosen.index)
+    for images, changed, own in ((whole, {}, options), (way.control, way.without_room(), nowhere)):
+        pixels, labels, index = (part[:images] for part in way.chosen[:3])
+        ledger = way.ledger(index, changed, reading=True)
+        common = {"seed": way.subject.seed, "draws": way.select_draws, "ledger": ledger}
+        if images and not is_held(way.classifier, pixels, labels, way.attacks, **common, **own):
+            return False
+    return True

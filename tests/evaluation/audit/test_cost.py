@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sslkuramoto.evaluation.audit.dry_run import Tally
 from torch import nn
 
 from sslkuramoto.attacks import ATTACKS, Passes
@@ -13,7 +14,6 @@ from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject
 from sslkuramoto.evaluation.audit import Audit
-from sslkuramoto.evaluation.audit.dry_run import Tally
 from sslkuramoto.evaluation.audit.gradients import diagnostic_passes, gradient_facts
 from sslkuramoto.evaluation.audit.protocol import CHECKS, GRID
 from sslkuramoto.randomness import generator

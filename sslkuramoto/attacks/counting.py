@@ -1,0 +1,322 @@
+"""What an attack costs before it runs: its passes, counted while it attacks a network that keeps it busy.
+
+No attack says what it takes. Each is run once, on one image, against a stand-in of a few operations, and the passes are
+counted there; what a battery or an audit adds is counted the same way. Every image is charged as if it stood to the
+end, so the count is at most exceeded by an attack that other answers keep busy for longer.
+
+Shapes: b batch, c channels, h w grid, y x pixels, d features, q classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sslkuramoto.attacks.attack import Attack, Work
+from sslkuramoto.attacks.gradients import connected
+from sslkuramoto.classifier import Classifier, Initial, frozen
+from sslkuramoto.cost import Cost, Passes, seconds_of
+from sslkuramoto.dynamics.coupling import ConvCoupling
+from sslkuramoto.dynamics.layer import KuramotoLayer
+from sslkuramoto.dynamics.surrogate import kuramoto_layers
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.randomness import borrowed_global, generator
+from sslkuramoto.threat import Norm, Threat
+
+GREY = 128 / 255  # of its image
+MARGIN = 3.0  # of the right class; no gradient leads across it
+NEAR = 0.01  # distance up to which images are right, as a share of the widest
+SMALL = 1e-4  # radius of the ball of an attack that is counted
+STEPS = 20  # of draws at a time, one more errs after each ascent
+MOST_WRONG = 9  # of these
+
+
+@dataclass
+class Count:
+    """Passes of single images through an encoder.
+
+    Attributes:
+        forward: without a gradient.
+        backward: with a gradient behind them; an output that is differentiated ten times counts ten.
+        graphs: forward passes that kept a graph.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    graphs: int = 0
+
+    @property
+    def all(self) -> int:
+        """Forward passes, whether a gradient follows or not."""
+        return self.forward + self.graphs
+
+    def passes(self) -> Passes:
+        """Return them as passes without a gradient and with one."""
+        return Passes(self.forward + max(self.graphs - self.backward, 0), self.backward)
+
+
+@contextmanager
+def counted(encoder: Encoder) -> Iterator[Count]:
+    """Count the passes of single images through an encoder, and through copies of it that are made inside."""
+    count = Count()
+    own = encoder.forward
+
+    def forward(images: Tensor, **options: Any) -> Any:
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            count.forward += len(images)
+            return own(images, **options)
+        count.graphs += len(images)
+        through = images.clone()  # a tensor of its own, so that only what comes back through this pass is counted
+
+        def back(gradient: Tensor) -> None:
+            count.backward += len(gradient)
+
+        through.register_hook(back)
+        return own(through, **options)
+
+    encoder.forward = forward
+    try:
+        yield count
+    finally:
+        del encoder.forward
+
+
+class StandIn(Encoder):
+    """A network of a few operations that lets no attack end early: it always seems to give a little, and gives nothing.
+
+    Near its one grey image, which is of class 0, it is right, with a gradient that leads nowhere. Farther away it errs,
+    but only nearer than wherever it erred before, so that a walk along its boundary finds the boundary and never jumps
+    beyond it. Where it draws, one in 20 of the draws that are asked together errs after the first ascent, one more
+    after each further one, so that a search that stops when nothing gets better goes on.
+
+    Args:
+        like: the network that it stands for: whether it draws, and which surrogates its Kuramoto layers allow.
+        num_classes: q, which is d too.
+        side: of the images.
+        norm: in which distances are measured.
+    """
+
+    def __init__(self, like: Encoder, num_classes: int, side: tuple[int, int], norm: Norm) -> None:
+        super().__init__()
+        self.num_features, self.stochastic = num_classes, like.stochastic
+        draw = generator("cpu", "stand-in")
+        pixels = 3 * side[0] * side[1]
+        self.image = torch.full((1, 3, *side), GREY)
+        self.slopes = torch.randn(pixels, num_classes, generator=draw) / pixels
+        self.bias = -0.5 * torch.arange(num_classes).float()
+        self.bias[0] = MARGIN
+        self.other = F.one_hot(torch.tensor(1), num_classes).float()
+        self.layers = nn.ModuleList(_smallest(layer.project) for layer in kuramoto_layers(like)[:1])
+        self.threat = Threat(norm, 0.0)
+        self.near = NEAR * (1.0 if norm == "linf" else pixels**0.5)
+        self.nearest, self.ascending, self.worn = float("inf"), False, 0
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "i c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+    ) -> Features:
+        """Return logits as features; see :meth:`Encoder.forward`."""
+        if trace:
+            for layer in self.layers:
+                state = torch.ones(len(images), 2, 1, 1)
+                layer(state, None, step_size=torch.ones(()), num_steps=1, trace=True)
+        ascending = torch.is_grad_enabled() and images.requires_grad
+        self.worn = min(self.worn + (self.ascending and not ascending), MOST_WRONG)
+        self.ascending = ascending
+        logits = self.bias + (images - self.image).flatten(1) @ self.slopes
+        with torch.no_grad():
+            distance = self.threat.distances(images, self.image)
+            wrong = (distance > self.near) & (distance <= self.nearest * (1 + 1e-5))
+            if wrong.any():
+                self.nearest = float(distance[wrong].min())
+            if self.stochastic and self.worn:
+                wrong |= torch.arange(len(images)) % STEPS >= STEPS - self.worn
+        logits = logits + 2 * MARGIN * wrong[:, None] * self.other
+        return Features(logits, logits[:, :, None, None])
+
+    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+        """Return states that change nothing."""
+        return torch.zeros(len(images), 1, 1, 1)
+
+
+def _smallest(project: bool) -> KuramotoLayer:
+    """Return a Kuramoto layer of one oscillator, which allows the same surrogates as a large one."""
+    with borrowed_global(generator("cpu", "stand-in")):
+        coupling = ConvCoupling(2, 1)
+    return KuramotoLayer(coupling, channels=2, oscillator_dim=2, frequencies=None, norm="none", project=project)
+
+
+def stand_in_for(classifier: Classifier, num_classes: int, side: tuple[int, int], norm: Norm) -> Classifier:
+    """Return a stand-in on the CPU, in the mode of the classifier."""
+    head = nn.Linear(num_classes, num_classes, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(num_classes))
+    encoder = StandIn(classifier.encoder, num_classes, side, norm)
+    mode = cast(Initial, classifier.mode)
+    return Classifier(encoder, head, mode, seed=classifier.seed, draws=classifier.draws, held=classifier.held)
+
+
+_KNOWN: dict[str, Passes] = {}
+
+
+def passes_of(attack: Attack, classifier: Classifier, num_classes: int, side: tuple[int, int], norm: Norm) -> Passes:
+    """Return the passes of one image and one restart: those of its source, for an attack that has one.
+
+    Args:
+        attack: prepared.
+        classifier: that it attacks, or a stand-in for it.
+        num_classes: of its head.
+        side: of the images.
+        norm: of the ball.
+    """
+    asked = classifier if attack.source is None else attack.source
+    # which surrogates its layers allow is among the options of an attack that is prepared
+    told = (asked.mode, asked.encoder.stochastic, asked.draws, asked.held, len(kuramoto_layers(asked)))
+    key = repr((type(attack), sorted(attack.options.items()), told, num_classes, side, norm))
+    if key not in _KNOWN:
+        target = asking = stand_in_for(classifier, num_classes, side, norm)
+        own = copy(attack)
+        if attack.source is not None:
+            own.source = asking = stand_in_for(attack.source, num_classes, side, norm)
+        image, label = torch.full((1, 3, *side), GREY), torch.zeros(1, dtype=torch.int64)
+        with counted(asking.encoder) as count, frozen(target):
+            own(target.at(torch.arange(1)), image, label, threat=Threat(norm, SMALL), work=Work(0, 0))
+        _KNOWN[key] = count.passes()
+    return _KNOWN[key]
+
+
+@dataclass
+class Account:
+    """Passes by what they are for and which network makes them.
+
+    Args:
+        classifier: what is measured.
+        num_classes: of its head.
+        side: of the images.
+
+    Attributes:
+        stand_in: what is measured in its place; its passes are counted inside :meth:`open`.
+        times: how many images the one stands for that is measured.
+        heading: what passes are for from now on; attacks charge theirs under their own name where it is empty.
+        entries: what for, the network (None: the measured one) and whether it sees one image at a time -> passes.
+    """
+
+    classifier: Classifier
+    num_classes: int
+    side: tuple[int, int]
+    times: int = 1
+    heading: str = ""
+    entries: dict[tuple[str, Classifier | None, bool], Passes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stand_in = stand_in_for(self.classifier, self.num_classes, self.side, "linf")
+        self._count = Count()
+
+    @contextmanager
+    def open(self, times: int) -> Iterator[None]:
+        """Count the passes of the stand-in inside, each so many times."""
+        self.times = times
+        with counted(self.stand_in.encoder) as self._count:
+            yield
+            self.under("")
+
+    def under(self, heading: str) -> None:
+        """Let passes be for something else from here on."""
+        self.add(self.heading or "scoring", self._count.passes())
+        self._count.forward = self._count.backward = self._count.graphs = 0
+        self.heading = heading
+
+    def charged(self, attack: Attack) -> Attack:
+        """Return an attack that only says here what it takes."""
+        return Charged(attack, self, attack.label)
+
+    def add(self, name: str, passes: Passes, network: Classifier | None = None, *, alone: bool = False) -> None:
+        """Add passes of one image."""
+        entry = (name, network, alone)
+        self.entries[entry] = self.entries.get(entry, Passes(0)).plus(passes, self.times)
+
+    def cost(self, images: Float[Tensor, "b 3 y x"], count: int, notes: list[str]) -> Cost:
+        """Return what was counted, after timing passes of the networks themselves.
+
+        Args:
+            images: one chunk, as the networks see them.
+            count: how many images are measured.
+            notes: what a reader must know.
+        """
+        clocks: dict[tuple[Classifier | None, bool], tuple[float, float]] = {}
+        total, seconds = dict[str, Passes](), 0.0
+        for (name, network, alone), passes in self.entries.items():
+            if (network, alone) not in clocks:
+                clocks[network, alone] = seconds_of_passes(network or self.classifier, images[:1] if alone else images)
+            forward, backward = clocks[network, alone]
+            seconds += passes.forward * forward + passes.backward * backward
+            total[name] = total.get(name, Passes(0)).plus(passes)
+        return Cost(count, {name: each for name, each in total.items() if any(each)}, seconds, notes, early=True)
+
+
+class Charged(Attack):
+    """An attack that only says what it takes: against the stand-in of an account its passes are added there.
+
+    Its candidates lie a small step away, each elsewhere, as if it had found something. Against any other network it is
+    the attack itself.
+
+    Args:
+        attack: prepared.
+        account: where passes are charged.
+        name: what they are charged for where the account has no heading; None: nothing is charged.
+    """
+
+    def __init__(self, attack: Attack, account: Account, name: str | None) -> None:
+        self.attack, self.account, self.name = attack, account, name
+        self.label, self.restarts, self.options = attack.label, attack.restarts, attack.options
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return candidates near the images; see :meth:`Attack.__call__`."""
+        account, attack = self.account, self.attack
+        if classifier.encoder is not account.stand_in.encoder:
+            return attack(classifier, images, labels, threat=threat, work=work)
+        if self.name is not None:
+            passes = passes_of(attack, classifier, account.num_classes, account.side, threat.norm)
+            alone = attack.one_by_one and classifier.bound
+            account.add(account.heading or self.name, passes, attack.source, alone=alone)
+        noise = torch.randn(images.shape, generator=work.generator(images.device, "charged", self.label))
+        return threat.project(images + min(threat.eps, SMALL) * threat.steepest(noise), images)
+
+
+def seconds_of_passes(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> tuple[float, float]:
+    """Return the seconds of one image's pass through the encoder and the head, without a gradient and with one."""
+    draw = torch.Generator(device=images.device).manual_seed(0)
+
+    def run(gradient: bool, few: int) -> None:
+        with torch.set_grad_enabled(gradient):
+            moved = images[:few].clone().requires_grad_(gradient)
+            logits = classifier.at(torch.arange(few))(moved, draw=draw)
+            if gradient:
+                torch.autograd.grad(F.cross_entropy(logits, logits.argmax(dim=1)), moved)
+
+    with frozen(classifier), connected(classifier):
+        with counted(classifier.encoder) as count:
+            run(False, 1)
+        forward, backward = (
+            seconds_of(partial(run, gradient), len(images), images.device) / count.all for gradient in (False, True)
+        )
+    return forward, backward
