@@ -1,7 +1,9 @@
 """The files that the contract tests run over, and recipes small enough to be carried out in a second."""
 
+import json
 from pathlib import Path
 
+from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
@@ -21,12 +23,8 @@ TINY_ENCODER = {
 def tiny(path: Path) -> list[str]:
     """Return the overrides that bring a digits recipe down to two steps of a second."""
     recipe = load_recipe(path)
-    heads = [
-        f"objective.{key}=8"
-        for key in ("projector_hidden", "projector_out", "predictor_hidden")
-        if key in recipe.objective.options
-    ]
-    return [*TINY_DATA, *TINY_ENCODER[recipe.encoder.name], *heads, "measure.monitor_images=16", "engine.device=cpu"]
+    small = [f"objective.{key}={json.dumps(value)}" for key, value in OBJECTIVES.small(recipe.objective.name).items()]
+    return [*TINY_DATA, *TINY_ENCODER[recipe.encoder.name], *small, "measure.monitor_images=16", "engine.device=cpu"]
 
 
 def train_tiny(path: Path, run: Path, *overrides: str) -> RunDirectory:

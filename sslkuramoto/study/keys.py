@@ -21,7 +21,7 @@ from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version,
 
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
-    *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py"),
+    *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py", "values.py"),
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
 EVALUATION = (*TRAINING, *MEASURING)

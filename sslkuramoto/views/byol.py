@@ -28,6 +28,8 @@ def byol(
     Args:
         blur_a: None is 1 above 32 pixels and 0 up to them.
         blur_b: None is 0.1 above 32 pixels and 0 up to them.
+        solarize_a: probability of inverting the pixels of ``a`` from 0.5 upwards.
+        solarize_b: that of ``b``.
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """
