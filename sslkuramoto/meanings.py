@@ -1,4 +1,4 @@
-"""What each option of a member is: default, type and range from the signature, one line of meaning from the docstring."""
+"""What each option of a member is: default and range from the signature, one line of meaning from the docstring."""
 
 import dataclasses
 import inspect

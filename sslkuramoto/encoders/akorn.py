@@ -7,10 +7,11 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t ste
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
@@ -74,7 +75,7 @@ class AKOrN(Encoder):
         self,
         *,
         channels: Count = 64,
-        oscillator_dim: Count = 2,
+        oscillator_dim: Annotated[int, Field(ge=2)] = 2,
         kernel_sizes: tuple[Odd, ...] = (9, 7, 5),
         num_steps: Count | tuple[Count, ...] = 3,
         coupling: Coupling | tuple[Coupling, ...] = "conv",

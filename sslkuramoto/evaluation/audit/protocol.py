@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from sslkuramoto.attacks import Ledger, Passes
-from sslkuramoto.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.attacks.attack import ImpossibleAttackError
 from sslkuramoto.attacks.cost import cost_of
 from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.attacks.ledger import key_of
@@ -34,9 +34,10 @@ from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, outcome_o
 from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
-from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.values import Count, checked
 
 NAME = "audit"
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # times eps
@@ -65,6 +66,7 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
 }
 
 
+@checked
 class Audit(Protocol):
     """Judges whether a network's robustness is real, and bounds it.
 
@@ -101,11 +103,11 @@ class Audit(Protocol):
         norm: Norm = "linf",
         eps: float | str = "8/255",
         initial: Literal["random", "averaged", "fixed"] = "random",
-        average: int = 8,
+        average: Count = 8,
         plant: Plant | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
-        images: int | None = None,
+        images: Count | None = None,
         steps: list[int] | None = None,
         k: list[int] | None = None,
         restarts: int | None = None,
@@ -114,9 +116,9 @@ class Audit(Protocol):
         directions: int | None = None,
         skip: list[str] | None = None,
         split: Literal["test", "val"] = "test",
-        chunk: int = 100,
-        draws: int = 20,
-        select_draws: int = 100,
+        chunk: Count = 100,
+        draws: Count = 20,
+        select_draws: Count = 100,
         ledger: str | None = None,
     ) -> None:
         self.options = options_of(locals())
@@ -133,7 +135,6 @@ class Audit(Protocol):
             samples=samples,
             directions=directions,
         )
-        check_counts(chunk=chunk, average=average)
         names = {question.name for question in CHECKS}
         for name in skip or []:
             if name not in names:
@@ -143,7 +144,7 @@ class Audit(Protocol):
         self.plant: Plant | None = plant
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.split, self.chunk, self.ledger = split, chunk, ledger
-        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
+        self.draws, self.select_draws = draws, select_draws
 
     def measure(self, subject: Subject) -> Result:
         """Attack, look, and judge.

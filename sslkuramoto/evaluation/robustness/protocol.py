@@ -23,7 +23,6 @@ from sslkuramoto.attacks.attack import (
     AttackEntry,
     ImpossibleAttackError,
     built,
-    check_counts,
     check_name,
 )
 from sslkuramoto.attacks.battery import CLEAN, DecidedBy, left_of_battery
@@ -37,16 +36,18 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, Result, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.pictures import store_broken
 from sslkuramoto.evaluation.robustness.target import attack_target
-from sslkuramoto.noise_draws import accuracies, check_draws, check_equal_scores, draws_for, share_right
+from sslkuramoto.noise_draws import accuracies, check_equal_scores, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
 from sslkuramoto.threat import MisbehavedError, Norm, Threat, parse_eps
+from sslkuramoto.values import Count, Whole, checked
 
 NAME = "robustness"
 UNION = "union"  # of all ways
 NOTHING: dict[str, Any] = {"decided_by": "majority", "chained": False}  # of the control
 
 
+@checked
 class Robustness(Protocol):
     """Share of images that stay right inside the ball, as far as these attacks can tell (an upper bound).
 
@@ -80,24 +81,20 @@ class Robustness(Protocol):
         norm: Norm = "linf",
         eps: float | str = "8/255",
         initial: Initial = "random",
-        average: int = 8,
+        average: Count = 8,
         decided_by: DecidedBy = "majority",
         chained: bool = True,
-        images: int | None = 1000,
+        images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        chunk: int = 100,
-        draws: int = 20,
-        select_draws: int = 100,
-        control: int = 4,
-        store: int = 0,
+        chunk: Count = 100,
+        draws: Count = 20,
+        select_draws: Count = 100,
+        control: Whole = 4,
+        store: Whole = 0,
         ledger: str | None = None,
         ways: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.options = options_of(locals())
-        check_counts(images=images, average=average, chunk=chunk)
-        for key, value in {"control": control, "store": store}.items():
-            if value < 0:
-                raise UserError(f"{key}={value}: must be at least 0")
         if not attacks and not ways:
             raise UserError("attacks: name at least one (see sslkuramoto list attacks)")
         self.threat = Threat(norm, parse_eps(eps, norm))
@@ -106,7 +103,7 @@ class Robustness(Protocol):
         self.decided_by: DecidedBy = decided_by
         self.average, self.chained = average, chained
         self.images, self.split, self.chunk = images, split, chunk
-        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
+        self.draws, self.select_draws = draws, select_draws
         self.control, self.store, self.ledger = control, store, ledger
         self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
 
