@@ -252,7 +252,9 @@ def _reason(value: object, error: ValidationError, annotation: Any) -> str:
         where = f"entry {entries[0]} " if entries else ""
         open_ended = not any(words.startswith("in ") for words in ranges)
         finite = "finite and " if open_ended and isinstance(value, float) and not math.isfinite(value) else ""
-        return f"{where}must be {finite}{' or '.join(ranges)}{', or null' * (NoneType in get_args(annotation))}"
+        union = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+        rest = "".join(f", or {in_words(option)}" for option in union if not has_range(option))
+        return f"{where}must be {finite}{' or '.join(ranges)}{rest}"
     in_list = [item for item in found if _entry(item) is not None]
     reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
     if isinstance(value, str):

@@ -27,7 +27,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Norm, Threat
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, checked, small
 
 Version = Literal["standard", "plus", "rand"]
 Member = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
@@ -172,6 +172,7 @@ class AutoAttackMember(Attack):
         return Passes(1 + starts * (2 + self.iterations + 3), starts * self.iterations * gradients)
 
 
+@small(version="plus")
 @checked
 class AutoAttackVersion:
     """The attacks of one version of AutoAttack, with its settings: read from pyautoattack itself.

@@ -38,7 +38,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, ShareBelowOne, checked, small
 
 Optimiser = Literal["momentum", "apgd"]
 _SETTLED, _OPEN = "settled", "open"
@@ -67,6 +67,7 @@ def climb(
     return best.candidates
 
 
+@small(draws=20)
 @checked
 class HeldNoise(Attack):
     """Ascents on K held fields, K doubled until the share right on fresh draws settles.

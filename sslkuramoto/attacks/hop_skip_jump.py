@@ -21,7 +21,7 @@ from sslkuramoto.attacks.gradients import ROWS, Objective, objective_of
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, ShareAboveZero, checked
+from sslkuramoto.values import Count, ShareAboveZero, checked, small
 
 STARTS = 30
 COARSE = 6  # bisections that tell how near a start leads
@@ -31,6 +31,7 @@ NOISY_PROBE = 0.5
 JUDGED = 3  # points of an arrival: on the boundary, beyond it, at the edge of the ball
 
 
+@small(queries=100)
 @checked
 class HopSkipJump(Attack):
     """Walks along the decision boundary; a black box that returns classes only.

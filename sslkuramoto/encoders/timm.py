@@ -15,7 +15,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.values import small
 
 
-@small(model="test_resnet")
+@small(model="test_resnet", small_stem=False)
 class TimmEncoder(Encoder):
     """A network of timm without its classifier.
 

@@ -10,10 +10,7 @@ from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 
-NETWORKS = {
-    "akorn": {"channels": 4, "kernel_sizes": [3, 3], "num_steps": 2},
-    "timm": {"model": "test_resnet"},
-}
+NETWORKS = {name: ENCODERS.small(name) for name in ENCODERS}
 CLASSES = 3
 
 every_objective = pytest.mark.parametrize("name", list(OBJECTIVES))

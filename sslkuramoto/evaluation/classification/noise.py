@@ -28,12 +28,13 @@ from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import parse_eps, shown_eps
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, checked, small
 
 NAME = "noise"
 Kind = Literal["sign", "gaussian"]
 
 
+@small(images=4, samples=2)
 @checked
 class NoiseAccuracy(Protocol):
     """Share of images that are right when random noise is added.

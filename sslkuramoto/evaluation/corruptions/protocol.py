@@ -31,7 +31,7 @@ from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifie
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
-from sslkuramoto.values import Count, Must, checked
+from sslkuramoto.values import Count, Must, checked, small
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
@@ -45,6 +45,7 @@ Severities = Annotated[
 ]
 
 
+@small(images=4, corruptions=("contrast", "jpeg_compression"), severities=(1, 5))
 @checked
 class Corruptions(Protocol):
     """Share of corrupted images that are classified rightly.

@@ -22,7 +22,7 @@ from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
 from sslkuramoto.statistics import spread, wilson
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, checked, small
 
 
 def matched(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -46,6 +46,7 @@ def matching_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:
     return float(matched(labels, clusters).mean())
 
 
+@small(seeds=2, starts=1, clusters=3)
 @checked
 class Clustering(Protocol):
     """k-means of one split, as many clusters as classes, scored against its labels.

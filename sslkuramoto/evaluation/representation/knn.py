@@ -17,7 +17,7 @@ from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.registry import options_of
-from sslkuramoto.values import Count, Positive, checked
+from sslkuramoto.values import Count, Positive, checked, small
 
 Vote = Literal["weighted", "plain"]
 
@@ -57,6 +57,7 @@ def knn_predict(
     return torch.cat(predicted)
 
 
+@small(neighbours=5)
 @checked
 class NearestNeighbours(Protocol):
     """Accuracy of k-NN from the training features to a test split.

@@ -23,7 +23,7 @@ from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
-from sslkuramoto.values import Count, Positive, checked
+from sslkuramoto.values import Count, Positive, checked, small
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -95,6 +95,7 @@ def held_out(labels: Int64[Tensor, " n"], share: float, draw: torch.Generator) -
     return torch.cat(kept).sort().values, torch.cat(out).sort().values
 
 
+@small(penalties=(0.001, 1.0), max_iterations=20)
 @checked
 class LinearProbe(Protocol):
     """Accuracy of a linear probe fitted on the training features.

@@ -185,7 +185,7 @@ def test_a_share_of_the_training_images_is_taken_with_a_warning(cnn, subject_of)
         ({"bins": (0,)}, r"bins=\[0\]"),
         ({"average": 0}, "average=0: must be >= 1"),
         ({"images": 0}, "images=0: must be >= 1"),
-        ({"held_out": 1.5}, "held_out=1.5: must be val, or a share"),
+        ({"held_out": 1.5}, r"held_out=1.5: must be in \(0, 1\], or val"),
         ({"split": "val"}, "split=val: a temperature is not measured on the images it was fitted on"),
         ({"draws": 0}, "draws=0"),
     ],
