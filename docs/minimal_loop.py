@@ -28,7 +28,7 @@ VIEWS_PART = Part(
     "phinet", {"horizontal_flip": 0.0, "jitter_strength": 0.0, "grayscale": 0.0, "crop_scale": [0.5, 1.0]}
 )
 ENCODER_PART = Part("akorn", {"channels": 8, "kernel_sizes": [9, 7, 5], "num_steps": 3})
-OBJECTIVE_PART = Part("xphinet", {"projector_hidden": 256, "projector_out": 256, "predictor_hidden": 64})
+OBJECTIVE_PART = Part("xphinet", {"projector": {"hidden": 256, "out": 256}, "predictor": {"hidden": 64}})
 
 
 def pretrain(

@@ -44,21 +44,25 @@ def _print_details(what: str, name: str) -> None:
         print(recipe_files()[name].read_text())
         return
     if what == "protocols":
-        from sslkuramoto.evaluation import protocol_files
+        from sslkuramoto.evaluation import PROTOCOLS, load_protocol, protocol_files
 
         print(protocol_files()[name].read_text())
+        _print_options(PROTOCOLS, load_protocol(name).name)
         return
     if what == "studies":
         from sslkuramoto.study import study_file
 
         print(study_file(name).read_text())
         return
-    for key, parameter in _registry(what).options(name).items():
-        default = "(required)" if parameter.default is parameter.empty else repr(parameter.default)
-        kind = getattr(parameter.annotation, "__name__", None) or str(parameter.annotation).replace("typing.", "")
-        if "[" in str(parameter.annotation):
-            kind = str(parameter.annotation).replace("typing.", "")
-        print(f"  {key:24s} {default:24s} {kind}")
+    _print_options(_registry(what), name)
+
+
+def _print_options(registry: Any, name: str) -> None:
+    from sslkuramoto.meanings import options_in_words
+
+    for option in options_in_words(registry, name):
+        print(f"  {option.key} = {option.default}  ({option.allowed})")
+        print(f"      {option.meaning}")
 
 
 def _registry(what: str) -> Any:

@@ -20,13 +20,6 @@ MINIMUM_DRAWS = 20
 ON_BOUNDARIES = 0.01  # share of predictions that another order of sums may change
 
 
-def check_draws(draws: int) -> int:
-    """Return ``draws`` when it is at least 1; whether it suffices depends on the network (:func:`draws_for`)."""
-    if draws < 1:
-        raise UserError(f"draws={draws}: must be at least 1, and at least {MINIMUM_DRAWS} for a stochastic network")
-    return draws
-
-
 def draws_for(stochastic: bool, draws: int) -> int:
     """Return how many draws are made: one for a deterministic network, ``draws`` for a stochastic one.
 

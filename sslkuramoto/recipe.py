@@ -7,7 +7,6 @@ constructors they name by the registries, not here.
 """
 
 import dataclasses
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.registry import check_value
+from sslkuramoto.values import Count, NotNegative, Positive, ShareBelowOne, Whole, bound, check_value, checked
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Part:
         return {"name": self.name, **self.options}
 
 
+@checked
 @dataclass(frozen=True)
 class WeightEMA:
     """Average of the weights over training (METHODS 1.8; ema_pytorch's rule).
@@ -41,11 +41,12 @@ class WeightEMA:
     steps after ``update_after``; before that it is a copy.
     """
 
-    decay: float = 0.99
-    update_after: int = 200
-    update_every: int = 10
+    decay: ShareBelowOne = 0.99
+    update_after: Whole = 200
+    update_every: Count = 10
 
 
+@checked
 @dataclass(frozen=True)
 class Measure:
     """What a run records about itself. Changing it changes no weight.
@@ -60,13 +61,14 @@ class Measure:
             to 0.5, a BYOL that collapsed on digits 0.006 to 0.013.
     """
 
-    log_every: int = 1
-    checkpoint_every: int = 1
-    monitor_every: int = 0
-    monitor_images: int = 2000
-    stop_on_collapse: float = 0.02
+    log_every: Count = 1
+    checkpoint_every: Count = 1
+    monitor_every: Whole = 0
+    monitor_images: Count = 2000
+    stop_on_collapse: NotNegative = 0.02
 
 
+@checked
 @dataclass(frozen=True)
 class Engine:
     """How a run is carried out. Should not affect results."""
@@ -74,11 +76,12 @@ class Engine:
     device: str = "auto"
     precision: Literal["32", "bf16", "64"] = "32"
     compile: bool = False
-    workers: int = 4
+    workers: Whole = 4
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     wandb_project: str = "sslkuramoto"
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """A run.
@@ -100,46 +103,18 @@ class Recipe:
     encoder: Part
     objective: Part
     optimizer: Part
-    epochs: int
-    batch_size: int
+    epochs: Count
+    batch_size: Count
     schedule: Part = Part("constant")
-    seed: int = 0
-    accumulate: int = 1
-    clip_grad_norm: float | None = None
+    seed: Whole = 0
+    accumulate: Count = 1
+    clip_grad_norm: Positive | None = None
     weight_ema: WeightEMA | None = None
     init: str | None = None
     measure: Measure = Measure()
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
-        at_least_one = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "accumulate": self.accumulate,
-            "measure.log_every": self.measure.log_every,
-            "measure.checkpoint_every": self.measure.checkpoint_every,
-            "measure.monitor_images": self.measure.monitor_images,
-        }
-        if self.weight_ema is not None:
-            at_least_one["weight_ema.update_every"] = self.weight_ema.update_every
-            if not 0 <= self.weight_ema.decay < 1:
-                raise UserError(f"weight_ema.decay={self.weight_ema.decay}: must be in [0, 1)")
-            if self.weight_ema.update_after < 0:
-                raise UserError(f"weight_ema.update_after={self.weight_ema.update_after}: must be >= 0")
-        for key, value in at_least_one.items():
-            if value < 1:
-                raise UserError(f"{key}={value}: must be >= 1")
-        at_least_zero = {
-            "seed": self.seed,
-            "measure.monitor_every": self.measure.monitor_every,
-            "measure.stop_on_collapse": self.measure.stop_on_collapse,
-            "engine.workers": self.engine.workers,
-        }
-        for key, value in at_least_zero.items():
-            if not value >= 0:
-                raise UserError(f"{key}={value}: must be >= 0")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:  # also NaN
-            raise UserError(f"clip_grad_norm={self.clip_grad_norm}: must be > 0, or null for no clipping")
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate={self.accumulate}: must divide batch_size={self.batch_size}")
 
@@ -170,36 +145,12 @@ def recipe_from(mapping: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: an unknown key (the nearest right one is named), a missing one, a wrong type, a value out of range.
     """
-    return _bind(Recipe, mapping, "")
+    return bound(Recipe, mapping, "", read=_bound_part)
 
 
-def _bind(cls: type, mapping: object, prefix: str) -> Any:
-    if not isinstance(mapping, Mapping):
-        raise UserError(f"{prefix.rstrip('.') or 'recipe'}={mapping!r}: must be a mapping of keys to values")
-    fields = {item.name: item for item in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for key, value in mapping.items():
-        if key not in fields:
-            raise unknown(f"key {prefix}{key}" if prefix else "key", key, fields)
-        values[key] = _bind_value(hints[key], value, f"{prefix}{key}")
-    for name, item in fields.items():
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise UserError(f"the recipe lacks the key {prefix + name!r}")
-    return cls(**values)
-
-
-def _bind_value(hint: Any, value: object, key: str) -> Any:
-    options = typing.get_args(hint)
-    if value is None and type(None) in options:
-        return None
-    inner = next((option for option in (hint, *options) if dataclasses.is_dataclass(option)), None)
-    if inner is Part:
-        return part_from(value, key)
-    if inner is not None:
-        return _bind(typing.cast(type, inner), value, f"{key}.")
-    return check_value(key, value, hint)
+def _bound_part(key: str, value: object, hint: Any) -> Any:
+    """Return the value of one key of a recipe; a part is left to its registry."""
+    return part_from(value, key) if hint is Part else check_value(key, value, hint)
 
 
 def part_from(value: object, key: str) -> Part:

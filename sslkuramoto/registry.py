@@ -1,79 +1,24 @@
 """Named parts of a recipe: the signature of a constructor is the schema of its section.
 
 ``encoder: {name: akorn, channels: 64}`` becomes ``ENCODERS.build("akorn", {"channels": 64})``. Keys are checked against
-the keyword-only parameters of the constructor and values against their annotations, before anything is built. Another
-package adds a part by an entry point in the registry's group; nothing here has to be edited for it.
+the keyword-only parameters of the constructor and values against their annotations, before anything is built. An
+option that is a dataclass is a mapping: ``projector: {hidden: 512}`` changes one field of its default. Another package
+adds a part by an entry point in the registry's group; nothing here has to be edited for it.
 """
 
+import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from sslkuramoto.errors import UserError, too_large, unknown
+from sslkuramoto.values import bound, check_value, dataclass_in, plain
 
 T = TypeVar("T")
-
-
-def check_value(key: str, value: object, annotation: Any) -> Any:
-    """Return ``value`` as ``annotation`` demands it, or raise a :class:`UserError` that names ``key``.
-
-    Strict: text is never read as a number and a number never as a flag. Whole numbers pass for reals, lists for tuples.
-    """
-    if isinstance(value, str) and "\0" in value:  # no path and no name may hold it
-        raise UserError(f"{key}={value!r}: holds a null character")
-    try:
-        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # a type that brings its own pydantic config
-        adapter = TypeAdapter(annotation)
-    forms = [_tuples(value), value]  # YAML knows lists only
-    if "tuple" not in str(annotation):
-        forms.reverse()
-    reasons = []
-    for form in forms:
-        try:
-            return adapter.validate_python(form, strict=True)
-        except ValidationError as error:
-            reasons.append(_reason(value, error))
-    raise UserError(f"{key}={value!r}: {reasons[0]}")
-
-
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _reason(value: object, error: ValidationError) -> str:
-    found = error.errors()
-    in_list = [item for item in found if _entry(item) is not None]
-    reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return reason
-        return f"{reason}; it was read as text, write the number without quotes, for example {number!r}"
-    return reason
-
-
-def _message(item: Any) -> str:
-    """Return one of pydantic's messages in the words of YAML, with the entry of a list that it is about."""
-    if item["type"] == "tuple_type":
-        return "input should be a list"
-    if item["type"] == "too_long":
-        return f"has {item['ctx']['actual_length']} entries, must have {item['ctx']['max_length']}"
-    entry = _entry(item)
-    if item["type"] == "missing" and entry is not None:
-        return f"lacks entry {entry}"
-    message = item["msg"][0].lower() + item["msg"][1:]
-    return message if entry is None else f"entry {entry}: {message}"
-
-
-def _entry(item: Any) -> int | None:
-    """Return which entry of a list, from 1, one of pydantic's messages is about."""
-    return next((part + 1 for part in reversed(item["loc"]) if isinstance(part, int)), None)
 
 
 def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,22 +87,42 @@ class Registry(Generic[T]):
         parameters = inspect.signature(self[name]).parameters.values()
         return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``options`` with checked values.
+    def small(self, name: str) -> Mapping[str, Any]:
+        """Return the options with which tests build ``name`` in moments: what it declares by ``small``, else none."""
+        return getattr(self[name], "small", {})
 
-        Raises:
-            UserError: an unknown name or key, a value of the wrong type, or a required key left out.
-        """
-        allowed = self.options(name)
+    def annotations(self, name: str) -> dict[str, Any]:
+        """Return the annotation of each option of ``name``, with its range."""
         constructor = self[name]
         hints = get_type_hints(
             constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
         )
-        checked = {}
+        return {key: hints.get(key, Any) for key in self.options(name)}
+
+    def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``options`` with checked values; of two spellings of one option the later counts.
+
+        Raises:
+            UserError: an unknown name or key, a value of the wrong type or out of range, or a required key left out.
+        """
+        allowed, hints = self.options(name), self.annotations(name)
+        checked: dict[str, Any] = {}
+        flat: list[str] = []
         for key, value in options.items():
             if key not in allowed:
-                raise unknown(f"key of {self.kind} {name}", key, allowed)
-            checked[key] = check_value(f"{self.kind}.{key}", value, hints.get(key, Any))
+                option, field = _nested(key, hints)
+                if option is None:
+                    raise unknown(f"key of {self.kind} {name}", key, allowed)
+                flat.append(f"{key}: {value} is written {option}: {{{field}: {value}}} now")
+                key, value = option, {field: value}
+            nested = dataclass_in(hints[key])
+            if nested is not None and isinstance(value, Mapping):
+                base = checked.get(key, allowed[key].default)
+                value = bound(nested, value, f"{self.kind}.{key}.", base=base if isinstance(base, nested) else None)
+            checked[key] = check_value(f"{self.kind}.{key}", value, hints[key])
+        if flat:
+            more = f"; so are {len(flat) - 1} more options of it" if len(flat) > 1 else ""
+            _say_once(f"{self.kind} {name}: {flat[0]}{more}")
         missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in checked]
         if missing:
             raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")
@@ -166,11 +131,13 @@ class Registry(Generic[T]):
     def resolved(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return checked ``options`` with the defaults of those left out, in the order of the constructor.
 
+        A dataclass comes as the mapping of its fields.
+
         Raises:
             UserError: as :meth:`check`.
         """
         checked = self.check(name, options)
-        return {key: checked.get(key, parameter.default) for key, parameter in self.options(name).items()}
+        return {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
 
     def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
         """Construct member ``name`` from checked ``options``.
@@ -193,3 +160,17 @@ class Registry(Generic[T]):
             if found is None:
                 raise
             raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None
+
+
+def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the option and the field that a key of the old, flat spelling means (``projector_hidden``), or None."""
+    for option, hint in hints.items():
+        kind, field = dataclass_in(hint), key.removeprefix(f"{option}_")
+        if kind is not None and field != key and field in {item.name for item in dataclasses.fields(kind)}:
+            return option, field
+    return None, key
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)

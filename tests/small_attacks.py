@@ -20,14 +20,13 @@ from sslkuramoto.randomness import seed_of
 FEW: dict[str, Any] = {
     "iterations": 3, "queries": 4, "samples": 3, "k": 2, "max_k": 2, "draws": 2, "targets": 2, "restarts": 1,
 }  # fmt: skip
-OWN = {"autoattack": {"version": "plus"}, "held_noise": {"draws": 20}, "hop_skip_jump": {"queries": 100}}
 NAMES = sorted(ATTACKS)
 THEIR_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def few(name: str, **changed: Any) -> dict[str, Any]:
     """Return a protocol file's entry of a registered attack whose counts are small; all members of AutoAttack."""
-    options = FEW | OWN.get(name, {}) | changed
+    options = FEW | ATTACKS.small(name) | changed
     return {"name": name, **{key: value for key, value in options.items() if key in ATTACKS.options(name)}}
 
 

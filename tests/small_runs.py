@@ -22,13 +22,13 @@ SMALL: dict[str, Any] = {
     "data": {"name": "digits", "limit": 48},
     "views": {"name": "simclr"},
     "encoder": AKORN,
-    "objective": {"name": "simclr", "projector_hidden": 8, "projector_out": 8},
+    "objective": {"name": "simclr", "projector": {"hidden": 8, "out": 8}},
     "optimizer": {"name": "adam", "lr": 1e-3},
     "epochs": 2,
     "batch_size": 16,
     "engine": {"device": "cpu"},
 }
-XPHINET = {"name": "xphinet", "projector_hidden": 8, "projector_out": 8, "predictor_hidden": 8}
+XPHINET = {"name": "xphinet", "projector": {"hidden": 8, "out": 8}, "predictor": {"hidden": 8}}
 CLASSIFIER = {"views": {"name": "plain"}, "objective": {"name": "classification"}}
 
 

@@ -19,12 +19,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Target, Work
 from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, fitted, objective_of, reading_by_draws
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, checked
 
 MOMENTUM = 0.75
 INCREASES = 0.75
@@ -122,6 +123,7 @@ def likeliest_others(objective: Objective, images: Float[Tensor, "b 3 y x"], tar
     return list(log.topk(min(targets, log.shape[1] - 1), dim=1).indices.unbind(dim=1))
 
 
+@checked
 class Apgd(Attack):
     """APGD with any loss, its gradients averaged over draws of the network's noise.
 
@@ -146,16 +148,15 @@ class Apgd(Attack):
         self,
         *,
         loss: Loss = "ce",
-        iterations: int = 100,
-        targets: int = TARGETS,
+        iterations: Count = 100,
+        targets: Count = TARGETS,
         noise: Noise = "fresh",
-        k: int = 20,
+        k: Count = 20,
         mean: Mean = "loss",
-        restarts: int = 1,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "apgd", **options_of(locals())}
-        check_counts(iterations=iterations, targets=targets, k=k, restarts=restarts)
         self.loss: Loss = loss
         self.iterations, self.targets, self.k, self.restarts = iterations, targets, k, restarts
         self.noise: Noise = noise

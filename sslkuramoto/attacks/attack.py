@@ -225,13 +225,6 @@ def check_name(where: str, name: str) -> None:
         raise UserError(f"{where}={shown!r}: names files, but {fault}")
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse counts below 1; None stands for a default."""
-    for key, value in counts.items():
-        if value is not None and value < 1:
-            raise UserError(f"{key}={value}: must be at least 1")
-
-
 class Entry(TypingProtocol):
     """What a protocol file's entry builds: an attack, or several under one name."""
 

@@ -21,13 +21,14 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work
 from sslkuramoto.attacks.gradients import connected
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Norm, Threat
+from sslkuramoto.values import Count, checked, small
 
 Version = Literal["standard", "plus", "rand"]
 Member = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
@@ -35,6 +36,7 @@ NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 LOGITS_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}  # DLR compares three logits, targeted DLR four
 
 
+@checked
 class AutoAttackMember(Attack):
     """One attack of AutoAttack, by its authors' code.
 
@@ -57,15 +59,14 @@ class AutoAttackMember(Attack):
         self,
         *,
         member: Member,
-        iterations: int = 100,
-        restarts: int = 1,
-        targets: int = 9,
-        queries: int = 5000,
-        eot_iter: int = 1,
+        iterations: Count = 100,
+        restarts: Count = 1,
+        targets: Count = 9,
+        queries: Count = 5000,
+        eot_iter: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "autoattack", **options_of(locals())}
-        check_counts(iterations=iterations, restarts=restarts, targets=targets, queries=queries, eot_iter=eot_iter)
         self.member, self.label, self.restarts = member, label or member, 1
         self.queries_only = member == "square"
         self.reading = "EoT" if eot_iter > 1 else "as published"
@@ -161,6 +162,8 @@ class AutoAttackMember(Attack):
         ]
 
 
+@small(version="plus")
+@checked
 class AutoAttackVersion:
     """The attacks of one version of AutoAttack, with its settings: read from pyautoattack itself.
 
@@ -177,16 +180,15 @@ class AutoAttackVersion:
         *,
         version: Version | None = None,
         member: Member | None = None,
-        iterations: int | None = None,
-        restarts: int | None = None,
-        targets: int | None = None,
-        queries: int | None = None,
-        eot_iter: int | None = None,
+        iterations: Count | None = None,
+        restarts: Count | None = None,
+        targets: Count | None = None,
+        queries: Count | None = None,
+        eot_iter: Count | None = None,
         label: str | None = None,
     ) -> None:
         settings = {"iterations": iterations, "restarts": restarts, "targets": targets, "queries": queries}
         settings["eot_iter"] = eot_iter
-        check_counts(**settings)
         if (version is None) == (member is None):
             raise UserError("needs either version (standard, plus, rand) or member, not both")
         if version is not None and label is not None:

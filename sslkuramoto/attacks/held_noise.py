@@ -11,14 +11,15 @@ Shapes: b batch, y x pixels.
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import apgd
-from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Target, Work
 from sslkuramoto.attacks.gradients import (
     Best,
     Mean,
@@ -36,6 +37,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, ShareBelowOne, checked, small
 
 Optimiser = Literal["momentum", "apgd"]
 _SETTLED, _OPEN = "settled", "open"
@@ -64,6 +66,8 @@ def climb(
     return best.candidates
 
 
+@small(draws=20)
+@checked
 class HeldNoise(Attack):
     """Ascents on K held fields, K doubled until the share right on fresh draws settles.
 
@@ -89,26 +93,21 @@ class HeldNoise(Attack):
     def __init__(
         self,
         *,
-        k: int = 16,
-        max_k: int = 256,
-        settle: float = 0.01,
-        iterations: int = 80,
+        k: Count = 16,
+        max_k: Count = 256,
+        settle: ShareBelowOne = 0.01,
+        iterations: Count = 80,
         loss: Loss = "log_margin",
         optimiser: Optimiser = "momentum",
         mean: Mean = "loss",
         backward: Backward = "autograd",
-        draws: int = 32,
-        restarts: int = 1,
+        draws: Annotated[int, Field(ge=MINIMUM_DRAWS)] = 32,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "held_noise", **options_of(locals())}
-        check_counts(k=k, max_k=max_k, iterations=iterations, restarts=restarts)
         if max_k < k:
             raise UserError(f"max_k={max_k}: must be at least k={k}")
-        if not 0 <= settle < 1:
-            raise UserError(f"settle={settle}: must lie in [0, 1), a share of draws")
-        if draws < MINIMUM_DRAWS:
-            raise UserError(f"draws={draws}: an ascent is judged over at least {MINIMUM_DRAWS} fresh draws")
         if is_targeted(loss):
             raise UserError(f"loss={loss}: held_noise has no targets; use apgd with noise=held")
         self.k, self.max_k, self.settle, self.iterations = k, max_k, settle, iterations

@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work
 from sslkuramoto.attacks.gradients import ROWS, Objective, objective_of
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, ShareAboveZero, checked, small
 
 STARTS = 30
 COARSE = 6  # bisections that tell how near a start leads
@@ -31,6 +31,8 @@ NOISY_PROBE = 0.5
 JUDGED = 3  # points of an arrival: on the boundary, beyond it, at the edge of the ball
 
 
+@small(queries=100)
+@checked
 class HopSkipJump(Attack):
     """Walks along the decision boundary; a black box that returns classes only.
 
@@ -51,17 +53,14 @@ class HopSkipJump(Attack):
     def __init__(
         self,
         *,
-        queries: int = 5000,
-        draws: int = 8,
-        probes: int = 100,
-        probe_size: float | None = None,
-        restarts: int = 1,
+        queries: Count = 5000,
+        draws: Count = 8,
+        probes: Count = 100,
+        probe_size: ShareAboveZero | None = None,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "hop_skip_jump", **options_of(locals())}
-        check_counts(queries=queries, draws=draws, probes=probes, restarts=restarts)
-        if probe_size is not None and not 0 < probe_size <= 1:
-            raise UserError(f"probe_size={probe_size}: must lie in (0, 1], a share of the distance to the image")
         self.queries, self.draws, self.probes, self.probe_size = queries, draws, probes, probe_size
         self.restarts, self.label = restarts, label or "hop-skip-jump"
 

@@ -6,7 +6,6 @@ no adversarial problem but a noise problem, and an attack that is weaker than no
 Shapes: b batch, y x pixels.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -14,12 +13,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work
 from sslkuramoto.attacks.gradients import Best, objective_of
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, Positive, checked
 
 
 def best_of(
@@ -45,6 +44,7 @@ def best_of(
     return best.candidates
 
 
+@checked
 class RandomSign(Attack):
     """Every pixel value moved by eps, up or down at random; in l2 all by the same amount, of length eps together.
 
@@ -58,9 +58,8 @@ class RandomSign(Attack):
     queries_only = True
     idle_without_noise = frozenset({"draws"})
 
-    def __init__(self, *, samples: int = 10, draws: int = 8, restarts: int = 1, label: str | None = None) -> None:
+    def __init__(self, *, samples: Count = 10, draws: Count = 8, restarts: Count = 1, label: str | None = None) -> None:
         self.options = {"name": "random_sign", **options_of(locals())}
-        check_counts(samples=samples, draws=draws, restarts=restarts)
         self.samples, self.draws, self.restarts = samples, draws, restarts
         self.label = label or "random-sign"
 
@@ -88,6 +87,7 @@ class RandomSign(Attack):
         )
 
 
+@checked
 class Gaussian(Attack):
     """Gaussian noise, moved into the ball.
 
@@ -105,16 +105,13 @@ class Gaussian(Attack):
     def __init__(
         self,
         *,
-        sigma: float | None = None,
-        samples: int = 10,
-        draws: int = 8,
-        restarts: int = 1,
+        sigma: Positive | None = None,
+        samples: Count = 10,
+        draws: Count = 8,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "gaussian", **options_of(locals())}
-        check_counts(samples=samples, draws=draws, restarts=restarts)
-        if sigma is not None and not 0 < sigma < math.inf:
-            raise UserError(f"sigma={sigma}: must be positive, pixels in [0,1]")
         self.sigma, self.samples, self.draws, self.restarts = sigma, samples, draws, restarts
         self.label = label or "gaussian"
 

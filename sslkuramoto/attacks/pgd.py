@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Target, Work
 from sslkuramoto.attacks.gradients import (
     Best,
     Mean,
@@ -34,6 +34,7 @@ from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, NotNegative, Positive, checked
 
 Schedule = Literal["constant", "cosine"]
 
@@ -83,6 +84,7 @@ def ascend(
     return x
 
 
+@checked
 class Pgd(Attack):
     """Projected gradient ascent; the strongest point is returned, with fresh noise the last.
 
@@ -107,21 +109,19 @@ class Pgd(Attack):
         self,
         *,
         loss: Loss = "ce",
-        iterations: int = 100,
+        iterations: Count = 100,
         schedule: Schedule = "constant",
-        step_size: float | None = None,
-        momentum: float = 0.0,
+        step_size: Positive | None = None,
+        momentum: NotNegative = 0.0,
         random_start: bool = True,
         noise: Noise = "fresh",
-        k: int = 20,
+        k: Count = 20,
         mean: Mean = "loss",
         backward: Backward = "autograd",
-        restarts: int = 1,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "pgd", **options_of(locals())}
-        check_counts(iterations=iterations, k=k, restarts=restarts)
-        check_ascent(step_size, momentum)
         if is_targeted(loss):
             raise UserError(f"loss={loss}: pgd has no targets; use apgd")
         if restarts > 1 and not random_start and noise == "fresh" and k == 1:
@@ -186,11 +186,3 @@ def first_step(step_size: float | None, schedule: Schedule, iterations: int) -> 
     if step_size is not None:
         return step_size
     return min(1.0, 2.5 / iterations) if schedule == "constant" else 1.0
-
-
-def check_ascent(step_size: float | None, momentum: float) -> None:
-    """Refuse steps of no size and momentum below 0."""
-    if step_size is not None and not 0 < step_size < math.inf:
-        raise UserError(f"step_size={step_size}: must be positive, in units of eps")
-    if not 0 <= momentum < math.inf:
-        raise UserError(f"momentum={momentum}: must be at least 0")

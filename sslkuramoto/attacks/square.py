@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, Work
 from sslkuramoto.attacks.gradients import Objective, objective_of
 from sslkuramoto.attacks.losses import wrong_by
 from sslkuramoto.classifier import Classifier
@@ -21,6 +21,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, ShareAboveZero, checked
 
 TIE = 1e-12
 SMALLEST_SIDE = 5  # the l2 search begins with a grid of five by five tiles
@@ -47,6 +48,7 @@ class _Queries(SquareAttack):
         return margin, margin.clone()
 
 
+@checked
 class SquareEot(Attack):
     """Square attack whose queries are means over fresh draws; a black box.
 
@@ -64,16 +66,13 @@ class SquareEot(Attack):
     def __init__(
         self,
         *,
-        queries: int = 5000,
-        draws: int = 8,
-        p_init: float = 0.8,
-        restarts: int = 1,
+        queries: Count = 5000,
+        draws: Count = 8,
+        p_init: ShareAboveZero = 0.8,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "square_eot", **options_of(locals())}
-        check_counts(queries=queries, draws=draws, restarts=restarts)
-        if not 0 < p_init <= 1:
-            raise UserError(f"p_init={p_init}: must lie in (0, 1], a share of the pixels")
         self.queries, self.draws, self.p_init, self.restarts = queries, draws, p_init, restarts
         self.label = label or "square-eot"
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Target, Work
 from sslkuramoto.attacks.gradients import CUT, Best, cut_off, fitted, objective_of
 from sslkuramoto.attacks.held_noise import Optimiser, climb
 from sslkuramoto.attacks.losses import Loss, is_targeted
@@ -22,8 +22,10 @@ from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, checked
 
 
+@checked
 class Surrogate(Attack):
     """One ascent on held noise for each surrogate of the step's derivative; the strongest candidate is kept.
 
@@ -43,15 +45,14 @@ class Surrogate(Attack):
         self,
         *,
         surrogates: list[Backward] | None = None,
-        k: int = 16,
-        iterations: int = 40,
+        k: Count = 16,
+        iterations: Count = 40,
         loss: Loss = "log_margin",
         optimiser: Optimiser = "momentum",
-        restarts: int = 1,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "surrogate", **options_of(locals())}
-        check_counts(k=k, iterations=iterations, restarts=restarts)
         if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
             raise UserError(f"surrogates={surrogates}: must name each at most once, of {', '.join(SURROGATES)}")
         if is_targeted(loss):

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.attacks.apgd import reach
-from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Source, Target, Work, check_counts
+from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Source, Target, Work
 from sslkuramoto.attacks.gradients import cut_off, fitted, objective_of
 from sslkuramoto.attacks.losses import Loss, is_targeted
-from sslkuramoto.attacks.pgd import check_ascent, first_step
+from sslkuramoto.attacks.pgd import first_step
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
+from sslkuramoto.values import Count, NotNegative, Positive, Share, checked
 
 SMALLEST = 0.875  # side of the smallest shrunk image, of the whole
 
@@ -47,6 +48,7 @@ def diverse(probability: float, draw: torch.Generator) -> Callable[[Tensor], Ten
     return change
 
 
+@checked
 class Transfer(Attack):
     """PGD with momentum and input diversity on a source network; its last point is the candidate.
 
@@ -71,20 +73,16 @@ class Transfer(Attack):
         run: str | None = None,
         encoder: dict[str, Any] | None = None,
         initial: Literal["fixed", "random"] = "fixed",
-        k: int = 16,
+        k: Count = 16,
         loss: Loss = "ce",
-        iterations: int = 100,
-        step_size: float | None = None,
-        momentum: float = 1.0,
-        diversity: float = 0.5,
-        restarts: int = 1,
+        iterations: Count = 100,
+        step_size: Positive | None = None,
+        momentum: NotNegative = 1.0,
+        diversity: Share = 0.5,
+        restarts: Count = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "transfer", **options_of(locals())}
-        check_counts(k=k, iterations=iterations, restarts=restarts)
-        check_ascent(step_size, momentum)
-        if not 0 <= diversity <= 1:
-            raise UserError(f"diversity={diversity}: must lie in [0, 1], a probability")
         if is_targeted(loss):
             raise UserError(f"loss={loss}: transfer has no targets")
         self.run, self.encoder = run, dict(encoder or {})

@@ -7,10 +7,11 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t ste
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
@@ -21,6 +22,7 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
+from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 
 Coupling = Literal["conv", "attention"]
 NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
@@ -28,6 +30,8 @@ Initial = Literal["random", "fixed", "stimulus", "learned"]
 T = TypeVar("T")
 
 
+@small(channels=8, kernel_sizes=(3, 3), num_steps=2)
+@checked
 class AKOrN(Encoder):
     """Oscillators that synchronise under the image; defaults are the published CIFAR network at 64 channels.
 
@@ -72,46 +76,38 @@ class AKOrN(Encoder):
     def __init__(
         self,
         *,
-        channels: int = 64,
-        oscillator_dim: int = 2,
-        kernel_sizes: tuple[int, ...] = (9, 7, 5),
-        num_steps: int | tuple[int, ...] = 3,
+        channels: Count = 64,
+        oscillator_dim: Annotated[int, Field(ge=2)] = 2,
+        kernel_sizes: tuple[Odd, ...] = (9, 7, 5),
+        num_steps: Count | tuple[Count, ...] = 3,
         coupling: Coupling | tuple[Coupling, ...] = "conv",
-        attention_heads: int = 8,
+        attention_heads: Count = 8,
         natural_frequency: NaturalFrequency = "shared",
-        frequency_init: float = 1.0,
+        frequency_init: NotNegative = 1.0,
         learn_frequency: bool = True,
         project: bool = True,
-        step_size: float = 1.0,
+        step_size: Positive = 1.0,
         learn_step_size: bool = False,
         stimulus: bool = True,
         stimulus_norm: StimulusNorm = "group",
-        readout_dim: int | tuple[int, ...] = 2,
-        readout_kernel: int = 3,
+        readout_dim: Count | tuple[Count, ...] = 2,
+        readout_kernel: Odd = 3,
         readout_norm: bool = True,
         readout_map: ReadoutMap = "residual",
         readout_map_norm: MapNorm = "batch",
         initial: Initial = "random",
         initial_seed: int = 0,
-        image_size: int | None = None,
+        image_size: Count | None = None,
     ) -> None:
         super().__init__()
-        if channels < 1:
-            raise UserError(f"channels={channels}: must be >= 1")
         if not kernel_sizes:
-            raise UserError("kernel_sizes=[]: needs one odd kernel a layer")
-        if any(kernel < 1 or kernel % 2 == 0 for kernel in kernel_sizes):
-            raise UserError(f"kernel_sizes={list(kernel_sizes)}: every kernel must be odd and >= 1")
-        if not 0 < step_size < float("inf"):
-            raise UserError(f"step_size={step_size}: must be > 0 and finite")
+            raise UserError("kernel_sizes=[]: needs one odd kernel for each layer")
         layers = len(kernel_sizes)
         self.num_steps = check_steps(num_steps, layers)
         couplings = one_a_layer("coupling", coupling, layers)
         readout_dims = one_a_layer("readout_dim", readout_dim, layers)
         if initial == "learned" and image_size is None:
             raise UserError("initial=learned: needs image_size, the side of the images in pixels")
-        if image_size is not None and image_size < 1:
-            raise UserError(f"image_size={image_size}: must be >= 1")
         if not stimulus and initial != "random":
             raise UserError(f"initial={initial!r}: has no meaning with stimulus=false, where the image enters x(0)")
 

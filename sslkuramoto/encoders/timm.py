@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.values import small
 
 
+@small(model="test_resnet", small_stem=False)
 class TimmEncoder(Encoder):
     """A network of timm without its classifier.
 

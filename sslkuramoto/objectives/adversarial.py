@@ -16,15 +16,19 @@ from torch.nn import functional as F
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
-from sslkuramoto.objectives.objective import Objective, Step
-from sslkuramoto.objectives.ranges import above, at_least, within
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.recipe import Part
 from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.values import Count, NotNegative, Positive, Share, checked, small
 
 Images = Float[Tensor, "b 3 y x"]
 Logits = Float[Tensor, "b q"]
 
 
+# No random start, for two processes draw other ones than one does. Inner passes in train mode, for in eval mode a
+# loss depends on BatchNorm's running statistics, which the step before has moved.
+@small(eps=0.1, steps=2, random_start=False, inner_mode="train")
+@checked
 class Adversarial(Objective):
     """Cross entropy of ``head(pooled features)`` at adversarial images, or TRADES' clean loss plus beta * divergence.
 
@@ -33,7 +37,7 @@ class Adversarial(Objective):
     from the loss at its end, and BatchNorm's running statistics see nothing of it.
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: number of classes of the data, > 1.
         loss: "cross_entropy" (Madry et al.: both the inner and the outer loss), or "trades": cross entropy of the clean
             image plus ``beta`` * KL(clean prediction, adversarial prediction), whose divergence is maximised inside.
@@ -65,27 +69,23 @@ class Adversarial(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None,
         *,
         loss: Literal["cross_entropy", "trades"] = "cross_entropy",
-        beta: float = 6.0,
+        beta: NotNegative = 6.0,
         norm: Norm = "linf",
         eps: float | str = "8/255",
-        steps: int = 10,
-        step_size: float | None = None,
+        steps: Count = 10,
+        step_size: Positive | None = None,
         random_start: bool = True,
         noise: Literal["held", "fresh"] = "held",
         inner_mode: Literal["eval", "train"] = "eval",
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
     ) -> None:
         radius = parse_eps(eps, norm)
-        above("eps", radius, 0)
-        at_least("steps", steps, 1)
-        at_least("beta", beta, 0)
-        within("label_smoothing", label_smoothing, 0, 1)
-        if step_size is not None:
-            above("step_size", step_size, 0)
+        if radius == 0:
+            raise UserError("eps=0: must be > 0")
         if loss == "trades" and not random_start:
             raise UserError("random_start=False: the divergence of loss='trades' has no gradient at the image itself")
         if num_classes is None:
@@ -96,24 +96,24 @@ class Adversarial(Objective):
         self.steps = steps
         self.step_size = 2.5 * radius / steps if step_size is None else step_size
         self.random_start, self.noise, self.inner_mode = random_start, noise, inner_mode
-        self.head = self.new_head(encoder.num_features, num_classes)
+        self.head = self.new_head(features_of(encoder), num_classes)
 
     def forward(
         self,
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         assert labels is not None, "the loop passes labels to an objective that needs them"
-        assert isinstance(encoder, Encoder)
+        if draw is None and self.random_start:
+            raise UserError("draw=None: the inner maximisation starts at random; give draw= a torch.Generator")
         images = views["a"].detach()
-        held = encoder.stochastic and self.noise == "held"
-        initial = encoder.sample_initial(images, draw) if held else None
+        initial = self._held(encoder, images, draw)
 
         def pooled(pixels: Images) -> Float[Tensor, "b d"]:
-            return (encoder(pixels, draw=draw) if initial is None else encoder(pixels, initial=initial)).pooled
+            return encode(encoder, pixels, draw) if initial is None else encoder(pixels, initial=initial).pooled
 
         with inner_passes(encoder, self.head, training=self.inner_mode == "train"):
             with torch.no_grad():
@@ -135,13 +135,19 @@ class Adversarial(Objective):
             loss = cross_entropy(found, labels=labels, smoothing=self.label_smoothing)
         return Step(loss, {"accuracy_adversarial": _accuracy(found, labels), **metrics}, features)
 
+    def _held(self, encoder: nn.Module, images: Images, draw: torch.Generator | None) -> Tensor | None:
+        """Return the oscillators of all passes, or None where each pass draws its own or the encoder has none."""
+        if not isinstance(encoder, Encoder) or not encoder.stochastic or self.noise == "fresh" or draw is None:
+            return None
+        return encoder.sample_initial(images, draw)
+
     def _worst(
         self,
         classify: Callable[[Images], Logits],
         images: Images,
         labels: Int64[Tensor, " b"],
         clean: Logits,
-        draw: torch.Generator,
+        draw: torch.Generator | None,
     ) -> Images:
         """Return where the inner maximisation ends."""
 
@@ -150,7 +156,7 @@ class Adversarial(Objective):
                 return divergence(clean, logits)
             return cross_entropy(logits, labels=labels, smoothing=self.label_smoothing)
 
-        start = self.threat.random_start(images, draw) if self.random_start else images
+        start = images if draw is None or not self.random_start else self.threat.random_start(images, draw)
         return ascend(
             lambda pixels: inner_loss(classify(pixels)),
             images,

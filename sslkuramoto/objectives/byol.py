@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, negative_cosine
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.projector import Predictor, Projector
 from sslkuramoto.objectives.target import Schedule, Target
+from sslkuramoto.values import Share, checked, small
 
 
+@checked
+@small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class BYOL(Objective):
     """|q(z1)/|q(z1)| - t2/|t2||^2 + the same with the views swapped = (2 - 2 cos) + (2 - 2 cos), t from the target.
 
@@ -24,14 +26,8 @@ class BYOL(Objective):
         momentum: share of the target kept by an update, in [0, 1] (the paper: 0.996 for
             1000 epochs of ImageNet, 0.99 for 300).
         momentum_schedule: let it rise to 1 over the run ("cosine", the paper's), or keep it.
-        projector_layers: linear layers of the projector.
-        projector_hidden: width of its hidden layers.
-        projector_out: length of a projection.
-        projector_norm: normalisation of its hidden layers.
-        projector_out_norm: normalisation of its output.
-        predictor_layers: linear layers of the predictor q.
-        predictor_hidden: width of its hidden layers.
-        predictor_norm: normalisation of its hidden layers; its output has none.
+        projector: its widths, depth and norms.
+        predictor: those of the predictor q.
 
     Raises:
         UserError: an option out of range.
@@ -44,33 +40,17 @@ class BYOL(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
-        momentum: float = 0.99,
+        momentum: Share = 0.99,
         momentum_schedule: Schedule = "cosine",
-        projector_layers: int = 2,
-        projector_hidden: int = 4096,
-        projector_out: int = 256,
-        projector_norm: Norm = "batch",
-        projector_out_norm: Norm = "none",
-        predictor_layers: int = 2,
-        predictor_hidden: int = 4096,
-        predictor_norm: Norm = "batch",
+        projector: Projector = Projector(hidden=4096, out=256, out_norm="none"),
+        predictor: Predictor = Predictor(hidden=4096),
     ) -> None:
         super().__init__()
-        self.projector = head(
-            "projector",
-            encoder.num_features,
-            projector_hidden,
-            projector_out,
-            layers=projector_layers,
-            norm=projector_norm,
-            out_norm=projector_out_norm,
-        )
-        self.predictor = head(
-            "predictor", projector_out, predictor_hidden, projector_out, layers=predictor_layers, norm=predictor_norm
-        )
+        self.projector = projector.build(features_of(encoder))
+        self.predictor = predictor.build(projector.out)
         self.target = Target(encoder, self.projector, momentum=momentum, schedule=momentum_schedule)
 
     def forward(
@@ -78,7 +58,7 @@ class BYOL(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

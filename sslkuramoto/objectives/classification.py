@@ -8,19 +8,19 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy
-from sslkuramoto.objectives.objective import Objective, Step, encode
-from sslkuramoto.objectives.ranges import within
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.recipe import Part
+from sslkuramoto.values import Share, checked
 
 
+@checked
 class Classification(Objective):
     """Mean cross entropy of ``head(pooled features)`` against the labels.
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: number of classes of the data, > 1.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1].
 
@@ -35,20 +35,19 @@ class Classification(Objective):
     needs_labels = True
     head_part = Part("linear")
 
-    def __init__(self, encoder: Encoder, num_classes: int | None, *, label_smoothing: float = 0.0) -> None:
-        within("label_smoothing", label_smoothing, 0, 1)
+    def __init__(self, encoder: nn.Module, num_classes: int | None, *, label_smoothing: Share = 0.0) -> None:
         if num_classes is None:
             raise UserError("needs labels, but the data has none")
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.head = self.new_head(encoder.num_features, num_classes)
+        self.head = self.new_head(features_of(encoder), num_classes)
 
     def forward(
         self,
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         assert labels is not None, "the loop passes labels to an objective that needs them"

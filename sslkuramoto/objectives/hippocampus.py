@@ -9,7 +9,6 @@ Shapes: b batch, d features of a projection.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import (
     Reduction,
     Sim2Form,
@@ -19,9 +18,11 @@ from sslkuramoto.objectives.losses import (
     sim1_loss,
     sim2_loss,
 )
-from sslkuramoto.objectives.ranges import at_least
+from sslkuramoto.objectives.projector import Predictor
+from sslkuramoto.values import NotNegative, checked
 
 
+@checked
 class Hippocampus(nn.Module):
     """Sim-1 + sim2_weight * Sim-2 + original_weight * the original-view term, of projections z1, z2, z.
 
@@ -35,12 +36,10 @@ class Hippocampus(nn.Module):
         sim2_weight: >= 0.
         sim2_reduction: squared error's mean or sum over features.
         original_weight: >= 0; 0 leaves the term out.
-        predictor_layers: linear layers of each predictor, h and g.
-        predictor_hidden: width of their hidden layers.
-        predictor_norm: normalisation of their hidden layers; their outputs have none.
+        predictor: widths, depth and norms of each predictor, h and g.
 
     Raises:
-        UserError: an option out of range.
+        UserError: an option out of range, or ``sim2_reduction`` without a meaning.
     """
 
     def __init__(
@@ -48,25 +47,19 @@ class Hippocampus(nn.Module):
         width: int,
         *,
         sim2: Sim2Form,
-        sim2_weight: float,
+        sim2_weight: NotNegative,
         sim2_reduction: Reduction,
-        original_weight: float,
-        predictor_layers: int,
-        predictor_hidden: int,
-        predictor_norm: Norm,
+        original_weight: NotNegative,
+        predictor: Predictor,
     ) -> None:
         check_sim2(sim2, sim2_reduction)
-        at_least("sim2_weight", sim2_weight, 0)
-        at_least("original_weight", original_weight, 0)
         super().__init__()
         self.form = sim2
         self.sim2_weight = sim2_weight
         self.reduction = sim2_reduction
         self.original_weight = original_weight
-        self.predictor = head("predictor", width, predictor_hidden, width, layers=predictor_layers, norm=predictor_norm)
-        self.second_predictor = head(
-            "predictor", width, predictor_hidden, width, layers=predictor_layers, norm=predictor_norm
-        )
+        self.predictor = predictor.build(width)
+        self.second_predictor = predictor.build(width)
 
     def forward(
         self, z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], z: Float[Tensor, "b d"]

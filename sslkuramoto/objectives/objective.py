@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Reads
 from sslkuramoto.heads import HEADS
@@ -35,8 +36,9 @@ class Objective(nn.Module, ABC):
     """The contract of an objective.
 
     It owns its heads and its EMA target (in its ``state_dict``) and never the online encoder, which the caller passes
-    to each call. Constructors take ``(encoder, num_classes)`` positionally; their keyword-only parameters are the
-    options of a recipe. Heads are initialised from torch's global generator, so build within ``borrowed_global``.
+    to each call: an :class:`Encoder`, or any module that returns features. Constructors take ``(encoder, num_classes)``
+    positionally; their keyword-only parameters are the options of a recipe. Heads are initialised from torch's global
+    generator, so build within ``borrowed_global``.
 
     The mean over processes of loss and gradients equals those of one process with the joined batch, up to BatchNorm,
     which has to be synchronised for that (in the encoder and in the objective).
@@ -61,7 +63,7 @@ class Objective(nn.Module, ABC):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         """Return loss, metrics and features of one batch.
@@ -69,7 +71,8 @@ class Objective(nn.Module, ABC):
         Args:
             encoder: the online encoder, called once a view (BatchNorm statistics are those of one view).
             views: pixels in [0,1], by name.
-            draw: generator from which every encoder call, online and target, draws fresh initial oscillators.
+            draw: generator from which every encoder call, online and target, draws fresh initial oscillators. May be
+                left out where nothing draws: the encoder is not stochastic, nor is the objective.
             labels: targets of the batch, for objectives with ``needs_labels``: class indices for images.
         """
 
@@ -92,9 +95,44 @@ class Objective(nn.Module, ABC):
         return encoder
 
 
-def encode(encoder: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b d"]:
-    """Return pooled features of ``images`` from oscillators freshly drawn (a deterministic encoder draws nothing)."""
+def encode(
+    encoder: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator | None = None
+) -> Float[Tensor, "b d"]:
+    """Return pooled features of ``images`` from oscillators freshly drawn (a deterministic encoder draws nothing).
+
+    Args:
+        encoder: an :class:`Encoder`, or any module from images to pooled features or to :class:`Features`.
+        images: pixels in [0,1].
+        draw: generator; may be left out where the encoder is not stochastic.
+
+    Raises:
+        UserError: a stochastic encoder without ``draw``, or a module that returns no features.
+    """
+    if not isinstance(encoder, Encoder):
+        found = encoder(images)
+        pooled = found.pooled if isinstance(found, Features) else found
+        if not isinstance(pooled, Tensor) or pooled.ndim != 2:
+            shape = list(pooled.shape) if isinstance(pooled, Tensor) else type(found).__name__
+            raise UserError(f"{type(encoder).__name__} returns {shape}: must return features, one row for each image")
+        return pooled
+    if encoder.stochastic and draw is None:
+        raise UserError("draw=None: this encoder draws its oscillators at each call; give draw= a torch.Generator")
     return encoder(images, draw=draw).pooled
+
+
+def features_of(encoder: nn.Module) -> int:
+    """Return the length of the features of an encoder, or of any module that states it as ``num_features``.
+
+    Raises:
+        UserError: it does not.
+    """
+    length = getattr(encoder, "num_features", None)
+    if not isinstance(length, int):
+        raise UserError(
+            f"{type(encoder).__name__} has no num_features: set it to the length of its features, "
+            "for example network.num_features = 512"
+        )
+    return length
 
 
 def check_views(name: str, objective: Objective, given: Iterable[str]) -> None:

@@ -8,32 +8,28 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.hippocampus import Hippocampus
 from sslkuramoto.objectives.losses import Reduction, Sim2Form
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.projector import Predictor, Projector
+from sslkuramoto.values import NotNegative, checked, small
 
 
+@checked
+@small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class PhiNet(Objective):
     """Sim-1 + weight * Sim-2, all three views through the same f; f(clean) receives no gradient.
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: not used.
         sim2: squared error (paper) or negative cosine.
         sim2_weight: factor of Sim-2, >= 0 (1 in the paper).
         sim2_reduction: squared error's mean over features (published code) or sum (paper's formula), which is
-            ``projector_out`` times larger.
+            ``projector.out`` times larger.
         original_weight: factor of TriSiam's original-view term, >= 0 (0 leaves it out).
-        projector_layers: linear layers of the projector.
-        projector_hidden: width of its hidden layers.
-        projector_out: length of a projection.
-        projector_norm: normalisation of its hidden layers.
-        projector_out_norm: normalisation of its output.
-        predictor_layers: linear layers of each predictor, h and g.
-        predictor_hidden: width of their hidden layers.
-        predictor_norm: normalisation of their hidden layers; their outputs have none.
+        projector: its widths, depth and norms.
+        predictor: those of each predictor, h and g.
 
     Raises:
         UserError: an option out of range.
@@ -45,41 +41,25 @@ class PhiNet(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         sim2: Sim2Form = "mse",
-        sim2_weight: float = 1.0,
+        sim2_weight: NotNegative = 1.0,
         sim2_reduction: Reduction = "mean",
-        original_weight: float = 0.0,
-        projector_layers: int = 2,
-        projector_hidden: int = 2048,
-        projector_out: int = 2048,
-        projector_norm: Norm = "batch",
-        projector_out_norm: Norm = "batch",
-        predictor_layers: int = 2,
-        predictor_hidden: int = 512,
-        predictor_norm: Norm = "batch",
+        original_weight: NotNegative = 0.0,
+        projector: Projector = Projector(),
+        predictor: Predictor = Predictor(),
     ) -> None:
         super().__init__()
-        self.projector = head(
-            "projector",
-            encoder.num_features,
-            projector_hidden,
-            projector_out,
-            layers=projector_layers,
-            norm=projector_norm,
-            out_norm=projector_out_norm,
-        )
+        self.projector = projector.build(features_of(encoder))
         self.hippocampus = Hippocampus(
-            projector_out,
+            projector.out,
             sim2=sim2,
             sim2_weight=sim2_weight,
             sim2_reduction=sim2_reduction,
             original_weight=original_weight,
-            predictor_layers=predictor_layers,
-            predictor_hidden=predictor_hidden,
-            predictor_norm=predictor_norm,
+            predictor=predictor,
         )
 
     def forward(
@@ -87,7 +67,7 @@ class PhiNet(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

@@ -8,25 +8,23 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, nt_xent
-from sslkuramoto.objectives.objective import Objective, Step, encode
-from sslkuramoto.objectives.ranges import above
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.projector import Projector
+from sslkuramoto.values import Positive, checked, small
 
 
+@checked
+@small(projector={"hidden": 7, "out": 5})
 class SimCLR(Objective):
     """NT-Xent between the projections of two views; the negatives are the joined batch of all processes.
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: not used.
         temperature: of the softmax, > 0. The paper takes 0.5 on CIFAR-10, AKOrN's code 0.1.
-        projector_layers: linear layers of the projector.
-        projector_hidden: width of its hidden layers (AKOrN: 4 times the features).
-        projector_out: length of a projection (AKOrN: as many as features).
-        projector_norm: normalisation of its hidden layers (AKOrN: none).
-        projector_out_norm: normalisation of its output: "batch" in the authors' code, none in the paper's formula.
+        projector: its widths, depth and norms. AKOrN's code: hidden 4 times the features, as many out as features, no
+            norms. Its output is normalised in the authors' code, not in the paper's formula.
 
     Raises:
         UserError: an option out of range.
@@ -36,35 +34,22 @@ class SimCLR(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
-        temperature: float = 0.5,
-        projector_layers: int = 2,
-        projector_hidden: int = 2048,
-        projector_out: int = 128,
-        projector_norm: Norm = "batch",
-        projector_out_norm: Norm = "batch",
+        temperature: Positive = 0.5,
+        projector: Projector = Projector(out=128),
     ) -> None:
-        above("temperature", temperature, 0)
         super().__init__()
         self.temperature = temperature
-        self.projector = head(
-            "projector",
-            encoder.num_features,
-            projector_hidden,
-            projector_out,
-            layers=projector_layers,
-            norm=projector_norm,
-            out_norm=projector_out_norm,
-        )
+        self.projector = projector.build(features_of(encoder))
 
     def forward(
         self,
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

@@ -9,26 +9,22 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, sim1_loss
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.projector import Predictor, Projector
+from sslkuramoto.values import checked, small
 
 
+@checked
+@small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class SimSiam(Objective):
     """1/2 D(h(z1), z2) + 1/2 D(h(z2), z1), z = f(view), D(p, z) = -cos(p, stop-gradient z).
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: not used.
-        projector_layers: linear layers of the projector (3 on ImageNet).
-        projector_hidden: width of its hidden layers.
-        projector_out: length of a projection.
-        projector_norm: normalisation of its hidden layers.
-        projector_out_norm: normalisation of its output ("plain" in the authors' ImageNet code).
-        predictor_layers: linear layers of the predictor h.
-        predictor_hidden: width of its hidden layers.
-        predictor_norm: normalisation of its hidden layers; its output has none.
+        projector: its widths, depth and norms (3 layers on ImageNet; ``out_norm`` "plain" in the authors' code there).
+        predictor: those of the predictor h.
 
     Raises:
         UserError: an option out of range.
@@ -38,38 +34,22 @@ class SimSiam(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
-        projector_layers: int = 2,
-        projector_hidden: int = 2048,
-        projector_out: int = 2048,
-        projector_norm: Norm = "batch",
-        projector_out_norm: Norm = "batch",
-        predictor_layers: int = 2,
-        predictor_hidden: int = 512,
-        predictor_norm: Norm = "batch",
+        projector: Projector = Projector(),
+        predictor: Predictor = Predictor(),
     ) -> None:
         super().__init__()
-        self.projector = head(
-            "projector",
-            encoder.num_features,
-            projector_hidden,
-            projector_out,
-            layers=projector_layers,
-            norm=projector_norm,
-            out_norm=projector_out_norm,
-        )
-        self.predictor = head(
-            "predictor", projector_out, predictor_hidden, projector_out, layers=predictor_layers, norm=predictor_norm
-        )
+        self.projector = projector.build(features_of(encoder))
+        self.predictor = predictor.build(projector.out)
 
     def forward(
         self,
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

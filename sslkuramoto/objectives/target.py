@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sslkuramoto.objectives.objective import encode
-from sslkuramoto.objectives.ranges import within
+from sslkuramoto.values import Share, checked
 
 Schedule = Literal["constant", "cosine"]
 
 
+@checked
 class Target(nn.Module):
     """Deep copy of an encoder and a projector whose parameters follow the online ones and receive no gradient.
 
@@ -39,9 +40,8 @@ class Target(nn.Module):
     momentum: Tensor
 
     def __init__(
-        self, encoder: nn.Module, projector: nn.Module, *, momentum: float, schedule: Schedule = "constant"
+        self, encoder: nn.Module, projector: nn.Module, *, momentum: Share, schedule: Schedule = "constant"
     ) -> None:
-        within("momentum", momentum, 0, 1)
         super().__init__()
         self.encoder = deepcopy(encoder)
         self.projector = deepcopy(projector)
@@ -52,7 +52,7 @@ class Target(nn.Module):
         self.register_buffer("momentum", torch.tensor(momentum))
 
     @torch.no_grad()
-    def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b d"]:
+    def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator | None = None) -> Float[Tensor, "b d"]:
         """Return the projections of ``images`` from oscillators of its own draw, without gradient."""
         return self.projector(encode(self.encoder, images, draw))
 

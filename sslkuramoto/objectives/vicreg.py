@@ -9,28 +9,26 @@ from jaxtyping import Float, Int64
 from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, every_rank, in_full_precision
-from sslkuramoto.objectives.objective import Objective, Step, encode
-from sslkuramoto.objectives.ranges import at_least
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.projector import Projector
+from sslkuramoto.values import NotNegative, checked, small
 
 
+@checked
+@small(projector={"hidden": 7, "out": 5})
 class VICReg(Objective):
     """invariance * MSE(z1, z2) + variance * hinge on each standard deviation + covariance * squared off-diagonals.
 
     Variances and covariances are those of the joined batch of all processes.
 
     Args:
-        encoder: gives the length of the features.
+        encoder: gives the length of the features: it has ``num_features``.
         num_classes: not used.
         invariance_weight: factor of the squared distance between the views, >= 0.
         variance_weight: factor of mean(max(0, 1 - std)), averaged over the two views, >= 0.
         covariance_weight: factor of the squared covariances off the diagonal, summed over the two views, >= 0.
-        projector_layers: linear layers of the projector.
-        projector_hidden: width of its hidden layers (8192 on ImageNet).
-        projector_out: length of a projection (8192 on ImageNet).
-        projector_norm: normalisation of its hidden layers; its output has none.
+        projector: its widths, depth and norms (8192 wide on ImageNet; the output has no norm).
 
     Raises:
         UserError: an option out of range.
@@ -42,37 +40,24 @@ class VICReg(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
-        invariance_weight: float = 25.0,
-        variance_weight: float = 25.0,
-        covariance_weight: float = 1.0,
-        projector_layers: int = 3,
-        projector_hidden: int = 2048,
-        projector_out: int = 2048,
-        projector_norm: Norm = "batch",
+        invariance_weight: NotNegative = 25.0,
+        variance_weight: NotNegative = 25.0,
+        covariance_weight: NotNegative = 1.0,
+        projector: Projector = Projector(layers=3, out_norm="none"),
     ) -> None:
-        at_least("invariance_weight", invariance_weight, 0)
-        at_least("variance_weight", variance_weight, 0)
-        at_least("covariance_weight", covariance_weight, 0)
         super().__init__()
         self.weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
-        self.projector = head(
-            "projector",
-            encoder.num_features,
-            projector_hidden,
-            projector_out,
-            layers=projector_layers,
-            norm=projector_norm,
-        )
+        self.projector = projector.build(features_of(encoder))
 
     def forward(
         self,
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

@@ -23,6 +23,7 @@ from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version,
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
     *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py", "examples.py", "heads.py"),
+    "values.py",
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
 EVALUATION = (*TRAINING, *MEASURING)

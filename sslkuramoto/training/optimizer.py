@@ -1,6 +1,5 @@
 """Optimizers by name, and which weights decay."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import Registry
+from sslkuramoto.values import NotNegative, Positive, ShareBelowOne, checked, small
 
 Groups = list[dict[str, Any]]
 
@@ -40,75 +40,100 @@ def parameter_groups(module: nn.Module, held: Iterable[str], decay_all: bool) ->
     ]
 
 
-def _check(
-    lr: float, weight_decay: float, momentum: float = 0.0, betas: tuple[float, ...] = (), eps: float = 1e-8
-) -> None:
-    if not 0 < lr < math.inf:
-        raise UserError(f"lr={lr}: must be > 0 and finite")
-    if not 0 <= weight_decay < math.inf:
-        raise UserError(f"weight_decay={weight_decay}: must be >= 0 and finite")
-    if not 0 <= momentum < 1:
-        raise UserError(f"momentum={momentum}: must be in [0, 1)")
-    for beta in betas:
-        if not 0 <= beta < 1:
-            raise UserError(f"betas={list(betas)}: must be in [0, 1)")
-    if not 0 < eps < math.inf:
-        raise UserError(f"eps={eps}: must be > 0 and finite")
+Betas = tuple[ShareBelowOne, ShareBelowOne]
 
 
+@small(lr=1e-3)
+@checked
 def adam(
     groups: Groups,
     *,
-    lr: float,
-    weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    lr: Positive,
+    weight_decay: NotNegative = 0.0,
+    betas: Betas = (0.9, 0.999),
+    eps: Positive = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980); weight decay is an L2 term of the gradient."""
-    _check(lr, weight_decay, betas=betas, eps=eps)
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980); weight decay is an L2 term of the gradient.
+
+    Args:
+        groups: of parameters.
+        lr: learning rate.
+        weight_decay: factor of the L2 term.
+        betas: share of the old value kept by the running means of the gradient and of its square.
+        eps: is added to the denominator.
+    """
     return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
+@small(lr=1e-3)
+@checked
 def adamw(
     groups: Groups,
     *,
-    lr: float,
-    weight_decay: float = 1e-2,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    lr: Positive,
+    weight_decay: NotNegative = 1e-2,
+    betas: Betas = (0.9, 0.999),
+    eps: Positive = 1e-8,
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); weight decay acts on the weights directly."""
-    _check(lr, weight_decay, betas=betas, eps=eps)
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); weight decay acts on the weights directly.
+
+    Args:
+        groups: of parameters.
+        lr: learning rate.
+        weight_decay: share of a weight taken off in a step, times the learning rate.
+        betas: share of the old value kept by the running means of the gradient and of its square.
+        eps: is added to the denominator.
+    """
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
+@small(lr=1e-3)
+@checked
 def sgd(
-    groups: Groups, *, lr: float, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
+    groups: Groups,
+    *,
+    lr: Positive,
+    weight_decay: NotNegative = 0.0,
+    momentum: ShareBelowOne = 0.9,
+    nesterov: bool = False,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with momentum."""
-    _check(lr, weight_decay, momentum)
+    """Stochastic gradient descent with momentum.
+
+    Args:
+        groups: of parameters.
+        lr: learning rate.
+        weight_decay: factor of an L2 term.
+        momentum: share of the old step kept.
+        nesterov: take the gradient where the momentum leads.
+    """
     if nesterov and momentum == 0:
         raise UserError("nesterov=True: needs momentum > 0")
     return torch.optim.SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
 
 
+@small(lr=1e-3)
+@checked
 def lars(
     groups: Groups,
     *,
-    lr: float,
-    weight_decay: float = 1e-6,
-    momentum: float = 0.9,
-    trust_coefficient: float = 1e-3,
+    lr: Positive,
+    weight_decay: NotNegative = 1e-6,
+    momentum: ShareBelowOne = 0.9,
+    trust_coefficient: Positive = 1e-3,
 ) -> torch.optim.Optimizer:
     """LARS (You et al. 2017, arXiv 1708.03888): SGD whose step is scaled to each tensor's norm; lightly's.
 
     Tensors that do not decay are not scaled, as in SimCLR and BYOL (``schedule.decay_norm_and_bias: false``).
+
+    Args:
+        groups: of parameters.
+        lr: learning rate.
+        weight_decay: factor of an L2 term, > 0.
+        momentum: share of the old step kept.
+        trust_coefficient: length of a step as a share of the tensor's norm, before ``lr``.
     """
-    _check(lr, weight_decay, momentum)
     if weight_decay == 0:
         raise UserError("weight_decay=0: LARS scales only tensors that decay; take > 0 (SimCLR: 1e-6), or sgd")
-    if not 0 < trust_coefficient < math.inf:
-        raise UserError(f"trust_coefficient={trust_coefficient}: must be > 0 and finite")
     from lightly.utils.lars import LARS
 
     return LARS(groups, lr=lr, weight_decay=weight_decay, momentum=momentum, trust_coefficient=trust_coefficient)

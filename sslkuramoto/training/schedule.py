@@ -3,8 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 
-from sslkuramoto.errors import UserError
 from sslkuramoto.registry import Registry
+from sslkuramoto.values import NotNegative, Share, checked
 
 
 class Schedule(ABC):
@@ -35,6 +35,7 @@ class Constant(Schedule):
         return 1.0
 
 
+@checked
 class WarmupCosine(Schedule):
     """A linear rise over the first epochs, then half a cosine down to a last factor.
 
@@ -46,16 +47,12 @@ class WarmupCosine(Schedule):
     def __init__(
         self,
         *,
-        warmup_epochs: float = 10.0,
-        final: float = 0.0,
+        warmup_epochs: NotNegative = 10.0,
+        final: Share = 0.0,
         hold: tuple[str, ...] = (),
         decay_norm_and_bias: bool = True,
     ) -> None:
         super().__init__(hold=hold, decay_norm_and_bias=decay_norm_and_bias)
-        if not 0 <= warmup_epochs < math.inf:
-            raise UserError(f"warmup_epochs={warmup_epochs}: must be >= 0")
-        if not 0 <= final <= 1:
-            raise UserError(f"final={final}: must be in [0, 1]")
         self.warmup_epochs = warmup_epochs
         self.final = final
 

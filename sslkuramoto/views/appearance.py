@@ -4,44 +4,55 @@ Sources: Chen et al. 2020 (SimCLR, arXiv:2002.05709, appendix A); Grill et al. 2
 B); Chen and He 2020 (SimSiam, arXiv:2011.10566). They differ in strengths and probabilities only.
 """
 
+from math import inf
+from typing import Annotated
+
 from kornia import augmentation
+from pydantic import Field
 from torch import nn
 
-from sslkuramoto.views import limits
+from sslkuramoto.errors import UserError
+from sslkuramoto.values import Must, NotNegative, Share, checked
 from sslkuramoto.views.colour import ColorJitter
 from sslkuramoto.views.crop import RandomResizedCrop
 
-Range = tuple[float, float]
-Jitter = tuple[float, float, float, float]
+Side = Annotated[int, Field(ge=4)]
+"""Side of images in pixels, large enough for every step of a policy."""
+Interval = Annotated[tuple[float, float], Must("(low, high) with 0 < low <= high", lambda v: 0 < v[0] <= v[1] < inf)]
+CropScale = Annotated[
+    tuple[float, float], Must("(low, high) with 0 < low <= high <= 1", lambda v: 0 < v[0] <= v[1] <= 1)
+]
+Jitter = tuple[NotNegative, NotNegative, NotNegative, NotNegative]
 
-ANY_RATIO: Range = (3 / 4, 4 / 3)
-BLUR_SIGMA: Range = (0.1, 2.0)
+ANY_RATIO: Interval = (3 / 4, 4 / 3)
+BLUR_SIGMA: Interval = (0.1, 2.0)
 LARGEST_WITHOUT_BLUR = 32
 
 
-def default_blur(image_size: int, published: float) -> float:
+def default_blur(image_size: Side, published: float) -> float:
     """Return the ``published`` probability of a blur, or 0 for images so small that CIFAR recipes leave it out."""
     return published if image_size > LARGEST_WITHOUT_BLUR else 0.0
 
 
-def blur_kernel(image_size: int) -> int:
+def blur_kernel(image_size: Side) -> int:
     """Return the side of the blur's kernel, an odd tenth of the image's: 23 at 224 pixels, at least 3."""
     return max(3, image_size // 20 * 2 + 1)
 
 
+@checked
 def appearance(
-    image_size: int,
+    image_size: Side,
     *,
-    crop_scale: Range,
-    crop_ratio: Range,
-    horizontal_flip: float,
+    crop_scale: CropScale,
+    crop_ratio: Interval,
+    horizontal_flip: Share,
     jitter: Jitter,
-    jitter_strength: float,
-    jitter_probability: float,
-    grayscale: float,
-    blur: float,
-    blur_sigma: Range,
-    solarize: float,
+    jitter_strength: NotNegative,
+    jitter_probability: Share,
+    grayscale: Share,
+    blur: Share,
+    blur_sigma: Interval,
+    solarize: Share,
 ) -> nn.Sequential:
     """Return the chain of one view; a step of probability 0 is left out.
 
@@ -61,27 +72,21 @@ def appearance(
     Raises:
         UserError: a value out of range.
     """
-    limits.side(image_size)
-    limits.strength("jitter_strength", jitter_strength)
-    for name, value in zip(("brightness", "contrast", "saturation"), jitter, strict=False):
-        limits.strength(f"jitter ({name})", value)
     strengths = tuple(value * jitter_strength for value in jitter)
-    limits.strength("jitter (hue) x jitter_strength", strengths[3], upper=0.5)
-    scale = limits.interval("crop_scale", crop_scale, upper=1.0)
-    ratio = limits.interval("crop_ratio", crop_ratio)
-    sigma = limits.interval("blur_sigma", blur_sigma)
+    if strengths[3] > 0.5:
+        raise UserError(f"jitter (hue) x jitter_strength={strengths[3]}: must be in [0, 0.5]")
 
-    steps: list[nn.Module] = [RandomResizedCrop(image_size, scale=scale, ratio=ratio)]
-    if limits.probability("horizontal_flip", horizontal_flip) > 0:
+    steps: list[nn.Module] = [RandomResizedCrop(image_size, scale=crop_scale, ratio=crop_ratio)]
+    if horizontal_flip > 0:
         steps.append(augmentation.RandomHorizontalFlip(p=horizontal_flip))
-    if limits.probability("jitter_probability", jitter_probability) > 0 and any(strengths):
+    if jitter_probability > 0 and any(strengths):
         steps.append(ColorJitter(*strengths, p=jitter_probability))
-    if limits.probability("grayscale", grayscale) > 0:
+    if grayscale > 0:
         steps.append(augmentation.RandomGrayscale(p=grayscale))
-    if limits.probability("blur", blur) > 0:
+    if blur > 0:
         kernel = blur_kernel(image_size)
-        steps.append(augmentation.RandomGaussianBlur((kernel, kernel), sigma, p=blur))
-    if limits.probability("solarize", solarize) > 0:
+        steps.append(augmentation.RandomGaussianBlur((kernel, kernel), blur_sigma, p=blur))
+    if solarize > 0:
         # One number t would mean a threshold drawn from 0.5 - t .. 0.5 + t; a range of no width is the published 0.5.
         steps.append(augmentation.RandomSolarize(thresholds=(0.5, 0.5), additions=(0.0, 0.0), p=solarize))
     return nn.Sequential(*steps)

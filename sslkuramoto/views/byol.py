@@ -2,37 +2,49 @@
 
 from functools import partial
 
-from sslkuramoto.views import limits
-from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance, default_blur
+from sslkuramoto.values import NotNegative, Share, checked
+from sslkuramoto.views.appearance import (
+    ANY_RATIO,
+    BLUR_SIGMA,
+    CropScale,
+    Interval,
+    Jitter,
+    Side,
+    appearance,
+    default_blur,
+)
 from sslkuramoto.views.policy import ViewPolicy
 
 
+@checked
 def byol(
-    image_size: int,
+    image_size: Side,
     *,
-    crop_scale: Range = (0.08, 1.0),
-    crop_ratio: Range = ANY_RATIO,
-    horizontal_flip: float = 0.5,
+    crop_scale: CropScale = (0.08, 1.0),
+    crop_ratio: Interval = ANY_RATIO,
+    horizontal_flip: Share = 0.5,
     jitter: Jitter = (0.4, 0.4, 0.2, 0.1),
-    jitter_strength: float = 1.0,
-    jitter_probability: float = 0.8,
-    grayscale: float = 0.2,
-    blur_a: float | None = None,
-    blur_b: float | None = None,
-    blur_sigma: Range = BLUR_SIGMA,
-    solarize_a: float = 0.0,
-    solarize_b: float = 0.2,
+    jitter_strength: NotNegative = 1.0,
+    jitter_probability: Share = 0.8,
+    grayscale: Share = 0.2,
+    blur_a: Share | None = None,
+    blur_b: Share | None = None,
+    blur_sigma: Interval = BLUR_SIGMA,
+    solarize_a: Share = 0.0,
+    solarize_b: Share = 0.2,
 ) -> ViewPolicy:
     """Return views ``a`` (always blurred) and ``b`` (rarely blurred, sometimes solarized).
 
     Args:
         blur_a: None is 1 above 32 pixels and 0 up to them.
         blur_b: None is 0.1 above 32 pixels and 0 up to them.
+        solarize_a: probability of inverting the pixels of ``a`` from 0.5 upwards.
+        solarize_b: that of ``b``.
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """
-    blur_a = default_blur(image_size, 1.0) if blur_a is None else limits.probability("blur_a", blur_a)
-    blur_b = default_blur(image_size, 0.1) if blur_b is None else limits.probability("blur_b", blur_b)
+    blur_a = default_blur(image_size, 1.0) if blur_a is None else blur_a
+    blur_b = default_blur(image_size, 0.1) if blur_b is None else blur_b
     chain = partial(
         appearance,
         image_size,
@@ -47,6 +59,6 @@ def byol(
     )
     return ViewPolicy(
         image_size,
-        a=chain(blur=blur_a, solarize=limits.probability("solarize_a", solarize_a)),
-        b=chain(blur=blur_b, solarize=limits.probability("solarize_b", solarize_b)),
+        a=chain(blur=blur_a, solarize=solarize_a),
+        b=chain(blur=blur_b, solarize=solarize_b),
     )

@@ -1,22 +1,33 @@
 """Views of SimSiam (Chen and He 2020, arXiv:2011.10566)."""
 
-from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance, default_blur
+from sslkuramoto.values import NotNegative, Share, checked
+from sslkuramoto.views.appearance import (
+    ANY_RATIO,
+    BLUR_SIGMA,
+    CropScale,
+    Interval,
+    Jitter,
+    Side,
+    appearance,
+    default_blur,
+)
 from sslkuramoto.views.policy import ViewPolicy
 
 
+@checked
 def simsiam(
-    image_size: int,
+    image_size: Side,
     *,
-    crop_scale: Range = (0.2, 1.0),
-    crop_ratio: Range = ANY_RATIO,
-    horizontal_flip: float = 0.5,
+    crop_scale: CropScale = (0.2, 1.0),
+    crop_ratio: Interval = ANY_RATIO,
+    horizontal_flip: Share = 0.5,
     jitter: Jitter = (0.4, 0.4, 0.4, 0.1),
-    jitter_strength: float = 1.0,
-    jitter_probability: float = 0.8,
-    grayscale: float = 0.2,
-    blur: float | None = None,
-    blur_sigma: Range = BLUR_SIGMA,
-    solarize: float = 0.0,
+    jitter_strength: NotNegative = 1.0,
+    jitter_probability: Share = 0.8,
+    grayscale: Share = 0.2,
+    blur: Share | None = None,
+    blur_sigma: Interval = BLUR_SIGMA,
+    solarize: Share = 0.0,
 ) -> ViewPolicy:
     """Return views ``a`` and ``b``, drawn alike.
 

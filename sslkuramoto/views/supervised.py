@@ -1,37 +1,43 @@
 """The one view ``a`` of supervised training, and of finetuning."""
 
+from typing import Annotated
+
 from kornia.augmentation import RandomHorizontalFlip
+from pydantic import Field
 from torch import nn
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.views import limits
-from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, Jitter, Range, appearance
+from sslkuramoto.values import Count, Must, NotNegative, Positive, Share, Whole, checked
+from sslkuramoto.views.appearance import ANY_RATIO, BLUR_SIGMA, CropScale, Interval, Jitter, Side, appearance
 from sslkuramoto.views.augmix import BINS, AugMix
 from sslkuramoto.views.crop import RandomPaddedCrop
 from sslkuramoto.views.noise import GaussianNoise
 from sslkuramoto.views.policy import ViewPolicy
 
+Depth = Annotated[int, Must("-1 or >= 1", lambda depth: depth == -1 or depth >= 1)]
 
+
+@checked
 def akorn_supervised(
-    image_size: int,
+    image_size: Side,
     *,
-    crop_scale: Range = (0.2, 1.0),
-    crop_ratio: Range = ANY_RATIO,
-    horizontal_flip: float = 0.5,
+    crop_scale: CropScale = (0.2, 1.0),
+    crop_ratio: Interval = ANY_RATIO,
+    horizontal_flip: Share = 0.5,
     jitter: Jitter = (0.4, 0.4, 0.4, 0.1),
-    jitter_strength: float = 1.0,
-    jitter_probability: float = 1.0,
-    grayscale: float = 0.0,
-    blur: float = 0.0,
-    blur_sigma: Range = BLUR_SIGMA,
-    solarize: float = 0.0,
+    jitter_strength: NotNegative = 1.0,
+    jitter_probability: Share = 1.0,
+    grayscale: Share = 0.0,
+    blur: Share = 0.0,
+    blur_sigma: Interval = BLUR_SIGMA,
+    solarize: Share = 0.0,
     augmix: bool = True,
-    augmix_severity: int = 3,
-    augmix_width: int = 3,
-    augmix_depth: int = -1,
-    augmix_alpha: float = 1.0,
+    augmix_severity: Annotated[int, Field(ge=1, le=BINS)] = 3,
+    augmix_width: Count = 3,
+    augmix_depth: Depth = -1,
+    augmix_alpha: Positive = 1.0,
     augmix_all_ops: bool = True,
-    noise: float = 0.0,
+    noise: NotNegative = 0.0,
 ) -> ViewPolicy:
     """Return view ``a`` of AKOrN's code on CIFAR-10 (Miyato et al. 2024, arXiv:2410.13821): flip, crop, jitter, AugMix.
 
@@ -62,11 +68,6 @@ def akorn_supervised(
         blur_sigma=blur_sigma,
         solarize=solarize,
     )
-    limits.whole("augmix_severity", augmix_severity, 1, BINS)
-    limits.whole("augmix_width", augmix_width, 1)
-    if augmix_depth < 1 and augmix_depth != -1:
-        raise UserError(f"augmix_depth={augmix_depth}: must be -1, or at least 1")
-    limits.positive("augmix_alpha", augmix_alpha)
     if augmix:
         chain.append(
             AugMix(
@@ -78,27 +79,30 @@ def akorn_supervised(
                 all_ops=augmix_all_ops,
             )
         )
-    if limits.strength("noise", noise) > 0:
+    if noise > 0:
         chain.append(GaussianNoise(noise))
     return ViewPolicy(image_size, a=chain)
 
 
-def flip_crop(image_size: int, *, padding: int = 4, horizontal_flip: float = 0.5) -> ViewPolicy:
+@checked
+def flip_crop(image_size: Side, *, padding: Whole = 4, horizontal_flip: Share = 0.5) -> ViewPolicy:
     """Return view ``a`` of the usual CIFAR training (He et al. 2015, arXiv:1512.03385, 4.2): padded crop and flip.
 
     Args:
         padding: width of the black frame from which the image's size is cut again, pixels.
         horizontal_flip: probability of mirroring left and right.
     """
-    limits.side(image_size)
+    if padding >= image_size:
+        raise UserError(f"padding={padding}: must be below {image_size}, the side of the images")
     steps: list[nn.Module] = []
-    if limits.whole("padding", padding, 0, image_size - 1) > 0:
+    if padding > 0:
         steps.append(RandomPaddedCrop(padding))
-    if limits.probability("horizontal_flip", horizontal_flip) > 0:
+    if horizontal_flip > 0:
         steps.append(RandomHorizontalFlip(p=horizontal_flip))
     return ViewPolicy(image_size, a=nn.Sequential(*steps))
 
 
-def plain(image_size: int) -> ViewPolicy:
+@checked
+def plain(image_size: Side) -> ViewPolicy:
     """Return the image itself as view ``a``."""
-    return ViewPolicy(limits.side(image_size), a=nn.Identity())
+    return ViewPolicy(image_size, a=nn.Identity())

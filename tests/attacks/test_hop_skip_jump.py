@@ -168,10 +168,10 @@ def test_an_image_alone_and_an_empty_batch(cnn, digits):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"probe_size": 0.0}, "probe_size=0.0: must lie in (0, 1]"),
-        ({"probe_size": 1.5}, "probe_size=1.5: must lie in (0, 1]"),
-        ({"queries": 0}, "queries=0: must be at least 1"),
-        ({"probes": 0}, "probes=0: must be at least 1"),
+        ({"probe_size": 0.0}, "probe_size=0.0: must be in (0, 1]"),
+        ({"probe_size": 1.5}, "probe_size=1.5: must be in (0, 1]"),
+        ({"queries": 0}, "queries=0: must be >= 1"),
+        ({"probes": 0}, "probes=0: must be >= 1"),
     ],
 )
 def test_bad_options(options, said):

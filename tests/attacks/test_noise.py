@@ -75,7 +75,7 @@ def test_no_gradient_is_asked_for_and_the_passes_are_counted(noisy, digits, name
 
 
 def test_bad_options_are_one_line():
-    with pytest.raises(UserError, match=r"sigma=-1\.0: must be positive"):
+    with pytest.raises(UserError, match=r"sigma=-1\.0: must be > 0"):
         Gaussian(sigma=-1.0)
     with pytest.raises(UserError, match="samples=0"):
         RandomSign(samples=0)

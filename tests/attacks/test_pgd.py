@@ -89,9 +89,9 @@ def test_the_cost_is_counted_right(noisy, cnn, digits, noise):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"iterations": 0}, "iterations=0: must be at least 1"),
-        ({"step_size": 0.0}, "step_size=0.0: must be positive"),
-        ({"momentum": -1.0}, "momentum=-1.0: must be at least 0"),
+        ({"iterations": 0}, "iterations=0: must be >= 1"),
+        ({"step_size": 0.0}, "step_size=0.0: must be > 0"),
+        ({"momentum": -1.0}, "momentum=-1.0: must be >= 0"),
         ({"loss": "dlr_targeted"}, "pgd has no targets; use apgd"),
         ({"restarts": 2, "random_start": False, "k": 1}, "every restart begins at the image"),
     ],

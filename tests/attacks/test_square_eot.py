@@ -92,9 +92,9 @@ def test_a_tie_that_the_label_wins_is_no_success(cnn, digits):
 
 
 def test_bad_options_are_one_line(noisy, digits):
-    with pytest.raises(UserError, match=r"p_init=0.0: must lie in \(0, 1\]"):
+    with pytest.raises(UserError, match=r"p_init=0.0: must be in \(0, 1\]"):
         SquareEot(p_init=0.0)
-    with pytest.raises(UserError, match="queries=0: must be at least 1"):
+    with pytest.raises(UserError, match="queries=0: must be >= 1"):
         SquareEot(queries=0)
     images, labels = first(digits, 2)
     with pytest.raises(UserError, match="at least 5 pixels a side"):

@@ -141,7 +141,7 @@ def test_sources_that_cannot_be_used_are_one_line(runs, cnn, subject_in_memory, 
         Transfer(encoder={"channels": 8}).prepared(attack_target(subject, 10))
     with pytest.raises(ImpossibleAttackError, match="transfer-own-fixed left out: its source would be this network"):
         Transfer().prepared(attack_target(subject_in_memory(cnn), 10))
-    with pytest.raises(UserError, match=r"diversity=2.0: must lie in \[0, 1\]"):
+    with pytest.raises(UserError, match=r"diversity=2.0: must be in \[0, 1\]"):
         Transfer(diversity=2.0)
 
 

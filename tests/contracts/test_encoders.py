@@ -10,22 +10,20 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global, generator
 
-SMALL = {"channels": 8, "kernel_sizes": (3, 3), "num_steps": 2}
-CASES = {
+SMALL = ENCODERS.small("akorn")
+VARIANTS = {  # of a member, beside the options that it declares itself
     "akorn": [
-        SMALL,
         {**SMALL, "initial": "fixed"},
         {**SMALL, "initial": "stimulus", "coupling": "attention"},
         {**SMALL, "stimulus": False},
         {**SMALL, "oscillator_dim": 4, "natural_frequency": "per_pair", "learn_step_size": True},
     ],
     "timm": [
-        {"model": "test_resnet"},
         {"model": "resnet18", "small_stem": True, "arguments": {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}},
     ],
 }
+CASES = {name: [ENCODERS.small(name), *VARIANTS.get(name, [])] for name in ENCODERS}
 EACH = [pytest.param(name, options, id=f"{name}{i}") for name in CASES for i, options in enumerate(CASES[name])]
-STOCHASTIC = [pytest.param(*case.values, id=case.id) for case in EACH if case.id in ("akorn0", "akorn4")]
 SIZES = [(16, 16), (13, 13), (12, 19)]
 
 
@@ -42,13 +40,8 @@ def draw(number: int = 0) -> torch.Generator:
     return generator("cpu", "draw", number)
 
 
-def test_every_encoder_is_under_contract():
-    assert set(CASES) == set(ENCODERS)
-
-
 def test_both_kinds_of_encoder_are_under_contract():
-    flags = {case.id: build(*case.values).stochastic for case in EACH}
-    assert {case for case, stochastic in flags.items() if stochastic} == {case.id for case in STOCHASTIC}
+    assert {build(*case.values).stochastic for case in EACH} == {False, True}
 
 
 @pytest.mark.parametrize(("name", "options"), EACH)
@@ -83,9 +76,11 @@ def test_stochastic_says_whether_two_draws_differ_and_whether_one_is_needed(name
             assert torch.equal(one, encoder(images()).pooled)
 
 
-@pytest.mark.parametrize(("name", "options"), STOCHASTIC)
+@pytest.mark.parametrize(("name", "options"), EACH)
 def test_the_oscillators_that_would_have_been_drawn_can_be_passed_in(name, options):
     encoder = build(name, options)
+    if not encoder.stochastic:
+        pytest.skip("draws none")
     given = encoder.sample_initial(images(), draw())
     with torch.no_grad():
         found = encoder(images(), initial=given).pooled
@@ -128,10 +123,13 @@ def test_a_trace_comes_on_request_only_and_changes_nothing(name, options):
         plain, traced = encoder(images(), draw=draw()), encoder(images(), draw=draw(), trace=True)
     assert plain.trace is None
     assert torch.equal(plain.pooled, traced.pooled)
-    if name == "timm":
-        assert traced.trace is None
-    else:
-        assert len(traced.trace) == 2
+    assert traced.trace is None or len(traced.trace) >= 1
+
+
+@pytest.mark.parametrize("options", CASES["akorn"])
+def test_a_trace_of_akorn_has_an_entry_for_each_layer(options):
+    encoder = build("akorn", options)
+    assert len(encoder(images(), draw=draw(), trace=True).trace) == len(options["kernel_sizes"])
 
 
 @pytest.mark.parametrize(("name", "options"), EACH)
@@ -143,22 +141,6 @@ def test_pixels_are_read_as_numbers_in_zero_to_one_and_left_alone(name, options)
         dark = encoder(given * 0.5, draw=draw()).pooled
     assert torch.equal(given, kept)
     assert not torch.allclose(bright, dark)
-
-
-@pytest.mark.parametrize(("name", "options"), EACH)
-def test_every_option_is_documented(name, options):
-    text = ENCODERS[name].__doc__
-    for option in ENCODERS.options(name):
-        assert f"        {option}: " in text, option
-    assert set(options) <= set(ENCODERS.options(name))
-
-
-@pytest.mark.parametrize(("name", "options"), EACH)
-def test_a_misspelt_option_names_the_nearest_right_one(name, options):
-    right = next(iter(options))
-    wrong = right[:-1] + "_" if right != "model" else "mdoel"
-    with pytest.raises(UserError, match=f"did you mean '{right}'"):
-        ENCODERS.build(name, {**options, wrong: options[right]})
 
 
 def test_an_unknown_encoder_names_the_nearest_right_one():

@@ -10,11 +10,7 @@ from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 
-NETWORKS = {
-    "akorn": {"channels": 4, "kernel_sizes": [3, 3], "num_steps": 2},
-    "timm": {"model": "test_resnet"},
-}
-SMALL = {"projector_hidden": 8, "projector_out": 8, "predictor_hidden": 8}
+NETWORKS = {name: ENCODERS.small(name) for name in ENCODERS}
 CLASSES = 3
 
 every_objective = pytest.mark.parametrize("name", list(OBJECTIVES))
@@ -24,8 +20,7 @@ every_network = pytest.mark.parametrize("network", list(NETWORKS))
 def pair(name: str, network: str) -> tuple[Encoder, Objective]:
     with borrowed_global(generator("cpu", 0)):
         encoder = ENCODERS.build(network, NETWORKS[network])
-        heads = {key: value for key, value in SMALL.items() if key in OBJECTIVES.options(name)}
-        return encoder, OBJECTIVES.build(name, heads, encoder, CLASSES)
+        return encoder, OBJECTIVES.build(name, OBJECTIVES.small(name), encoder, CLASSES)
 
 
 def one_step(encoder: Encoder, objective: Objective, step: int = 0) -> torch.Tensor:

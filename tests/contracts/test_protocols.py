@@ -30,13 +30,8 @@ FEW_AUDITED = [
         "grid=[0.1]",
     ),
 ]
-TINY = {
-    "knn": ["neighbours=5"],
-    "clustering": ["seeds=2", "starts=1", "clusters=3"],
-    "linear": ["penalties=[0.001,1.0]", "max_iterations=20"],
+TINY = {  # of files that hold nested settings; the other protocols declare what makes them small
     "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
-    "corruptions": [f"images={FEW_IMAGES}", "corruptions=[contrast,jpeg_compression]", "severities=[1,5]"],
-    "noise": [f"images={FEW_IMAGES}", "samples=2"],
     "audit-quick": FEW_AUDITED,  # every check
     "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
 }
@@ -50,7 +45,8 @@ every_measured_protocol = pytest.mark.parametrize("path", HERE, ids=lambda path:
 def few(name: str) -> list[str]:
     """Return the overrides that leave of a protocol what a test can wait for."""
     if not name.startswith("robustness"):
-        return next((overrides for start, overrides in TINY.items() if name.startswith(start)), [])
+        declared = [f"{key}={json.dumps(value)}" for key, value in REGISTRY.small(load_protocol(name).name).items()]
+        return next((overrides for start, overrides in TINY.items() if name.startswith(start)), declared)
     ways = load_protocol(name).options["ways"]
     return [
         f"images={FEW_IMAGES}",

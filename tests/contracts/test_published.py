@@ -182,8 +182,9 @@ def seen(recipe: Recipe) -> dict[str, Any]:
             "noise": views.options.get("noise"),
         },
     }
-    names = {"mse": "sim2_weight", "original": "original_weight", "beta": "momentum", "out": "projector_out"}
-    return found | {ours: objective.options[name] for ours, name in names.items() if name in objective.options}
+    names = {"mse": "sim2_weight", "original": "original_weight", "beta": "momentum"}
+    found |= {ours: objective.options[name] for ours, name in names.items() if name in objective.options}
+    return found | ({"out": objective.options["projector"]["out"]} if "projector" in objective.options else {})
 
 
 def plain(value: Any) -> Any:

@@ -2,22 +2,18 @@
 
 import inspect
 from importlib.metadata import EntryPoint
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
+from house_files import REGISTRIES
 
 from sslkuramoto import registry as registry_module
-from sslkuramoto.data import DATA
-from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import PROTOCOLS
-from sslkuramoto.objectives import OBJECTIVES
+from sslkuramoto.meanings import options_in_words
 from sslkuramoto.registry import Registry
-from sslkuramoto.training.optimizer import OPTIMIZERS
-from sslkuramoto.training.schedule import SCHEDULES
-from sslkuramoto.views import VIEWS
+from sslkuramoto.values import check_value, has_range
 
-REGISTRIES: list[Registry[Any]] = [DATA, VIEWS, ENCODERS, OBJECTIVES, OPTIMIZERS, SCHEDULES, PROTOCOLS]
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry]
 
 every_registry = pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
@@ -28,12 +24,52 @@ every_member = pytest.mark.parametrize(
 
 @every_member
 def test_every_option_is_annotated_and_its_default_passes_its_own_check(registry: Registry[Any], name: str) -> None:
-    constructor = registry[name]
-    hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    hints = registry.annotations(name)
     for key, parameter in registry.options(name).items():
-        assert key in hints, f"{key} has no annotation"
+        assert hints[key] is not Any, f"{key} has no annotation"
         if parameter.default is not inspect.Parameter.empty:
-            registry_module.check_value(key, parameter.default, hints[key])
+            check_value(key, parameter.default, hints[key])
+
+
+@every_member
+def test_every_option_has_a_range_in_words_and_a_line_of_meaning(registry: Registry[Any], name: str) -> None:
+    options = options_in_words(registry, name)
+    assert {option.key.partition(".")[0] for option in options} == set(registry.options(name))
+    assert [option.key for option in options if len(option.meaning) < 4 or "\n" in option.meaning] == []
+    assert [option.key for option in options if "Annotated" in option.allowed or not option.allowed] == []
+
+
+@every_member
+def test_what_it_declares_as_small_are_options_of_it(registry: Registry[Any], name: str) -> None:
+    registry.check(name, registry.small(name))
+
+
+OUTSIDE = (-5, 0, (-5,), (-5, -5), (-5,) * 4)  # one of them is of the right type and out of each range
+
+
+def outside(annotation: Any) -> Any:
+    for value in OUTSIDE:
+        try:
+            check_value("key", value, annotation)
+        except UserError as error:
+            if "must be" in str(error):
+                return value
+    raise AssertionError(f"no value is known to be outside {annotation}")
+
+
+@every_member
+def test_a_value_out_of_range_is_refused_by_name_whoever_calls(registry: Registry[Any], name: str) -> None:
+    ranged = {key: hint for key, hint in registry.annotations(name).items() if has_range(hint)}
+    if not ranged:
+        pytest.skip("has no ranges")
+    parameters = inspect.signature(registry[name]).parameters.values()
+    given = [8 for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]  # a size, for views
+    for key, hint in ranged.items():
+        wrong = {**registry.small(name), key: outside(hint)}
+        with pytest.raises(UserError, match=rf"^{registry.kind}\.{key}=.*must be"):
+            registry.check(name, wrong)
+        with pytest.raises(UserError, match=rf"^{key}=.*must be"):
+            registry[name](*given, **wrong)
 
 
 @every_member
@@ -46,11 +82,15 @@ def test_a_misspelt_option_is_refused_with_the_right_ones(registry: Registry[Any
         registry.check(name, {f"{right}x": 1})
 
 
+def is_number(hint: Any) -> bool:
+    """Whether an option is a number or null, with or without a range."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if get_origin(hint) is UnionType else [hint]
+    return [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds] in ([int], [float])
+
+
 @every_member
 def test_a_number_that_yaml_reads_as_text_is_refused(registry: Registry[Any], name: str) -> None:
-    constructor = registry[name]
-    hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
-    numbers = [key for key in registry.options(name) if hints[key] in (float, int, float | None, int | None)]
+    numbers = [key for key, hint in registry.annotations(name).items() if is_number(hint)]
     for key in numbers:
         with pytest.raises(UserError, match=rf"{key}='1e-3'.*read as text"):
             registry.check(name, {key: "1e-3"})

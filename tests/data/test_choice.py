@@ -79,9 +79,9 @@ def test_val_is_held_out_or_the_source_s_own() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size=0: must be >= 1 or null"),
-        ({"limit": 0}, "limit=0: must be >= 1 or null"),
-        ({"limit_test": -1}, "limit_test=-1: must be >= 1 or null"),
+        ({"size": 0}, "size=0: must be >= 1, or null"),
+        ({"limit": 0}, "limit=0: must be >= 1, or null"),
+        ({"limit_test": -1}, "limit_test=-1: must be >= 1, or null"),
         ({"holdout": 1.0}, r"holdout=1.0: must be in \[0, 1\)"),
         ({"holdout": -0.1}, r"holdout=-0.1: must be in \[0, 1\)"),
         ({"limit": 101}, "limit=101: there are only 100 train images"),

@@ -1,4 +1,4 @@
-"""A tiny encoder that keeps the Encoder contract, with and without random oscillators, and small heads for it."""
+"""A tiny encoder that keeps the Encoder contract, with and without random oscillators, and objectives on it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,19 +13,6 @@ from sslkuramoto.objectives import OBJECTIVES, Objective
 PIXELS = 4
 FEATURES = 6
 CLASSES = 3
-
-SMALL: dict[str, dict[str, Any]] = {
-    # No random start, for two processes draw other ones than one does. Inner passes in train mode, for in eval mode a
-    # loss depends on BatchNorm's running statistics, which the step before has moved.
-    "adversarial": {"eps": 0.1, "steps": 2, "random_start": False, "inner_mode": "train"},
-    "byol": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},
-    "classification": {},
-    "phinet": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},
-    "simclr": {"projector_hidden": 7, "projector_out": 5},
-    "simsiam": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},
-    "vicreg": {"projector_hidden": 7, "projector_out": 5},
-    "xphinet": {"projector_hidden": 7, "projector_out": 5, "predictor_hidden": 4},
-}
 
 
 class TinyEncoder(Encoder):
@@ -62,7 +49,12 @@ class TinyEncoder(Encoder):
 
 def norm_free(name: str) -> dict[str, Any]:
     """Return the options that leave every BatchNorm out of the heads of ``name``."""
-    return {key: "none" for key in OBJECTIVES.options(name) if key.endswith("_norm")}
+    whole = OBJECTIVES.resolved(name, OBJECTIVES.small(name))
+    return {
+        key: {field: "none" if field.endswith("norm") else item for field, item in value.items()}
+        for key, value in whole.items()
+        if isinstance(value, dict)
+    }
 
 
 def build_pair(
@@ -78,7 +70,7 @@ def build_pair(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = TinyEncoder(stochastic, batch_norm).to(dtype)
-        chosen = {**SMALL[name], **({} if norms else norm_free(name)), **options}
+        chosen = {**OBJECTIVES.small(name), **({} if norms else norm_free(name)), **options}
         return encoder, OBJECTIVES.build(name, chosen, encoder, CLASSES).to(dtype)
 
 
@@ -103,7 +95,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=sorted(SMALL))
+@pytest.fixture(params=list(OBJECTIVES))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -228,13 +228,13 @@ def test_trades_logs_its_two_terms_and_weighs_them_by_beta(make, views_of, label
     ("options", "message"),
     [
         ({"eps": 8.0}, "eps=8: pixels lie in [0,1]: did you mean 8/255?"),
-        ({"eps": 0}, "eps=0.0: must be > 0"),
+        ({"eps": 0}, "eps=0: must be > 0"),
         ({"eps": "many"}, "eps='many': must be a number or a fraction such as 8/255"),
         ({"norm": "l1"}, "objective.norm='l1'"),
         ({"steps": 0}, "steps=0: must be >= 1"),
         ({"step_size": 0.0}, "step_size=0.0: must be > 0"),
         ({"beta": -1.0}, "beta=-1.0: must be >= 0"),
-        ({"label_smoothing": 1.5}, "label_smoothing=1.5: must lie in"),
+        ({"label_smoothing": 1.5}, "label_smoothing=1.5: must be in"),
         ({"loss": "trades", "random_start": False}, "random_start=False: the divergence of loss='trades'"),
     ],
 )

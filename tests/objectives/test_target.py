@@ -84,5 +84,5 @@ def test_its_output_and_its_parameters_carry_no_gradient_and_it_shares_no_memory
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
 def test_a_momentum_outside_zero_to_one_is_refused(momentum: float, build) -> None:
-    with pytest.raises(UserError, match=r"momentum=.*must lie in"):
+    with pytest.raises(UserError, match=r"momentum=.*must be in"):
         Target(*online(build), momentum=momentum)

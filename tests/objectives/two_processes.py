@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import SMALL, build_pair, random_labels, random_views
+from conftest import build_pair, random_labels, random_views
 from torch import distributed, nn
+
+from sslkuramoto.objectives import OBJECTIVES
 
 WORLD, COUNT = 2, 8
 
@@ -38,10 +40,10 @@ def main(rank: int, meeting: str, folder: str) -> None:
     torch.set_num_threads(1)
     share = COUNT // WORLD
     rows = slice(rank * share, (rank + 1) * share)
-    whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in SMALL}
+    whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in OBJECTIVES}
     alone = loss_and_gradients("simclr", rows, lambda module: module)["loss"]
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORLD)
-    parts = {name: loss_and_gradients(name, rows, nn.parallel.DistributedDataParallel) for name in SMALL}
+    parts = {name: loss_and_gradients(name, rows, nn.parallel.DistributedDataParallel) for name in OBJECTIVES}
     distributed.destroy_process_group()
     torch.save({"whole": whole, "part": parts, "alone": alone}, Path(folder) / f"{rank}.pt")
 

@@ -10,7 +10,7 @@ import pytest
 
 from sslkuramoto.study import Study, StudyTable, collect, load_study, plan_study, run_plan
 
-HEADS = {"objective.projector_hidden": 8, "objective.projector_out": 8}
+HEADS = {"objective.projector.hidden": 8, "objective.projector.out": 8}
 FINETUNE = {"recipe": "digits-akorn-finetune"}
 TINY: dict[str, Any] = {
     "title": "Tiny",

@@ -83,9 +83,9 @@ def test_a_held_name_that_no_submodule_bears_is_an_error_before_anything_is_load
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("adam", {"lr": 0.0}, "optimizer adam: lr=0.0: must be > 0"),
-        ("adam", {"lr": float("nan")}, "lr=nan: must be > 0"),
-        ("adam", {"lr": 1.0, "betas": (0.9, 1.0)}, r"betas=\[0.9, 1.0\]: must be in"),
+        ("adam", {"lr": 0.0}, "optimizer.lr=0.0: must be > 0"),
+        ("adam", {"lr": float("nan")}, "lr=nan: must be finite and > 0"),
+        ("adam", {"lr": 1.0, "betas": (0.9, 1.0)}, r"betas=\[0.9, 1.0\]: entry 2 must be in"),
         ("adamw", {"lr": 1.0, "eps": 0.0}, "eps=0.0: must be > 0"),
         ("adamw", {"lr": 1.0, "weight_decay": -1.0}, "weight_decay=-1.0: must be >= 0"),
         ("sgd", {"lr": 1.0, "momentum": 1.0}, "momentum=1.0: must be in"),

@@ -16,10 +16,8 @@ COLLAPSING = {
     "objective": {
         "name": "byol",
         "momentum": 0.0,
-        **{f"{head}_{width}": 8 for head, width in (("projector", "hidden"), ("projector", "out"))},
-        "predictor_hidden": 8,
-        "projector_norm": "none",
-        "predictor_norm": "none",
+        "projector": {"hidden": 8, "out": 8, "norm": "none"},
+        "predictor": {"hidden": 8, "norm": "none"},
     },
     "optimizer": {"name": "adam", "lr": 3e-2},
     "epochs": 8,

@@ -19,6 +19,7 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
+from sslkuramoto.values import Count, ShareBelowOne
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -28,10 +29,10 @@ def cifar10(
     *,
     root: str,
     download: bool = False,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:
@@ -54,10 +55,10 @@ def cifar100(
     *,
     root: str,
     download: bool = False,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:

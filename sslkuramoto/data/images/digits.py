@@ -12,17 +12,19 @@ from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
+from sslkuramoto.values import Count, ShareBelowOne, small
 
 TEST_IMAGES = 360  # a fifth
 
 
+@small(limit=60, limit_test=30)
 def digits(
     split: str,
     *,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:

@@ -14,6 +14,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
+from sslkuramoto.values import Count, ShareBelowOne
 
 
 def image_folder(
@@ -21,10 +22,10 @@ def image_folder(
     *,
     root: str,
     labels: bool = True,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:

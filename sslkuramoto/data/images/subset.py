@@ -14,10 +14,12 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.randomness import generator
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 SPLITS = ("train", "val", "test")
 
 
+@checked
 @dataclass(frozen=True)
 class Choice:
     """The options that every source has in common.
@@ -32,20 +34,12 @@ class Choice:
             "auto" decides by its size (1 GiB).
     """
 
-    size: int | None = None
-    limit: int | None = None
-    limit_test: int | None = None
-    holdout: float = 0.0
+    size: Count | None = None
+    limit: Count | None = None
+    limit_test: Count | None = None
+    holdout: ShareBelowOne = 0.0
     split_seed: int = 0
     device_resident: Literal["auto"] | bool = "auto"
-
-    def __post_init__(self) -> None:
-        for key in ("size", "limit", "limit_test"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"{key}={value}: must be >= 1 or null")
-        if not 0 <= self.holdout < 1:
-            raise UserError(f"holdout={self.holdout}: must be in [0, 1)")
 
     def part(self, split: str, parts: tuple[str, ...], where: str) -> str:
         """Return the part of the source that ``split`` is taken from.

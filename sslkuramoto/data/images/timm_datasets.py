@@ -27,6 +27,7 @@ from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.values import Count, ShareBelowOne
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
@@ -45,10 +46,10 @@ def timm_dataset(
     target_key: str | None = None,
     num_classes: int | None = None,
     download: bool = False,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:

@@ -16,6 +16,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
+from sslkuramoto.values import Count, ShareBelowOne
 
 ARCHIVE = "tiny-imagenet-200.zip"
 URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
@@ -26,10 +27,10 @@ def tiny_imagenet(
     split: str,
     *,
     root: str,
-    size: int | None = None,
-    limit: int | None = None,
-    limit_test: int | None = None,
-    holdout: float = 0.0,
+    size: Count | None = None,
+    limit: Count | None = None,
+    limit_test: Count | None = None,
+    holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: Literal["auto"] | bool = "auto",
 ) -> ImageSet:

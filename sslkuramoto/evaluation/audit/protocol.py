@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from sslkuramoto.attacks import Attack, Ledger
-from sslkuramoto.attacks.attack import ImpossibleAttackError, check_counts
+from sslkuramoto.attacks.attack import ImpossibleAttackError
 from sslkuramoto.attacks.ledger import key_of
 from sslkuramoto.classifier import Classifier, Initial, check_deterministic
 from sslkuramoto.cost import Cost
@@ -33,11 +33,12 @@ from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
-from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.sources import code_version
 from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.values import Count, checked
 
 NAME = "audit"
 NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # make the networks that it attacks
@@ -67,6 +68,7 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
 }
 
 
+@checked
 class Audit(Protocol):
     """Judges whether a network's robustness is real, and bounds it.
 
@@ -106,11 +108,11 @@ class Audit(Protocol):
         norm: Norm = "linf",
         eps: float | str = "8/255",
         initial: Literal["random", "averaged", "fixed"] = "random",
-        average: int = 8,
+        average: Count = 8,
         plant: Plant | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
-        images: int | None = None,
+        images: Count | None = None,
         steps: list[int] | None = None,
         k: list[int] | None = None,
         restarts: int | None = None,
@@ -119,9 +121,9 @@ class Audit(Protocol):
         directions: int | None = None,
         skip: list[str] | None = None,
         split: Literal["test", "val"] = "test",
-        chunk: int = 100,
-        draws: int = 20,
-        select_draws: int = 100,
+        chunk: Count = 100,
+        draws: Count = 20,
+        select_draws: Count = 100,
         ledger: str | None = None,
     ) -> None:
         self.options = options_of(locals())
@@ -138,7 +140,6 @@ class Audit(Protocol):
             samples=samples,
             directions=directions,
         )
-        check_counts(chunk=chunk, average=average)
         names = {question.name for question in CHECKS}
         for name in skip or []:
             if name not in names:
@@ -149,7 +150,7 @@ class Audit(Protocol):
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.splits = (split,)
-        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
+        self.draws, self.select_draws = draws, select_draws
 
     def measure(self, subject: Subject) -> Result:
         """Attack, look, and judge.

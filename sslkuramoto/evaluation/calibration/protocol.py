@@ -9,7 +9,7 @@ Shapes: k draws, n images, q classes, r resamples.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -35,11 +35,12 @@ from sslkuramoto.evaluation.classification.sanity import check_classes, check_fi
 from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
-from sslkuramoto.noise_draws import check_draws, draws_for, share_over_draws, share_right
+from sslkuramoto.noise_draws import draws_for, share_over_draws, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread
+from sslkuramoto.values import Count, Must, ShareAboveZero, checked
 
 NAME = "calibration"
 RESAMPLES = 500
@@ -61,6 +62,13 @@ class Fitted:
     temperatures: dict[str, Temperature] = field(default_factory=dict)
 
 
+Bins = Annotated[
+    tuple[int, ...],
+    Must("a list of different numbers >= 1", lambda bins: bins and min(bins) >= 1 and len(set(bins)) == len(bins)),
+]
+
+
+@checked
 class Calibration(Protocol):
     """How far the confidence of a classifier can be believed: ECE in percent, NLL, Brier score, temperature scaling.
 
@@ -86,29 +94,22 @@ class Calibration(Protocol):
     def __init__(
         self,
         *,
-        bins: tuple[int, ...] = (15, 10, 20),
+        bins: Bins = (15, 10, 20),
         initial: Initial = "random",
-        average: int = 8,
+        average: Count = 8,
         temperature: bool = True,
-        held_out: Literal["val"] | float = "val",
-        images: int | None = None,
+        held_out: Literal["val"] | ShareAboveZero = "val",
+        images: Count | None = None,
         split: Literal["test", "val"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        if not bins or min(bins) < 1 or len(set(bins)) < len(bins):
-            raise UserError(f"bins={list(bins)}: must be a list of different numbers >= 1")
-        for key, value in {"average": average, "images": images}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{key}={value}: must be at least 1")
-        if held_out != "val" and not 0 < held_out <= 1:
-            raise UserError(f"held_out={held_out}: must be val, or a share of the training images in (0,1]")
         if temperature and held_out == split:
             raise UserError(f"split={split}: a temperature is not measured on the images it was fitted on; split=test")
         self.initial: Initial = initial
         self.held_out: Literal["val"] | float = held_out
         self.bins, self.average, self.temperature = bins, average, temperature
-        self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.images, self.split, self.draws = images, split, draws
         self.splits = (split,) if held_out == "val" or not temperature else (split, "train")
 
     def measure(self, subject: Subject) -> Result:

@@ -6,15 +6,16 @@ from sslkuramoto.classifier import Initial, predictions_over_draws
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches, in_order
-from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
-from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
+from sslkuramoto.values import Count, checked
 
 
+@checked
 class Clean(Protocol):
     """Share of a split that is classified rightly.
 
@@ -31,13 +32,16 @@ class Clean(Protocol):
     columns = (Column("clean", "clean accuracy", "Finetuned", False, 6, ["accuracy"]),)
 
     def __init__(
-        self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20
+        self,
+        *,
+        initial: Initial = "random",
+        average: Count = 8,
+        split: Literal["test", "val"] = "test",
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        if average < 1:
-            raise UserError(f"average={average}: must be at least 1")
         self.initial: Initial = initial
-        self.average, self.split, self.draws = average, split, check_draws(draws)
+        self.average, self.split, self.draws = average, split, draws
         self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:

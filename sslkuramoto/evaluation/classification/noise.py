@@ -25,16 +25,19 @@ from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
-from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
+from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.threat import parse_eps, shown_eps
+from sslkuramoto.values import Count, checked, small
 
 NAME = "noise"
 Kind = Literal["sign", "gaussian"]
 
 
+@small(images=4, samples=2)
+@checked
 class NoiseAccuracy(Protocol):
     """Share of images that are right when random noise is added.
 
@@ -60,17 +63,14 @@ class NoiseAccuracy(Protocol):
         *,
         sizes: tuple[float | str, ...] = ("8/255", "64/255"),
         kinds: tuple[Kind, ...] = ("sign", "gaussian"),
-        samples: int = 10,
+        samples: Count = 10,
         initial: Initial = "random",
-        average: int = 8,
-        images: int | None = 1000,
+        average: Count = 8,
+        images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        for key, value in {"samples": samples, "average": average, "images": images}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{key}={value}: must be at least 1")
         if not sizes or not kinds:
             raise UserError(f"{'kinds' if sizes else 'sizes'}=[]: must name at least one")
         self.sizes = [parse_eps(size) for size in sizes]
@@ -83,7 +83,7 @@ class NoiseAccuracy(Protocol):
         self.kinds, self.samples = kinds, samples
         self.initial: Initial = initial
         self.average = average
-        self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.images, self.split, self.draws = images, split, draws
         self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:

@@ -5,7 +5,7 @@ Hendrycks and Dietterich 2019 (1903.12261). Two figures that the literature both
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from sslkuramoto.classifier import Initial
 from sslkuramoto.columns import Column
@@ -30,14 +30,25 @@ from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Input, Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.examples import Images, Spec
-from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
+from sslkuramoto.values import Count, Must, checked, small
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
 
+Severities = Annotated[
+    tuple[int, ...],
+    Must(
+        "different numbers from 1 to 5",
+        lambda found: found and len(set(found)) == len(found) and set(found) <= set(SEVERITIES),
+    ),
+]
 
+
+@small(images=4, corruptions=("contrast", "jpeg_compression"), severities=(1, 5))
+@checked
 class Corruptions(Protocol):
     """Share of corrupted images that are classified rightly.
 
@@ -75,32 +86,27 @@ class Corruptions(Protocol):
         source: Literal["ours", "archive"] = "ours",
         archive: str | None = None,
         corruptions: tuple[str, ...] | str | None = None,
-        severities: tuple[int, ...] = SEVERITIES,
-        images: int | None = 1000,
+        severities: Severities = SEVERITIES,
+        images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
         initial: Initial = "random",
-        average: int = 8,
+        average: Count = 8,
         calibration: bool = True,
         baseline: str | None = None,
         corruption_seed: int = 0,
     ) -> None:
         self.options = options_of(locals())
-        for key, value in {"images": images, "average": average}.items():
-            if value is not None and value < 1:
-                raise UserError(f"{key}={value}: must be at least 1")
         if source == "ours" and archive is not None:
             raise UserError(f"archive={archive}: only source=archive reads one")
         if source == "archive" and split != "test":
             raise UserError(f"split={split}: an archive holds test images; must be test")
-        if not severities or len(set(severities)) < len(severities) or not set(severities) <= set(SEVERITIES):
-            raise UserError(f"severities={list(severities)}: must be different numbers from 1 to 5")
         if baseline is not None and set(severities) != set(SEVERITIES):
             raise UserError(f"baseline={baseline}: mCE is a mean over the severities 1 to 5; give all of them")
         self.names = checked_names(CORRUPTIONS if corruptions is None else corruptions, archive=source == "archive")
         self.source, self.archive = source, archive
         self.severities = tuple(sorted(severities))
-        self.images, self.split, self.draws = images, split, check_draws(draws)
+        self.images, self.split, self.draws = images, split, draws
         self.splits = (split,)
         self.initial: Initial = initial
         self.average, self.calibration = average, calibration

@@ -6,9 +6,10 @@ Shapes: k draws, s seeds, n images, d features.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -18,11 +19,11 @@ from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
-from sslkuramoto.noise_draws import check_draws
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.values import Count, checked, small
 
 
 def matched(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -46,6 +47,8 @@ def matching_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:
     return float(matched(labels, clusters).mean())
 
 
+@small(seeds=2, starts=1, clusters=3)
+@checked
 class Clustering(Protocol):
     """k-means of one split, as many clusters as classes, scored against its labels.
 
@@ -69,20 +72,16 @@ class Clustering(Protocol):
     def __init__(
         self,
         *,
-        seeds: int = 5,
-        starts: int = 3,
+        seeds: Count = 5,
+        starts: Count = 3,
         normalise: bool = True,
-        clusters: int | None = None,
+        clusters: Annotated[int, Field(ge=2)] | None = None,
         split: Literal["test", "val", "train"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        if seeds < 1 or starts < 1:
-            raise UserError(f"seeds={seeds}, starts={starts}: must be at least 1")
-        if clusters is not None and clusters < 2:
-            raise UserError(f"clusters={clusters}: must be at least 2")
         self.seeds, self.starts, self.normalise, self.clusters, self.split = seeds, starts, normalise, clusters, split
-        self.draws = check_draws(draws)
+        self.draws = draws
         self.splits = (split,)
 
     def measure(self, subject: Subject) -> Result:

@@ -13,14 +13,16 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.evaluation.subject import subject_of
-from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
+from sslkuramoto.values import Count, checked
 
 
+@checked
 class Finetune(Protocol):
     """Train a classifier from the run's encoder and measure its clean accuracy on the test split.
 
@@ -38,9 +40,8 @@ class Finetune(Protocol):
     name = "finetune"
     columns = (Column("clean", "clean accuracy", "Finetuned", False, 6.1, ["accuracy"]),)
 
-    def __init__(self, *, recipe: dict[str, Any], draws: int = 20, into: str = "finetune") -> None:
+    def __init__(self, *, recipe: dict[str, Any], draws: Count = 20, into: str = "finetune") -> None:
         self.options = options_of(locals())
-        check_draws(draws)
         if Path(into).name != into or into in ("", ".", "..", "results", "cache", "checkpoints", "pictures"):
             raise UserError(f"into={into!r}: must be the name of a folder of its own, without '/'")
         known = [item.name for item in fields(Recipe) if item.name not in ("init", "encoder")]

@@ -16,9 +16,10 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
-from sslkuramoto.noise_draws import accuracies, check_draws, share_right
+from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
+from sslkuramoto.values import Count, Positive, checked, small
 
 Vote = Literal["weighted", "plain"]
 
@@ -59,6 +60,8 @@ def knn_predict(
     return torch.cat(predicted)
 
 
+@small(neighbours=5)
+@checked
 class NearestNeighbours(Protocol):
     """Accuracy of k-NN from the training features to a test split.
 
@@ -77,20 +80,16 @@ class NearestNeighbours(Protocol):
     def __init__(
         self,
         *,
-        neighbours: int = 20,
-        temperature: float = 0.07,
+        neighbours: Count = 20,
+        temperature: Positive = 0.07,
         vote: Vote = "weighted",
         split: Literal["test", "val"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        if neighbours < 1:
-            raise UserError(f"neighbours={neighbours}: must be at least 1")
-        if not temperature > 0:
-            raise UserError(f"temperature={temperature}: must be > 0")
         self.vote: Vote = vote
         self.neighbours, self.temperature, self.split = neighbours, temperature, split
-        self.draws = check_draws(draws)
+        self.draws = draws
         self.splits = (split, "train")
 
     def measure(self, subject: Subject) -> Result:

@@ -7,10 +7,11 @@ no epochs, the same answer every time.
 Shapes: n images, d features, q classes.
 """
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,10 +21,11 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
-from sslkuramoto.noise_draws import accuracies, check_draws, share_right
+from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
+from sslkuramoto.values import Count, Positive, checked, small
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -95,6 +97,8 @@ def held_out(labels: Int64[Tensor, " n"], share: float, draw: torch.Generator) -
     return torch.cat(kept).sort().values, torch.cat(out).sort().values
 
 
+@small(penalties=(0.001, 1.0), max_iterations=20)
+@checked
 class LinearProbe(Protocol):
     """Accuracy of a linear probe fitted on the training features.
 
@@ -113,22 +117,18 @@ class LinearProbe(Protocol):
     def __init__(
         self,
         *,
-        penalties: tuple[float, ...] = PENALTIES,
-        holdout: float = 0.2,
-        max_iterations: int = 500,
+        penalties: tuple[Positive, ...] = PENALTIES,
+        holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+        max_iterations: Count = 500,
         split: Literal["test", "val"] = "test",
-        draws: int = 20,
+        draws: Count = 20,
     ) -> None:
         self.options = options_of(locals())
-        if not penalties or not all(penalty > 0 for penalty in penalties):
-            raise UserError(f"penalties={list(penalties)}: must be a list of numbers > 0")
-        if not 0 < holdout < 1:
-            raise UserError(f"holdout={holdout}: must lie between 0 and 1")
-        if max_iterations < 1:
-            raise UserError(f"max_iterations={max_iterations}: must be at least 1")
+        if not penalties:
+            raise UserError("penalties=[]: must name at least one")
         self.penalties = tuple(sorted(penalties, reverse=True))
         self.holdout, self.max_iterations, self.split = holdout, max_iterations, split
-        self.draws = check_draws(draws)
+        self.draws = draws
         self.splits = (split, "train")
 
     def measure(self, subject: Subject) -> Result:

@@ -19,7 +19,6 @@ from sslkuramoto.attacks.attack import (
     AttackEntry,
     ImpossibleAttackError,
     built,
-    check_counts,
     check_name,
     reading_of,
 )
@@ -36,15 +35,17 @@ from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.evaluation.robustness.union import UNION, join
 from sslkuramoto.evaluation.robustness.way import NOTHING, Way
-from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
 from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.values import Count, Whole, checked
 
 NAME = "robustness"
 GROUP = "Robust accuracy"
 
 
+@checked
 class Robustness(Protocol):
     """Share of images that stay right inside the ball, as far as these attacks can tell (an upper bound).
 
@@ -89,24 +90,20 @@ class Robustness(Protocol):
         norm: Norm = "linf",
         eps: float | str = "8/255",
         initial: Initial = "random",
-        average: int = 8,
+        average: Count = 8,
         decided_by: DecidedBy = "majority",
         chained: bool = True,
-        images: int | None = 1000,
+        images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        chunk: int = 100,
-        draws: int = 20,
-        select_draws: int = 100,
-        control: int = 4,
-        store: int = 0,
+        chunk: Count = 100,
+        draws: Count = 20,
+        select_draws: Count = 100,
+        control: Whole = 4,
+        store: Whole = 0,
         ledger: str | None = None,
         ways: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.options = options_of(locals())
-        check_counts(images=images, average=average, chunk=chunk)
-        for key, value in {"control": control, "store": store}.items():
-            if value < 0:
-                raise UserError(f"{key}={value}: must be at least 0")
         if not attacks and not ways:
             raise UserError("attacks: name at least one (see sslkuramoto list attacks)")
         self.threat = Threat(norm, parse_eps(eps, norm))
@@ -116,7 +113,7 @@ class Robustness(Protocol):
         self.average, self.chained = average, chained
         self.images, self.split, self.chunk = images, split, chunk
         self.splits = (split,)
-        self.draws, self.select_draws = check_draws(draws), check_draws(select_draws)
+        self.draws, self.select_draws = draws, select_draws
         self.control, self.store, self.ledger = control, store, ledger
         self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
 

@@ -251,7 +251,7 @@ def test_the_planted_defence_is_named(small) -> None:
         ({"directions": 7}, "directions=7: must be at least 8"),
         ({"samples": 0}, "samples=0: must be at least 1"),
         ({"chunk": 0}, "chunk=0"),
-        ({"average": 0}, "average=0: must be at least 1"),
+        ({"average": 0}, "average=0: must be >= 1"),
         ({"skip": ["blackbox"]}, "unknown check to skip 'blackbox': did you mean 'black_box'"),
         ({"draws": 0}, "draws=0"),
     ],

@@ -72,8 +72,8 @@ def noisy_net(request):
         ({"sizes": ("8/255", "8/255")}, "one stands there twice"),
         ({"sizes": (0.2, 0.20000001)}, r"sizes=.*: two of them are both called 0\.2; must differ by more"),
         ({"sizes": ("8/255", 0.0313725491)}, "two of them are both called 8/255"),
-        ({"samples": 0}, "samples=0: must be at least 1"),
-        ({"images": 0}, "images=0: must be at least 1"),
+        ({"samples": 0}, "samples=0: must be >= 1"),
+        ({"images": 0}, "images=0: must be >= 1"),
     ],
 )
 def test_wrong_options_are_one_clear_line(options, message):

@@ -149,7 +149,7 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
         ({"archive": "folder"}, "only source=archive reads one"),
         ({"source": "archive", "split": "val"}, "split=val: an archive holds test images"),
         ({"baseline": "x.json", "severities": (5,)}, "mCE is a mean over the severities 1 to 5"),
-        ({"images": 0}, "images=0: must be at least 1"),
+        ({"images": 0}, "images=0: must be >= 1"),
         ({"draws": 0}, "draws=0"),
     ],
 )

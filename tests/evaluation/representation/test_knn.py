@@ -71,7 +71,7 @@ def test_knn_of_a_trained_network_is_right(cnn, subject_of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"neighbours": 0}, "neighbours=0: must be at least 1"),
+        ({"neighbours": 0}, "neighbours=0: must be >= 1"),
         ({"temperature": 0.0}, "temperature=0.0: must be > 0"),
         ({"draws": 0}, "draws=0"),
         ({"neighbors": 3}, "did you mean 'neighbours'"),

@@ -65,8 +65,8 @@ def test_the_probe_repeats_exactly(noisy, subject_of, tmp_path):
     ("options", "message"),
     [
         ({"penalties": []}, "penalties"),
-        ({"penalties": [0.1, -1.0]}, "must be a list of numbers > 0"),
-        ({"holdout": 1.0}, "holdout=1.0: must lie between 0 and 1"),
+        ({"penalties": [0.1, -1.0]}, "entry 2 must be > 0"),
+        ({"holdout": 1.0}, r"holdout=1.0: must be in \(0, 1\)"),
         ({"max_iterations": 0}, "max_iterations=0"),
     ],
 )

@@ -4,8 +4,7 @@ import pytest
 from torch import nn
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.objectives import OBJECTIVES
-from sslkuramoto.objectives.heads import head
+from sslkuramoto.objectives import OBJECTIVES, Predictor, Projector
 
 
 def shapes(module: nn.Module) -> list[str]:
@@ -21,17 +20,17 @@ def shapes(module: nn.Module) -> list[str]:
 
 
 def test_hidden_layers_carry_norm_and_relu_and_the_output_only_its_norm() -> None:
-    module = head("projector", 6, 8, 5, layers=3, norm="batch", out_norm="plain")
+    module = Projector(layers=3, hidden=8, out=5, norm="batch", out_norm="plain").build(6)
     assert shapes(module) == ["6-8", "bn", "relu", "8-8", "bn", "relu", "8-5", "bn-plain"]
 
 
 def test_a_linear_layer_has_a_bias_exactly_where_no_batchnorm_follows() -> None:
-    linears = [m for m in head("projector", 6, 8, 5, norm="batch").modules() if isinstance(m, nn.Linear)]
+    linears = [m for m in Predictor(hidden=8).build(5).modules() if isinstance(m, nn.Linear)]
     assert [m.bias is not None for m in linears] == [False, True]
 
 
 def test_one_layer_is_a_linear_map() -> None:
-    assert shapes(head("projector", 6, 8, 5, layers=1, norm="batch", out_norm="none")) == ["6-5"]
+    assert shapes(Projector(layers=1, hidden=8, out=5, out_norm="none").build(6)) == ["6-5"]
 
 
 PAPER = {
@@ -61,7 +60,9 @@ def test_default_heads_are_those_of_the_paper(objective: str, build) -> None:
     assert {path: shapes(member.get_submodule(path)) for path in PAPER[objective]} == PAPER[objective]
 
 
-@pytest.mark.parametrize("key", ["projector_layers", "projector_hidden", "projector_out"])
+@pytest.mark.parametrize("key", ["layers", "hidden", "out"])
 def test_a_size_below_one_is_refused_by_name(key: str, build) -> None:
-    with pytest.raises(UserError, match=f"{key}=0: must be >= 1"):
-        build("simclr", **{key: 0})
+    with pytest.raises(UserError, match=rf"objective\.projector\.{key}=0: must be >= 1"):
+        build("simclr", projector={key: 0})
+    with pytest.raises(UserError, match=f"^{key}=0: must be >= 1"):
+        Projector(**{key: 0})

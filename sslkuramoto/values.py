@@ -1,0 +1,284 @@
+"""Values of options: types and ranges stand in the signature, and are checked in one place.
+
+A constructor says ``temperature: Positive = 0.5``; recipes, protocol files and calls from Python are then all checked
+against that, and ``sslkuramoto list`` prints it. An option may be a dataclass: a mapping in YAML.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError, core_schema
+
+from sslkuramoto.errors import UserError, unknown
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Must:
+    """A range that bounds alone do not give.
+
+    Attributes:
+        words: what the value must be.
+        holds: whether a value of the right type is that.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        def check(value: Any) -> Any:
+            if not self.holds(value):
+                raise PydanticCustomError("must", "out of range")
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+Count = Annotated[int, Field(ge=1)]
+"""How many: 1, 2, 3, ..."""
+Whole = Annotated[int, Field(ge=0)]
+"""0, 1, 2, ..."""
+Odd = Annotated[int, Must("odd and >= 1", lambda value: value >= 1 and value % 2 == 1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A probability, or a share of the whole."""
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
+
+
+def check_value(key: str, value: object, annotation: Any) -> Any:
+    """Return ``value`` as ``annotation`` demands it, or raise a :class:`UserError` that names ``key``.
+
+    Strict: text is never read as a number and a number never as a flag. Whole numbers pass for reals, lists for tuples,
+    mappings for dataclasses.
+    """
+    if isinstance(value, str) and "\0" in value:  # no path and no name may hold it
+        raise UserError(f"{key}={value!r}: holds a null character")
+    nested = dataclass_in(annotation)
+    if nested is not None and not isinstance(value, nested) and value is not None:
+        return bound(nested, value, f"{key}.")
+    forms = [_tuples(value), value]  # YAML knows lists only
+    if "tuple" not in str(annotation):
+        forms.reverse()
+    errors = []
+    for form in forms:
+        try:
+            return _adapter(annotation).validate_python(form, strict=True)
+        except ValidationError as error:
+            errors.append(error)
+    raise UserError(f"{key}={_shown(value)}: {_reason(value, errors[0], annotation)}")
+
+
+def bound(
+    cls: type[T],
+    mapping: object,
+    prefix: str,
+    *,
+    base: T | None = None,
+    read: Callable[[str, object, Any], Any] = check_value,
+) -> T:
+    """Return a dataclass from a mapping of its fields.
+
+    Args:
+        cls: the dataclass.
+        mapping: its fields; those left out come from ``base``, or have their defaults.
+        prefix: of keys in errors, with its dot: ``"objective.projector."``.
+        base: what the mapping changes.
+        read: returns a field's value from key, value and annotation.
+
+    Raises:
+        UserError: no mapping, an unknown key (the nearest right one is named), a missing one, a value of the wrong type
+            or out of range.
+    """
+    if not isinstance(mapping, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'recipe'}={mapping!r}: must be a mapping of keys to values")
+    fields = {item.name: item for item in dataclasses.fields(cast(Any, cls))}
+    hints = get_type_hints(cls, include_extras=True)
+    values = {}
+    for key, value in mapping.items():
+        if key not in fields:
+            raise unknown(f"key {prefix}{key}" if prefix else "key", key, fields)
+        values[key] = read(f"{prefix}{key}", value, hints[key])
+    if base is not None:
+        return dataclasses.replace(cast(Any, base), **values)
+    for name, item in fields.items():
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UserError(f"{prefix.rstrip('.') or 'the recipe'} lacks the key {name!r}")
+    return cls(**values)
+
+
+def dataclass_in(annotation: Any) -> type[Any] | None:
+    """Return the dataclass that an option is, or may be besides null; None for any other option."""
+    options = (annotation, *get_args(annotation))
+    return next((option for option in options if inspect.isclass(option) and dataclasses.is_dataclass(option)), None)
+
+
+def plain(value: Any) -> Any:
+    """Return an option's value as YAML and JSON hold it: a dataclass as the mapping of its fields."""
+    if dataclasses.is_dataclass(value) and not inspect.isclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    return value
+
+
+def checked(constructor: T) -> T:
+    """Let a function or a class refuse arguments out of the ranges that its signature states, whoever calls it.
+
+    Only arguments whose annotation states a range are looked at; they are passed on as they are.
+
+    Raises:
+        UserError: from each call with such an argument: key, value and what is allowed.
+    """
+    if inspect.isclass(constructor):
+        kind = cast(Any, constructor)
+        kind.__init__ = checked(kind.__init__)
+        return constructor
+    function = cast(Callable[..., Any], constructor)
+    signature = inspect.signature(function)
+    hints = get_type_hints(function, include_extras=True)
+    ranged = {name: hint for name, hint in hints.items() if name in signature.parameters and has_range(hint)}
+
+    @wraps(function)
+    def call(*given: Any, **options: Any) -> Any:
+        for name, value in signature.bind_partial(*given, **options).arguments.items():
+            if name in ranged:
+                check_value(name, value, ranged[name])
+        return function(*given, **options)
+
+    return cast(T, call)
+
+
+def small(**options: Any) -> Callable[[T], T]:
+    """Let a member declare the options with which contract tests build it in moments."""
+
+    def declare(constructor: T) -> T:
+        cast(Any, constructor).small = options
+        return constructor
+
+    return declare
+
+
+def has_range(annotation: Any) -> bool:
+    """Whether an annotation states a range, itself or within a list or a union."""
+    return get_origin(annotation) is Annotated or any(has_range(inner) for inner in get_args(annotation))
+
+
+def in_words(annotation: Any) -> str:
+    """Return what an option may be, for a reader: ``"whole number >= 1 or null"``."""
+    if annotation is None or annotation is NoneType:
+        return "null"
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        comma = "," if any(isinstance(item, Must) for item in inner[1:]) else ""
+        return f"{in_words(inner[0])}{comma} {_limits(inner[1:])}".rstrip()
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(in_words(option) for option in inner))
+    if origin is Literal:
+        return " | ".join(str(option) for option in inner)
+    if origin is tuple and Ellipsis not in inner and len(set(inner)) == 1:
+        return f"list of {len(inner)} ({in_words(inner[0])})"
+    if origin in (tuple, list):
+        return f"list ({in_words(inner[0])})"
+    if annotation is dict or origin in (dict, Mapping) or dataclass_in(annotation):
+        return "mapping"
+    names = {int: "whole number", float: "number", bool: "true | false", str: "text", Any: "anything"}
+    return names.get(annotation) or getattr(annotation, "__name__", str(annotation))
+
+
+def _limits(metadata: tuple[Any, ...]) -> str:
+    """Return the range that an ``Annotated`` states, as it follows "must be": ``"> 0"``, ``"in [0, 1)"``."""
+    found: dict[str, Any] = {}
+    for item in metadata:
+        if isinstance(item, Must):
+            return item.words
+        for each in item.metadata if isinstance(item, FieldInfo) else (item,):
+            limits = {name: getattr(each, name, None) for name in ("gt", "ge", "lt", "le")}
+            found |= {name: limit for name, limit in limits.items() if limit is not None}
+    low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
+    if low is not None and high is not None:
+        return f"in {'[' if 'ge' in found else '('}{low}, {high}{']' if 'le' in found else ')'}"
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    return " ".join(f"{signs[name]} {limit}" for name, limit in found.items())
+
+
+def _ranges(annotation: Any) -> list[str]:
+    """Return every range that an annotation states, itself or within."""
+    inner = get_args(annotation)
+    own = _limits(inner[1:]) if get_origin(annotation) is Annotated else ""
+    return [own] * bool(own) + [words for part in inner for words in _ranges(part)]
+
+
+@cache
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a type that brings its own pydantic config
+        return TypeAdapter(annotation)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return _cached_adapter.__wrapped__(annotation)
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _shown(value: object) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "must")
+
+
+def _reason(value: object, error: ValidationError, annotation: Any) -> str:
+    found = error.errors()
+    ranges = list(dict.fromkeys(_ranges(annotation)))
+    outside = [item for item in found if item["type"] in _OUT_OF_RANGE]
+    if outside and ranges:
+        entries = list(dict.fromkeys(place for item in outside if (place := _entry(item)) is not None))
+        where = f"entry {entries[0]} " if entries else ""
+        open_ended = not any(words.startswith("in ") for words in ranges)
+        finite = "finite and " if open_ended and isinstance(value, float) and not math.isfinite(value) else ""
+        union = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+        rest = "".join(f", or {in_words(option)}" for option in union if not has_range(option))
+        return f"{where}must be {finite}{' or '.join(ranges)}{rest}"
+    in_list = [item for item in found if _entry(item) is not None]
+    reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return reason
+        return f"{reason}; it was read as text, write the number without quotes, for example {number!r}"
+    return reason
+
+
+def _message(item: Any) -> str:
+    """Return one of pydantic's messages in the words of YAML, with the entry of a list that it is about."""
+    if item["type"] == "tuple_type":
+        return "input should be a list"
+    if item["type"] == "too_long":
+        return f"has {item['ctx']['actual_length']} entries, must have {item['ctx']['max_length']}"
+    entry = _entry(item)
+    if item["type"] == "missing" and entry is not None:
+        return f"lacks entry {entry}"
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return message if entry is None else f"entry {entry}: {message}"
+
+
+def _entry(item: Any) -> int | None:
+    """Return which entry of a list, from 1, one of pydantic's messages is about."""
+    return next((part + 1 for part in reversed(item["loc"]) if isinstance(part, int)), None)
