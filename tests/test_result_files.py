@@ -61,6 +61,7 @@ def old(options, metrics=("robust_accuracy",), **encoder):
     content = {"protocol": "robustness+eps=0", "options": options, "encoder": encoder}
     content["metrics"] = {name: {"value": 0.5, "unit": "fraction"} for name in metrics}
     read = Result.from_dict(content)
+    assert read.kind == ("robustness" if any(metric.reading for metric in read.metrics.values()) else "")
     return {name: metric.reading for name, metric in read.metrics.items() if metric.reading}
 
 
