@@ -264,7 +264,8 @@ def _read_as_version_1(result: Result) -> None:
     if "" not in ways and any(stated.values()):
         stated["union/robust_accuracy"] = "union"
     for name, reading in stated.items():
-        if name in result.metrics:
+        if reading and name in result.metrics:
+            result.kind = "robustness"  # no other protocol had such options
             result.metrics[name] = replace(result.metrics[name], reading=reading)
 
 
