@@ -290,7 +290,7 @@ def test_forwards_of_the_subjects_batch_size_do_not_matter(noisy, subject_of, tm
 
 
 def test_a_run_without_a_classifier_says_what_to_do(cnn, subject_of):
-    for act in (build(), build().cost):
+    for act in (build(), build().estimate):
         with pytest.raises(UserError, match=r"robustness needs a classifier: .*an encoder only; finetune it first"):
             act(subject_of((cnn[0], None)))
 
