@@ -322,8 +322,8 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
         if not costs:
             print(f"{protocol.file}: no estimate; it makes a few passes over the images")
             continue
-        for way, cost in costs:
-            print(f"{protocol.file}{f', way {way}' if way else ''}, {cost.images} images:")
+        for part, cost in costs:
+            print(f"{protocol.file}{f', {part}' if part else ''}, {cost.images} images:")
             for line in cost.lines():
                 print(f"  {line}")
 

@@ -14,8 +14,12 @@ from torch.nn import functional as F
 from sslkuramoto.attacks import ATTACKS, Attack
 from sslkuramoto.attacks.attack import ImpossibleAttackError, built
 from sslkuramoto.attacks.autoattack import untouched_globals
+from sslkuramoto.attacks.counting import passes_of
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.cost import Passes
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.randomness import seed_of
+from sslkuramoto.threat import Norm
 
 FEW: dict[str, Any] = {
     "iterations": 3, "queries": 4, "samples": 3, "k": 2, "max_k": 2, "draws": 2, "targets": 2, "restarts": 1,
@@ -92,3 +96,8 @@ def directly(classifier, images, labels, threat, version, seed, **settings):
             return theirs.run_standard_evaluation(images, labels, batch_size=len(images))[0]
     finally:
         sys.settrace(tracer)  # pyautoattack switches it off
+
+
+def said(attack: Attack, classifier: Classifier, norm: Norm = "linf", side: tuple[int, int] = (8, 8)) -> Passes:
+    """Return what an attack takes of an image of ten classes and for one restart, before it runs."""
+    return passes_of(attack, classifier, 10, side, norm)

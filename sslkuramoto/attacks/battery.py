@@ -162,7 +162,7 @@ def is_held(
     hooks = [network.encoder.register_forward_pre_hook(refuse) for network in networks]
     try:
         for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
-            battery.on_chunk(classifier, images[rows], labels[rows], number, "")
+            battery.on_chunk(classifier.at(rows), images[rows], labels[rows], number, "")
     except _AskedError:
         return False
     finally:

@@ -66,7 +66,7 @@ class Count:
 def counted(encoder: Encoder) -> Iterator[Count]:
     """Count the passes of single images through an encoder, and through copies of it that are made inside."""
     count = Count()
-    own = encoder.forward
+    own, outer = encoder.forward, encoder.__dict__.get("forward")
 
     def forward(images: Tensor, **options: Any) -> Any:
         if not (torch.is_grad_enabled() and images.requires_grad):
@@ -86,6 +86,8 @@ def counted(encoder: Encoder) -> Iterator[Count]:
         yield count
     finally:
         del encoder.forward
+        if outer is not None:  # it is being counted already
+            encoder.forward = outer
 
 
 class StandIn(Encoder):
@@ -117,6 +119,7 @@ class StandIn(Encoder):
         self.threat = Threat(norm, 0.0)
         self.near = NEAR * (1.0 if norm == "linf" else pixels**0.5)
         self.nearest, self.ascending, self.worn = float("inf"), False, 0
+        self.slips = 0  # of the next passes, all draws err
 
     def forward(
         self,
@@ -140,8 +143,10 @@ class StandIn(Encoder):
             wrong = (distance > self.near) & (distance <= self.nearest * (1 + 1e-5))
             if wrong.any():
                 self.nearest = float(distance[wrong].min())
-            if self.stochastic and self.worn:
+            if self.stochastic:
                 wrong |= torch.arange(len(images)) % STEPS >= STEPS - self.worn
+                wrong |= self.slips > 0
+            self.slips = max(self.slips - 1, 0)
         logits = logits + 2 * MARGIN * wrong[:, None] * self.other
         return Features(logits, logits[:, :, None, None])
 
@@ -268,17 +273,18 @@ class Account:
 class Charged(Attack):
     """An attack that only says what it takes: against the stand-in of an account its passes are added there.
 
-    Its candidates lie a small step away, each elsewhere, as if it had found something. Against any other network it is
-    the attack itself.
+    Its candidates lie a small step away, each elsewhere, and one draw errs on them, as if it had found something: a
+    battery keeps them then and goes on. Against any other network it is the attack itself.
 
     Args:
         attack: prepared.
         account: where passes are charged.
-        name: what they are charged for where the account has no heading; None: nothing is charged.
+        name: what they are charged for where the account has no heading; two of one name find the same candidates.
+        free: whether nothing is charged.
     """
 
-    def __init__(self, attack: Attack, account: Account, name: str | None) -> None:
-        self.attack, self.account, self.name = attack, account, name
+    def __init__(self, attack: Attack, account: Account, name: str, *, free: bool = False) -> None:
+        self.attack, self.account, self.name, self.free = attack, account, name, free
         self.label, self.restarts, self.options = attack.label, attack.restarts, attack.options
 
     def __call__(
@@ -294,11 +300,15 @@ class Charged(Attack):
         account, attack = self.account, self.attack
         if classifier.encoder is not account.stand_in.encoder:
             return attack(classifier, images, labels, threat=threat, work=work)
-        if self.name is not None:
+        if not self.free:
             passes = passes_of(attack, classifier, account.num_classes, account.side, threat.norm)
             alone = attack.one_by_one and classifier.bound
             account.add(account.heading or self.name, passes, attack.source, alone=alone)
-        noise = torch.randn(images.shape, generator=work.generator(images.device, "charged", self.label))
+        if not classifier.stochastic:  # to err once is the end there, so the union's look at a find is charged here
+            account.add(account.heading or "scoring", Passes(1))
+        elif threat.eps > 0:
+            cast(StandIn, account.stand_in.encoder).slips = classifier.draws if classifier.mode == "averaged" else 1
+        noise = torch.randn(images.shape, generator=work.generator(images.device, "charged", self.name))
         return threat.project(images + min(threat.eps, SMALL) * threat.steepest(noise), images)
 
 

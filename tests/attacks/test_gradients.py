@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from sslkuramoto.attacks import Work
 from sslkuramoto.attacks import gradients as room
 from sslkuramoto.attacks.apgd import Apgd
-from sslkuramoto.attacks.gradients import CUT, Best, Evaluated, connected, cost, objective_of
+from sslkuramoto.attacks.gradients import CUT, Best, Evaluated, connected, objective_of
 from sslkuramoto.attacks.losses import per_image
 from sslkuramoto.attacks.pgd import Pgd
 from sslkuramoto.attacks.transfer import Transfer
@@ -101,12 +101,6 @@ def test_a_deterministic_reading_has_one_draw_and_rows_keep_their_states(noisy, 
     torch.testing.assert_close(part.loss, whole.loss[rows])
     torch.testing.assert_close(part.gradient, whole.gradient[rows])
     torch.testing.assert_close(whole.loss, per_image("log_margin", classifier(images), labels).detach())
-
-
-def test_cost_counts_a_second_forward_pass_for_the_mean_log_probability():
-    assert cost(1, 3, 4) == (type(cost(1, 3, 4)))(forward=4, backward=12)
-    assert cost(1, 3, 4, "log_probability").forward == 16
-    assert cost(1, 3, 1, "log_probability").forward == 1
 
 
 def test_the_best_candidate_fools_first_and_errs_by_more_second():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_attacks import said
 
 from sslkuramoto.attacks import Work, held_noise
 from sslkuramoto.attacks.apgd import Apgd
@@ -135,7 +136,7 @@ def test_a_deterministic_reading_gets_one_ascent(noisy, digits, mode):
     attack = HeldNoise(k=4, max_k=64, iterations=6)
     with counted(classifier.encoder) as count, frozen(classifier):
         attack(classifier, images, labels, threat=THREAT, work=Work(0, 0))
-    passes = attack.passes(10, stochastic=False)
+    passes = said(attack, classifier)
     assert (passes.forward, passes.backward) == (1, 6)
     assert count.forward <= 12
     assert count.backward <= 12 * 6
@@ -147,7 +148,7 @@ def test_the_cost_is_that_of_growing_to_the_end(noisy, digits, mean):
     images, labels = first(digits, 8)
     classifier = Classifier(*noisy)
     attack = HeldNoise(k=2, max_k=9, iterations=3, settle=0.0, draws=20, mean=mean)
-    passes = attack.passes(10, stochastic=True)
+    passes = said(attack, classifier)
     assert passes.backward == 3 * (2 + 4 + 8)
     with counted(classifier.encoder) as count, frozen(classifier):
         attack(classifier, images, labels, threat=THREAT, work=Work(0, 0))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pyautoattack.square import SquareAttack
+from small_attacks import said
 from torch import nn
 
 from sslkuramoto.attacks import Work
@@ -63,7 +64,7 @@ def test_queries_are_counted_and_ask_each_image_with_its_own_state(noisy, digits
     assert attack.queries_only
     with counted(classifier.encoder) as count, frozen(classifier):
         found = attack(classifier, images, labels, threat=LINF, work=Work(0, 0))
-    passes = attack.passes(10, classifier.stochastic)
+    passes = said(attack, classifier)
     assert count.backward == passes.backward == 0
     assert 6 < count.forward <= 6 * passes.forward
     if mode == "random":
@@ -85,7 +86,7 @@ def test_a_tie_that_the_label_wins_is_no_success(cnn, digits):
     attack = SquareEot(queries=5)
     with counted(classifier.encoder) as count:
         attack(classifier, images, torch.zeros(4, dtype=torch.long), threat=LINF, work=Work(0, 0))
-    assert count.forward == 4 * attack.passes(3, False).forward, "the search goes on to the end"
+    assert count.forward == 4 * (5 + 1), "the search goes on to the end"
     with counted(classifier.encoder) as count:
         attack(classifier, images, torch.ones(4, dtype=torch.long), threat=LINF, work=Work(0, 0))
     assert count.forward == 4, "another label is wrong at once"

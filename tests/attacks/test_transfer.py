@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from small_attacks import said
 from small_runs import CLASSIFIER, small
 from torch.nn import functional as F
 
@@ -69,7 +70,7 @@ def test_plain_it_is_momentum_ascent_on_the_source(runs):
         found = ready(target, images, labels, threat=THREAT, work=work)
     torch.testing.assert_close(found, x, rtol=0, atol=1e-6)
     assert asked.all == 0, "the target is never asked"
-    passes = ready.passes(10, stochastic=True)
+    passes = said(ready, target)
     assert (count.forward, count.backward) == (6 * passes.forward, 6 * passes.backward) == (0, 18)
 
 
@@ -85,9 +86,10 @@ def test_the_same_weights_fixed_or_with_other_dynamics_are_a_source(runs, option
     for key, value in options.get("encoder", {}).items():
         own = ready.source.encoder.layers[0] if key in ("oscillator_dim", "project") else ready.source.encoder
         assert getattr(own, key) == ((value, value) if key == "num_steps" else value)
+    target = classifier_of(subject)
     with counted(ready.source.encoder) as count:
-        found = ready(classifier_of(subject), images, labels, threat=THREAT, work=Work(0, 0))
-    assert count.backward == 6 * ready.passes(10, stochastic=True).backward == 6 * 2 * k
+        found = ready(target, images, labels, threat=THREAT, work=Work(0, 0))
+    assert count.backward == 6 * said(ready, target).backward == 6 * 2 * k
     THREAT.check(found, images, ready.label)
     assert not torch.equal(found, images)
     assert ready.options["source"] == subject.encoder_hash, "the ledger knows the source by its weights"

@@ -33,11 +33,6 @@ def check_classes(subject: Subject, images: ImageSet) -> None:
         )
 
 
-def look_passes(classifier: Classifier) -> int:
-    """Return the forward passes that :func:`check_first_chunk` makes: one, and two that must agree without noise."""
-    return 1 if classifier.stochastic else 3
-
-
 @torch.no_grad()
 def check_first_chunk(
     classifier: Classifier, images: Float[Tensor, "b 3 y x"], index: Int64[Tensor, " b"], protocol: str
@@ -45,7 +40,7 @@ def check_first_chunk(
     """Look at the answers to a few images.
 
     Args:
-        classifier: in its own mode; :func:`look_passes` of them are made.
+        classifier: in its own mode; one pass is made, and two that must agree where it is deterministic.
         images: the first ones.
         index: of each in its set.
         protocol: who asks, for messages.

@@ -193,7 +193,7 @@ class Robustness(Protocol):
         own = copy(self)
         own.images, own.control, own.ledger = 1, min(self.control, control), None
         own.attacks = [
-            Charged(attack, account, None if name in held else f"{name}: {attack.label}" if name else attack.label)
+            Charged(attack, account, f"{name}: {attack.label}" if name else attack.label, free=name in held)
             for attack in (ways[name].attacks if name in ways else [])
         ]
         own.ways = {way: each._charging(account, ways, held, control, way) for way, each in self.ways.items()}

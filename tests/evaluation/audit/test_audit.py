@@ -269,7 +269,7 @@ def test_options_that_cannot_be_are_answered_in_one_line(options: dict, message:
     ],
 )
 def test_a_ball_that_holds_every_image_is_refused_before_anything_is_attacked(small, options, message) -> None:
-    for act in (Audit(**TINY | options | {"norm": "l2"}), Audit(**TINY | options | {"norm": "l2"}).cost):
+    for act in (Audit(**TINY | options | {"norm": "l2"}), Audit(**TINY | options | {"norm": "l2"}).estimate):
         with pytest.raises(UserError, match=message):
             act(small)
 
@@ -347,7 +347,7 @@ def test_such_a_network_is_refused_before_anything_is_attacked(subject_of, cnn) 
     lines: list[str] = []
     cnn[0].register_forward_hook(lambda _, __, out: out._replace(pooled=F.dropout(out.pooled, 0.3)))
     subject = subject_of(cnn, report=lines.append)
-    for act in (Audit(**TINY), Audit(**TINY).cost):
+    for act in (Audit(**TINY), Audit(**TINY).estimate):
         with pytest.raises(UserError, match=r"says it is deterministic .* but two calls on the same images differ"):
             act(subject)
     assert lines == []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sslkuramoto.attacks import Attack, Passes
+from sslkuramoto.attacks import Attack
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import batches, in_order
 from sslkuramoto.evaluation.audit.runner import Bench, union
@@ -21,9 +21,6 @@ class Shift(Attack):
         self.sign, self.calls = sign, 0
         self.label = f"shift {sign:+d}"
         self.options = {"sign": sign}
-
-    def passes(self, num_classes, stochastic) -> Passes:
-        return Passes(0, 0)
 
     def __call__(self, classifier, images, labels, *, threat, work):
         self.calls += 1
