@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sslkuramoto.checkpoint import (
-    export_head,
     export_encoder,
+    export_head,
     load,
-    load_head,
     load_encoder,
+    load_head,
     load_strictly,
     save,
     weights_hash,

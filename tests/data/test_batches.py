@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from sslkuramoto.data import DATA, ImageSet, batches, in_order, shuffled
-from sslkuramoto.examples import Batch
 from sslkuramoto.data.images.image_set import MemorySet, StreamedSet
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Batch
 
 
 def read(data: ImageSet, workers: int = 0, batch_size: int = 5) -> list[Batch]:

@@ -18,6 +18,7 @@ def test_the_tests_know_every_member() -> None:
     assert list(OBJECTIVES) == [
         "adversarial",
         "byol",
+        "cells",
         "classification",
         "phinet",
         "simclr",

@@ -102,6 +102,8 @@ COLUMNS = (
             ("archive_accuracy", "mean accuracy", "Published corruptions", "corruptions", "accuracy_mean", _ARCHIVE),
             ("archive_mce", "mCE", "Published corruptions", "corruptions", "mce", _ARCHIVE),
             ("calibration_ece", "ECE", "Calibration", "calibration", "ece", None),
+            ("boards_blanks", "blank cells", "Boards solved", "boards", "board_accuracy_blanks", None),
+            ("boards_all_cells", "all cells", "Boards solved", "boards", "board_accuracy_all_cells", None),
         )
     ),
 )
