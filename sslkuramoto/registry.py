@@ -19,6 +19,7 @@ from sslkuramoto.errors import UserError, too_large, unknown
 from sslkuramoto.values import bound, check_value, dataclass_in, plain
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +82,17 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._members, *self._places, *self._found()}))
+
+    def result_class(self, name: str, base: type[C]) -> type[C]:
+        """Return the class of what a member returns, before it is called: the member, or its return annotation.
+
+        Args:
+            name: of the member.
+            base: of all that members return; also returned for a member that states nothing more special.
+        """
+        member = self[name]
+        found = member if inspect.isclass(member) else get_type_hints(member).get("return")
+        return found if inspect.isclass(found) and issubclass(found, base) else base
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the options a recipe may set for ``name``: the keyword-only parameters of its constructor."""

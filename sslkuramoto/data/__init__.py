@@ -7,7 +7,7 @@ options by keyword; its return annotation (``-> ImageSet``) says what it gives b
 from collections.abc import Mapping
 from typing import Any
 
-from sslkuramoto.data.data_set import DataSet, batches, set_class
+from sslkuramoto.data.data_set import DataSet, batches
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.order import in_order, shuffled
 from sslkuramoto.examples import Spec
@@ -36,4 +36,6 @@ def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
     Raises:
         UserError: an unknown source or option, or an option that its spec cannot have.
     """
-    return set_class(DATA[name], ImageSet).expected(DATA.resolved(name, options))
+    found = DATA.result_class(name, DataSet)
+    kind = ImageSet if found is DataSet else found  # a source that states nothing gives images
+    return kind.expected(DATA.resolved(name, options))

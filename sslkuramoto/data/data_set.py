@@ -3,10 +3,9 @@
 Order is never decided here: whoever asks for batches names the indices of each (``in_order``, ``shuffled``).
 """
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,14 +66,3 @@ def batches(data: DataSet, order: Sequence[Tensor], *, device: torch.device | st
     if workers < 0:
         raise UserError(f"workers={workers}: must be >= 0")
     yield from data.batches(order, torch.device(device), workers)
-
-
-def set_class(source: Callable[..., Any], default: type[DataSet]) -> type[DataSet]:
-    """Return the class of the sets that a registered source returns, by its annotation.
-
-    Args:
-        source: a class of data sets, or a function annotated with one as its return type.
-        default: the class for a source that states none.
-    """
-    found = source if inspect.isclass(source) else get_type_hints(source).get("return")
-    return found if inspect.isclass(found) and issubclass(found, DataSet) else default

@@ -1,4 +1,7 @@
-"""Networks that turn images or boards into features; another package adds one by the group ``sslkuramoto.encoders``."""
+"""Networks that turn images or boards into features.
+
+Another package adds one by an entry point ``sslkuramoto.encoders``.
+"""
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.encoders.board_akorn import BoardAKOrN

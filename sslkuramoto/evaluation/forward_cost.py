@@ -8,7 +8,7 @@ Shapes: b batch, y x pixels.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from sslkuramoto.classifier import Classifier
@@ -53,8 +53,8 @@ def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cos
     """Return the cost of the features of a split that are not in the cache; arguments as of ``split_features``."""
     encoder = subject.encoder
 
-    def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
-        encoder(pixels, draw=draw if encoder.stochastic else None)
+    def forward(inputs: Shaped[Tensor, "b ..."], draw: torch.Generator) -> None:
+        encoder(inputs, draw=draw if encoder.stochastic else None)
 
     return _cost(subject, forward, split, None, 1 if draws is None else draws_for(encoder.stochastic, draws))
 

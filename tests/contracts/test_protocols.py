@@ -14,6 +14,7 @@ from small_attacks import few as few_of
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
 from sslkuramoto.evaluation.protocol import PROTOCOLS as REGISTRY
+from sslkuramoto.examples import Images
 from sslkuramoto.run_directory import RunDirectory
 
 FEW_IMAGES = 4
@@ -36,7 +37,9 @@ TINY = {  # of files that hold nested settings; the other protocols declare what
     "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
 }
 NEEDS_ARCHIVE = "corruptions-archive"
-HERE = [path for path in PROTOCOLS if path.stem != NEEDS_ARCHIVE]  # those that ask for no other data
+HERE = [  # those that ask for no other data, on images
+    path for path in PROTOCOLS if path.stem != NEEDS_ARCHIVE and Images in load_protocol(path.stem).measure.reads
+]
 
 every_protocol = pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
 every_measured_protocol = pytest.mark.parametrize("path", HERE, ids=lambda path: path.stem)

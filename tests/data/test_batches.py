@@ -36,10 +36,10 @@ def test_memory_and_stream_give_identical_batches(
     for a, b in zip(
         batches(memory, order, device="cpu"), batches(stream, order, device="cpu", workers=workers), strict=True
     ):
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.inputs, b.inputs)
         assert torch.equal(a.targets, b.targets)
         assert torch.equal(a.indices, b.indices)
-        assert a.images.dtype == b.images.dtype == torch.float32
+        assert a.inputs.dtype == b.inputs.dtype == torch.float32
     assert torch.equal(memory.labels, stream.labels)
     assert (memory.classes, memory.size, len(memory)) == (stream.classes, stream.size, len(stream))
 
@@ -50,7 +50,7 @@ def test_arrays_can_be_streamed_too() -> None:
         for resident in (True, False)
     )
     for a, b in zip(read(memory), read(stream), strict=True):
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.inputs, b.inputs)
 
 
 def test_batches_follow_the_given_order(tree: Path) -> None:
@@ -58,7 +58,7 @@ def test_batches_follow_the_given_order(tree: Path) -> None:
     (all_images,) = (batch.inputs for batch in read(data, batch_size=12))
     order = [torch.tensor([7, 7, 0]), torch.tensor([3])]
     found = list(batches(data, order, device="cpu"))
-    assert torch.equal(found[0].images, all_images[[7, 7, 0]])
+    assert torch.equal(found[0].inputs, all_images[[7, 7, 0]])
     assert found[0].targets.tolist() == [1, 1, 0]
     assert found[1].indices.tolist() == [3]
 
@@ -72,12 +72,12 @@ def test_reading_leaves_the_global_generators_alone(tree: Path, resident: bool) 
 
 def test_reading_twice_does_not_wear_out_the_pixels(tree: Path) -> None:
     data = build(tree)
-    assert torch.equal(read(data)[0].images, read(data)[0].images)
+    assert torch.equal(read(data)[0].inputs, read(data)[0].inputs)
 
 
 def test_a_zip_survives_pickling_as_workers_need_it(tree: Path, tmp_path: Path, pack: Callable[..., Path]) -> None:
     data = build(pack(tree, tmp_path / "t.zip"), device_resident=False)
-    assert torch.equal(read(pickle.loads(pickle.dumps(data)))[0].images, read(data)[0].images)
+    assert torch.equal(read(pickle.loads(pickle.dumps(data)))[0].inputs, read(data)[0].inputs)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -127,8 +127,8 @@ def test_memory_and_stream_are_identical_on_a_gpu(tree: Path) -> None:
     for a, b in zip(
         batches(memory, order, device="cuda"), batches(stream, order, device="cuda", workers=2), strict=True
     ):
-        assert a.images.is_cuda
+        assert a.inputs.is_cuda
         assert a.targets.is_cuda
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.inputs, b.inputs)
         assert torch.equal(a.targets, b.targets)
         assert not a.indices.is_cuda

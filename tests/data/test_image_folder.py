@@ -11,7 +11,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional
 
-from sslkuramoto.data import DATA, ImageSet, assembly, batches, in_order
+from sslkuramoto.data import DATA, ImageSet, batches, in_order
+from sslkuramoto.data.images import build as build_module
 from sslkuramoto.errors import UserError
 
 CIFAR_ZIP = Path(__file__).parents[2] / "../shared/data/cifar10.zip"
@@ -126,15 +127,15 @@ def test_limit_is_honoured_before_decoding(tree: Path) -> None:
 
 def test_large_images_are_decoded_by_threads_to_the_same_pixels(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = images_of(build(tree))
-    monkeypatch.setattr(assembly, "_THREADED_PIXELS", 1)
-    monkeypatch.setattr(assembly, "_CHUNK", 1)
+    monkeypatch.setattr(build_module, "_THREADED_PIXELS", 1)
+    monkeypatch.setattr(build_module, "_CHUNK", 1)
     assert torch.equal(images_of(build(tree)), plain)
 
 
 def test_auto_streams_what_is_too_large(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "RESIDENT_BYTES", 12 * 3 * 64 - 1)
+    monkeypatch.setattr(build_module, "RESIDENT_BYTES", 12 * 3 * 64 - 1)
     assert type(build(tree)).__name__ == "StreamedSet"
-    monkeypatch.setattr(assembly, "RESIDENT_BYTES", 12 * 3 * 64)
+    monkeypatch.setattr(build_module, "RESIDENT_BYTES", 12 * 3 * 64)
     assert type(build(tree)).__name__ == "MemorySet"
 
 

@@ -6,25 +6,28 @@ Shapes: k draws, n boards, b batch, y x cells.
 """
 
 from statistics import fmean
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sslkuramoto.classifier import predicted
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches, in_order
 from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.noise_draws import check_draws, draws_for
+from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
 from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.values import Count, checked
 
 
+@checked
 class BoardAccuracy(Protocol):
     """Share of boards, and of cells, that are filled in correctly.
 
@@ -36,12 +39,17 @@ class BoardAccuracy(Protocol):
     name = "boards"
     reads: ClassVar[Reads] = (Boards,)
     needs = frozenset({"head", "labels"})
-    small: ClassVar[dict[str, Any]] = {}
+    columns = (
+        Column("boards_blanks", "blank cells", "Boards solved", False, 18, ["board_accuracy_blanks"], optional=True),
+        Column(
+            "boards_all_cells", "all cells", "Boards solved", False, 19, ["board_accuracy_all_cells"], optional=True
+        ),
+    )
 
-    def __init__(self, *, split: Literal["test", "val"] = "test", draws: int = 20) -> None:
+    def __init__(self, *, split: Literal["test", "val"] = "test", draws: Count = 20) -> None:
         self.options = options_of(locals())
         self.splits = (split,)
-        self.draws = check_draws(draws)
+        self.draws = draws
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+import torch
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Boards, Images, Pairs, Spec, check_reads, spec_from_dict, spec_to_dict
+from sslkuramoto.randomness import generator
+
+SPECS = [
+    Images(8, 10),
+    Images(8),
+    Images(8, masks=True),
+    Boards(4, 4),
+    Boards(6, 5),
+    Pairs(Images(8)),
+    Pairs(Images(8), 6),
+]
+
+every_spec = pytest.mark.parametrize("spec", SPECS, ids=str)
+
+
+@every_spec
+def test_a_random_batch_has_the_shapes_of_its_spec_and_repeats_itself(spec: Spec) -> None:
+    first, again = (spec.random(5, generator("cpu", 0)) for _ in range(2))
+    assert torch.equal(first.inputs, again.inputs)
+    assert len(first.inputs) == len(first.indices) == 5
+    assert first.inputs.shape[-2:] == (spec.side, spec.side)
+    assert (first.targets is None) == (spec.num_classes is None)
+    if spec.num_classes is not None:
+        low = 1 if isinstance(spec, Boards) else 0
+        assert first.targets.min() >= low
+        assert first.targets.max() < low + spec.num_classes
+    assert all(len(value) == 5 for value in first.extra.values())
+
+
+def test_a_random_board_holds_its_solution_where_it_is_given_and_0_elsewhere() -> None:
+    batch = Boards(4, 4).random(20, generator("cpu", 0))
+    givens = batch.extra["givens"]
+    assert torch.equal(batch.inputs[givens], batch.targets[givens])
+    assert not batch.inputs[~givens].any()
+    assert 0 < givens.float().mean() < 1
+
+
+@every_spec
+def test_a_spec_reads_back_from_plain_values(spec: Spec) -> None:
+    assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
+
+
+def test_a_part_that_does_not_read_what_it_is_given_says_so() -> None:
+    check_reads("encoder both", (Images, Boards), "data sudoku", Boards(4, 4))
+    with pytest.raises(UserError, match=r"^encoder both reads images or pairs; data sudoku gives boards$"):
+        check_reads("encoder both", (Images, Pairs), "data sudoku", Boards(4, 4))
