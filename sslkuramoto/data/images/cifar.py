@@ -22,9 +22,10 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 
+@checked
 def cifar10(
     split: str,
     *,
@@ -51,6 +52,7 @@ def cifar10(
     return _cifar("cifar10", CIFAR10, 10, split, root, download, choice)
 
 
+@checked
 def cifar100(
     split: str,
     *,
