@@ -119,13 +119,13 @@ class Registry(Generic[T]):
         """
         allowed, hints = self.options(name), self.annotations(name)
         checked: dict[str, Any] = {}
-        flat: list[str] = []
+        flat: dict[str, str] = {}
         for key, value in options.items():
             if key not in allowed:
                 option, field = _nested(key, hints)
                 if option is None:
                     raise unknown(f"key of {self.kind} {name}", key, allowed)
-                flat.append(f"{key}: {value} is written {option}: {{{field}: {value}}} now")
+                flat[key] = f"{key}: {value} is written {option}: {{{field}: {value}}} now"
                 key, value = option, {field: value}
             nested = dataclass_in(hints[key])
             if nested is not None and isinstance(value, Mapping):
@@ -133,8 +133,8 @@ class Registry(Generic[T]):
                 value = bound(nested, value, f"{self.kind}.{key}.", base=base if isinstance(base, nested) else None)
             checked[key] = check_value(f"{self.kind}.{key}", value, hints[key])
         if flat:
-            more = f"; so are {len(flat) - 1} more options of it" if len(flat) > 1 else ""
-            _say_once(f"{self.kind} {name}: {flat[0]}{more}")
+            first, *others = flat
+            _say_once(f"{self.kind} {name}: {flat[first]}" + (f"; so are {', '.join(others)}" if others else ""))
         missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in checked]
         if missing:
             raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")

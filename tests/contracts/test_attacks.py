@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,16 +39,16 @@ def prepared(name: str, classifier: Classifier, classes: int = CLASSES) -> list[
     found = []
     for attack in built([few(name)]):
         with suppress(ImpossibleAttackError):
-            found.append(attack.prepared(Target(classifier.encoder, classes, source=source)))
+            found.append(attack.prepared(Target(classifier.encoder, classes, source=partial(source, classes))))
     if not found:
         pytest.skip("declares itself impossible for this network")
     return found
 
 
-def source(run: str | None, changes: Mapping[str, Any]) -> Source:
+def source(classes: int, run: str | None, changes: Mapping[str, Any]) -> Source:
     """Return another network for attacks that need one."""
-    other = classifier_of("deterministic")
-    return Source(other.encoder, other.head, CLASSES, "another network", {"weights": "another"})
+    other = classifier_of("deterministic", classes)
+    return Source(other.encoder, other.head, classes, "another network", {"weights": "another"})
 
 
 def images_and_labels(classes: int = CLASSES) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,14 +5,16 @@ import re
 import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from house_files import PROTOCOLS, RECIPES, REGISTRIES, ROOT
 
 from sslkuramoto.checkpoint import load_encoder
-from sslkuramoto.objectives import OBJECTIVES
+from sslkuramoto.objectives import OBJECTIVES, Projector
 from sslkuramoto.recipe import Engine, Measure, Recipe, WeightEMA, load_recipe
+from sslkuramoto.registry import Registry
 from sslkuramoto.training import check
 
 README = ROOT / "README.md"
@@ -121,3 +123,24 @@ def test_commands_name_recipes_protocols_and_keys_that_exist(path: Path) -> None
 def test_there_are_commands_to_check() -> None:
     assert len(commands(README)) >= 8
     assert all(commands(path) for path in RECIPES)
+
+
+def test_the_examples_of_the_page_of_plug_ins_are_members_with_options_that_mean_something() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/plugins.md").read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    kinds = {
+        "objective": "MyObjective", "encoder": "MyEncoder", "attack": "MyAttack", "protocol": "MyProtocol",
+        "data": "my_data", "views": "my_views", "optimizer": "my_optimizer", "schedule": "Halved",
+    }  # fmt: skip
+    assert set(kinds) == {registry.kind for registry in REGISTRIES}
+    for kind, name in kinds.items():
+        found: Registry[Any] = Registry(kind, "none")
+        found.add("mine", names[name])
+        found.check("mine", {"lr": 1.0} if kind == "optimizer" else {})
+    encoder = names["MyEncoder"](width=4)
+    objective = names["MyObjective"](encoder, projector=Projector(hidden=4, out=4))
+    images = torch.rand(4, 3, 8, 8)
+    assert objective(encoder, {"a": images, "b": images}).loss.isfinite()
+    assert len(names["my_data"]("train")) == 20

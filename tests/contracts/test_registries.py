@@ -41,7 +41,9 @@ def test_every_option_has_a_range_in_words_and_a_line_of_meaning(registry: Regis
 
 @every_member
 def test_what_it_declares_as_small_are_options_of_it(registry: Registry[Any], name: str) -> None:
-    registry.check(name, registry.small(name))
+    hints = registry.annotations(name)
+    for key, value in registry.small(name).items():
+        check_value(key, value, hints[key])
 
 
 OUTSIDE = (-5, 0, (-5,), (-5, -5), (-5,) * 4)  # one of them is of the right type and out of each range

@@ -19,11 +19,12 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, ShareBelowOne
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
 
+@checked
 def cifar10(
     split: str,
     *,
@@ -50,6 +51,7 @@ def cifar10(
     return _cifar("cifar10", CIFAR10, 10, split, root, download, choice)
 
 
+@checked
 def cifar100(
     split: str,
     *,

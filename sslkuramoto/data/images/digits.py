@@ -12,12 +12,13 @@ from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
-from sslkuramoto.values import Count, ShareBelowOne, small
+from sslkuramoto.values import Count, ShareBelowOne, checked, small
 
 TEST_IMAGES = 360  # a fifth
 
 
 @small(limit=60, limit_test=30)
+@checked
 def digits(
     split: str,
     *,

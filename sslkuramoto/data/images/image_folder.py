@@ -14,9 +14,10 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 
+@checked
 def image_folder(
     split: str,
     *,

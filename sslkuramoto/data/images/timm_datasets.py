@@ -27,12 +27,13 @@ from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, ShareBelowOne
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
 
 
+@checked
 def timm_dataset(
     split: str,
     *,

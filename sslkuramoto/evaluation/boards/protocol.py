@@ -26,6 +26,8 @@ from sslkuramoto.results import Metric
 from sslkuramoto.statistics import spread, wilson
 from sslkuramoto.values import Count, checked
 
+GROUP = "Boards solved"  # heading of its columns
+
 
 @checked
 class BoardAccuracy(Protocol):

@@ -1,0 +1,103 @@
+"""Types and ranges stand in the signature: one place checks them, and one place puts them into words."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.values import (
+    Count,
+    Must,
+    NotNegative,
+    Odd,
+    Positive,
+    Share,
+    ShareBelowOne,
+    check_value,
+    checked,
+    in_words,
+)
+
+Pair = Annotated[tuple[float, float], Must("(low, high) with low <= high", lambda pair: pair[0] <= pair[1])]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "message"),
+    [
+        (0.0, Positive, "key=0.0: must be > 0"),
+        (float("inf"), Positive, "key=inf: must be finite and > 0"),
+        (float("nan"), Positive, "key=nan: must be finite and > 0"),
+        (-1, NotNegative, "key=-1: must be >= 0"),
+        (float("nan"), Share, "key=nan: must be in [0, 1]"),
+        (1.0, ShareBelowOne, "key=1.0: must be in [0, 1)"),
+        (0, Count, "key=0: must be >= 1"),
+        (0, Count | None, "key=0: must be >= 1, or null"),
+        (2.0, Literal["val"] | Share, "key=2.0: must be in [0, 1], or val"),
+        ([3, 2], tuple[Odd, ...], "key=[3, 2]: entry 2 must be odd and >= 1"),
+        (0, Count | tuple[Count, ...], "key=0: must be >= 1"),
+        ([2.0, 1.0], Pair, "key=[2.0, 1.0]: must be (low, high) with low <= high"),
+        (5, Annotated[int, Field(lt=5)], "key=5: must be < 5"),
+        ("1", Count, "read as text, write the number without quotes"),
+        (1.5, Count, "key=1.5: input should be a valid integer"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_key_value_and_range(value, annotation, message):
+    with pytest.raises(UserError) as caught:
+        check_value("key", value, annotation)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (Count, "whole number >= 1"),
+        (Positive | None, "number > 0 or null"),
+        (Share, "number in [0, 1]"),
+        (tuple[Odd, ...], "list (whole number, odd and >= 1)"),
+        (tuple[float, float], "list of 2 (number)"),
+        (Literal["a", "b"], "a | b"),
+        (dict[str, int], "mapping"),
+        (bool, "true | false"),
+        (str | None, "text or null"),
+    ],
+)
+def test_an_annotation_reads_as_words(annotation, words):
+    assert in_words(annotation) == words
+
+
+@checked
+def halved(given: int, /, other: int = -1, *, count: Count = 1, free: int = 0) -> int:
+    return given // count
+
+
+def test_a_checked_function_refuses_what_is_out_of_range_and_passes_on_the_rest_as_it_is():
+    assert halved(4, count=2, free=-7) == 2
+    with pytest.raises(UserError, match=r"^count=0: must be >= 1$"):
+        halved(4, count=0)
+
+
+@checked
+@dataclass(frozen=True)
+class Head:
+    width: Count = 8
+    kind: Literal["a", "b"] = "a"
+
+
+def test_a_checked_dataclass_refuses_what_is_out_of_range():
+    assert Head(width=2).width == 2
+    with pytest.raises(UserError, match=r"^width=0: must be >= 1$"):
+        Head(width=0)
+
+
+def test_a_mapping_is_read_as_a_dataclass_with_every_key_checked():
+    assert check_value("head", {"width": 3}, Head) == Head(width=3)
+    assert check_value("head", None, Head | None) is None
+    with pytest.raises(UserError, match=r"^head\.width=0: must be >= 1$"):
+        check_value("head", {"width": 0}, Head)
+    with pytest.raises(UserError, match=r"unknown key head\.widht 'widht': did you mean 'width'"):
+        check_value("head", {"widht": 3}, Head)
+    with pytest.raises(UserError, match="head=3: must be a mapping"):
+        check_value("head", 3, Head)
