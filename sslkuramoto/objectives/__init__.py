@@ -3,15 +3,17 @@
 from sslkuramoto.objectives.adversarial import Adversarial
 from sslkuramoto.objectives.byol import BYOL
 from sslkuramoto.objectives.classification import Classification
-from sslkuramoto.objectives.objective import Objective, Step, check_views
+from sslkuramoto.objectives.heads import head
+from sslkuramoto.objectives.objective import Objective, Step, check_views, encode
 from sslkuramoto.objectives.phinet import PhiNet
 from sslkuramoto.objectives.simclr import SimCLR
 from sslkuramoto.objectives.simsiam import SimSiam
+from sslkuramoto.objectives.target import Target
 from sslkuramoto.objectives.vicreg import VICReg
 from sslkuramoto.objectives.xphinet import XPhiNet
 from sslkuramoto.registry import Registry
 
-__all__ = ["OBJECTIVES", "Objective", "Step", "check_views"]
+__all__ = ["OBJECTIVES", "Objective", "Step", "Target", "check_views", "encode", "head"]
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")
 OBJECTIVES.add("adversarial", Adversarial)

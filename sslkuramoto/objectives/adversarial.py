@@ -101,11 +101,12 @@ class Adversarial(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         assert labels is not None, "the loop passes labels to an objective that needs them"
-        assert isinstance(encoder, Encoder)
+        if draw is None or not isinstance(encoder, Encoder):
+            raise UserError("adversarial: needs an Encoder, and draw= (a torch.Generator) for the starts of its attack")
         images = views["a"].detach()
         held = encoder.stochastic and self.noise == "held"
         initial = encoder.sample_initial(images, draw) if held else None

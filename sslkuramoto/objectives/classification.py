@@ -46,7 +46,7 @@ class Classification(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         assert labels is not None, "the loop passes labels to an objective that needs them"

@@ -5,6 +5,7 @@ Shapes: b batch, y x pixels, d features.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from inspect import signature
 from typing import NamedTuple
 
 import torch
@@ -52,15 +53,17 @@ class Objective(nn.Module, ABC):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         """Return loss, metrics and features of one batch.
 
         Args:
-            encoder: the online encoder, called once a view (BatchNorm statistics are those of one view).
+            encoder: the online encoder, called once a view (BatchNorm statistics are those of one view): an
+                :class:`~sslkuramoto.encoders.Encoder`, or any module that returns features ``[b, d]``.
             views: pixels in [0,1], by name.
-            draw: generator from which every encoder call, online and target, draws fresh initial oscillators.
+            draw: generator from which every encoder call, online and target, draws fresh initial oscillators; may be
+                left out where nothing draws.
             labels: class indices, for objectives with ``needs_labels``.
         """
 
@@ -78,9 +81,21 @@ class Objective(nn.Module, ABC):
         return encoder
 
 
-def encode(encoder: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b d"]:
-    """Return pooled features of ``images`` from oscillators freshly drawn (a deterministic encoder draws nothing)."""
-    return encoder(images, draw=draw).pooled
+def encode(
+    encoder: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator | None = None
+) -> Float[Tensor, "b d"]:
+    """Return pooled features of ``images``.
+
+    Args:
+        encoder: an encoder, which draws its oscillators from ``draw`` if it has any, or a module whose ``forward``
+            takes images alone and returns features.
+        images: pixels in [0,1].
+        draw: source of the oscillators.
+    """
+    takes = signature(encoder.forward).parameters.values()
+    takes_draw = any(each.name == "draw" or each.kind is each.VAR_KEYWORD for each in takes)
+    found = encoder(images, draw=draw) if takes_draw else encoder(images)
+    return found if isinstance(found, Tensor) else found.pooled
 
 
 def check_views(name: str, objective: Objective, given: Iterable[str]) -> None:

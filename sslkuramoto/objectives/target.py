@@ -52,7 +52,7 @@ class Target(nn.Module):
         self.register_buffer("momentum", torch.tensor(momentum))
 
     @torch.no_grad()
-    def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b d"]:
+    def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator | None = None) -> Float[Tensor, "b d"]:
         """Return the projections of ``images`` from oscillators of its own draw, without gradient."""
         return self.projector(encode(self.encoder, images, draw))
 

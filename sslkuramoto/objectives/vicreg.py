@@ -72,7 +72,7 @@ class VICReg(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)

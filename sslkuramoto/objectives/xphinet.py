@@ -102,7 +102,7 @@ class XPhiNet(Objective):
         encoder: nn.Module,
         views: dict[str, Float[Tensor, "b 3 y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
     ) -> Step:
         features = encode(encoder, views["a"], draw)
