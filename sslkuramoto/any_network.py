@@ -10,23 +10,29 @@ and one by one elsewhere.
 Shapes: b batch, n images, y x pixels, d features, q classes.
 """
 
+import copy
 import json
-import random
+import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import REORDERED, Classifier, check_finite, logits_apart, predicted
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, too_large
-from sslkuramoto.model_checks import check_answers, check_network, check_range
-from sslkuramoto.randomness import seed_global, seed_of
+from sslkuramoto.model_checks import (
+    check_answers,
+    check_classes_told,
+    check_network,
+    check_no_probabilities,
+    check_range,
+)
+from sslkuramoto.randomness import own_generators, reseeded
 from sslkuramoto.sources import foreign_code
 
 SEEDS = 8
@@ -76,7 +82,7 @@ class AnyNetwork(Encoder):
             self.register_buffer(name, given.view(-1, 1, 1).to(images.device), persistent=False)
         self.notes: list[str] = []
         self.identity = identity_of(network, [self.mean.tolist(), self.std.tolist()])
-        with torch.no_grad():
+        with torch.no_grad(), self.on_a_copy():
             first = self._look(images, seed)
             self.num_features = first.shape[1]
             self.stochastic = self._draws(first, images, seed)
@@ -116,7 +122,7 @@ class AnyNetwork(Encoder):
         elif initial is not None:
             answer = self._held(images, initial.expand(len(images), -1, -1, -1))
         elif draw is not None:
-            answer = self._under(int(torch.randint(2**62, (), generator=draw, device=draw.device)), images)
+            answer = self.under(int(torch.randint(2**62, (), generator=draw, device=draw.device)), images)
         else:
             raise UserError("a stochastic network needs draw= (a torch.Generator) or initial= (seeds)")
         return Features(answer, answer[:, :, None, None])
@@ -125,11 +131,23 @@ class AnyNetwork(Encoder):
         """Draw one seed for each image, as two whole numbers below 2^24."""
         return torch.randint(DIGITS, (len(images), 2, 1, 1), generator=draw, device=draw.device).float()
 
+    @contextmanager
+    def on_a_copy(self) -> Iterator[None]:
+        """Ask a copy inside, where the network can be copied: one that keeps what it sees must not have seen images."""
+        network = self.network
+        with suppress(RuntimeError, TypeError, ValueError, copy.Error, pickle.PicklingError):
+            self.network = copy.deepcopy(network)
+        try:
+            yield
+        finally:
+            self.network = network
+
     def _asked(self, images: Tensor) -> Tensor:
         pixels = (images - self.mean) / self.std if self.scaled else images
         return self.network(pixels).float()
 
-    def _under(self, seed: int, images: Tensor) -> Tensor:
+    def under(self, seed: int, images: Tensor) -> Tensor:
+        """Answer images with the noise of a seed, if there is any."""
         with reseeded(seed, images.device, own_generators(self.network)):
             return self._asked(images)
 
@@ -147,7 +165,7 @@ class AnyNetwork(Encoder):
     def _alike(self, images: Tensor, seed: int) -> Tensor:
         if self.together and len(images) > 1:
             return self._vmapped(images, seed)
-        return torch.cat([self._under(seed, image[None]) for image in images])
+        return torch.cat([self.under(seed, image[None]) for image in images])
 
     def _vmapped(self, images: Tensor, seed: int) -> Tensor:
         with reseeded(seed, images.device, own_generators(self.network)):
@@ -176,7 +194,7 @@ class AnyNetwork(Encoder):
         Raises:
             UserError: it does under the same one.
         """
-        again = self._under(seed, images)
+        again = self.under(seed, images)
         if _differ(first, again):
             differing = int((logits_apart(first, again) > 0).sum())
             raise UserError(
@@ -184,7 +202,7 @@ class AnyNetwork(Encoder):
                 "differ although the generators of torch, numpy and Python and those it holds were seeded alike (or it "
                 "keeps a state between calls)"
             )
-        return any(_differ(first, self._under(seed + other, images)) for other in range(1, SEEDS))
+        return any(_differ(first, self.under(seed + other, images)) for other in range(1, SEEDS))
 
     def _agrees(self, images: Tensor, seed: int) -> bool:
         """Return whether ``torch.vmap`` gives images the noise that each gets on its own.
@@ -194,7 +212,7 @@ class AnyNetwork(Encoder):
         """
         for each in (seed, seed + 1):
             try:
-                alone = torch.cat([self._under(each, image[None]) for image in images])
+                alone = torch.cat([self.under(each, image[None]) for image in images])
             except Exception as error:
                 raise UserError(
                     f"the network draws, and cannot answer a single image, so its noise cannot be held: {_line(error)}"
@@ -301,25 +319,17 @@ def as_classifier(
     if not isinstance(encoder, AnyNetwork):
         raise UserError("an encoder has no classes: give Classifier(encoder, head)")
     found = Classifier(encoder, Logits(encoder.num_features), seed=seed)
-    images, labels = _spread(images, SOME), None if labels is None else _spread(labels, SOME)
-    device = encoder.mean.device
-    with torch.no_grad():
-        logits = encoder._under(seed, images.to(device))
-    check_finite(logits)
-    if bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < 1e-5).all()):
-        raise UserError("the network returns probabilities: give its logits (leave the softmax out)")
-    if labels is not None:
-        if int(labels.max()) >= encoder.num_features or int(labels.min()) < 0:
-            reach = f"labels reach from {int(labels.min())} to {int(labels.max())}"
-            raise UserError(f"{reach}, the network tells {encoder.num_features} classes apart: must be 0 to its last")
-        if range_checked and not encoder.scaled:
-
-            def right(pixels: Tensor) -> Bool[Tensor, " n"]:
-                return predicted(encoder._under(seed, pixels.to(device))).cpu() == labels.cpu()
-
-            check_range(right, images, labels.cpu())
-    if len(images) > 1 and len(predicted(logits).unique()) == 1:
-        same = f"the network answers class {int(predicted(logits)[0])} to each of {len(images)} images"
+    some, classes = _spread(images, SOME).to(encoder.mean.device), None if labels is None else _spread(labels, SOME)
+    with torch.no_grad(), encoder.on_a_copy():
+        logits = encoder.under(seed, some)
+        check_finite(logits)
+        check_no_probabilities(logits)
+        if classes is not None:
+            check_classes_told(classes, encoder.num_features)
+        if classes is not None and range_checked and not encoder.scaled:
+            check_range(lambda pixels: predicted(encoder.under(seed, pixels)), some, classes.to(some.device))
+    if len(some) > 1 and len(predicted(logits).unique()) == 1:
+        same = f"the network answers class {int(predicted(logits)[0])} to each of {len(some)} images"
         encoder.notes = [*encoder.notes, same]
     return found
 
@@ -331,42 +341,6 @@ def _set_mode(network: nn.Module, keep_training: bool) -> list[str]:
         return ["the network was in training mode and was set to eval mode (keep_training=True leaves it)"]
     left = sorted({type(part).__name__ for part in network.modules() if part.training})
     return [f"in training mode, as it was given: {', '.join(left)}"] if left else []
-
-
-@contextmanager
-def reseeded(seed: int, device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
-    """Seed all that a network may draw from, and put it back afterwards.
-
-    Args:
-        seed: for the global generators of torch (CPU and ``device``), numpy and Python.
-        device: of the network.
-        own: generators that the network holds.
-    """
-    states = [each.get_state() for each in own]
-    python, array = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            seed_global(seed, device)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            for place, each in enumerate(own):
-                each.manual_seed(seed_of("generator of the network", place, seed))
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
-        for each, state in zip(own, states, strict=True):
-            each.set_state(state)
-
-
-def own_generators(network: nn.Module) -> list[torch.Generator]:
-    """Return the generators that a network's parts hold as attributes, or in lists and mappings there."""
-    found: dict[int, torch.Generator] = {}
-    for part in network.modules():
-        for value in vars(part).values():
-            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-            found |= {id(each): each for each in held if isinstance(each, torch.Generator)}
-    return list(found.values())
 
 
 def identity_of_encoder(encoder: Encoder) -> str:

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.threat import check_logits
 
 RANGES = {
     "multiplied by 255": ((0.0,) * 3, (1 / 255,) * 3),
@@ -92,22 +93,44 @@ def check_answers(answers: object, b: int) -> None:
         raise UserError(f"the network returns the shape {list(answers.shape)} for {b} images, wanted [{b}, classes]")
 
 
+def check_no_probabilities(logits: Float[Tensor, "b q"]) -> None:
+    """Refuse probabilities in the place of logits: attacks ascend losses of logits."""
+    try:
+        check_logits(logits)
+    except UserError:
+        raise UserError("the network returns probabilities: give its logits (leave the softmax out)") from None
+
+
+def check_classes_told(labels: Int64[Tensor, " n"], num_classes: int) -> None:
+    """Refuse labels that no answer of the network stands for."""
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= num_classes:
+        raise UserError(
+            f"labels reach from {least} to {most}, the network tells {num_classes} classes apart: must be 0 to "
+            f"{num_classes - 1}"
+        )
+
+
 @torch.no_grad()
 def check_range(
-    right: Callable[[Tensor], Bool[Tensor, " n"]], images: Float[Tensor, "n 3 y x"], labels: Int64[Tensor, " n"]
+    predict: Callable[[Tensor], Int64[Tensor, " n"]], images: Float[Tensor, "n 3 y x"], labels: Int64[Tensor, " n"]
 ) -> None:
     """Refuse a network that is far better on the same images in another range than [0,1].
 
     It must gain a tenth of the images, by an exact sign test with p < 0.001, and be better than one answer to all.
 
     Args:
-        right: for each image, in whatever range, whether the network's answer is right.
+        predict: returns the network's answers to images, in whatever range.
         images: pixels in [0,1], of several classes.
         labels: their classes.
 
     Raises:
         UserError: names the range in which it is best.
     """
+
+    def right(pixels: Tensor) -> Bool[Tensor, " n"]:
+        return predict(pixels) == labels
+
     own = right(images)
     guess = labels.bincount().max().item() / len(labels)
     best, where = float(own.double().mean()) + FAR, None

@@ -5,10 +5,13 @@ Nothing in the package reads the global generator of torch, numpy or ``random``.
 """
 
 import hashlib
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch import nn
 
 Key = int | str
 
@@ -44,3 +47,39 @@ def seed_global(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def reseeded(seed: int, device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
+    """Seed all that a network may draw from, and put it back afterwards.
+
+    Args:
+        seed: for the global generators of torch (CPU and ``device``), numpy and Python.
+        device: of the network.
+        own: generators that the network holds.
+    """
+    states = [each.get_state() for each in own]
+    python, array = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            seed_global(seed, device)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            for place, each in enumerate(own):
+                each.manual_seed(seed_of("generator of the network", place, seed))
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+        for each, state in zip(own, states, strict=True):
+            each.set_state(state)
+
+
+def own_generators(network: nn.Module) -> list[torch.Generator]:
+    """Return the generators that a network's parts hold as attributes, or in lists and mappings there."""
+    found: dict[int, torch.Generator] = {}
+    for part in network.modules():
+        for value in vars(part).values():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            found |= {id(each): each for each in held if isinstance(each, torch.Generator)}
+    return list(found.values())

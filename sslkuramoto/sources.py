@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def code_behind(file: str, rooms: tuple[str, ...] = (), package: Path = PACKAGE)
         if (path := waiting.pop()) in needed:
             continue
         needed.add(path)
-        found = [_file_of(name, package) for name in _imported(path.read_text())]
+        found = [_file_of(name, package) for name in imported(path.read_text())]
         waiting += [path for path in found if path is not None and any(map(path.is_relative_to, within))]
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
 
 
-def _imported(source: str) -> set[str]:
+def imported(source: str) -> set[str]:
     """Return the modules that a source may name in its imports: ``from a import b`` is a, and a.b where that is one."""
     names = set[str]()
     for node in ast.walk(ast.parse(source)):
@@ -62,6 +63,29 @@ def _file_of(module: str, package: Path) -> Path | None:
     path = package.joinpath(*rest)
     files = [path / "__init__.py", path.with_suffix(".py")] if first == package.name and rest else []
     return next((file for file in files if file.is_file()), None)
+
+
+def code_beside(file: Path, root: Path, top: str | None = None) -> dict[str, str]:
+    """Return the hash of a source file and of what it imports, directly or not, from its neighbours.
+
+    Args:
+        file: of somebody else.
+        root: where its imports are looked for.
+        top: only modules of this package; None: all that lie there.
+    """
+    found, waiting = dict[str, str](), [file]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(root).as_posix()
+        if name in found:
+            continue
+        found[name] = meaning_of(path)
+        with suppress(SyntaxError, ValueError):
+            for module in imported(path.read_text()):
+                place = root.joinpath(*module.split("."))
+                if top in (None, module.partition(".")[0]):
+                    waiting += filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
+    return dict(sorted(found.items()))
 
 
 def foreign_code(*objects: object) -> dict[str, str]:

@@ -28,7 +28,7 @@ from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.files import ABOUT, is_leftover, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.sources import meaning_of
+from sslkuramoto.sources import code_beside
 
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 
@@ -62,7 +62,6 @@ def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
     found = FUNCTION.fullmatch(text)
     assert found is not None, text
     with borrowed_global(generator("cpu", "network of a function")):
-        before = set(sys.modules)
         module = _module_of(found["place"])
         function = getattr(module, found["name"], None)
         if not callable(function):
@@ -74,7 +73,7 @@ def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
             raise UserError(f"{text}: the function fails: {_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{text}: the function returns a {type(network).__name__}, wanted a torch.nn.Module")
-    return network, _code_of(module, before)
+    return network, _code_of(module, found["place"])
 
 
 def _module_of(place: str) -> ModuleType:
@@ -102,15 +101,13 @@ def _module_of(place: str) -> ModuleType:
         raise UserError(f"{place}: cannot be imported: {_line(error)}") from error
 
 
-def _code_of(module: ModuleType, before: set[str]) -> dict[str, str]:
-    """Return the hash of a module's file and of its neighbours' that were imported with it."""
+def _code_of(module: ModuleType, place: str) -> dict[str, str]:
+    """Return hashes of a module's file and of what it imports from its folder, or from its package."""
     file = Path(str(module.__file__)).resolve()
-    code = {file.name: meaning_of(file)}
-    for name in sorted(set(sys.modules) - before):
-        other = getattr(sys.modules[name], "__file__", None)
-        if other and Path(other).suffix == ".py" and Path(other).resolve().is_relative_to(file.parent):
-            code[name] = meaning_of(Path(other))
-    return code
+    if place.endswith(".py"):
+        return code_beside(file, file.parent)
+    parents = place.count(".") + (file.name == "__init__.py")
+    return code_beside(file, file.parents[parents], place.partition(".")[0])
 
 
 def foreign_subject(
@@ -209,16 +206,18 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True) -> Non
             known = json.loads(file.read_text())
             differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
         except (ValueError, AttributeError, TypeError, OSError):
-            raise UserError(f"{file}: damaged; remove it, or choose another directory by --run") from None
+            raise UserError(f"{file}: damaged; remove it, or choose another directory (--run, folder=)") from None
         if differing:
             there, here = (str(each.get(differing))[:60] for each in (known, wanted))
             raise UserError(
                 f"{run_dir}: belongs to another network: {differing} is {there} there and {here} here; choose another "
-                "directory by --run"
+                "directory (--run, folder=)"
             )
         return
     if run_dir.exists() and (not run_dir.is_dir() or not all(is_leftover(item) for item in run_dir.iterdir())):
-        raise UserError(f"{run_dir}: exists and holds no results of a network; choose another directory by --run")
+        raise UserError(
+            f"{run_dir}: exists and holds no results of a network; choose another directory (--run, folder=)"
+        )
     if write:
         write_atomically(file, json.dumps(wanted, indent=1) + "\n")
 

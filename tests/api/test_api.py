@@ -1,0 +1,200 @@
+"""Measuring from Python: the protocols of the command line on images and networks that lie in memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sslkuramoto as sk
+from sslkuramoto.errors import UserError
+
+PGD = [{"name": "pgd", "iterations": 3}]
+FEW = {"steps": [2, 3], "k": [1, 2], "queries": 100, "samples": 4, "directions": 8, "select_draws": 20}
+FEW |= {"skip": ["surrogate", "restarts", "k", "logit_scale"]}
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, sslkuramoto as sk; sk.__version__; dir(sk); print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+@pytest.mark.parametrize("name", sk.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(sk, name) is not None
+    assert name in dir(sk)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'robustness_accuracy'"):
+        sk.robustness_accuracy  # noqa: B018
+
+
+def test_robust_accuracy_of_a_plain_network_and_its_adversarial_images(plain, some):
+    images, labels = some
+    network = plain()
+    found = sk.robust_accuracy(network, images, labels, eps=0.1, attacks=PGD)
+    assert found["clean_accuracy"].value == (network(images).argmax(1) == labels).double().mean()
+    assert found["robust_accuracy"].value < found["clean_accuracy"].value
+    assert found.adversarial is not None
+    assert found.adversarial.dtype == torch.float32
+    assert (found.adversarial - images).abs().max() <= 0.1 + 1e-6
+    still = network(found.adversarial).argmax(1) == labels
+    assert still.double().tolist() == found.correct
+    assert found.index == list(range(40))
+    assert still.double().mean() == pytest.approx(found["robust_accuracy"].value)
+
+
+def test_pixels_between_the_256_levels_are_attacked_as_they_are(plain, some):
+    images = (some[0] + 0.3 / 255).clamp(0, 1)
+    found = sk.robust_accuracy(plain(), images, some[1], eps=0, attacks=PGD)
+    assert torch.equal(found.adversarial, images)
+
+
+def test_the_four_ways_are_measured_unless_attacks_are_named(plain, some):
+    ways = {"one": {"attacks": PGD}, "two": {"attacks": PGD, "initial": "fixed"}}
+    found = sk.robust_accuracy(plain(), some[0][:6], some[1][:6], eps=0.1, ways=ways)
+    assert {name.partition("/")[0] for name in found.metrics} == {"one", "two", "union"}
+    assert found.correct == found.per_image["union/correct"]
+
+
+def test_a_network_with_dropout_left_on_is_scored_over_draws_and_compared(plain, dropping, some):
+    images, labels = (part[:12] for part in some)
+    options = {"select_draws": 20}
+    first = sk.robust_accuracy(dropping, images, labels, eps=0.1, attacks=PGD, options=options)
+    again = sk.robust_accuracy(dropping, images, labels, eps=0.1, attacks=PGD, options=options)
+    assert first["robust_accuracy"].draws == 20
+    assert first.correct == again.correct
+    assert any("held noise is a held seed" in note for note in first.notes)
+    other = sk.robust_accuracy(plain(), images, labels, eps=0.1, attacks=PGD)
+    test = sk.compare(first, other.path)
+    assert test.n == 12
+    assert test.difference == pytest.approx(first["robust_accuracy"].value - other["robust_accuracy"].value, abs=1e-5)
+
+
+def test_a_comparison_of_different_images_is_refused(plain, some):
+    one, other = (sk.robust_accuracy(plain(), some[0][a:b], some[1][a:b], attacks=PGD) for a, b in ((0, 6), (6, 12)))
+    with pytest.raises(UserError, match="measured on different images"):
+        sk.compare(one, other)
+
+
+def test_an_audit_of_a_network_that_rounds_its_logits_finds_no_gradient(plain, some):
+    network = plain()
+
+    class Rounded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            return (self.network(images) * 2).detach().round()
+
+    found = sk.audit(Rounded().eval(), some[0][:20], some[1][:20], eps=0.1, options=FEW)
+    checks = {check["name"]: check for check in found.details["audit"]["checks"]}
+    assert checks["zero_gradients"]["status"] == "fail"
+    assert found.details["audit"]["word"] != "no sign of masking at this budget"
+    page = found.to_html("Rounded")
+    assert "<h1>Rounded" in page
+    assert "zero" in page
+
+
+def test_attacks_that_follow_gradients_run_on_a_network_without_any(plain, some):
+    network = plain()
+    attacks = [{"name": "autoattack", "member": "apgd-ce", "iterations": 2}]
+    found = sk.robust_accuracy(lambda x: network(x).detach(), some[0][:6], some[1][:6], eps=0.1, attacks=attacks)
+    assert found["robust_accuracy"].value <= found["clean_accuracy"].value
+
+
+def test_results_print_as_a_table_and_become_mappings(plain, some):
+    found = sk.calibration(plain(), *some)
+    assert "accuracy" in str(found).splitlines()[1]
+    assert found.to_dict()["metrics"]["accuracy"]["value"] == found["accuracy"].value
+    assert "temperature" not in found.metrics
+    with pytest.raises(UserError, match="unknown metric of calibration 'accuracies': did you mean 'accuracy'"):
+        found["accuracies"]
+    fitted = sk.calibration(plain(), *some, fit=some)
+    assert fitted["temperature"].value > 0
+
+
+def test_corruptions_and_neighbours_of_a_plain_network(plain, some):
+    images, labels = some
+    found = sk.corruptions(plain(), images, labels, options={"corruptions": ["contrast"], "severities": [1]})
+    assert found["clean_accuracy"].value > 0.8
+    neighbours = sk.knn_accuracy(plain(), (images, labels), images, labels, neighbours=1)
+    assert neighbours["accuracy"].value == 1.0
+
+
+def test_a_folder_keeps_the_work_of_attacks_and_refuses_another_network(plain, some, tmp_path):
+    network = plain()
+
+    def measured(model):
+        model.encoder.calls = 0  # it counts its calls, which makes it another network
+        return sk.robust_accuracy(model, some[0][:8], some[1][:8], eps=0.1, attacks=PGD, folder=tmp_path / "net")
+
+    first = measured(network)
+    units = sorted((tmp_path / "net" / "ledger").rglob("*.safetensors"))
+    times = [unit.stat().st_mtime_ns for unit in units]
+    second = measured(network)
+    assert units
+    assert [unit.stat().st_mtime_ns for unit in units] == times
+    assert first.correct == second.correct
+    torch.nn.init.ones_(network.head.bias)
+    network.head.bias.data[0] = 5
+    with pytest.raises(UserError, match=r"net: belongs to another network: network is \w+ there"):
+        measured(network)
+
+
+def test_features_of_any_module_and_of_an_encoder(plain, some):
+    images, _ = some
+    network = plain()
+    assert torch.allclose(sk.features(network.encoder, images), network.encoder(images).pooled)
+    assert torch.allclose(sk.features(network, images, batch_size=7), network(images), atol=1e-5)
+    akorn = sk.AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
+    first, second = sk.features(akorn, images[:4], draws=20)[:2]
+    assert not torch.equal(first, second)
+    assert torch.equal(sk.embed(akorn, images[:4]), sk.embed(akorn, images[:4]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, y: (x * 255, y), r"images lie in \[0, 255\], pixels must lie in \[0,1\] \(images / 255\)"),
+        (lambda x, y: ((x * 255).to(torch.uint8), y), r"images: torch.uint8, must be torch.float32"),
+        (lambda x, y: (x.double(), y), r"images: torch.float64"),
+        (lambda x, y: (x[:, :1], y), r"images: shape \[40, 1, 8, 8\], must be \[n, 3, s, s\]"),
+        (lambda x, y: (x[:, :, :7], y), r"images: shape \[40, 3, 7, 8\]"),
+        (lambda x, y: (x.numpy(), y), r"images: a ndarray"),
+        (lambda x, y: (x, y[:30]), r"labels: 30 for 40 images"),
+        (lambda x, y: (x, y.float()), r"labels: torch.float32"),
+        (lambda x, y: (x, y - 1), r"labels: the least is -1"),
+        (lambda x, y: (x, y + 1), r"labels reach from 1 to 10, the network tells 10 classes apart"),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_one_line(plain, some, change, said):
+    with pytest.raises(UserError, match=said) as found:
+        sk.robust_accuracy(plain(), *change(*some), attacks=PGD)
+    assert "\n" not in str(found.value)
+
+
+def test_arguments_that_nobody_knows_are_one_line(plain, some):
+    with pytest.raises(UserError, match="unknown argument of robustness 'sed': did you mean 'seed'"):
+        sk.robust_accuracy(plain(), *some, attacks=PGD, sed=1)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="unknown attack 'pdg'"):
+        sk.robust_accuracy(plain(), *some, attacks=["pdg"])
+
+
+def test_a_recipe_is_trained_loaded_and_measured(tmp_path):
+    from small_runs import CLASSIFIER, recipe_file
+
+    path = recipe_file(tmp_path / "small.yaml", **CLASSIFIER, epochs=1)
+    run = sk.train(path, "data.limit=32", run=tmp_path / "run")
+    classifier = sk.load(run)
+    assert isinstance(classifier, sk.Classifier)
+    assert isinstance(sk.load(run / "encoder.safetensors"), sk.Encoder)
+    found = sk.evaluate(run, "clean")
+    assert found.path == run / "results" / "clean.json"
+    assert found["accuracy"].draws == 20
+    images = torch.rand(5, 3, 8, 8)
+    assert sk.embed(run, images).shape == (5, classifier.encoder.num_features)
+    with pytest.raises(UserError, match="no run directory"):
+        sk.load(tmp_path / "nowhere")
