@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -154,13 +154,26 @@ def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Enco
         UserError: an unreadable or foreign file, or weights that do not fit the encoder: all of them load, or none.
     """
     state = load_kind(path, "encoder", {"encoder": dict, "weights": dict})
-    name = state["encoder"].pop("name", None)
-    options = state["encoder"] | dict(overrides or {})
+    return build_encoder(state["encoder"] | dict(overrides or {}), state["weights"], str(path))
+
+
+def build_encoder(section: Mapping[str, Any], weights: Mapping[str, Any], source: str) -> Encoder:
+    """Build the encoder of a recipe section with given weights, in eval mode, without gradients.
+
+    Args:
+        section: its name and options.
+        weights: a state dict.
+        source: where they are from, for messages.
+
+    Raises:
+        UserError: an unknown encoder or option, or weights that do not fit.
+    """
+    options = {key: value for key, value in section.items() if key != "name"}
     if "pretrained" in options:
         options["pretrained"] = False  # the weights come from this file: published ones are not fetched first
     with borrowed_global(generator("cpu", "weights that are replaced")):
-        encoder = ENCODERS.build(name, options)
-    load_strictly(encoder, state["weights"], str(path))
+        encoder = ENCODERS.build(cast(str, section.get("name")), options)
+    load_strictly(encoder, weights, source)
     return encoder.eval().requires_grad_(False)
 
 
@@ -170,13 +183,21 @@ def load_classifier(path: Path) -> nn.Linear:
     Raises:
         UserError: an unreadable or foreign file.
     """
-    weights = load_kind(path, "classifier", {"weights": dict})["weights"]
+    return build_classifier(load_kind(path, "classifier", {"weights": dict})["weights"], str(path))
+
+
+def build_classifier(weights: Mapping[str, Any], source: str) -> nn.Linear:
+    """Build a linear classifier with given weights, in eval mode, without gradients.
+
+    Raises:
+        UserError: they are those of something else.
+    """
     weight = weights.get("weight")
     if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise UserError(f"{path}: damaged checkpoint (a classifier has a matrix 'weight')")
+        raise UserError(f"{source}: damaged checkpoint (a classifier has a matrix 'weight')")
     with borrowed_global(generator("cpu", "weights that are replaced")):
         head = nn.Linear(weight.shape[1], weight.shape[0])
-    load_strictly(head, weights, str(path))
+    load_strictly(head, weights, source)
     return head.eval().requires_grad_(False)
 
 

@@ -69,6 +69,7 @@ class Result:
     notes: tuple[str, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
 
 
 Series = tuple[list[float], list[float]]  # steps, values
@@ -223,6 +224,7 @@ def read_result(path: Path) -> Result:
         metrics={name: _metric(path, name, entry) for name, entry in metrics.items()},
         seconds=_number(path, "seconds", content.get("seconds")),
         notes=(notes,) if isinstance(notes, str) else tuple(map(str, notes)),
+        seed=content.get("seed"),
         **sections,
     )
 

@@ -11,11 +11,13 @@ from page_outline import Outline
 from safetensors.torch import save_file
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import Row, evidence_pictures, evidence_sections, page
+from sslkuramoto.report import Row, page
 from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of, audit_of, bins_of
+from sslkuramoto.report.pictures import evidence as evidence_pictures
 from sslkuramoto.report.pictures.drawing import axes_grid
 from sslkuramoto.report.pictures.evidence import magnification, reliability_axes
 from sslkuramoto.report.runs import load, read_result
+from sslkuramoto.report.sections import evidence as evidence_sections
 from sslkuramoto.report.sections.evidence import adversarial_images, audits, calibration
 
 
@@ -145,7 +147,7 @@ def test_a_broken_audit_is_named_with_its_file(result, broken):
 def attacked(change, count=2):
     clean = torch.full((count, 3, 8, 8), 0.5)
     labels = torch.zeros(count, dtype=torch.long)
-    return Attacked("", clean, clean + change, labels, labels + 1)
+    return Attacked("", clean, clean + change, labels, labels + 1, torch.arange(count))
 
 
 @pytest.mark.parametrize(("change", "factor"), [(8 / 255, 8), (0.1, 4), (0.6, 1), (0.0, 1), (1e-6, 64)])
@@ -164,7 +166,7 @@ def stored(result, ways, file):
     folder = found.path.parent / "images"
     folder.mkdir(exist_ok=True)
     one = attacked(0.1)
-    tensors = {"clean": one.clean, "adversarial": one.adversarial, "labels": one.labels, "prediction": one.prediction}
+    tensors = {key: getattr(one, key) for key in ("clean", "adversarial", "labels", "prediction", "index")}
     save_file(tensors, folder / file)
     return found
 
