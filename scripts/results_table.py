@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import COLUMNS, Column, Model, discover, load
+from sslkuramoto.report import Column, Model, columns, discover, load
 from sslkuramoto.report.tables.columns import find, number
 
 
@@ -43,8 +43,8 @@ def table(folder: Path) -> str:
     """Return the table and its conditions as Markdown."""
     runs = rows_of(folder)
     models = {row: [load(discover([path])[0]) for path in seeds.values()] for row, seeds in runs.items()}
-    by_column = {column.name: _values(column, models) for column in COLUMNS}
-    shown = {c.name: by_column[c.name] for c in COLUMNS if not c.optional or any(by_column[c.name].values())}
+    by_column = {column.name: _values(column, models) for column in columns()}
+    shown = {c.name: by_column[c.name] for c in columns() if not c.optional or any(by_column[c.name].values())}
     lines = [f"| {' | '.join(['row', 'seeds', *shown])} |", "|---|---|" + "---|" * len(shown)]
     for row, seeds in runs.items():
         cells = (cell(values[row]) for values in shown.values())

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Passes, Target, Work, check_counts
-from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of
+from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, cost, fitted, objective_of, reading_by_draws
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
@@ -140,6 +140,8 @@ class Apgd(Attack):
     no step would use, is not taken. The start is uniform in the ball; AutoAttack's lies on its boundary.
     """
 
+    idle_without_noise = frozenset({"k", "mean"})
+
     def __init__(
         self,
         *,
@@ -158,6 +160,7 @@ class Apgd(Attack):
         self.iterations, self.targets, self.k, self.restarts = iterations, targets, k, restarts
         self.noise: Noise = noise
         self.mean: Mean = mean
+        self.reading = reading_by_draws(noise, k, single="as published")
         self.label = label or f"apgd-{loss.replace('_', '-')}-{noise}"
         self.notes: list[str] = []
 

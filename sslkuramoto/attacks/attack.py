@@ -24,6 +24,7 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import Key, borrowed_global, generator
 from sslkuramoto.registry import Registry
+from sslkuramoto.results import Reading
 from sslkuramoto.threat import Threat
 
 
@@ -111,6 +112,10 @@ class Attack(ABC):
         notes: what a reader of its result must know.
         source: a network of its own that it asks instead of the measured one; only ``prepared`` brings it.
         one_by_one: whether it attacks a network with one state an image (``fixed_per_image``) one image at a time.
+        reading: what kind of number it leads to against oscillators that are drawn anew; None: an attack on its own,
+            which is none of the kinds.
+        alone: whether its reading also holds where it is the only attack.
+        idle_without_noise: options that change nothing where the network draws nothing.
     """
 
     label: str
@@ -120,6 +125,9 @@ class Attack(ABC):
     notes: Sequence[str] = ()
     source: Classifier | None = None
     one_by_one: bool = False
+    reading: Reading | None = None
+    alone: bool = True
+    idle_without_noise: frozenset[str] = frozenset()
 
     @abstractmethod
     def __call__(
@@ -186,6 +194,21 @@ class Attack(ABC):
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
         """Return in sentences what was noticed in all units of work, whichever process did them."""
         return []
+
+
+def reading_of(attacks: Sequence[Attack]) -> Reading | None:
+    """Return what kind of number several attacks together lead to, against oscillators that are drawn anew.
+
+    "adaptive" where one of them is, whatever is added: an adaptive attacker may use anything. Otherwise each must state
+    a reading, for the worst over a protocol's attacks and others is no longer that protocol's number; then it is
+    "EoT" where one averages its gradients, else "as published", unless none of them states that by itself.
+    """
+    stated = {attack.reading for attack in attacks if attack.alone}
+    if "adaptive" in stated:
+        return "adaptive"
+    if not stated or any(attack.reading is None for attack in attacks):
+        return None
+    return "EoT" if "EoT" in stated else "as published"
 
 
 LONGEST_NAME = 100  # bytes: a name becomes part of a file's, which may have 255

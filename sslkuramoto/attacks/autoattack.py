@@ -67,6 +67,8 @@ class AutoAttackMember(Attack):
         check_counts(iterations=iterations, restarts=restarts, targets=targets, queries=queries, eot_iter=eot_iter)
         self.member, self.label, self.restarts = member, label or member, 1
         self.queries_only = member == "square"
+        self.reading = "EoT" if eot_iter > 1 else "as published"
+        self.alone = member.startswith("apgd")  # FAB or Square by itself is a part of the published attack only
         self.iterations, self.starts, self.targets = iterations, restarts, targets
         self.queries, self.eot_iter = queries, eot_iter
         self.notes: list[str] = []

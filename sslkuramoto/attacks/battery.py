@@ -33,12 +33,6 @@ from sslkuramoto.threat import MisbehavedError, Threat, check_images, check_logi
 
 DecidedBy = Literal["one draw", "majority"]
 CLEAN = "clean"
-IDLE = {
-    **dict.fromkeys(("apgd", "pgd"), ("k", "mean")),
-    **dict.fromkeys(("gaussian", "hop_skip_jump", "random_sign", "square_eot"), ("draws",)),
-    "surrogate": ("k",),
-}
-"""Options of attacks that change nothing where the network draws nothing; a transfer looks at its source itself."""
 
 
 @dataclass
@@ -323,7 +317,7 @@ class _Battery:
 
 def _known_by(attack: Attack, stochastic: bool) -> dict[str, Any]:
     """Return the options that decide what one start of an attack finds; how many there are is not among them."""
-    idle = () if stochastic else IDLE.get(str(attack.options.get("name")), ())
+    idle = () if stochastic else attack.idle_without_noise
     starts = ("restarts",) if attack.options.get("restarts") == attack.restarts else ()  # else made inside the attack
     return {key: value for key, value in attack.options.items() if key not in (*idle, *starts)}
 

@@ -24,6 +24,7 @@ from sslkuramoto.attacks.losses import Loss, for_classes, per_image
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.dynamics.surrogate import Surrogate, surrogate_backward, surrogates_for
 from sslkuramoto.randomness import Key, generator
+from sslkuramoto.results import Reading
 
 Noise = Literal["fresh", "held"]
 Mean = Literal["loss", "log_probability"]
@@ -31,6 +32,14 @@ Mean = Literal["loss", "log_probability"]
 CUT = "no gradient reaches the pixels"
 """What an attack notices of a network whose logits carry no graph back to the image (a ``detach``, classes in place of
 logits, a JPEG): its gradient is then taken as zero."""
+
+
+def reading_by_draws(noise: Noise, k: int, *, single: Reading | None = None) -> Reading | None:
+    """Return what kind of number an ascent leads to: on held noise, on means over k fresh draws, or on single draws."""
+    if noise == "held":
+        return "adaptive"
+    return "EoT" if k > 1 else single
+
 
 ROWS = 128
 """Images times draws of one pass, or the images alone where they are more: bounds the memory."""

@@ -118,6 +118,7 @@ class HeldNoise(Attack):
         self.mean: Mean = mean
         self.backward: Backward = backward
         self.draws, self.restarts = draws, restarts
+        self.reading = "adaptive" if backward == "autograd" else None
         self.label = label or ("held-noise" if backward == "autograd" else f"held-noise-{backward}")
         self.notes: list[str] = []
 

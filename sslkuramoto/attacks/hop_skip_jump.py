@@ -46,6 +46,7 @@ class HopSkipJump(Attack):
     """
 
     queries_only = True
+    idle_without_noise = frozenset({"draws"})
 
     def __init__(
         self,

@@ -32,14 +32,12 @@ from sslkuramoto.files import is_leftover, write_atomically
 from sslkuramoto.sources import code_behind, code_version
 from sslkuramoto.threat import Threat
 
-CODE = (
-    *("dynamics", "encoders", "classifier.py", "noise_draws.py"),
-    *("evaluation/audit/fake_defences.py", "evaluation/audit/context.py", "threat.py", "randomness.py"),
-)
+CODE = ("dynamics", "encoders", "classifier.py", "noise_draws.py", "threat.py", "randomness.py")
 BATTERY = "attacks/battery.py"
 PACKAGES = ("torch", "pyautoattack", "timm")
-"""What decides all units, with versions of packages. An attack's own code is in the keys of its units: a mended attack
-never meets what the old one left, and a new one beside it changes nothing."""
+"""What decides all units, with versions of packages; whoever attacks networks of its own making adds their code to its
+battery. An attack's own code is in the keys of its units: a mended attack never meets what the old one left, and a new
+one beside it changes nothing."""
 
 ABANDONED = 3600.0
 """Seconds after which an unfinished file is a killed process's."""

@@ -56,6 +56,7 @@ class RandomSign(Attack):
     """
 
     queries_only = True
+    idle_without_noise = frozenset({"draws"})
 
     def __init__(self, *, samples: int = 10, draws: int = 8, restarts: int = 1, label: str | None = None) -> None:
         self.options = {"name": "random_sign", **options_of(locals())}
@@ -103,6 +104,7 @@ class Gaussian(Attack):
     """
 
     queries_only = True
+    idle_without_noise = frozenset({"draws"})
 
     def __init__(
         self,

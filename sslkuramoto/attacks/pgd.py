@@ -27,6 +27,7 @@ from sslkuramoto.attacks.gradients import (
     differentiated,
     fitted,
     objective_of,
+    reading_by_draws,
 )
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
@@ -101,6 +102,8 @@ class Pgd(Attack):
         label: of the result; None: fgsm or pgd-ITERATIONS, with loss, noise and surrogate.
     """
 
+    idle_without_noise = frozenset({"k", "mean"})
+
     def __init__(
         self,
         *,
@@ -131,6 +134,8 @@ class Pgd(Attack):
         self.noise: Noise = noise
         self.mean: Mean = mean
         self.backward: Backward = backward
+        # other derivatives than the network's own, and one plain draw per step, are attacks on their own
+        self.reading = reading_by_draws(noise, k) if backward == "autograd" else None
         kind = "fgsm" if iterations == 1 else f"pgd-{iterations}"
         self.label = label or "-".join([kind, loss, noise, *([] if backward == "autograd" else [backward])])
         self.notes: list[str] = []

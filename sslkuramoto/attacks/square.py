@@ -59,6 +59,7 @@ class SquareEot(Attack):
     """
 
     queries_only = True
+    idle_without_noise = frozenset({"draws"})
 
     def __init__(
         self,

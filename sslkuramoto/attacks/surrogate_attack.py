@@ -37,6 +37,8 @@ class Surrogate(Attack):
         label: of the result; None: surrogate.
     """
 
+    idle_without_noise = frozenset({"k"})
+
     def __init__(
         self,
         *,

@@ -34,29 +34,39 @@ class Worst(NamedTuple):
 
 
 def worst_of(
-    candidates: Sequence[Float[Tensor, "n 3 y x"]], share_right: ShareRight, *, stochastic: bool, most: int = FINALISTS
+    candidates: Sequence[Float[Tensor, "n 3 y x"]],
+    share_right: ShareRight,
+    *,
+    stochastic: bool,
+    first: Float[Tensor, "a n"] | None = None,
+    weight: float = 0.5,
 ) -> Worst:
     """Return for each image the candidate that the fewest draws get right, of equals the first.
 
+    All candidates are scored on the same draws. The ``FINALISTS`` lowest of an image are scored again on other draws,
+    and the share right over all draws of both scores decides.
+
     Args:
-        candidates: sets with one candidate an image.
+        candidates: sets with one candidate per image.
         share_right: gives for a set, and the name of the noise, the share of draws that are right on each image; equal
-            images under one name must score equally. As many draws under either name.
+            images under one name must score equally.
         stochastic: whether there is noise; otherwise the first score decides.
-        most: finalists of an image.
+        first: the scores under the first name where they are known.
+        weight: share of the draws of the second score among those of both.
     """
-    shares: list[Float[Tensor, " n"]] = []
-    for place, images in enumerate(candidates):
-        equal = (shares[i] for i in range(place) if torch.equal(candidates[i], images))
-        known = next(equal, None)
-        shares.append(share_right(images, SELECT) if known is None else known)
-    first = torch.stack(shares)
-    order = first.argsort(dim=0, stable=True)[:most]
+    if first is None:
+        shares: list[Float[Tensor, " n"]] = []
+        for place, images in enumerate(candidates):
+            equal = (shares[i] for i in range(place) if torch.equal(candidates[i], images))
+            known = next(equal, None)
+            shares.append(share_right(images, SELECT) if known is None else known)
+        first = torch.stack(shares)
+    order = first.argsort(dim=0, stable=True)[:FINALISTS]
     if not stochastic or len(candidates) == 1:
         which = order[0]
         return Worst(picked(candidates, which), which, first.gather(0, which[None])[0])
     again = torch.stack([share_right(picked(candidates, rank), AGAIN) for rank in order])
-    both = (first.gather(0, order) + again) / 2
+    both = (1 - weight) * first.gather(0, order) + weight * again
     share = both.min(dim=0).values
     # of equals the set that came first, as without noise
     place = torch.where(both == share, order, len(candidates)).argmin(dim=0)

@@ -2,7 +2,6 @@
 
 from sslkuramoto.evaluation.protocol import (
     PROTOCOLS,
-    Result,
     Subject,
     evaluate,
     load_protocol,
@@ -10,6 +9,7 @@ from sslkuramoto.evaluation.protocol import (
     protocol_files,
 )
 from sslkuramoto.evaluation.subject import subject_of
+from sslkuramoto.results import Result
 
 __all__ = [
     "PROTOCOLS",

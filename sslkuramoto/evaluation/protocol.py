@@ -4,12 +4,11 @@ A :class:`Protocol` is built from keyword-only options; calling it with a subjec
 ``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and options; ``RUN/results/NAME.json`` holds what came out.
 """
 
-import json
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,13 +20,13 @@ from yaml import YAMLError
 
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier, Initial
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.files import write_atomically
 from sslkuramoto.registry import Registry
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Result
 
 
 def _silent(line: str) -> None:
@@ -90,29 +89,6 @@ class Subject:
         return images
 
 
-@dataclass
-class Result:
-    """What a protocol found.
-
-    Attributes:
-        metrics: name -> number with its uncertainty.
-        per_image: name -> one entry an image, in the order of the measured images.
-        notes: sentences a reader must know to read the numbers rightly.
-        options: every option as it was used, defaults included.
-        data: name, split, fingerprint and n of the measured images.
-        initial: how the oscillators started (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
-        details: curves, bins, verdicts: what a report draws, in plain lists and mappings.
-    """
-
-    metrics: dict[str, Metric]
-    options: dict[str, Any]
-    data: dict[str, Any]
-    initial: str
-    per_image: dict[str, list] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
-
-
 class Protocol(ABC):
     """Measures one checkpoint. Subclasses are final; their keyword-only constructor options are the schema of a
     protocol file.
@@ -120,10 +96,12 @@ class Protocol(ABC):
     Attributes:
         options: every option with its value, defaults included.
         needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``.
+        columns: what the summary of a report shows of its results.
     """
 
     options: dict[str, Any]
     needs: ClassVar[frozenset[str]] = frozenset()
+    columns: ClassVar[tuple[Column, ...]] = ()
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -178,16 +156,18 @@ class Loaded(NamedTuple):
     """A protocol ready to measure.
 
     Attributes:
-        file: name of its file and of its results.
+        file: name of its results: that of its file, unless another one is asked for.
         name: registered protocol.
         options: every option, defaults included.
         measure: the protocol itself.
+        described_by: name of its file, or the registered protocol where there is none.
     """
 
     file: str
     name: str
     options: dict[str, Any]
     measure: Protocol
+    described_by: str = ""
 
 
 def protocol_files(folder: Path = PROTOCOL_FILES) -> dict[str, Path]:
@@ -228,7 +208,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
     registered = options.pop("name")
     measure = PROTOCOLS.build(registered, options)
     file = Path(name).stem if name.endswith(ENDINGS) else name
-    return Loaded(file, registered, PROTOCOLS.resolved(registered, options), measure)
+    return Loaded(file, registered, PROTOCOLS.resolved(registered, options), measure, file)
 
 
 def _written(name: str, folder: Path) -> dict[str, Any]:
@@ -278,54 +258,37 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     return {str(key): value for key, value in content.items()}
 
 
-def evaluate(subject: Subject, protocol: Loaded, environment: Mapping[str, Any]) -> tuple[Result, Path]:
-    """Measure a subject and write ``run_dir/results/FILE.json``.
+def evaluate(
+    subject: Subject, protocol: Loaded, environment: Mapping[str, Any], path: Path | None = None
+) -> tuple[Result, Path]:
+    """Measure a subject and write the result.
 
     Args:
         subject: what is measured.
         protocol: from :func:`load_protocol`.
         environment: versions and hardware, as the run directory records them.
+        path: of the result; None: ``run_dir/results/FILE.json``.
     """
+    path = path or subject.run_dir / "results" / f"{protocol.file}.json"
     start = time.perf_counter()
-    result = protocol.measure(replace(subject, file=protocol.file))
-    path = subject.run_dir / "results" / f"{protocol.file}.json"
-    seconds = time.perf_counter() - start
-    write_result(path, result, protocol=protocol.file, subject=subject, environment=environment, seconds=seconds)
-    return result, path
-
-
-def write_result(
-    path: Path, result: Result, *, protocol: str, subject: Subject, environment: Mapping[str, Any], seconds: float
-) -> None:
-    """Write a result as JSON; the file is either complete or as it was before.
-
-    Raises:
-        UserError: it cannot be written (disk full, no permission).
-    """
-    content = {
-        "protocol": protocol,
-        "options": result.options,
-        "metrics": {name: _without_none(asdict(metric)) for name, metric in result.metrics.items()},
-        "data": result.data | {"changed_options": dict(subject.data_options)},
-        "seed": subject.seed,
-        "batch_size": subject.batch_size,
-        "encoder": {
+    found = protocol.measure(replace(subject, file=path.stem))
+    result = replace(
+        found,
+        data=found.data | {"changed_options": dict(subject.data_options)},
+        protocol=protocol.file,
+        kind=protocol.name,
+        described_by=protocol.described_by,
+        seed=subject.seed,
+        batch_size=subject.batch_size,
+        encoder={
             "sha256": subject.encoder_hash,
             "stochastic": subject.encoder.stochastic,
-            "initial": result.initial,
+            "initial": found.initial,
             "weights": subject.weights,
             "changed_options": dict(subject.encoder_options),
         },
-        "environment": dict(environment),
-        "seconds": round(seconds, 3),
-        "notes": result.notes,
-        "details": result.details,
-        "per_image": result.per_image,
-    }
-    text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"
-    write_atomically(path, text)
-
-
-def _without_none(metric: dict[str, Any]) -> dict[str, Any]:
-    """Drop the fields of randomised protocols from metrics that have none; ``low`` and ``high`` stay, even unknown."""
-    return {key: value for key, value in metric.items() if value is not None or key in ("low", "high")}
+        environment=dict(environment),
+        seconds=round(time.perf_counter() - start, 3),
+    )
+    result.write(path)
+    return result, path

@@ -12,9 +12,9 @@ import yaml
 
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
-from sslkuramoto.report.runs import Metric, Result
-from sslkuramoto.report.tables.table import option_text
+from sslkuramoto.report.tables.columns import option_text
 from sslkuramoto.report.tables.text import in_markdown
+from sslkuramoto.results import Metric, Result
 from sslkuramoto.run_directory import RunDirectory
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")

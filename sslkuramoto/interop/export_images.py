@@ -12,7 +12,7 @@ from PIL import Image
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.evidence import Attacked, attacked_of
-from sslkuramoto.report.runs import Result, read_result
+from sslkuramoto.results import Result
 from sslkuramoto.threat import Norm, parse_eps
 
 ROUNDED = "PNG files hold 8 bits a pixel: rounding may undo an attack; the NPZ holds the exact float32 pixels"
@@ -40,7 +40,7 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
     files = {path.stem: path for path in sorted((run / "results").glob("*.json"))}
     if name not in files:
         raise unknown(f"result of {run}", name, files)
-    result = read_result(files[name])
+    result = Result.read(files[name], per_image=False)
     attacked = [found for found in attacked_of(result) if len(found.labels)]
     if not attacked:
         raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")

@@ -18,7 +18,7 @@ from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.report.runs import Result, read_result
+from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 LARGEST_SIDE = 4096  # pixels of --size
@@ -88,7 +88,8 @@ class Trained:
         Raises:
             UserError: a damaged result.
         """
-        found = [read_result(path) for path in sorted((self.subject.run_dir / "results").glob("*.json"))]
+        files = sorted((self.subject.run_dir / "results").glob("*.json"))
+        found = [Result.read(path, per_image=False) for path in files]
         ours = [
             result
             for result in found

@@ -10,6 +10,7 @@ print(study_text(table))
 write_study_page(Path("study.html"), table)
 """
 
+from sslkuramoto.columns import Column
 from sslkuramoto.report.page import page, write_page
 from sslkuramoto.report.pictures.oscillators import (
     energies_picture,
@@ -20,7 +21,7 @@ from sslkuramoto.report.pictures.oscillators import (
 )
 from sslkuramoto.report.runs import Model, Row, discover, load
 from sslkuramoto.report.study_page import study_page, write_study_page
-from sslkuramoto.report.tables.columns import COLUMNS, Column
+from sslkuramoto.report.tables.columns import columns
 from sslkuramoto.report.tables.latex import study_latex
 from sslkuramoto.report.tables.study_text import study_csv, study_markdown, study_text
 from sslkuramoto.report.tables.table import Summary, summarise
@@ -28,12 +29,12 @@ from sslkuramoto.report.tables.text import csv_text, markdown, plain, show
 from sslkuramoto.study.published import Published
 
 __all__ = [
-    "COLUMNS",
     "Column",
     "Model",
     "Published",
     "Row",
     "Summary",
+    "columns",
     "csv_text",
     "discover",
     "energies_picture",

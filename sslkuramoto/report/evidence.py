@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report.runs import Result
+from sslkuramoto.results import Result
 
 IMAGES = Path("images")  # beside the results
 UNION = "union"  # of all ways: its images are stored beside theirs

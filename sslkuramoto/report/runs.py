@@ -4,7 +4,6 @@ A model is one row of the report. Its run directory holds the pretraining; a fin
 """
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import read_object
+from sslkuramoto.results import Result
 from sslkuramoto.study.published import Published
 
 PRETRAIN, FINETUNE = "pretrain", "finetune"
-NUMBERS, COUNTS = ("low", "high", "std_over_draws", "std_over_seeds"), ("n", "draws", "seeds")  # of a metric
-REST_OF_A_RESULT = ("environment", "details")
 SIGNS_OF_A_RUN = ("recipe.yaml", "metrics.csv", "results", "environment.json")
 
 
@@ -37,39 +36,6 @@ class Row:
     run: Path | None = None
     parts: Mapping[str, Path] = field(default_factory=dict)
     published: Mapping[str, Published] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a result file. ``unit`` is ``"fraction"``, ``"percent"`` or anything else, shown as it is."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    draws: int | None = None
-    std_over_draws: float | None = None
-    seeds: int | None = None
-    std_over_seeds: float | None = None
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One result file, without its per-image part. ``details`` are curves, bins and verdicts, as the protocol left
-    them."""
-
-    path: Path
-    protocol: str
-    metrics: Mapping[str, Metric]
-    options: Mapping[str, Any]
-    data: Mapping[str, Any]
-    encoder: Mapping[str, Any]
-    seconds: float | None
-    notes: tuple[str, ...]
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    seed: int | None = None
 
 
 Series = tuple[list[float], list[float]]  # steps, values
@@ -177,72 +143,13 @@ def read_part(name: str, path: Path) -> Part:
         recipe=read_text(path / "recipe.yaml"),
         environment=environment,
         series=read_series(path / "metrics.csv"),
-        results=tuple(read_result(file) for file in files),
+        results=tuple(Result.read(file, per_image=False) for file in files),
     )
 
 
 def read_text(path: Path) -> str | None:
     """Return the text of a file, None where there is none."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: naming the file, when it is truncated or something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: truncated or not JSON ({error}); delete it and measure again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object")
-    return content
-
-
-def read_result(path: Path) -> Result:
-    """Read one result file.
-
-    Raises:
-        UserError: naming the file, when it is truncated or a metric in it is not a number.
-    """
-    content = read_object(path)
-    metrics = content.get("metrics")
-    if not isinstance(metrics, dict):
-        raise UserError(f"{path}: metrics={metrics!r}: wanted: an object from names to numbers")
-    sections = {key: content.get(key) or {} for key in ("options", "data", "encoder", *REST_OF_A_RESULT)}
-    for key, section in sections.items():
-        if not isinstance(section, dict):
-            raise UserError(f"{path}: {key}={section!r}: wanted: an object")
-    notes = content.get("notes") or ()
-    return Result(
-        path=path,
-        protocol=str(content.get("protocol") or path.stem),
-        metrics={name: _metric(path, name, entry) for name, entry in metrics.items()},
-        seconds=_number(path, "seconds", content.get("seconds")),
-        notes=(notes,) if isinstance(notes, str) else tuple(map(str, notes)),
-        seed=content.get("seed"),
-        **sections,
-    )
-
-
-def _metric(path: Path, name: str, entry: object) -> Metric:
-    entry = entry if isinstance(entry, dict) else {"value": entry}
-    key = f"metrics.{name}"
-    value = _number(path, f"{key}.value", entry.get("value"))
-    numbers = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in NUMBERS}
-    counts = {part: _number(path, f"{key}.{part}", entry.get(part)) for part in COUNTS}
-    whole = {part: None if count is None or not math.isfinite(count) else int(count) for part, count in counts.items()}
-    return Metric(math.nan if value is None else value, **numbers, **whole, unit=str(entry.get("unit") or ""))
-
-
-def _number(path: Path, key: str, value: object) -> float | None:
-    if value is None or isinstance(value, int | float):
-        return None if value is None else float(value)
-    raise UserError(f"{path}: {key}={value!r}: wanted: a number")
 
 
 def read_series(path: Path) -> dict[str, Series]:

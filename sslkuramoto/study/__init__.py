@@ -11,7 +11,7 @@ from sslkuramoto.study.parse import Study, StudyColumn, StudyRow, StudyStage, lo
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.run import run_plan
-from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable, collect, read_result
+from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable, collect
 
 __all__ = [
     "Comparison",
@@ -31,7 +31,6 @@ __all__ = [
     "load_study",
     "mcnemar",
     "plan_study",
-    "read_result",
     "run_plan",
     "study_file",
     "study_files",

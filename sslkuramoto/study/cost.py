@@ -20,10 +20,10 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.results import Result
 from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts, content_key
 from sslkuramoto.study.plan import Plan
-from sslkuramoto.study.table import read_result
 from sslkuramoto.training.learner import build
 
 _NOT_IN_A_STEP = (
@@ -197,8 +197,8 @@ def _seconds_before(root: Path, task: Evaluation, stage: Stage) -> float | None:
 def _seconds_in(file: Path) -> float | None:
     """Return what a result says that it took; None where it is damaged, which the table will tell."""
     try:
-        return float(read_result(file)["seconds"])
-    except (UserError, KeyError, TypeError, ValueError):
+        return Result.read(file, per_image=False).seconds
+    except UserError:
         return None
 
 

@@ -13,8 +13,7 @@ from typing import Literal
 import torch
 
 from sslkuramoto.errors import Interrupted, UserError, too_large
-from sslkuramoto.evaluation import load_protocol, subject_of
-from sslkuramoto.evaluation.protocol import write_result
+from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
 from sslkuramoto.evaluation.representation.monitor import online_knn
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import dump_recipe
@@ -108,18 +107,8 @@ def _measure(task: Evaluation, device: str) -> None:
         data_options={key: value for key, value in task.data_options.items() if trained_on.get(key) != value},
     )
     subject.report = lambda line: print(line, file=sys.stderr, flush=True)
-    subject.file = task.path.stem  # pictures beside this result, not another's
     protocol = load_protocol(task.protocol, task.overrides)
-    start = time.perf_counter()
-    result = protocol.measure(subject)
-    write_result(
-        task.path,
-        result,
-        protocol=protocol.file,
-        subject=subject,
-        environment=describe_environment(str(subject.device)),
-        seconds=time.perf_counter() - start,
-    )
+    evaluate(subject, protocol, describe_environment(str(subject.device)), task.path)
 
 
 @contextmanager

@@ -5,14 +5,14 @@ networks would differ on other images of the same kind, not that other seeds wou
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.results import Result
 from sslkuramoto.study.paired import PairedTest, holm, paired_test
-from sslkuramoto.study.table import read_result
 
 VERDICT = "correct"  # the word that the names of lists of verdicts hold: correct, clean_correct, eot/correct
 IDLE = {"seed", "batch_size", "workers", "device", "ledger", "store", "control", "chunk"}  # no matter for the meaning
@@ -66,7 +66,7 @@ def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunCo
         for run, files in ((first, ours), (second, theirs)):
             if name not in files:
                 raise unknown(f"result of {run}", name, files)
-        pair = read_result(ours[name]), read_result(theirs[name])
+        pair = Result.read(ours[name]), Result.read(theirs[name])
         try:
             tests += _tests(name, pair, chosen)
         except UserError as error:
@@ -90,7 +90,7 @@ def _files(run: Path) -> dict[str, Path]:
     return files
 
 
-def _tests(name: str, pair: tuple[Mapping[str, Any], Mapping[str, Any]], chosen: str) -> list[RunTest]:
+def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]:
     """Test the lists of verdicts that two results share; p is not corrected yet."""
     lists = [_verdicts(name, result) for result in pair]
     both = [key for key in lists[0] if key in lists[1]]
@@ -112,25 +112,23 @@ def _tests(name: str, pair: tuple[Mapping[str, Any], Mapping[str, Any]], chosen:
     return tests
 
 
-def _verdicts(result_name: str, result: Mapping[str, Any]) -> dict[str, list[float]]:
+def _verdicts(result_name: str, result: Result) -> dict[str, list[float]]:
     """Return the lists of shares of right draws, one entry per image."""
-    per_image = result.get("per_image") or {}
-    named = {name: values for name, values in per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
+    named = {name: values for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
     for name, values in named.items():
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
             raise UserError(f"{result_name}: {name} holds no shares of right draws in [0,1]; measure again")
     return named
 
 
-def _images(result: Mapping[str, Any]) -> dict[str, Any]:
+def _images(result: Result) -> dict[str, Any]:
     """Return which images they are; what a result does not say counts as different only where the other says it."""
-    data = result.get("data") or {}
-    known = {key: data.get(key) for key in ("fingerprint", "split", "n")}
-    return known | {"index": (result.get("per_image") or {}).get("index")}
+    known = {key: result.data.get(key) for key in ("fingerprint", "split", "n")}
+    return known | {"index": result.per_image.get("index")}
 
 
-def _unlike_options(name: str, pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> list[str]:
-    first, second = (result.get("options") or {} for result in pair)
+def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:
+    first, second = (result.options for result in pair)
     keys = [key for key in dict.fromkeys([*first, *second]) if key not in IDLE and first.get(key) != second.get(key)]
     told = "; ".join(
         f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys

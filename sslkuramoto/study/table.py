@@ -1,6 +1,6 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
-import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.results import DAMAGED, Result
 from sslkuramoto.study.jobs import Evaluation
 from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.study.plan import Plan, plan_study
@@ -160,40 +161,32 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
         NotInResultError: the result lacks what the column names, or its per-image list is not of shares.
         UserError: it is damaged.
     """
-    result = read_result(path)
-    metrics, per_image, data = (result.get(part, {}) for part in ("metrics", "per_image", "data"))
-    if not all(isinstance(part, dict) for part in (metrics, per_image, data)):
-        raise _damaged(path)
-    if column.metric not in metrics:
-        raise _lacks(f"metric of protocol {column.protocol}", column.metric, metrics)
+    result = Result.read(path)
+    if column.metric not in result.metrics:
+        raise _lacks(f"metric of protocol {column.protocol}", column.metric, result.metrics)
+    metric, per_image = result.metrics[column.metric], result.per_image
+    if metric.n is None or not math.isfinite(metric.value):
+        raise UserError(f"{path}: metrics.{column.metric}: wanted: a finite value and its n ({DAMAGED})")
     if column.per_image is not None and column.per_image not in per_image:
         raise _lacks(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
     correct = None if column.per_image is None else per_image[column.per_image]
     if correct == []:
-        raise _damaged(path)
-    if isinstance(correct, list) and not _of_shares(correct):
+        raise UserError(f"{path}: per_image.{column.per_image}: wanted: one entry per image ({DAMAGED})")
+    if correct is not None and not _of_shares(correct):
         raise _no_shares(column, per_image)
-    metric = metrics[column.metric]
-    try:
-        return SeedValue(
-            seed=seed,
-            value=float(metric["value"]),
-            low=_number(metric.get("low")),
-            high=_number(metric.get("high")),
-            n=int(metric["n"]),
-            draws=metric.get("draws"),
-            unit=column.unit or str(metric.get("unit", "fraction")),
-            result=path,
-            correct=None if correct is None else [float(value) for value in correct],
-            index=per_image.get("index"),
-            data=(data.get("fingerprint"), data.get("split")),
-        )
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise _damaged(path) from None
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return SeedValue(
+        seed=seed,
+        value=metric.value,
+        low=metric.low,
+        high=metric.high,
+        n=metric.n,
+        draws=metric.draws,
+        unit=column.unit or metric.unit,
+        result=path,
+        correct=None if correct is None else [float(value) for value in correct],
+        index=per_image.get("index"),
+        data=(result.data.get("fingerprint"), result.data.get("split")),
+    )
 
 
 def _of_shares(values: Any) -> bool:
@@ -211,25 +204,6 @@ def _no_shares(column: StudyColumn, per_image: Mapping[str, Any]) -> NotInResult
 
 def _lacks(kind: str, name: str, allowed: Iterable[str]) -> NotInResultError:
     return NotInResultError(str(unknown(kind, name, allowed)))
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"{path}: damaged result; remove it, and the same command makes it again")
-
-
-def read_result(path: Path) -> Mapping[str, Any]:
-    """Read a result file.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise _damaged(path) from None
-    if not isinstance(content, dict):
-        raise _damaged(path)
-    return content
 
 
 def _notes(plan: Plan) -> list[str]:

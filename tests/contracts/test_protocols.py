@@ -164,6 +164,10 @@ def test_robust_accuracy_is_reported_four_ways_and_their_union_and_never_above_c
     for way in ("published", "fixed", "eot", "held"):
         assert metrics[f"{way}/robust_accuracy"]["value"] <= metrics[f"{way}/clean_accuracy"]["value"] + 1e-9
     assert metrics["union/robust_accuracy"]["value"] <= metrics["published/clean_accuracy"]["value"] + 1e-9
+    stated = {name.split("/")[0]: metric["reading"] for name, metric in metrics.items() if "reading" in metric}
+    assert stated == {
+        "published": "as published", "fixed": "fixed", "eot": "EoT", "held": "adaptive", "union": "union",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [path.stem for path in PROTOCOLS if path.stem.startswith("robustness")])

@@ -5,8 +5,7 @@ import torch
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, load_protocols, protocol_files
-from sslkuramoto.evaluation.protocol import Result, write_result
-from sslkuramoto.results import Metric
+from sslkuramoto.results import FORMAT, Metric, Result
 
 
 @pytest.mark.parametrize("name", sorted(protocol_files()))
@@ -110,8 +109,9 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     written = json.loads(path.read_text())
     assert set(written) == {
         "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
-        "details", "seed", "batch_size",
+        "details", "seed", "batch_size", "format", "kind", "described_by",
     }  # fmt: skip
+    assert (written["format"], written["kind"], written["described_by"]) == (FORMAT, "clean", "clean")
     assert written["encoder"] == {
         "sha256": "0" * 64,
         "stochastic": False,
@@ -128,7 +128,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     assert written["details"] == result.details
 
 
-def test_a_result_that_cannot_be_written_leaves_the_old_one(cnn, subject_of, tmp_path, monkeypatch):
+def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "clean.json"
     path.write_text("old")
     result = Result({"accuracy": Metric(0.5, 0.4, 0.6, 10, 1)}, {}, {}, "deterministic")
@@ -138,7 +138,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(cnn, subject_of, tmp
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match=r"clean\.json: no space left on the disk; the previous file is kept"):
-        write_result(path, result, protocol="clean", subject=subject_of(cnn), environment={}, seconds=1.0)
+        result.write(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["clean.json"]
     assert path.read_text() == "old"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report.runs import Row, discover, load, read_result, read_series
+from sslkuramoto.report.runs import Row, discover, load, read_series
+from sslkuramoto.results import Result
 
 
 def series(tmp_path, text):
@@ -56,14 +57,14 @@ def test_a_truncated_or_foreign_result_is_named(tmp_path, content):
     path = tmp_path / "knn.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=r"knn\.json"):
-        read_result(path)
+        Result.read(path)
 
 
 @pytest.mark.parametrize("entry", ['{"value": "0.9"}', '{"value": [1]}', '{"value": 0.9, "low": "a"}', '"much"'])
 def test_a_metric_that_is_no_number_is_named(tmp_path, entry):
     (tmp_path / "knn.json").write_text(f'{{"metrics": {{"accuracy": {entry}}}}}')
     with pytest.raises(UserError, match=r"knn\.json: metrics\.accuracy"):
-        read_result(tmp_path / "knn.json")
+        Result.read(tmp_path / "knn.json")
 
 
 def test_a_truncated_environment_is_named(fabricate):

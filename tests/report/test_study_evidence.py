@@ -16,9 +16,10 @@ from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of, audit_o
 from sslkuramoto.report.pictures import evidence as evidence_pictures
 from sslkuramoto.report.pictures.drawing import axes_grid
 from sslkuramoto.report.pictures.evidence import magnification, reliability_axes
-from sslkuramoto.report.runs import load, read_result
+from sslkuramoto.report.runs import load
 from sslkuramoto.report.sections import evidence as evidence_sections
 from sslkuramoto.report.sections.evidence import adversarial_images, audits, calibration
+from sslkuramoto.results import Result
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def result(fabricate):
     """A result with the given details."""
 
     def make(details, protocol="calibration", **rest):
-        run = fabricate("a", "classification").result(protocol, {"ece": 0.1}, details=details, **rest)
-        return read_result(run.path / "results" / f"{protocol}.json")
+        run = fabricate("a", "classification").result(protocol, {"ece": {"value": 0.1}}, details=details, **rest)
+        return Result.read(run.path / "results" / f"{protocol}.json")
 
     return make
 
@@ -195,8 +196,8 @@ def test_a_truncated_file_of_images_is_named(result):
 
 def test_the_page_on_runs_shows_audit_reliability_and_images(complete, fabricate):
     tuned = fabricate("akorn/finetune", "classification")
-    tuned.result("audit-quick", {"robust_accuracy": 0.1}, details={"audit": audit()})
-    tuned.result("calibration", {"ece": 4.0}, details={"reliability": {"15 equal-width": reliability()}})
+    tuned.result("audit-quick", {"robust_accuracy": {"value": 0.1}}, details={"audit": audit()})
+    tuned.result("calibration", {"ece": {"value": 4.0}}, details={"reliability": {"15 equal-width": reliability()}})
     text = page([load(Row("akorn", complete))])
     sections = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
     assert [key for key in sections if key in ("audits", "calibration", "attacked")] == ["audits", "calibration"]

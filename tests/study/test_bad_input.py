@@ -50,7 +50,7 @@ def test_a_damaged_result_is_a_dash_and_exit_code_2_until_it_is_removed(computed
     words = ["study", str(computed[0].path), "--root", str(root), "--jobs", "0"]
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert "damaged result; remove it" in " ".join(captured.out.split())
+    assert "damaged result; remove it and measure again" in " ".join(captured.out.split())
     assert captured.err == "sslkuramoto: 2 of 6 measurements have no number; the footnotes say why\n"
     result.unlink()
     assert main(words) == 0
@@ -70,7 +70,7 @@ def test_a_root_that_becomes_full_ends_the_command_with_a_line(computed, root: P
     def full(path: Path, *_: object) -> None:
         raise UserError(f"{path}: no space left on the disk; nothing was written")
 
-    monkeypatch.setattr("sslkuramoto.study.execute.write_result", lambda path, *_, **__: full(path))
+    monkeypatch.setattr("sslkuramoto.results.write_atomically", full)
     monkeypatch.setattr("sslkuramoto.study.jobs.write_atomically", full)
     assert main(["study", str(computed[0].path), "--root", str(root), "--jobs", "0"]) == 2
     assert "failures" in (line := capsys.readouterr().err.splitlines()[-1])

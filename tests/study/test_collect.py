@@ -67,29 +67,33 @@ def test_one_seed_has_no_deviation_and_none_no_mean(written):
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "reason"),
     [
-        '{"metrics": {"accuracy"',
-        "[]",
-        "null",
-        "\udcff",
-        '{"metrics": []}',
-        '{"metrics": {"accuracy": 0.5}, "per_image": {"correct": []}}',
-        '{"metrics": {"accuracy": {"value": null, "n": 2}}, "per_image": {"correct": [1]}}',
-        '{"metrics": {"accuracy": {"value": "high", "n": 2}}, "per_image": {"correct": [1]}}',
-        '{"metrics": {"accuracy": {"value": 0.5}}, "per_image": {"correct": [1]}}',
-        '{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": 3}}',
-        '{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": [1]}, "data": "digits"}',
+        ('{"metrics": {"accuracy"', "truncated or not JSON"),
+        ("[]", "holds a list, wanted: a JSON object"),
+        ("null", "holds a NoneType"),
+        ("\udcff", "truncated or not JSON"),
+        ('{"metrics": []}', "metrics=[]: wanted: an object"),
+        ('{"metrics": {"accuracy": 0.5}}', "metrics.accuracy=0.5: wanted: an object with a value"),
+        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": []}}', "one entry per image"),
+        ('{"metrics": {"accuracy": {"value": null, "n": 2}}, "per_image": {"correct": [1]}}', "a finite value"),
+        ('{"metrics": {"accuracy": {"value": "high", "n": 2}}}', "metrics.accuracy.value='high': wanted: a number"),
+        ('{"metrics": {"accuracy": {"value": 0.5}}, "per_image": {"correct": [1]}}', "a finite value and its n"),
+        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": 3}}', "correct=3: wanted: a list"),
+        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "data": "digits"}', "data='digits': wanted: an object"),
     ],
 )
-def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str):
+def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str, reason: str):
     loaded, root = written(0.2, 0.6)
     plan = plan_study(loaded, root)
     path = plan.tasks[plan.cells["simclr", "clean", 1]].path
     path.write_bytes(damage.encode(errors="surrogateescape"))
     cell = collect(loaded, root).cells["simclr", "clean"]
     assert [value.seed for value in cell.values] == [0]
-    assert cell.failures == {1: f"{path}: damaged result; remove it, and the same command makes it again"}
+    assert list(cell.failures) == [1]
+    assert cell.failures[1].startswith(f"{path}: ")
+    assert reason in cell.failures[1]
+    assert cell.failures[1].endswith("(damaged result; remove it and measure again)")
 
 
 @pytest.mark.parametrize(

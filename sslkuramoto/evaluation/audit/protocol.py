@@ -33,12 +33,15 @@ from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, outcome_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
+from sslkuramoto.sources import code_version
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "audit"
+NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # make the networks that it attacks
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # times eps
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
@@ -284,6 +287,7 @@ class Audit(Protocol):
             "seed": subject.seed,
             "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
             "plant": self.plant,
+            "networks": code_version(NETWORKS),
             "chunk": self.chunk,
             "draws": self.draws,
             "precision": f"float32/{torch.get_float32_matmul_precision()}",

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.gradients import connected
+from sslkuramoto.attacks.worst_candidate import worst_of
 from sslkuramoto.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.dry_run import Tally
@@ -27,7 +28,6 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.threat import Threat
 
 ITSELF = "itself"
-FINALISTS = 5  # candidates of an image that are scored again
 LedgerOf = Callable[[Threat, str], Ledger | None]
 
 
@@ -195,11 +195,10 @@ class Bench:
     def tightest(self, draws: int) -> Tightest:
         """Return the worst of all candidates that lie in the ball, image by image.
 
-        Of many candidates that were scored over few draws, the lowest was also lucky. So for a stochastic classifier
-        the lowest few of an image are scored again, over other draws, and these decide.
+        The rule is that of :func:`~sslkuramoto.attacks.worst_candidate.worst_of`; the first score is that of the runs.
 
         Args:
-            draws: of that second score.
+            draws: of the second score.
         """
         inside = [
             run
@@ -209,18 +208,17 @@ class Bench:
         labels = ["clean", *(run.label for run in inside)]
         candidates = [self.images, *(run.candidates for run in inside)]
         first = torch.stack([self.clean, *(run.right for run in inside)])
-        order = first.argsort(dim=0, stable=True)  # of equals the one that was found first
-        chosen, right = order[0], first.gather(0, order[:1])[0]
-        if self.classifier.stochastic:
-            again = []
-            for rank in order[:FINALISTS]:
-                predictions = self.predictions(_picked(candidates, rank), "select again", draws=draws)
-                again.append((predictions == self.labels.cpu()).float().mean(dim=0))
-            right, place = torch.stack(again).min(dim=0)
-            chosen = order.gather(0, place[None])[0]
-        first_to = chosen.where(self.clean > BROKEN, 0)
-        by = [labels[which] if share <= BROKEN else None for which, share in zip(first_to.tolist(), right, strict=True)]
-        return Tightest(_picked(candidates, chosen), by)
+
+        def again(images: Tensor, name: str) -> Tensor:
+            predictions = self.predictions(images, "select again", draws=draws)
+            return (predictions == self.labels.cpu()).float().mean(dim=0)
+
+        weight = draws / (self.draws + draws)
+        worst = worst_of(candidates, again, stochastic=self.classifier.stochastic, first=first, weight=weight)
+        first_to = worst.which.where(self.clean > BROKEN, 0)
+        shares = zip(first_to.tolist(), worst.share, strict=True)
+        by = [labels[which] if share <= BROKEN else None for which, share in shares]
+        return Tightest(worst.images, by)
 
 
 def copy_of(classifier: Classifier) -> Classifier | str:
@@ -236,11 +234,6 @@ def copy_of(classifier: Classifier) -> Classifier | str:
 
 def _label(attack: Attack, name: str) -> str:
     return attack.label if name == ITSELF else f"{attack.label} on {name}"
-
-
-def _picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 y x"]:
-    """Return for each image one of its candidates."""
-    return torch.stack([candidates[number][row] for row, number in enumerate(which.tolist())])
 
 
 def union(runs: Sequence[Run]) -> Float[Tensor, " n"]:

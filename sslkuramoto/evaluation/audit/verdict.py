@@ -244,6 +244,7 @@ def _reasons(checks: Sequence[Check], failed: dict[Kind, list[Check]], headline:
     if headline is None:
         return reasons
     n = headline.tightest.n
+    assert n is not None
     seen = (
         f"with {n} images, {headline.right} of them right when clean, differences below about "
         f"{percent(smallest_visible(n))} cannot be told from chance"

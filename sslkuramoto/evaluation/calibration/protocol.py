@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.classifier import Classifier, Initial
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import ImageSet, batches
 from sslkuramoto.data.images.subset import proportional
@@ -33,11 +34,11 @@ from sslkuramoto.evaluation.calibration.temperature import Temperature, fit_temp
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
 from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import check_draws, draws_for, share_over_draws, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread
 
 NAME = "calibration"
@@ -77,6 +78,8 @@ class Calibration(Protocol):
         split: split that is measured; never the one that the temperature is fitted on.
         draws: fresh draws of a stochastic classifier, at least 20.
     """
+
+    columns = (Column("calibration_ece", "ECE", "Calibration", False, 17, ["ece"], optional=True),)
 
     def __init__(
         self,

@@ -3,14 +3,16 @@
 from typing import Literal
 
 from sslkuramoto.classifier import Initial, predictions_over_draws
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches, in_order
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 
 
 class Clean(Protocol):
@@ -23,6 +25,8 @@ class Clean(Protocol):
         split: split that is scored.
         draws: fresh draws of a stochastic classifier, at least 20.
     """
+
+    columns = (Column("clean", "clean accuracy", "Finetuned", False, 6, ["accuracy"]),)
 
     def __init__(
         self, *, initial: Initial = "random", average: int = 8, split: Literal["test", "val"] = "test", draws: int = 20

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.classifier import Classifier, Initial, predicted
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
@@ -23,10 +24,11 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 from sslkuramoto.threat import parse_eps, shown_eps
 
 NAME = "noise"
@@ -46,6 +48,10 @@ class NoiseAccuracy(Protocol):
         split: where they come from.
         draws: fresh draws of a stochastic classifier, at least 20.
     """
+
+    columns = (
+        Column("noise_accuracy", "sign noise of 64/255", "Noise", False, 12, ["sign_64_255_accuracy"], optional=True),
+    )
 
     def __init__(
         self,

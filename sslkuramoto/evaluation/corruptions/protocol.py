@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sslkuramoto.classifier import Initial
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
@@ -27,10 +28,10 @@ from sslkuramoto.evaluation.corruptions.scores import (
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import check_draws, draws_for
 from sslkuramoto.registry import options_of
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Metric, Result
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
@@ -53,6 +54,17 @@ class Corruptions(Protocol):
         baseline: result file of another run under this protocol: mCE is measured against it, draw by draw.
         corruption_seed: of the noise in our own corruptions; every run sees the same noise.
     """
+
+    columns = tuple(
+        Column(
+            f"{kind}_{key}", title, group, False, place + step, [metric], optional=True, made_with=("source", source)
+        )
+        for place, kind, group, source in (
+            (13, "corruption", "Our corruptions", "ours"),
+            (15, "archive", "Published corruptions", "archive"),
+        )
+        for step, key, title, metric in ((0, "accuracy", "mean accuracy", "accuracy_mean"), (1, "mce", "mCE", "mce"))
+    )
 
     def __init__(
         self,

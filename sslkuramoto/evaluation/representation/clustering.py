@@ -14,13 +14,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional as F
 
+from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import check_draws
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread, wilson
 
 
@@ -56,6 +57,12 @@ class Clustering(Protocol):
         split: split that is clustered and scored.
         draws: passes over that split with a stochastic encoder, at least 20; every draw is clustered by itself.
     """
+
+    columns = (
+        Column("clustering_accuracy", "accuracy", "Clustering", True, 3, ["accuracy"]),
+        Column("clustering_nmi", "NMI", "Clustering", True, 4, ["nmi"]),
+        Column("clustering_ari", "ARI", "Clustering", True, 5, ["ari"]),
+    )
 
     def __init__(
         self,

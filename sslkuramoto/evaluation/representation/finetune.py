@@ -8,13 +8,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.clean import Clean
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject
+from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.evaluation.subject import subject_of
 from sslkuramoto.noise_draws import check_draws, draws_for
 from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
@@ -32,6 +34,8 @@ class Finetune(Protocol):
     Raises:
         UserError: a section that no recipe has, or one that the finetuning decides itself.
     """
+
+    columns = (Column("clean", "clean accuracy", "Finetuned", False, 6.1, ["accuracy"]),)
 
     def __init__(self, *, recipe: dict[str, Any], draws: int = 20, into: str = "finetune") -> None:
         self.options = options_of(locals())

@@ -10,13 +10,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import accuracies, check_draws, share_right
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 
 Vote = Literal["weighted", "plain"]
 
@@ -66,6 +68,8 @@ class NearestNeighbours(Protocol):
         split: split that is scored.
         draws: passes over that split with a stochastic encoder, at least 20. The bank is drawn once.
     """
+
+    columns = (Column("knn", "k-NN", "Frozen encoder", True, 1, ["accuracy"]),)
 
     def __init__(
         self,

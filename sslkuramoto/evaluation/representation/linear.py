@@ -14,14 +14,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
-from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
 from sslkuramoto.noise_draws import accuracies, check_draws, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
+from sslkuramoto.results import Result
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -103,6 +105,8 @@ class LinearProbe(Protocol):
         split: split that is scored.
         draws: passes over that split with a stochastic encoder, at least 20. Training features are drawn once.
     """
+
+    columns = (Column("linear", "linear probe", "Frozen encoder", True, 2, ["accuracy"]),)
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from typing import Any
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
-from sslkuramoto.report.runs import Result
 from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.results import Result
 
 
 def errors_of(result: Result) -> dict[str, dict[str, float]]:

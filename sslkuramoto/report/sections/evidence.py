@@ -23,7 +23,7 @@ from sslkuramoto.report.pictures.evidence import (
 )
 from sslkuramoto.report.pictures.oscillators import MAX_TILE
 from sslkuramoto.report.sections.runs import legend
-from sslkuramoto.report.tables.table import option_text
+from sslkuramoto.report.tables.columns import option_text
 
 MARKS = {"pass": "✓", "fail": "✗", "not run": "–"}
 POOLED = (

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sslkuramoto.files import read_object
 from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
-from sslkuramoto.report.runs import read_object, read_text
+from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.sections.runs import compact, flat
 from sslkuramoto.report.tables.study import (
     gaps,

@@ -18,9 +18,10 @@ from sslkuramoto.report.pictures.oscillators import (
     phases_picture,
     views_picture,
 )
-from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Part, Result
-from sslkuramoto.report.tables.columns import percent
-from sslkuramoto.report.tables.table import MISSING, option_text
+from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model, Part
+from sslkuramoto.report.tables.columns import option_text, percent
+from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.results import Metric, Result
 
 TITLES_OF_PARTS = {PRETRAIN: "Pretraining", FINETUNE: "Finetuning"}
 PICTURE_BUDGET = 900_000  # bytes of all pictures together: the page stays below 2 MB

@@ -1,119 +1,39 @@
 """Which result fills which column of the summary table.
 
-A column looks for its number by protocol and metric; what no column claims still stands in the page's table of all
-results.
+Protocols declare their columns. Of several results of one protocol the headline is the one that the protocol's own file
+describes; variants of it (other options, weights or data) are named beside it. What no column takes still stands in the
+page's table of all results.
 """
 
+import json
 import math
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, cast
 
+from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
-from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Metric, Model, Result
+from sslkuramoto.evaluation import PROTOCOLS, load_protocol, protocol_files
+from sslkuramoto.evaluation.protocol import Loaded, Protocol
+from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
+from sslkuramoto.results import Metric, Result
 
 IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
-RANDOM, FIXED, EOT, HELD, UNION = "random", "fixed", "eot", "held", "union"
-# A union that names another way is the union over that way's attacks; alone it is the one over all ways.
-WORDS_OF_A_WAY = {
-    **{HELD: {"held"}, EOT: {"eot", "rand"}, FIXED: {"fixed"}, RANDOM: {"random", "published", "as"}},
-    UNION: {"union"},
-}
-OPTIONS_OF_EOT = ("k", "eot", "eot_iter", "eot_draws", "eot_samples")
-# Attacks that are none of the ways: on other gradients, from another network, without gradients, or no adversary.
-NO_WAY = {"surrogate", "transfer", "hop_skip_jump", "random_sign", "gaussian"}
-HELD_NOISE = "held_noise"  # the attack, or the noise of another
-# The whole battery before its quick versions, l-inf before l2.
-ATTACKS = (
-    *(f"{name}-linf{rest}" for rest in ("", "*") for name in ("robustness", "autoattack")),
-    *("robustness", "robustness-quick*", "robust*", "autoattack*", "attack*", "apgd*", "pgd*"),
-)
+# Options that say how a number was computed, not what it means.
+INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
+INCIDENTAL |= {"ledger", "store", "control"}
 _FEW = 3  # metrics of a result that are named where the wanted one is missing
-AUDIT = "audit"  # its figures belong to its checks and are no way of measuring robust accuracy
-# What may be left of a headline metric's name without its words of a way; anything else is a detail.
-HEADLINES = ((), ("robust", "accuracy"), ("robust",), ("accuracy",), ("worst", "case"))
-
-
-@dataclass(frozen=True)
-class Column:
-    """One number a model.
-
-    Attributes:
-        key: name in CSV files and of published figures.
-        title: heading inside its group.
-        group: heading above.
-        frozen: whether it measures the encoder as pretrained (else the finetuned classifier).
-        sources: (protocol pattern, metric names) in order of preference.
-        way: for robust accuracy, how the attacked encoder got its initial oscillators.
-        optional: whether it is left out of a table in which no model has a number for it.
-        made_with: (option, value) that a result must have been measured with.
-    """
-
-    key: str
-    title: str
-    group: str
-    frozen: bool
-    sources: tuple[tuple[str, tuple[str, ...]], ...]
-    way: str | None = None
-    optional: bool = False
-    made_with: tuple[str, object] | None = None
-
-    @property
-    def name(self) -> str:
-        """The heading where there is no row for groups."""
-        return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
-
-
-_CLEAN = (
-    ("clean", ("accuracy",)),
-    ("clean*", ("accuracy",)),
-    ("finetune*", ("accuracy",)),
-    *((attack, ("clean_accuracy", "published/clean_accuracy", "random/clean_accuracy")) for attack in ATTACKS),
-)
-_ROBUST = tuple((attack, ()) for attack in ATTACKS)
-_OURS, _ARCHIVE = ("source", "ours"), ("source", "archive")
-
-
-def _protocol(name: str, metric: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """A protocol by its own name before any variant of it."""
-    return (name, (metric,)), (f"{name}-*", (metric,))
-
-
-COLUMNS = (
-    Column("knn", "k-NN", "Frozen encoder", True, _protocol("knn", "accuracy")),
-    Column("linear", "linear probe", "Frozen encoder", True, _protocol("linear", "accuracy")),
-    Column("clustering_accuracy", "accuracy", "Clustering", True, _protocol("clustering", "accuracy")),
-    Column("clustering_nmi", "NMI", "Clustering", True, _protocol("clustering", "nmi")),
-    Column("clustering_ari", "ARI", "Clustering", True, _protocol("clustering", "ari")),
-    Column("clean", "clean accuracy", "Finetuned", False, _CLEAN),
-    Column("robust_as_published", "as published", "Robust accuracy", False, _ROBUST, RANDOM),
-    Column("robust_fixed", "fixed oscillators", "Robust accuracy", False, _ROBUST, FIXED),
-    Column("robust_eot", "EoT", "Robust accuracy", False, _ROBUST, EOT),
-    Column("robust_held", "adaptive", "Robust accuracy", False, _ROBUST, HELD),
-    Column("robust_union", "union of all", "Robust accuracy", False, _ROBUST, UNION),
-    *(
-        Column(key, title, group, False, _protocol(protocol, metric), optional=True, made_with=made_with)
-        for key, title, group, protocol, metric, made_with in (
-            ("noise_accuracy", "sign noise of 64/255", "Noise", "noise", "sign_64_255_accuracy", None),
-            ("corruption_accuracy", "mean accuracy", "Our corruptions", "corruptions", "accuracy_mean", _OURS),
-            ("corruption_mce", "mCE", "Our corruptions", "corruptions", "mce", _OURS),
-            ("archive_accuracy", "mean accuracy", "Published corruptions", "corruptions", "accuracy_mean", _ARCHIVE),
-            ("archive_mce", "mCE", "Published corruptions", "corruptions", "mce", _ARCHIVE),
-            ("calibration_ece", "ECE", "Calibration", "calibration", "ece", None),
-        )
-    ),
-)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A number and the file that it stands in."""
+    """A number and the file that it stands in; ``remark`` is what a reader must know of the choice of this file."""
 
     metric: Metric
     name: str
     result: Result
+    remark: str = ""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -123,99 +43,136 @@ class Found:
         return options | (ways[way] if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict) else {})
 
 
+@cache
+def columns() -> tuple[Column, ...]:
+    """Return every column that a registered protocol declares, in order."""
+    return tuple(sources[0][1] for sources in _sources().values())
+
+
+@cache
+def _sources() -> dict[str, list[tuple[str, Column]]]:
+    """Return for each column the protocols that fill it with their declaration of it, the first before the others."""
+    declared = [(name, column) for name in PROTOCOLS for column in cast(type[Protocol], PROTOCOLS[name]).columns]
+    found: dict[str, list[tuple[str, Column]]] = {}
+    for name, column in sorted(declared, key=lambda item: item[1].place):
+        found.setdefault(column.key, []).append((name, column))
+    return found
+
+
 def find(column: Column, model: Model) -> Found | str:
     """Return the number of ``model`` for ``column``, or the reason why there is none.
 
     Raises:
         UserError: the number is there, no percentage by its unit, and the column is not optional.
     """
-    parts = _parts_of(column, model)
     if not model.parts:
         return "published only: no run of ours"
-    if not parts:
+    results = _results_for(column, model)
+    if results is None:
         return "not measured: the run has no finetuned part"
-    near: list[tuple[Result, tuple[str, ...]]] = []
-    # What a result calls a way comes before what its options suggest.
-    for said in (True, False) if column.way else (True,):
-        for result, names in _candidates(column, parts):
-            name = _way_metric(column.way, result, said) if column.way else _named(names, result)
-            if name is not None:
-                return _checked(Found(result.metrics[name], name, result), column)
-            near.append((result, names))
-    if column.way in (FIXED, EOT, HELD) and any(r.encoder.get("stochastic") is False for r, _ in near):
-        return "the encoder is deterministic: there is one way only, in the column 'as published'"
-    if near and column.way is None:
-        result, names = near[0]
-        held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
-        return f"not measured: {result.path.name} holds {held or 'no metric'}, not {names[0]}"
-    return "not measured: no result for it in the run directory"
+    near: list[tuple[Result, Column]] = []
+    by_protocol: list[list[Found]] = []
+    for name, own in _sources()[column.key]:
+        by_protocol.append([])
+        for result in results:
+            if kind_of(result) == name and (own.made_with is None or own.made_with in result.options.items()):
+                metric = own.metric_of(result)
+                if metric is None:
+                    near.append((result, own))
+                else:
+                    by_protocol[-1].append(Found(result.metrics[metric], metric, result))
+    headline = _headline([found for found in by_protocol if found])
+    if isinstance(headline, Found):
+        return _checked(headline, column)
+    return headline or _why_not(column, near)
 
 
-def _candidates(column: Column, parts: list[tuple[Result, ...]]) -> Iterator[tuple[Result, tuple[str, ...]]]:
-    """Results that may hold the number, in order of preference, each with the metrics to look for."""
-    for protocol, names in column.sources:
-        for result in (r for results in parts for r in _in_order(results) if fnmatchcase(r.protocol, protocol)):
-            if column.made_with is None or column.made_with in result.options.items():
-                yield result, names
-
-
-def _parts_of(column: Column, model: Model) -> list[tuple[Result, ...]]:
+def _results_for(column: Column, model: Model) -> list[Result] | None:
     """Where to look: a frozen number must not come from the finetuned encoder of a model that was pretrained."""
     order = [FINETUNE, PRETRAIN]
     if column.frozen:
         order = [PRETRAIN if PRETRAIN in model.parts else FINETUNE]
-    return [model.parts[name].results for name in order if name in model.parts]
+    parts = [model.parts[name].results for name in order if name in model.parts]
+    return [result for results in parts for result in results] if parts else None
 
 
-def _in_order(results: Iterable[Result]) -> list[Result]:
-    """Results that may fill a column: those in the l-inf ball before those in the l2 ball, those of audits never."""
-    kept = [r for r in results if AUDIT not in r.details and not r.protocol.startswith(AUDIT)]
-    return sorted(kept, key=lambda result: result.options.get("norm") == "l2")
+def _headline(by_protocol: Sequence[Sequence[Found]]) -> Found | str | None:
+    """Return the number that is shown, or why none of them is; None without any.
 
-
-def _named(names: tuple[str, ...], result: Result) -> str | None:
-    return next((name for name in names if name in result.metrics), None)
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
-
-
-def _way_metric(way: str, result: Result, said: bool) -> str | None:
-    """The metric that states the robust accuracy under ``way``: by its own name, else by the file's name, or (not
-    ``said``) by how the file says that the encoder started and was attacked."""
-    spoken = set().union(*WORDS_OF_A_WAY.values())
-    for headline in HEADLINES:
-        for name in sorted(result.metrics, key=lambda name: UNION not in _words(name)):
-            words = _words(name)
-            if tuple(word for word in words if word not in spoken) != headline:
-                continue
-            spoken_of = _way_in(words) or _way_in(_words(result.protocol))
-            if way == (spoken_of or (None if said else _way_stated(result))):
-                return name
+    What a protocol's own file describes comes first. A single variant is shown with what it changes; of several, none.
+    """
+    for found in by_protocol:
+        described = sorted((item for item in found if not variant_of(item.result)), key=_weakness)
+        if described:
+            shown = described[0].result.path.stem
+            others = {item.result.path.stem: None for item in found}
+            others.pop(shown)
+            beside = f"{shown}, as its file describes it; beside it, not shown: {', '.join(others)}" if others else ""
+            return replace(described[0], remark=beside)
+    for found in by_protocol:
+        if len(found) == 1:
+            return replace(found[0], remark=variant_of(found[0].result))
+        names = ", ".join(item.result.path.stem for item in found)
+        return f"not shown: {len(found)} variants and none that its protocol's file describes: {names}"
     return None
 
 
-def _way_in(words: list[str]) -> str | None:
-    """Held noise, EoT and fixed are said outright; "random" alone means fresh oscillators, as published."""
-    return next((way for way, said in WORDS_OF_A_WAY.items() if said & set(words)), None)
+def _weakness(found: Found) -> tuple[bool, int]:
+    """Of several files of one protocol, the l-inf ball comes before the l2 ball, then many images before few."""
+    return found.result.options.get("norm") == "l2", -(found.metric.n or 0)
 
 
-def _way_stated(result: Result) -> str | None:
-    initial = result.encoder.get("initial")
-    deterministic = result.encoder.get("stochastic") is False and initial != FIXED
-    attacks = [e if isinstance(e, dict) else {"name": e} for e in result.options.get("attacks") or ()]
-    held = any(HELD_NOISE in (a.get("name"), f"{a.get('noise')}_noise") for a in attacks)
-    if held and initial != FIXED and not deterministic:
-        return HELD
-    if any(a.get("name") in NO_WAY or a.get("backward", "autograd") != "autograd" for a in attacks):
+def kind_of(result: Result) -> str:
+    """Return the registered protocol that a result is of; empty where neither it nor the name of its file says so."""
+    described = _described(result.described_by)
+    named = result.described_by if result.described_by in set(PROTOCOLS) else ""
+    return result.kind or (described.name if described else named)
+
+
+@cache
+def _described(file: str) -> Loaded | None:
+    """Return what a file of eval/protocols describes, None where there is no such file."""
+    if file not in protocol_files():
         return None
-    if deterministic:
-        return RANDOM
-    for options in (result.options, *attacks):
-        if any(isinstance(count := options.get(key), int | float) and count > 1 for key in OPTIONS_OF_EOT):
-            return EOT
-    return initial if initial in (RANDOM, FIXED) else None
+    loaded = load_protocol(file)
+    return loaded._replace(options=json.loads(json.dumps(loaded.options, default=str)))
+
+
+def variant_of(result: Result) -> str:
+    """Return in a line how a result departs from what its protocol's file describes; empty where it does not.
+
+    Options that a result does not know (it is older than they are) and those that change no meaning are not compared.
+    """
+    described, own = _described(result.described_by), result.path.stem
+    if described is None:
+        return f"{own}: described by no file of eval/protocols"
+    differs = []
+    for key, value in result.options.items():
+        if key not in INCIDENTAL and key in described.options and value != described.options[key]:
+            theirs = described.options[key]
+            plain = not isinstance(value, dict | list) and not isinstance(theirs, dict | list)
+            differs.append(f"{key} {option_text(value)} (there {option_text(theirs)})" if plain else key)
+    if result.encoder.get("weights") == "raw":
+        differs.append("raw weights")
+    for part, said in (("encoder", result.encoder), ("data", result.data)):
+        changed = said.get("changed_options") or {}
+        differs += [f"{part}.{key} {option_text(value)}" for key, value in changed.items()]
+    if not differs and result.protocol == result.described_by:
+        return ""
+    return f"{own}: a variant of {result.described_by}, other in {', '.join(differs) or 'what its name says'}"
+
+
+def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
+    deterministic = any(result.encoder.get("stochastic") is False for result, _ in near)
+    if column.reading in ("fixed", "EoT", "adaptive") and deterministic:
+        return "the encoder is deterministic: there is one way only, in the column 'as published'"
+    if not near:
+        return "not measured: no result for it in the run directory"
+    result, own = near[0]
+    if own.reading is not None:
+        return f"not measured: {result.path.name} holds no number that states the reading {own.reading!r}"
+    held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
+    return f"not measured: {result.path.name} holds {held or 'no metric'}, not {own.metrics[0]}"
 
 
 def _checked(found: Found, column: Column) -> Found | str:
@@ -237,3 +194,14 @@ def number(found: Found | str) -> float | None:
     """Return what :func:`find` found, in percent; None where it is missing or not finite."""
     value = None if isinstance(found, str) else percent(found.metric, found.metric.value)
     return value if value is not None and math.isfinite(value) else None
+
+
+def option_text(value: object) -> str:
+    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
+    if isinstance(value, float) and len(repr(value)) > 8:
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
+    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)

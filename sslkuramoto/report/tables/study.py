@@ -13,7 +13,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sslkuramoto.report.evidence import audit_of
-from sslkuramoto.report.runs import Result, read_result
 from sslkuramoto.report.tables.columns import IN_PERCENT, Found
 from sslkuramoto.report.tables.pairs import paired_lines
 from sslkuramoto.report.tables.table import (
@@ -30,6 +29,7 @@ from sslkuramoto.report.tables.table import (
     scored,
     scoring_lines,
 )
+from sslkuramoto.results import Result
 from sslkuramoto.study.parse import StudyColumn, StudyRow
 from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable
 
@@ -245,7 +245,7 @@ def result_of(path: Path) -> Result:
 
 @lru_cache(maxsize=4096)
 def _read(path: Path, stamp: object) -> Result:
-    result = read_result(path)
+    result = Result.read(path, per_image=False)
     return replace(result, options=_by_name(result.options))
 
 

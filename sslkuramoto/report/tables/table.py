@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.report.runs import Metric, Model
-from sslkuramoto.report.tables.columns import COLUMNS, Column, Found, find, number, percent
+from sslkuramoto.report.runs import Model
+from sslkuramoto.report.tables.columns import INCIDENTAL, Found, columns, find, number, option_text, percent
+from sslkuramoto.results import Metric
 from sslkuramoto.study.published import Published
 
 MISSING = "-"
-# Options that say how a number was computed, not what it means.
-INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
-INCIDENTAL |= {"ledger", "store", "control"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ class Summary:
         return [*self.reading, *(f"scored: {line}" for line in self.scoring), *self.below]
 
 
-def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> Summary:
-    """Put the models' numbers in their columns.
+def summarise(models: Sequence[Model]) -> Summary:
+    """Put the models' numbers in the columns that protocols declare.
 
     Raises:
         UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
@@ -92,7 +90,7 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
             raise UserError(f"{labels.count(label)} models are called {label!r}: rows need labels of their own")
     footnotes: list[str] = []
     mark = marker(footnotes)
-    keys = [column.key for column in columns]
+    keys = [column.key for column in columns()]
     for model in models:
         for key in model.row.published:
             if key not in keys:
@@ -100,7 +98,7 @@ def summarise(models: Sequence[Model], columns: Sequence[Column] = COLUMNS) -> S
     heads: list[Head] = []
     by_head: list[list[Cell]] = []
     scoring: Scoring = {}
-    for column in columns:
+    for column in columns():
         found = {model.label: find(column, model) for model in models}
         measured = {label: item for label, item in found.items() if isinstance(item, Found)}
         reported = any(column.key in model.row.published for model in models)
@@ -162,7 +160,8 @@ def _measured(item: Found | str, mark: Mark) -> Cell:
     metric, value = item.metric, number(item)
     if value is None:
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
-    return Cell(value, decimals(value, metric.n), interval_of(metric), found=item)
+    marks = (mark(item.remark),) if item.remark else ()
+    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, found=item)
 
 
 def decimals(value: float, n: int | None) -> str:
@@ -232,17 +231,6 @@ def _draws(found: Iterable[Found]) -> str:
             over["samples of the noise" if deterministic else "draws of the oscillators"].add(item.metric.draws)
     said = [f"{' or '.join(map(str, sorted(counts)))} {of}" for of, counts in over.items() if counts]
     return f", mean over {' or '.join(said)}" if said else ""
-
-
-def option_text(value: object) -> str:
-    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
-    if isinstance(value, float) and len(repr(value)) > 8:
-        levels = value * 255
-        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
-    if isinstance(value, dict):
-        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
-        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
-    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
 
 
 def _conditions(found: Found) -> dict[str, str]:

@@ -7,8 +7,11 @@ from torch import nn
 
 from sslkuramoto.attacks.worst_candidate import AGAIN, SELECT
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.evaluation import PROTOCOLS, robustness
-from sslkuramoto.evaluation.robustness.protocol import Robustness
+from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.protocol import described
+from sslkuramoto.evaluation.robustness import union
+from sslkuramoto.evaluation.robustness.way import Way
+from sslkuramoto.results import Metric
 from sslkuramoto.threat import Threat
 
 CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 6}
@@ -60,19 +63,19 @@ def test_what_is_right_by_chance_stays_a_half_however_many_candidates_compete(su
     result = build(images=None, chunk=60, chained=False, ways=ways)(
         subject_of((Chance(), head), data=lambda split: data)
     )
-    union = result.metrics["union/robust_accuracy"]
-    assert union.value == pytest.approx(0.5, abs=0.05)
-    assert (union.n, union.draws) == (60, 20)
+    found = result.metrics["union/robust_accuracy"]
+    assert found.value == pytest.approx(0.5, abs=0.05)
+    assert (found.n, found.draws) == (60, 20)
 
 
 def test_the_candidates_of_every_attack_of_every_way_compete_on_the_same_draws(noisy, subject_of, monkeypatch):
-    asked, own = [], Robustness._predictions
+    asked, own = [], Way.predictions
 
-    def recorded(self, classifier, candidates, index, draws=None, purpose="score"):
-        asked.append((classifier.mode, purpose, candidates))
-        return own(self, classifier, candidates, index, draws, purpose)
+    def recorded(self, candidates, index, draws=None, purpose="score"):
+        asked.append((self.classifier.mode, purpose, candidates))
+        return own(self, candidates, index, draws, purpose)
 
-    monkeypatch.setattr(Robustness, "_predictions", recorded)
+    monkeypatch.setattr(Way, "predictions", recorded)
     result = build(ways=WAYS)(subject_of(noisy))
     selecting = [(mode, images) for mode, purpose, images in asked if purpose == SELECT]
     assert len(selecting) == 5, "one set an attack"
@@ -97,18 +100,34 @@ def test_the_union_lies_above_no_way_of_the_same_network_by_more_than_chance(noi
 
 
 def test_a_union_above_a_way_is_said(noisy, subject_of, monkeypatch):
-    own = robustness.worst_of
+    own = union.worst_of
 
     def worse(candidates, share_right, *, stochastic):
         found = own(candidates[:1], share_right, stochastic=stochastic)
         return found._replace(images=candidates[0])
 
-    monkeypatch.setattr(robustness, "worst_of", worse)
+    monkeypatch.setattr(union, "worst_of", worse)
     ways = {"weak": {"attacks": ["gaussian"]}, "strong": {"attacks": [CE]}}
     result = build(ways=ways)(subject_of(noisy))
     gap = result.metrics["union/robust_accuracy"].value - result.metrics["strong/robust_accuracy"].value
     assert gap > 0
     assert any(note.startswith(f"union: {100 * gap:.2f} points above strong, by chance") for note in result.notes)
+
+
+def test_a_union_above_a_way_of_the_same_network_says_so(noisy, subject_of):
+    starts = {"held": {}, "eot": {}, "fixed": {"initial": "fixed"}, "averaged": {"initial": "averaged"}}
+    protocol, subject = (
+        build(ways={name: start | {"attacks": ["gaussian"]} for name, start in starts.items()}),
+        subject_of(noisy),
+    )
+    chosen = protocol._chosen(subject)
+    ways = protocol._ready(subject, chosen, described(chosen.images, len(chosen.index)))
+    shares = {"held": 0.41, "eot": 0.9, "fixed": 0.1, "averaged": 0.2, "union": 0.4125}
+    metrics = {f"{name}/robust_accuracy": Metric(share, n=40, draws=20) for name, share in shares.items()}
+    (note,) = union.above(metrics, ways, ways[0])
+    assert note.startswith("union: 0.25 points above held, by chance")
+    metrics["union/robust_accuracy"] = metrics["held/robust_accuracy"]
+    assert union.above(metrics, ways, ways[0]) == []
 
 
 def test_what_the_union_met_is_stored_beside_the_ways(noisy, subject_of):

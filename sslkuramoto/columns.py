@@ -1,0 +1,45 @@
+"""What a summary of runs shows of a protocol's results. Protocols declare their columns; a report asks them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sslkuramoto.results import Reading, Result
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a summary shows of a protocol: one number per model. The protocol declares it.
+
+    Attributes:
+        key: name in CSV files and of published figures. Several protocols may fill a column; then they declare it alike
+            but for ``metrics`` and ``place``.
+        title: heading inside its group.
+        group: heading above.
+        frozen: whether it measures the encoder as pretrained (else the finetuned classifier).
+        place: of the column in the table, from the left; of protocols that fill one column, the smallest comes first.
+        metrics: names of the number, the first that a result holds; for a robust accuracy its ``reading`` instead.
+        reading: what the number must state to be.
+        optional: whether the column is left out of a table in which no model has a number for it.
+        made_with: (option, value) that a result must have been measured with.
+    """
+
+    key: str
+    title: str
+    group: str
+    frozen: bool
+    place: float
+    metrics: Sequence[str] = ()
+    reading: Reading | None = None
+    optional: bool = False
+    made_with: tuple[str, object] | None = None
+
+    @property
+    def name(self) -> str:
+        """The heading where there is no row for groups."""
+        return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
+
+    def metric_of(self, result: Result) -> str | None:
+        """Return the name of the number that a result holds for the column, or None."""
+        if self.reading is not None:
+            return next((name for name, metric in result.metrics.items() if metric.reading == self.reading), None)
+        return next((name for name in self.metrics if name in result.metrics), None)

@@ -1,0 +1,100 @@
+"""Result files: what is written is read back, damage is named, old ones state what leaves no doubt, newer ones wait."""
+
+import json
+
+import pytest
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import load_protocol, protocol_files
+from sslkuramoto.results import FORMAT, Metric, Result
+
+QUICK = [{"name": "autoattack", "member": "apgd-ce", "iterations": 10}, {"name": "autoattack", "member": "square"}]
+RAND = [{"name": "autoattack", "version": "rand"}]
+
+
+def test_a_result_reads_back_as_it_was_written(tmp_path):
+    metrics = {
+        "a": Metric(0.5, 0.4, 0.6, 10, 20, 0.01, reading="EoT"),
+        "b": Metric(3.0, None, None, 10, 1, unit="nats"),
+    }
+    result = Result(metrics, {"eps": "8/255"}, {"n": 10}, "random", {"correct": [1.0]}, ["a note"], {"curve": [1]})
+    result.protocol, result.kind, result.described_by, result.seed, result.seconds = "x+y=1", "robustness", "x", 3, 1.5
+    result.write(tmp_path / "x.json")
+    again = Result.read(tmp_path / "x.json")
+    assert again.path == tmp_path / "x.json"
+    assert again.to_dict() == result.to_dict()
+    assert again.metrics == metrics
+    assert Result.read(tmp_path / "x.json", per_image=False).per_image == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "metrics=None: wanted: an object from names to numbers"),
+        ({"metrics": {"a": 1}}, "metrics.a=1: wanted: an object with a value"),
+        ({"metrics": {"a": {"value": True}}}, "metrics.a.value=True: wanted: a number"),
+        ({"metrics": {"a": {"value": 1, "n": 2.5}}}, "metrics.a.n=2.5: wanted: a whole number"),
+        ({"metrics": {"a": {"value": 1, "reading": "best"}}}, "metrics.a.reading='best': wanted: one of as published,"),
+        ({"metrics": {}, "options": []}, "options=[]: wanted: an object"),
+        ({"metrics": {}, "per_image": {"correct": 3}}, "per_image.correct=3: wanted: a list"),
+        ({"metrics": {}, "notes": "one"}, "notes='one': wanted: a list of sentences"),
+        ({"metrics": {}, "format": "two"}, "format='two': wanted: a number"),
+    ],
+)
+def test_a_damaged_file_is_one_line_with_file_key_and_what_is_wanted(tmp_path, content, message):
+    path = tmp_path / "knn.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        Result.read(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_a_newer_version_is_refused_in_one_line(tmp_path):
+    (tmp_path / "knn.json").write_text(json.dumps({"format": FORMAT + 1, "metrics": "another shape"}))
+    with pytest.raises(UserError, match=rf"knn\.json: a result file of a newer version \(format {FORMAT + 1},.*update"):
+        Result.read(tmp_path / "knn.json")
+
+
+def old(options, metrics=("robust_accuracy",), **encoder):
+    """Return the readings of a file without a version."""
+    content = {"protocol": "robustness+eps=0", "options": options, "encoder": encoder}
+    content["metrics"] = {name: {"value": 0.5, "unit": "fraction"} for name in metrics}
+    read = Result.from_dict(content)
+    return {name: metric.reading for name, metric in read.metrics.items() if metric.reading}
+
+
+@pytest.mark.parametrize(
+    ("options", "reading"),
+    [
+        ({"attacks": QUICK}, "as published"),
+        ({"attacks": QUICK, "initial": "fixed"}, "fixed"),
+        ({"attacks": RAND}, "EoT"),
+        ({"attacks": ["held_noise", "random_sign"]}, "adaptive"),
+        ({"attacks": QUICK[1:]}, None),
+        ({"attacks": [*QUICK, "transfer"]}, None),
+        ({"attacks": ["square_eot"]}, None),
+        ({"attacks": [{"name": "apgd"}]}, None),
+        ({"attacks": QUICK, "initial": "averaged"}, None),
+        ({}, None),
+    ],
+)
+def test_an_old_file_states_what_its_options_leave_no_doubt_about(options, reading):
+    assert old(options) == ({"robust_accuracy": reading} if reading else {})
+
+
+def test_an_old_file_of_a_network_without_noise_was_read_in_one_way():
+    assert old({"attacks": RAND}, stochastic=False) == {"robust_accuracy": "as published"}
+    assert old({"attacks": RAND}, stochastic=False, initial="fixed") == {"robust_accuracy": "fixed"}
+
+
+@pytest.mark.parametrize("name", [name for name in protocol_files() if name.startswith("robustness")])
+def test_old_files_of_our_own_protocols_fill_the_columns_that_they_filled(name):
+    options = load_protocol(name).options
+    found = old(options, [f"{way}/robust_accuracy" for way in (*options["ways"], "union")])
+    assert list(found.values()) == ["as published", "fixed", "EoT", "adaptive", "union"]
+
+
+def test_what_described_an_old_file_is_the_first_part_of_its_name():
+    read = Result.from_dict({"protocol": "knn+neighbours=3", "metrics": {}})
+    assert (read.protocol, read.described_by, read.kind) == ("knn+neighbours=3", "knn", "")
