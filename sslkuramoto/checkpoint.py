@@ -8,9 +8,9 @@ Reading a checkpoint runs no code of its author. Files are written whole or not 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -156,13 +156,26 @@ def load_encoder(path: Path, overrides: Mapping[str, Any] | None = None) -> Enco
         UserError: an unreadable or foreign file, or weights that do not fit the encoder: all of them load, or none.
     """
     state = load_kind(path, "encoder", {"encoder": dict, "weights": dict})
-    name = state["encoder"].pop("name", None)
-    options = state["encoder"] | dict(overrides or {})
+    return build_encoder(state["encoder"] | dict(overrides or {}), state["weights"], str(path))
+
+
+def build_encoder(section: Mapping[str, Any], weights: Mapping[str, Any], source: str) -> Encoder:
+    """Build the encoder of a recipe section with given weights, in eval mode, without gradients.
+
+    Args:
+        section: its name and options.
+        weights: a state dict.
+        source: where they are from, for messages.
+
+    Raises:
+        UserError: an unknown encoder or option, or weights that do not fit.
+    """
+    options = {key: value for key, value in section.items() if key != "name"}
     if "pretrained" in options:
         options["pretrained"] = False  # the weights come from this file: published ones are not fetched first
     with borrowed_global(generator("cpu", "weights that are replaced")):
-        encoder = ENCODERS.build(name, options)
-    load_strictly(encoder, state["weights"], str(path))
+        encoder = ENCODERS.build(cast(str, section.get("name")), options)
+    load_strictly(encoder, weights, source)
     return encoder.eval().requires_grad_(False)
 
 
@@ -177,27 +190,38 @@ def load_head(path: Path) -> nn.Module:
     """
     state = load(path)
     if state.get("kind") == "classifier":
-        state = _as_head(path, state)
+        _check_kind(path, state, "classifier", {"weights": dict})
+        return linear_head(state["weights"], str(path))
     _check_kind(path, state, "head", {"head": dict, "size": dict, "weights": dict})
-    name = state["head"].pop("name", None)
     try:
         size = [int(state["size"][key]) for key in ("in_features", "out_features")]
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: damaged checkpoint (its entry 'size' holds no two numbers)") from None
-    with borrowed_global(generator("cpu", "weights that are replaced")):
-        head = HEADS.build(name, state["head"], *size)
-    load_strictly(head, state["weights"], str(path))
-    return head.eval().requires_grad_(False)
+    return _head(state["head"], size, state["weights"], str(path))
 
 
-def _as_head(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a linear classifier of an older file as :func:`export_head` writes it."""
-    weights = state.get("weights")
-    weight = weights.get("weight") if isinstance(weights, dict) else None
+def linear_head(weights: Mapping[str, Any], source: str) -> nn.Module:
+    """Build a linear classifier of the size of its weights, in eval mode, without gradients.
+
+    Args:
+        weights: a state dict.
+        source: where they are from, for messages.
+
+    Raises:
+        UserError: they are those of something else.
+    """
+    weight = weights.get("weight")
     if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise UserError(f"{path}: damaged checkpoint (a classifier has a matrix 'weight')")
-    size = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
-    return {"kind": "head", "head": {"name": "linear"}, "size": size, "weights": weights}
+        raise UserError(f"{source}: damaged checkpoint (a classifier has a matrix 'weight')")
+    return _head({"name": "linear"}, [weight.shape[1], weight.shape[0]], weights, source)
+
+
+def _head(section: Mapping[str, Any], size: Sequence[int], weights: Mapping[str, Any], source: str) -> nn.Module:
+    options = {key: value for key, value in section.items() if key != "name"}
+    with borrowed_global(generator("cpu", "weights that are replaced")):
+        head = HEADS.build(cast(str, section.get("name")), options, *size)
+    load_strictly(head, weights, source)
+    return head.eval().requires_grad_(False)
 
 
 def load_kind(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:

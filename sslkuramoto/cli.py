@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sslkuramoto.cli_compare import add_compare
+from sslkuramoto.cli_export import add_export
 from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
 from sslkuramoto.errors import Interrupted, UserError, too_large
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(act=_report)
 
     add_compare(commands)
+    add_export(commands)
     add_list(commands)
     return parser
 

@@ -115,7 +115,7 @@ class KuramotoLayer(nn.Module):
         x = normalise(x, self.oscillator_dim)
         stimulus = None if stimulus is None else self.norm(stimulus)
         omega = None if self.frequencies is None else self.frequencies()
-        states, energies, energies_code = [], [], [x.new_zeros(len(x))]
+        states, energies, energies_code = [], [], [x.new_zeros(x.shape[0])]
         zero = torch.zeros_like(x) if stimulus is None else stimulus
         couple = self.coupling.prepared(x)
         for _ in range(num_steps):

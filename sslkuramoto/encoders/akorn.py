@@ -218,11 +218,18 @@ class AKOrN(Encoder):
         b, _, height, width = images.shape
         return random_oscillators((b, self.channels, height, width), draw)
 
+    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
+        """Return the field of ``initial="fixed"``, None for any other."""
+        if self.initial != "fixed":
+            return None
+        draw = generator("cpu", self.initial_seed, "initial oscillators")
+        return random_oscillators((1, self.channels, *images.shape[2:]), draw).to(images.device)
+
     def _initial_oscillators(
         self, c: Tensor, images: Tensor, initial: Tensor | None, draw: torch.Generator | None
     ) -> Tensor:
         if initial is not None:
-            if initial.shape[1:] != c.shape[1:] or len(initial) not in (1, len(c)):
+            if initial.shape[1:] != c.shape[1:] or initial.shape[0] not in (1, c.shape[0]):
                 raise UserError(f"initial of shape {tuple(initial.shape)}: these images need {tuple(c.shape)}")
             return initial.expand(c.shape)
         if self.initial == "random":
@@ -238,8 +245,9 @@ class AKOrN(Encoder):
                     f"image_size={self.initial_field.shape[-1]}"
                 )
             return self.initial_field.expand(c.shape)
-        draw = generator("cpu", self.initial_seed, "initial oscillators")
-        return random_oscillators((1, *c.shape[1:]), draw).to(c.device).expand(c.shape)
+        field = self.fixed_initial(images)
+        assert field is not None
+        return field.expand(c.shape)
 
 
 def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:

@@ -71,3 +71,7 @@ class Encoder(nn.Module):
     def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
         """Draw initial oscillators for ``images`` (standard normal, before normalisation)."""
         raise NotImplementedError
+
+    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
+        """Return the drawn field that every call on images of this shape starts from; None where there is no such."""
+        return None

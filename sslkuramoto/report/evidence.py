@@ -20,6 +20,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.results import Result
 
 IMAGES = Path("images")  # beside the results
+UNION = "union"  # of all ways: its images are stored beside theirs
 STATUSES = ("pass", "fail", "not run")
 
 
@@ -118,6 +119,7 @@ class Attacked:
     adversarial: Float[Tensor, "m 3 y x"]
     labels: Int64[Tensor, " m"]
     prediction: Int64[Tensor, " m"]
+    index: Int64[Tensor, " m"]
 
 
 def bins_of(result: Result) -> list[Bins]:
@@ -231,7 +233,7 @@ def attacked_of(result: Result) -> list[Attacked]:
     """
     folder = result.path.parent / IMAGES
     ways = result.options.get("ways")
-    names = {str(way): folder / f"{result.path.stem}-{way}.safetensors" for way in ways} if ways else {}
+    names = {str(way): folder / f"{result.path.stem}-{way}.safetensors" for way in [*ways, UNION]} if ways else {}
     names = names or {"": folder / f"{result.path.stem}.safetensors"}
     return [_attacked(way, path) for way, path in names.items() if path.parent == folder and path.is_file()]
 
@@ -240,12 +242,12 @@ def _attacked(way: str, path: Path) -> Attacked:
     try:
         tensors = load_file(path)
         clean, adversarial = tensors["clean"].float(), tensors["adversarial"].float()
-        labels, prediction = tensors["labels"].long(), tensors["prediction"].long()
+        labels, prediction, index = (tensors[name].long() for name in ("labels", "prediction", "index"))
     except (SafetensorError, OSError, KeyError) as error:
         raise UserError(f"{path}: truncated or no record of adversarial images ({error}); measure again") from None
-    alike = clean.shape == adversarial.shape and labels.shape == prediction.shape == clean.shape[:1]
+    alike = clean.shape == adversarial.shape and labels.shape == prediction.shape == index.shape == clean.shape[:1]
     if clean.ndim != 4 or clean.shape[1] != 3 or not alike:
         raise UserError(
             f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: wanted: (m, 3, y, x)"
         )
-    return Attacked(way, clean, adversarial, labels, prediction)
+    return Attacked(way, clean, adversarial, labels, prediction, index)

@@ -114,8 +114,7 @@ def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]
 
 def _verdicts(result_name: str, result: Result) -> dict[str, list[float]]:
     """Return the lists of shares of right draws, one entry per image."""
-    lists = result.per_image.items()
-    named = {name: values for name, values in lists if values and VERDICT in re.split(r"[/_]", name)}
+    named = {name: values for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
     for name, values in named.items():
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
             raise UserError(f"{result_name}: {name} holds no shares of right draws in [0,1]; measure again")

@@ -27,7 +27,7 @@ def result(fabricate):
     """A result with the given details."""
 
     def make(details, protocol="calibration", **rest):
-        run = fabricate("a", "classification").result(protocol, {"ece": 0.1}, details=details, **rest)
+        run = fabricate("a", "classification").result(protocol, {"ece": {"value": 0.1}}, details=details, **rest)
         return Result.read(run.path / "results" / f"{protocol}.json")
 
     return make
@@ -148,7 +148,7 @@ def test_a_broken_audit_is_named_with_its_file(result, broken):
 def attacked(change, count=2):
     clean = torch.full((count, 3, 8, 8), 0.5)
     labels = torch.zeros(count, dtype=torch.long)
-    return Attacked("", clean, clean + change, labels, labels + 1)
+    return Attacked("", clean, clean + change, labels, labels + 1, torch.arange(count))
 
 
 @pytest.mark.parametrize(("change", "factor"), [(8 / 255, 8), (0.1, 4), (0.6, 1), (0.0, 1), (1e-6, 64)])
@@ -167,7 +167,7 @@ def stored(result, ways, file):
     folder = found.path.parent / "images"
     folder.mkdir(exist_ok=True)
     one = attacked(0.1)
-    tensors = {"clean": one.clean, "adversarial": one.adversarial, "labels": one.labels, "prediction": one.prediction}
+    tensors = {key: getattr(one, key) for key in ("clean", "adversarial", "labels", "prediction", "index")}
     save_file(tensors, folder / file)
     return found
 
@@ -196,8 +196,8 @@ def test_a_truncated_file_of_images_is_named(result):
 
 def test_the_page_on_runs_shows_audit_reliability_and_images(complete, fabricate):
     tuned = fabricate("akorn/finetune", "classification")
-    tuned.result("audit-quick", {"robust_accuracy": 0.1}, details={"audit": audit()})
-    tuned.result("calibration", {"ece": 4.0}, details={"reliability": {"15 equal-width": reliability()}})
+    tuned.result("audit-quick", {"robust_accuracy": {"value": 0.1}}, details={"audit": audit()})
+    tuned.result("calibration", {"ece": {"value": 4.0}}, details={"reliability": {"15 equal-width": reliability()}})
     text = page([load(Row("akorn", complete))])
     sections = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
     assert [key for key in sections if key in ("audits", "calibration", "attacked")] == ["audits", "calibration"]

@@ -1,0 +1,134 @@
+"""The model card: how the weights were trained, how to load them, and every figure that was measured of them.
+
+A figure stands with its interval, images, draws, protocol and seed. Its front matter is that of Mitchell et al. 2019
+as hubs read it ("Model Cards for Model Reporting", arXiv 1810.03993).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sslkuramoto.interop.trained import Trained
+from sslkuramoto.recipe import dump_recipe, recipe_from
+from sslkuramoto.report.tables.columns import option_text
+from sslkuramoto.report.tables.text import in_markdown
+from sslkuramoto.results import Metric, Result
+from sslkuramoto.run_directory import RunDirectory
+
+HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
+NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right
+
+
+def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:
+    """Return the text of README.md.
+
+    Args:
+        model: the run.
+        usage: Markdown that shows how the files are read.
+        notes: further paragraphs, such as on the check of an ONNX file.
+        front_matter: whether a header of YAML says the same for a hub.
+    """
+    results, others = model.results()
+    parts = [
+        f"# {in_markdown(model.name)}",
+        _trained(model),
+        "## Use",
+        usage.strip(),
+        _oscillators(model),
+        *notes,
+        "## Measured",
+        measured(results, others),
+        "## Recipe",
+        f"```yaml\n{dump_recipe(recipe_from(model.public_recipe())).strip()}\n```",
+    ]
+    header = f"---\n{yaml.safe_dump(_front_matter(model, results), sort_keys=False, allow_unicode=True)}---\n\n"
+    return (header if front_matter else "") + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _trained(model: Trained) -> str:
+    recipe = model.recipe
+    what = "encoder" if model.head is None else "encoder with a classifier"
+    start = "" if recipe.init is None else f" It started from {_start(Path(recipe.init))}."
+    average = " (averaged over training)" if recipe.weight_ema is not None and model.subject.weights == "ema" else ""
+    return (
+        f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
+        f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
+        f"Images have {model.size} pixels a side, values in [0,1]; normalisation happens inside. "
+        "Written by sslkuramoto export."
+    )
+
+
+def _start(init: Path) -> str:
+    """Return words for the run that training started from; it may be gone by now."""
+    run = RunDirectory(init)
+    by = f", trained by `{run.recipe().objective.name}`" if run.recipe_file.is_file() else ""
+    return f"the encoder of the run `{init.name}`{by}"
+
+
+def _oscillators(model: Trained) -> str:
+    if not model.encoder.stochastic:
+        return "The network is deterministic: equal images give equal outputs."
+    return (
+        "The network draws its initial oscillators: two calls on equal images differ unless `initial` (oscillators) or "
+        "`draw` (a generator) is given. Figures below are means over draws where their column says so."
+    )
+
+
+def measured(results: Sequence[Result], others: int) -> str:
+    """Return the table of all figures.
+
+    Args:
+        results: of these weights.
+        others: results in the run directory that belong to other weights or options, and are left out.
+    """
+    rows = [_row(result, name, metric) for result in results for name, metric in result.metrics.items()]
+    lines = [] if rows else ["Nothing was measured yet."]
+    if rows:
+        rule = "|".join(" ---: " if head in NUMBERS else " :--- " for head in HEADS)
+        lines += [f"| {' | '.join(HEADS)} |", f"|{rule}|"]
+        lines += [f"| {' | '.join(map(in_markdown, row))} |" for row in rows]
+    if others:
+        lines += ["", f"{others} results of the run are of other weights or of changed options, and are left out."]
+    told = [(result.protocol, line) for result in results for line in (_options(result), *result.notes) if line]
+    how = [f"- {in_markdown(protocol)}: {in_markdown(line)}" for protocol, line in told]
+    return "\n".join([*lines, *(["", "How they were measured:", "", *how] if how else [])])
+
+
+def _options(result: Result) -> str:
+    return ", ".join(f"{key}={option_text(value)}" for key, value in result.options.items() if value is not None)
+
+
+def _row(result: Result, name: str, metric: Metric) -> list[str]:
+    scale, sign = (100, " %") if metric.unit == "fraction" else (1, f" {metric.unit}" if metric.unit else "")
+    interval = "-"
+    if metric.low is not None and metric.high is not None:
+        interval = f"{metric.low * scale:.2f} to {metric.high * scale:.2f}"
+    counts = ["-" if count is None else str(count) for count in (metric.n, metric.draws, result.seed)]
+    data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
+    return [result.protocol, name, f"{metric.value * scale:.2f}{sign}", interval, *counts, data]
+
+
+def _front_matter(model: Trained, results: Sequence[Result]) -> dict[str, Any]:
+    classifies = model.head is not None
+    task = "image-classification" if classifies else "image-feature-extraction"
+    measurements = [
+        {
+            "task": {"type": task},
+            "dataset": {"name": str(result.data.get("name")), "type": str(result.data.get("name"))}
+            | ({"split": str(result.data["split"])} if result.data.get("split") else {}),
+            "metrics": [
+                {"type": name, "value": metric.value, "name": f"{result.protocol}: {name}"}
+                for name, metric in result.metrics.items()
+            ],
+        }
+        for result in results
+    ]
+    return {
+        "library_name": "sslkuramoto",
+        "pipeline_tag": task,
+        "tags": ["sslkuramoto", model.recipe.encoder.name, model.recipe.objective.name, "self-supervised-learning"],
+        "datasets": [model.recipe.data.name],
+        **({"model-index": [{"name": model.name, "results": measurements}]} if measurements else {}),
+    }

@@ -1,0 +1,89 @@
+"""Adversarial images that a robustness protocol stored (``store=N``), as PNG files to look at and one exact NPZ a way.
+
+Shapes: m images, y x pixels.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import write_atomically
+from sslkuramoto.report.evidence import Attacked, attacked_of
+from sslkuramoto.results import Result
+from sslkuramoto.threat import Norm, parse_eps
+
+ROUNDED = "PNG files hold 8 bits a pixel: rounding may undo an attack; the NPZ holds the exact float32 pixels"
+
+
+def export_images(run: Path, name: str, out: Path) -> list[str]:
+    """Write the stored images of a result.
+
+    Each way gives ``WAY.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``, ``clean_prediction``,
+    ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image, ``WAY/INDEX-clean.png`` and
+    ``WAY/INDEX-adversarial-PREDICTION.png``. A result without ways is written as the way ``images``. Only images that
+    the network has right are stored, so their clean prediction is their label.
+
+    Args:
+        run: the run directory.
+        name: of the result.
+        out: the folder.
+
+    Returns:
+        Lines that say what was written.
+
+    Raises:
+        UserError: no such result, no stored images, a damaged file.
+    """
+    files = {path.stem: path for path in sorted((run / "results").glob("*.json"))}
+    if name not in files:
+        raise unknown(f"result of {run}", name, files)
+    result = Result.read(files[name], per_image=False)
+    attacked = [found for found in attacked_of(result) if len(found.labels)]
+    if not attacked:
+        raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")
+    lines = []
+    for found in attacked:
+        way = found.way or "images"
+        write_atomically(out / f"{way}.npz", _npz(found, result))
+        for k, index in enumerate(found.index.tolist()):
+            pair = {"clean": found.clean[k], f"adversarial-{found.prediction[k].item()}": found.adversarial[k]}
+            for kind, image in pair.items():
+                write_atomically(out / way / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
+        lines.append(f"wrote {out}/{way}.npz and {2 * len(found.labels)} PNG files in {out}/{way}")
+    return [*lines, ROUNDED]
+
+
+def _png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _npz(found: Attacked, result: Result) -> bytes:
+    norm, eps = _threat(found.way, result)
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        clean=found.clean.numpy(),
+        adversarial=found.adversarial.numpy(),
+        labels=found.labels.numpy(),
+        clean_prediction=found.labels.numpy(),
+        adversarial_prediction=found.prediction.numpy(),
+        index=found.index.numpy(),
+        eps=np.float64(eps),
+        norm=np.str_(norm),
+    )
+    return stream.getvalue()
+
+
+def _threat(way: str, result: Result) -> tuple[Norm, float]:
+    """Return norm and radius of a way; the union lies in the ball of the first way."""
+    ways = result.options.get("ways") or {}
+    options = {**result.options, **ways.get(way, next(iter(ways.values()), {}))}
+    norm, eps = options.get("norm", "linf"), options.get("eps")
+    if eps is None:
+        raise UserError(f"{result.path}: states no eps; measure again")
+    return norm, parse_eps(eps, norm)

@@ -1,0 +1,138 @@
+"""What a finished run leaves for others: its networks, and what was measured of these very weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.checkpoint import weights_hash
+from sslkuramoto.data import ImageSet
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import subject_of
+from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.examples import Images, shown_reads
+from sslkuramoto.randomness import generator
+from sslkuramoto.recipe import Recipe
+from sslkuramoto.results import Result
+from sslkuramoto.run_directory import RunDirectory, Weights
+
+LARGEST_SIDE = 4096  # pixels of --size
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run that is to be exported.
+
+    Attributes:
+        subject: its networks and data.
+        recipe: what it was trained by.
+        given_size: side of the images in pixels, where the data shall not be read for it.
+    """
+
+    subject: Subject
+    recipe: Recipe
+    given_size: int | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, in eval mode, on the CPU."""
+        return self.subject.encoder
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The classifier on its pooled features, None for an encoder alone."""
+        return self.subject.head
+
+    @property
+    def name(self) -> str:
+        """What its files call it."""
+        return self.subject.run_dir.resolve().name
+
+    @cached_property
+    def _images(self) -> ImageSet | None:
+        if self.given_size is not None:
+            return None
+        try:
+            return self.subject.images("test")
+        except UserError as error:
+            raise UserError(f"{error}; or give the side of the images with --size, and the data are not read") from None
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        if self._images is not None:
+            return self._images.size
+        assert self.given_size is not None
+        return self.given_size
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, None where there are none or the data were not read."""
+        known = None if self._images is None or self.head is None else self._images.classes
+        return None if known is None else list(map(str, known))
+
+    def examples(self, n: int) -> Float[Tensor, "n 3 y x"]:
+        """Return images of uniform noise, always the same, to compare networks on."""
+        return torch.rand(
+            n, 3, self.size, self.size, generator=generator("cpu", 0, "images for the check of an export")
+        )
+
+    def results(self) -> tuple[list[Result], int]:
+        """Return the results measured on these weights as they were trained, and how many others the run holds.
+
+        Raises:
+            UserError: a damaged result.
+        """
+        files = sorted((self.subject.run_dir / "results").glob("*.json"))
+        found = [Result.read(path, per_image=False) for path in files]
+        ours = [
+            result
+            for result in found
+            if result.encoder.get("sha256") == self.subject.encoder_hash and not result.encoder.get("changed_options")
+        ]
+        return ours, len(found) - len(ours)
+
+    def public_recipe(self) -> dict[str, Any]:
+        """Return the recipe without the folders of the machine that trained: of absolute paths the last name only."""
+        return {key: _without_folders(value) for key, value in self.recipe.to_dict().items()}
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hashes of the weights by network."""
+        return {"encoder": weights_hash(self.encoder)} | (
+            {} if self.head is None else {"head": weights_hash(self.head)}
+        )
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def trained(path: Path, weights: Weights = "ema", size: int | None = None) -> Trained:
+    """Load a finished run.
+
+    Args:
+        path: the run directory.
+        weights: ``"ema"`` (what the run leaves behind) or ``"raw"``.
+        size: side of the images in pixels, in place of the data's.
+
+    Raises:
+        UserError: no finished run, a network that reads no images, weights that it does not have, a size out of range.
+    """
+    if size is not None and not 1 <= size <= LARGEST_SIDE:
+        raise UserError(f"--size={size}: must be between 1 and {LARGEST_SIDE} pixels")
+    subject = subject_of(path, weights=weights)
+    if Images not in subject.encoder.reads:
+        raise UserError(
+            f"{path}: its encoder reads {shown_reads(subject.encoder.reads)}; export writes networks of images"
+        )
+    return Trained(subject, RunDirectory(path).recipe(), size)

@@ -1,0 +1,78 @@
+"""Stored adversarial images come out exact as NPZ, and as PNG to look at."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.interop.export_images import ROUNDED, export_images
+
+CLEAN = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+MOVED = (CLEAN + 0.031).clamp(0, 1)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    def write(name, options, files):
+        folder = tmp_path / "run" / "results"
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        content = {"protocol": name, "metrics": {"robust_accuracy": 0.1}, "options": options}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+        tensors = {
+            "index": torch.tensor([4, 9]),
+            "labels": torch.tensor([1, 2]),
+            "clean": CLEAN,
+            "adversarial": MOVED,
+            "prediction": torch.tensor([7, 8]),
+        }
+        for file in files:
+            save_file(tensors, folder / "images" / f"{file}.safetensors")
+        return tmp_path / "run"
+
+    return write
+
+
+def test_the_npz_holds_exact_pixels_labels_predictions_index_and_threat(stored, tmp_path):
+    run = stored("rob", {"eps": "8/255", "norm": "linf"}, ["rob"])
+    lines = export_images(run, "rob", tmp_path / "out")
+    found = np.load(tmp_path / "out" / "images.npz")
+    assert np.array_equal(found["clean"], CLEAN.numpy())
+    assert np.array_equal(found["adversarial"], MOVED.numpy())
+    assert found["adversarial"].dtype == np.float32
+    assert found["labels"].tolist() == found["clean_prediction"].tolist() == [1, 2]
+    assert found["adversarial_prediction"].tolist() == [7, 8]
+    assert found["index"].tolist() == [4, 9]
+    assert (float(found["eps"]), str(found["norm"])) == (8 / 255, "linf")
+    assert lines[-1] == ROUNDED
+
+
+def test_png_files_are_the_pixels_in_8_bits(stored, tmp_path):
+    export_images(stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"]), "rob", tmp_path / "out")
+    names = ["4-adversarial-7.png", "4-clean.png", "9-adversarial-8.png", "9-clean.png"]
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == names
+    pixels = np.asarray(Image.open(tmp_path / "out" / "images" / "4-adversarial-7.png"))
+    assert np.array_equal(pixels, (MOVED[0].permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def test_each_way_and_their_union_have_files_and_a_threat_of_their_own(stored, tmp_path):
+    ways = {"held": {"eps": 0.2}, "eot": {"norm": "l2", "eps": 0.5}}
+    run = stored("rob", {"eps": 0.1, "norm": "linf", "ways": ways}, ["rob-held", "rob-eot", "rob-union"])
+    export_images(run, "rob", tmp_path)
+    found = {path.stem: np.load(path) for path in tmp_path.glob("*.npz")}
+    threats = {name: (float(content["eps"]), str(content["norm"])) for name, content in found.items()}
+    assert threats == {"held": (0.2, "linf"), "eot": (0.5, "l2"), "union": (0.2, "linf")}
+
+
+def test_what_is_missing_is_one_line(stored, tmp_path):
+    run = stored("rob", {"eps": 0.1}, [])
+    with pytest.raises(UserError, match="no adversarial images are stored beside it; measure it with store=N"):
+        export_images(run, "rob", tmp_path / "out")
+    with pytest.raises(UserError, match=r"unknown result of .* 'rub'.* 'rob'"):
+        export_images(run, "rub", tmp_path / "out")
+    silent = stored("silent", {}, ["silent"])
+    with pytest.raises(UserError, match=r"silent\.json: states no eps"):
+        export_images(silent, "silent", tmp_path / "out")

@@ -1,0 +1,87 @@
+"""``export`` writes a finished run for other programs, or says in one line why not."""
+
+import subprocess
+import sys
+
+import pytest
+from small_runs import small
+
+from sslkuramoto.cli import main
+from sslkuramoto.training import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = {"name": "digits", "limit": 48, "limit_test": 30}
+    return train(small(epochs=1, data=data), tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory):
+    data = {"name": "digits", "limit": 48, "limit_test": 30}
+    encoder = {"name": "timm", "model": "resnet18", "small_stem": True}
+    return train(small(epochs=1, data=data, encoder=encoder), tmp_path_factory.mktemp("runs") / "baseline").path
+
+
+def test_the_default_folder_lies_in_the_run(run, capsys):
+    assert main(["export", str(run), "--to", "torch"]) == 0
+    folder = run / "export" / "torch"
+    assert capsys.readouterr().out.startswith(f"wrote {folder}/model.safetensors, config.json and README.md")
+    assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "torch", "--push", "me/net"], "--push: belongs to --to hub-folder, not to --to torch"),
+        (["--to", "onnx", "--result", "clean"], "--result: belongs to --to images"),
+        (["--to", "images"], "--to images: name the result with --result NAME"),
+        (["--to", "pickle"], "invalid choice: 'pickle'"),
+        (["--to", "torch", "--size", "0"], "--size=0: must be between 1 and 4096 pixels"),
+        (["--to", "torch", "--weights", "raw"], "holds one set of weights only"),
+        (["--to", "images", "--result", "rob"], "unknown result of"),
+        ([], "required: --to"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(words, message, run, tmp_path, capsys):
+    assert main(["export", str(run), *words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_run_and_no_folder_are_one_line(run, tmp_path, capsys):
+    assert main(["export", str(tmp_path), "--to", "torch"]) == 2
+    assert "no run directory" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["export", str(run), "--to", "torch", "--out", str(tmp_path / "file")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+def test_data_that_are_not_here_need_a_size(run, tmp_path, capsys, monkeypatch):
+    from sslkuramoto.data import DATA
+    from sslkuramoto.errors import UserError
+
+    def absent(*_):
+        raise UserError("data digits: not here")
+
+    monkeypatch.setattr(DATA, "build", absent)
+    assert main(["export", str(run), "--to", "torch", "--out", str(tmp_path / "out")]) == 2
+    assert "not here; or give the side of the images with --size" in capsys.readouterr().err
+    assert main(["export", str(run), "--to", "torch", "--size", "8", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_help_loads_no_torch():
+    code = (
+        "import sys; from sslkuramoto import cli; cli._parser(); print('torch' in sys.modules, 'timm' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "False False\n"
+
+
+def test_an_encoder_that_timm_does_not_know_of_us_is_refused(baseline, tmp_path, capsys):
+    assert main(["export", str(baseline), "--to", "timm", "--out", str(tmp_path / "out")]) == 2
+    assert "encoder timm is not registered with timm by this package; registered: akorn" in capsys.readouterr().err
+    assert main(["export", str(baseline), "--to", "torch", "--out", str(tmp_path / "out")]) == 0
+    assert "timm.create_model" not in (tmp_path / "out" / "README.md").read_text()
