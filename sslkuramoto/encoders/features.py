@@ -3,6 +3,8 @@
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -59,3 +61,16 @@ class Encoder(nn.Module):
     def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
         """Draw initial oscillators for ``images`` (standard normal, before normalisation)."""
         raise NotImplementedError
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let no gradient reach the parameters inside, and give their flags back afterwards."""
+    trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

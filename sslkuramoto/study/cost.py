@@ -20,8 +20,9 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.sources import content_key
 from sslkuramoto.study.jobs import Evaluation, Stage
-from sslkuramoto.study.keys import Facts, content_key
+from sslkuramoto.study.keys import Facts
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import read_result
 from sslkuramoto.training.learner import build

@@ -17,7 +17,6 @@ from sslkuramoto.attacks import Ledger, Passes
 from sslkuramoto.attacks.attack import ImpossibleAttackError, check_counts
 from sslkuramoto.attacks.cost import cost_of
 from sslkuramoto.attacks.gradients import connected
-from sslkuramoto.attacks.ledger import key_of
 from sslkuramoto.classifier import Classifier, Initial, check_deterministic
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError, unknown
@@ -36,6 +35,7 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import accuracies, check_draws, draws_for, share_right
 from sslkuramoto.registry import options_of
+from sslkuramoto.sources import content_key
 from sslkuramoto.threat import Norm, Threat, parse_eps
 
 NAME = "audit"
@@ -276,7 +276,7 @@ class Audit(Protocol):
 
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
         model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
-        name = key_of(model)
+        name = content_key(model)
         folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
         battery = {
             "protocol": NAME,
