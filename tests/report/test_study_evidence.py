@@ -11,11 +11,13 @@ from page_outline import Outline
 from safetensors.torch import save_file
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import Row, evidence_pictures, evidence_sections, page
+from sslkuramoto.report import Row, page
 from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of, audit_of, bins_of
+from sslkuramoto.report.pictures import evidence as evidence_pictures
 from sslkuramoto.report.pictures.drawing import axes_grid
 from sslkuramoto.report.pictures.evidence import magnification, reliability_axes
 from sslkuramoto.report.runs import load, read_result
+from sslkuramoto.report.sections import evidence as evidence_sections
 from sslkuramoto.report.sections.evidence import adversarial_images, audits, calibration
 
 
