@@ -8,8 +8,7 @@ Shapes: b batch, c channels, h w grid, y x pixels, q classes, k draws, n images.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import frozen as frozen  # for who attacks a classifier
 from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import Key, borrowed_global, generator
@@ -242,19 +242,6 @@ def check_finite(logits: Float[Tensor, "b q"]) -> None:
     broken = int((~logits.isfinite().all(dim=1)).sum())
     if broken:
         raise UserError(f"the classifier returns logits that are NaN or infinite, on {broken} of {len(logits)} images")
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Let no gradient reach the parameters inside, and give their flags back afterwards."""
-    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 @torch.no_grad()

@@ -49,6 +49,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     _flush_name(path.parent)
 
 
+def packaged(folder: str) -> Path:
+    """Return a folder that comes with the package: inside it in an installed wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next((root / folder for root in (package, package.parent) if (root / folder).is_dir()), package / folder)
+
+
 def _flush_name(folder: Path) -> None:
     """Let the new name survive a power cut too, where the file system can promise that."""
     with contextlib.suppress(OSError):

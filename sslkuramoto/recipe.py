@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import packaged
 from sslkuramoto.values import Count, NotNegative, Positive, ShareBelowOne, Whole, bound, check_value, checked
 
 
@@ -183,6 +184,23 @@ def read_yaml(path: Path) -> DictConfig:
     return config
 
 
+def key_and_text(word: str, complaint: str) -> tuple[str, str]:
+    """Split ``key=value``.
+
+    Raises:
+        UserError: ``complaint``, where there is no key or no ``=``.
+    """
+    key, sign, text = word.partition("=")
+    if not sign or not key:
+        raise UserError(complaint)
+    return key, text
+
+
+def yaml_value(text: str) -> Any:
+    """Return the value of ``key=value`` as YAML reads it; raises what OmegaConf and YAML raise."""
+    return OmegaConf.from_dotlist([f"value={text}"])["value"]
+
+
 def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Apply ``key=value`` overrides (dots reach into sections) and resolve to plain values.
 
@@ -190,14 +208,12 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         UserError: an override without ``=``, or one that does not fit the structure.
     """
     for item in overrides:
-        key, sign, text = item.partition("=")
-        if not sign or not key:
-            raise UserError(f"{item!r}: overrides are written key=value")
+        key, text = key_and_text(item, f"{item!r}: overrides are written key=value")
         section, reaches_inside, _ = key.partition(".")
         if reaches_inside and isinstance(config.get(section), str):
             config[section] = {"name": config[section]}  # the bare NAME of a part
         try:
-            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={text}"])["value"], merge=False)
+            OmegaConf.update(config, key, yaml_value(text), merge=False)
         except OmegaConfBaseException as error:
             raise UserError(f"{item!r}: {_first_line(error)}") from None
         except RecursionError:
@@ -218,9 +234,8 @@ def _first_line(error: OmegaConfBaseException) -> str:
 
 
 def recipe_files() -> dict[str, Path]:
-    """Return the recipes that come with the package by name: beside it in a checkout, inside it in a wheel."""
-    folders = [root / "recipes" for root in Path(__file__).resolve().parents[1::-1] if (root / "recipes").is_dir()]
-    return {path.stem: path for path in sorted(folders[0].glob("*.yaml"))} if folders else {}
+    """Return the recipes that come with the package by name."""
+    return {path.stem: path for path in sorted(packaged("recipes").glob("*.yaml"))}
 
 
 def recipe_file(name: str) -> Path:

@@ -1,14 +1,23 @@
-"""What our own sources mean, as a hash: a comment changes nothing, a formula everything."""
+"""Hashes: of what our own sources mean (a comment changes nothing, a formula everything) and of plain values."""
 
 import ast
 import hashlib
+import json
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 CODE_DIGITS = 6  # hexadecimal
+_CONTENT_DIGITS = 12
+
+
+def content_key(content: Any) -> str:
+    """Return the hash of plain values, the same on every machine and whatever the order of the keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_CONTENT_DIGITS]
 
 
 @cache

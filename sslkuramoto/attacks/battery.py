@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Work
-from sslkuramoto.attacks.ledger import Ledger, Unit, key_of
+from sslkuramoto.attacks.ledger import Ledger, Unit
 from sslkuramoto.classifier import (
     Classifier,
     check_deterministic,
@@ -28,7 +28,7 @@ from sslkuramoto.classifier import (
 )
 from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import draws_for
-from sslkuramoto.sources import PACKAGE, code_behind, code_version, foreign_code
+from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, foreign_code
 from sslkuramoto.threat import MisbehavedError, Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
@@ -246,7 +246,7 @@ class _Battery:
         return share == 0 if self.classifier.stochastic and self.decided_by == "majority" else broken
 
     def _clean(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int) -> Unit:
-        key = key_of({"clean": number, "images": len(images)})
+        key = content_key({"clean": number, "images": len(images)})
         shapes = {"rows": labels.shape, "predictions": (self.draws, len(images)), "broken": labels.shape}
         unit = self.ledger.read(CLEAN, number, 0, key, shapes) if self.ledger else None
         if unit is None:
@@ -270,7 +270,7 @@ class _Battery:
         options = _known_by(attack, self.classifier.stochastic)
         about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
         about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
-        key = key_of(about)
+        key = content_key(about)
         place = (attack.label, work.chunk, work.restart, key)
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
         shapes |= {"predictions": torch.Size((self.draws, len(rows)))}

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import is_leftover, lock, write_atomically
-from sslkuramoto.sources import code_behind, code_version
+from sslkuramoto.sources import code_behind, code_version, content_key
 from sslkuramoto.threat import Threat
 
 CODE = ("dynamics", "encoders", "classifier.py", "noise_draws.py", "threat.py", "randomness.py")
@@ -60,12 +60,6 @@ class Unit(NamedTuple):
     noticed: Mapping[str, int] = MappingProxyType({})
 
 
-def key_of(content: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that depend on everything in ``content``."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 class Ledger:
     """Units of one battery in a folder that other processes may share.
 
@@ -87,7 +81,7 @@ class Ledger:
             "battery": code_behind(BATTERY),
             **{package: version(package) for package in PACKAGES},
         }
-        self.folder = folder / key_of({"model": model, **made_by, **battery})
+        self.folder = folder / content_key({"model": model, **made_by, **battery})
         if folder.exists() and not folder.is_dir():
             raise UserError(f"ledger {folder}: is a file; name a folder with ledger=")
         owner = folder / "ledger.json"
@@ -212,7 +206,7 @@ def ledger_for(
         mode: what else all units have in common.
         reading: nothing is written.
     """
-    name = key_of(network)
+    name = content_key(network)
     battery = {
         "threat": {"norm": threat.norm, "eps": threat.eps},
         "data": {**data, "index": index.tolist()},

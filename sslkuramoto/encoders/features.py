@@ -3,7 +3,8 @@
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -75,3 +76,16 @@ class Encoder(nn.Module):
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
         """Return the drawn field that every call on images of this shape starts from; None where there is no such."""
         return None
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let no gradient reach the parameters inside, and give their flags back afterwards."""
+    trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -26,6 +26,8 @@ from sslkuramoto.data import DataSet, ImageSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Images, Reads, Spec, shown_reads
+from sslkuramoto.files import packaged
+from sslkuramoto.recipe import key_and_text, yaml_value
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result
 
@@ -182,12 +184,7 @@ class Protocol(ABC):
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "sslkuramoto.protocols")
-# beside the package in a checkout, inside it in an installed wheel
-PROTOCOL_FILES = next(
-    (folder for folder in (root / "eval" / "protocols" for root in Path(__file__).parents[1:3]) if folder.is_dir()),
-    Path("eval/protocols"),
-)
-
+PROTOCOL_FILES = packaged("eval/protocols")
 ENDINGS = (".yaml", ".yml")
 
 
@@ -312,16 +309,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    for text in overrides:
-        if "=" not in text or text.startswith("="):
-            raise UserError(f"override {text!r}: must read KEY=VALUE")
-        if text.split("=", 1)[0] == "name":
-            raise UserError(f"override {text!r}: name another protocol file instead")
+    words = [key_and_text(word, f"override {word!r}: must read KEY=VALUE") for word in overrides]
+    if named := [f"name={text}" for key, text in words if key == "name"]:
+        raise UserError(f"override {named[0]!r}: name another protocol file instead")
     config = OmegaConf.create(options)
     try:
-        for text in overrides:
-            key, _, value = text.partition("=")
-            OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={value}"])["value"])
+        for key, text in words:
+            OmegaConf.update(config, key, yaml_value(text))
         content = OmegaConf.to_container(config, resolve=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, frozen
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
@@ -211,15 +211,11 @@ def inner_passes(encoder: nn.Module, head: nn.Module, *, training: bool) -> Iter
     """
     modes = [(module, module.training) for module in encoder.modules()]
     kept = [(buffer, buffer.clone()) for buffer in encoder.buffers()] if training else []  # eval mode moves none
-    trained = [p for module in (encoder, head) for p in module.parameters() if p.requires_grad]
     encoder.train(training)
-    for parameter in trained:
-        parameter.requires_grad_(False)
     try:
-        yield
+        with frozen(encoder, head):
+            yield
     finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
         for module, mode in modes:
             module.training = mode
         with torch.no_grad():

@@ -1,73 +1,119 @@
-"""Pieces of HTML. Text that comes from files goes through :func:`safe`; nothing else makes it into a page."""
+"""Pieces of HTML from templates/, with autoescape: text is shown as it is, and only a template makes Markup."""
 
-import html
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("sslkuramoto.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
+NOTHING = Markup()
 
 
-def safe(text: object) -> str:
-    """Return ``text`` as HTML that shows it and does nothing."""
-    return html.escape(str(text))
+def rendered(template: str, **values: Any) -> Markup:
+    """Return what a file of templates/ makes of ``values``."""
+    return Markup(ENVIRONMENT.get_template(template).render(values))
 
 
-def element(tag: str, content: str, **attributes: str | None) -> str:
-    """Return ``<tag ...>content</tag>``: ``content`` is HTML already, the attributes are escaped here.
+@cache
+def _parts() -> Any:
+    return ENVIRONMENT.get_template("parts.html").module
+
+
+def joined(pieces: Iterable[object]) -> Markup:
+    """Return pieces one after the other; those that are no Markup are escaped."""
+    return NOTHING.join(pieces)  # pyright: ignore[reportArgumentType]  # Markup escapes whatever it joins
+
+
+def element(tag: str, content: object, **attributes: str | None) -> Markup:
+    """Return ``<tag ...>content</tag>``.
 
     Args:
         tag: its name.
-        content: HTML.
+        content: Markup, or text.
         **attributes: ``data_sort`` becomes ``data-sort``, ``class_`` becomes ``class``; those that are None are left
             out.
     """
-    names = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    inside = "".join(f' {key}="{safe(value)}"' for key, value in names.items())
-    return f"<{tag}{inside}>{content}</{tag}>"
+    named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    return _parts().element(tag, content, named)
 
 
-def fine(text: object) -> str:
-    """A remark in small print; escaped here."""
-    return element("p", safe(text), class_="fine")
+def cells(texts: Iterable[object], **attributes: str | None) -> Markup:
+    """Return one field of a table for each text, all with the same attributes."""
+    return joined(element("td", text, **attributes) for text in texts)
 
 
-def caption(content: str) -> str:
-    """What a picture shows; HTML already."""
-    return f"<figcaption>{content}</figcaption>"
+def fine(text: object) -> Markup:
+    """Return a remark in small print."""
+    return element("p", text, class_="fine")
 
 
-def figure(picture: str, below: str = "") -> str:
-    """A picture (HTML) and its caption (HTML)."""
-    return f"<figure>{picture}{caption(below) if below else ''}</figure>"
+def figure(picture: Markup, below: object = "") -> Markup:
+    """Return a picture and its caption."""
+    return _parts().figure(picture, below)
 
 
-def folded(title: str, content: str) -> str:
-    """HTML that a reader opens; the title is escaped here."""
-    return f"<details><summary>{safe(title)}</summary>{content}</details>"
+def folded(title: str, content: object) -> Markup:
+    """Return what a reader opens."""
+    return _parts().folded(title, content)
 
 
-def bullets(lines: Iterable[object]) -> str:
-    """Plain lines as a list in small print; nothing when there are none."""
-    items = "".join(element("li", safe(line)) for line in lines)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+def bullets(lines: Iterable[object]) -> Markup:
+    """Return lines as a list in small print; nothing when there are none."""
+    return _parts().bullets(list(lines))
 
 
-def table_of(head: str, lines: Iterable[str], kind: str) -> str:
-    """A table that scrolls by itself where the page is narrower; nothing when it has no line.
+def table_of(head: Markup, lines: Iterable[Markup], kind: str) -> Markup:
+    """Return a table that scrolls by itself where the page is narrower; nothing when it has no line.
 
     Args:
-        head: HTML of the lines of its head.
-        lines: HTML of the lines of its body.
+        head: lines of its head.
+        lines: of its body.
         kind: CSS classes; ``sortable`` lets a click on a heading sort it.
     """
-    body = "".join(lines)
-    table = f'<table class="{kind}"><thead>{head}</thead><tbody>{body}</tbody></table>' if body else ""
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="table">{table}</div>' if table else ""
+    return _parts().table(head, list(lines), kind)
 
 
-def heads_of(*names: str, numbers: Iterable[str] = ()) -> str:
-    """A line of headings: ``names`` to the left, ``numbers`` to the right, sorted downwards first."""
-    texts = "".join(element("th", safe(name), scope="col", class_="name") for name in names)
-    return f"<tr>{texts}{''.join(element('th', safe(n), scope='col', data_down='') for n in numbers)}</tr>"
+def heads_of(*names: str, numbers: Iterable[str] = ()) -> Markup:
+    """Return a line of headings: ``names`` to the left, ``numbers`` to the right, sorted downwards first."""
+    return _parts().heads(names, list(numbers))
 
 
-def line_of(label: str, fields: str) -> str:
-    """A line of a table: its heading, escaped here, and its fields (HTML)."""
-    return f"<tr>{element('th', safe(label), scope='row')}{fields}</tr>"
+def line_of(label: str, fields: Markup) -> Markup:
+    """Return a line of a table: its heading and its fields."""
+    return _parts().line(label, fields)
+
+
+def row_of(fields: Markup) -> Markup:
+    """Return a line of a table without a heading of its own."""
+    return _parts().row(fields)
+
+
+def legend_of(labels: Iterable[tuple[Markup, str]]) -> Markup:
+    """Return a list of swatches and what they stand for."""
+    return _parts().legend(list(labels))
+
+
+def swatch_of(series: int, dashes: str) -> Markup:
+    """Return a short line in a colour of the page, with the dashes of SVG."""
+    return _parts().swatch(series, dashes)
+
+
+def hues() -> Markup:
+    """Return a bar from hue to angle."""
+    return _parts().hues(range(0, 361, 30))
+
+
+def picture_of(body: str, *, alt: str, width: str, height: str, style: str) -> Markup:
+    """Return an inline SVG that matplotlib drew, without its opening tag.
+
+    Args:
+        body: trusted: matplotlib escapes the texts in it.
+        alt: what a reader who cannot see it should know.
+        width, height: of its box, points.
+        style: CSS.
+    """
+    return _parts().picture(alt, f"0 0 {width} {height}", style, Markup(body)).strip()

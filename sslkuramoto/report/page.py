@@ -6,40 +6,17 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from markupsafe import Markup
+
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.evidence import Evidence
-from sslkuramoto.report.markup import safe
+from sslkuramoto.report.markup import rendered
 from sslkuramoto.report.runs import Model, Row, load
 from sslkuramoto.report.sections import corruptions as corruption_section
 from sslkuramoto.report.sections import evidence as evidence_sections
 from sslkuramoto.report.sections import runs as sections
 from sslkuramoto.report.tables.html import summary_table
 from sslkuramoto.report.tables.table import summarise
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="lead">{lead}</p>
-{notes}
-<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
 def write_page(
@@ -85,32 +62,27 @@ def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: S
     return document(parts, title=title, lead=lead, notes=notes)
 
 
-def document(parts: Mapping[str, tuple[str, str]], *, title: str, lead: str, notes: Sequence[str] = ()) -> str:
+def document(parts: Mapping[str, tuple[str, Markup]], *, title: str, lead: str, notes: Sequence[str] = ()) -> str:
     """Return a whole page.
 
     Args:
-        parts: address -> heading (plain) and content (HTML) of each section; those without content are left out.
+        parts: address -> heading (plain) and content of each section; those without content are left out.
         title: heading of the page, plain.
         lead: what stands below it, plain.
         notes: paragraphs before the sections, plain.
     """
-    shown = {key: part for key, part in parts.items() if part[1]}
     script = _own("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return PAGE.format(
-        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
-        title=safe(title),
+    return rendered(
+        "page.html",
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        title=title,
         style=_own("page.css"),
-        lead=safe(lead),
-        notes="\n".join(f"<p>{safe(note)}</p>" for note in notes),
-        links="".join(f'<a href="#{key}">{safe(heading)}</a>' for key, (heading, _) in shown.items()),
-        body="\n".join(
-            f'<section id="{key}" aria-label="{safe(heading)}"><h2>{safe(heading)}</h2>{text}</section>'
-            for key, (heading, text) in shown.items()
-        ),
+        lead=lead,
+        notes=notes,
+        parts=[(key, heading, content) for key, (heading, content) in parts.items() if content],
         script=script,
     )
 
 
-def _own(name: str) -> str:
-    return files("sslkuramoto.report").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
+def _own(name: str) -> Markup:
+    return Markup(files("sslkuramoto.report").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n"))

@@ -23,8 +23,9 @@ from sslkuramoto.objectives import head_of
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.results import Result
+from sslkuramoto.sources import content_key
 from sslkuramoto.study.jobs import Evaluation, Stage
-from sslkuramoto.study.keys import Facts, content_key
+from sslkuramoto.study.keys import Facts
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.training.learner import build
 

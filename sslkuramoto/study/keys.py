@@ -18,7 +18,7 @@ from sslkuramoto.evaluation.protocol import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
-from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version, foreign_code
+from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version, content_key, foreign_code
 
 TRAINING = (
     *("data", "views", "dynamics", "encoders", "objectives", "training"),
@@ -27,7 +27,6 @@ TRAINING = (
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
 EVALUATION = (*TRAINING, *MEASURING)
-_CONTENT = 12  # hexadecimal digits
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
 
 
@@ -42,12 +41,6 @@ def measuring_code(measure: object) -> str:
         return content_key([code_version(EVALUATION), foreign_code(measure)])[:CODE_DIGITS]
     behind = [code_behind(file, MEASURING) for file in (f"{'/'.join(module)}.py", "evaluation/subject.py")]
     return content_key([code_version(TRAINING), *behind])[:CODE_DIGITS]
-
-
-def content_key(content: Any) -> str:
-    """Return the hash of plain values, the same on every machine and whatever the order of the keys."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_CONTENT]
 
 
 def sampled_hash(path: Path) -> str:

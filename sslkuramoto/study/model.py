@@ -8,7 +8,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe, load_recipe
-from sslkuramoto.study.keys import content_key
+from sslkuramoto.sources import content_key
 from sslkuramoto.study.options import Settings, as_overrides, merged, rows_named, with_runs
 from sslkuramoto.study.overrides import Overrides, keeps_its_data
 from sslkuramoto.study.published import Published

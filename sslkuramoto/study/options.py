@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.recipe import key_and_text, yaml_value
 
 Settings = Mapping[str, Any]
 """Option -> value; dots in an option reach into sections (``data.root``)."""
@@ -36,11 +37,9 @@ def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
     """
     settings = {}
     for word in overrides:
-        key, sign, text = word.partition("=")
-        if not sign or not key:
-            raise UserError(f"{word!r}: changes are written key=value")
+        key, text = key_and_text(word, f"{word!r}: changes are written key=value")
         try:
-            value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+            value = yaml_value(text)
         except Exception as error:  # whatever YAML finds wrong
             raise UserError(f"{word!r}: {' '.join(str(error).split())}") from None
         settings[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

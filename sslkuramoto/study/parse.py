@@ -12,21 +12,18 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import packaged
 from sslkuramoto.recipe import read_yaml, recipe_file
 from sslkuramoto.registry import check_value
+from sslkuramoto.sources import content_key
 from sslkuramoto.study.checks import check_recipes
-from sslkuramoto.study.keys import content_key
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow, StudyStage
 from sslkuramoto.study.options import Settings, merged
 from sslkuramoto.study.overrides import read_overrides
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from, settings_in
 
-# beside the package in a checkout, inside it in an installed wheel
-STUDY_FILES = next(
-    (folder for folder in (root / "eval" / "studies" for root in Path(__file__).parents[1:3]) if folder.is_dir()),
-    Path("eval/studies"),
-)
+STUDY_FILES = packaged("eval/studies")
 _STUDY = "title question seeds set small columns rows published compare curves curves_stage notes"
 _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
 _ROW = "label train published seeds group"

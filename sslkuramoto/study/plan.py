@@ -14,9 +14,9 @@ from sslkuramoto.errors import unknown
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.sources import code_version
+from sslkuramoto.sources import code_version, content_key
 from sslkuramoto.study.jobs import Evaluation, Stage, Task, recorded_failure
-from sslkuramoto.study.keys import TRAINING, DataFacts, Facts, content_key, measuring_code
+from sslkuramoto.study.keys import TRAINING, DataFacts, Facts, measuring_code
 from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.training.learner import resolved
 

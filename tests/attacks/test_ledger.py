@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from sslkuramoto.attacks import Ledger, battery, ledger
 from sslkuramoto.attacks.counting import counted
-from sslkuramoto.attacks.ledger import Unit, key_of
+from sslkuramoto.attacks.ledger import Unit
 from sslkuramoto.attacks.pgd import Pgd
 from sslkuramoto.attacks.square import SquareEot
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.sources import content_key
 
 CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
 SQUARE = {"name": "autoattack", "member": "square", "queries": 8}
@@ -369,8 +370,8 @@ def test_a_unit_comes_back_as_it_went(tmp_path):
 
 
 def test_a_key_depends_on_everything_and_on_no_order():
-    assert key_of({"a": 1, "b": [1, 2]}) == key_of({"b": [1, 2], "a": 1})
-    assert len({key_of(content) for content in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert len({content_key(content) for content in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5
 
 
 def test_units_belong_to_a_version_of_the_packages_and_of_the_code_of_plugins(tmp_path, subject, monkeypatch):

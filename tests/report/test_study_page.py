@@ -10,9 +10,11 @@ import pytest
 from made_study import HOSTILE, FabricatedStudy, audit
 from page_outline import Outline
 
-from sslkuramoto.report import study_page, study_pictures, study_sections, write_study_page
+from sslkuramoto.report import study_page, write_study_page
+from sslkuramoto.report.pictures import scatter as study_pictures
 from sslkuramoto.report.pictures.bands import smoothed, together
 from sslkuramoto.report.pictures.scatter import Point, limits
+from sslkuramoto.report.sections import studies as study_sections
 from sslkuramoto.report.sections.studies import clean_column
 from sslkuramoto.study import Published, StudyCell
 

@@ -9,9 +9,9 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Part, recipe_file
-from sslkuramoto.sources import PACKAGE, code_behind, code_version, meaning
+from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, meaning
 from sslkuramoto.study import plan_study
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, content_key, measuring_code
+from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, measuring_code
 
 SOURCE = '''"""A file."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sslkuramoto.attacks.gradients import pixel_gradient
+from sslkuramoto.attacks.losses import wrong_by
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.randomness import generator
 
@@ -32,8 +33,7 @@ def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss
     """Return what an attacker lets grow: the cross entropy, or the best wrong logit minus the right one."""
     if loss == "cross entropy":
         return F.cross_entropy(logits, labels, reduction="none")
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - own
+    return wrong_by(logits, labels)
 
 
 @dataclass

@@ -16,7 +16,6 @@ import torch
 
 from sslkuramoto.attacks import Attack, Ledger
 from sslkuramoto.attacks.attack import ImpossibleAttackError
-from sslkuramoto.attacks.ledger import key_of
 from sslkuramoto.classifier import Classifier, Initial, check_deterministic
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError, unknown
@@ -36,7 +35,7 @@ from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
-from sslkuramoto.sources import code_version
+from sslkuramoto.sources import code_version, content_key
 from sslkuramoto.threat import Norm, Threat, parse_eps
 from sslkuramoto.values import Count, checked
 
@@ -293,7 +292,7 @@ class Audit(Protocol):
 
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
         model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
-        name = key_of(model)
+        name = content_key(model)
         folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
         battery = {
             "protocol": NAME,

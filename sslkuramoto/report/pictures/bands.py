@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from sslkuramoto.report.pictures.curves import SMOOTH_FROM, cross_out, not_finite, panel_of, title_of, told_of
 from sslkuramoto.report.pictures.drawing import MAX_POINTS, colour, dash, downsample, running_mean, styled, svg_of
@@ -49,7 +50,7 @@ def smoothed(curves: Together) -> tuple[Together, int]:
 @styled
 def band_panel(
     metric: str, rows: Mapping[int, tuple[str, Together]], *, stage: str, name: str
-) -> tuple[str, list[str]]:
+) -> tuple[Markup, list[str]]:
     """Draw a quantity of several rows.
 
     Args:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
@@ -41,7 +42,7 @@ class Panel:
 
     metric: str
     main: bool
-    svg: str
+    svg: Markup
     remarks: tuple[str, ...]
 
 

@@ -1,6 +1,5 @@
 """matplotlib figures -> inline SVG that takes the page's colours, light or dark, and refers to nothing outside."""
 
-import html
 import io
 import re
 from collections.abc import Sequence
@@ -8,8 +7,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from sslkuramoto.report.markup import picture_of, swatch_of
 
 MAX_POINTS = 400
 INK, FAINT = "#010203", "#040506"  # stand-ins that become CSS colours
@@ -57,12 +59,10 @@ def dash(index: int) -> object:
     return DASHES[index // NUM_COLOURS % len(DASHES)]
 
 
-def swatch(index: int) -> str:
+def swatch(index: int) -> Markup:
     """A short line in the colour and dashes of series ``index``, for a legend in HTML."""
     dashes = DASHES_SVG[index // NUM_COLOURS % len(DASHES_SVG)]
-    style = f"stroke: var(--series-{index % NUM_COLOURS}); stroke-width: 3; stroke-dasharray: {dashes}"
-    line = f'<line x1="1" y1="5" x2="25" y2="5" style="{style}"/>'
-    return f'<svg class="swatch" width="26" height="10" aria-hidden="true">{line}</svg>'
+    return swatch_of(index % NUM_COLOURS, dashes)
 
 
 def axes_grid(
@@ -98,12 +98,12 @@ def plain_axes(axes: Axes) -> None:
 
 
 @styled
-def svg_of(figure: Figure, *, alt: str, name: str) -> str:
+def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
     """Render a figure as inline SVG.
 
     Args:
         figure: drawn with the stand-in colours of this file.
-        alt: what a reader who cannot see it should know; escaped here.
+        alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """
     out = io.StringIO()
@@ -124,8 +124,7 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> str:
         body = body.replace(stand_in, f"var(--series-{index})")
     body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     style = f"max-width: {float(box[1]) * 4 / 3:.0f}px"  # shrinks to its column, never grows
-    view = f'viewBox="0 0 {box[1]} {box[2]}"'
-    return f'<svg role="img" aria-label="{html.escape(alt)}" {view} style="{style}">{body}'.strip()
+    return picture_of(body, alt=alt, width=box[1], height=box[2], style=style)
 
 
 def _own_ids(body: str, name: str) -> str:

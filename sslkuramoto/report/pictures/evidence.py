@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def reliability_axes(axes: Axes, counts: Axes, bins: Bins, series: int) -> None:
 
 
 @styled
-def reliability_picture(label: str, bins: Bins, *, series: int, name: str) -> str:
+def reliability_picture(label: str, bins: Bins, *, series: int, name: str) -> Markup:
     """Return an inline SVG of one reliability diagram with the histogram of confidences below."""
     title = textwrap.wrap(label, TITLE_WIDTH) or [""]
     height = 3.8 + LINE_HEIGHT * (len(title) - 1)
@@ -71,7 +72,7 @@ def _told(bins: Bins) -> str:
 
 
 @styled
-def calibration_picture(lines: Mapping[int, tuple[str, Bins]], *, name: str) -> str:
+def calibration_picture(lines: Mapping[int, tuple[str, Bins]], *, name: str) -> Markup:
     """Return an inline SVG: accuracy against confidence of several networks, series -> (label, bins)."""
     figure, ((axes,),) = axes_grid(1, 1, 4.6, 3.6, margins=(0.13, 0.97, 0.14, 0.97))
     plain_axes(axes)
@@ -94,7 +95,7 @@ def magnification(attacked: Attacked) -> int:
 
 
 @styled
-def attacked_picture(attacked: Attacked, *, name: str) -> str:
+def attacked_picture(attacked: Attacked, *, name: str) -> Markup:
     """Return an inline SVG: a row of clean images, one of adversarial ones, one of their differences on grey."""
     factor, count = magnification(attacked), min(len(attacked.clean), SHOWN_IMAGES)
     difference: Float[Tensor, "m 3 y x"] = 0.5 + factor * (attacked.adversarial - attacked.clean)
@@ -114,7 +115,7 @@ def attacked_picture(attacked: Attacked, *, name: str) -> str:
 
 
 @styled
-def curve_picture(curve: Curve, *, name: str) -> str:
+def curve_picture(curve: Curve, *, name: str) -> Markup:
     """Return an inline SVG of a few lines with their points, shares in percent."""
     figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.9)
     plain_axes(axes)
@@ -135,7 +136,7 @@ def curve_picture(curve: Curve, *, name: str) -> str:
 
 
 @styled
-def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> str:
+def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
     """Return an inline SVG of histograms side by side, each as shares of its total."""
     columns = min(len(histograms), 3)
     rows = -(-len(histograms) // columns)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ GAP = 0.06  # between tiles, in tiles
 
 
 @styled
-def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str = "views") -> str:
+def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str = "views") -> Markup:
     """Return an inline SVG: one row a view, one column an image, in the order of the mapping.
 
     Args:
@@ -57,7 +58,7 @@ def phases_picture(
     *,
     images: Float[Tensor, "b 3 y x"] | None = None,
     name: str = "phases",
-) -> str:
+) -> Markup:
     """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
@@ -97,7 +98,7 @@ def phases_picture(
 
 
 @styled
-def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> str:
+def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> Markup:
     """Return an inline SVG, one panel a layer: the energy before each step and after the last, mean and range."""
     assert trace, "an empty trace"
     figure, grid = axes_grid(1, len(trace), 2.5 * len(trace), 1.9)
@@ -115,12 +116,6 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
     return svg_of(
         figure, alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(told)}", name=name
     )
-
-
-def phase_key() -> str:
-    """A bar from hue to angle, for a legend in HTML."""
-    stops = ", ".join(f"hsl({angle} 75% 55%)" for angle in range(0, 361, 30))
-    return f'<span class="hues" aria-hidden="true" style="background: linear-gradient(to right, {stops})"></span>'
 
 
 def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:

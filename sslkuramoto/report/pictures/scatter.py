@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from sslkuramoto.report.pictures.drawing import INK, axes_grid, colour, plain_axes, styled, svg_of
 
 Spread = tuple[float, float, float]  # a number in percent and the ends of what surrounds it
@@ -32,7 +34,7 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 @styled
-def scatter_pictures(panels: Sequence[tuple[str, Sequence[Point]]], *, name: str) -> list[str]:
+def scatter_pictures(panels: Sequence[tuple[str, Sequence[Point]]], *, name: str) -> list[Markup]:
     """Return an inline SVG a panel, all with the same axes.
 
     Args:
@@ -47,7 +49,7 @@ def scatter_pictures(panels: Sequence[tuple[str, Sequence[Point]]], *, name: str
 
 def _panel(
     title: str, points: Sequence[Point], x_range: tuple[float, float], y_range: tuple[float, float], name: str
-) -> str:
+) -> Markup:
     figure, ((axes,),) = axes_grid(1, 1, 3.9, 3.3)
     plain_axes(axes)
     axes.grid(axis="x")

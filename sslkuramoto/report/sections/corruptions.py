@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from markupsafe import Markup
+
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence
-from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
+from sslkuramoto.report.markup import NOTHING, element, fine, folded, heads_of, joined, line_of, table_of
 from sslkuramoto.report.tables.table import MISSING
 from sslkuramoto.results import Result
 
@@ -28,21 +30,21 @@ def errors_of(result: Result) -> dict[str, dict[str, float]]:
         raise UserError(f"{where}: wanted: an object of corruptions, each severity with its error") from None
 
 
-def corruptions(items: Sequence[Evidence]) -> str:
+def corruptions(items: Sequence[Evidence]) -> Markup:
     """Mean error of each network a severity and, folded, that of each corruption; empty without any."""
     found = [(item, errors) for item in items if (errors := errors_of(item.result))]
     severities = sorted({severity for _, errors in found for row in errors.values() for severity in row})
     means, single = [], []
     for item, errors in found:
-        made = element("td", safe(_made(item.result.options)), class_="name")
+        made = element("td", _made(item.result.options), class_="name")
         each = {severity: [row[severity] for row in errors.values() if severity in row] for severity in severities}
         row = {severity: fmean(values) for severity, values in each.items() if values}
         means.append(line_of(item.label, made + element("td", str(len(errors))) + _numbers(row, severities)))
         for name, row in errors.items():
-            fields = element("td", safe(name.replace("_", " ")), class_="name")
+            fields = element("td", name.replace("_", " "), class_="name")
             single.append(line_of(item.label, fields + _numbers(row, severities)))
     if not found:
-        return ""
+        return NOTHING
     numbers = [*(f"severity {severity}" for severity in severities), "mean"]
     text = fine("Error in percent, mean over images and, for a randomised network, draws; lower is better.")
     text += table_of(heads_of("model", "made by", numbers=["corruptions", *numbers]), means, "text sortable")
@@ -54,10 +56,10 @@ def _made(options: Mapping[str, Any]) -> str:
     return "the published archive" if options.get("source") == "archive" else "us"
 
 
-def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> str:
+def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> Markup:
     values = [row.get(severity) for severity in severities]
     values.append(fmean(row.values()) if row.keys() >= set(severities) else None)
-    return "".join(
+    return joined(
         element("td", MISSING if value is None else f"{value:.1f}", data_sort="" if value is None else repr(value))
         for value in values
     )

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from sslkuramoto.files import read_object
-from sslkuramoto.report.markup import element, fine, folded, heads_of, line_of, safe, table_of
+from sslkuramoto.report.markup import NOTHING, cells, element, fine, folded, heads_of, line_of, table_of
 from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.sections.runs import compact, flat
 from sslkuramoto.report.tables.study import (
@@ -33,31 +35,32 @@ class Numbered:
         """Return the name of ``text``."""
         return self.texts.setdefault(text, f"{self.letter}{len(self.texts) + 1}") if text else MISSING
 
-    def table(self, title: str) -> str:
+    def table(self, title: str) -> Markup:
         """All texts under their names."""
-        lines = [line_of(name, element("td", safe(text), class_="wide")) for text, name in self.texts.items()]
+        lines = [line_of(name, element("td", text, class_="wide")) for text, name in self.texts.items()]
         return table_of(heads_of("", title), lines, "text")
 
 
-def provenance(table: StudyTable) -> str:
+def provenance(table: StudyTable) -> Markup:
     """A line a cell and seed, a line a training run, and what they refer to."""
     environments, protocols = Numbered("E"), Numbered("P")
-    cells = _cells(table, environments, protocols)
+    numbers = _cells(table, environments, protocols)
     runs = _runs(table, environments)
-    text = fine("P: protocol and options; E: versions and hardware; both below.") if cells else ""
-    text += folded("Every cell and seed", cells) if cells else ""
-    text += folded("Training runs", runs) if runs else ""
-    text += element("h3", "Protocols") + protocols.table("protocol and options") if protocols.texts else ""
-    text += element("h3", "Environments") + environments.table("versions and hardware") if environments.texts else ""
+    text = fine("P: protocol and options; E: versions and hardware; both below.") if numbers else NOTHING
+    text += folded("Every cell and seed", numbers) if numbers else NOTHING
+    text += folded("Training runs", runs) if runs else NOTHING
+    text += element("h3", "Protocols") + protocols.table("protocol and options") if protocols.texts else NOTHING
+    if environments.texts:
+        text += element("h3", "Environments") + environments.table("versions and hardware")
     return text
 
 
-def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> str:
+def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> Markup:
     labels, lines = labels_of(table), []
     for key, row in table.study.rows.items():
         for column in table.study.columns.values():
             cell = table.cells[key, column.key]
-            place = element("td", safe(column.title), class_="name")
+            place = element("td", column.title, class_="name")
             for value in cell.values:
                 result = result_of(value.result)
                 options = ", ".join(f"{name}={compact(option)}" for name, option in result.options.items())
@@ -75,19 +78,19 @@ def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> st
                     *(protocols(protocol), environments(_environment(result.environment))),
                 ]
                 fields = element("td", str(value.seed)) + _number(value)
-                fields += "".join(element("td", safe(text)) for text in texts)
-                fields += element("td", safe(value.result), class_="wide name")
+                fields += cells(texts)
+                fields += element("td", value.result, class_="wide name")
                 lines.append(line_of(labels[key], place + fields))
             if not cell.values:
                 reason = "; ".join(gaps(row, column, cell))
                 fields = element("td", "", data_sort="") + element("td", MISSING, data_sort="")
-                fields += element("td", "", data_sort="") * 7 + element("td", safe(reason), class_="wide name")
+                fields += element("td", "", data_sort="") * 7 + element("td", reason, class_="wide name")
                 lines.append(line_of(labels[key], place + fields))
     numbers = ("seed", "value", "interval", "unit", "n", "draws", "seconds", "P", "E", "result, or why there is none")
     return table_of(heads_of("model", "column", numbers=numbers), lines, "text sortable")
 
 
-def _number(value: SeedValue) -> str:
+def _number(value: SeedValue) -> Markup:
     shown = shown_value(value)
     return element("td", number_text(shown, value.unit, value.n), data_sort=repr(shown) if shown == shown else "")
 
@@ -102,7 +105,7 @@ def _environment(content: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.removeprefix('versions.')} {value}" for key, value in flat(kept).items())
 
 
-def _runs(table: StudyTable, environments: Numbered) -> str:
+def _runs(table: StudyTable, environments: Numbered) -> Markup:
     labels, lines = labels_of(table), []
     for (key, seed), paths in table.runs.items():
         for number, path in enumerate(paths):
@@ -111,21 +114,21 @@ def _runs(table: StudyTable, environments: Numbered) -> str:
             sessions = [item for item in sessions if isinstance(item, dict)] if isinstance(sessions, list) else []
             stage = table.study.rows[key].stages[number].name
             names = dict.fromkeys(environments(_environment(session)) for session in sessions)
-            fields = element("td", str(seed)) + element("td", safe(stage), class_="name")
-            fields += element("td", safe(path if path.is_dir() else f"{path}: not there yet"), class_="wide name")
+            fields = element("td", str(seed)) + element("td", stage, class_="name")
+            fields += element("td", path if path.is_dir() else f"{path}: not there yet", class_="wide name")
             started = ", ".join(str(session.get("started", MISSING)) for session in sessions)
-            fields += element("td", safe(started or MISSING)) + element("td", safe(", ".join(names) or MISSING))
+            fields += element("td", started or MISSING) + element("td", ", ".join(names) or MISSING)
             lines.append(line_of(labels[key], fields))
     head = heads_of("model", "seed", "recipe", "run directory", numbers=("started", "E"))
     return table_of(head, lines, "text sortable")
 
 
-def recipes(table: StudyTable) -> str:
+def recipes(table: StudyTable) -> Markup:
     """The resolved recipe of each stage of each row, of its first seed, folded."""
-    labels, text = labels_of(table), ""
+    labels, text = labels_of(table), NOTHING
     for key, row in table.study.rows.items():
         for number, path in enumerate(table.runs.get((key, row.seeds[0]), ())):
             title = f"{labels[key]}, {row.stages[number].name}, seed {row.seeds[0]}"
             recipe = read_text(path / "recipe.yaml")
-            text += folded(title, element("pre", safe(recipe))) if recipe else fine(f"{title}: not trained yet.")
+            text += folded(title, element("pre", recipe)) if recipe else fine(f"{title}: not trained yet.")
     return text

@@ -1,9 +1,22 @@
-"""The sections of a study's page. Each returns HTML, empty when there is nothing to show; all text is escaped."""
+"""The sections of a study's page. Each is empty when there is nothing to show."""
 
 from collections.abc import Mapping
 
+from markupsafe import Markup
+
 from sslkuramoto.report.evidence import Evidence, audit_of
-from sslkuramoto.report.markup import bullets, element, figure, fine, heads_of, line_of, safe, table_of
+from sslkuramoto.report.markup import (
+    NOTHING,
+    bullets,
+    cells,
+    element,
+    figure,
+    fine,
+    heads_of,
+    joined,
+    line_of,
+    table_of,
+)
 from sslkuramoto.report.pictures.bands import Together, band_panel, together
 from sslkuramoto.report.pictures.scatter import Point, Spread, scatter_pictures
 from sslkuramoto.report.runs import read_series
@@ -26,18 +39,18 @@ HOW_TO_READ_POINTS = (
 )
 
 
-def paired_tests(table: StudyTable) -> str:
+def paired_tests(table: StudyTable) -> Markup:
     """The tests of :mod:`sslkuramoto.study.paired`, pooled and seed by seed."""
     labels, lines = labels_of(table), []
     for line in paired_table(table, labels):
         names = (line.column, line.second, line.seeds)
-        fields = "".join(element("td", safe(text), class_="name") for text in names)
+        fields = cells(names, class_="name")
         for text, number in zip(line.texts, line.numbers, strict=True):
-            fields += element("td", safe(text), data_sort="" if number is None else repr(number))
+            fields += element("td", text, data_sort="" if number is None else repr(number))
         lines.append(line_of(line.first, fields))
     head = heads_of("first", "column", "second", "seeds", numbers=HEADS)
     return (
-        (fine(HOW_TO_READ + WHAT_P_SAYS) if lines else "")
+        (fine(HOW_TO_READ + WHAT_P_SAYS) if lines else NOTHING)
         + table_of(head, lines, "sortable")
         + bullets(untested_lines(comparisons(table), labels))
     )
@@ -57,11 +70,11 @@ def _measures(column: StudyColumn) -> str:
     return column.metric.rpartition("/")[2]
 
 
-def clean_against_robust(table: StudyTable) -> str:
+def clean_against_robust(table: StudyTable) -> Markup:
     """One panel a column of robust accuracy, one point a row that has both numbers."""
     study, clean = table.study, clean_column(table)
     if clean is None or unit_of(table, clean) != "%":
-        return ""
+        return NOTHING
     panels, labels = [], labels_of(table)
     for column in study.columns.values():
         if _measures(column) not in ROBUST or unit_of(table, column) != "%":
@@ -77,9 +90,9 @@ def clean_against_robust(table: StudyTable) -> str:
                     points.append(Point(series, labels[row], x, y, is_reported, images))
         panels += [(column.title, points)] if points else []
     if not panels:
-        return ""
+        return NOTHING
     drawn = {point.series for _, points in panels for point in points}
-    pictures = "".join(map(figure, scatter_pictures(panels, name="scatter")))
+    pictures = joined(map(figure, scatter_pictures(panels, name="scatter")))
     return legend(_numbered(table, drawn)) + fine(HOW_TO_READ_POINTS) + element("div", pictures, class_="panels")
 
 
@@ -99,10 +112,10 @@ def _numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
     return {k: f"{k + 1} {label}" for k, label in enumerate(labels_of(table).values()) if k in series}
 
 
-def curves(table: StudyTable) -> str:
+def curves(table: StudyTable) -> Markup:
     """The columns of metrics.csv that the study names, of each training run that it names: one panel a column."""
     labels = labels_of(table)
-    drawn, missing, names, shown = "", [], [], set[int]()
+    drawn, missing, names, shown = NOTHING, [], [], set[int]()
     for place, number in enumerate(table.study.curves_stages):
         stage, by_row = _records(table, number)
         names.append(stage)
@@ -115,10 +128,10 @@ def curves(table: StudyTable) -> str:
             if rows:
                 picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{place}-{index}")
                 told = [stage, *remarks] if len(table.study.curves_stages) > 1 else remarks
-                drawn += figure(picture, safe(". ".join(told)) + "." if told else "")
+                drawn += figure(picture, ". ".join(told) + "." if told else "")
             else:
                 missing.append(metric if len(table.study.curves_stages) == 1 else f"{metric} of {stage}")
-    note = fine(f"No record of {', '.join(missing)}.") if missing else ""
+    note = fine(f"No record of {', '.join(missing)}.") if missing else NOTHING
     if not drawn:
         return note
     text = fine(
@@ -142,7 +155,7 @@ def _records(table: StudyTable, stage: int) -> tuple[str, dict[int, list[Mapping
     return next(iter(names)) if len(names) == 1 else f"stage {stage}", found
 
 
-def audits(table: StudyTable) -> str:
+def audits(table: StudyTable) -> Markup:
     """The audit's verdict on each row of the study, and on which rows there is none."""
     labels, items = labels_of(table), evidence_of(table, every_seed=True)
     audited = {item.series for item in items if audit_of(item.result)}

@@ -33,7 +33,7 @@ def test_knn_equals_a_double_loop(vote, neighbours, temperature):
 
 @pytest.mark.parametrize("vote", ["weighted", "plain"])
 def test_knn_equals_lightly_s(vote):
-    """Lightly has no plain votes but an infinite temperature, where its sort decides ties; 7 vote here."""
+    """An infinite temperature gives lightly's plain votes; of 7 votes for two classes none is a tie."""
     draw = generator("cpu", "lightly")
     queries, bank = (F.normalize(torch.randn(n, 16, generator=draw), dim=1) for n in (200, 500))
     labels = torch.randint(0, 2, (500,), generator=draw)
