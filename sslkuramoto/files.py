@@ -65,20 +65,24 @@ def _flush_name(folder: Path) -> None:
             os.close(handle)
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: of the file.
+        advice: what to do where it is damaged.
+
     Raises:
-        UserError: naming the file, when it is truncated or something else.
+        UserError: naming the file, when it cannot be read, is truncated or something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: truncated or not JSON: {error}") from None
+        raise UserError(f"{path}: truncated or not JSON: {error} ({advice})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object")
+        raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object ({advice})")
     return content
 
 

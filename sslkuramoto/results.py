@@ -138,10 +138,7 @@ class Result:
         Raises:
             UserError: it cannot be read, is damaged (named with its key) or of a newer version.
         """
-        try:
-            content = read_object(path)
-        except UserError as error:
-            raise UserError(f"{error} ({DAMAGED})") from None
+        content = read_object(path, DAMAGED)
         return cls.from_dict(content if per_image else content | {"per_image": {}}, path)
 
     @classmethod

@@ -42,7 +42,9 @@ class Fabricated:
             "format": 2,
             "protocol": protocol,
             "options": options or {},
-            "metrics": metrics,
+            "metrics": {
+                name: entry if isinstance(entry, dict) else {"value": entry} for name, entry in metrics.items()
+            },
             "data": {"name": "digits", "split": "test", "fingerprint": "abc", "n": 360},
             "encoder": {"sha256": "f00d", "stochastic": stochastic, "initial": initial, "weights": "ema"},
             "seconds": 1.5,

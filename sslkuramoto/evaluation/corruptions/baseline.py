@@ -1,6 +1,5 @@
 """The baseline of mCE: another run's result under the same protocol, read and checked before anything is measured."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
+from sslkuramoto.results import Result
 
 
 class Baseline(NamedTuple):
@@ -57,14 +57,13 @@ def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
     """
     where = f"baseline={path}"
     try:
-        content = json.loads(Path(path).expanduser().read_text())
-        table, data = content["details"]["corruptions"], content["data"]
-        clean = content["metrics"]["clean_accuracy"]["value"]
-        found = data["source"]
+        result = Result.read(Path(path).expanduser(), per_image=False)
+        clean, found = result.metrics["clean_accuracy"].value, result.data["source"]
+        table: Any = result.details["corruptions"]
         cells = {name: {s: cell["error"] for s, cell in row.items()} for name, row in table.items()}
-    except OSError as error:
-        raise UserError(f"{where}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # RuntimeError: no such home, deep nesting
+    except UserError as error:
+        raise UserError(f"baseline={error}") from None
+    except (KeyError, TypeError, AttributeError, RuntimeError):  # RuntimeError: no such home
         raise UserError(f"{where}: must be a result of the protocol corruptions (JSON)") from None
     if found != source:
         raise UserError(f"{where}: measured with source={found}, this with source={source}: must be the same")
@@ -76,7 +75,7 @@ def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
         errors[name] = sum(_share(error, f"{where}: error of {name} at severity {s}") for s, error in row.items())
         if errors[name] <= 0:
             raise UserError(f"{where}: makes no error on {name}, so CE is not defined")
-    return Baseline(errors, 1 - _share(clean, f"{where}: clean_accuracy"), data)
+    return Baseline(errors, 1 - _share(clean, f"{where}: clean_accuracy"), result.data)
 
 
 def _share(value: Any, what: str) -> float:

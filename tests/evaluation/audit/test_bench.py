@@ -58,6 +58,20 @@ def test_the_union_takes_the_worst_candidate_of_each_image(cnn, bench_of) -> Non
     assert {by for by in tightest.broken_by if by} <= {"clean", "shift +1", "shift -1"}
 
 
+def test_the_share_right_over_the_draws_of_both_scores_decides(noisy, bench_of) -> None:
+    bench = bench_of(Classifier(*noisy), eps=0.05)
+    sets = [bench.images, *(bench.run(Shift(sign)).candidates for sign in (1, -1))]
+    right = []
+    for images in sets:
+        draws = [bench.predictions(images, "select"), bench.predictions(images, "select again", draws=60)]
+        right.append((torch.cat(draws) == bench.labels).double().mean(dim=0))
+    lowest = torch.stack(right)
+    scored = [(bench.tightest(60).images == images).flatten(1).all(dim=1) for images in sets]
+    chosen = lowest.where(torch.stack(scored), 2.0).amin(dim=0)
+    assert torch.allclose(chosen, lowest.amin(dim=0), atol=1e-6), "of few candidates all are finalists"
+    assert len({*lowest.argmin(dim=0).tolist()}) == 3, "each candidate is the worst of some image"
+
+
 def test_what_lies_outside_the_ball_does_not_count(cnn, bench_of) -> None:
     bench = bench_of(Classifier(*cnn), eps=0.01)
     far = bench.run(Shift(-1), threat=Threat("linf", 1.0))

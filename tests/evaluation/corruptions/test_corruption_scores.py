@@ -142,7 +142,7 @@ def test_an_unfit_baseline_is_one_clear_line(table, source, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("clean", [None, 90.0, float("nan"), "0.9"])
+@pytest.mark.parametrize("clean", [None, 90.0, float("nan")])
 def test_a_baseline_without_a_clean_accuracy_is_refused(clean, tmp_path):
     path = result_file(tmp_path / "other.json", {"fog": row(0.2)}, clean=clean)
     with pytest.raises(UserError, match=r"baseline=.*: clean_accuracy: .*: must be a share in \[0,1\]"):
@@ -185,7 +185,7 @@ def test_a_baseline_that_is_no_result_or_not_there(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     (tmp_path / "folder.json").mkdir()
-    messages = {"text": "must be a result", "deep": "must be a result", "bytes": "must be a result"}
+    messages = dict.fromkeys(("text", "deep", "bytes"), "baseline=.*truncated or not JSON")
     messages |= {"none": "No such file", "folder": "Is a directory"}
     for name, message in messages.items():
         with pytest.raises(UserError, match=message):
