@@ -11,13 +11,14 @@ from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import PROTOCOLS
+from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.registry import Registry
 from sslkuramoto.training.optimizer import OPTIMIZERS
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.views import VIEWS
 
-REGISTRIES: list[Registry[Any]] = [DATA, VIEWS, ENCODERS, OBJECTIVES, OPTIMIZERS, SCHEDULES, PROTOCOLS]
+REGISTRIES: list[Registry[Any]] = [DATA, VIEWS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, PROTOCOLS]
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry]
 
 every_registry = pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
