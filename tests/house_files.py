@@ -8,6 +8,7 @@ from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import PROTOCOLS as PROTOCOL_REGISTRY
+from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import load_recipe
 from sslkuramoto.registry import Registry
@@ -20,7 +21,7 @@ from sslkuramoto.views import VIEWS
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 REGISTRIES: list[Registry[Any]] = [
-    *(DATA, VIEWS, ENCODERS, OBJECTIVES, OPTIMIZERS, SCHEDULES, ATTACKS),
+    *(DATA, VIEWS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, ATTACKS),
     PROTOCOL_REGISTRY,
 ]
 PROTOCOLS = sorted((ROOT / "eval" / "protocols").glob("*.yaml"))

@@ -1,6 +1,7 @@
 """4 x 4 Sudoku through the whole house: recipe, training, resume, protocol, report, study; and parts that disagree."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,15 @@ import yaml
 from house_files import ROOT
 from small_runs import Killed, after_step, assert_same_run, kill
 
+from sslkuramoto.checkpoint import export_head
 from sslkuramoto.cli import main
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
-from sslkuramoto.heads import PerCell
-from sslkuramoto.recipe import Recipe, load_recipe
+from sslkuramoto.heads import HEADS, PerCell
+from sslkuramoto.recipe import Part, Recipe, load_recipe
 from sslkuramoto.report import discover, load, summarise
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study import collect, load_study, plan_study, run_plan
 from sslkuramoto.study.cost import cost_of_plan
 from sslkuramoto.training import check, train
@@ -56,6 +59,13 @@ def test_a_measurement_finds_the_head_and_its_numbers_stand_in_the_report(run: P
     assert {metric.n for metric in result.metrics.values()} == {20}
     summary = summarise([load(row) for row in discover([run])])
     assert {head.name for head in summary.heads} >= {"Boards solved: blank cells", "Boards solved: all cells"}
+
+
+def test_a_head_for_another_spec_is_refused_when_the_run_is_opened(run: Path, tmp_path: Path) -> None:
+    copy = RunDirectory(shutil.copytree(run, tmp_path / "run"))
+    export_head(copy.head_file(), HEADS.build("linear", {}, 8, 4), Part("linear"))
+    with pytest.raises(UserError, match=r"^the head of .*run reads images or pairs; data sudoku gives boards$"):
+        subject_of(copy.path)
 
 
 def test_the_command_line_trains_measures_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import torch
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, load_protocols, protocol_files
+from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.results import FORMAT, Metric, Result
 
 
@@ -158,3 +159,15 @@ def test_clean_accuracy_counts_every_image_over_twenty_draws(noisy, subject_of):
     assert averaged.metrics["accuracy"].value > random.metrics["accuracy"].value, "averaging draws removes noise"
     with pytest.raises(UserError, match="draws=10"):
         PROTOCOLS.build("clean", {"draws": 10})(subject)
+
+
+def test_what_a_protocol_needs_is_checked_before_it_measures(cnn, subject_of, some_set):
+    class Needing(Protocol):
+        name = "needing"
+        needs = frozenset({"masks"})
+
+        def measure(self, subject):
+            return pytest.fail("it was measured")
+
+    with pytest.raises(UserError, match=r"^needing needs masks: data 'random', split 'test', has none$"):
+        Needing()(subject_of(cnn, data=lambda split: some_set(4)))
