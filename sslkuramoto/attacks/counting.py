@@ -304,7 +304,7 @@ class Charged(Attack):
             passes = passes_of(attack, classifier, account.num_classes, account.side, threat.norm)
             alone = attack.one_by_one and classifier.bound
             account.add(account.heading or self.name, passes, attack.source, alone=alone)
-        if not classifier.stochastic:  # to err once is the end there, so the union's look at a find is charged here
+        if threat.eps > 0 and not classifier.stochastic:  # to err once is the end there; a union's look at it is not
             account.add(account.heading or "scoring", Passes(1))
         elif threat.eps > 0:
             cast(StandIn, account.stand_in.encoder).slips = classifier.draws if classifier.mode == "averaged" else 1

@@ -71,14 +71,16 @@ def test_it_is_what_the_audit_takes_where_every_image_stands_to_the_end(initial,
     subject = subject_of((encoder, head), data=lambda split: data)
     options = {"initial": initial, "skip": ["control", "black_box", "surrogate"]}
     cost, actual = cost_of(subject, **options), rows_seen(subject, **options)
-    assert actual <= cost.forward + cost.backward <= 1.01 * actual
+    over = cost.forward + cost.backward - actual
+    plane, finds = 7 * 5 * 17, 8 * 25  # of the first image only, counted for all 8; a look at what no attack found
+    assert 0 <= over <= plane + finds
 
 
 def test_it_attacks_nothing_and_leaves_no_ledger(subject_of, cnn) -> None:
     lines: list[str] = []
     subject = subject_of(cnn, report=lines.append)
-    cost = cost_of(subject, queries=100_000, steps=[10_000, 20_000])
-    assert cost.forward > 8 * 100_000
+    cost = cost_of(subject, queries=1_000, steps=[100, 200])
+    assert cost.forward > 8 * 1_000
     assert lines == []
     assert not subject.run_dir.exists()
 
