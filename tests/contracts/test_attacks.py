@@ -58,6 +58,7 @@ def images_and_labels(classes: int = CLASSES) -> tuple[torch.Tensor, torch.Tenso
 
 def candidates(attack: Attack, classifier: Classifier, threat: Threat, classes: int = CLASSES) -> torch.Tensor:
     images, labels = images_and_labels(classes)
+    classifier.restart("contract")  # the noise of a stochastic one is a stream, which a battery restarts for each unit
     return attack(classifier, images, labels, threat=threat, work=Work(seed=0, chunk=0)).detach()
 
 

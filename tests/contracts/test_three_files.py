@@ -163,7 +163,7 @@ class Added(Protocol):
 
     def measure(self, subject: Subject) -> Result:
         images = subject.labelled("test", "added-protocol")
-        metric = Metric(0.25 * self.times, None, None, len(images))
+        metric = Metric(0.25 * self.times, None, None, len(images), 1)
         return Result({"brightness": metric}, self.options, described(images), "deterministic")
 ''',
 }
