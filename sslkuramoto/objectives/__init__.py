@@ -4,7 +4,7 @@ from sslkuramoto.objectives.adversarial import Adversarial
 from sslkuramoto.objectives.byol import BYOL
 from sslkuramoto.objectives.classification import Classification
 from sslkuramoto.objectives.heads import head
-from sslkuramoto.objectives.objective import Objective, Step, check_views, encode
+from sslkuramoto.objectives.objective import Objective, Step, check_views, encode, features_of
 from sslkuramoto.objectives.phinet import PhiNet
 from sslkuramoto.objectives.simclr import SimCLR
 from sslkuramoto.objectives.simsiam import SimSiam
@@ -13,7 +13,7 @@ from sslkuramoto.objectives.vicreg import VICReg
 from sslkuramoto.objectives.xphinet import XPhiNet
 from sslkuramoto.registry import Registry
 
-__all__ = ["OBJECTIVES", "Objective", "Step", "Target", "check_views", "encode", "head"]
+__all__ = ["OBJECTIVES", "Objective", "Step", "Target", "check_views", "encode", "features_of", "head"]
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")
 OBJECTIVES.add("adversarial", Adversarial)

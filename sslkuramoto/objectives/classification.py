@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.ranges import within
 
 
@@ -39,7 +39,7 @@ class Classification(Objective):
             raise UserError("needs labels, but the data has none")
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.head = nn.Linear(encoder.num_features, num_classes)
+        self.head = nn.Linear(features_of(encoder), num_classes)
 
     def forward(
         self,

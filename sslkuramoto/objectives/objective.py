@@ -98,6 +98,18 @@ def encode(
     return found if isinstance(found, Tensor) else found.pooled
 
 
+def features_of(encoder: nn.Module) -> int:
+    """Return the length of an encoder's features.
+
+    Raises:
+        UserError: a module that does not say.
+    """
+    found = vars(encoder).get("num_features", getattr(type(encoder), "num_features", None))
+    if not isinstance(found, int):
+        raise UserError(f"{type(encoder).__name__} does not say how long its features are: set its num_features")
+    return found
+
+
 def check_views(name: str, objective: Objective, given: Iterable[str]) -> None:
     """Check, before the first batch, that a view policy yields what an objective reads.
 

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.hippocampus import Hippocampus
 from sslkuramoto.objectives.losses import Reduction, Sim2Form
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 
 
 class PhiNet(Objective):
@@ -45,7 +44,7 @@ class PhiNet(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         sim2: Sim2Form = "mse",
@@ -64,7 +63,7 @@ class PhiNet(Objective):
         super().__init__()
         self.projector = head(
             "projector",
-            encoder.num_features,
+            features_of(encoder),
             projector_hidden,
             projector_out,
             layers=projector_layers,

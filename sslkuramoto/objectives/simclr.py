@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, nt_xent
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.ranges import above
 
 
@@ -36,7 +35,7 @@ class SimCLR(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         temperature: float = 0.5,
@@ -51,7 +50,7 @@ class SimCLR(Objective):
         self.temperature = temperature
         self.projector = head(
             "projector",
-            encoder.num_features,
+            features_of(encoder),
             projector_hidden,
             projector_out,
             layers=projector_layers,

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, sim1_loss
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 
 
 class SimSiam(Objective):
@@ -38,7 +37,7 @@ class SimSiam(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         projector_layers: int = 2,
@@ -53,7 +52,7 @@ class SimSiam(Objective):
         super().__init__()
         self.projector = head(
             "projector",
-            encoder.num_features,
+            features_of(encoder),
             projector_hidden,
             projector_out,
             layers=projector_layers,

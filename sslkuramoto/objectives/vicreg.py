@@ -9,10 +9,9 @@ from jaxtyping import Float, Int64
 from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.losses import agreement, every_rank, in_full_precision
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.ranges import at_least
 
 
@@ -42,7 +41,7 @@ class VICReg(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         invariance_weight: float = 25.0,
@@ -60,7 +59,7 @@ class VICReg(Objective):
         self.weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
         self.projector = head(
             "projector",
-            encoder.num_features,
+            features_of(encoder),
             projector_hidden,
             projector_out,
             layers=projector_layers,

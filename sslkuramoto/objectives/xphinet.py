@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.objectives.heads import Norm, head
 from sslkuramoto.objectives.hippocampus import Hippocampus
 from sslkuramoto.objectives.losses import Reduction, Sim2Form
-from sslkuramoto.objectives.objective import Objective, Step, encode
+from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.target import Schedule, Target
 
 
@@ -55,7 +54,7 @@ class XPhiNet(Objective):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         num_classes: int | None = None,
         *,
         momentum: float = 0.99,
@@ -78,7 +77,7 @@ class XPhiNet(Objective):
         self.export = export
         self.projector = head(
             "projector",
-            encoder.num_features,
+            features_of(encoder),
             projector_hidden,
             projector_out,
             layers=projector_layers,

@@ -80,10 +80,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "somebody" / "nets.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    for name in ("layers_of_somebody", "somebody", "somebody.nets"):
+    yield tmp_path
+    for name in ("layers_of_somebody", "somebody", "somebody.nets", "network_file_net"):
         sys.modules.pop(name, None)
-    return tmp_path
 
 
 @pytest.fixture

@@ -40,6 +40,11 @@ def test_an_objective_trains_a_plain_module_without_draws(name):
     objective.after_step(network, 0.5)
 
 
+def test_a_module_that_does_not_say_how_long_its_features_are_is_refused():
+    with pytest.raises(UserError, match="Sequential does not say how long its features are: set its num_features"):
+        OBJECTIVES.build("simclr", SMALL, nn.Sequential(nn.Flatten()), 3)
+
+
 def test_an_encoder_that_draws_still_says_that_it_needs_a_draw():
     encoder = AKOrN(channels=4, kernel_sizes=(3,), num_steps=1)
     with pytest.raises(UserError, match="needs draw="):
