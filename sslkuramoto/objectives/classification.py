@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
@@ -33,7 +32,7 @@ class Classification(Objective):
     views = ("a",)
     needs_labels = True
 
-    def __init__(self, encoder: Encoder, num_classes: int | None, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, encoder: nn.Module, num_classes: int | None, *, label_smoothing: float = 0.0) -> None:
         within("label_smoothing", label_smoothing, 0, 1)
         if num_classes is None:
             raise UserError("needs labels, but the data has none")
