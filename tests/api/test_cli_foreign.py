@@ -80,10 +80,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "somebody" / "nets.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    for name in ("layers_of_somebody", "somebody", "somebody.nets"):
+    yield tmp_path
+    for name in ("layers_of_somebody", "somebody", "somebody.nets", "network_file_net"):
         sys.modules.pop(name, None)
-    return tmp_path
 
 
 @pytest.fixture
@@ -118,10 +117,10 @@ def test_results_lie_in_a_run_directory_called_after_file_and_function():
 @pytest.mark.parametrize("model", ["net.py:build", "somebody.nets:build"])
 def test_a_function_s_network_is_measured_and_reported(model, place, capsys):
     attack = "attacks=[{name: pgd, iterations: 2}]"
-    words = [model, "clean", "robustness", attack, "images=10", "eps=0.1", "select_draws=20", DATA, "--run", "runs/net"]
-    assert main(["evaluate", *words]) == 0
+    assert main(["evaluate", model, "clean", DATA, "--run", "runs/net"]) == 0
+    words = [attack, "images=10", "eps=0.1", "select_draws=20", DATA, "--run", "runs/net", "--as", "robustness"]
+    assert main(["evaluate", model, "robustness", *words]) == 0
     printed = capsys.readouterr().out
-    assert "clean+" not in printed
     assert "note: the network draws from torch's" in printed
     about = json.loads((place / "runs/net/model.json").read_text())
     assert about["model"] == model
