@@ -154,13 +154,15 @@ def _parser() -> argparse.ArgumentParser:
 
     add_study(commands, prepare=_quieten)
 
-    command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown or CSV")
+    command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown, LaTeX or CSV")
     command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: what is there of it")
     command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
     command.add_argument("--any-code", action="store_true", help="a study: results of other code versions too")
     command.add_argument("--html", type=Path, metavar="FILE")
     command.add_argument("--markdown", type=Path, metavar="FILE")
+    command.add_argument("--latex", type=Path, metavar="FILE")
     command.add_argument("--csv", type=Path, metavar="FILE")
+    command.add_argument("--no-groups", action="store_true", help="a row for each run, also where only seeds differ")
     command.add_argument("--title", default="sslkuramoto report")
     command.set_defaults(act=_report)
 
@@ -332,24 +334,27 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
-    from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, write_page
+    from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, summary_latex, write_page
 
-    for option in ("html", "markdown", "csv"):
+    for option in ("html", "markdown", "latex", "csv"):
         path = getattr(arguments, option)
         if path is not None and (not path.name or path.is_dir()):
             raise UserError(f"--{option}={path}: must name a file")
     if reported_study(arguments):
         return
     rows = discover([Path(run) for run in arguments.runs])
-    summary = summarise([load(row) for row in rows])
+    grouped = not arguments.no_groups
+    summary = summarise([load(row) for row in rows], grouped=grouped)
     show(summary)
     if arguments.html:
-        write_page(arguments.html, rows, title=arguments.title)
+        write_page(arguments.html, rows, title=arguments.title, grouped=grouped)
     if arguments.markdown:
         write_atomically(arguments.markdown, markdown(summary))
+    if arguments.latex:
+        write_atomically(arguments.latex, summary_latex(summary, arguments.title))
     if arguments.csv:
         write_atomically(arguments.csv, csv_text(summary))
-    for path in (arguments.html, arguments.markdown, arguments.csv):
+    for path in (arguments.html, arguments.markdown, arguments.latex, arguments.csv):
         if path:
             print(f"wrote {path}")
 

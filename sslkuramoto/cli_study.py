@@ -142,7 +142,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
         return False
     if not names[0].endswith((".yaml", ".yml")) and names[0] not in study_files():
         return False
-    for option in ("html", "markdown", "csv"):
+    for option in ("html", "markdown", "latex", "csv"):
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
     study = load_study(names[0], [word for word in arguments.runs if "=" in word])

@@ -22,7 +22,7 @@ from sslkuramoto.report.pictures.oscillators import (
 from sslkuramoto.report.runs import Model, Row, discover, load
 from sslkuramoto.report.study_page import study_page, write_study_page
 from sslkuramoto.report.tables.columns import columns
-from sslkuramoto.report.tables.latex import study_latex
+from sslkuramoto.report.tables.latex import study_latex, summary_latex
 from sslkuramoto.report.tables.study_text import study_csv, study_markdown, study_text
 from sslkuramoto.report.tables.table import Summary, summarise
 from sslkuramoto.report.tables.text import csv_text, markdown, plain, show
@@ -52,6 +52,7 @@ __all__ = [
     "study_page",
     "study_text",
     "summarise",
+    "summary_latex",
     "views_picture",
     "write_page",
     "write_study_page",

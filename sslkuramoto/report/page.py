@@ -20,7 +20,12 @@ from sslkuramoto.report.tables.table import summarise
 
 
 def write_page(
-    path: Path, rows: Sequence[Row], *, title: str = "sslkuramoto report", notes: Sequence[str] = ()
+    path: Path,
+    rows: Sequence[Row],
+    *,
+    title: str = "sslkuramoto report",
+    notes: Sequence[str] = (),
+    grouped: bool = False,
 ) -> Path:
     """Read the rows' run directories and write the page, whole or not at all.
 
@@ -29,15 +34,18 @@ def write_page(
         rows: one model each.
         title: heading of the page.
         notes: what the reader should know first, plain text.
+        grouped: runs that differ in the seed only share a row of the summary.
 
     Raises:
         UserError: what :func:`sslkuramoto.report.runs.load` raises, or a place that cannot be written.
     """
-    write_atomically(Path(path), page([load(row) for row in rows], title=title, notes=notes))
+    write_atomically(Path(path), page([load(row) for row in rows], title=title, notes=notes, grouped=grouped))
     return Path(path)
 
 
-def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: Sequence[str] = ()) -> str:
+def page(
+    models: Sequence[Model], *, title: str = "sslkuramoto report", notes: Sequence[str] = (), grouped: bool = False
+) -> str:
     """Return the page's text. It names no address outside itself and forbids the browser to load any."""
     evidence = [
         Evidence(f"{model.label}, {name}" if len(model.parts) > 1 else model.label, series, result)
@@ -46,7 +54,7 @@ def page(models: Sequence[Model], *, title: str = "sslkuramoto report", notes: S
         for result in part.results
     ]
     parts = {
-        "summary": ("Summary", summary_table(summarise(models))),
+        "summary": ("Summary", summary_table(summarise(models, grouped=grouped))),
         "curves": ("Curves", sections.curves(models)),
         "pictures": ("What the network sees and does", sections.pictures(models)),
         "audits": ("Audits", evidence_sections.audits(evidence)),

@@ -1,4 +1,4 @@
-"""A study as LaTeX tables that need the packages booktabs and graphicx and no other."""
+"""Runs or a study as LaTeX tables that need the packages booktabs and graphicx and no other."""
 
 import re
 import textwrap
@@ -75,27 +75,50 @@ def study_latex(table: StudyTable) -> str:
     labels = labels_of(table)
     name = re.sub(r"[^A-Za-z0-9-]+", "-", study.name)
     title = " ".join(text for text in (study.title + ".", study.question) if text)
-    corner = f"model ({in_latex(summary.unit)})" if summary.unit else "model"
-    lines = [
-        f"% {' '.join(study.title.split())}; written by sslkuramoto study {study.name}",
-        r"% \usepackage{booktabs,graphicx}",
-        *_float(
-            title, f"tab:{name}", "l" + "r" * len(summary.heads), [corner, *map(_head, summary.heads)], _body(summary)
-        ),
-    ]
+    lines = _measured(
+        summary, title, name, f"{' '.join(study.title.split())}; written by sslkuramoto study {study.name}"
+    )
     tests = paired_table(table, labels, every_seed=False)
     if tests:
         heads = ["column", *map(in_latex, PAIRED_HEADS)]
         lines += _float(HOW_TO_READ, f"tab:{name}-paired", "l" + "r" * len(PAIRED_HEADS), heads, _tests(tests))
-    notes = [f"{_marks((k + 1,))} {in_latex(text)}" for k, text in enumerate(summary.footnotes)]
-    notes += [in_latex(text) for text in [*summary.lines_below, *untested_lines(comparisons(table), labels)]]
-    if notes:
-        lines += [
-            r"\begingroup\footnotesize\raggedright\sloppy",
-            f"\\noindent Notes to Table~\\ref{{tab:{name}}}.\\par",
-        ]
-        lines += [*(f"\\noindent {_breakable(note)}\\par" for note in notes), r"\endgroup"]
+    lines += _notes(summary, name, untested_lines(comparisons(table), labels))
     return "\n".join(lines) + "\n"
+
+
+def summary_latex(summary: Summary, title: str) -> str:
+    """Return the table of runs as a ``table`` environment, and its notes as text after it.
+
+    Args:
+        summary: of :func:`~sslkuramoto.report.tables.table.summarise`.
+        title: its caption, plain.
+    """
+    name = "runs"
+    lines = _measured(summary, title, name, f"{' '.join(title.split())}; written by sslkuramoto report")
+    return "\n".join([*lines, *_notes(summary, name)]) + "\n"
+
+
+def _measured(summary: Summary, title: str, name: str, comment: str) -> list[str]:
+    corner = f"model ({in_latex(summary.unit)})" if summary.unit else "model"
+    heads = [corner, *map(_head, summary.heads)]
+    return [
+        f"% {comment}",
+        r"% \usepackage{booktabs,graphicx}",
+        *_float(title, f"tab:{name}", "l" + "r" * len(summary.heads), heads, _body(summary)),
+    ]
+
+
+def _notes(summary: Summary, name: str, more: Sequence[str] = ()) -> list[str]:
+    notes = [f"{_marks((k + 1,))} {in_latex(text)}" for k, text in enumerate(summary.footnotes)]
+    notes += [in_latex(text) for text in [*summary.lines_below, *more]]
+    if not notes:
+        return []
+    return [
+        r"\begingroup\footnotesize\raggedright\sloppy",
+        f"\\noindent Notes to Table~\\ref{{tab:{name}}}.\\par",
+        *(f"\\noindent {_breakable(note)}\\par" for note in notes),
+        r"\endgroup",
+    ]
 
 
 def _float(caption: str, label: str, columns: str, heads: Sequence[str], body: Sequence[str]) -> list[str]:

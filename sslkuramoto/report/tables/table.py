@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Protocol
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.tables.columns import INCIDENTAL, Found, columns, find, number, option_text, percent
+from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
 from sslkuramoto.results import Metric
 from sslkuramoto.study.published import Published
 
@@ -16,7 +18,10 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """What one field shows. ``marks`` are numbers of footnotes; ``found`` is set in measured columns only."""
+    """What one field shows. ``marks`` are numbers of footnotes; ``found`` is set in measured columns only.
+
+    Of several runs ``value`` is the mean of ``seeds`` of them, ``std`` their standard deviation, ``found`` the first.
+    """
 
     value: float | None = None
     text: str = MISSING
@@ -24,6 +29,8 @@ class Cell:
     marks: tuple[int, ...] = ()
     found: Found | None = None
     published: Published | None = None
+    seeds: int = 1
+    std: float | None = None
 
 
 class Titled(Protocol):
@@ -77,8 +84,12 @@ class Summary:
         return [*self.reading, *(f"scored: {line}" for line in self.scoring), *self.below]
 
 
-def summarise(models: Sequence[Model]) -> Summary:
+def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
     """Put the models' numbers in the columns that protocols declare.
+
+    Args:
+        models: in order.
+        grouped: runs that differ in the seed only share a row.
 
     Raises:
         UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
@@ -88,6 +99,10 @@ def summarise(models: Sequence[Model]) -> Summary:
     for label in labels:
         if labels.count(label) > 1:
             raise UserError(f"{labels.count(label)} models are called {label!r}: rows need labels of their own")
+    groups = groups_of(models) if grouped else [[model] for model in models]
+    rows: list[str] = []
+    for group in groups:
+        rows.append(label_of(group, rows))
     footnotes: list[str] = []
     mark = marker(footnotes)
     keys = [column.key for column in columns()]
@@ -100,27 +115,30 @@ def summarise(models: Sequence[Model]) -> Summary:
     scoring: Scoring = {}
     for column in columns():
         found = {model.label: find(column, model) for model in models}
-        measured = {label: item for label, item in found.items() if isinstance(item, Found)}
+        by_row = [{model.label: found[model.label] for model in group} for group in groups]
+        firsts = ((row, next(filter(_is_found, each.values()), None)) for row, each in zip(rows, by_row, strict=True))
+        measured = {row: item for row, item in firsts if isinstance(item, Found)}
         reported = any(column.key in model.row.published for model in models)
         if column.optional and not reported and all(number(item) is None for item in found.values()):
             continue
-        by_head.append([_measured(item, mark) for item in found.values()])
+        by_head.append([_cell(each, mark) for each in by_row])
         heads.append(Head(column, marks=marks_unlike(measured, mark)))
         group = "" if column.title.startswith(column.group) else column.group
         for item in measured.values():
             scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
         if reported:
             heads.append(Head(column, published=True))
-            figures = [model.row.published.get(column.key) for model in models]
+            figures = [group[0].row.published.get(column.key) for group in groups]
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     for text in _mixed_weights(models):
         mark(text)
     return Summary(
         heads=heads,
-        labels=labels,
-        cells=[[cells[i] for cells in by_head] for i in range(len(models))],
+        labels=rows,
+        cells=[[cells[i] for cells in by_head] for i in range(len(groups))],
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
+        reading=[HOW_TO_READ] if any(len(group) > 1 for group in groups) else [],
     )
 
 
@@ -152,6 +170,32 @@ def scoring_lines(scoring: Scoring) -> list[str]:
         f"{_names(by_name)}: {line}{_draws(item for items in by_name.values() for item in items)}"
         for line, by_name in scoring.items()
     ]
+
+
+def _is_found(item: Found | str) -> bool:
+    return isinstance(item, Found)
+
+
+def _cell(items: Mapping[str, Found | str], mark: Mark) -> Cell:
+    """Return the field of a row: of its one run, or the mean over runs that were measured alike."""
+    single = [_measured(item, mark) for item in items.values()]
+    if len(single) == 1:
+        return single[0]
+    numbers = {label: (item, value) for label, item in items.items() if (value := number(item)) is not None}
+    found = {label: item for label, (item, _) in numbers.items() if isinstance(item, Found)}
+    marks = tuple(dict.fromkeys(mark for cell in single for mark in cell.marks))
+    if unlike := _unlike(found):
+        return Cell(marks=(*marks, mark(f"no mean over seeds, not measured alike: {'; '.join(unlike)}")))
+    if not found:
+        return Cell(marks=marks)
+    values = [value for _, value in numbers.values()]
+    if len(values) < len(items):
+        marks = (*marks, mark(f"mean over {len(values)} of {len(items)} seeds: {', '.join(found)}"))
+    first = next(iter(found.values()))
+    std, n = stdev(values) if len(values) > 1 else None, first.metric.n
+    interval = "" if std is None else f"± {decimals(std, n)}"
+    mean = fmean(values)
+    return Cell(mean, decimals(mean, n), interval, marks, found=first, seeds=len(values), std=std)
 
 
 def _measured(item: Found | str, mark: Mark) -> Cell:

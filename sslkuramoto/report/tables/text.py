@@ -145,14 +145,18 @@ def markdown(summary: Summary) -> str:
 
 
 def csv_text(summary: Summary) -> str:
-    """Return the table as CSV in full precision, percent; measured and published figures in columns of their own."""
+    """Return the table as CSV in full precision, percent; measured and published figures in columns of their own.
+
+    ``KEY_seeds`` counts the training runs behind a value, ``KEY_std`` is their standard deviation (empty for one run);
+    interval and standard deviation over draws belong to one run and are empty for several.
+    """
     header = ["model"]
     for head in summary.heads:
         key = head.column.key
         ends = (
             ("reported", "reported_std", "reported_n", "reported_source")
             if head.published
-            else ("", "low", "high", "std_over_draws", "std_over_seeds", "n", "draws")
+            else ("", "low", "high", "std_over_draws", "std_over_seeds", "n", "draws", "seeds", "std")
         )
         header += [f"{key}_{end}" if end else key for end in ends]
     out = io.StringIO()
@@ -165,11 +169,12 @@ def csv_text(summary: Summary) -> str:
                 figure = cell.published
                 line += [None] * 4 if figure is None else [figure.value, figure.std, figure.n, figure.source]
             elif cell.found is None:
-                line += [None] * 7
+                line += [None] * 9
             else:
                 metric = cell.found.metric
-                values = (metric.value, metric.low, metric.high, metric.std_over_draws, metric.std_over_seeds)
-                scaled = [percent(metric, x) for x in values]
+                of_one = (metric.low, metric.high, metric.std_over_draws, metric.std_over_seeds)
+                scaled = [cell.value, *(percent(metric, x) if cell.seeds == 1 else None for x in of_one)]
                 line += [None if x is None else round(x, 10) for x in scaled] + [metric.n, metric.draws]
+                line += [cell.seeds, None if cell.std is None else round(cell.std, 10)]
         writer.writerow(line)
     return out.getvalue()
