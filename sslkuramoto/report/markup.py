@@ -61,6 +61,12 @@ def folded(title: str, content: object) -> Markup:
     return _parts().folded(title, content)
 
 
+def left_out_note(labels: Iterable[str], what: str) -> Markup:
+    """Return whose pictures the page has no room for; nothing when it has room for all."""
+    names = ", ".join(labels)
+    return fine(f"{what}, to keep the page small: {names}.") if names else NOTHING
+
+
 def bullets(lines: Iterable[object]) -> Markup:
     """Return lines as a list in small print; nothing when there are none."""
     return _parts().bullets(list(lines))

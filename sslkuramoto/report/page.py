@@ -12,11 +12,7 @@ from sslkuramoto.files import write_atomically
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import rendered
 from sslkuramoto.report.runs import Model, Row, load
-from sslkuramoto.report.sections import corruptions as corruption_section
-from sslkuramoto.report.sections import evidence as evidence_sections
-from sslkuramoto.report.sections import runs as sections
-from sslkuramoto.report.tables.html import summary_table
-from sslkuramoto.report.tables.table import summarise
+from sslkuramoto.report.sections import SECTIONS, Runs, parts_for
 
 
 def write_page(
@@ -53,19 +49,8 @@ def page(
         for name, part in model.parts.items()
         for result in part.results
     ]
-    parts = {
-        "summary": ("Summary", summary_table(summarise(models, grouped=grouped))),
-        "curves": ("Curves", sections.curves(models)),
-        "pictures": ("What the network sees and does", sections.pictures(models)),
-        "audits": ("Audits", evidence_sections.audits(evidence)),
-        "calibration": ("Calibration", evidence_sections.calibration(evidence)),
-        "corruptions": ("Corruptions", corruption_section.corruptions(evidence)),
-        "attacked": ("Adversarial images", evidence_sections.adversarial_images(evidence)),
-        "results": ("All results", sections.all_results(models)),
-        "scored": ("How each number was scored", sections.how_scored(models)),
-        "recipes": ("Recipes", sections.recipes(models)),
-        "environment": ("Environment", sections.environment(models)),
-    }
+    shown = Runs(models, evidence, grouped)
+    parts = parts_for(shown, {name: SECTIONS.build(name, {}).runs for name in SECTIONS})
     lead = f"{len(models)} model{'' if len(models) == 1 else 's'}: {', '.join(m.label for m in models)}."
     return document(parts, title=title, lead=lead, notes=notes)
 

@@ -3,13 +3,10 @@
 from pathlib import Path
 
 from sslkuramoto.files import write_atomically
+from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.page import document
-from sslkuramoto.report.sections import corruptions as corruption_section
-from sslkuramoto.report.sections import evidence as evidence_sections
-from sslkuramoto.report.sections import provenance as study_provenance
-from sslkuramoto.report.sections import studies as study_sections
-from sslkuramoto.report.tables.html import summary_table
-from sslkuramoto.report.tables.study import study_summary
+from sslkuramoto.report.sections import SECTIONS, Studied, parts_for
+from sslkuramoto.report.tables.study import labels_of, result_of
 from sslkuramoto.study.table import StudyTable
 
 
@@ -29,22 +26,25 @@ def write_study_page(path: Path, table: StudyTable) -> Path:
 
 def study_page(table: StudyTable) -> str:
     """Return the page's text. It names no address outside itself and forbids the browser to load any."""
-    study, summary = table.study, study_summary(table)
-    summary.below = []
-    first = study_sections.evidence_of(table, every_seed=False)
-    parts = {
-        "table": ("Measured and reported", summary_table(summary)),
-        "scatter": ("Clean against robust", study_sections.clean_against_robust(table)),
-        "audits": ("The audit's verdict on each row", study_sections.audits(table)),
-        "pairs": ("Paired tests", study_sections.paired_tests(table)),
-        "calibration": ("Calibration", evidence_sections.calibration(first)),
-        "corruptions": ("Corruptions", corruption_section.corruptions(first)),
-        "curves": ("Curves", study_sections.curves(table)),
-        "attacked": ("Adversarial images", evidence_sections.adversarial_images(first)),
-        "provenance": ("Where each number comes from", study_provenance.provenance(table)),
-        "recipes": ("Recipes", study_provenance.recipes(table)),
-    }
+    study = table.study
+    shown = Studied(table, evidence_of(table, every_seed=False), evidence_of(table, every_seed=True))
+    parts = parts_for(shown, {name: SECTIONS.build(name, {}).study for name in SECTIONS})
     seeds = ", ".join(map(str, study.seeds))
     sizes = f"{study.name}: {len(study.rows)} rows, {len(study.columns)} columns, seeds {seeds}."
     lead = f"{study.question} {sizes}" if study.question else sizes
     return document(parts, title=study.title, lead=lead, notes=[*study.notes, *table.notes])
+
+
+def evidence_of(table: StudyTable, *, every_seed: bool) -> list[Evidence]:
+    """Each result of the study once, under the name of its row; of the first seed only, or of every one."""
+    labels, found = labels_of(table), dict[object, Evidence]()
+    for series, (key, row) in enumerate(table.study.rows.items()):
+        for column in table.study.columns.values():
+            values = table.cells[key, column.key].values
+            for value in values if every_seed else values[:1]:
+                if value.result in found:
+                    continue
+                changed = f", {column.title}" if column.encoder or column.settings else ""
+                seed = f", seed {value.seed}" if len(row.seeds) > 1 else ""
+                found[value.result] = Evidence(labels[key] + changed + seed, series, result_of(value.result))
+    return list(found.values())

@@ -17,8 +17,10 @@ from sslkuramoto.report.pictures import evidence as evidence_pictures
 from sslkuramoto.report.pictures.drawing import axes_grid
 from sslkuramoto.report.pictures.evidence import magnification, reliability_axes
 from sslkuramoto.report.runs import load
-from sslkuramoto.report.sections import evidence as evidence_sections
-from sslkuramoto.report.sections.evidence import adversarial_images, audits, calibration
+from sslkuramoto.report.sections import audits as audit_section
+from sslkuramoto.report.sections.attacked import adversarial_images
+from sslkuramoto.report.sections.audits import audits
+from sslkuramoto.report.sections.calibration import calibration
 from sslkuramoto.results import Result
 
 
@@ -115,7 +117,7 @@ def test_an_audits_curve_and_histograms_are_drawn(result):
 def test_drawings_that_would_make_the_page_large_are_left_out_by_name(result, monkeypatch):
     items = [Evidence(label, 0, result({"audit": audit()}, "audit-quick")) for label in ("first", "second")]
     whole = audits(items[:1])
-    monkeypatch.setattr(evidence_sections, "PICTURE_BUDGET", len(whole))
+    monkeypatch.setattr(audit_section, "PICTURE_BUDGET", len(whole))
     text = audits(items)
     assert "Drawings left out, to keep the page small: second." in text
     assert text.count("<svg") == whole.count("<svg") > 0

@@ -14,8 +14,9 @@ from sslkuramoto.report import study_page, write_study_page
 from sslkuramoto.report.pictures import scatter as study_pictures
 from sslkuramoto.report.pictures.bands import smoothed, together
 from sslkuramoto.report.pictures.scatter import Point, limits
-from sslkuramoto.report.sections import studies as study_sections
-from sslkuramoto.report.sections.studies import clean_column
+from sslkuramoto.report.sections import curves as curve_section
+from sslkuramoto.report.sections import scatter as scatter_section
+from sslkuramoto.report.sections.scatter import clean_column
 from sslkuramoto.study import Published, StudyCell
 
 
@@ -146,8 +147,8 @@ def test_without_any_audit_every_row_is_said_to_have_none(studied):
 
 def test_the_scatter_draws_the_spread_over_seeds_and_that_over_images(studied, monkeypatch):
     drawn = []
-    monkeypatch.setattr(study_sections, "scatter_pictures", lambda panels, name: drawn.extend(panels) or [])
-    study_sections.clean_against_robust(studied.table())
+    monkeypatch.setattr(scatter_section, "scatter_pictures", lambda panels, name: drawn.extend(panels) or [])
+    scatter_section.clean_against_robust(studied.table())
     several, one, reported = dict(drawn)["robust, as published"]
     assert several.robust == pytest.approx((50, 40, 60))
     assert several.images == (pytest.approx((80, 75, 84)), pytest.approx((50, 45, 55)))
@@ -233,7 +234,9 @@ def test_curves_of_two_training_runs_are_drawn_one_after_the_other(studied):
     table = studied.table()
     drawn = []
     for stages in ((0,), (1,), (0, 1)):
-        text = study_sections.curves(replace(table, study=replace(table.study, curves=("loss",), curves_stages=stages)))
+        text = curve_section.curves_of_study(
+            replace(table, study=replace(table.study, curves=("loss",), curves_stages=stages))
+        )
         drawn.append([value for value in ("from 2 at step 1", "from 7 at step 1") if f"3 seeds: {value}" in text])
     assert drawn == [["from 2 at step 1"], ["from 7 at step 1"], ["from 2 at step 1", "from 7 at step 1"]]
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sslkuramoto.report.markup import picture_of, swatch_of
+from sslkuramoto.report.markup import legend_of, picture_of, swatch_of
 
 MAX_POINTS = 400
 INK, FAINT = "#010203", "#040506"  # stand-ins that become CSS colours
@@ -63,6 +63,11 @@ def swatch(index: int) -> Markup:
     """A short line in the colour and dashes of series ``index``, for a legend in HTML."""
     dashes = DASHES_SVG[index // NUM_COLOURS % len(DASHES_SVG)]
     return swatch_of(index % NUM_COLOURS, dashes)
+
+
+def legend(labels: Mapping[int, str]) -> Markup:
+    """The colours and dashes of series by their number."""
+    return legend_of((swatch(k), label) for k, label in labels.items())
 
 
 def axes_grid(

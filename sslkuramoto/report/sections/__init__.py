@@ -1,1 +1,11 @@
-"""Sections of the HTML pages."""
+"""Sections of the HTML pages: one file each. Another package adds one by an entry point in ``sslkuramoto.sections``."""
+
+from sslkuramoto.report.sections.section import SECTIONS, Half, Runs, Section, Studied, parts_for
+
+for _name in (
+    *("summary", "table", "curves", "pictures", "scatter", "audits", "pairs", "calibration", "corruptions"),
+    *("attacked", "results", "scored", "provenance", "recipes", "environment"),
+):
+    SECTIONS.add(_name, f"{__name__}.{_name}:section")
+
+__all__ = ["SECTIONS", "Half", "Runs", "Section", "Studied", "parts_for"]

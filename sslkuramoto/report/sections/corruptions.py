@@ -1,4 +1,4 @@
-"""Corruptions on a page: the error of every corruption and severity, one line a network and corruption."""
+"""The error of every corruption and severity, one line a network and corruption."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,6 +9,7 @@ from markupsafe import Markup
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import NOTHING, element, fine, folded, heads_of, joined, line_of, table_of
+from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.report.tables.table import MISSING
 from sslkuramoto.results import Result
 
@@ -62,4 +63,12 @@ def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> Markup:
     return joined(
         element("td", MISSING if value is None else f"{value:.1f}", data_sort="" if value is None else repr(value))
         for value in values
+    )
+
+
+def section() -> Section:
+    """Return this section."""
+    return Section(
+        runs=Half(60, "Corruptions", lambda shown: corruptions(shown.evidence)),
+        study=Half(60, "Corruptions", lambda shown: corruptions(shown.evidence)),
     )

@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from sslkuramoto.files import read_object
 from sslkuramoto.report.markup import NOTHING, cells, element, fine, folded, heads_of, line_of, table_of
-from sslkuramoto.report.runs import read_text
-from sslkuramoto.report.sections.runs import compact, flat
+from sslkuramoto.report.sections.environment import compact, flat
+from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.report.tables.study import (
     gaps,
     interval_of,
@@ -123,12 +123,8 @@ def _runs(table: StudyTable, environments: Numbered) -> Markup:
     return table_of(head, lines, "text sortable")
 
 
-def recipes(table: StudyTable) -> Markup:
-    """The resolved recipe of each stage of each row, of its first seed, folded."""
-    labels, text = labels_of(table), NOTHING
-    for key, row in table.study.rows.items():
-        for number, path in enumerate(table.runs.get((key, row.seeds[0]), ())):
-            title = f"{labels[key]}, {row.stages[number].name}, seed {row.seeds[0]}"
-            recipe = read_text(path / "recipe.yaml")
-            text += folded(title, element("pre", recipe)) if recipe else fine(f"{title}: not trained yet.")
-    return text
+def section() -> Section:
+    """Return this section."""
+    return Section(
+        study=Half(90, "Where each number comes from", lambda shown: provenance(shown.table)),
+    )

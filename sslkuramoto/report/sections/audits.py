@@ -1,0 +1,121 @@
+"""The audit's verdict on each network."""
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from sslkuramoto.report.evidence import (
+    Audit,
+    AuditCheck,
+    Evidence,
+    Histogram,
+    audit_of,
+)
+from sslkuramoto.report.markup import (
+    NOTHING,
+    bullets,
+    cells,
+    element,
+    figure,
+    folded,
+    heads_of,
+    joined,
+    left_out_note,
+    line_of,
+    row_of,
+    table_of,
+)
+from sslkuramoto.report.pictures.evidence import (
+    curve_picture,
+    histograms_picture,
+)
+from sslkuramoto.report.sections.section import PICTURE_BUDGET, Half, Section, Studied
+from sslkuramoto.report.tables.columns import option_text
+from sslkuramoto.report.tables.study import (
+    labels_of,
+)
+
+MARKS = {"pass": "✓", "fail": "✗", "not run": "–"}
+
+
+def status_of(status: str) -> Markup:
+    """A check's status, by sign and word as well as by colour."""
+    return element("span", f"{MARKS[status]} {status}", class_=f"status {status.replace(' ', '-')}")
+
+
+def audits(items: Sequence[Evidence], rows: Sequence[str] = ()) -> Markup:
+    """The verdict on each network and, folded, its reasons, its checks and its drawings.
+
+    Args:
+        items: results, audits among them.
+        rows: what there is no audit of, to be said in the same table.
+    """
+    found = [(item, audit) for item in items if (audit := audit_of(item.result))]
+    lines, text = [], NOTHING
+    for item, audit in found:
+        fields = cells((item.result.path.stem, audit.threat), class_="name")
+        fields += element("td", element("strong", audit.word), class_="name")
+        fields += element("td", audit.verdict, class_="name wide")
+        fields += cells(audit.count(status) for status in MARKS)
+        lines.append(line_of(item.label, fields))
+    for label in rows:
+        fields = element("td", "-", data_sort="", class_="name") * 2 + element("td", "not audited", class_="name")
+        lines.append(line_of(label, fields + element("td", "-", data_sort="") * (1 + len(MARKS))))
+    budget, left_out = PICTURE_BUDGET, []
+    for index, (item, audit) in enumerate(found):
+        drawn = _drawn(audit, f"audit-{index}")
+        if len(drawn) > budget:
+            left_out.append(item.label)
+            drawn = NOTHING
+        budget -= len(drawn)
+        checks = table_of(
+            heads_of("status", "check", "kind", "why", "figures"), map(_line, audit.checks), "text sortable"
+        )
+        text += folded(f"{item.label}: the checks", bullets(audit.reasons) + checks + drawn)
+    head = heads_of("model", "audit", "threat", "verdict", "in words", numbers=MARKS)
+    return (
+        table_of(head, lines, "text sortable") + text + left_out_note(left_out, "Drawings left out")
+        if lines
+        else NOTHING
+    )
+
+
+def _drawn(audit: Audit, name: str) -> Markup:
+    curves = joined(
+        figure(curve_picture(curve, name=f"{name}-curve-{k}")) for k, curve in enumerate(audit.curves) if curve.x
+    )
+    alike: dict[str, list[Histogram]] = {}
+    for histogram in audit.histograms:
+        alike.setdefault(histogram.x_label, []).append(histogram)
+    pictures = (histograms_picture(each, name=f"{name}-histogram-{k}") for k, each in enumerate(alike.values()))
+    return (element("div", curves, class_="panels") if curves else NOTHING) + joined(map(figure, pictures))
+
+
+def _line(check: AuditCheck) -> Markup:
+    figures = ", ".join(f"{key} = {_shown(value)}" for key, value in check.figures.items())
+    texts = ((check.title, "wide"), (check.kind, None), (check.reason, "wide"), (figures, "wide"))
+    fields = joined(element("td", text, class_=kind) for text, kind in texts)
+    return row_of(element("td", status_of(check.status), data_sort=check.status) + fields)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else option_text(value)
+
+
+def audits_of_study(shown: Studied) -> Markup:
+    """The audit's verdict on each row of the study, and on which rows there is none."""
+    labels = labels_of(shown.table)
+    audited = {item.series for item in shown.every_seed if audit_of(item.result)}
+    return audits(shown.every_seed, [label for k, label in enumerate(labels.values()) if k not in audited])
+
+
+def section() -> Section:
+    """Return this section."""
+    return Section(
+        runs=Half(40, "Audits", lambda shown: audits(shown.evidence)),
+        study=Half(30, "The audit's verdict on each row", audits_of_study),
+    )

@@ -1,0 +1,22 @@
+"""The table of a study, measured beside published."""
+
+from markupsafe import Markup
+
+from sslkuramoto.report.sections.section import Half, Section
+from sslkuramoto.report.tables.html import summary_table
+from sslkuramoto.report.tables.study import study_summary
+from sslkuramoto.study.table import StudyTable
+
+
+def measured_and_reported(table: StudyTable) -> Markup:
+    """The table with its footnotes; what stands below it elsewhere has sections of its own here."""
+    summary = study_summary(table)
+    summary.below = []
+    return summary_table(summary)
+
+
+def section() -> Section:
+    """Return this section."""
+    return Section(
+        study=Half(10, "Measured and reported", lambda shown: measured_and_reported(shown.table)),
+    )
