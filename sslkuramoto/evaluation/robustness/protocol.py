@@ -276,7 +276,6 @@ class Robustness(Protocol):
         return ready, notes
 
     def _chosen(self, subject: Subject) -> Chosen:
-        self._classifier(subject)  # before images are read
         return chosen_images(subject, self.split, self.images, self.chunk)
 
     def _measure(
