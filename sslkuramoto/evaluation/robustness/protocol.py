@@ -208,7 +208,6 @@ class Robustness(Protocol):
         return classifier_of(subject, self.initial, average=self.average)
 
     def _chosen(self, subject: Subject) -> Chosen:
-        self._classifier(subject)  # before images are read
         return chosen_images(subject, self.split, self.images, self.chunk)
 
     def _ready(self, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> list[Way]:
