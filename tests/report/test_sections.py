@@ -25,7 +25,7 @@ def test_a_section_of_another_package_is_shown_in_its_place_on_the_pages_that_it
 
     monkeypatch.setattr(SECTIONS, "_members", {**SECTIONS._members, "mine": section})
     text = page([load(Row("a", fabricate("a", "simclr").path))])
-    assert text.index('id="summary"') < text.index('<section id="mine"') < text.index('id="results"')
+    assert text.index('id="summary"') < text.index('<section id="mine"') < text.index('id="recipes"')
     assert "<h2>Mine &lt;b&gt;</h2><p>1 &lt;i&gt;</p>" in text
     assert 'id="mine"' not in study_page(studied.table())
 
