@@ -23,7 +23,6 @@ class Linear(nn.Linear):
     """
 
     reads: ClassVar[Reads] = (Images, Pairs)
-    small: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
@@ -40,7 +39,6 @@ class PerCell(nn.Module):
     """
 
     reads: ClassVar[Reads] = (Boards,)
-    small: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()

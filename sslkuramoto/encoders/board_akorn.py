@@ -4,7 +4,7 @@ Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410
 of its published code. Shapes: b batch, c channels, n oscillator dimension, y x cells, t steps.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,8 +20,11 @@ from sslkuramoto.encoders.readout import Readout
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.randomness import generator
+from sslkuramoto.values import Count, NotNegative, Positive, checked, small
 
 
+@small(side=4, symbols=4, channels=8, oscillator_dim=2, num_steps=2, attention_heads=2)
+@checked
 class BoardAKOrN(Encoder):
     """Oscillators that settle on what the blank cells of a board hold; givens are the stimulus.
 
@@ -50,36 +53,23 @@ class BoardAKOrN(Encoder):
 
     reads: ClassVar[Reads] = (Boards,)
     oscillator_dim: int
-    small: ClassVar[dict[str, Any]] = {
-        "side": 4,
-        "symbols": 4,
-        "channels": 8,
-        "oscillator_dim": 2,
-        "num_steps": 2,
-        "attention_heads": 2,
-    }
 
     def __init__(
         self,
         *,
-        side: int,
-        symbols: int,
-        channels: int = 64,
-        oscillator_dim: int = 4,
-        num_steps: int = 8,
+        side: Count,
+        symbols: Count,
+        channels: Count = 64,
+        oscillator_dim: Count = 4,
+        num_steps: Count = 8,
         coupling: Coupling = "attention",
-        attention_heads: int = 8,
-        frequency_init: float = 0.5,
-        step_size: float = 1.0,
+        attention_heads: Count = 8,
+        frequency_init: NotNegative = 0.5,
+        step_size: Positive = 1.0,
         initial: Literal["random", "fixed"] = "random",
         initial_seed: int = 0,
     ) -> None:
         super().__init__()
-        for key, value in {"side": side, "symbols": symbols, "channels": channels}.items():
-            if value < 1:
-                raise UserError(f"{key}={value}: must be >= 1")
-        if not 0 < step_size < float("inf"):
-            raise UserError(f"step_size={step_size}: must be > 0 and finite")
         (self.num_steps,) = check_steps(num_steps, 1)
         self.built_for = Boards(side, symbols)
         self.channels = self.num_features = channels

@@ -4,7 +4,7 @@ AKOrN (Miyato et al. 2025, arXiv 2410.13821), section 5.2: its published code av
 Shapes: b batch, y x cells, d features, k symbols.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Int64
@@ -33,7 +33,6 @@ class Cells(Objective):
     needs_labels = True
     reads: ClassVar[Reads] = (Boards,)
     head_part = Part("per_cell")
-    small: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, encoder: Encoder, num_classes: int, *, cells: Literal["all", "blank"] = "all") -> None:
         super().__init__()

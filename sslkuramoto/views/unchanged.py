@@ -3,7 +3,7 @@
 Shapes: b batch.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Shaped
@@ -21,7 +21,6 @@ class Unchanged(ViewPolicy):
     """
 
     reads: ClassVar[Reads] = (Images, Boards, Pairs)
-    small: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, side: int) -> None:
         super().__init__(side, a=torch.nn.Identity())

@@ -8,15 +8,17 @@ Shapes: n boards, y x cells.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from math import isqrt
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from sslkuramoto.data.boards.board_set import BoardSet
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Boards
 from sslkuramoto.randomness import seed_of
+from sslkuramoto.values import Count, Whole, checked, small
 
 Grid = tuple[int, ...]
 """The symbols of a board, row by row; 0 is blank."""
@@ -25,6 +27,8 @@ _SHARES = {"test": 2, "val": 1}  # of ten solutions; the rest is for training
 _TRIES = 200  # puzzles begun for each one wanted
 
 
+@small(puzzles=24, puzzles_test=20)
+@checked
 class Sudoku(BoardSet):
     """Puzzles of one split, seeded; every one has a single solution.
 
@@ -40,24 +44,19 @@ class Sudoku(BoardSet):
         UserError: an option out of range, or more puzzles than are found.
     """
 
-    small: ClassVar[dict[str, Any]] = {"puzzles": 24, "puzzles_test": 20}
-
     def __init__(
         self,
         split: str,
         *,
-        side: int = 4,
-        puzzles: int = 4000,
-        puzzles_test: int = 500,
-        givens: int = 6,
-        puzzle_seed: int = 0,
+        side: Annotated[int, Field(ge=4)] = 4,
+        puzzles: Count = 4000,
+        puzzles_test: Count = 500,
+        givens: Count = 6,
+        puzzle_seed: Whole = 0,
     ) -> None:
         spec = self.expected({"side": side})
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        for key, value in {"puzzles": puzzles, "puzzles_test": puzzles_test}.items():
-            if value < 1:
-                raise UserError(f"{key}={value}: must be >= 1")
         if not side <= givens < side**2:
             raise UserError(f"givens={givens}: must be from {side} to {side**2 - 1} of {side**2} cells")
         wanted = puzzles if split == "train" else puzzles_test
