@@ -6,6 +6,7 @@ from sslkuramoto.checkpoint import check_fit
 from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.examples import shown_reads
 from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
@@ -22,6 +23,7 @@ def check_recipes(study: Study) -> None:
         UserError: the first thing that is wrong, with its place.
     """
     sources: list[tuple[str, str]] = []
+    measures = {key: column.loaded().measure for key, column in study.columns.items()}  # once, not for every row
     for row in study.rows.values():
         before = None
         for number in range(len(row.stages)):
@@ -35,7 +37,7 @@ def check_recipes(study: Study) -> None:
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
                         ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-                        _check_column(column, recipe, encoder, objective)
+                        _check_column(column, measures[column.key], recipe, encoder, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
@@ -55,9 +57,11 @@ def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
         return encoder, OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, classes)
 
 
-def _check_column(column: StudyColumn, recipe: Recipe, encoder: Encoder, objective: Objective) -> None:
+def _check_column(
+    column: StudyColumn, measure: Protocol, recipe: Recipe, encoder: Encoder, objective: Objective
+) -> None:
     """Check that the protocol of a column can measure what a stage leaves behind."""
-    measure, where = column.loaded().measure, f"columns.{column.key}: protocol {column.protocol}"
+    where = f"columns.{column.key}: protocol {column.protocol}"
     if not set(measure.reads) & set(encoder.reads):
         raise UserError(
             f"{where} reads {shown_reads(measure.reads)}; encoder {recipe.encoder.name} reads "
