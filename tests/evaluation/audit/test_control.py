@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_attacks import said
 
 from sslkuramoto.attacks.apgd import Apgd
 from sslkuramoto.attacks.attack import Work
