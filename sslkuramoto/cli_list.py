@@ -2,10 +2,27 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import packaged
+
+_REGISTRIES = {
+    "encoders": "sslkuramoto.encoders:ENCODERS",
+    "objectives": "sslkuramoto.objectives:OBJECTIVES",
+    "heads": "sslkuramoto.heads:HEADS",
+    "data": "sslkuramoto.data:DATA",
+    "views": "sslkuramoto.views:VIEWS",
+    "optimizers": "sslkuramoto.training.optimizer:OPTIMIZERS",
+    "schedules": "sslkuramoto.training.schedule:SCHEDULES",
+    "attacks": "sslkuramoto.attacks:ATTACKS",
+    "sections": "sslkuramoto.report.sections:SECTIONS",
+}
+"""Imported only when they are listed: a list of files needs no torch."""
+_FOLDERS = {"recipes": "recipes", "protocols": "eval/protocols", "studies": "eval/studies"}
 
 
 def add_list(commands: Any) -> None:
@@ -15,9 +32,7 @@ def add_list(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("list", help="name what there is")
-    command.add_argument(
-        "what", metavar="encoders|objectives|data|views|optimizers|schedules|attacks|recipes|protocols|studies"
-    )
+    command.add_argument("what", metavar="|".join([*_REGISTRIES, *_FOLDERS]))
     command.add_argument("name", nargs="?", help="print the options of one")
     command.set_defaults(act=_list)
 
@@ -38,21 +53,13 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _print_details(what: str, name: str) -> None:
-    if what == "recipes":
-        from sslkuramoto.recipe import recipe_files
+    if what in _FOLDERS:
+        print((packaged(_FOLDERS[what]) / f"{name}.yaml").read_text())
+        if what != "protocols":
+            return
+        from sslkuramoto.evaluation import PROTOCOLS, load_protocol
 
-        print(recipe_files()[name].read_text())
-        return
-    if what == "protocols":
-        from sslkuramoto.evaluation import PROTOCOLS, load_protocol, protocol_files
-
-        print(protocol_files()[name].read_text())
         _print_options(PROTOCOLS, load_protocol(name).name)
-        return
-    if what == "studies":
-        from sslkuramoto.study import study_file
-
-        print(study_file(name).read_text())
         return
     _print_options(_registry(what), name)
 
@@ -66,46 +73,20 @@ def _print_options(registry: Any, name: str) -> None:
 
 
 def _registry(what: str) -> Any:
-    from sslkuramoto.attacks import ATTACKS
-    from sslkuramoto.data import DATA
-    from sslkuramoto.encoders import ENCODERS
-    from sslkuramoto.objectives import OBJECTIVES
-    from sslkuramoto.training.optimizer import OPTIMIZERS
-    from sslkuramoto.training.schedule import SCHEDULES
-    from sslkuramoto.views import VIEWS
-
-    return {
-        "encoders": ENCODERS,
-        "objectives": OBJECTIVES,
-        "data": DATA,
-        "views": VIEWS,
-        "optimizers": OPTIMIZERS,
-        "schedules": SCHEDULES,
-        "attacks": ATTACKS,
-    }[what]
+    module, _, name = _REGISTRIES[what].partition(":")
+    return getattr(import_module(module), name)
 
 
 def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
-    def members(what: str) -> Callable[[], dict[str, str]]:
-        return lambda: {name: _described(_registry(what), name) for name in _registry(what)}
+    def members(what: str) -> dict[str, str]:
+        return {name: _described(_registry(what), name) for name in _registry(what)}
 
-    def protocols() -> dict[str, str]:
-        from sslkuramoto.evaluation import protocol_files
+    def in_files(folder: str) -> dict[str, str]:
+        return {path.stem: _first_comment(path) for path in sorted(packaged(folder).glob("*.yaml"))}
 
-        return {name: _first_comment(path) for name, path in protocol_files().items()}
-
-    def studies() -> dict[str, str]:
-        from sslkuramoto.study import study_files
-
-        return {name: _first_comment(path) for name, path in study_files().items()}
-
-    def recipes() -> dict[str, str]:
-        from sslkuramoto.recipe import recipe_files
-
-        return {name: _first_comment(path) for name, path in recipe_files().items()}
-
-    names = ("encoders", "objectives", "data", "views", "optimizers", "schedules", "attacks")
-    return {name: members(name) for name in names} | {"recipes": recipes, "protocols": protocols, "studies": studies}
+    return {what: partial(members, what) for what in _REGISTRIES} | {
+        what: partial(in_files, folder) for what, folder in _FOLDERS.items()
+    }
 
 
 def _described(registry: Any, name: str) -> str:
