@@ -1,4 +1,4 @@
-"""What holds for every data source, each on a few images made here: pixels, labels, splits, fingerprints."""
+"""What holds for every source of images, each on a few images made here: pixels, labels, splits, fingerprints."""
 
 import pickle
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sslkuramoto.data import DATA, ImageSet, batches, in_order
+from sslkuramoto.data import DATA, DataSet, ImageSet, batches, in_order
 from sslkuramoto.errors import UserError
 
 SIDE = 12
@@ -54,7 +54,8 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {  # of images that a sou
     "timm": lambda root: {"dataset": "", "root": str(tree(root, 3, test="validation"))},
 }
 
-every_source = pytest.mark.parametrize("name", list(DATA))
+IMAGES = [name for name in DATA if issubclass(DATA.result_class(name, DataSet), ImageSet)]
+every_source = pytest.mark.parametrize("name", IMAGES)
 
 
 @pytest.fixture(scope="module")

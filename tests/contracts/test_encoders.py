@@ -8,6 +8,7 @@ import torch
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Images
 from sslkuramoto.randomness import borrowed_global, generator
 
 SMALL = ENCODERS.small("akorn")
@@ -22,7 +23,7 @@ VARIANTS = {  # of a member, beside the options that it declares itself
         {"model": "resnet18", "small_stem": True, "arguments": {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}},
     ],
 }
-CASES = {name: [ENCODERS.small(name), *VARIANTS.get(name, [])] for name in ENCODERS}
+CASES = {name: [ENCODERS.small(name), *VARIANTS.get(name, [])] for name in ENCODERS if Images in ENCODERS[name].reads}
 EACH = [pytest.param(name, options, id=f"{name}{i}") for name in CASES for i, options in enumerate(CASES[name])]
 SIZES = [(16, 16), (13, 13), (12, 19)]
 
