@@ -154,7 +154,7 @@ def _row(
         figures[column] = _figure(f"{where}.published.{column}", figure, default)
     model, data = check_value(f"{where}.model", row.get("model"), str | None), row.get("data")
     if not stages and not figures and model is None:
-        raise UserError(f"{where}: needs 'train' or 'model', 'published' or both")
+        raise UserError(f"{where}: needs 'train' or 'model', 'published', or both")
     _check_model(where, model, bool(stages), data is not None)
     if "seeds" in row:
         seeds = seeds_from(f"{where}.seeds", row["seeds"])

@@ -214,5 +214,5 @@ def test_an_exported_folder_is_loaded_like_its_run(tmp_path):
     images = torch.rand(3, 3, 8, 8)
     assert torch.equal(found(images, draw=sk.generator("cpu", 1)), ours(images, draw=sk.generator("cpu", 1)))
     (tmp_path / "out" / "config.json").write_text("{")
-    with pytest.raises(UserError, match="config.json: truncated or not JSON"):
+    with pytest.raises(UserError, match=r"config.json: truncated or not JSON"):
         sk.load(tmp_path / "out")
