@@ -31,6 +31,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import subject_from
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Subject, load_protocol
 from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.interop.export_folder import is_exported, load_exported
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.model_checks import check_labels, check_pixels
 from sslkuramoto.noise_draws import draws_for
@@ -264,18 +265,20 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
 
 def load(path: str | Path) -> Classifier | Encoder:
-    """Return the network of a finished run, or of an encoder file: a classifier where there is one.
+    """Return the network of a finished run, an exported folder or an encoder file: a classifier where there is one.
 
     Args:
-        path: a run directory, or ``encoder.safetensors`` of one.
+        path: a run directory, a folder that ``sslkuramoto export`` wrote, or ``encoder.safetensors`` of a run.
 
     Raises:
-        UserError: neither, or not finished.
+        UserError: none of them, not finished, or damaged.
     """
     place = Path(path)
     if place.is_file():
         return load_encoder(place)
-    subject = evaluation.subject_of(place)  # exported folders: their reader stands here before this line
+    if is_exported(place):
+        return load_exported(place)
+    subject = evaluation.subject_of(place)
     return subject.encoder if subject.head is None else Classifier(subject.encoder, subject.head, seed=subject.seed)
 
 

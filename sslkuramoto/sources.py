@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -55,14 +56,21 @@ def code_behind(file: str, rooms: tuple[str, ...] = (), package: Path = PACKAGE)
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
 
 
-def imported(source: str) -> set[str]:
-    """Return the modules that a source may name in its imports: ``from a import b`` is a, and a.b where that is one."""
+def imported(source: str, package: Sequence[str] = ()) -> set[str]:
+    """Return the modules that a source may name in its imports: ``from a import b`` is a, and a.b where that is one.
+
+    Args:
+        source: Python text.
+        package: names of the folders that it lies in, for relative imports; without any these are left out.
+    """
     names = set[str]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom) and node.level <= len(package):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -90,10 +98,11 @@ def code_beside(file: Path, root: Path, top: str | None = None) -> dict[str, str
             continue
         found[name] = meaning_of(path)
         with suppress(SyntaxError, ValueError):
-            for module in imported(path.read_text()):
-                place = root.joinpath(*module.split("."))
-                if top in (None, module.partition(".")[0]):
-                    waiting += filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
+            for module in imported(path.read_text(), path.relative_to(root).parent.parts):
+                parts = module.split(".")
+                for place in (root.joinpath(*parts[: length + 1]) for length in range(len(parts))):
+                    if top in (None, parts[0]):
+                        waiting += filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
     return dict(sorted(found.items()))
 
 

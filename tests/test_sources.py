@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sslkuramoto.attacks import ATTACKS
-from sslkuramoto.sources import code_behind, code_version, foreign_code
+from sslkuramoto.sources import code_behind, code_beside, code_version, foreign_code
 
 
 def instance(path: Path, text: str) -> object:
@@ -90,3 +90,20 @@ def test_code_behind_a_file_follows_imports_through_the_folders_of_a_room_and_no
     assert known(room__inner__far="c = 2\n") != before
     sources["room/measure.py"] = "from pack.room.inner import near\n"
     assert known() == known(room__inner__far="c = 2\n"), "nothing names it"
+
+
+def test_code_beside_a_file_follows_relative_imports_and_the_packages_on_the_way(tmp_path: Path) -> None:
+    files = {
+        "net.py": "from parts.deep.layer import Layer\nimport torch",
+        "parts/__init__.py": "from . import shared",
+        "parts/shared.py": "",
+        "parts/unused.py": "",
+        "parts/deep/__init__.py": "",
+        "parts/deep/layer.py": "from ..other import value\nfrom .own import *\nfrom ... import beyond",
+        "parts/other.py": "",
+        "parts/deep/own.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert set(code_beside(tmp_path / "net.py", tmp_path)) == set(files) - {"parts/unused.py"}

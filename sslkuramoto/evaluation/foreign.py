@@ -6,10 +6,12 @@ Its results lie in a directory with ``model.json`` (the function, hashes of code
 recipe: whoever reads it knows what was measured, and another network is refused there.
 """
 
+import ast
 import importlib
 import importlib.util
 import json
 import re
+import symtable
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -20,16 +22,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.any_network import SOME, as_classifier, identity_of_encoder
+from sslkuramoto.any_network import SOME, AnyNetwork, as_classifier, identity_of_encoder
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.data import DATA, ImageSet, batches
+from sslkuramoto.data import DATA, ImageSet, batches, expected_spec
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.sources import code_beside
+from sslkuramoto.sources import PACKAGE, code_beside
 
+_MEND = "choose another directory (--run, folder=)"
+_neighbours = set[str]()  # modules that lie beside the file that was read last
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 
 
@@ -73,7 +78,56 @@ def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
             raise UserError(f"{text}: the function fails: {_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{text}: the function returns a {type(network).__name__}, wanted a torch.nn.Module")
-    return network, _code_of(module, found["place"])
+    return network, _code_of(Path(str(module.__file__)), found["place"])
+
+
+def code_of_function(text: str) -> dict[str, str]:
+    """Return hashes of the source files behind a function, by module, and run none of them.
+
+    Args:
+        text: names the function.
+
+    Raises:
+        UserError: it names no function; no such file, module or function.
+    """
+    found = FUNCTION.fullmatch(text)
+    if found is None or not names_function(text):
+        raise UserError(f"{text!r}: names no function: write FILE.py:FUNCTION or package.module:FUNCTION")
+    place, name = found["place"], found["name"]
+    file = Path(place) if place.endswith(".py") else _file_of_module(place)
+    if not file.is_file():
+        raise UserError(f"{place}: no such file")
+    try:
+        names = _names_in(file)
+    except (SyntaxError, ValueError, OSError) as error:
+        raise UserError(f"{place}: cannot be read: {_line(error)}") from None
+    if names is not None and name not in names:
+        raise unknown(f"function of {place}", name, [each for each in names if not each.startswith("_")])
+    return _code_of(file, place)
+
+
+def _file_of_module(place: str) -> Path:
+    """Find the file of a module; ``importlib.util.find_spec`` would run the packages that it lies in."""
+    names, path = place.split("."), None
+    for number in range(1, len(names) + 1):
+        name = ".".join(names[:number])
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        spec = next(filter(None, specs), None) if number == 1 or path is not None else None
+        if spec is None:
+            raise UserError(f"{place}: there is no module {name}")
+        path = spec.submodule_search_locations
+        if number == len(names) and spec.has_location and spec.origin is not None:
+            return Path(spec.origin)
+    raise UserError(f"{place}: has no source file")
+
+
+def _names_in(file: Path) -> list[str] | None:
+    """Return the names that a source gives a value at its top; None where only running it would tell."""
+    source = file.read_text()
+    stars = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    symbols = symtable.symtable(source, str(file), "exec").get_symbols()
+    names = [symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()]
+    return None if "__getattr__" in names or any(node.names[0].name == "*" for node in stars) else names
 
 
 def _module_of(place: str) -> ModuleType:
@@ -84,7 +138,12 @@ def _module_of(place: str) -> ModuleType:
         path = Path(place)
         if not path.is_file():
             raise UserError(f"{place}: no such file")
-        sys.path.insert(0, str(path.parent.resolve()))
+        folder = path.parent.resolve()
+        for name in _neighbours:  # another file may have others of the same name, and these may have changed
+            sys.modules.pop(name, None)
+        _neighbours.clear()
+        before = {*sys.modules}
+        sys.path.insert(0, str(folder))
         try:
             spec = importlib.util.spec_from_file_location(f"network_file_{path.stem}", path)
             assert spec is not None
@@ -94,6 +153,7 @@ def _module_of(place: str) -> ModuleType:
             spec.loader.exec_module(module)
         finally:
             sys.path.pop(0)
+            _neighbours.update({*sys.modules} - before & _modules_beside(path))
         return module
     except UserError:
         raise
@@ -101,9 +161,16 @@ def _module_of(place: str) -> ModuleType:
         raise UserError(f"{place}: cannot be imported: {_line(error)}") from error
 
 
-def _code_of(module: ModuleType, place: str) -> dict[str, str]:
+def _modules_beside(file: Path) -> set[str]:
+    """Return the names of the modules that a file imports from its folder, directly or not."""
+    paths = (Path(name).with_suffix("") for name in _code_of(file, file.name))
+    names = {".".join(path.parent.parts if path.name == "__init__" else path.parts) for path in paths}
+    return {name for name in names if name.partition(".")[0] != PACKAGE.name}
+
+
+def _code_of(file: Path, place: str) -> dict[str, str]:
     """Return hashes of a module's file and of what it imports from its folder, or from its package."""
-    file = Path(str(module.__file__)).resolve()
+    file = file.resolve()
     if place.endswith(".py"):
         return code_beside(file, file.parent)
     parents = place.count(".") + (file.name == "__init__.py")
@@ -119,6 +186,8 @@ def foreign_subject(
     seed: int = 0,
     batch_size: int = 100,
     write: bool = True,
+    about: Mapping[str, Any] | None = None,
+    mend: str = _MEND,
 ) -> Subject:
     """Return the network of a function as the subject of protocols.
 
@@ -130,6 +199,8 @@ def foreign_subject(
         seed: of every draw.
         batch_size: images per forward pass.
         write: whether ``run_dir`` becomes the directory of its results; otherwise it is only checked.
+        about: what ``model.json`` says besides function and code, in place of the data as they are given here.
+        mend: advice where ``run_dir`` belongs to another network.
 
     Raises:
         UserError: what is wrong with function, network, data or directory.
@@ -139,19 +210,22 @@ def foreign_subject(
     if not isinstance(name, str):
         raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
     DATA.check(name, options)
+    check_reads("a function's network", AnyNetwork.reads, f"data {name}", expected_spec(name, options))
     network, code = network_from(text)
     network.to(device)
 
     @cache
     def images(split: str) -> ImageSet:
-        return DATA.build(name, options, split)
+        found = DATA.build(name, options, split)
+        assert isinstance(found, ImageSet), name
+        return found
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))
     classifier = as_classifier(network, some.inputs, some.targets, seed=seed)
-    about = {"model": text, "code": code, "data": {"name": name, **options}}
+    said = {"model": text, "code": code, **(about or {"data": {"name": name, **options}})}
     common = {"seed": seed, "batch_size": batch_size, "device": torch.device(device)}
-    return subject_from(classifier, images, run_dir, about, write=write, **common)
+    return subject_from(classifier, images, run_dir, said, write=write, mend=mend, **common)
 
 
 def subject_from(
@@ -164,6 +238,7 @@ def subject_from(
     batch_size: int,
     device: torch.device,
     write: bool = True,
+    mend: str = _MEND,
 ) -> Subject:
     """Return a classifier as the subject of protocols, and make ``run_dir`` the directory of its results.
 
@@ -174,12 +249,13 @@ def subject_from(
         about: what ``model.json`` says, besides the hash of the network.
         seed, batch_size, device: of the measurement.
         write: whether the directory is made.
+        mend: advice where it belongs to another network.
 
     Raises:
         UserError: the directory belongs to another network.
     """
     identity = identity_of_encoder(classifier.encoder)
-    claim(run_dir, {**about, "network": identity}, write=write)
+    claim(run_dir, {**about, "network": identity}, write=write, mend=mend)
     return Subject(
         encoder=classifier.encoder,
         head=classifier.head,
@@ -193,7 +269,7 @@ def subject_from(
     )
 
 
-def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True) -> None:
+def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: str = _MEND) -> None:
     """Make a directory that of a network's results (without ``write``: check that it can be), or see that it is.
 
     Raises:
@@ -206,18 +282,15 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True) -> Non
             known = json.loads(file.read_text())
             differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
         except (ValueError, AttributeError, TypeError, OSError):
-            raise UserError(f"{file}: damaged; remove it, or choose another directory (--run, folder=)") from None
+            raise UserError(f"{file}: damaged; remove it, or {mend}") from None
         if differing:
             there, here = (str(each.get(differing))[:60] for each in (known, wanted))
             raise UserError(
-                f"{run_dir}: belongs to another network: {differing} is {there} there and {here} here; choose another "
-                "directory (--run, folder=)"
+                f"{run_dir}: belongs to another network: {differing} is {there} there and {here} here; {mend}"
             )
         return
     if run_dir.exists() and (not run_dir.is_dir() or not all(is_leftover(item) for item in run_dir.iterdir())):
-        raise UserError(
-            f"{run_dir}: exists and holds no results of a network; choose another directory (--run, folder=)"
-        )
+        raise UserError(f"{run_dir}: exists and holds no results of a network; {mend}")
     if write:
         write_atomically(file, json.dumps(wanted, indent=1) + "\n")
 

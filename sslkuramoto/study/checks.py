@@ -2,22 +2,24 @@
 
 import torch
 
+from sslkuramoto.any_network import AnyNetwork
 from sslkuramoto.checkpoint import check_fit
 from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
-from sslkuramoto.examples import shown_reads
+from sslkuramoto.examples import check_reads, shown_reads
 from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.study.model import Study, StudyColumn
+from sslkuramoto.study.model import Study, StudyColumn, StudyRow
 from sslkuramoto.study.overrides import check_one_source
 from sslkuramoto.training import check
 
 
 def check_recipes(study: Study) -> None:
-    """Check every stage of every row as ``train --check`` does, and that it fits the one before and its measurements.
+    """Check every stage of every row as ``train --check`` does, and that it fits the one before and its measurements;
+    of functions' networks their data.
 
     Raises:
         UserError: the first thing that is wrong, with its place.
@@ -43,10 +45,32 @@ def check_recipes(study: Study) -> None:
             before = encoder
             if study.overrides.decide_data_of(row.key, number, row.stages[number].changes):
                 sources.append((row.key, recipe.data.name))
+        if row.model is not None:
+            _check_network(study, row, row.model)
+            if study.overrides.decide_data_of(row.key, 0, row.changes[0]):
+                sources.append((row.key, study.data_of(row.key).name))
     try:
         check_one_source(study.overrides, sources)
     except UserError as error:
         raise UserError(f"study {study.name}: {error}") from None
+
+
+def _check_network(study: Study, row: StudyRow, function: str) -> None:
+    """Check the data of a function's network, and that the protocols of its columns read images."""
+    data = study.data_of(row.key)
+    try:
+        check_reads(
+            "a function's network", AnyNetwork.reads, f"data {data.name}", expected_spec(data.name, data.options)
+        )
+        for column in (c for c in study.columns.values() if row.key in c.rows):
+            reads = column.loaded().measure.reads
+            if not set(reads) & set(AnyNetwork.reads):
+                raise UserError(
+                    f"columns.{column.key}: protocol {column.protocol} reads {shown_reads(reads)}; {function} reads "
+                    f"{shown_reads(AnyNetwork.reads)}"
+                )
+    except UserError as error:
+        raise UserError(f"study {study.name}, row {row.key}: {error}") from None
 
 
 def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:

@@ -169,12 +169,12 @@ def _measurements(
     known: dict[str, tuple[float | None, str]] = {}
     shares: dict[tuple[str, float | None], Share] = {}
     for task in tasks:
-        stage = plan.tasks[task.stage.name]
-        assert isinstance(stage, Stage)
-        kind = content_key([task.content, stage.recipe.encoder.to_dict()])
+        stage = plan.tasks.get(task.stage.name)  # None for the network of a function, which is not called for a guess
+        assert stage is None or isinstance(stage, Stage)
+        kind = content_key([task.content, stage.recipe.encoder.to_dict() if stage else _name_of(task.stage)])
         if kind not in known:
-            known[kind] = _seconds_before(plan.root, task, stage), "as earlier results took"
-            if known[kind][0] is None and task.problem is None and stage.facts is not None:
+            known[kind] = _seconds_before(plan.root, task), "as earlier results took"
+            if known[kind][0] is None and task.problem is None and stage is not None and stage.facts is not None:
                 report(f"timing passes of {task.label}")
                 known[kind] = _own_estimate(task, stage, stage.facts, device), "its passes at most, timed here"
         seconds, source = known[kind]
@@ -183,11 +183,15 @@ def _measurements(
     return list(shares.values())
 
 
-def _seconds_before(root: Path, task: Evaluation, stage: Stage) -> float | None:
+def _name_of(run: Path) -> str:
+    """Return the name of a run directory without its key."""
+    return run.name.rsplit("-", 2)[0]
+
+
+def _seconds_before(root: Path, task: Evaluation) -> float | None:
     """Return what the same measurement took, of runs by the same recipe where there are any."""
     files = list((root / "runs").glob(f"*/results/*-{task.content}-*.json"))
-    recipe = stage.key.rsplit("-", 2)[0]
-    alike = [file for file in files if file.parents[1].name.rsplit("-", 2)[0] == recipe] or files
+    alike = [file for file in files if _name_of(file.parents[1]) == _name_of(task.stage)] or files
     seconds = [found for file in alike[:10] if (found := _seconds_in(file)) is not None]
     return fmean(seconds) if seconds else None
 
@@ -241,6 +245,8 @@ def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> 
         text = f"  {word}: {missing} to do, {done} of {len(tasks)} done"
         lines.append(text + (f", {failed} failed{'' if retry else ' (--retry tries again)'}" if failed else ""))
         lines += [_share_text(share) for share in shares]
+    called = {task.network.function for task in plan.evaluations if task.network is not None and task.key in todo}
+    lines += [f"  runs the code of {function}" for function in sorted(called)]
     lines += [f"  cannot run here: {problem}" for problem in plan.problems]
     lines.append(_whole_text(cost, min(jobs, len(todo))) if todo else "  nothing to do")
     return "\n".join(lines)

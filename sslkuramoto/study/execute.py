@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 
 from sslkuramoto.errors import Interrupted, UserError, too_large
-from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
+from sslkuramoto.evaluation import Subject, evaluate, load_protocol, subject_of
+from sslkuramoto.evaluation.foreign import code_of_function, foreign_subject
 from sslkuramoto.evaluation.representation.monitor import online_knn
 from sslkuramoto.files import lock, write_atomically
 from sslkuramoto.recipe import dump_recipe
 from sslkuramoto.run_directory import RunDirectory, describe_environment
-from sslkuramoto.study.jobs import Evaluation, Stage, Task, record_failure
+from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, record_failure
 from sslkuramoto.training import train
 from sslkuramoto.training.learner import resolved
 
@@ -97,13 +98,36 @@ def _train(stage: Stage, device: str) -> None:
 
 
 def _measure(task: Evaluation, device: str) -> None:
-    trained_on = RunDirectory(task.stage).recipe().data.options
-    subject = subject_of(
-        task.stage,
-        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
-        encoder_options=task.encoder_options,
-        data_options={key: value for key, value in task.data_options.items() if trained_on.get(key) != value},
-    )
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if task.network is not None:
+        subject = _called(task.network, where)
+    else:
+        trained_on = RunDirectory(task.stage).recipe().data.options
+        subject = subject_of(
+            task.stage,
+            device=where,
+            encoder_options=task.encoder_options,
+            data_options={key: value for key, value in task.data_options.items() if trained_on.get(key) != value},
+        )
     subject.report = lambda line: print(line, file=sys.stderr, flush=True)
     protocol = load_protocol(task.protocol, task.overrides)
     evaluate(subject, protocol, describe_environment(str(subject.device)), task.path)
+
+
+def _called(network: Network, device: str) -> Subject:
+    """Call the function that returns a network, and make this ready to be measured.
+
+    Raises:
+        Interrupted: its source is no longer what the plan was made with.
+    """
+    if code_of_function(network.function) != network.code:
+        raise Interrupted(f"the source of {network.function} changed after the plan was made; start again")
+    return foreign_subject(
+        network.function,
+        network.path,
+        network.data.to_dict(),
+        device=device,
+        seed=network.seed,
+        about=network.about,
+        mend="the function returns other weights than before by the same code: rename it, or remove the directory",
+    )

@@ -1,13 +1,14 @@
 """The two kinds of work of a study, and what is written down when one of them fails."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
-from sslkuramoto.recipe import Recipe
+from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.keys import Facts
 
@@ -44,6 +45,11 @@ class Stage:
         return self.path.name
 
     @property
+    def data(self) -> Part:
+        """What it trains on."""
+        return self.recipe.data
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Keys of the tasks that have to be done before."""
         return () if self.before is None else (self.before.name,)
@@ -59,19 +65,48 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The network of a function, in the place of a training run: there when its function has been called.
+
+    Attributes:
+        function: ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``.
+        code: hashes of its source files, by module.
+        path: directory of its results.
+        data: that it is measured on.
+        fingerprint: of the test images.
+        seed: of every draw of the measurements.
+        problem: why it cannot be measured now.
+    """
+
+    function: str
+    code: Mapping[str, str]
+    path: Path
+    data: Part
+    fingerprint: str
+    seed: int
+    problem: str | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What ``model.json`` says besides function and code: the images whatever the place where they lie."""
+        return {"data": {"name": self.data.name, "fingerprint": self.fingerprint}, "seed": self.seed}
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """One measurement of one run.
+    """One measurement of one run, or of the network of a function.
 
     Attributes:
         label: row, seed and protocol, for people.
         path: the file that holds or will hold the result.
-        stage: run directory that is measured.
+        stage: run directory that is measured, or that of the network's results.
         sources: other run directories that the protocol reads.
         protocol, overrides: as ``load_protocol`` takes them.
         encoder_options: changed options of the encoder.
         data_options: options of the data source as the study has them.
         content: its content key, which does not name the run: equal for the same measurement of another run.
         problem: why it cannot be carried out now.
+        network: that is measured, where it is no run's.
     """
 
     label: str
@@ -84,6 +119,7 @@ class Evaluation:
     data_options: dict[str, Any]
     content: str
     problem: str | None = None
+    network: Network | None = None
 
     @property
     def key(self) -> str:
@@ -93,7 +129,8 @@ class Evaluation:
     @property
     def needs(self) -> tuple[str, ...]:
         """Keys of the tasks that have to be done before."""
-        return (self.stage.name, *(source.name for source in self.sources))
+        own = (self.stage.name,) if self.network is None else ()
+        return (*own, *(source.name for source in self.sources))
 
     @property
     def run(self) -> str:

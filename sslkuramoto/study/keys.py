@@ -26,20 +26,29 @@ TRAINING = (
     "values.py",
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
+OPENING_RUNS, OPENING_FUNCTIONS = "evaluation/subject.py", "evaluation/foreign.py"
+_ANY_NETWORK = ("any_network.py", "model_checks.py")
 EVALUATION = (*TRAINING, *MEASURING)
+EVERYTHING = (*EVALUATION, *_ANY_NETWORK)
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
 
 
-def measuring_code(measure: object) -> str:
+def measuring_code(measure: object, opening: str = OPENING_RUNS) -> str:
     """Return the hash of the sources that decide what a protocol measures.
 
     Those of training, its own module, and what this and the opening of a run need of the evaluation room: a change of
     attacks leaves k-NN alone. A protocol of another package needs the whole room and its own file.
+
+    Args:
+        measure: the protocol.
+        opening: source that makes the measured network ready: that of runs, or that of functions.
     """
+    rooms = MEASURING if opening == OPENING_RUNS else (*MEASURING, *_ANY_NETWORK)
     package, *module = type(measure).__module__.split(".")
     if package != PACKAGE.name:
-        return content_key([code_version(EVALUATION), foreign_code(measure)])[:CODE_DIGITS]
-    behind = [code_behind(file, MEASURING) for file in (f"{'/'.join(module)}.py", "evaluation/subject.py")]
+        code = code_version(EVALUATION if opening == OPENING_RUNS else EVERYTHING)
+        return content_key([code, foreign_code(measure)])[:CODE_DIGITS]
+    behind = [code_behind(file, rooms) for file in (f"{'/'.join(module)}.py", opening)]
     return content_key([code_version(TRAINING), *behind])[:CODE_DIGITS]
 
 

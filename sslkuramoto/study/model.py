@@ -1,13 +1,16 @@
-"""What a study file holds once it was read: rows with their training runs, columns with their measurements."""
+"""What a study file holds once it was read: rows with their networks, columns with their measurements."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.evaluation.protocol import Loaded
-from sslkuramoto.recipe import Recipe, load_recipe
+from sslkuramoto.recipe import Part, Recipe, load_recipe, override
 from sslkuramoto.sources import content_key
 from sslkuramoto.study.options import Settings, as_overrides, merged, rows_named, with_runs
 from sslkuramoto.study.overrides import Overrides, keeps_its_data
@@ -33,7 +36,16 @@ class StudyStage:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One row: its chain of training runs, or none where it holds published figures only."""
+    """One row: its chain of training runs, or the network of a function, or published figures only.
+
+    Attributes:
+        key, label, group: of the row.
+        stages: the training runs.
+        published: column -> figure.
+        seeds: of the trainings, or of the measurements of ``model``.
+        model: names a function that returns the network, in place of training runs.
+        data: that the network is measured on, where the row says so itself.
+    """
 
     key: str
     label: str
@@ -41,6 +53,15 @@ class StudyRow:
     published: Mapping[str, Published]
     seeds: tuple[int, ...]
     group: str | None = None
+    model: str | None = None
+    data: Settings = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[Settings]:
+        """What the row itself changes in each of its networks; empty where it is published only."""
+        if self.model is not None:
+            return [{"data": dict(self.data)} if self.data else {}]
+        return [stage.changes for stage in self.stages]
 
 
 @dataclass(frozen=True)
@@ -134,7 +155,7 @@ class Study:
         """Rows with a training run on data of its own, which the data of the command line leave alone."""
         if not keeps_its_data(self.overrides.everywhere):
             return []
-        return [key for key, row in self.rows.items() if any(keeps_its_data(stage.changes) for stage in row.stages)]
+        return [key for key, row in self.rows.items() if any(map(keeps_its_data, row.changes))]
 
     def recipe(self, row: str, stage: int, seed: int) -> Recipe:
         """Return the recipe of a stage with the changes of study, stage and command line; ``init`` is left out.
@@ -152,3 +173,30 @@ class Study:
             return replace(recipe, init=None if stage else recipe.init)
         except UserError as error:
             raise UserError(f"study {self.name}, row {row}, stage {stage}: {error}") from None
+
+    def data_of(self, row: str) -> Part:
+        """Return the data of the network of a function: its row's or the study's, with changes of the command line.
+
+        Raises:
+            UserError: there are none, whatever is wrong with them, or something else is changed.
+        """
+        own = self.rows[row].changes[0]
+        addressed = [key for place in (None, 0) for key in self.overrides.rows.get((row, place), {})]
+        ordered = merged(self.settings, own, self.overrides.of_stage(row, 0, own))
+        words = as_overrides({key: value for key, value in ordered.items() if _of_data(key)})
+        try:
+            if other := [key for key in addressed if not _of_data(key)]:
+                raise UserError(f"{other[0]}: only the data of a function's network can be changed")
+            given = override(OmegaConf.create({"data": {}}), words)["data"]
+            options = dict(given) if isinstance(given, Mapping) else {"name": given}
+            name = options.pop("name", None)
+            if not isinstance(name, str):
+                raise UserError(f"say on which images: data: {{name: NAME, ...}}, NAME one of {', '.join(DATA)}")
+            DATA.check(name, options)
+            return Part(name, options)
+        except UserError as error:
+            raise UserError(f"study {self.name}, row {row}: {error}") from None
+
+
+def _of_data(key: str) -> bool:
+    return key.partition(".")[0] == "data"

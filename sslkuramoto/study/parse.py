@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.foreign import code_of_function
 from sslkuramoto.files import packaged
 from sslkuramoto.recipe import read_yaml, recipe_file
 from sslkuramoto.registry import check_value
@@ -26,7 +27,7 @@ from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from,
 STUDY_FILES = packaged("eval/studies")
 _STUDY = "title question seeds set small columns rows published compare curves curves_stage notes"
 _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
-_ROW = "label train published seeds group"
+_ROW = "label train model data published seeds group"
 _FIGURE = "value std n source differs"
 _TAKEN = ("runs", "failures", "locks", "slurm")  # folders of the root, which would hold the table of such a study
 
@@ -92,7 +93,7 @@ def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:
             raise UserError(
                 f"rows.{row.key}.label={row.label!r}: another row has it too; rows need labels of their own"
             )
-    overrides = read_overrides(words, {key: [s.changes for s in row.stages] for key, row in rows.items()}, [*columns])
+    overrides = read_overrides(words, {key: row.changes for key, row in rows.items()}, [*columns])
     found = {key: _column(key, column, rows, overrides.columns.get(key, {})) for key, column in columns.items()}
     return Study(
         name=path.stem,
@@ -151,16 +152,38 @@ def _row(
         if column not in columns:
             raise unknown(f"column in {where}.published", column, columns)
         figures[column] = _figure(f"{where}.published.{column}", figure, default)
-    if not stages and not figures:
-        raise UserError(f"{where}: needs 'train', 'published' or both")
+    model, data = check_value(f"{where}.model", row.get("model"), str | None), row.get("data")
+    if not stages and not figures and model is None:
+        raise UserError(f"{where}: needs 'train' or 'model', 'published', or both")
+    _check_model(where, model, bool(stages), data is not None)
+    if "seeds" in row:
+        seeds = seeds_from(f"{where}.seeds", row["seeds"])
+    elif model is not None:
+        seeds = seeds[:1]  # nothing is trained: one measurement
     return StudyRow(
         key=key,
         label=check_value(f"{where}.label", row.get("label", key), str),
         stages=tuple(_stage(f"{where}.train[{number}]", stage) for number, stage in enumerate(stages)),
         published=figures,
-        seeds=seeds_from(f"{where}.seeds", row["seeds"]) if "seeds" in row else seeds,
+        seeds=seeds,
         group=check_value(f"{where}.group", row.get("group"), str | None),
+        model=model,
+        data={"name": data} if isinstance(data, str) else settings_in(f"{where}.data", data, reserved=()),
     )
+
+
+def _check_model(where: str, model: str | None, trained: bool, data: bool) -> None:
+    """Check that a function is there; reads its source and runs nothing of it."""
+    if model is None:
+        if data:
+            raise UserError(f"{where}.data: is of rows with 'model'; those of a training run are in its 'set'")
+        return
+    if trained:
+        raise UserError(f"{where}: has both 'train' and 'model'; a row is trained here or the network of a function")
+    try:
+        code_of_function(model)
+    except UserError as error:
+        raise UserError(f"{where}.model: {error}") from None
 
 
 def _stage(where: str, content: Any) -> StudyStage:
@@ -187,12 +210,12 @@ def _figure(where: str, content: Any, default: Mapping[str, Any]) -> Published:
 def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Settings) -> StudyColumn:
     where = f"columns.{key}"
     column = section(where, content, _COLUMN, required=("protocol", "metric"))
-    trained = [name for name, row in rows.items() if row.stages]
+    measured = [name for name, row in rows.items() if row.changes]
     for option in ("rows", "except"):
         for name in check_value(f"{where}.{option}", column.get(option, []), list[str]):
             if name not in rows:
                 raise unknown(f"row in {where}.{option}", name, rows)
-    chosen = column.get("rows", trained)
+    chosen = column.get("rows", measured)
     found = StudyColumn(
         key=key,
         title=check_value(f"{where}.title", column.get("title", key), str),
@@ -202,7 +225,7 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Setti
         stage=check_value(f"{where}.stage", column.get("stage", -1), int),
         settings=merged(settings_in(f"{where}.set", column.get("set"), reserved=()), changes),
         encoder=settings_in(f"{where}.encoder", column.get("encoder"), reserved=()),
-        rows=tuple(name for name in trained if name in chosen and name not in column.get("except", [])),
+        rows=tuple(name for name in measured if name in chosen and name not in column.get("except", [])),
         unit=check_value(f"{where}.unit", column.get("unit"), str | None),
     )
     try:
@@ -212,7 +235,12 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Setti
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     for row in found.rows:
-        stages = len(rows[row].stages)
+        if found.encoder and rows[row].model is not None:
+            raise UserError(
+                f"{where}.encoder: row {row} is the network of a function, whose encoder has no options; leave it out "
+                "by 'except'"
+            )
+        stages = len(rows[row].changes)
         if not -stages <= found.stage < stages:
             raise UserError(f"{where}.stage={found.stage}: row {row} has {stages} stage(s); leave it out by 'except'")
     return found
@@ -222,7 +250,8 @@ def _check_source(source: str, column: StudyColumn, rows: Mapping[str, StudyRow]
     if source not in rows:
         raise unknown("row in ${run:ROW}", source, rows)
     if not rows[source].stages:
-        raise UserError(f"${{run:{source}}}: this row is published only, it has no run")
+        kind = "published only" if rows[source].model is None else "the network of a function"
+        raise UserError(f"${{run:{source}}}: this row is {kind}, it has no run")
     for row in column.rows:
         if lacking := set(rows[row].seeds) - set(rows[source].seeds):
             raise UserError(f"${{run:{source}}}: has no seed {min(lacking)}, which row {row} has")
@@ -242,7 +271,7 @@ def _pairs(
         for name in pair:
             if name not in rows:
                 raise unknown("row in compare", name, rows)
-            if not rows[name].stages:
+            if not rows[name].changes:
                 raise UserError(f"compare: row {name} is published only, it has no results for a paired test")
     if pairs and not any(column.per_image for column in columns.values()):
         raise UserError("compare: no column names its 'per_image' results, which paired tests need")

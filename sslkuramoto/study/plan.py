@@ -1,7 +1,8 @@
 """The plan of a study: every training run and every measurement it needs, each once, and which of them are there.
 
 ROOT/runs/RECIPE-KEY is a run directory that all studies share; RUN/results/PROTOCOL-KEY.json is a measurement of it;
-ROOT/failures/*.json says why something could not be done.
+ROOT/runs/MODEL-KEY holds the results of a function's network; ROOT/failures/*.json says why something could not be
+done. A plan reads the source of a function and does not call it.
 """
 
 import hashlib
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import unknown
+from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.sources import code_version, content_key
-from sslkuramoto.study.jobs import Evaluation, Stage, Task, recorded_failure
-from sslkuramoto.study.keys import TRAINING, DataFacts, Facts, measuring_code
+from sslkuramoto.sources import CODE_DIGITS, code_version, content_key
+from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, recorded_failure
+from sslkuramoto.study.keys import OPENING_FUNCTIONS, OPENING_RUNS, TRAINING, DataFacts, Facts, measuring_code
 from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.training.learner import resolved
 
@@ -31,6 +33,7 @@ class Plan:
         tasks: by key, each after those it needs; seeds outermost, so that a table fills evenly.
         chains: (row, seed) -> keys of its training runs.
         cells: (row, column, seed) -> key of its measurement.
+        networks: (row, seed) -> the network of a function, of rows that have no training runs.
         any_code: whether results of other code versions count.
         other_code: keys of what was found of another code version.
     """
@@ -40,6 +43,7 @@ class Plan:
     tasks: dict[str, Task] = field(default_factory=dict)
     chains: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     cells: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    networks: dict[tuple[str, int], Network] = field(default_factory=dict)
     any_code: bool = False
     other_code: set[str] = field(default_factory=set)
 
@@ -64,7 +68,7 @@ class Plan:
         A run of which every measurement is there already is not missed.
         """
         wanted: set[str] = set()
-        for key in [*self.cells.values(), *(chain[-1] for chain in self.chains.values())]:
+        for key in [*self.cells.values(), *(key for chain in self.chains.values() for key in chain[-1:])]:
             self._want(key, wanted)
         tasks = [task for key, task in self.tasks.items() if key in wanted]
         return [task for task in tasks if retry or self.failure(task.key) is None]
@@ -85,7 +89,7 @@ class Plan:
         """Return the plan of one training run and of those that it needs."""
         keys = self.with_needs([key])
         chain = [stage.key for stage in self.stages if stage.key in keys]
-        (row, seed) = next(iter(self.chains))
+        (row, seed) = next(at for at, keys in self.chains.items() if keys)
         return replace(self, tasks={each: self.tasks[each] for each in chain}, chains={(row, seed): chain}, cells={})
 
     def _want(self, key: str, wanted: set[str]) -> None:
@@ -170,12 +174,14 @@ class _Planner:
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
         for seed in seeds:
             for row in self.study.rows.values():
-                if row.stages and seed in row.seeds and (rows is None or row.key in rows):
+                if row.changes and seed in row.seeds and (rows is None or row.key in rows):
                     self._row(row.key, seed)
         return self.found
 
     def _row(self, row: str, seed: int) -> None:
         self.found.chains[row, seed] = [stage.key for stage in self._chain(row, seed)]
+        if (function := self.study.rows[row].model) is not None:
+            self.found.networks[row, seed] = self._network(row, function, seed)
         for column in self.study.columns.values():
             if row in column.rows:
                 self._evaluation(row, column, seed)
@@ -217,6 +223,14 @@ class _Planner:
         assert isinstance(known, Stage)
         return known
 
+    def _network(self, row: str, function: str, seed: int) -> Network:
+        data, code = self.study.data_of(row), code_of_function(function)
+        facts, problem = self.facts.of(data, "test")
+        fingerprint = facts.fingerprint if facts else f"unknown: {data.to_dict()}"
+        content = content_key([function, data.name, fingerprint, seed])
+        name = f"{run_of_function(function).name}-{content}-{content_key(code)[:CODE_DIGITS]}"
+        return Network(function, code, self.root / "runs" / name, data, fingerprint, seed, problem)
+
     def _run_path(self, name: str, content: str, code: str) -> Path:
         """Return the run directory of a key, whatever recipe file it was first called after."""
         folder = self.root / "runs"
@@ -230,28 +244,32 @@ class _Planner:
         return exact[0] if exact else folder / f"{name}-{content}-{code}"
 
     def _evaluation(self, row: str, column: StudyColumn, seed: int) -> None:
-        stage = self._chain(row, seed)[column.stage]
+        network = self.found.networks.get((row, seed))
+        measured = network or self._chain(row, seed)[column.stage]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
-        facts, problem = self.facts.of(stage.recipe.data, loaded.measure.splits[0])
-        data = facts.fingerprint if facts else f"unknown: {stage.recipe.data.to_dict()}"
+        facts, problem = self.facts.of(measured.data, loaded.measure.splits[0])
+        data = facts.fingerprint if facts else f"unknown: {measured.data.to_dict()}"
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
-        path = self.paths.setdefault((stage.key, content), self._result_path(stage, loaded, content))
+        code = measuring_code(loaded.measure, OPENING_FUNCTIONS if network else OPENING_RUNS)
+        here = measured.path / "results"
+        path = self.paths.setdefault((measured.path.name, content), self._result_path(here, loaded, content, code))
         changed = f" ({column.key})" if column.settings or column.encoder else ""
         evaluation = Evaluation(
             label=f"{row}, seed {seed}: {loaded.file}{changed}",
             path=path,
-            stage=stage.path,
+            stage=measured.path,
             sources=tuple(source.path for source in sources.values()),
             protocol=column.protocol,
             overrides=tuple(column.overrides(lambda name: str(sources[name].path))),
             encoder_options=dict(column.encoder),
-            data_options=dict(stage.recipe.data.options),
+            data_options=dict(measured.data.options),
             content=content,
-            problem=problem or lacking,
+            problem=problem or lacking or (network and network.problem),
+            network=network,
         )
-        if not path.stem.endswith(measuring_code(loaded.measure)):
+        if not path.stem.endswith(code):
             self.found.other_code.add(evaluation.key)
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
@@ -275,9 +293,8 @@ class _Planner:
             self._protocols[known] = column.loaded(run_of)
         return self._protocols[known]
 
-    def _result_path(self, stage: Stage, loaded: Loaded, content: str) -> Path:
+    def _result_path(self, folder: Path, loaded: Loaded, content: str, code: str) -> Path:
         """Return the file of a key, whatever protocol file it was first called after."""
-        folder, code = stage.path / "results", measuring_code(loaded.measure)
         exact = sorted(folder.glob(f"*-{content}-{code}.json"))
         others = list(folder.glob(f"*-{content}-*.json")) if self.found.any_code and not exact else []
         if others:

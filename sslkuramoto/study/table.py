@@ -9,7 +9,7 @@ from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.results import DAMAGED, Result
-from sslkuramoto.study.jobs import Evaluation
+from sslkuramoto.study.jobs import Evaluation, Network
 from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
@@ -89,6 +89,7 @@ class StudyTable:
         study: the study.
         cells: (row, column) -> cell, of every row and column.
         runs: (row, seed) -> run directories, one a stage, whether or not they are there.
+        networks: (row, seed) -> the network of a function, of rows that have no runs.
         notes: what a reader must know beyond the notes of the study.
     """
 
@@ -96,6 +97,7 @@ class StudyTable:
     cells: dict[tuple[str, str], StudyCell]
     runs: dict[tuple[str, int], list[Path]]
     notes: list[str] = field(default_factory=list)
+    networks: dict[tuple[str, int], Network] = field(default_factory=dict)
 
 
 def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
@@ -120,7 +122,7 @@ def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
     for cell in cells.values():
         cell.values.sort(key=lambda value: value.seed)
     runs = {at: [plan.root / "runs" / key for key in keys] for at, keys in plan.chains.items()}
-    return StudyTable(study, cells, runs, _notes(plan))
+    return StudyTable(study, cells, runs, _notes(plan), plan.networks)
 
 
 def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int) -> None:

@@ -198,3 +198,21 @@ def test_a_recipe_is_trained_loaded_and_measured(tmp_path):
     assert sk.embed(run, images).shape == (5, classifier.encoder.num_features)
     with pytest.raises(UserError, match="no run directory"):
         sk.load(tmp_path / "nowhere")
+
+
+def test_an_exported_folder_is_loaded_like_its_run(tmp_path):
+    from small_runs import CLASSIFIER, recipe_file
+
+    from sslkuramoto.interop.export_folder import export_torch
+    from sslkuramoto.interop.trained import trained
+
+    run = sk.train(recipe_file(tmp_path / "small.yaml", **CLASSIFIER, epochs=1), "data.limit=32", run=tmp_path / "run")
+    export_torch(trained(run), tmp_path / "out")
+    ours, found = sk.load(run), sk.load(str(tmp_path / "out"))
+    assert isinstance(ours, sk.Classifier)
+    assert isinstance(found, sk.Classifier)
+    images = torch.rand(3, 3, 8, 8)
+    assert torch.equal(found(images, draw=sk.generator("cpu", 1)), ours(images, draw=sk.generator("cpu", 1)))
+    (tmp_path / "out" / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config.json: truncated or not JSON"):
+        sk.load(tmp_path / "out")

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from sslkuramoto.cli import main
-from sslkuramoto.evaluation.foreign import names_function, run_of_function
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.foreign import code_of_function, names_function, network_from, run_of_function
 
 NETWORK = '''
 """A network that nobody trained."""
@@ -109,6 +110,43 @@ def test_a_run_is_no_function(text, place):
     assert not names_function(text)
 
 
+@pytest.mark.parametrize("text", ["net.py:build", "somebody.nets:build"])
+def test_the_code_of_a_function_is_read_without_running_it(text, place):
+    wanted = network_from(text)[1]
+    for name in ("somebody", "somebody.nets"):
+        sys.modules.pop(name, None)
+    trap = "\nopen('was_run', 'w').close()\n"
+    (place / "net.py").write_text(NETWORK + trap)
+    (place / "somebody" / "__init__.py").write_text(trap)
+    (place / "somebody" / "nets.py").write_text(NETWORK + trap)
+    found = code_of_function(text)
+    assert found.keys() == wanted.keys()
+    assert found != wanted
+    assert not (place / "was_run").exists()
+    network_from(text)
+    assert (place / "was_run").exists()
+
+
+@pytest.mark.parametrize("text", ["net.py:Net", "net.py:torch", "somebody.nets:Noise"])
+def test_whatever_has_a_name_in_the_source_may_be_a_function(text, place):
+    assert code_of_function(text)
+
+
+def test_where_only_running_would_tell_the_name_is_taken_as_it_is(place):
+    (place / "stars.py").write_text("from net import *\n")
+    assert set(code_of_function("stars.py:build")) == {"stars.py", "net.py", "layers_of_somebody.py"}
+    with pytest.raises(UserError, match="unknown function of somebody 'build'"):
+        code_of_function("somebody:build")
+
+
+def test_neighbours_of_a_file_are_read_anew_with_it(place):
+    first = network_from("net.py:build")[0].get_submodule("noise")
+    (place / "layers_of_somebody.py").write_text(LAYERS.replace("0.1", "0.25"))
+    again = network_from("net.py:build")[0].get_submodule("noise")
+    assert sys.modules[type(again).__module__].SIGMA == 0.25
+    assert type(first) is not type(again)
+
+
 def test_results_lie_in_a_run_directory_called_after_file_and_function():
     assert str(run_of_function("some/net.py:build")) == "runs/net-build"
     assert str(run_of_function("a.b:build")) == "runs/a.b-build"
@@ -179,6 +217,10 @@ def test_a_network_in_training_mode_is_set_to_eval_with_a_word(place, capsys):
         (["net.py:probabilities", "clean", DATA], "the network returns probabilities: give its logits"),
         (["net.py:build", "clean", "data={name: digits, size: 4}"], "cannot answer images of 3 x 4 x 4: RuntimeError"),
         (["net.py:build", "clean", "data={name: nix}"], "unknown data 'nix'"),
+        (
+            ["net.py:build", "clean", "data={name: sudoku}"],
+            "a function's network reads images; data sudoku gives boards",
+        ),
         (["net.py:build", "clean", "data={name: digits, sise: 4}"], "unknown key of data digits 'sise'"),
         (["net.py:build", "clean", DATA, "encoder.channels=3"], "encoder.KEY and --weights are for runs"),
         (["net.py:build", "clean", DATA, "--run", "somebody"], "somebody: exists and holds no results of a network"),

@@ -30,7 +30,7 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"rows__simclr__train": [{"recipe": "nowhere.yaml"}]}, "nowhere.yaml: no such file"),
         ({"rows__simclr__train": [{"recipe": "digits-akorn-finetune"}]}, "starts from another run"),
         ({"rows__simclr__train": [{"set": {}}]}, "rows.simclr.train[0]: needs the key 'recipe'"),
-        ({"rows__reported": {"label": "nothing"}}, "rows.reported: needs 'train', 'published' or both"),
+        ({"rows__reported": {"label": "nothing"}}, "rows.reported: needs 'train' or 'model', 'published', or both"),
         ({"rows__reported": {"label": "simclr", "published": {"clean": 1}}}, "another row has it too"),
         ({"rows__reported__published": {"robust": 3.0}}, "unknown column in rows.reported.published 'robust'"),
         ({"published": None}, "published.clean: published figure 81.5 has no source"),

@@ -176,7 +176,7 @@ def test_changed_options_of_the_measured_encoder_change_the_measurement_only(stu
 def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
     monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
-    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     other = plan_study(study(), tmp_path)
     assert not set(one.tasks) & set(other.tasks)
     assert [task.content for task in one.tasks.values()] == [task.content for task in other.tasks.values()]
@@ -184,7 +184,7 @@ def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp
 
 def test_code_that_only_measures_changes_no_run(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
-    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     other = plan_study(study(), tmp_path)
     assert one.chains == other.chains
     assert not set(one.cells.values()) & set(other.cells.values())

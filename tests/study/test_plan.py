@@ -54,10 +54,10 @@ def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, 
         seen.extend(word for word in overrides if word.startswith("initial="))
         return original(name, [word for word in overrides if not word.startswith("initial=")])
 
-    from sslkuramoto.study import parts
+    from sslkuramoto.study import model
 
-    original = parts.load_protocol
-    monkeypatch.setattr(parts, "load_protocol", load)
+    original = model.load_protocol
+    monkeypatch.setattr(model, "load_protocol", load)
     plan = plan_study(study(columns__robust=robust), tmp_path, rows=["steps"])
     task = plan.tasks[plan.cells["steps", "robust", 0]]
     assert isinstance(task, Evaluation)
@@ -110,7 +110,7 @@ def test_results_of_another_code_version_count_only_when_asked(computed, tmp_pat
     loaded, root, table = computed
     copy = shutil.copytree(root, tmp_path / "root")
     monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
-    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda measure: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     assert len(plan_study(loaded, copy).missing()) == 6
     other = collect(loaded, copy)
     assert all(not cell.values for cell in other.cells.values())

@@ -13,6 +13,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.evaluation.subject import subject_of
+from sslkuramoto.files import ABOUT
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.registry import options_of
@@ -67,8 +68,13 @@ class Finetune(Protocol):
         """Finetune in ``RUN/INTO`` (or go on there), then measure.
 
         Raises:
-            UserError: whatever training raises; too few draws; the raw weights asked for.
+            UserError: whatever training raises; too few draws; the raw weights asked for; no run of ours.
         """
+        if (subject.run_dir / ABOUT).is_file():
+            raise UserError(
+                f"finetuning starts from a run that was trained here; {subject.run_dir} holds results of a function's "
+                "network"
+            )
         if subject.weights != "ema":
             raise UserError(
                 f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"

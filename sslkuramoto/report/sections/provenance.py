@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sslkuramoto.files import read_object
+from sslkuramoto.files import ABOUT, read_object
 from sslkuramoto.report.markup import NOTHING, cells, element, fine, folded, heads_of, line_of, table_of
 from sslkuramoto.report.sections.environment import compact, flat
 from sslkuramoto.report.sections.section import Half, Section
@@ -42,13 +42,15 @@ class Numbered:
 
 
 def provenance(table: StudyTable) -> Markup:
-    """A line a cell and seed, a line a training run, and what they refer to."""
+    """A line a cell and seed, a line a training run or network of a function, and what they refer to."""
     environments, protocols = Numbered("E"), Numbered("P")
     numbers = _cells(table, environments, protocols)
     runs = _runs(table, environments)
     text = fine("P: protocol and options; E: versions and hardware; both below.") if numbers else NOTHING
     text += folded("Every cell and seed", numbers) if numbers else NOTHING
     text += folded("Training runs", runs) if runs else NOTHING
+    networks = _networks(table)
+    text += folded("Networks of functions", networks) if networks else NOTHING
     text += element("h3", "Protocols") + protocols.table("protocol and options") if protocols.texts else NOTHING
     if environments.texts:
         text += element("h3", "Environments") + environments.table("versions and hardware")
@@ -121,6 +123,27 @@ def _runs(table: StudyTable, environments: Numbered) -> Markup:
             lines.append(line_of(labels[key], fields))
     head = heads_of("model", "seed", "recipe", "run directory", numbers=("started", "E"))
     return table_of(head, lines, "text sortable")
+
+
+def _networks(table: StudyTable) -> Markup:
+    """The function, its code and its data, in place of a recipe."""
+    labels, lines = labels_of(table), []
+    for (key, seed), network in table.networks.items():
+        known = read_object(network.path / ABOUT) if (network.path / ABOUT).is_file() else {}
+        code = ", ".join(f"{file} {digest}" for file, digest in network.code.items())
+        data = ", ".join(f"{name}={compact(option)}" for name, option in network.data.options.items())
+        fields = element("td", str(seed)) + element("td", network.function, class_="name")
+        fields += element("td", code, class_="wide name")
+        fields += element("td", str(known.get("network", "not measured yet"))[:12], class_="name")
+        fields += element("td", f"{network.data.name}{f': {data}' if data else ''}", class_="wide name")
+        fields += element("td", network.path, class_="wide name")
+        lines.append(line_of(labels[key], fields))
+    if not lines:
+        return NOTHING
+    head = heads_of("model", "seed", "function", "hashes of its code", "hash of the network", "data", "results")
+    return fine("These networks were not trained here; measuring them ran the code of their files.") + table_of(
+        head, lines, "text sortable"
+    )
 
 
 def section() -> Section:

@@ -208,7 +208,7 @@ def verdicts(cell: StudyCell) -> list[str]:
 
 def gaps(row: StudyRow, column: StudyColumn, cell: StudyCell) -> list[str]:
     """Say in words what is missing in a cell."""
-    if not row.stages:
+    if not row.changes:
         return ["published only: no run of ours"]
     if row.key not in column.rows:
         return ["not part of the study for this row"]
