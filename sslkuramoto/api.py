@@ -264,18 +264,23 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
 
 def load(path: str | Path) -> Classifier | Encoder:
-    """Return the network of a finished run, or of an encoder file: a classifier where there is one.
+    """Return the network of a finished run, an exported folder or an encoder file: a classifier where there is one.
 
     Args:
-        path: a run directory, or ``encoder.safetensors`` of one.
+        path: a run directory, a folder that ``sslkuramoto export`` wrote for torch, timm or a hub, or
+            ``encoder.safetensors`` of a run.
 
     Raises:
-        UserError: neither, or not finished.
+        UserError: none of these, damaged, or a run that is not finished.
     """
     place = Path(path)
     if place.is_file():
         return load_encoder(place)
-    subject = evaluation.subject_of(place)  # exported folders: their reader stands here before this line
+    from sslkuramoto.interop.export_folder import is_exported, load_exported  # and timm, which no other name here needs
+
+    if is_exported(place):
+        return load_exported(place)
+    subject = evaluation.subject_of(place)
     return subject.encoder if subject.head is None else Classifier(subject.encoder, subject.head, seed=subject.seed)
 
 
