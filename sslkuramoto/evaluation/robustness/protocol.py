@@ -1,7 +1,7 @@
 """Accuracy under attack, for networks that may draw new oscillators at every forward pass.
 
 A battery of attacks on the same images, its work kept in a ledger, and the union over attacks an image as the headline
-(../shared/METHODS.md, 4 and 7). A result can hold several ways of reading the same network (``ways``): as published
+(docs/evaluation.md). A result can hold several ways of reading the same network (``ways``): as published
 (new oscillators at each forward, AutoAttack standard), with the oscillators fixed, with EoT, with EoT on held noise.
 
 Shapes: n images, y x pixels, k draws, m stored images.
