@@ -22,15 +22,19 @@ from torch import nn
 
 from sslkuramoto.any_network import SOME, as_classifier, identity_of_encoder
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.data import DATA, ImageSet, batches
+from sslkuramoto.data import DATA, ImageSet, batches, expected_spec
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.examples import Images, check_reads
 from sslkuramoto.files import ABOUT, is_leftover, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.sources import code_beside
 
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
+
+_NEIGHBOURS: dict[str, Path] = {}
+"""Modules that files brought from their own folders -> the folder."""
 
 
 def names_function(text: str) -> bool:
@@ -84,7 +88,9 @@ def _module_of(place: str) -> ModuleType:
         path = Path(place)
         if not path.is_file():
             raise UserError(f"{place}: no such file")
-        sys.path.insert(0, str(path.parent.resolve()))
+        folder = path.parent.resolve()
+        _forget_neighbours(folder)
+        sys.path.insert(0, str(folder))
         try:
             spec = importlib.util.spec_from_file_location(f"network_file_{path.stem}", path)
             assert spec is not None
@@ -94,11 +100,27 @@ def _module_of(place: str) -> ModuleType:
             spec.loader.exec_module(module)
         finally:
             sys.path.pop(0)
+            _remember_neighbours(folder)
         return module
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever the file does when it is imported
         raise UserError(f"{place}: cannot be imported: {_line(error)}") from error
+
+
+def _forget_neighbours(folder: Path) -> None:
+    """Let a file import its own neighbours, not those of one name that a file in another folder has brought."""
+    for name, owner in [*_NEIGHBOURS.items()]:
+        if owner != folder:
+            del _NEIGHBOURS[name]
+            sys.modules.pop(name, None)
+
+
+def _remember_neighbours(folder: Path) -> None:
+    for name, module in [*sys.modules.items()]:
+        place = folder.joinpath(*name.split("."))
+        if getattr(module, "__file__", None) in (str(place.with_suffix(".py")), str(place / "__init__.py")):
+            _NEIGHBOURS[name] = folder
 
 
 def _code_of(module: ModuleType, place: str) -> dict[str, str]:
@@ -139,6 +161,7 @@ def foreign_subject(
     if not isinstance(name, str):
         raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
     DATA.check(name, options)
+    check_reads(f"{text}: a function's network", (Images,), f"data {name}", expected_spec(name, options))
     network, code = network_from(text)
     network.to(device)
 
