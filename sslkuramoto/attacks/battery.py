@@ -269,7 +269,8 @@ class _Battery:
     ) -> Unit:
         options = _known_by(attack, self.classifier.stochastic)
         about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
-        about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
+        about |= {"code": _code_of(attack)}
+        about |= {"foreign": foreign_code(attack, self.classifier.encoder, self.classifier.head)}
         key = content_key(about)
         place = (attack.label, work.chunk, work.restart, key)
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}
