@@ -171,6 +171,8 @@ def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
     if not near:
         return "not measured: no result for it in the run directory"
     result, own = near[0]
+    if own.reading is not None and (stated := own.stated_in(result)):
+        return f"not shown: {result.path.name} holds {len(stated)} numbers of one reading: {', '.join(stated)}"
     if own.reading is not None:
         return f"not measured: {result.path.name} holds no number that states the reading {own.reading!r}"
     held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
