@@ -39,7 +39,7 @@ class Column:
         return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
 
     def metric_of(self, result: Result) -> str | None:
-        """Return the name of the number that a result holds for the column; None for none, or for several of its reading."""
+        """Return the name of a result's number for the column; None for none, or for several of its reading."""
         if self.reading is not None:
             stated = self.stated_in(result)
             return stated[0] if len(stated) == 1 else None
