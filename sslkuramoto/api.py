@@ -365,7 +365,7 @@ def _measured(
 
     owner = tempfile.TemporaryDirectory(prefix="sslkuramoto-")
     folder = Path(setting.get("folder") or owner.name)
-    about = {"model": type(model).__name__, "data": {split: each.fingerprint for split, each in held.items()}}
+    about = {"model": type(model).__name__, "data": {"test": held["test"].fingerprint}}  # other splits: of one result
     size = setting.get("batch_size", 100)
     subject = subject_from(ready, data, folder, about, seed=seed, batch_size=size, device=_device_of(ready, images))
     if setting.get("progress"):

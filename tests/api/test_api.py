@@ -79,6 +79,15 @@ def test_a_comparison_of_different_images_is_refused(plain, some):
         sk.compare(one, other)
 
 
+def test_measurements_that_take_other_images_too_share_a_folder(plain, some, tmp_path):
+    network, folder = plain(), tmp_path / "kept"
+    robust = sk.robust_accuracy(network, *some, attacks=PGD, folder=folder)
+    calibrated = sk.calibration(network, *some, fit=some, folder=folder)
+    assert robust.path.parent == calibrated.path.parent
+    with pytest.raises(UserError, match="belongs to another network: data is"):
+        sk.calibration(network, some[0][1:], some[1][1:], folder=folder)
+
+
 def test_a_comparison_takes_the_same_list_of_both(tmp_path):
     """The union of all ways of one is not compared with the only way of the other."""
     for name, lists in {
