@@ -167,7 +167,9 @@ def foreign_subject(
 
     @cache
     def images(split: str) -> ImageSet:
-        return DATA.build(name, options, split)
+        found = DATA.build(name, options, split)
+        assert isinstance(found, ImageSet), f"data {name} gives {found.spec.kind}"
+        return found
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))

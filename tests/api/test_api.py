@@ -79,8 +79,9 @@ def test_a_comparison_of_different_images_is_refused(plain, some):
         sk.compare(one, other)
 
 
-def test_measurements_that_take_other_images_too_share_a_folder(plain, some, tmp_path):
-    network, folder = plain(), tmp_path / "kept"
+def test_measurements_that_take_other_images_too_share_a_folder(some, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(some[0][0].numel(), 10)).eval()
+    folder = tmp_path / "kept"
     robust = sk.robust_accuracy(network, *some, attacks=PGD, folder=folder)
     calibrated = sk.calibration(network, *some, fit=some, folder=folder)
     assert robust.path.parent == calibrated.path.parent
