@@ -31,12 +31,13 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import subject_from
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Subject, load_protocol
 from sslkuramoto.evaluation.representation.monitor import online_knn
-from sslkuramoto.interop.export_folder import is_exported, load_exported
+from sslkuramoto.files import name_beside
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.model_checks import check_labels, check_pixels
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
+from sslkuramoto.results import Result
 from sslkuramoto.run_directory import describe_environment
 from sslkuramoto.study.paired import PairedTest, paired_test
 from sslkuramoto.threat import Norm
@@ -252,30 +253,37 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
     Args:
         a, b: results, or their files.
-        per_image: name of the lists that are compared; None: which images are right under the union of all ways, or
-            simply right.
+        per_image: name of the lists that are compared; None: which images are right under the union of all ways where
+            both have it, otherwise simply right.
 
     Raises:
-        UserError: they were measured on different images.
+        UserError: they were measured on different images, or hold no list of one name.
     """
-    first, second = (_listed(each, per_image) for each in (a, b))
-    if first[1] != second[1]:
+    first, second = (Result.read(each.path if isinstance(each, Measured) else Path(each)) for each in (a, b))
+    both = {name: values for name, values in first.per_image.items() if name in second.per_image}
+    name = per_image or headline_of(both, "compare")
+    if name not in both:
+        raise unknown("per-image list", name, both)
+    if _images_of(first, name) != _images_of(second, name):
         raise UserError("compare: the two were measured on different images")
-    return paired_test([(first[0], second[0])])
+    return paired_test([(both[name], second.per_image[name])])
 
 
 def load(path: str | Path) -> Classifier | Encoder:
     """Return the network of a finished run, an exported folder or an encoder file: a classifier where there is one.
 
     Args:
-        path: a run directory, a folder that ``sslkuramoto export`` wrote, or ``encoder.safetensors`` of a run.
+        path: a run directory, a folder that ``sslkuramoto export`` wrote for torch, timm or a hub, or
+            ``encoder.safetensors`` of a run.
 
     Raises:
-        UserError: none of them, not finished, or damaged.
+        UserError: none of these, damaged, or a run that is not finished.
     """
     place = Path(path)
     if place.is_file():
         return load_encoder(place)
+    from sslkuramoto.interop.export_folder import is_exported, load_exported  # and timm, which no other name here needs
+
     if is_exported(place):
         return load_exported(place)
     subject = evaluation.subject_of(place)
@@ -307,11 +315,14 @@ def evaluate(run: str | Path, protocol: str, *overrides: str, device: str = "cpu
     Args:
         run: run directory.
         protocol: as on the command line.
-        *overrides: ``"key=value"``. The result's file is called after the protocol all the same.
+        *overrides: ``"key=value"``. As on the command line they and ``seed`` name a result file of their own.
         device: where to measure.
         seed: of the measurement; None: the run's.
     """
-    return _written(evaluation.subject_of(Path(run), device=device, seed=seed), load_protocol(protocol, overrides))
+    subject, loaded = evaluation.subject_of(Path(run), device=device, seed=seed), load_protocol(protocol, overrides)
+    if changed := [*overrides, *([] if seed is None else [f"seed={seed}"])]:
+        loaded = loaded._replace(file=name_beside(loaded.file, changed))
+    return _written(subject, loaded)
 
 
 def _measured(
@@ -354,7 +365,7 @@ def _measured(
 
     owner = tempfile.TemporaryDirectory(prefix="sslkuramoto-")
     folder = Path(setting.get("folder") or owner.name)
-    about = {"model": type(model).__name__, "data": {split: each.fingerprint for split, each in held.items()}}
+    about = {"model": type(model).__name__, "data": {"test": held["test"].fingerprint}}  # other splits: of one result
     size = setting.get("batch_size", 100)
     subject = subject_from(ready, data, folder, about, seed=seed, batch_size=size, device=_device_of(ready, images))
     if setting.get("progress"):
@@ -370,28 +381,14 @@ def _written(subject: Subject, protocol: Loaded, owner: object = None) -> Measur
     kept: dict[str, Tensor] = {}
     environment = describe_environment(str(subject.device))
     result, path = evaluation.evaluate(replace(subject, keep=kept.__setitem__), protocol, environment)
-    return Measured(
-        path,
-        dict(result.metrics),
-        result.per_image,
-        tuple(result.notes),
-        result.details,
-        kept.get("adversarial"),
-        owner,
-    )
+    lists, adversarial = result.per_image, kept.get("adversarial")
+    return Measured(path, dict(result.metrics), lists, tuple(result.notes), result.details, adversarial, owner)
 
 
-def _listed(result: Measured | str | Path, per_image: str | None) -> tuple[list[float], tuple[Any, ...]]:
-    """Return a per-image list, and which images it is of."""
-    from sslkuramoto.report.runs import read_object
-
-    content = result.to_dict() if isinstance(result, Measured) else read_object(Path(result))
-    lists = content.get("per_image") or {}
-    name = per_image or headline_of(lists, "compare")
-    if name not in lists:
-        raise unknown("per-image list", name, lists)
-    data = content.get("data") or {}
-    return lists[name], (data.get("fingerprint"), lists.get("index") or list(range(len(lists[name]))))
+def _images_of(result: Result, name: str) -> tuple[Any, ...]:
+    """Return which images a per-image list is of."""
+    every = list(range(len(result.per_image[name])))
+    return result.data.get("fingerprint"), result.data.get("split"), result.per_image.get("index") or every
 
 
 def _device_of(module: nn.Module, images: Tensor) -> torch.device:

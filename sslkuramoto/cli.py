@@ -5,7 +5,6 @@ Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C (while tra
 
 import argparse
 import errno
-import hashlib
 import io
 import logging
 import os
@@ -23,8 +22,8 @@ from sslkuramoto.cli_export import add_export
 from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
 from sslkuramoto.errors import Interrupted, UserError, too_large
+from sslkuramoto.files import LONGEST_NAME, name_beside
 
-LONGEST_NAME = 160  # bytes of a result's name; its images and unfinished files add to it
 FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
 
 
@@ -284,8 +283,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         asked = protocol.file
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
-        elif changed:  # beside the run's own result, never in its place
-            protocol = protocol._replace(file=_beside(protocol.file, changed))
+        elif changed:
+            protocol = protocol._replace(file=name_beside(protocol.file, changed))
         try:
             result, path = evaluate(subject, protocol, describe_environment(str(device)))
         except UserError as error:
@@ -304,19 +303,6 @@ def _check_name(name: str, protocols: int) -> None:
         raise UserError(f"--as={name!r}: must be a plain name of letters, digits, '.', '_' and '-'")
     if len(name.encode(errors="replace")) > LONGEST_NAME:
         raise UserError(f"--as={name!r}: is longer than {LONGEST_NAME} bytes")
-
-
-def _beside(name: str, changed: Sequence[str]) -> str:
-    """Return the name of a result under changed options, of signs and a length that every file system takes.
-
-    Where the options cannot be read off it, it ends with a hash of them: other options, another file.
-    """
-    whole = "+".join([name, *changed])
-    file = re.sub(r"[^\w.=+-]+", "_", whole)
-    if file == whole and len(file.encode()) <= LONGEST_NAME and not any("+" in item for item in changed):
-        return file
-    digest = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:12]
-    return file.encode()[: LONGEST_NAME - 13].decode(errors="ignore") + f"-{digest}"
 
 
 def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:

@@ -39,7 +39,12 @@ class Column:
         return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
 
     def metric_of(self, result: Result) -> str | None:
-        """Return the name of the number that a result holds for the column, or None."""
+        """Return the name of a result's number for the column; None for none, or for several of its reading."""
         if self.reading is not None:
-            return next((name for name, metric in result.metrics.items() if metric.reading == self.reading), None)
+            stated = self.stated_in(result)
+            return stated[0] if len(stated) == 1 else None
         return next((name for name in self.metrics if name in result.metrics), None)
+
+    def stated_in(self, result: Result) -> list[str]:
+        """Return the names of the numbers of a result that state the column's reading."""
+        return [name for name, metric in result.metrics.items() if metric.reading == self.reading]

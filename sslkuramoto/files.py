@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from sslkuramoto.errors import UserError
 
 ABOUT = "model.json"
 """Says whose results a directory holds, in place of a recipe, where a network was not trained by one."""
+LONGEST_NAME = 160
+"""Bytes of a result's name; its images and unfinished files add to it."""
 _ENDING = ".part"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # network and cluster file systems
 _FOREVER = 1e9  # seconds; without an end, filelock takes another holder in the same thread for a deadlock
@@ -63,6 +67,20 @@ def _flush_name(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def name_beside(name: str, changed: Sequence[str]) -> str:
+    """Return the name of a result under changed options, of signs and a length that every file system takes.
+
+    It lies beside the result that its protocol describes, never in its place. Where the options cannot be read off it,
+    it ends with a hash of them: other options, another file.
+    """
+    whole = "+".join([name, *changed])
+    file = re.sub(r"[^\w.=+-]+", "_", whole)
+    if file == whole and len(file.encode()) <= LONGEST_NAME and not any("+" in item for item in changed):
+        return file
+    digest = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:12]
+    return file.encode()[: LONGEST_NAME - 13].decode(errors="ignore") + f"-{digest}"
 
 
 def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any]:

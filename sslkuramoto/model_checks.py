@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.statistics import sign_test
 from sslkuramoto.threat import check_logits
 
 RANGES = {
@@ -139,8 +139,7 @@ def check_range(
         other = right((images - shift) / scale)
         gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
         share = float(other.double().mean())
-        certain = gained > lost and binomtest(gained, gained + lost, alternative="greater").pvalue < UNLIKELY
-        if share >= best and share >= guess + FAR and certain:
+        if share >= best and share >= guess + FAR and sign_test(gained, lost) < UNLIKELY:
             best, where = share, name
     if where is not None:
         raise UserError(

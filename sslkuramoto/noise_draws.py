@@ -1,6 +1,6 @@
 """A randomised network is never scored by one draw of its initial oscillators.
 
-Three scores an image over at least 20 fresh draws: the mean, the vote, and all draws right (../shared/METHODS.md, 4).
+Three scores an image over at least 20 fresh draws: the mean, the vote, and all draws right (docs/evaluation.md).
 
 Shapes: k draws, n images.
 """

@@ -9,7 +9,8 @@ import sys
 import pytest
 from small_runs import recipe_file
 
-from sslkuramoto.cli import FIRST_SPEAKS, LONGEST_NAME, _beside, main
+from sslkuramoto.cli import FIRST_SPEAKS, main
+from sslkuramoto.files import LONGEST_NAME, name_beside
 
 
 @pytest.fixture
@@ -92,10 +93,10 @@ def test_other_overrides_are_another_file_whatever_their_signs():
         ["label=" + 200 * "a" + "/"],
         ["label=" + 200 * "a" + " "],
     ]
-    names = [_beside("audit", changed) for changed in sets]
+    names = [name_beside("audit", changed) for changed in sets]
     assert len(set(names)) == len(sets)
-    assert names == [_beside("audit", changed) for changed in sets], "the same overrides, the same file"
-    assert _beside("knn", ["neighbours=3", "data.limit_test=20"]) == "knn+neighbours=3+data.limit_test=20"
+    assert names == [name_beside("audit", changed) for changed in sets], "the same overrides, the same file"
+    assert name_beside("knn", ["neighbours=3", "data.limit_test=20"]) == "knn+neighbours=3+data.limit_test=20"
     assert all(len(name) <= LONGEST_NAME and "/" not in name for name in names)
 
 

@@ -1,7 +1,7 @@
 """A battery: many attacks on the same images, and the worst candidate of each image over all of them.
 
 Croce and Hein 2020 (2003.01690): each attack works on the images that the earlier ones left standing. Scoring follows
-../shared/METHODS.md 4 and 7: the union over attacks an image, over fresh draws for a stochastic network. The work is
+docs/evaluation.md: the union over attacks an image, over fresh draws for a stochastic network. The work is
 cut into chunks of images, which depend on nothing but themselves; a ledger keeps what is done.
 
 Shapes: b batch, n images, r attacked rows of a chunk, y x pixels, k draws, q classes.
@@ -269,7 +269,8 @@ class _Battery:
     ) -> Unit:
         options = _known_by(attack, self.classifier.stochastic)
         about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
-        about |= {"code": _code_of(attack), "foreign": foreign_code(attack, self.classifier.encoder)}
+        about |= {"code": _code_of(attack)}
+        about |= {"foreign": foreign_code(attack, self.classifier.encoder, self.classifier.head)}
         key = content_key(about)
         place = (attack.label, work.chunk, work.restart, key)
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}

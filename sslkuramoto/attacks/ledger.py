@@ -31,7 +31,10 @@ from sslkuramoto.files import is_leftover, lock, write_atomically
 from sslkuramoto.sources import code_behind, code_version, content_key
 from sslkuramoto.threat import Threat
 
-CODE = ("dynamics", "encoders", "classifier.py", "noise_draws.py", "threat.py", "randomness.py")
+CODE = (
+    *("dynamics", "encoders", "heads.py", "any_network.py"),
+    *("classifier.py", "noise_draws.py", "threat.py", "randomness.py"),
+)
 BATTERY = "attacks/battery.py"
 PACKAGES = ("torch", "pyautoattack", "timm")
 """What decides all units, with versions of packages; whoever attacks networks of its own making adds their code to its

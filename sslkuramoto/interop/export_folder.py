@@ -29,10 +29,9 @@ FORMAT = 1  # of config.json
 
 _USE = """
 ```python
-from pathlib import Path
-from sslkuramoto.interop import load_exported
+import sslkuramoto as sk
 
-model = load_exported(Path("FOLDER"))
+model = sk.load("FOLDER")
 CALL
 ```
 """

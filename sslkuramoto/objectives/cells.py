@@ -44,7 +44,7 @@ class Cells(Objective):
         encoder: nn.Module,
         views: dict[str, Int64[Tensor, "b y x"]],
         *,
-        draw: torch.Generator,
+        draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b y x"] | None = None,
     ) -> Step:
         assert labels is not None, "the loop passes targets to an objective that needs them"

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import rendered
+from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import Model, Row, load
 from sslkuramoto.report.sections import SECTIONS, Runs, parts_for
 
@@ -50,7 +51,7 @@ def page(
         for result in part.results
     ]
     shown = Runs(models, evidence, grouped)
-    parts = parts_for(shown, {name: SECTIONS.build(name, {}).runs for name in SECTIONS})
+    parts = parts_for(shown, {name: SECTIONS.build(name, {}).runs for name in importable(SECTIONS)})
     lead = f"{len(models)} model{'' if len(models) == 1 else 's'}: {', '.join(m.label for m in models)}."
     return document(parts, title=title, lead=lead, notes=notes)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.evidence import Evidence
+from sslkuramoto.report.members import importable
 from sslkuramoto.report.page import document
 from sslkuramoto.report.sections import SECTIONS, Studied, parts_for
 from sslkuramoto.report.tables.study import labels_of, result_of
@@ -28,7 +29,7 @@ def study_page(table: StudyTable) -> str:
     """Return the page's text. It names no address outside itself and forbids the browser to load any."""
     study = table.study
     shown = Studied(table, evidence_of(table, every_seed=False), evidence_of(table, every_seed=True))
-    parts = parts_for(shown, {name: SECTIONS.build(name, {}).study for name in SECTIONS})
+    parts = parts_for(shown, {name: SECTIONS.build(name, {}).study for name in importable(SECTIONS)})
     seeds = ", ".join(map(str, study.seeds))
     sizes = f"{study.name}: {len(study.rows)} rows, {len(study.columns)} columns, seeds {seeds}."
     lead = f"{study.question} {sizes}" if study.question else sizes

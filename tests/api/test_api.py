@@ -8,6 +8,7 @@ import torch
 
 import sslkuramoto as sk
 from sslkuramoto.errors import UserError
+from sslkuramoto.results import Result
 
 PGD = [{"name": "pgd", "iterations": 3}]
 FEW = {"steps": [2, 3], "k": [1, 2], "queries": 100, "samples": 4, "directions": 8, "select_draws": 20}
@@ -76,6 +77,32 @@ def test_a_comparison_of_different_images_is_refused(plain, some):
     one, other = (sk.robust_accuracy(plain(), some[0][a:b], some[1][a:b], attacks=PGD) for a, b in ((0, 6), (6, 12)))
     with pytest.raises(UserError, match="measured on different images"):
         sk.compare(one, other)
+
+
+def test_measurements_that_take_other_images_too_share_a_folder(some, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(some[0][0].numel(), 10)).eval()
+    folder = tmp_path / "kept"
+    robust = sk.robust_accuracy(network, *some, attacks=PGD, folder=folder)
+    calibrated = sk.calibration(network, *some, fit=some, folder=folder)
+    assert robust.path.parent == calibrated.path.parent
+    with pytest.raises(UserError, match="belongs to another network: data is"):
+        sk.calibration(network, some[0][1:], some[1][1:], folder=folder)
+
+
+def test_a_comparison_takes_the_same_list_of_both(tmp_path):
+    """The union of all ways of one is not compared with the only way of the other."""
+    for name, lists in {
+        "several": {"union/correct": [0.0] * 4, "correct": [1.0] * 4},
+        "one": {"correct": [1.0] * 4},
+    }.items():
+        Result({}, {}, {"fingerprint": "the same"}, "deterministic", lists).write(tmp_path / f"{name}.json")
+    assert sk.compare(tmp_path / "several.json", tmp_path / "one.json").difference == 0
+    Result({}, {}, {"fingerprint": "the same"}, "deterministic", {"union/correct": [0.0] * 4}).write(
+        tmp_path / "one.json"
+    )
+    assert sk.compare(tmp_path / "several.json", tmp_path / "one.json").difference == 0
+    with pytest.raises(UserError, match="unknown per-image list 'correct'"):
+        sk.compare(tmp_path / "several.json", tmp_path / "one.json", per_image="correct")
 
 
 def test_an_audit_of_a_network_that_rounds_its_logits_finds_no_gradient(plain, some):
@@ -194,6 +221,8 @@ def test_a_recipe_is_trained_loaded_and_measured(tmp_path):
     found = sk.evaluate(run, "clean")
     assert found.path == run / "results" / "clean.json"
     assert found["accuracy"].draws == 20
+    assert sk.evaluate(run, "clean", "draws=25", seed=1).path == run / "results" / "clean+draws=25+seed=1.json"
+    assert Result.read(found.path).metrics == found.metrics, "the run's own result is as it was"
     images = torch.rand(5, 3, 8, 8)
     assert sk.embed(run, images).shape == (5, classifier.encoder.num_features)
     with pytest.raises(UserError, match="no run directory"):

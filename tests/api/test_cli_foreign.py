@@ -235,3 +235,20 @@ def test_what_the_user_can_mend_is_one_line(fails, words, said):
 def test_a_file_with_a_mistake_says_so(fails, place):
     (place / "bad.py").write_text("def build(:\n")
     assert "bad.py: cannot be imported: SyntaxError" in fails("bad.py:build", "clean", DATA)
+
+
+def test_two_files_in_two_folders_have_neighbours_of_their_own(tmp_path):
+    """Each network is made of what lies beside its file, though both neighbours have one name."""
+    for classes in (3, 4):
+        folder = tmp_path / str(classes)
+        folder.mkdir()
+        (folder / "sizes_of_somebody.py").write_text(f"CLASSES = {classes}\n")
+        text = "from torch import nn\nfrom sizes_of_somebody import CLASSES\n\n\ndef build():\n"
+        (folder / "net.py").write_text(f"{text}    return nn.Linear(2, CLASSES)\n")
+    found = [network_from(f"{tmp_path}/{classes}/net.py:build")[0] for classes in (3, 4, 3)]
+    assert [network.out_features for network in found] == [3, 4, 3]
+
+
+def test_a_network_of_images_is_not_asked_about_boards(fails):
+    line = fails("net.py:build", "clean", "data={name: sudoku}", "--run", "net")
+    assert "net.py:build: a function's network reads images; data sudoku gives boards" in line

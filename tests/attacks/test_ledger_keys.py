@@ -1,5 +1,7 @@
 """What the ledger knows a unit by: what its outcome depends on, and no more."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_attacks import few
@@ -146,3 +148,21 @@ class _Renamed:
 
     def __len__(self):
         return len(self._images)
+
+
+def test_a_head_of_another_package_is_known_by_its_code_too(cnn, subject_of):
+    """Equal weights in another class may answer otherwise."""
+    subject = subject_of(cnn)
+    _, begun = measured(subject, attacks=[CE])
+    assert begun
+    assert measured(subject, attacks=[CE])[1] == []
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, features):
+            return 2 * super().forward(features)
+
+    head = Doubled(subject.head.in_features, subject.head.out_features)
+    head.load_state_dict(subject.head.state_dict())
+    other = replace(subject, head=head.eval())
+    assert other.network == subject.network
+    assert len(measured(other, attacks=[CE])[1]) == len(begun)

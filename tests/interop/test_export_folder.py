@@ -8,6 +8,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import sslkuramoto as sk
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders import AKOrN
@@ -39,6 +40,13 @@ def test_a_classifier_comes_back_with_equal_logits(folder, finetuned):
     images = torch.rand(2, 3, 8, 8)
     ours = Classifier(subject.encoder, subject.head)
     assert torch.equal(found(images, draw=generator("cpu", 1)), ours(images, draw=generator("cpu", 1)))
+
+
+def test_the_card_says_how_the_folder_is_loaded_and_that_loads_it(folder):
+    assert 'model = sk.load("FOLDER")' in (folder / "README.md").read_text()
+    found = sk.load(str(folder))
+    assert isinstance(found, sk.Classifier)
+    assert weights_hash(found) == weights_hash(load_exported(folder))
 
 
 def test_an_encoder_alone_comes_back(pretrained, tmp_path):

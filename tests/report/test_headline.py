@@ -89,6 +89,16 @@ def test_a_result_of_a_file_of_ones_own_is_shown_and_named(fabricate, robust):
     assert shown(run) == (30, ["mine: described by no file of eval/protocols"])
 
 
+def test_of_several_ways_of_one_reading_none_is_shown(fabricate, robust):
+    """The first of them need not be the strongest."""
+    ((_, metric),) = robust(0.8).items()
+    ways = {"weak/robust_accuracy": metric, "strong/robust_accuracy": {**metric, "value": 0.1}}
+    run = fabricate("a", "classification").result("mine", ways, kind="robustness", described_by="mine")
+    value, (note,) = shown(run)
+    assert value is None
+    assert note == "not shown: mine.json holds 2 numbers of one reading: weak/robust_accuracy, strong/robust_accuracy"
+
+
 def test_the_l_inf_ball_comes_before_the_l2_ball_and_many_images_before_few(fabricate, robust):
     run = fabricate("a", "classification")
     for name, value, n in (("robustness-quick", 0.5, 64), ("robustness-linf", 0.3, 1000), ("robustness-l2", 0.9, 2000)):

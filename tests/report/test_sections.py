@@ -1,12 +1,16 @@
 """Sections: which there are, how another package adds one, and that no text becomes markup."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 from markupsafe import Markup
 
+from sslkuramoto.evaluation import PROTOCOLS
 from sslkuramoto.report import Row, page, study_page
 from sslkuramoto.report.markup import cells, element, figure, folded, joined, line_of
 from sslkuramoto.report.runs import load
 from sslkuramoto.report.sections import SECTIONS, Half, Section, parts_for
+from sslkuramoto.report.tables.columns import _sources, columns
 
 HOSTILE = "<b onclick='x()'>\"&"
 
@@ -28,6 +32,18 @@ def test_a_section_of_another_package_is_shown_in_its_place_on_the_pages_that_it
     assert text.index('id="summary"') < text.index('<section id="mine"') < text.index('id="recipes"')
     assert "<h2>Mine &lt;b&gt;</h2><p>1 &lt;i&gt;</p>" in text
     assert 'id="mine"' not in study_page(studied.table())
+
+
+def test_members_of_another_package_that_cannot_be_imported_stop_no_page(fabricate, monkeypatch, capsys):
+    for registry in (SECTIONS, PROTOCOLS):
+        broken = EntryPoint("broken", "no_such_package:x", registry.group)
+        monkeypatch.setattr(registry, "_plugins", {"broken": broken})
+    _sources.cache_clear()
+    columns.cache_clear()
+    assert '<section id="summary"' in page([load(Row("a", fabricate("a", "simclr").path))])
+    said = capsys.readouterr().err
+    assert "left out of the report: protocol 'broken': its package cannot load no_such_package:x" in said
+    assert "left out of the report: section 'broken'" in said
 
 
 def test_a_section_that_has_nothing_to_say_keeps_its_place_empty():

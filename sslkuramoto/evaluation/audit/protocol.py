@@ -1,6 +1,6 @@
 """Protocol ``audit``: is the robustness of this network real, or does it only hide from attacks?
 
-A battery of attacks and diagnostics (../shared/METHODS.md, 7.3), each answering one question with pass, fail or not
+A battery of attacks and diagnostics (docs/audit.md), each answering one question with pass, fail or not
 run, and a verdict with its reasons. The headline is the union over everything that was run, image by image.
 
 Shapes: n images, y x pixels.

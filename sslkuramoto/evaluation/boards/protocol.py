@@ -26,7 +26,7 @@ from sslkuramoto.results import Metric
 from sslkuramoto.statistics import spread, wilson
 from sslkuramoto.values import Count, checked
 
-GROUP = "Boards solved"  # heading of its columns
+GROUP = "Boards solved"
 
 
 @checked
@@ -42,10 +42,8 @@ class BoardAccuracy(Protocol):
     reads: ClassVar[Reads] = (Boards,)
     needs = frozenset({"head", "labels"})
     columns = (
-        Column("boards_blanks", "blank cells", "Boards solved", False, 18, ["board_accuracy_blanks"], optional=True),
-        Column(
-            "boards_all_cells", "all cells", "Boards solved", False, 19, ["board_accuracy_all_cells"], optional=True
-        ),
+        Column("boards_blanks", "blank cells", GROUP, False, 18, ["board_accuracy_blanks"], optional=True),
+        Column("boards_all_cells", "all cells", GROUP, False, 19, ["board_accuracy_all_cells"], optional=True),
     )
 
     def __init__(self, *, split: Literal["test", "val"] = "test", draws: Count = 20) -> None:

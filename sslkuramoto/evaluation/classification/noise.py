@@ -1,7 +1,7 @@
 """Protocol ``noise``: accuracy under random sign and Gaussian noise, which no adversary chose.
 
 Random noise of the adversary's size is the floor of any attack: a network whose robust accuracy equals its noise
-accuracy was not attacked, it was shaken (../shared/METHODS.md, 7.3 I).
+accuracy was not attacked, it was shaken (docs/corruptions.md).
 
     sign       x + eps s,  s = -1 or 1 for each value, cut to [0,1]
     gaussian   x + eps N(0, 1), cut to [0,1]

@@ -1,7 +1,7 @@
 """Accuracy under attack, for networks that may draw new oscillators at every forward pass.
 
 A battery of attacks on the same images, its work kept in a ledger, and the union over attacks an image as the headline
-(../shared/METHODS.md, 4 and 7). A result can hold several ways of reading the same network (``ways``): as published
+(docs/evaluation.md). A result can hold several ways of reading the same network (``ways``): as published
 (new oscillators at each forward, AutoAttack standard), with the oscillators fixed, with EoT, with EoT on held noise.
 
 Shapes: n images, y x pixels, k draws, m stored images.
@@ -266,6 +266,8 @@ class Robustness(Protocol):
         A network without noise can be read in one way only, and a result of its own says so. Among several ways each
         keeps the reading that is written, so that networks with and without noise stand beside each other.
         """
+        if self.threat.eps == 0:  # a control: no attack could do anything
+            return None
         reading, initial = reading_of(attacks), str(self.initial)
         if reading and alone and not encoder.stochastic:
             return "fixed" if start_of(encoder) == "fixed" else "as published"

@@ -16,6 +16,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, load_protocol, protocol_files
 from sslkuramoto.evaluation.protocol import Loaded, Protocol
+from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
 from sslkuramoto.results import Metric, Result
 
@@ -52,7 +53,8 @@ def columns() -> tuple[Column, ...]:
 @cache
 def _sources() -> dict[str, list[tuple[str, Column]]]:
     """Return for each column the protocols that fill it with their declaration of it, the first before the others."""
-    declared = [(name, column) for name in PROTOCOLS for column in cast(type[Protocol], PROTOCOLS[name]).columns]
+    protocols = [(name, cast(type[Protocol], PROTOCOLS[name])) for name in importable(PROTOCOLS)]
+    declared = [(name, column) for name, protocol in protocols for column in protocol.columns]
     found: dict[str, list[tuple[str, Column]]] = {}
     for name, column in sorted(declared, key=lambda item: item[1].place):
         found.setdefault(column.key, []).append((name, column))
@@ -169,6 +171,8 @@ def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
     if not near:
         return "not measured: no result for it in the run directory"
     result, own = near[0]
+    if own.reading is not None and (stated := own.stated_in(result)):
+        return f"not shown: {result.path.name} holds {len(stated)} numbers of one reading: {', '.join(stated)}"
     if own.reading is not None:
         return f"not measured: {result.path.name} holds no number that states the reading {own.reading!r}"
     held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
