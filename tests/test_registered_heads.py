@@ -15,7 +15,7 @@ every_head = pytest.mark.parametrize("name", list(HEADS))
 
 @every_head
 def test_a_head_states_its_sizes_and_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
-    options = HEADS[name].small
+    options = HEADS.small(name)
     head = HEADS.build(name, options, 6, 3)
     assert (head.in_features, head.out_features) == (6, 3)
     export_head(tmp_path / "head", head, Part(name, options))

@@ -86,6 +86,7 @@ class Added(Encoder):
 import torch
 
 from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.randomness import generator
@@ -101,7 +102,7 @@ def added(
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
     device_resident: bool = True,
-):
+) -> ImageSet:
     """Return random images of three classes.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
@@ -118,7 +119,7 @@ def added(
 
 import torch
 
-from sslkuramoto.attacks.attack import Attack, Passes
+from sslkuramoto.attacks.attack import Attack
 from sslkuramoto.registry import options_of
 
 
@@ -132,9 +133,6 @@ class Added(Attack):
     def __init__(self, *, label: str = "added") -> None:
         self.options = {"name": "added_attack", **options_of(locals())}
         self.label, self.restarts = label, 1
-
-    def passes(self, num_classes: int, stochastic: bool) -> Passes:
-        return Passes(0, 0)
 
     def __call__(self, classifier, images, labels, *, threat, work):
         return threat.project(torch.zeros_like(images), images)
@@ -162,7 +160,7 @@ class Added(Protocol):
         self.times = times
 
     def measure(self, subject: Subject) -> Result:
-        images = subject.labelled("test", "added-protocol")
+        images = subject.images("test")
         metric = Metric(0.25 * self.times, None, None, len(images), 1)
         return Result({"brightness": metric}, self.options, described(images), "deterministic")
 ''',
