@@ -90,9 +90,10 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.randomness import generator
-from sslkuramoto.values import Count, ShareBelowOne
+from sslkuramoto.values import Count, ShareBelowOne, checked
 
 
+@checked
 def added(
     split: str,
     *,
