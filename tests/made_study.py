@@ -154,6 +154,7 @@ class FabricatedStudy:
             "adversarial": clean + change,
             "labels": torch.arange(4),
             "prediction": torch.arange(4) + 1,
+            "index": torch.arange(4),
         }
         save_file(tensors, folder / "robustness-0123456789ab-held.safetensors")
 

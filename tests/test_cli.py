@@ -54,7 +54,7 @@ def fails(tmp_path, capsys, monkeypatch):
         (["encoder.channels=big"], "encoder.channels='big': "),
         (["optimizer.lr='1e-3'"], "optimizer.lr='1e-3': input should be a valid number; it was read as text"),
         (["encoder.channels=5"], "channels=5: must be divisible by oscillator_dim=2"),
-        (["encoder.kernel_sizes=[4,3]"], "kernel_sizes=[4, 3]: every kernel must be odd"),
+        (["encoder.kernel_sizes=[4,3]"], "kernel_sizes=[4, 3]: entry 1 must be odd"),
         (["encoder.num_steps=[1,1,1]"], "num_steps=[1, 1, 1]: has 3 entries for 2 layers; give one value"),
         (["encoder.kernel_sizes=[3,x]"], "encoder.kernel_sizes=[3, 'x']: entry 2: input should be a valid integer"),
         (["encoder.kernel_sizes=3"], "encoder.kernel_sizes=3: input should be a list"),
@@ -220,11 +220,15 @@ def test_list_names_every_member_with_a_line_about_it(what, capsys):
 
 def test_list_shows_options_with_defaults_and_types(capsys):
     assert main(["list", "encoders", "akorn"]) == 0
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert rows["channels"].split() == ["channels", "64", "int"]
-    assert "Literal['random', 'fixed', 'stimulus', 'learned']" in rows["initial"]
+    lines = capsys.readouterr().out.splitlines()
+    rows = {
+        line.split()[0]: (line.strip(), meaning.strip()) for line, meaning in zip(lines[::2], lines[1::2], strict=True)
+    }
+    assert rows["channels"][0] == "channels = 64  (whole number >= 1)"
+    assert "(random | fixed | stimulus | learned)" in rows["initial"][0]
+    assert all(len(meaning) > 3 for _, meaning in rows.values())
     assert main(["list", "optimizers", "sgd"]) == 0
-    assert "(required)" in capsys.readouterr().out
+    assert "required" in capsys.readouterr().out
 
 
 def test_evaluate_takes_options_of_protocol_encoder_and_data(run, capsys):

@@ -1,6 +1,5 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +166,7 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     if column.metric not in result.metrics:
         raise _lacks(f"metric of protocol {column.protocol}", column.metric, result.metrics)
     metric, per_image = result.metrics[column.metric], result.per_image
-    if metric.n is None or not math.isfinite(metric.value):
+    if metric.n is None or math.isnan(metric.value):
         raise UserError(f"{path}: metrics.{column.metric}: wanted: a finite value and its n ({DAMAGED})")
     if column.per_image is not None and column.per_image not in per_image:
         raise _lacks(f"per-image result of protocol {column.protocol}", column.per_image, per_image)

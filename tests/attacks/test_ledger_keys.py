@@ -108,7 +108,7 @@ def test_whatever_numbers_hang_on_makes_another_unit(cnn, subject_of, some_set, 
         subject = subject_of(cnn, encoder_options={"num_steps": 1})
     elif what == "data":
         own = subject.data("test")
-        subject = subject_of(cnn, data=lambda split: _Renamed(own))
+        subject = subject_of(cnn, data=lambda split: replace(own, fingerprint="another"))
     elif what == "precision":
         torch.set_float32_matmul_precision("high")
     try:
@@ -134,20 +134,6 @@ def test_a_unit_belongs_to_a_kind_of_device(cnn, subject_of):
         )
         folders.add(made.folder)
     assert len(folders) == 2
-
-
-class _Renamed:
-    """The same images under another fingerprint."""
-
-    def __init__(self, images):
-        self._images = images
-        self.fingerprint = "another"
-
-    def __getattr__(self, name):
-        return getattr(self._images, name)
-
-    def __len__(self):
-        return len(self._images)
 
 
 def test_a_head_of_another_package_is_known_by_its_code_too(cnn, subject_of):

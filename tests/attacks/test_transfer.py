@@ -1,6 +1,7 @@
 """Transfer: the source is attacked and the target never asked; what can be a source and what cannot."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from sslkuramoto.encoders.timm import TimmEncoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, subject_of
 from sslkuramoto.evaluation.protocol import classifier_of
+from sslkuramoto.evaluation.robustness import target
 from sslkuramoto.evaluation.robustness.target import attack_target
-from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.threat import Threat
 from sslkuramoto.training import train
 
@@ -205,17 +206,10 @@ def test_a_source_that_cannot_take_the_images_is_refused_before_anything_is_atta
 
 
 def test_a_source_trained_on_other_data_is_noted(runs, monkeypatch):
-    """The data's name is all that is asked for, so the name in the source's recipe is changed."""
+    """The data's name is all that is asked for, so the name that the loaded source states is changed."""
     subject = subject_of(runs["akorn"])
     assert Transfer(run=str(runs["timm"])).prepared(attack_target(subject, 10)).notes == []
-    own = RunDirectory.recipe
-
-    def elsewhere(run):
-        found = own(run)
-        if run.path == runs["timm"]:
-            object.__setattr__(found.data, "name", "cifar10")
-        return found
-
-    monkeypatch.setattr(RunDirectory, "recipe", elsewhere)
+    own = target.subject_of
+    monkeypatch.setattr(target, "subject_of", lambda run, **how: replace(own(run, **how), trained_on="cifar10"))
     (note,) = Transfer(run=str(runs["timm"])).prepared(attack_target(subject, 10)).notes
     assert note.endswith("its source was trained on cifar10, this network on digits")

@@ -20,7 +20,7 @@ def stored(tmp_path):
     def write(name, options, files):
         folder = tmp_path / "run" / "results"
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        content = {"protocol": name, "metrics": {"robust_accuracy": 0.1}, "options": options}
+        content = {"protocol": name, "metrics": {"robust_accuracy": {"value": 0.1}}, "options": options}
         (folder / f"{name}.json").write_text(json.dumps(content))
         tensors = {
             "index": torch.tensor([4, 9]),

@@ -10,6 +10,7 @@ import torch
 from conftest import build_pair, random_labels, random_views
 from torch import distributed, nn
 
+from sslkuramoto.examples import Images
 from sslkuramoto.objectives import OBJECTIVES
 
 WORLD, COUNT = 2, 8
@@ -36,14 +37,17 @@ def loss_and_gradients(name: str, rows: slice, wrap) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), **gradients}
 
 
+ON_IMAGES = [name for name in OBJECTIVES if Images in OBJECTIVES[name].reads]
+
+
 def main(rank: int, meeting: str, folder: str) -> None:
     torch.set_num_threads(1)
     share = COUNT // WORLD
     rows = slice(rank * share, (rank + 1) * share)
-    whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in OBJECTIVES}
+    whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in ON_IMAGES}
     alone = loss_and_gradients("simclr", rows, lambda module: module)["loss"]
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORLD)
-    parts = {name: loss_and_gradients(name, rows, nn.parallel.DistributedDataParallel) for name in OBJECTIVES}
+    parts = {name: loss_and_gradients(name, rows, nn.parallel.DistributedDataParallel) for name in ON_IMAGES}
     distributed.destroy_process_group()
     torch.save({"whole": whole, "part": parts, "alone": alone}, Path(folder) / f"{rank}.pt")
 

@@ -52,7 +52,7 @@ def table(tmp_path_factory) -> StudyTable:
     path.write_text(json.dumps(study))
     loaded, root = load_study(path), folder / "root"
     plan = plan_study(loaded, root)
-    for row, value in {"high": 0.95, "low": 0.095, "whole": 1.0, "nan": math.nan}.items():
+    for row, value in {"high": 0.95, "low": 0.095, "whole": 1.0, "nan": math.inf}.items():
         result = plan.tasks[plan.cells[row, "clean", 0]].path
         result.parent.mkdir(parents=True)
         metrics = {"accuracy": {"value": value, "low": None, "high": None, "n": 20, "unit": "fraction"}}
@@ -75,7 +75,7 @@ def test_each_cell_without_a_number_says_why(text: str):
     told = footnotes(text)
     assert f"seeds 0, 1: failed: training failed: no luck {HOSTILE}" in told
     assert "seed 1: not computed yet" in told
-    assert "seed 0: the result records accuracy = nan" in told
+    assert "seed 0: the result records accuracy = inf" in told
 
 
 def test_it_names_no_address_outside_and_runs_nothing_of_the_files(text: str):
@@ -101,14 +101,14 @@ def test_cells_sort_by_their_number_and_those_without_one_by_none(text: str):
         "published": "",
     }
     assert keys["published"][1] == "88.9"
-    assert "nan" not in [key for found in keys.values() for key in found]
+    assert "inf" not in [key for found in keys.values() for key in found]
 
 
 def test_every_other_form_of_the_table_says_the_same(table: StudyTable):
     for form in (study_text, study_markdown, study_latex):
         words = " ".join(form(table).split())
         assert "not computed yet" in words
-        assert "the result records accuracy = nan" in words
+        assert "the result records accuracy = inf" in words
         assert "no luck" in words
     lines = study_csv(table).splitlines()
     kinds = [line.split(",")[0] for line in lines[1:]]

@@ -41,7 +41,9 @@ def test_operation_is_torchvisions_level_by_level(name, size):
     got = warp(images, GEOMETRIC[name](each, size)) if name in GEOMETRIC else PHOTOMETRIC[name](images, each)
     difference = (got.int() - wanted.int()).abs()
     assert difference.max() <= 1
-    assert (difference > 0).float().mean() < 1e-3
+    # torchvision's sums in float32 fall on either side of a half level, which depends on the CPU: 16 of 15,360 values
+    # of one shear on an AVX-512 machine, none of its twin
+    assert (difference > 0).float().mean() < 2e-3
 
 
 def test_whole_mixture_is_torchvisions_with_the_same_choices():
