@@ -1,5 +1,6 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
