@@ -210,7 +210,7 @@ def foreign_subject(
     if not isinstance(name, str):
         raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
     DATA.check(name, options)
-    check_reads("a function's network", AnyNetwork.reads, f"data {name}", expected_spec(name, options))
+    check_reads(f"{text}: a function's network", AnyNetwork.reads, f"data {name}", expected_spec(name, options))
     network, code = network_from(text)
     network.to(device)
 
