@@ -127,8 +127,8 @@ import os, sys, time
 from pathlib import Path
 from sslkuramoto.files import lock
 with lock(Path(sys.argv[1])):
-    if child := os.fork():
-        print(child, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)  # by the child, once it runs: until then it holds what its parent holds
     time.sleep(60)
 """
 
