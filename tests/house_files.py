@@ -1,8 +1,12 @@
 """The files that the contract tests run over, and recipes small enough to be carried out in a second."""
 
 import json
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.data import DATA
@@ -10,10 +14,12 @@ from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import PROTOCOLS as PROTOCOL_REGISTRY
 from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES
-from sslkuramoto.recipe import load_recipe
+from sslkuramoto.recipe import Recipe, load_recipe
 from sslkuramoto.registry import Registry
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.study import Study, load_study
 from sslkuramoto.training import train
+from sslkuramoto.training.learner import resolved
 from sslkuramoto.training.optimizer import OPTIMIZERS
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.views import VIEWS
@@ -25,6 +31,7 @@ REGISTRIES: list[Registry[Any]] = [
     PROTOCOL_REGISTRY,
 ]
 PROTOCOLS = sorted((ROOT / "eval" / "protocols").glob("*.yaml"))
+STUDIES = sorted((ROOT / "eval" / "studies").glob("*.yaml"))
 
 # Two steps of eight images of 8 x 8 pixels through networks of a few channels.
 TINY_DATA = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1"]
@@ -47,3 +54,28 @@ def tiny(path: Path) -> list[str]:
 def train_tiny(path: Path, run: Path, *overrides: str) -> RunDirectory:
     """Carry out a digits recipe, reduced to two steps."""
     return train(load_recipe(path, [*tiny(path), *overrides]), run)
+
+
+@cache
+def loaded_study(name: str) -> Study:
+    """Return a study of eval/studies; reading and checking one takes seconds, so each process does it once.
+
+    No data may be read for it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
+        return load_study(ROOT / "eval" / "studies" / f"{name}.yaml")
+
+
+@cache
+def recipe_of(study: str, row: str, stage: int) -> Recipe:
+    """Return the recipe of a stage for the first seed of its row, with its changes."""
+    loaded = loaded_study(study)
+    return loaded.recipe(row, stage, loaded.rows[row].seeds[0])
+
+
+@cache
+def resolved_recipe(study: str, row: str, stage: int, seed: int | None = None) -> Recipe:
+    """Return :func:`recipe_of` with every default written out; ``seed`` is all in which another seed differs."""
+    recipe = resolved(recipe_of(study, row, stage))
+    return recipe if seed is None else replace(recipe, seed=seed)

@@ -4,9 +4,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from filelock import FileLock
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
@@ -106,30 +106,38 @@ def test_a_lock_is_held_by_one_and_free_again_afterwards(tmp_path):
         assert mine
 
 
-def test_a_lock_is_waited_for_when_asked(tmp_path):
+def test_a_lock_is_waited_for_when_asked(tmp_path, monkeypatch):
     path, order = tmp_path / ".lock", []
 
     def second():
         with lock(path, wait=True) as mine:
             order.append(("second", mine))
 
+    tried = threading.Event()
+    acquire = FileLock.acquire
+
+    def trying(*arguments, **options):
+        tried.set()
+        return acquire(*arguments, **options)
+
     thread = threading.Thread(target=second)
     with lock(path):
+        monkeypatch.setattr(FileLock, "acquire", trying)
         thread.start()
-        time.sleep(0.2)
+        assert tried.wait(300), "the second never asked for the lock"
         order.append(("first", True))
     thread.join()
     assert order == [("first", True), ("second", True)]
 
 
 HOLDER = """
-import os, sys, time
+import os, signal, sys
 from pathlib import Path
 from sslkuramoto.files import lock
 with lock(Path(sys.argv[1])):
     if os.fork() == 0:
         print(os.getpid(), flush=True)  # by the child, once it runs: until then it holds what its parent holds
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -147,6 +155,8 @@ def test_a_child_does_not_keep_the_lock_of_a_killed_process(tmp_path):
         with lock(path) as mine:
             assert mine
     finally:
+        holder.kill()
+        holder.wait()
         os.kill(child, signal.SIGKILL)
         holder.stdout.close()
 

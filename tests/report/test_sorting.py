@@ -52,7 +52,7 @@ def clicked(fields, *, down):
     script = files("sslkuramoto.report").joinpath("page.js").read_text()
     program = DOCUMENT.replace("FIELDS", json.dumps(fields)).replace("DOWN", json.dumps(down))
     command = ["node", "-e", program.replace("SCRIPT", script)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout)
 
 
 @pytest.mark.parametrize("down", [True, False])

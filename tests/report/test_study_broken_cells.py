@@ -30,7 +30,7 @@ def train(**changes: Any) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> StudyTable:
-    """Rows of 95 %, 9.5 % and 100 %, one whose every seed failed and one of NaN, one seed missing."""
+    """Rows of 95 %, 9.5 % and 100 %, one whose every seed failed, one of infinity and one of NaN, one seed missing."""
     folder = tmp_path_factory.mktemp("broken")
     study = {
         "title": HOSTILE,
@@ -43,7 +43,8 @@ def table(tmp_path_factory) -> StudyTable:
             "low": {"train": train(epochs=3), "seeds": [0]},
             "whole": {"train": train(epochs=4), "seeds": [0]},
             "failed": {"train": train(epochs=5)},
-            "nan": {"train": train(epochs=6), "seeds": [0]},
+            "infinite": {"train": train(epochs=6), "seeds": [0]},
+            "nan": {"train": train(epochs=7), "seeds": [0]},
             "published": {"published": {"clean": {"value": 88.9, "source": HOSTILE, "differs": HOSTILE}}},
         },
         "notes": [HOSTILE],
@@ -52,7 +53,7 @@ def table(tmp_path_factory) -> StudyTable:
     path.write_text(json.dumps(study))
     loaded, root = load_study(path), folder / "root"
     plan = plan_study(loaded, root)
-    for row, value in {"high": 0.95, "low": 0.095, "whole": 1.0, "nan": math.inf}.items():
+    for row, value in {"high": 0.95, "low": 0.095, "whole": 1.0, "infinite": math.inf, "nan": math.nan}.items():
         result = plan.tasks[plan.cells[row, "clean", 0]].path
         result.parent.mkdir(parents=True)
         metrics = {"accuracy": {"value": value, "low": None, "high": None, "n": 20, "unit": "fraction"}}
@@ -76,6 +77,7 @@ def test_each_cell_without_a_number_says_why(text: str):
     assert f"seeds 0, 1: failed: training failed: no luck {HOSTILE}" in told
     assert "seed 1: not computed yet" in told
     assert "seed 0: the result records accuracy = inf" in told
+    assert "metrics.accuracy: wanted: a finite value and its n" in told, "NaN is no number"
 
 
 def test_it_names_no_address_outside_and_runs_nothing_of_the_files(text: str):
@@ -97,11 +99,12 @@ def test_cells_sort_by_their_number_and_those_without_one_by_none(text: str):
         "low": "9.5",
         "whole": "100.0",
         "failed": "",
+        "infinite": "",
         "nan": "",
         "published": "",
     }
     assert keys["published"][1] == "88.9"
-    assert "inf" not in [key for found in keys.values() for key in found]
+    assert {"inf", "nan"}.isdisjoint(key for found in keys.values() for key in found)
 
 
 def test_every_other_form_of_the_table_says_the_same(table: StudyTable):
@@ -109,12 +112,13 @@ def test_every_other_form_of_the_table_says_the_same(table: StudyTable):
         words = " ".join(form(table).split())
         assert "not computed yet" in words
         assert "the result records accuracy = inf" in words
+        assert "metrics.accuracy: wanted: a finite value and its n" in words.replace("\\_", "_")
         assert "no luck" in words
     lines = study_csv(table).splitlines()
     kinds = [line.split(",")[0] for line in lines[1:]]
     assert {kind: kinds.count(kind) for kind in ("measured", "failed", "missing", "published")} == {
         "measured": 4,
-        "failed": 2,
+        "failed": 3,
         "missing": 1,
         "published": 1,
     }

@@ -1,85 +1,61 @@
-"""Networks whose robustness is known: a plain CNN that has none, and others that were trained to have some."""
+"""Audits of networks whose robustness is known: a plain CNN that has none, and others that were trained to have some."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
+from audited_networks import FEWER, ThreeConvolutions, digits_recipe, nearest_mean, stored
 from hand_made_cases import build as build
-from torch import nn
-from torch.nn import functional as F
 
-from sslkuramoto.encoders import ENCODERS, Encoder, Features
+from sslkuramoto.checkpoint import export_encoder, export_head
+from sslkuramoto.data import ImageSet
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import Result, Subject, subject_of
 from sslkuramoto.evaluation.audit import Audit
 from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
-from sslkuramoto.recipe import recipe_from
+from sslkuramoto.recipe import Part
 from sslkuramoto.training import train
-
-Network = tuple[Encoder, nn.Module]
-ADVERSARIAL = {"name": "adversarial", "eps": 0.2, "steps": 3}
-KINDS = {
-    "classification": {"objective": {"name": "classification"}, "epochs": 8},
-    "adversarial": {"objective": ADVERSARIAL, "epochs": 15},
-    "trades": {"objective": {**ADVERSARIAL, "loss": "trades"}, "epochs": 15},
-}
-LR = {"classification": 5e-3, "adversarial": 2e-3, "trades": 2e-3}
-"""At 5e-3 adversarial training collapses to a constant answer with most seeds, at 2e-3 with none of 0 to 3."""
-
-
-class ThreeConvolutions(Encoder):
-    """A CNN for 8 x 8 pixels; deterministic."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_features = 32
-        self.first = nn.Conv2d(3, 16, 3, padding=1)
-        self.second = nn.Conv2d(16, 32, 3, stride=2, padding=1)
-        self.third = nn.Conv2d(32, 32, 3, padding=1)
-
-    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
-        grid = F.relu(self.third(F.relu(self.second(F.relu(self.first(2 * images - 1))))))
-        return Features(grid.amax(dim=(2, 3)), grid)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Subject]:
-    """Train the CNN on digits, plainly or against an adversary, by the engine that trains everything; once each."""
-    done: dict[tuple[str, int], Subject] = {}
+    """A finished run of two steps with the stored weights of a CNN in place of its own."""
+    done: dict[str, Subject] = {}
 
-    def build(kind: str, seed: int = 0) -> Subject:
-        if (kind, seed) not in done:
-            recipe = recipe_from(
-                {
-                    **KINDS[kind],
-                    "seed": seed,
-                    "data": {"name": "digits", "size": 8},
-                    "views": {"name": "plain"},
-                    "encoder": {"name": "three_convolutions"},
-                    "optimizer": {"name": "adam", "lr": LR[kind]},
-                    "batch_size": 64,
-                    "measure": {"monitor_every": 0, "checkpoint_every": 100},
-                    "engine": {"device": "cpu"},
-                }
-            )
+    def build(kind: str) -> Subject:
+        if kind not in done:
             path = tmp_path_factory.mktemp(kind) / "run"
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(ENCODERS._members, "three_convolutions", ThreeConvolutions)
-                done[kind, seed] = subject_of(train(recipe, path).path)
-        return done[kind, seed]
+                run = train(digits_recipe(data={"name": "digits", "size": 8, "limit": 128}), path)
+                encoder, head = stored(kind)
+                export_encoder(run.encoder_file(), encoder, Part("three_convolutions"))
+                export_head(run.head_file(), head, Part("linear"))
+                done[kind] = subject_of(path)
+        return done[kind]
 
     return build
 
 
 @pytest.fixture(scope="session")
-def audited(trained: Callable[..., Subject]) -> Callable[..., Result]:
-    """Audit a trained CNN, with Gaussian noise of ``noise`` added to its pixels; options are those of the protocol."""
+def linear(digits: dict[str, ImageSet], tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """The classifier by the nearest mean of a class, whose robustness is a formula."""
+    train = digits["train"]
+    encoder, head = nearest_mean(train.images / 255, train.labels)
+    folder = tmp_path_factory.mktemp("linear")
+    return Subject(encoder, head, digits.__getitem__, torch.device("cpu"), folder, "0" * 64)
 
-    def audit(kind: str, *, seed: int = 0, noise: float = 0.0, **options) -> Result:
-        subject = trained(kind, seed)
+
+@pytest.fixture(scope="session")
+def audited(trained: Callable[..., Subject]) -> Callable[..., Result]:
+    """Audit a stored CNN, with Gaussian noise of ``noise`` added to its pixels; options are those of the protocol."""
+
+    def audit(kind: str, *, noise: float = 0.0, **options) -> Result:
+        subject = trained(kind)
         if noise:
             folder = subject.run_dir / "noisy"
             subject = replace(subject, encoder=NoisyEncoder(subject.encoder, noise).eval(), run_dir=folder)
-        fewer = {"images": 64, "steps": [5, 10, 20], "k": [1, 4, 16], "directions": 16}
-        return Audit(**{**fewer, **options})(subject)
+        return Audit(**{**FEWER, **options})(subject)
 
     return audit
