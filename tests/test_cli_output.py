@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -100,13 +100,18 @@ def test_other_overrides_are_another_file_whatever_their_signs():
     assert all(len(name) <= LONGEST_NAME and "/" not in name for name in names)
 
 
-def test_the_module_is_the_command(tmp_path):
-    def said(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sslkuramoto", *words], check=False, cwd=tmp_path, capture_output=True, text=True
-        )
+def test_the_module_is_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
 
-    listed, failed = said("list", "encoders"), said("train", "nothing.yaml")
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert any(line.startswith("akorn ") for line in listed.stdout.splitlines())
-    assert (failed.returncode, failed.stderr) == (2, "sslkuramoto: nothing.yaml: no such file\n")
+    def ended(*words: str) -> object:
+        monkeypatch.setattr(sys, "argv", ["python -m", *words])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("sslkuramoto", run_name="__main__", alter_sys=True)  # what python -m does
+        return end.value.code
+
+    assert ended("list", "encoders") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert any(line.startswith("akorn ") for line in said.out.splitlines())
+    assert ended("train", "nothing.yaml") == 2
+    assert capsys.readouterr().err == "sslkuramoto: nothing.yaml: no such file\n"

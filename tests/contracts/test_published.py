@@ -15,7 +15,6 @@ from sslkuramoto.recipe import Recipe
 TABLES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published_figures.yaml").read_text())
 
 
-
 def printed(source: str) -> dict[tuple[str, str], float]:
     """Return the figures of one source by row and column."""
     table = TABLES[source]

@@ -1,4 +1,4 @@
-"""Audits of networks whose robustness is known: a plain CNN that has none, and others that were trained to have some."""
+"""Audits of networks whose robustness is known: a plain CNN that has none, others that were trained to have some."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,8 @@
 """Train the networks of networks/ once: ``python tests/evaluation/audit/make_audited_networks.py KIND SEED``.
 
-Those stored are classification 0, adversarial 1 and trades 0. Training on another CPU leads to other weights, and the verdict of an audit can hang on a few images. The tests audit
-stored weights, in half precision (29 KB each), so that all machines audit the same network.
+Those stored are classification 0, adversarial 1 and trades 0. Training on another CPU leads to other weights, and the
+verdict of an audit can hang on a few images. The tests audit stored weights, in half precision (30 KB each), so that
+all machines audit the same network.
 """
 
 import sys
