@@ -47,15 +47,15 @@ def digits_recipe(**changes: Any) -> Recipe:
     )
 
 
-def file_of(kind: str) -> Path:
+def file_of(kind: str, seed: int) -> Path:
     """Return the weights of a CNN that make_audited_networks.py trained."""
-    return Path(__file__).with_name("networks") / f"{kind}.safetensors"
+    return Path(__file__).with_name("networks") / f"{kind}-{seed}.safetensors"
 
 
-def stored(kind: str) -> tuple[ThreeConvolutions, nn.Linear]:
+def stored(kind: str, seed: int = 0) -> tuple[ThreeConvolutions, nn.Linear]:
     """Return a stored CNN and its head."""
     network = nn.ModuleDict({"encoder": ThreeConvolutions(), "head": nn.Linear(32, 10)})
-    network.load_state_dict({name: value.float() for name, value in load_file(file_of(kind)).items()})
+    network.load_state_dict({name: value.float() for name, value in load_file(file_of(kind, seed)).items()})
     encoder, head = network["encoder"], network["head"]
     assert isinstance(encoder, ThreeConvolutions)
     assert isinstance(head, nn.Linear)

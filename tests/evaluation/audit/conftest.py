@@ -21,19 +21,19 @@ from sslkuramoto.training import train
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Subject]:
     """A finished run of two steps with the stored weights of a CNN in place of its own."""
-    done: dict[str, Subject] = {}
+    done: dict[tuple[str, int], Subject] = {}
 
-    def build(kind: str) -> Subject:
-        if kind not in done:
+    def build(kind: str, seed: int = 0) -> Subject:
+        if (kind, seed) not in done:
             path = tmp_path_factory.mktemp(kind) / "run"
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(ENCODERS._members, "three_convolutions", ThreeConvolutions)
                 run = train(digits_recipe(data={"name": "digits", "size": 8, "limit": 128}), path)
-                encoder, head = stored(kind)
+                encoder, head = stored(kind, seed)
                 export_encoder(run.encoder_file(), encoder, Part("three_convolutions"))
                 export_head(run.head_file(), head, Part("linear"))
-                done[kind] = subject_of(path)
-        return done[kind]
+                done[kind, seed] = subject_of(path)
+        return done[kind, seed]
 
     return build
 
@@ -51,8 +51,8 @@ def linear(digits: dict[str, ImageSet], tmp_path_factory: pytest.TempPathFactory
 def audited(trained: Callable[..., Subject]) -> Callable[..., Result]:
     """Audit a stored CNN, with Gaussian noise of ``noise`` added to its pixels; options are those of the protocol."""
 
-    def audit(kind: str, *, noise: float = 0.0, **options) -> Result:
-        subject = trained(kind)
+    def audit(kind: str, *, seed: int = 0, noise: float = 0.0, **options) -> Result:
+        subject = trained(kind, seed)
         if noise:
             folder = subject.run_dir / "noisy"
             subject = replace(subject, encoder=NoisyEncoder(subject.encoder, noise).eval(), run_dir=folder)

@@ -1,6 +1,6 @@
 """Train the networks of networks/ once: ``python tests/evaluation/audit/make_audited_networks.py KIND SEED``.
 
-Those stored are classification 0, adversarial 1 and trades 0. Training on another CPU leads to other weights, and the
+Those stored are classification 0, adversarial 0 and 1, and trades 0. Training on another CPU leads to other weights, and the
 verdict of an audit can hang on a few images. The tests audit stored weights, in half precision (30 KB each), so that
 all machines audit the same network.
 """
@@ -37,8 +37,8 @@ def make(kind: str, seed: int) -> None:
     assert subject.head is not None
     weights = {f"encoder.{name}": value for name, value in subject.encoder.state_dict().items()}
     weights |= {f"head.{name}": value for name, value in subject.head.state_dict().items()}
-    file_of(kind).parent.mkdir(exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, file_of(kind))
+    file_of(kind, seed).parent.mkdir(exist_ok=True)
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, file_of(kind, seed))
 
 
 if __name__ == "__main__":
