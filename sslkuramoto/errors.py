@@ -52,6 +52,12 @@ def too_large(error: Exception) -> TooLarge | None:
     return None
 
 
+def line_of(error: BaseException) -> str:
+    """Return an error of somebody else's code as one line: its kind and the start of its text."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
     """Return the error for a name outside a closed list, with the nearest right name.
 

@@ -2,8 +2,9 @@
 
 ``encoder: {name: akorn, channels: 64}`` becomes ``ENCODERS.build("akorn", {"channels": 64})``. Keys are checked against
 the keyword-only parameters of the constructor and values against their annotations, before anything is built. An
-option that is a dataclass is a mapping: ``projector: {hidden: 512}`` changes one field of its default. Another package
-adds a part by an entry point in the registry's group; nothing here has to be edited for it.
+option that is a dataclass is a mapping: ``projector: {hidden: 512}`` changes one field of its default. A member may
+declare ``by_option = {"eps": ("norm", {"linf": "8/255", "l2": 0.5})}``: ``eps`` left out, or null, is that of ``norm``.
+Another package adds a part by an entry point in the registry's group; nothing here has to be edited for it.
 """
 
 import dataclasses
@@ -103,6 +104,10 @@ class Registry(Generic[T]):
         """Return the options with which tests build ``name`` in moments: what it declares by ``small``, else none."""
         return getattr(self[name], "small", {})
 
+    def by_option(self, name: str) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+        """Return the options whose default another option decides: option -> (the other, its value -> default)."""
+        return getattr(self[name], "by_option", {})
+
     def annotations(self, name: str) -> dict[str, Any]:
         """Return the annotation of each option of ``name``, with its range."""
         constructor = self[name]
@@ -149,7 +154,28 @@ class Registry(Generic[T]):
             UserError: as :meth:`check`.
         """
         checked = self.check(name, options)
-        return {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
+        found = {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
+        defaults = {key: table[found[other]] for key, (other, table) in self.by_option(name).items()}
+        return found | {key: value for key, value in defaults.items() if found[key] is None}
+
+    def check_change(self, name: str, stated: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+        """Refuse a change of an option that leaves another one as it was stated for the old value: a radius of a norm.
+
+        Args:
+            name: of the member.
+            stated: options as they stood before.
+            changed: checked options that take their place.
+
+        Raises:
+            UserError: names both, and the usual value.
+        """
+        for key, (other, table) in self.by_option(name).items():
+            if stated.get(key) is None or key in changed or other not in changed:
+                continue
+            old, new = stated.get(other, self.options(name)[other].default), changed[other]
+            if old != new:
+                why = f"{key}={stated[key]} was stated for {other}={old}"
+                raise UserError(f"{other}={new}: {why}; say {key} too (usual: {table[new]})")
 
     def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
         """Construct member ``name`` from checked ``options``.
