@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.classifier import Classifier, check_finite, predicted
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.model_checks import (
     check_answers,
@@ -154,6 +154,28 @@ def as_classifier(
         same = f"the network answers class {int(predicted(logits)[0])} to each of {len(some)} images"
         encoder.notes = [*encoder.notes, same]
     return found
+
+
+@torch.no_grad()
+def check_encoder(encoder: Encoder, images: Float[Tensor, "b 3 y x"]) -> None:
+    """Look at what an encoder that somebody brings returns for a few images.
+
+    Raises:
+        UserError: it fails, or returns no features of finite numbers.
+    """
+    some = _spread(images, FEW).to(check_network(encoder, images))
+    try:
+        found = encoder(some, draw=generator(some.device, "first look") if encoder.stochastic else None)
+    except UserError:
+        raise
+    except Exception as error:  # whatever it does with these images
+        size = " x ".join(map(str, some.shape[1:]))
+        raise UserError(f"the encoder cannot answer images of {size}: {line_of(error)}") from error
+    if not isinstance(found, Features):
+        raise UserError(f"the encoder returns a {type(found).__name__}, wanted Features(pooled, map)")
+    check_answers(found.pooled, len(some))
+    if not bool(found.pooled.isfinite().all()):
+        raise UserError("the encoder returns features that are NaN or infinite")
 
 
 @torch.no_grad()

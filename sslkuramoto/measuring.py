@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.any_network import as_classifier
+from sslkuramoto.any_network import as_classifier, check_encoder
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data.images.image_set import ImageSet, TensorSet
 from sslkuramoto.encoders.features import Encoder, modes_kept
@@ -22,7 +22,7 @@ from sslkuramoto.evaluation import evaluate
 from sslkuramoto.evaluation.foreign import features_wanted, subject_from
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Protocol, Subject
 from sslkuramoto.measured import Measured
-from sslkuramoto.model_checks import check_labels, check_network, check_pixels, network_device
+from sslkuramoto.model_checks import check_labels, check_pixels, network_device
 from sslkuramoto.run_directory import describe_environment
 
 Network = nn.Module | Callable[[Tensor], Tensor]
@@ -123,9 +123,9 @@ def _ready(
         return classifier, cast(int, classifier.head.out_features)
     if looks:
         raise UserError(f"{next(iter(looks))}: is for networks that give logits; say it to as_encoder(network, images)")
-    encoder = encoder_of(model, measure.name)
-    check_network(encoder, images)
-    return encoder.eval(), 1 + max(int(classes.max()) for _, classes in sets.values())
+    encoder = encoder_of(model, measure.name).eval()
+    check_encoder(encoder, images)
+    return encoder, 1 + max(int(classes.max()) for _, classes in sets.values())
 
 
 def check_size(batch_size: int) -> int:

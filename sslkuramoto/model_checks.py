@@ -95,7 +95,7 @@ def check_answers(answers: object, b: int) -> None:
         raise UserError(f"the network returns a {type(answers).__name__}, wanted a tensor [images, classes]")
     if not answers.is_floating_point():
         raise UserError(f"the network returns {answers.dtype} (classes?), wanted logits, floating numbers")
-    if answers.ndim != 2 or len(answers) != b:
+    if answers.ndim != 2 or len(answers) != b or not answers.shape[1]:
         raise UserError(f"the network returns the shape {list(answers.shape)} for {b} images, wanted [{b}, classes]")
 
 

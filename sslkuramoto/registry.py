@@ -9,14 +9,12 @@ Another package adds a part by an entry point in the registry's group; nothing h
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from sslkuramoto.errors import UserError, too_large, unknown
+from sslkuramoto.errors import UserError, say_once, too_large, unknown
 from sslkuramoto.values import bound, check_value, dataclass_in, plain
 
 T = TypeVar("T")
@@ -139,7 +137,7 @@ class Registry(Generic[T]):
             checked[key] = check_value(f"{self.kind}.{key}", value, hints[key])
         if flat:
             first, *others = flat
-            _say_once(f"{self.kind} {name}: {flat[first]}" + (f"; so are {', '.join(others)}" if others else ""))
+            say_once(f"{self.kind} {name}: {flat[first]}" + (f"; so are {', '.join(others)}" if others else ""))
         missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in checked]
         if missing:
             raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")
@@ -207,8 +205,3 @@ def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:
         if kind is not None and field != key and field in {item.name for item in dataclasses.fields(kind)}:
             return option, field
     return None, key
-
-
-@cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)

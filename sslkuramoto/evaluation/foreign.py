@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.any_network import SOME, as_classifier, identity_of_encoder
+from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import DATA, ImageSet, batches, expected_spec
@@ -215,6 +215,8 @@ def foreign_subject(
     DATA.check(name, options)
     check_reads(f"{text}: a function's network", Encoder.reads, f"data {name}", expected_spec(name, options))
     network, code = network_from(text)
+    if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
+        raise UserError(f"{text}: the network's weights lie on the device meta: they have no values")
     network.to(device)
 
     @cache
@@ -225,10 +227,14 @@ def foreign_subject(
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))
-    ready = network if isinstance(network, Encoder) else as_classifier(network, some.inputs, some.targets, seed=seed)
+    if isinstance(network, Encoder):
+        ready = network.eval()
+        check_encoder(ready, some.inputs)
+    else:
+        ready = as_classifier(network, some.inputs, some.targets, seed=seed)
     said = {"model": text, "code": code, **(about or {"data": {"name": name, **options}})}
     common = {"seed": seed, "batch_size": batch_size, "device": torch.device(device)}
-    return subject_from(ready.eval(), images, run_dir, said, write=write, mend=mend, **common)
+    return subject_from(ready, images, run_dir, said, write=write, mend=mend, **common)
 
 
 def subject_from(

@@ -38,7 +38,7 @@ class Finetune(Protocol):
     """
 
     name = "finetune"
-    needs = frozenset({"features", "recipe"})
+    needs = frozenset({"recipe"})
     columns = (Column("clean", "clean accuracy", "Finetuned", False, 6.1, ["accuracy"]),)
 
     def __init__(self, *, recipe: dict[str, Any], draws: Count = 20, into: str = "finetune") -> None:
