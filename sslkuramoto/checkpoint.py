@@ -8,9 +8,9 @@ Reading a checkpoint runs no code of its author. Files are written whole or not 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
@@ -179,6 +179,20 @@ def build_encoder(section: Mapping[str, Any], weights: Mapping[str, Any], source
     return encoder.eval().requires_grad_(False)
 
 
+class HeadParts(NamedTuple):
+    """What a head is rebuilt from.
+
+    Attributes:
+        section: its name and options in :data:`~sslkuramoto.heads.HEADS`.
+        size: its numbers of features and of answers.
+        weights: a state dict.
+    """
+
+    section: dict[str, Any]
+    size: tuple[int, int]
+    weights: Mapping[str, Any]
+
+
 def load_head(path: Path) -> nn.Module:
     """Rebuild a head from what :func:`export_head` wrote, in eval mode, without gradients.
 
@@ -188,24 +202,40 @@ def load_head(path: Path) -> nn.Module:
     Raises:
         UserError: an unreadable or foreign file.
     """
+    return build_head(head_parts(path), str(path))
+
+
+def head_parts(path: Path) -> HeadParts:
+    """Read the file of a head and build nothing.
+
+    Args:
+        path: as for :func:`load_head`.
+
+    Raises:
+        UserError: an unreadable or foreign file.
+    """
     state = load(path)
     if state.get("kind") == "classifier":
         _check_kind(path, state, "classifier", {"weights": dict})
-        return linear_head(state["weights"], str(path))
+        return linear_parts(state["weights"], str(path))
     _check_kind(path, state, "head", {"head": dict, "size": dict, "weights": dict})
+    return HeadParts(state["head"], size_of_head(state["size"], str(path)), state["weights"])
+
+
+def size_of_head(size: Mapping[str, Any], source: str) -> tuple[int, int]:
+    """Return the sizes of a head from their mapping.
+
+    Raises:
+        UserError: there are none.
+    """
     try:
-        size = [int(state["size"][key]) for key in ("in_features", "out_features")]
+        return int(size["in_features"]), int(size["out_features"])
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: damaged checkpoint (its entry 'size' holds no two numbers)") from None
-    return _head(state["head"], size, state["weights"], str(path))
+        raise UserError(f"{source}: damaged checkpoint (its entry 'size' holds no two numbers)") from None
 
 
-def linear_head(weights: Mapping[str, Any], source: str) -> nn.Module:
-    """Build a linear classifier of the size of its weights, in eval mode, without gradients.
-
-    Args:
-        weights: a state dict.
-        source: where they are from, for messages.
+def linear_parts(weights: Mapping[str, Any], source: str) -> HeadParts:
+    """Return the parts of a linear classifier that files of before there were heads hold by its weights alone.
 
     Raises:
         UserError: they are those of something else.
@@ -213,14 +243,23 @@ def linear_head(weights: Mapping[str, Any], source: str) -> nn.Module:
     weight = weights.get("weight")
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise UserError(f"{source}: damaged checkpoint (a classifier has a matrix 'weight')")
-    return _head({"name": "linear"}, [weight.shape[1], weight.shape[0]], weights, source)
+    return HeadParts({"name": "linear"}, (weight.shape[1], weight.shape[0]), weights)
 
 
-def _head(section: Mapping[str, Any], size: Sequence[int], weights: Mapping[str, Any], source: str) -> nn.Module:
-    options = {key: value for key, value in section.items() if key != "name"}
+def build_head(parts: HeadParts, source: str) -> nn.Module:
+    """Build a head, in eval mode, without gradients.
+
+    Args:
+        parts: its section, sizes and weights.
+        source: where they are from, for messages.
+
+    Raises:
+        UserError: an unknown head or option, or weights that do not fit.
+    """
+    options = {key: value for key, value in parts.section.items() if key != "name"}
     with borrowed_global(generator("cpu", "weights that are replaced")):
-        head = HEADS.build(cast(str, section.get("name")), options, *size)
-    load_strictly(head, weights, source)
+        head = HEADS.build(cast(str, parts.section.get("name")), options, *parts.size)
+    load_strictly(head, parts.weights, source)
     return head.eval().requires_grad_(False)
 
 

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.features import frozen as frozen  # for who attacks a classifier
 from sslkuramoto.errors import UserError
+from sslkuramoto.heads import taken
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import Key, borrowed_global, generator
 
@@ -29,11 +30,12 @@ any order, and oscillators magnify the rounding on single images."""
 
 
 class Classifier(nn.Module):
-    """Images with pixels in [0,1] -> logits.
+    """Images with pixels in [0,1], or what else the encoder reads -> logits.
 
     Args:
         encoder: put into eval mode.
-        head: linear layer on pooled features.
+        head: gives logits of what it ``takes`` of the features (:mod:`~sslkuramoto.heads`): of the pooled ones, or, for
+            each cell, of the map.
         mode: "random": new oscillators at every forward; "fixed": one seeded field for all images and calls;
             "fixed_per_image": one seeded field an image, the same at every call, for which the classifier must know
             its images (:meth:`at`); "averaged": mean logits over ``draws`` starts. A deterministic encoder is the same
@@ -113,35 +115,39 @@ class Classifier(nn.Module):
 
     def forward(
         self,
-        images: Float[Tensor, "b 3 y x"],
+        images: Shaped[Tensor, "b ..."],
         *,
         initial: Float[Tensor, "b c h w"] | None = None,
         draw: torch.Generator | None = None,
-    ) -> Float[Tensor, "b q"]:
+    ) -> Float[Tensor, "b q ..."]:
         """Classify images.
 
         Args:
-            images: pixels in [0,1].
+            images: pixels in [0,1] "b 3 y x", or whatever else the encoder reads.
             initial: oscillators to start from, one state an image; overrides the mode.
             draw: source of fresh oscillators instead of the classifier's own stream (where the mode needs any).
         """
         if initial is not None:
-            return self.head(self.encoder(images, initial=initial).pooled)
+            return self._logits(self.encoder(images, initial=initial))
         if not self.encoder.stochastic:
-            return self.head(self.encoder(images).pooled)
+            return self._logits(self.encoder(images))
         if self.mode == "fixed":
-            return self.head(self.encoder(images, initial=self.field(images)).pooled)
+            return self._logits(self.encoder(images, initial=self.field(images)))
         if self.mode == "fixed_per_image":
-            return self.head(self.encoder(images, initial=self._own_states(images)).pooled)
+            return self._logits(self.encoder(images, initial=self._own_states(images)))
         if self.mode == "averaged" and self.held:
             fields = (self.field(images, k) for k in range(self.draws))
-            return self._mean([self.encoder(images, initial=field).pooled for field in fields])
+            return self._mean([self.encoder(images, initial=field) for field in fields])
         draw = self._own_stream(images.device) if draw is None else draw
         starts = self.draws if self.mode == "averaged" else 1
-        return self._mean([self.encoder(images, draw=draw).pooled for _ in range(starts)])
+        return self._mean([self.encoder(images, draw=draw) for _ in range(starts)])
 
-    def _mean(self, pooled: list[Float[Tensor, "b d"]]) -> Float[Tensor, "b q"]:
-        logits = [self.head(features) for features in pooled]
+    def _logits(self, features: Features) -> Float[Tensor, "b q ..."]:
+        """Ask the head about what it takes of the features."""
+        return self.head(taken(self.head, features.pooled, features.map))
+
+    def _mean(self, found: list[Features]) -> Float[Tensor, "b q ..."]:
+        logits = [self._logits(features) for features in found]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
 
     def _own_stream(self, device: torch.device) -> torch.Generator:

@@ -199,7 +199,6 @@ def _take_pictures(path: Path) -> None:
     """Keep views and oscillator phases of a few training images for the report; of other examples nothing is shown."""
     from sslkuramoto.data import batches, in_order
     from sslkuramoto.evaluation import subject_of
-    from sslkuramoto.examples import Images
     from sslkuramoto.randomness import generator
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.report import record_phases, record_views
@@ -208,7 +207,7 @@ def _take_pictures(path: Path) -> None:
     recipe = load_recipe(path / "recipe.yaml")
     subject = subject_of(path)
     train = subject.data("train")
-    if not isinstance(train.spec, Images):
+    if not train.spec.pictures:
         return
     images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).inputs
     policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)

@@ -1,12 +1,16 @@
-"""The one exception that means: the user can mend this.
+"""The one exception that means: the user can mend this; and errors of others as one line.
 
 The command line prints its single line and leaves with exit code 2; anything else is a fault of ours (exit code 1).
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from typing import NamedTuple
+
+LONGEST = 400  # characters of somebody else's error in a line
 
 
 class UserError(ValueError):
@@ -50,6 +54,24 @@ def too_large(error: Exception) -> TooLarge | None:
         what = "a number is beyond 32-bit floats (3.4e38)"
         return TooLarge(what, "a smaller option helps, in training optimizer.lr above all")
     return None
+
+
+def line_of(error: BaseException) -> str:
+    """Return an error of somebody else's code as one line: its kind and the start of its text."""
+    text = one_line(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line of at most 400 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line to stderr, the first time that it is to be said."""
+    print(line, file=sys.stderr)
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:

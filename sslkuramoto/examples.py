@@ -53,6 +53,7 @@ class Images:
     classes: int | None = None
     masks: bool = False
     kind: ClassVar[str] = "images"
+    pictures: ClassVar[bool] = True  # whether an example can be shown as one picture
 
     @property
     def side(self) -> int:
@@ -85,6 +86,7 @@ class Boards:
     side: int
     symbols: int
     kind: ClassVar[str] = "boards"
+    pictures: ClassVar[bool] = False
 
     @property
     def num_classes(self) -> int:
@@ -111,6 +113,7 @@ class Pairs:
     of: Images
     per_example: int = 2
     kind: ClassVar[str] = "pairs"
+    pictures: ClassVar[bool] = False
 
     @property
     def side(self) -> int:

@@ -5,13 +5,17 @@ rebuilds it. Another package adds one by an entry point ``sslkuramoto.heads``.
 Shapes: b batch, d features, h w grid, k answers.
 """
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.examples import Boards, Images, Pairs, Reads, Spec, check_reads
 from sslkuramoto.registry import Registry
+
+Takes = Literal["pooled", "map"]
+"""What of the features a head is given. A module that does not say so in ``takes``, such as a plain ``nn.Linear``, is
+given the pooled ones."""
 
 
 class Linear(nn.Linear):
@@ -23,6 +27,7 @@ class Linear(nn.Linear):
     """
 
     reads: ClassVar[Reads] = (Images, Pairs)
+    takes: ClassVar[Takes] = "pooled"
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
@@ -39,6 +44,7 @@ class PerCell(nn.Module):
     """
 
     reads: ClassVar[Reads] = (Boards,)
+    takes: ClassVar[Takes] = "map"
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -51,9 +57,22 @@ class PerCell(nn.Module):
 
 
 HEADS: Registry[nn.Module] = Registry("head", "sslkuramoto.heads")
-"""Members are modules with ``in_features``, ``out_features`` and the specs they are trained on in ``reads``."""
+"""Members are modules with ``in_features``, ``out_features``, the specs they are trained on (``reads``) and what of the
+features they are given (``takes``)."""
 HEADS.add("linear", Linear)
 HEADS.add("per_cell", PerCell)
+
+
+def taken(head: nn.Module, pooled: Tensor, grid: Tensor) -> Tensor:
+    """Return what of the features a head is given.
+
+    Args:
+        head: any module.
+        pooled: "b d".
+        grid: the map, "b d h w".
+    """
+    takes: Takes = getattr(head, "takes", "pooled")
+    return grid if takes == "map" else pooled
 
 
 def check_head(name: str, source: str, spec: Spec) -> None:

@@ -3,8 +3,8 @@
 Shapes: n images, y x pixels.
 """
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,33 +13,50 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.results import Metric
+from sslkuramoto.results import Metric, Result
 
 HEADLINES = ("union/correct", "correct")  # the list that paired tests compare, the union of all ways before one alone
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A result.
+    """A result, with what is too large for its file.
 
     Attributes:
-        path: its file; in a temporary folder, which is removed with this object, unless a folder was named.
-        metrics: name -> number with its uncertainty.
-        per_image: name -> one entry per image.
-        notes: what a reader must know of the numbers.
-        details: curves, verdicts: what the page draws.
+        result: metrics, notes, per-image lists, details, options.
         adversarial: what the strongest attack made of each image, float32 pixels in [0,1], in the order of ``index``;
             None where the protocol attacks nothing.
         owner: keeps the temporary folder.
     """
 
-    path: Path
-    metrics: Mapping[str, Metric]
-    per_image: Mapping[str, list[Any]]
-    notes: tuple[str, ...]
-    details: Mapping[str, Any]
+    result: Result
     adversarial: Float[Tensor, "n 3 y x"] | None = None
     owner: Any = field(default=None, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """Its file; in a temporary folder, which is removed with this object, unless a folder was named."""
+        return self.result.path
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Name -> number with its uncertainty."""
+        return self.result.metrics
+
+    @property
+    def per_image(self) -> Mapping[str, list[Any]]:
+        """Name -> one entry per image."""
+        return self.result.per_image
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader must know of the numbers."""
+        return self.result.notes
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Curves, verdicts: what the page draws."""
+        return self.result.details
 
     def __getitem__(self, metric: str) -> Metric:
         """Return a metric by its name.
@@ -63,7 +80,7 @@ class Measured:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole content of the result file: options, metrics, data, versions, per-image lists."""
-        return json.loads(self.path.read_text())
+        return self.result.to_dict()
 
     def to_html(self, title: str | None = None) -> str:
         """Return one self-contained page: the table, curves and pictures of all results in its folder."""
@@ -91,7 +108,10 @@ def headline_of(per_image: Mapping[str, Any], where: object) -> str:
 
 
 def shown(metric: Metric) -> str:
-    """Return a metric as people read it: percent where it is a share, with its interval, images and draws."""
+    """Return a metric as people read it: percent where it is a share, with its interval, images and draws; "missing"
+    where there is no number."""
+    if math.isnan(metric.value):
+        return "missing"
     percent = metric.unit == "fraction"
     scale, sign = (100, " %") if percent else (1, f" {metric.unit}" if metric.unit else "")
     text = f"{metric.value * scale:.2f}{sign}"

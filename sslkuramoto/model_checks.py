@@ -25,6 +25,12 @@ FAR = 0.1  # of the images: how much better a network must be on another range t
 UNLIKELY = 1e-3
 
 
+def network_device(module: nn.Module, default: torch.device | None = None) -> torch.device:
+    """Return the device of a module's first tensor; the default, or the CPU, where it holds none."""
+    tensors = (*module.parameters(), *module.buffers())
+    return next((each.device for each in tensors), default or torch.device("cpu"))
+
+
 def check_network(network: nn.Module, images: Float[Tensor, "b 3 y x"]) -> torch.device:
     """Return the device of a network.
 
@@ -39,7 +45,7 @@ def check_network(network: nn.Module, images: Float[Tensor, "b 3 y x"]) -> torch
     for each in tensors:
         if each.is_floating_point() and each.dtype != torch.float32:
             raise UserError(f"the network's weights are {each.dtype}: must be torch.float32 (network.float())")
-    return tensors[0].device if tensors else images.device
+    return network_device(network, images.device)
 
 
 def check_pixels(images: object) -> None:
@@ -89,7 +95,7 @@ def check_answers(answers: object, b: int) -> None:
         raise UserError(f"the network returns a {type(answers).__name__}, wanted a tensor [images, classes]")
     if not answers.is_floating_point():
         raise UserError(f"the network returns {answers.dtype} (classes?), wanted logits, floating numbers")
-    if answers.ndim != 2 or len(answers) != b:
+    if answers.ndim != 2 or len(answers) != b or not answers.shape[1]:
         raise UserError(f"the network returns the shape {list(answers.shape)} for {b} images, wanted [{b}, classes]")
 
 

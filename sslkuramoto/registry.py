@@ -2,20 +2,19 @@
 
 ``encoder: {name: akorn, channels: 64}`` becomes ``ENCODERS.build("akorn", {"channels": 64})``. Keys are checked against
 the keyword-only parameters of the constructor and values against their annotations, before anything is built. An
-option that is a dataclass is a mapping: ``projector: {hidden: 512}`` changes one field of its default. Another package
-adds a part by an entry point in the registry's group; nothing here has to be edited for it.
+option that is a dataclass is a mapping: ``projector: {hidden: 512}`` changes one field of its default. A member may
+declare ``by_option = {"eps": ("norm", {"linf": "8/255", "l2": 0.5})}``: ``eps`` left out, or null, is that of ``norm``.
+Another package adds a part by an entry point in the registry's group; nothing here has to be edited for it.
 """
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from sslkuramoto.errors import UserError, too_large, unknown
+from sslkuramoto.errors import UserError, say_once, too_large, unknown
 from sslkuramoto.values import bound, check_value, dataclass_in, plain
 
 T = TypeVar("T")
@@ -103,6 +102,10 @@ class Registry(Generic[T]):
         """Return the options with which tests build ``name`` in moments: what it declares by ``small``, else none."""
         return getattr(self[name], "small", {})
 
+    def by_option(self, name: str) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+        """Return the options whose default another option decides: option -> (the other, its value -> default)."""
+        return getattr(self[name], "by_option", {})
+
     def annotations(self, name: str) -> dict[str, Any]:
         """Return the annotation of each option of ``name``, with its range."""
         constructor = self[name]
@@ -134,7 +137,7 @@ class Registry(Generic[T]):
             checked[key] = check_value(f"{self.kind}.{key}", value, hints[key])
         if flat:
             first, *others = flat
-            _say_once(f"{self.kind} {name}: {flat[first]}" + (f"; so are {', '.join(others)}" if others else ""))
+            say_once(f"{self.kind} {name}: {flat[first]}" + (f"; so are {', '.join(others)}" if others else ""))
         missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in checked]
         if missing:
             raise UserError(f"{self.kind} {name} needs the key {missing[0]!r}")
@@ -149,7 +152,28 @@ class Registry(Generic[T]):
             UserError: as :meth:`check`.
         """
         checked = self.check(name, options)
-        return {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
+        found = {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
+        defaults = {key: table[found[other]] for key, (other, table) in self.by_option(name).items()}
+        return found | {key: value for key, value in defaults.items() if found[key] is None}
+
+    def check_change(self, name: str, stated: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+        """Refuse a change of an option that leaves another one as it was stated for the old value: a radius of a norm.
+
+        Args:
+            name: of the member.
+            stated: options as they stood before.
+            changed: checked options that take their place.
+
+        Raises:
+            UserError: names both, and the usual value.
+        """
+        for key, (other, table) in self.by_option(name).items():
+            if stated.get(key) is None or key in changed or other not in changed:
+                continue
+            old, new = stated.get(other, self.options(name)[other].default), changed[other]
+            if old != new:
+                why = f"{key}={stated[key]} was stated for {other}={old}"
+                raise UserError(f"{other}={new}: {why}; say {key} too (usual: {table[new]})")
 
     def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
         """Construct member ``name`` from checked ``options``.
@@ -181,8 +205,3 @@ def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:
         if kind is not None and field != key and field in {item.name for item in dataclasses.fields(kind)}:
             return option, field
     return None, key
-
-
-@cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)

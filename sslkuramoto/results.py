@@ -21,6 +21,7 @@ held noise; "union": the worst of all ways. A number that states none of them fi
 
 READINGS: tuple[Reading, ...] = get_args(Reading)
 FORMAT = 2  # of result files; 2 added readings, and which protocol and file described the measurement
+SHOWN = 5  # keys of lost numbers in a note
 _KEPT_EMPTY = ("low", "high")  # written even where unknown
 
 
@@ -29,7 +30,8 @@ class Metric:
     """One number of a result.
 
     Attributes:
-        value: the number, the mean over draws (and seeds) where there are several; nan where a file holds none.
+        value: the number, the mean over draws (and seeds) where there are several; nan where there is none, null in the
+            file.
         low: lower end of the 95 % interval over images, or None where no interval is known.
         high: upper end of it.
         n: images behind the number; None where a file does not say.
@@ -98,8 +100,25 @@ class Result:
     seconds: float | None = None
     path: Path = Path()
 
+    def images(self) -> dict[str, Any]:
+        """Return which images its lists are of: two results with equal answers may be paired image by image."""
+        index = self.per_image.get("index")
+        places = None if index == list(range(len(index or ()))) else index  # all that there are, in order
+        return {key: self.data.get(key) for key in ("fingerprint", "split", "n")} | {"index": places}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return what the file holds, in plain values."""
+        """Return what the file holds, in plain values.
+
+        A number that is none (nan, infinity) becomes None, with a note: a measurement of hours is never lost by it.
+        """
+        lost: list[str] = []
+        content = _plain(self._content(), "", lost)
+        if lost:
+            more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+            content["notes"].append(f"no numbers, written as missing: {', '.join(lost[:SHOWN])}{more}")
+        return content
+
+    def _content(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "protocol": self.protocol,
@@ -124,8 +143,9 @@ class Result:
         Raises:
             UserError: it cannot be written (disk full, no permission).
         """
-        self.path = path
-        write_atomically(path, json.dumps(self.to_dict(), indent=1, allow_nan=False, default=str) + "\n")
+        content = self.to_dict()
+        self.path, self.notes = path, content["notes"]
+        write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path, *, per_image: bool = True) -> "Result":
@@ -152,23 +172,28 @@ class Result:
         Raises:
             UserError: a value that cannot be (file, key and what is wanted are named), or a newer version.
         """
+        if not isinstance(content, Mapping):
+            raise UserError(f"{path}: {content!r:.60}: wanted: an object ({DAMAGED})")
         read = _Reader(content, path)
-        version = read.count("format") or 1
+        version = read.count("format")
+        version = 1 if version is None else version
+        if version < 1:
+            raise read.wrong("format", version, "a number from 1 on")
         if version > FORMAT:
             raise UserError(
                 f"{path}: a result file of a newer version (format {version}, this package reads up to {FORMAT}); "
                 "update the package"
             )
-        protocol = str(content.get("protocol") or path.stem)
+        protocol = read.text("protocol") or path.stem
         result = cls(
             metrics={str(name): _metric(entry, f"metrics.{name}", path) for name, entry in read.metrics().items()},
-            initial=str(read.mapping("encoder").get("initial") or ""),
+            initial=_Reader(read.mapping("encoder"), path, "encoder.").text("initial"),
             per_image=read.lists("per_image"),
             notes=read.notes(),
             protocol=protocol,
-            kind=str(content.get("kind") or ""),
+            kind=read.text("kind"),
             # a result of changed options was always named NAME+KEY=VALUE
-            described_by=str(content.get("described_by") or protocol.partition("+")[0]),
+            described_by=read.text("described_by") or protocol.partition("+")[0],
             seed=read.count("seed"),
             batch_size=read.count("batch_size"),
             seconds=read.number("seconds"),
@@ -178,6 +203,24 @@ class Result:
         if version == 1:
             _read_as_version_1(result)
         return result
+
+
+def _plain(value: Any, where: str, lost: list[str]) -> Any:
+    """Return a value as JSON knows it.
+
+    Args:
+        value: of a result.
+        where: its key, with those above it.
+        lost: takes the keys of numbers that are none.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}" if where else str(key), lost) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, where, lost) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        lost.append(f"{where} ({value})")
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 DAMAGED = "damaged result; remove it and measure again"
@@ -192,13 +235,23 @@ class _Reader:
     where: str = ""
 
     def wrong(self, key: str, value: object, wanted: str) -> UserError:
-        return UserError(f"{self.path}: {self.where}{key}={value!r:.60}: wanted: {wanted} ({DAMAGED})")
+        name = " ".join(f"{self.where}{key}".split())
+        return UserError(f"{self.path}: {name}={value!r:.60}: wanted: {wanted} ({DAMAGED})")
+
+    def text(self, key: str) -> str:
+        value = self.content.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(key, value, "text")
+        return value or ""
 
     def number(self, key: str) -> float | None:
         value = self.content.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise self.wrong(key, value, "a number")
-        return None if value is None else float(value)
+        try:
+            return None if value is None else float(value)
+        except OverflowError:
+            raise self.wrong(key, "a number beyond all floats", "a number") from None
 
     def count(self, key: str) -> int | None:
         value = self.number(key)
@@ -225,7 +278,8 @@ class _Reader:
         return found
 
     def notes(self) -> list[str]:
-        value = self.content.get("notes") or []
+        value = self.content.get("notes")
+        value = [] if value is None else value
         if not isinstance(value, list) or not all(isinstance(note, str) for note in value):
             raise self.wrong("notes", value, "a list of sentences")
         return value
@@ -242,7 +296,7 @@ def _metric(entry: object, name: str, path: Path) -> Metric:
         math.nan if value is None else value,
         **{key: read.number(key) for key in ("low", "high", "std_over_draws", "std_over_seeds")},
         **{key: read.count(key) for key in ("n", "draws", "seeds")},
-        unit=str(entry.get("unit") or ""),
+        unit=read.text("unit"),
         reading=reading,
     )
 
@@ -256,8 +310,8 @@ def _read_as_version_1(result: Result) -> None:
     ways = {f"{name}/": way for name, way in ways.items()} if isinstance(ways, dict) else {"": {}}
     stated: dict[str, Reading | None] = {}
     for prefix, way in ways.items():
-        options = result.options | (way if isinstance(way, dict) else {})
-        stated[f"{prefix}robust_accuracy"] = _stated_by(options, result.encoder if not prefix else {})
+        read = _Reader(result.options | (way if isinstance(way, dict) else {}), result.path, f"options.{prefix}")
+        stated[f"{prefix}robust_accuracy"] = _stated_by(read, result.encoder if not prefix else {})
     if "" not in ways and any(stated.values()):
         stated["union/robust_accuracy"] = "union"
     for name, reading in stated.items():
@@ -266,16 +320,25 @@ def _read_as_version_1(result: Result) -> None:
             result.metrics[name] = replace(result.metrics[name], reading=reading)
 
 
-def _stated_by(options: Mapping[str, Any], encoder: Mapping[str, Any]) -> Reading | None:
-    entries = options.get("attacks")
-    attacks = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in entries or ()]
+def _attacks(read: _Reader) -> list[dict[str, Any]]:
+    found = read.content.get("attacks")
+    entries = [] if found is None else found
+    if isinstance(entries, list):
+        attacks = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+        if all(isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in attacks):
+            return attacks
+    raise read.wrong("attacks", found, "a list of names, or of objects with a name")
+
+
+def _stated_by(read: _Reader, encoder: Mapping[str, Any]) -> Reading | None:
+    attacks = _attacks(read)
     reading: Reading | None = None
     if any(entry.get("name") == "held_noise" and entry.get("backward", "autograd") == "autograd" for entry in attacks):
         reading = "adaptive"
     elif {entry.get("name") for entry in attacks} == {"autoattack"} and any(map(_follows_gradients, attacks)):
         averaged = any(entry.get("version") == "rand" or entry.get("eot_iter") not in (None, 1) for entry in attacks)
         reading = "EoT" if averaged else "as published"
-    initial = options.get("initial", "random")
+    initial = read.content.get("initial", "random")
     if reading and encoder.get("stochastic") is False:  # one way only
         return "fixed" if encoder.get("initial") == "fixed" else "as published"
     if reading and initial == "fixed":

@@ -7,6 +7,7 @@ Shapes: b batch, y x pixels.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,10 @@ from torch import Tensor
 from sslkuramoto.errors import UserError
 
 Norm = Literal["linf", "l2"]
+DEFAULT_EPS: Mapping[str, float | str] = {"linf": "8/255", "l2": 0.5}
+"""Radius of each norm where nobody says one: those of RobustBench on CIFAR-10 (Croce et al. 2021, arXiv 2010.09670)."""
+BY_NORM = {"eps": ("norm", DEFAULT_EPS)}
+"""For a member with these two options: ``eps`` left out is that of ``norm`` (:mod:`~sslkuramoto.registry`)."""
 FRACTION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
 ROUNDING = 1e-6  # float32 steps around x + eps; in l2, of the length of the whole perturbation
 

@@ -7,6 +7,7 @@ NETWORK = '''
 """A network with random weights."""
 import torch
 from torch import nn
+import sslkuramoto as sk
 from layers_of_rows import Turned
 
 SEED = 0
@@ -14,16 +15,16 @@ SEED = 0
 
 def build():
     torch.manual_seed(SEED)
-    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10), Turned()
-    return nn.Sequential(*layers).eval()
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval()
+    return sk.Classifier(sk.as_encoder(layers, torch.rand(4, 3, 8, 8)), Turned(144, 10))
 '''
 LAYERS = """
 from torch import nn
 
 
-class Turned(nn.Module):
-    def forward(self, logits):
-        return SIGN * logits
+class Turned(nn.Linear):
+    def forward(self, features):
+        return SIGN * super().forward(features)
 
 
 SIGN = 1.0

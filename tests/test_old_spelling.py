@@ -6,8 +6,7 @@ import pytest
 import small_runs
 from omegaconf import OmegaConf
 
-from sslkuramoto import registry
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import load_recipe, recipe_from
 from sslkuramoto.training import train
@@ -40,7 +39,7 @@ def test_the_longest_option_is_found_and_an_unknown_one_is_named():
 
 
 def test_one_line_says_the_new_spelling_once(capsys: pytest.CaptureFixture[str]):
-    registry._say_once.cache_clear()
+    say_once.cache_clear()
     for _ in range(2):
         recipe(objective=FLAT)
     (line,) = capsys.readouterr().err.splitlines()

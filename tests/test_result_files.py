@@ -1,11 +1,13 @@
 """Result files: what is written is read back, damage is named, old ones state what leaves no doubt, newer ones wait."""
 
 import json
+import math
 
 import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol, protocol_files
+from sslkuramoto.measured import shown
 from sslkuramoto.results import FORMAT, Metric, Result
 
 QUICK = [{"name": "autoattack", "member": "apgd-ce", "iterations": 10}, {"name": "autoattack", "member": "square"}]
@@ -99,3 +101,87 @@ def test_old_files_of_our_own_protocols_fill_the_columns_that_they_filled(name):
 def test_what_described_an_old_file_is_the_first_part_of_its_name():
     read = Result.from_dict({"protocol": "knn+neighbours=3", "metrics": {}})
     assert (read.protocol, read.described_by, read.kind) == ("knn+neighbours=3", "knn", "")
+
+
+ODD = [
+    *(None, True, 0, -1, 2.5, 10**400, math.nan, math.inf, "", "text", "two\nlines"),
+    *([], [1], [[]], [{}], [{"name": []}], [None], {}, {"a": 1}, {"a": []}, {"a": {}}, {"a\nb": {"value": "x"}}),
+]
+PLACES = [
+    *("format", "protocol", "kind", "described_by", "options", "metrics", "data", "seed", "batch_size", "encoder"),
+    *("environment", "seconds", "notes", "details", "per_image", "options.attacks", "options.ways", "options.initial"),
+    *("options.ways.a", "encoder.initial", "encoder.stochastic", "metrics.robust_accuracy", "per_image.correct"),
+    *(f"metrics.robust_accuracy.{key}" for key in Metric.__dataclass_fields__),
+]
+
+
+def with_odd(place, odd, version):
+    """Return a file whose value at a place is odd."""
+    content = {
+        "options": {"attacks": ["held_noise"], "ways": None},
+        "encoder": {},
+        "metrics": {"robust_accuracy": {"value": 0.5}},
+        "per_image": {"correct": [1.0]},
+    } | ({"format": FORMAT} if version == FORMAT else {})
+    *above, key = place.split(".")
+    owner = content
+    for name in above:
+        owner[name] = owner.get(name) or {}
+        owner = owner[name]
+    owner[key] = odd
+    return content
+
+
+def said(content, path):
+    """Return the result that a content stands for, or the line that refuses it."""
+    try:
+        return Result.from_dict(content, path)
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("version", [1, FORMAT])
+@pytest.mark.parametrize("place", PLACES)
+def test_whatever_stands_in_a_file_it_is_read_or_is_one_line(place, version, tmp_path):
+    for odd in ODD:
+        found = said(with_odd(place, odd, version), tmp_path / "knn.json")
+        if isinstance(found, str):
+            assert "\n" not in found
+            assert found.startswith(f"{tmp_path / 'knn.json'}: ")
+        else:
+            found.write(tmp_path / "again.json")
+            assert Result.read(tmp_path / "again.json").metrics.keys() == found.metrics.keys()
+
+
+@pytest.mark.parametrize(
+    "attacks", [3, "pgd", [3], [None], [{"version": "rand"}], [{"name": ["pgd"]}], {"name": "pgd"}]
+)
+def test_attacks_of_an_old_file_that_are_none_are_damage(attacks):
+    with pytest.raises(UserError, match=r"options\.attacks=.*wanted: a list of names, or of objects with a name"):
+        old({"attacks": attacks})
+
+
+@pytest.mark.parametrize("content", [None, [], 3, "text"])
+def test_what_is_no_object_is_damage(content, tmp_path):
+    with pytest.raises(UserError, match="wanted: an object"):
+        Result.from_dict(content, tmp_path / "knn.json")
+
+
+def test_a_number_that_is_none_is_missing_with_its_reason_and_the_rest_is_kept(tmp_path):
+    metrics = {"a": Metric(math.nan, 0.1, math.inf, 10), "b": Metric(0.5)}
+    result = Result(
+        metrics, {}, {"n": 10}, "random", {"correct": [1.0, math.nan]}, ["a note"], {"curve": (1.0, -math.inf)}
+    )
+    result.write(tmp_path / "x.json")
+    assert "NaN" not in (tmp_path / "x.json").read_text()
+    read = Result.read(tmp_path / "x.json")
+    assert math.isnan(read.metrics["a"].value)
+    assert (read.metrics["a"].low, read.metrics["a"].high, read.metrics["b"].value) == (0.1, None, 0.5)
+    assert read.per_image == {"correct": [1.0, None]}
+    assert read.details == {"curve": [1.0, None]}
+    assert read.notes == result.notes
+    reason = "no numbers, written as missing: metrics.a.value (nan), metrics.a.high (inf), details.curve (-inf)"
+    assert read.notes == ["a note", f"{reason}, per_image.correct (nan)"]
+    assert shown(read.metrics["a"]) == "missing"
+    read.write(tmp_path / "again.json")
+    assert Result.read(tmp_path / "again.json").notes == read.notes

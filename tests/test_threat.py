@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import load_protocol
+from sslkuramoto.evaluation.protocol import PROTOCOLS
+from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.randomness import generator
-from sslkuramoto.threat import Threat, check_images, check_logits, lengths, parse_eps, shown_eps
+from sslkuramoto.threat import DEFAULT_EPS, Threat, check_images, check_logits, lengths, parse_eps, shown_eps
 
 DRAW = generator("cpu", "threat")
 IMAGES = torch.rand(6, 3, 5, 5, generator=DRAW)
@@ -225,3 +228,58 @@ def test_probabilities_are_refused_and_logits_are_not():
         check_logits(logits.softmax(dim=1))
     for fine in (logits, logits.log_softmax(dim=1), logits.abs(), torch.zeros(8, 10), logits.sigmoid()):
         check_logits(fine)
+
+
+PGD = "attacks=[pgd]"
+BOTH = [("robustness", {"attacks": ["pgd"]}), ("audit", {})]
+
+
+@pytest.mark.parametrize(("name", "options"), BOTH)
+@every_norm
+def test_each_norm_has_a_radius_of_its_own_and_the_result_states_it(name, options, norm):
+    measure = PROTOCOLS.build(name, {**options, "norm": norm})
+    assert measure.options["eps"] == DEFAULT_EPS[norm] == {"linf": "8/255", "l2": 0.5}[norm]
+    assert measure.threat == Threat(norm, parse_eps(DEFAULT_EPS[norm], norm))
+    assert PROTOCOLS.resolved(name, {**options, "norm": norm})["eps"] == DEFAULT_EPS[norm]
+    assert list(measure.options) == list(PROTOCOLS.options(name)), "the order of keys is that of the signature"
+
+
+@every_norm
+def test_adversarial_training_has_the_radius_of_its_norm(norm):
+    assert OBJECTIVES.resolved("adversarial", {"norm": norm})["eps"] == DEFAULT_EPS[norm]
+    assert OBJECTIVES.resolved("adversarial", {"norm": norm, "eps": 0.1})["eps"] == 0.1
+    encoder = torch.nn.Flatten()
+    encoder.num_features = 3
+    objective = OBJECTIVES.build("adversarial", {"norm": norm}, encoder, 2)
+    assert objective.threat == Threat(norm, parse_eps(DEFAULT_EPS[norm], norm))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "threat"),
+    [
+        ("robustness", [PGD], Threat("linf", 8 / 255)),
+        ("robustness", [PGD, "norm=l2"], Threat("l2", 0.5)),
+        ("robustness", [PGD, "norm=l2", "eps=8/255"], Threat("l2", 8 / 255)),
+        ("robustness-linf", ["norm=l2", "eps=0.25"], Threat("l2", 0.25)),
+        ("robustness-linf", ["norm=linf"], Threat("linf", 8 / 255)),
+        ("robustness-linf", ["norm=l2", "eps=null"], Threat("l2", 0.5)),
+        ("audit", ["norm=l2"], Threat("l2", 0.5)),
+    ],
+)
+def test_a_radius_that_is_stated_stays_as_it_is(name, overrides, threat):
+    assert load_protocol(name, overrides).measure.threat == threat
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("robustness-linf", ["norm=l2"], r"^norm=l2: eps=8/255 was stated for norm=linf; say eps too \(usual: 0.5\)$"),
+        ("robustness-l2", ["norm=linf"], r"^norm=linf: eps=0.5 was stated for norm=l2; say eps too \(usual: 8/255\)$"),
+        ("audit-quick", ["norm=l2"], "norm=l2: eps=8/255 was stated for norm=linf"),
+        ("robustness", ["ways={a: {attacks: [pgd], norm: l2}}"], r"ways\.a: norm=l2: eps=8/255 was stated"),
+        ("robustness-linf", ["norm=l3"], "norm='l3': input should be 'linf' or 'l2'"),
+    ],
+)
+def test_a_radius_of_one_norm_is_never_taken_for_that_of_another(name, overrides, message):
+    with pytest.raises(UserError, match=message):
+        load_protocol(name, overrides)

@@ -5,7 +5,7 @@ Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -39,6 +39,7 @@ class Encoder(nn.Module):
         stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
         initial: word for how the oscillators start, as results state it.
         oscillator_dim: n, length of an oscillator; None without oscillators.
+        gives: what ``Features.pooled`` is; "logits" of a classifier that somebody gave whole.
         notes: what a reader of its results must know, in sentences.
     """
 
@@ -48,6 +49,7 @@ class Encoder(nn.Module):
     stochastic: bool = False
     initial: str = "deterministic"
     oscillator_dim: int | None = None
+    gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
 
     def forward(
@@ -76,6 +78,17 @@ class Encoder(nn.Module):
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
         """Return the drawn field that every call on images of this shape starts from; None where there is no such."""
         return None
+
+
+@contextmanager
+def modes_kept(*modules: nn.Module) -> Iterator[None]:
+    """Let every part be in train or eval mode inside, and give each its own mode back afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 @contextmanager

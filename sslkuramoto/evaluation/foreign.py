@@ -1,7 +1,8 @@
 """A network that nobody trained here, made ready to be measured: from a function in a file, or as it lies in memory.
 
 ``FILE.py:FUNCTION`` or ``package.module:FUNCTION`` names a function without arguments that returns a classifier: a
-``torch.nn.Module`` from pixels in [0,1] to logits. Naming one runs the file's code.
+``torch.nn.Module`` from pixels in [0,1] to logits. Naming one runs the file's code. Of an ``Encoder``, such as
+``as_encoder`` makes of a network, the features are measured; a ``Classifier`` of ours has both.
 Its results lie in a directory with ``model.json`` (the function, hashes of code and weights, the data) in place of a
 recipe: whoever reads it knows what was measured, and another network is refused there.
 """
@@ -22,12 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.any_network import SOME, AnyNetwork, as_classifier, identity_of_encoder
+from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder
+from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import DATA, ImageSet, batches, expected_spec
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError, line_of, unknown
 from sslkuramoto.evaluation.classification.subset import chosen_indices
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Need, Subject
 from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
@@ -75,7 +78,7 @@ def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
         try:
             network = function()
         except (Exception, SystemExit) as error:
-            raise UserError(f"{text}: the function fails: {_line(error)}") from error
+            raise UserError(f"{text}: the function fails: {line_of(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{text}: the function returns a {type(network).__name__}, wanted a torch.nn.Module")
     return network, _code_of(Path(str(module.__file__)), found["place"])
@@ -100,7 +103,7 @@ def code_of_function(text: str) -> dict[str, str]:
     try:
         names = _names_in(file)
     except (SyntaxError, ValueError, OSError) as error:
-        raise UserError(f"{place}: cannot be read: {_line(error)}") from None
+        raise UserError(f"{place}: cannot be read: {line_of(error)}") from None
     if names is not None and name not in names:
         raise unknown(f"function of {place}", name, [each for each in names if not each.startswith("_")])
     return _code_of(file, place)
@@ -158,7 +161,7 @@ def _module_of(place: str) -> ModuleType:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever the file does when it is imported
-        raise UserError(f"{place}: cannot be imported: {_line(error)}") from error
+        raise UserError(f"{place}: cannot be imported: {line_of(error)}") from error
 
 
 def _modules_beside(file: Path) -> set[str]:
@@ -210,8 +213,10 @@ def foreign_subject(
     if not isinstance(name, str):
         raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
     DATA.check(name, options)
-    check_reads(f"{text}: a function's network", AnyNetwork.reads, f"data {name}", expected_spec(name, options))
+    check_reads(f"{text}: a function's network", Encoder.reads, f"data {name}", expected_spec(name, options))
     network, code = network_from(text)
+    if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
+        raise UserError(f"{text}: the network's weights lie on the device meta: they have no values")
     network.to(device)
 
     @cache
@@ -222,14 +227,18 @@ def foreign_subject(
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))
-    classifier = as_classifier(network, some.inputs, some.targets, seed=seed)
+    if isinstance(network, Encoder):
+        ready = network.eval()
+        check_encoder(ready, some.inputs)
+    else:
+        ready = as_classifier(network, some.inputs, some.targets, seed=seed)
     said = {"model": text, "code": code, **(about or {"data": {"name": name, **options}})}
     common = {"seed": seed, "batch_size": batch_size, "device": torch.device(device)}
-    return subject_from(classifier, images, run_dir, said, write=write, mend=mend, **common)
+    return subject_from(ready, images, run_dir, said, write=write, mend=mend, **common)
 
 
 def subject_from(
-    classifier: Classifier,
+    network: Classifier | Encoder,
     images: Callable[[str], ImageSet],
     run_dir: Path,
     about: Mapping[str, Any],
@@ -240,10 +249,10 @@ def subject_from(
     write: bool = True,
     mend: str = _MEND,
 ) -> Subject:
-    """Return a classifier as the subject of protocols, and make ``run_dir`` the directory of its results.
+    """Return a classifier or an encoder as the subject of protocols, and make ``run_dir`` the directory of its results.
 
     Args:
-        classifier: on the device.
+        network: on the device.
         images: split -> its images.
         run_dir: the directory.
         about: what ``model.json`` says, besides the hash of the network.
@@ -254,11 +263,13 @@ def subject_from(
     Raises:
         UserError: the directory belongs to another network.
     """
-    identity = identity_of_encoder(classifier.encoder)
-    claim(run_dir, {**about, "network": identity}, write=write, mend=mend)
+    encoder, head = (network.encoder, network.head) if isinstance(network, Classifier) else (network, None)
+    identity = identity_of_encoder(encoder, images("test").size)
+    known = {"network": identity} | ({"head": weights_hash(head)} if head is not None and head.state_dict() else {})
+    claim(run_dir, {**about, **known}, write=write, mend=mend)
     return Subject(
-        encoder=classifier.encoder,
-        head=classifier.head,
+        encoder=encoder,
+        head=head,
         data=images,
         device=device,
         run_dir=run_dir,
@@ -266,6 +277,25 @@ def subject_from(
         seed=seed,
         batch_size=batch_size,
         weights="as given",
+        lacks=_lacking(str(about["model"]), encoder, head),
+    )
+
+
+def _lacking(name: str, encoder: Encoder, head: nn.Module | None) -> dict[Need, str]:
+    """Return what a network that nobody trained here does not offer, and how it might."""
+    lacks: dict[Need, str] = {"recipe": f"a run that was trained from a recipe; {name} is a network as it was given"}
+    if encoder.gives == "logits":
+        lacks["features"] = features_wanted(name)
+    if head is None:
+        lacks["head"] = f"a classifier; {name} gives features: sk.Classifier(encoder, head) gives logits too"
+    return lacks
+
+
+def features_wanted(name: str) -> str:
+    """Return how to mend that a network gives logits where features are measured."""
+    return (
+        f"features; {name} gives logits (a plain network counts as a classifier): give an Encoder, such as "
+        "sk.as_encoder(network, images) makes of a network that returns features, or sk.Classifier(encoder, head)"
     )
 
 
@@ -293,8 +323,3 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: 
         raise UserError(f"{run_dir}: exists and holds no results of a network; {mend}")
     if write:
         write_atomically(file, json.dumps(wanted, indent=1) + "\n")
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

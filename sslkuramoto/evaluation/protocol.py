@@ -62,6 +62,7 @@ class Subject:
         report: receives one line of progress at a time.
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None where nobody knows.
+        lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
     """
 
     encoder: Encoder
@@ -80,6 +81,7 @@ class Subject:
     report: Callable[[str], None] = _silent
     keep: Callable[[str, torch.Tensor], None] = _forgotten
     trained_on: str | None = None
+    lacks: Mapping["Need", str] = field(default_factory=dict)
 
     @property
     def head_hash(self) -> str:
@@ -98,7 +100,7 @@ class Subject:
         return images
 
 
-Need = Literal["head", "labels", "masks"]
+Need = Literal["head", "labels", "masks", "features", "recipe"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Protocol(ABC):
         name: as messages show it.
         options: every option with its value, defaults included.
         reads: kinds of spec that it measures on.
-        needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``.
+        needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (what it
+            returns is not the logits already), ``"recipe"`` (it was trained from one).
         splits: those that it always reads, the scored one first.
         columns: what the summary of a report shows of its results.
     """
@@ -163,6 +166,8 @@ class Protocol(ABC):
                 f"{self.name} reads {shown_reads(self.reads)}; the encoder of {subject.run_dir} reads "
                 f"{shown_reads(subject.encoder.reads)}"
             )
+        for need in sorted(self.needs & {*subject.lacks}):
+            raise UserError(f"{self.name} needs {subject.lacks[need]}")
         if "head" in self.needs and subject.head is None:
             raise UserError(
                 f"{self.name} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first"
@@ -272,9 +277,12 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
     Raises:
         UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
     """
-    options = _overridden(_written(name, folder), overrides)
+    written = _written(name, folder)
+    options = _overridden(written, overrides)
     registered = options.pop("name")
     measure = PROTOCOLS.build(registered, options)
+    changed = {key: options[key] for key, _ in map(_split, overrides) if key in options}
+    PROTOCOLS.check_change(registered, written, changed)
     file = Path(name).stem if name.endswith(ENDINGS) else name
     return Loaded(file, registered, PROTOCOLS.resolved(registered, options), measure, file)
 
@@ -308,8 +316,12 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def _split(override: str) -> tuple[str, str]:
+    return key_and_text(override, f"override {override!r}: must read KEY=VALUE")
+
+
 def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    words = [key_and_text(word, f"override {word!r}: must read KEY=VALUE") for word in overrides]
+    words = [_split(word) for word in overrides]
     if named := [f"name={text}" for key, text in words if key == "name"]:
         raise UserError(f"override {named[0]!r}: name another protocol file instead")
     config = OmegaConf.create(options)

@@ -4,12 +4,14 @@ A figure stands with its interval, images, draws, protocol and seed. Its front m
 as hubs read it ("Model Cards for Model Reporting", arXiv 1810.03993).
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sslkuramoto.examples import Images
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
 from sslkuramoto.report.tables.columns import option_text
@@ -47,6 +49,13 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
     return (header if front_matter else "") + "\n\n".join(part for part in parts if part) + "\n"
 
 
+_INPUTS = {
+    "images": "Images have {size} pixels a side, values in [0,1]; normalisation happens inside. ",
+    "boards": "Boards have {size} cells a side; 0 stands for a blank cell. ",
+}
+"""What a reader must know of the inputs, by kind of spec."""
+
+
 def _trained(model: Trained) -> str:
     recipe = model.recipe
     what = "encoder" if model.head is None else "encoder with a classifier"
@@ -55,7 +64,7 @@ def _trained(model: Trained) -> str:
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
         f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
-        f"Images have {model.size} pixels a side, values in [0,1]; normalisation happens inside. "
+        f"{_INPUTS.get(model.kind, '').format(size=model.size)}"
         "Written by sslkuramoto export."
     )
 
@@ -69,10 +78,10 @@ def _start(init: Path) -> str:
 
 def _oscillators(model: Trained) -> str:
     if not model.encoder.stochastic:
-        return "The network is deterministic: equal images give equal outputs."
+        return f"The network is deterministic: equal {model.kind} give equal outputs."
     return (
-        "The network draws its initial oscillators: two calls on equal images differ unless `initial` (oscillators) or "
-        "`draw` (a generator) is given. Figures below are means over draws where their column says so."
+        f"The network draws its initial oscillators: two calls on equal {model.kind} differ unless `initial` "
+        "(oscillators) or `draw` (a generator) is given. Figures below are means over draws where their column says so."
     )
 
 
@@ -107,12 +116,14 @@ def _row(result: Result, name: str, metric: Metric) -> list[str]:
         interval = f"{metric.low * scale:.2f} to {metric.high * scale:.2f}"
     counts = ["-" if count is None else str(count) for count in (metric.n, metric.draws, result.seed)]
     data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
-    return [result.protocol, name, f"{metric.value * scale:.2f}{sign}", interval, *counts, data]
+    value = "missing" if math.isnan(metric.value) else f"{metric.value * scale:.2f}{sign}"
+    return [result.protocol, name, value, interval, *counts, data]
 
 
 def _front_matter(model: Trained, results: Sequence[Result]) -> dict[str, Any]:
     classifies = model.head is not None
     task = "image-classification" if classifies else "image-feature-extraction"
+    task = task if model.kind == Images.kind else "other"
     measurements = [
         {
             "task": {"type": task},
@@ -121,6 +132,7 @@ def _front_matter(model: Trained, results: Sequence[Result]) -> dict[str, Any]:
             "metrics": [
                 {"type": name, "value": metric.value, "name": f"{result.protocol}: {name}"}
                 for name, metric in result.metrics.items()
+                if not math.isnan(metric.value)
             ],
         }
         for result in results

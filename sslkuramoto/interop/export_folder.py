@@ -15,7 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from sslkuramoto.checkpoint import build_encoder, linear_head, packed_weights, weights_hash
+from sslkuramoto.checkpoint import (
+    HeadParts,
+    build_encoder,
+    build_head,
+    linear_parts,
+    packed_weights,
+    size_of_head,
+    weights_hash,
+)
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
@@ -26,6 +34,7 @@ from sslkuramoto.interop.trained import Trained
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json
+TIMM_HEADS = ("linear",)  # heads that timm's model has too
 
 _USE = """
 ```python
@@ -62,7 +71,7 @@ def export_torch(model: Trained, out: Path, *, front_matter: bool = False) -> li
     weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
     if model.head is not None:
         weights |= {f"head.{name}": value for name, value in model.head.state_dict().items()}
-    usage = _USE.replace("CALL", _call(model)) + (_TIMM if model.recipe.encoder.name in ARCHITECTURES else "")
+    usage = _USE.replace("CALL", _call(model)) + (_TIMM if _timm_builds(model) else "")
     config = json.dumps(config_of(model), indent=1) + "\n"
     text = card(model, usage, front_matter=front_matter)
     write_atomically(out / WEIGHTS, packed_weights(weights, {"format": "pt"}))
@@ -78,10 +87,16 @@ def export_timm(model: Trained, out: Path) -> list[str]:
     Raises:
         UserError: an encoder that is not registered with timm.
     """
+    model.check_images("timm")
     if model.recipe.encoder.name not in ARCHITECTURES:
         raise UserError(
             f"--to timm: encoder {model.recipe.encoder.name} is not registered with timm by this package; registered: "
             f"{', '.join(ARCHITECTURES)}; --to torch writes any encoder"
+        )
+    if not _timm_builds(model):
+        raise UserError(
+            f"--to timm: timm's model ends in one linear layer, the run in a head {model.head_parts.section['name']}; "
+            "--to torch writes any head"
         )
     lines = export_torch(model, out)
     images = model.examples(4)
@@ -95,8 +110,14 @@ def export_timm(model: Trained, out: Path) -> list[str]:
 def _call(model: Trained) -> str:
     draw = ", draw=torch.Generator().manual_seed(0)" if model.encoder.stochastic else ""
     if model.head is None:
-        return f"features = model(images{draw}).pooled"
-    return f"logits = model(images{draw})"
+        return f"features = model({model.kind}{draw}).pooled"
+    return f"logits = model({model.kind}{draw})"
+
+
+def _timm_builds(model: Trained) -> bool:
+    """Return whether timm's model is the run's: a registered encoder, and its one linear layer."""
+    linear = model.head is None or model.head_parts.section["name"] in TIMM_HEADS
+    return linear and model.recipe.encoder.name in ARCHITECTURES
 
 
 def _check_same(model: Trained, found: Classifier | Encoder) -> None:
@@ -115,12 +136,18 @@ def config_of(model: Trained) -> dict[str, Any]:
         "kind": "encoder" if model.head is None else "classifier",
         "encoder": model.recipe.encoder.to_dict(),
         "classes": model.classes,
+        "reads": model.kind,
         "image_size": model.size,
         "seed": model.subject.seed,
         "weights": model.subject.weights,
         "sha256": model.hashes(),
         "recipe": model.public_recipe(),
     }
+    if model.head is not None:
+        config |= {"head": model.head_parts.section}
+        config |= {"head_size": {"in_features": model.head.in_features, "out_features": model.head.out_features}}
+    if not _timm_builds(model):
+        return config
     return config | timm_config(model.recipe.encoder, model.encoder, model.head, model.size)
 
 
@@ -146,10 +173,20 @@ def load_exported(path: Path) -> Classifier | Encoder:
     encoder = build_encoder(config["encoder"], encoder_weights, str(path / WEIGHTS))
     if config["kind"] == "encoder":
         return encoder
-    head = linear_head(head_weights, str(path / WEIGHTS))
+    head = build_head(_head_parts(config, head_weights, path), str(path / WEIGHTS))
     if head.in_features != encoder.num_features:
         raise UserError(f"{path / WEIGHTS}: head of {head.in_features} features, encoder of {encoder.num_features}")
     return Classifier(encoder, head, seed=config["seed"])
+
+
+def _head_parts(config: Mapping[str, Any], weights: dict[str, Tensor], path: Path) -> HeadParts:
+    """Return what rebuilds the head; a folder of before heads had a section holds a linear one."""
+    if "head" not in config:
+        return linear_parts(weights, str(path / WEIGHTS))
+    for key in ("head", "head_size"):
+        if not isinstance(config.get(key), dict):
+            raise UserError(f"{path / CONFIG}: {key}={config.get(key)!r}: wanted: dict")
+    return HeadParts(config["head"], size_of_head(config["head_size"], str(path / CONFIG)), weights)
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from sslkuramoto.classifier import REORDERED
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
+from sslkuramoto.heads import taken
 from sslkuramoto.interop.card import card
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.randomness import generator
@@ -47,7 +48,8 @@ class _Plain(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 y x"], initial: Float[Tensor, "b c h w"] | None = None) -> Tensor:
         start = self.field if initial is None else initial
-        return self.head(self.encoder(images, initial=start).pooled)
+        features = self.encoder(images, initial=start)
+        return self.head(taken(self.head, features.pooled, features.map))
 
 
 def export_onnx(model: Trained, out: Path) -> list[str]:
@@ -63,6 +65,7 @@ def export_onnx(model: Trained, out: Path) -> list[str]:
     Raises:
         UserError: a package is missing, the network cannot be expressed, or its outputs differ from torch's.
     """
+    model.check_images("onnx")
     _check_packages()
     network = _Plain(model.encoder, model.head or nn.Identity(), model.encoder.fixed_initial(model.examples(1))).eval()
     content = _converted(network, _inputs(model, 3))

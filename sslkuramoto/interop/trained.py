@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.checkpoint import weights_hash
-from sslkuramoto.data import ImageSet
+from sslkuramoto.checkpoint import HeadParts, head_parts, weights_hash
+from sslkuramoto.data import DataSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.protocol import Subject
-from sslkuramoto.examples import Images, shown_reads
+from sslkuramoto.examples import Images, Spec, shown_reads
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.results import Result
@@ -33,11 +33,13 @@ class Trained:
         subject: its networks and data.
         recipe: what it was trained by.
         given_size: side of the images in pixels, where the data shall not be read for it.
+        weights: which of the run's.
     """
 
     subject: Subject
     recipe: Recipe
     given_size: int | None = None
+    weights: Weights = "ema"
 
     @property
     def encoder(self) -> Encoder:
@@ -46,8 +48,18 @@ class Trained:
 
     @property
     def head(self) -> nn.Module | None:
-        """The classifier on its pooled features, None for an encoder alone."""
+        """The head on its features, None for an encoder alone."""
         return self.subject.head
+
+    @cached_property
+    def head_parts(self) -> HeadParts:
+        """What rebuilds the head."""
+        return head_parts(RunDirectory(self.subject.run_dir).head_file(self.weights))
+
+    @property
+    def kind(self) -> str:
+        """What the networks read: images, boards, ..."""
+        return self._spec.kind if self._spec is not None else shown_reads(self.encoder.reads)
 
     @property
     def name(self) -> str:
@@ -55,27 +67,43 @@ class Trained:
         return self.subject.run_dir.resolve().name
 
     @cached_property
-    def _images(self) -> ImageSet | None:
+    def _data(self) -> DataSet | None:
         if self.given_size is not None:
             return None
         try:
-            return self.subject.images("test")
+            return self.subject.data("test")
         except UserError as error:
             raise UserError(f"{error}; or give the side of the images with --size, and the data are not read") from None
 
     @property
+    def _spec(self) -> Spec | None:
+        return None if self._data is None else self._data.spec
+
+    @property
     def size(self) -> int:
-        """Side of the images in pixels."""
-        if self._images is not None:
-            return self._images.size
+        """Side of the images in pixels, of boards in cells."""
+        if self._spec is not None:
+            return self._spec.side
         assert self.given_size is not None
         return self.given_size
 
     @property
     def classes(self) -> list[str] | None:
         """Names of the classes, None where there are none or the data were not read."""
-        known = None if self._images is None or self.head is None else self._images.classes
+        known = getattr(self._data, "classes", None) if self.head is not None else None
         return None if known is None else list(map(str, known))
+
+    def check_images(self, kind: str) -> None:
+        """Refuse a network of other examples, for a kind of export that is for images.
+
+        Raises:
+            UserError: it reads no images.
+        """
+        if Images not in self.encoder.reads:
+            raise UserError(
+                f"--to {kind}: is for networks of images; the encoder of {self.subject.run_dir} reads "
+                f"{shown_reads(self.encoder.reads)}; --to torch writes any network"
+            )
 
     def examples(self, n: int) -> Float[Tensor, "n 3 y x"]:
         """Return images of uniform noise, always the same, to compare networks on."""
@@ -126,13 +154,8 @@ def trained(path: Path, weights: Weights = "ema", size: int | None = None) -> Tr
         size: side of the images in pixels, in place of the data's.
 
     Raises:
-        UserError: no finished run, a network that reads no images, weights that it does not have, a size out of range.
+        UserError: no finished run, weights that it does not have, a size out of range.
     """
     if size is not None and not 1 <= size <= LARGEST_SIDE:
         raise UserError(f"--size={size}: must be between 1 and {LARGEST_SIDE} pixels")
-    subject = subject_of(path, weights=weights)
-    if Images not in subject.encoder.reads:
-        raise UserError(
-            f"{path}: its encoder reads {shown_reads(subject.encoder.reads)}; export writes networks of images"
-        )
-    return Trained(subject, RunDirectory(path).recipe(), size)
+    return Trained(subject_of(path, weights=weights), RunDirectory(path).recipe(), size, weights)

@@ -13,12 +13,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslkuramoto.encoders.features import Encoder, frozen
+from sslkuramoto.encoders.features import Encoder, frozen, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.recipe import Part
-from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, NotNegative, Positive, Share, checked, small
 
 Images = Float[Tensor, "b 3 y x"]
@@ -43,7 +43,7 @@ class Adversarial(Objective):
             image plus ``beta`` * KL(clean prediction, adversarial prediction), whose divergence is maximised inside.
         beta: weight of TRADES' divergence, >= 0 (1 / lambda of the paper); idle for the other loss.
         norm: of the ball: "linf" or "l2".
-        eps: radius in pixels of [0,1]: a number or a fraction such as "8/255", > 0.
+        eps: radius in pixels of [0,1]: a number or a fraction such as "8/255", > 0; null: 8/255 in linf, 0.5 in l2.
         steps: of the inner maximisation, >= 1.
         step_size: length of one, in pixels; null: 2.5 * eps / steps (Madry et al., section 5), which reaches every
             point of the ball from any other.
@@ -66,6 +66,7 @@ class Adversarial(Objective):
     views = ("a",)
     needs_labels = True
     head_part = Part("linear")
+    by_option = BY_NORM
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Adversarial(Objective):
         loss: Literal["cross_entropy", "trades"] = "cross_entropy",
         beta: NotNegative = 6.0,
         norm: Norm = "linf",
-        eps: float | str = "8/255",
+        eps: float | str | None = None,
         steps: Count = 10,
         step_size: Positive | None = None,
         random_start: bool = True,
@@ -83,7 +84,7 @@ class Adversarial(Objective):
         inner_mode: Literal["eval", "train"] = "eval",
         label_smoothing: Share = 0.0,
     ) -> None:
-        radius = parse_eps(eps, norm)
+        radius = parse_eps(DEFAULT_EPS[norm] if eps is None else eps, norm)
         if radius == 0:
             raise UserError("eps=0: must be > 0")
         if loss == "trades" and not random_start:
@@ -209,15 +210,12 @@ def inner_passes(encoder: nn.Module, head: nn.Module, *, training: bool) -> Iter
         head: a linear layer, which has no mode.
         training: train or eval mode of the encoder.
     """
-    modes = [(module, module.training) for module in encoder.modules()]
     kept = [(buffer, buffer.clone()) for buffer in encoder.buffers()] if training else []  # eval mode moves none
-    encoder.train(training)
     try:
-        with frozen(encoder, head):
+        with frozen(encoder, head), modes_kept(encoder):
+            encoder.train(training)
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         with torch.no_grad():
             for buffer, value in kept:
                 buffer.copy_(value)

@@ -1,11 +1,9 @@
 """Members of a registry that every report asks. One of another package that cannot be imported stops no report."""
 
-import sys
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.registry import Registry
 
 
@@ -15,11 +13,6 @@ def importable(registry: Registry[Any]) -> Iterator[str]:
         try:
             registry[name]
         except UserError as error:
-            _say_once(f"left out of the report: {error}")
+            say_once(f"left out of the report: {error}")
         else:
             yield name
-
-
-@cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from sslkuramoto.errors import Interrupted, UserError, too_large
+from sslkuramoto.errors import Interrupted, UserError, line_of, one_line, too_large
 from sslkuramoto.evaluation import Subject, evaluate, load_protocol, subject_of
 from sslkuramoto.evaluation.foreign import code_of_function, foreign_subject
 from sslkuramoto.evaluation.representation.monitor import online_knn
@@ -54,7 +54,7 @@ def carry_out(task: Task, root: Path, device: str) -> Outcome:
                 record_failure(root, task.key, task.label, outcome.reason, outcome.trace)
             return outcome
     except UserError as error:  # the root cannot be written, or has no locks
-        return Outcome("failed", _line(error))
+        return Outcome("failed", one_line(error))
 
 
 def _tried(task: Task, device: str) -> Outcome:
@@ -68,21 +68,16 @@ def _tried(task: Task, device: str) -> Outcome:
     except Interrupted as stop:
         return Outcome("interrupted", str(stop))
     except UserError as error:
-        return Outcome("failed", _line(error))
+        return Outcome("failed", one_line(error))
     except Exception as error:  # a fault of ours in one cell must not end the others
         if found := too_large(error):
             return Outcome("failed", f"{found.what}; {found.advice}")
-        return Outcome("failed", f"{type(error).__name__}: {_line(error)}", traceback.format_exc())
+        return Outcome("failed", line_of(error), traceback.format_exc())
     finally:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
     return Outcome("done", seconds=time.perf_counter() - start)
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:397]}..."
 
 
 def _train(stage: Stage, device: str) -> None:

@@ -27,7 +27,7 @@ TRAINING = (
 )
 MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
 OPENING_RUNS, OPENING_FUNCTIONS = "evaluation/subject.py", "evaluation/foreign.py"
-_ANY_NETWORK = ("any_network.py", "model_checks.py")
+_ANY_NETWORK = ("any_network.py", "model_checks.py", "network_identity.py", "seeded_network.py")
 EVALUATION = (*TRAINING, *MEASURING)
 EVERYTHING = (*EVALUATION, *_ANY_NETWORK)
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each

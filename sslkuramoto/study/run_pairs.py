@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.results import Result
@@ -92,39 +91,43 @@ def _files(run: Path) -> dict[str, Path]:
 
 def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]:
     """Test the lists of verdicts that two results share; p is not corrected yet."""
-    lists = [_verdicts(name, result) for result in pair]
+    lists = [_verdicts(result) for result in pair]
     both = [key for key in lists[0] if key in lists[1]]
     if not both:
         raise UserError(f"{name}: the two results share no list of verdicts per image")
     if chosen and chosen not in both:
         raise unknown(f"list of verdicts of {name}", chosen, both)
-    images = [_images(result) for result in pair]
-    for what in images[0]:
-        if images[0][what] != images[1][what]:
+    tests = [(key, tested_pair(name, pair, key)) for key in ([chosen] if chosen else both)]
+    return [RunTest(name, key, test, test.p) for key, test in tests]
+
+
+def _verdicts(result: Result) -> list[str]:
+    """Return the names of the lists of shares of right draws."""
+    return [name for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)]
+
+
+def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> PairedTest:
+    """Test two results in one list of verdicts, image by image.
+
+    Args:
+        name: of the comparison, for messages.
+        pair: the results; both hold the list.
+        verdicts: name of the list.
+
+    Raises:
+        UserError: different images, lists of unlike length, or no shares of right draws.
+    """
+    first, second = (result.images() for result in pair)
+    for what in first:
+        if first[what] != second[what]:
             raise UserError(f"{name}: measured on different images ({what} differs); a paired test needs the same")
-    tests = []
-    for key in [chosen] if chosen else both:
-        shares = lists[0][key], lists[1][key]
-        if len(shares[0]) != len(shares[1]):
-            raise UserError(f"{name}: {key} has {len(shares[0])} images in one run, {len(shares[1])} in the other")
-        test = paired_test([shares])
-        tests.append(RunTest(name, key, test, test.p))
-    return tests
-
-
-def _verdicts(result_name: str, result: Result) -> dict[str, list[float]]:
-    """Return the lists of shares of right draws, one entry per image."""
-    named = {name: values for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
-    for name, values in named.items():
-        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
-            raise UserError(f"{result_name}: {name} holds no shares of right draws in [0,1]; measure again")
-    return named
-
-
-def _images(result: Result) -> dict[str, Any]:
-    """Return which images they are; what a result does not say counts as different only where the other says it."""
-    known = {key: result.data.get(key) for key in ("fingerprint", "split", "n")}
-    return known | {"index": result.per_image.get("index")}
+    shares = pair[0].per_image[verdicts], pair[1].per_image[verdicts]
+    if len(shares[0]) != len(shares[1]):
+        raise UserError(f"{name}: {verdicts} has {len(shares[0])} images in one run, {len(shares[1])} in the other")
+    for value in (*shares[0], *shares[1]):
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise UserError(f"{name}: {verdicts} holds no shares of right draws in [0,1]; measure again")
+    return paired_test([shares])
 
 
 def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:

@@ -234,17 +234,17 @@ def test_a_network_is_known_by_weights_plain_attributes_and_mode(plain, some):
         network = plain(nn.Dropout(0.1))
         for name, value in changes.items():
             setattr(network, name, value)
-        return identity_of_encoder(as_encoder(network, some[0]))
+        return identity_of_encoder(as_encoder(network, some[0]), 8)
 
     def noisy() -> str:
         network = plain(nn.Dropout(0.1))
         network.change.train()
-        return identity_of_encoder(as_encoder(network, some[0]))
+        return identity_of_encoder(as_encoder(network, some[0]), 8)
 
     def other_weights() -> str:
         network = plain(nn.Dropout(0.1))
         nn.init.ones_(network.head.bias)
-        return identity_of_encoder(as_encoder(network, some[0]))
+        return identity_of_encoder(as_encoder(network, some[0]), 8)
 
     assert known() == known()
     assert len({known(), known(sigma=1.0), known(sigma=2.0), noisy(), other_weights()}) == 5

@@ -46,6 +46,27 @@ def test_robust_accuracy_of_a_plain_network_and_its_adversarial_images(plain, so
     assert still.double().mean() == pytest.approx(found["robust_accuracy"].value)
 
 
+def test_without_a_radius_an_l2_attack_has_that_of_l2(plain, some):
+    images, labels = (part[:6] for part in some)
+    found = sk.robust_accuracy(plain(), images, labels, norm="l2", attacks=PGD)
+    assert found.result.options["eps"] == 0.5
+    moved = (found.adversarial - images).flatten(1).norm(dim=1)
+    assert 0.4 < moved.max() <= 0.5 + 1e-6
+
+
+def test_a_missing_list_of_images_or_a_batch_of_none_is_one_line(plain, some):
+    with pytest.raises(UserError, match="images: a NoneType"):
+        sk.robust_accuracy(plain(), None, some[1])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="batch_size=0: must be >= 1"):
+        sk.calibration(plain(), *some, batch_size=0)
+
+
+def test_a_folder_that_is_a_file_is_one_line(plain, some, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: exists and holds no results of a network; choose another directory"):
+        sk.calibration(plain(), *some, folder=tmp_path / "file")
+
+
 def test_pixels_between_the_256_levels_are_attacked_as_they_are(plain, some):
     images = (some[0] + 0.3 / 255).clamp(0, 1)
     found = sk.robust_accuracy(plain(), images, some[1], eps=0, attacks=PGD)
@@ -147,7 +168,7 @@ def test_corruptions_and_neighbours_of_a_plain_network(plain, some):
     images, labels = some
     found = sk.corruptions(plain(), images, labels, options={"corruptions": ["contrast"], "severities": [1]})
     assert found["clean_accuracy"].value > 0.8
-    neighbours = sk.knn_accuracy(plain(), (images, labels), images, labels, neighbours=1)
+    neighbours = sk.knn_accuracy(plain().encoder, (images, labels), images, labels, neighbours=1)
     assert neighbours["accuracy"].value == 1.0
 
 
@@ -155,7 +176,6 @@ def test_a_folder_keeps_the_work_of_attacks_and_refuses_another_network(plain, s
     network = plain()
 
     def measured(model):
-        model.encoder.calls = 0  # it counts its calls, which makes it another network
         return sk.robust_accuracy(model, some[0][:8], some[1][:8], eps=0.1, attacks=PGD, folder=tmp_path / "net")
 
     first = measured(network)
@@ -175,7 +195,8 @@ def test_features_of_any_module_and_of_an_encoder(plain, some):
     images, _ = some
     network = plain()
     assert torch.allclose(sk.features(network.encoder, images), network.encoder(images).pooled)
-    assert torch.allclose(sk.features(network, images, batch_size=7), network(images), atol=1e-5)
+    declared = sk.as_encoder(network, images)
+    assert torch.allclose(sk.features(declared, images, batch_size=7), network(images), atol=1e-5)
     akorn = sk.AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
     first, second = sk.features(akorn, images[:4], draws=20)[:2]
     assert not torch.equal(first, second)

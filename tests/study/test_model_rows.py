@@ -244,7 +244,18 @@ def test_a_protocol_that_cannot_measure_it_gives_the_reason_of_the_dash(load, pl
     study, root = load(columns__tuned=tuned), place / "root"
     assert run_plan(plan_study(study, root, rows=["net"]), jobs=0, report=silent) == 1
     (reason,) = collect(study, root).cells["net", "tuned"].failures.values()
-    assert "finetuning starts from a run that was trained here" in reason
+    assert "finetune needs a run that was trained from a recipe; net.py:build is a network as it was given" in reason
+
+
+def test_a_classifier_given_whole_has_no_features_and_its_dash_says_so(load, place):
+    whole = "    return nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).eval()\n"
+    (place / "net.py").write_text(NETWORK[: NETWORK.index("    layers =")] + whole)
+    study, root = load(), place / "root"
+    assert run_plan(plan_study(study, root, rows=["net"]), jobs=0, report=silent) == 1
+    cells = collect(study, root).cells
+    (reason,) = cells["net", "knn"].failures.values()
+    assert "knn needs features; net.py:build gives logits" in reason
+    assert cells["net", "clean"].n_seeds == 1
 
 
 def test_a_worker_process_measures_model_rows(load):

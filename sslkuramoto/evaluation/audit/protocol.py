@@ -36,7 +36,7 @@ from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.sources import code_version, content_key
-from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, checked
 
 NAME = "audit"
@@ -74,7 +74,7 @@ class Audit(Protocol):
     Args:
         budget: "quick" (minutes on a CPU, a small network) or "full" (hours on a large GPU); sets what is None below.
         norm: "linf" or "l2".
-        eps: radius in pixels of [0,1], > 0: a number or a fraction such as "8/255".
+        eps: radius in pixels of [0,1], > 0: a number or a fraction such as "8/255"; None: 8/255 in linf, 0.5 in l2.
         initial: which network is audited: "random" (new oscillators at every forward, as published), "averaged" (mean
             logits over new draws; it still draws) or "fixed".
         average: draws behind a forward of "averaged".
@@ -99,13 +99,14 @@ class Audit(Protocol):
 
     name = NAME
     needs = frozenset({"head", "labels"})
+    by_option = BY_NORM
 
     def __init__(
         self,
         *,
         budget: BudgetName = "quick",
         norm: Norm = "linf",
-        eps: float | str = "8/255",
+        eps: float | str | None = None,
         initial: Literal["random", "averaged", "fixed"] = "random",
         average: Count = 8,
         plant: Plant | None = None,
@@ -125,6 +126,7 @@ class Audit(Protocol):
         select_draws: Count = 100,
         ledger: str | None = None,
     ) -> None:
+        eps = DEFAULT_EPS[norm] if eps is None else eps
         self.options = options_of(locals())
         self.threat = Threat(norm, parse_eps(eps, norm))
         if self.threat.eps == 0:

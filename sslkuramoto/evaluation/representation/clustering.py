@@ -62,7 +62,7 @@ class Clustering(Protocol):
     """
 
     name = "clustering"
-    needs = frozenset({"labels"})
+    needs = frozenset({"features", "labels"})
     columns = (
         Column("clustering_accuracy", "accuracy", "Clustering", True, 3, ["accuracy"]),
         Column("clustering_nmi", "NMI", "Clustering", True, 4, ["nmi"]),

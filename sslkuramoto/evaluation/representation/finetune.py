@@ -13,7 +13,6 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.evaluation.subject import subject_of
-from sslkuramoto.files import ABOUT
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.registry import options_of
@@ -39,6 +38,7 @@ class Finetune(Protocol):
     """
 
     name = "finetune"
+    needs = frozenset({"recipe"})
     columns = (Column("clean", "clean accuracy", "Finetuned", False, 6.1, ["accuracy"]),)
 
     def __init__(self, *, recipe: dict[str, Any], draws: Count = 20, into: str = "finetune") -> None:
@@ -68,13 +68,8 @@ class Finetune(Protocol):
         """Finetune in ``RUN/INTO`` (or go on there), then measure.
 
         Raises:
-            UserError: whatever training raises; too few draws; the raw weights asked for; no run of ours.
+            UserError: whatever training raises; too few draws; the raw weights asked for.
         """
-        if (subject.run_dir / ABOUT).is_file():
-            raise UserError(
-                f"finetuning starts from a run that was trained here; {subject.run_dir} holds results of a function's "
-                "network"
-            )
         if subject.weights != "ema":
             raise UserError(
                 f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"

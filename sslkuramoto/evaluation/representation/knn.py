@@ -74,7 +74,7 @@ class NearestNeighbours(Protocol):
     """
 
     name = "knn"
-    needs = frozenset({"labels"})
+    needs = frozenset({"features", "labels"})
     columns = (Column("knn", "k-NN", "Frozen encoder", True, 1, ["accuracy"]),)
 
     def __init__(

@@ -111,7 +111,7 @@ class LinearProbe(Protocol):
     """
 
     name = "linear"
-    needs = frozenset({"labels"})
+    needs = frozenset({"features", "labels"})
     columns = (Column("linear", "linear probe", "Frozen encoder", True, 2, ["accuracy"]),)
 
     def __init__(

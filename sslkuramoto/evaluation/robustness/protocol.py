@@ -30,7 +30,14 @@ from sslkuramoto.cost import Cost
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
-from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.protocol import (
+    PROTOCOLS,
+    Protocol,
+    Subject,
+    classifier_of,
+    described,
+    start_of,
+)
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.evaluation.robustness.union import UNION, join
@@ -38,7 +45,7 @@ from sslkuramoto.evaluation.robustness.way import NOTHING, Way
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
-from sslkuramoto.threat import Norm, Threat, parse_eps
+from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Whole, checked
 
 NAME = "robustness"
@@ -52,7 +59,8 @@ class Robustness(Protocol):
     Args:
         attacks: in order; each a name or ``{name: NAME, OPTION: VALUE}`` (``sslkuramoto list attacks``).
         norm: "linf" or "l2".
-        eps: radius in pixels of [0,1]: a number or a fraction such as "8/255". 0 gives exactly the clean accuracy.
+        eps: radius in pixels of [0,1]: a number or a fraction such as "8/255"; None: 8/255 in linf, 0.5 in l2. 0 gives
+            exactly the clean accuracy.
         initial: how the oscillators start, in attack and score: "random", "fixed", "fixed_per_image" or "averaged".
         average: draws behind a forward of "averaged".
         decided_by: when an image counts as broken and is left alone: by "one draw" (AutoAttack) or by the "majority".
@@ -74,6 +82,7 @@ class Robustness(Protocol):
 
     name = NAME
     needs = frozenset({"head", "labels"})
+    by_option = BY_NORM
     columns = (
         Column("clean", "clean accuracy", "Finetuned", False, 6.2, ["clean_accuracy", "published/clean_accuracy"]),
         Column("robust_as_published", "as published", GROUP, False, 7, reading="as published"),
@@ -88,7 +97,7 @@ class Robustness(Protocol):
         *,
         attacks: list[AttackEntry] | None = None,
         norm: Norm = "linf",
-        eps: float | str = "8/255",
+        eps: float | str | None = None,
         initial: Initial = "random",
         average: Count = 8,
         decided_by: DecidedBy = "majority",
@@ -103,6 +112,7 @@ class Robustness(Protocol):
         ledger: str | None = None,
         ways: dict[str, dict[str, Any]] | None = None,
     ) -> None:
+        eps = DEFAULT_EPS[norm] if eps is None else eps
         self.options = options_of(locals())
         if not attacks and not ways:
             raise UserError("attacks: name at least one (see sslkuramoto list attacks)")
@@ -125,7 +135,9 @@ class Robustness(Protocol):
             raise UserError(f"ways.{name}: {taken[0]} is the same for all ways")
         base = {**self.options, "ways": None}
         try:
-            return Robustness(**{**base, **PROTOCOLS.check(NAME, options)})
+            own = PROTOCOLS.check(NAME, options)
+            PROTOCOLS.check_change(NAME, self.options, own)
+            return Robustness(**{**base, **own})
         except UserError as error:
             raise UserError(f"ways.{name}: {error}") from None
 

@@ -18,7 +18,7 @@ from matplotlib.colors import hsv_to_rgb
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sslkuramoto.encoders.features import Encoder, LayerTrace
+from sslkuramoto.encoders.features import Encoder, LayerTrace, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.pictures.drawing import axes_grid, colour, plain_axes, styled, svg_of
@@ -197,13 +197,9 @@ def record_phases(
         The file; None when the encoder has no dynamics to show (then nothing is written).
     """
     images = images[:NUM_PHASE_IMAGES]
-    training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            trace = encoder(images, draw=draw if encoder.stochastic else None, trace=True).trace
-    finally:
-        encoder.train(training)
+    with torch.no_grad(), modes_kept(encoder):
+        encoder.eval()
+        trace = encoder(images, draw=draw if encoder.stochastic else None, trace=True).trace
     if not trace:
         return None
     arrays: dict[str, np.ndarray] = {"oscillator_dim": np.array(oscillator_dim), "images": images.float().cpu().numpy()}

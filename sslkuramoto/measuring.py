@@ -1,0 +1,159 @@
+"""Measure a network that lies in memory, by a protocol, on images that were handed over.
+
+Shapes: n images, y x pixels.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from sslkuramoto.any_network import as_classifier, check_encoder
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.data.images.image_set import ImageSet, TensorSet
+from sslkuramoto.encoders.features import Encoder, modes_kept
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation import evaluate
+from sslkuramoto.evaluation.foreign import features_wanted, subject_from
+from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Protocol, Subject
+from sslkuramoto.measured import Measured
+from sslkuramoto.model_checks import check_labels, check_pixels, network_device
+from sslkuramoto.run_directory import describe_environment
+
+Network = nn.Module | Callable[[Tensor], Tensor]
+Labelled = tuple[Float[Tensor, "n 3 y x"], Int64[Tensor, " n"]]
+
+
+class Looks(TypedDict, total=False):
+    """How a plain network that gives logits is taken.
+
+    Attributes:
+        mean, std: of each channel, if the network expects normalised pixels (None).
+        keep_training: leave a network in training mode as it is (False: it is set to eval mode, with a note).
+        range_checked: refuse a network that is far better on images of another range than [0,1] (True).
+    """
+
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    keep_training: bool
+    range_checked: bool
+
+
+class Setting(Looks, total=False):
+    """What every measurement takes besides its own options, and :class:`Looks`.
+
+    Attributes:
+        seed: of every draw (0).
+        batch_size: images per forward pass, and per unit of an attack (100).
+        folder: where results and the ledger of attacks are kept: a later call continues there. None: a temporary one.
+        progress: print a line of progress to stderr at a time (False).
+    """
+
+    seed: int
+    batch_size: int
+    folder: str | Path | None
+    progress: bool
+
+
+def measured_on(
+    protocol: str,
+    options: dict[str, Any],
+    model: Network,
+    given: Labelled,
+    setting: Setting,
+    more: Mapping[str, Labelled] | None = None,
+) -> Measured:
+    """Measure a network on images that were handed over; its parts are in the modes they were in afterwards.
+
+    Args:
+        protocol: registered name.
+        options: its options.
+        model: the network.
+        given: images and labels that are scored.
+        setting: see :class:`Setting`.
+        more: those of other splits.
+
+    Raises:
+        UserError: what is wrong with network, images, options or folder, in one line.
+    """
+    for key in setting:
+        if key not in Setting.__annotations__:
+            raise unknown(f"argument of {protocol}", key, Setting.__annotations__)
+    sets = {"test": given, **(more or {})}
+    for pixels, classes in sets.values():
+        check_pixels(pixels)
+        check_labels(classes, len(pixels))
+    size, seed = check_size(setting.get("batch_size", 100)), setting.get("seed", 0)
+    if "chunk" in PROTOCOLS.options(protocol):
+        options = options | {"chunk": min(size, len(given[0]))}
+    measure = PROTOCOLS.build(protocol, options)
+    owner = tempfile.TemporaryDirectory(prefix="sslkuramoto-")
+    with modes_kept(*([model] if isinstance(model, nn.Module) else [])):
+        ready, count = _ready(measure, model, sets, setting)
+        names = tuple(map(str, range(count)))
+        held = {split: TensorSet(each[0], each[1].long().cpu(), names, split) for split, each in sets.items()}
+
+        def data(split: str) -> ImageSet:
+            if split not in held:
+                raise UserError(f"{protocol} needs the split {split!r}; images were given for {', '.join(held)}")
+            return held[split]
+
+        folder = Path(setting.get("folder") or owner.name)
+        about = {"model": type(model).__name__, "data": {"test": held["test"].fingerprint}}  # others: of one result
+        device = network_device(ready, given[0].device)
+        subject = subject_from(ready, data, folder, about, seed=seed, batch_size=size, device=device)
+        if setting.get("progress"):
+            subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+        return written(subject, Loaded(protocol, protocol, measure.options, measure), owner)
+
+
+def _ready(
+    measure: Protocol, model: Network, sets: Mapping[str, Labelled], setting: Setting
+) -> tuple[Classifier | Encoder, int]:
+    """Return what a protocol measures of a network, looked at, and the number of classes."""
+    images, labels = sets["test"]
+    looks: Looks = {key: setting[key] for key in Looks.__annotations__ if key in setting}  # pyright: ignore
+    if "head" in measure.needs:
+        classifier = as_classifier(model, images, labels, seed=setting.get("seed", 0), **looks)
+        return classifier, cast(int, classifier.head.out_features)
+    if looks:
+        raise UserError(f"{next(iter(looks))}: is for networks that give logits; say it to as_encoder(network, images)")
+    encoder = encoder_of(model, measure.name).eval()
+    check_encoder(encoder, images)
+    return encoder, 1 + max(int(classes.max()) for _, classes in sets.values())
+
+
+def check_size(batch_size: int) -> int:
+    """Return how many images a forward pass takes.
+
+    Raises:
+        UserError: none.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: must be >= 1")
+    return batch_size
+
+
+def encoder_of(network: Network, who: str) -> Encoder:
+    """Return what gives the features of a network.
+
+    Raises:
+        UserError: nothing does.
+    """
+    found = network.encoder if isinstance(network, Classifier) else network
+    if not isinstance(found, Encoder) or found.gives == "logits":
+        raise UserError(f"{who} needs {features_wanted(type(network).__name__)}")
+    return found
+
+
+def written(subject: Subject, protocol: Loaded, owner: object = None) -> Measured:
+    """Measure, write the result and hand it back."""
+    kept: dict[str, Tensor] = {}
+    environment = describe_environment(str(subject.device))
+    result, _ = evaluate(replace(subject, keep=kept.__setitem__), protocol, environment)
+    return Measured(result, kept.get("adversarial"), owner)

@@ -1,0 +1,227 @@
+"""A plain torch network as an encoder: its randomness is found out, and named by a seed.
+
+The protocols need an :class:`~sslkuramoto.encoders.features.Encoder` whose noise is an argument. A plain network draws
+from torch's global generator (dropout left on, noise on the pixels), so its noise is named by a seed: every call seeds
+the generators of torch, numpy and Python and those that the network holds as attributes, and puts them back afterwards.
+Fresh noise is one such call for a batch. Held noise must give an image the same noise in whatever batch it is: images
+of one seed are answered by ``torch.vmap`` with equal randomness where that was seen to agree with one image at a time,
+and one by one elsewhere.
+
+Shapes: b batch, y x pixels, d features.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.classifier import REORDERED, logits_apart
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.errors import UserError, line_of, too_large
+from sslkuramoto.model_checks import check_answers
+from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
+from sslkuramoto.randomness import own_generators, reseeded
+
+SEEDS = 8
+"""Seeds under which a network that draws nothing must answer alike: one that flips a coin once per batch is taken for
+deterministic with a chance of 2^-7, and refused later."""
+DIGITS = 2**24  # whole numbers that float32 holds exactly: a seed is two of them
+SAME = 1e-4  # of the largest output: rounding between one image and many
+
+
+class AnyNetwork(Encoder):
+    """A plain network; what it returns for an image stands as its pooled features, also where it is logits.
+
+    Args:
+        network: maps images to ``[b, d]``. Its mode stays as it is: ``train()`` and ``eval()`` do not reach it.
+        images: a few, on the network's device.
+        mean, std: of each channel, taken off the pixels before the network sees them; None: pixels of [0,1].
+        seed: names the noise of the first look.
+        gives: what it returns, "features" or "logits".
+
+    Attributes:
+        notes: what was noticed, in sentences.
+        identity: by what the network is known again (:mod:`~sslkuramoto.network_identity`).
+
+    Raises:
+        UserError: it cannot answer these images, or its randomness cannot be controlled.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        seed: int = 0,
+        gives: Literal["features", "logits"] = "features",
+    ) -> None:
+        super().__init__()
+        self.network, self.gives = network, gives
+        self.scaled = mean is not None or std is not None
+        self.mean: Tensor
+        self.std: Tensor
+        for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):
+            given = torch.tensor([default] if values is None else list(values), dtype=torch.float32)
+            if given.numel() not in (1, 3) or (name == "std" and not bool((given > 0).all())):
+                raise UserError(f"{name}={values}: must be three numbers, one a channel{' and > 0' * (name == 'std')}")
+            self.register_buffer(name, given.view(-1, 1, 1).to(images.device), persistent=False)
+        self.notes: list[str] = []
+        with torch.no_grad(), self.on_a_copy():
+            first = self._look(images, seed)
+            self.num_features = first.shape[1]
+            self.stochastic = self._draws(first, images, seed)
+            self.together = self.stochastic and self._agrees(images[:4], seed)
+        scale = [self.mean.tolist(), self.std.tolist()]
+        with torch.no_grad():
+            probe = images_to_ask(images.shape[-1]).to(images.device)
+            self.identity = identity_of(network, lambda each: self._first(each, probe, 0), scale)
+        if self.stochastic:
+            held = "" if self.together else ", one image at a time (torch.vmap does not give the same)"
+            self.notes.append(
+                "the network draws from torch's, numpy's or Python's generators: every forward pass is seeded, and "
+                f"held noise is a held seed{held}"
+            )
+
+    def train(self, mode: bool = True) -> "AnyNetwork":
+        """Set the mode of this wrapper alone; that of the network inside was decided when it was wrapped."""
+        self.training = mode
+        return self
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "i c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: bool = False,
+    ) -> Features:
+        """Answer images.
+
+        Args:
+            images: pixels in [0,1].
+            initial: seeds from :meth:`sample_initial`, one an image or one for all.
+            draw: gives the seed of this call where ``initial`` is None.
+            trace: without effect.
+        """
+        if not self.stochastic:
+            if initial is not None:
+                raise UserError("initial: this network draws nothing")
+            answer = self._asked(images)
+        elif initial is not None:
+            answer = self._held(images, initial.expand(len(images), -1, -1, -1))
+        elif draw is not None:
+            answer = self.under(int(torch.randint(2**62, (), generator=draw, device=draw.device)), images)
+        else:
+            raise UserError("a stochastic network needs draw= (a torch.Generator) or initial= (seeds)")
+        return Features(answer, answer[:, :, None, None])
+
+    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b 2 1 1"]:
+        """Draw one seed for each image, as two whole numbers below 2^24."""
+        return torch.randint(DIGITS, (len(images), 2, 1, 1), generator=draw, device=draw.device).float()
+
+    @contextmanager
+    def on_a_copy(self) -> Iterator[None]:
+        """Ask a copy inside, where the network can be copied: one that keeps what it sees must not have seen images."""
+        network = self.network
+        self.network = a_copy(network)
+        try:
+            yield
+        finally:
+            self.network = network
+
+    def _asked(self, images: Tensor) -> Tensor:
+        pixels = (images - self.mean) / self.std if self.scaled else images
+        return self.network(pixels).float()
+
+    def under(self, seed: int, images: Tensor) -> Tensor:
+        """Answer images with the noise of a seed, if there is any."""
+        with reseeded(seed, images.device, own_generators(self.network)):
+            return self._asked(images)
+
+    def _held(self, images: Tensor, initial: Tensor) -> Tensor:
+        """Give each image the noise of its seed, whatever stands beside it."""
+        high, low = initial.flatten(1).long().unbind(dim=1)
+        seeds = (high * DIGITS + low).tolist()
+        places: dict[int, list[int]] = {}
+        for place, seed in enumerate(seeds):
+            places.setdefault(seed, []).append(place)
+        answers = [self._alike(images[rows], seed) for seed, rows in places.items()]
+        order = torch.tensor([place for rows in places.values() for place in rows], device=images.device)
+        return torch.cat(answers)[order.argsort()]
+
+    def _alike(self, images: Tensor, seed: int) -> Tensor:
+        if self.together and len(images) > 1:
+            return self._vmapped(images, seed)
+        return torch.cat([self.under(seed, image[None]) for image in images])
+
+    def _vmapped(self, images: Tensor, seed: int) -> Tensor:
+        with reseeded(seed, images.device, own_generators(self.network)):
+            return torch.vmap(lambda image: self._asked(image[None])[0], randomness="same")(images)
+
+    def _look(self, images: Tensor, seed: int) -> Tensor:
+        """Return the first answer.
+
+        Raises:
+            UserError: there is none, or none of one row of numbers for each image.
+        """
+        answer = self._first(self.network, images, seed)
+        check_answers(answer, len(images))
+        return answer.float()
+
+    def _first(self, network: nn.Module, images: Tensor, seed: int) -> Tensor:
+        """Return whatever a network answers, or say in one line why it does not."""
+        size = " x ".join(map(str, images.shape[1:]))
+        try:
+            with reseeded(seed, images.device, own_generators(network)):
+                return network((images - self.mean) / self.std if self.scaled else images)
+        except Exception as error:  # whatever the network does with images that it is not made for
+            if found := too_large(error):
+                raise UserError(f"the network cannot answer {len(images)} images of {size}: {found.what}") from None
+            raise UserError(f"the network cannot answer images of {size}: {line_of(error)}") from error
+
+    def _draws(self, first: Tensor, images: Tensor, seed: int) -> bool:
+        """Return whether the network answers otherwise under another seed.
+
+        Raises:
+            UserError: it does under the same one.
+        """
+        again = self.under(seed, images)
+        if _differ(first, again):
+            differing = int((logits_apart(first, again) > 0).sum())
+            raise UserError(
+                f"the network's randomness cannot be controlled: on {differing} of {len(images)} images two calls "
+                "differ although the generators of torch, numpy and Python and those it holds were seeded alike (or it "
+                "keeps a state between calls)"
+            )
+        return any(_differ(first, self.under(seed + other, images)) for other in range(1, SEEDS))
+
+    def _agrees(self, images: Tensor, seed: int) -> bool:
+        """Return whether ``torch.vmap`` gives images the noise that each gets on its own.
+
+        Raises:
+            UserError: the network cannot answer one image on its own.
+        """
+        for each in (seed, seed + 1):
+            try:
+                alone = torch.cat([self.under(each, image[None]) for image in images])
+            except Exception as error:
+                why = f"cannot answer a single image, so its noise cannot be held: {line_of(error)}"
+                raise UserError(f"the network draws, and {why}") from error
+            try:
+                joined = self._vmapped(images, each)
+            except Exception:  # vmap knows no control flow on values, no numpy, not every operator
+                return False
+            if not torch.allclose(joined, alone, rtol=0, atol=SAME * float(alone.abs().max()), equal_nan=True):
+                return False
+        return True
+
+
+def _differ(first: Tensor, second: Tensor) -> bool:
+    """Return whether two answers differ by more than the order of sums, which only CUDA leaves open."""
+    apart = logits_apart(first, second)
+    return bool(apart.quantile(0.5) > REORDERED) if apart.is_cuda else bool((apart > 0).any())
