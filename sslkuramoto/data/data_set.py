@@ -21,11 +21,13 @@ class DataSet(ABC):
         name: the source's name in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         fingerprint: hash of the content and of the options that shape it.
+        notes: what a reader must know of how the examples were found, such as files that were passed over.
     """
 
     name: str
     split: str
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod

@@ -86,10 +86,10 @@ def _cifar(
     files = open_files(root)
     folders = split_folders(files, labels=True)
     part = choice.part(split, tuple(folders), f"root={root}")
-    samples = class_folders(files, folders, part)
+    samples, notes = class_folders(files, folders, part)
     if (found := len(samples.classes or ())) != num_classes:
         raise UserError(f"root={root}: holds {found} classes, {name} has {num_classes}; other trees: name=image_folder")
-    return assemble(name, split, part, samples, choice)
+    return assemble(name, split, part, samples, choice, (*files.notes, *notes))
 
 
 def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool) -> ArraySamples:

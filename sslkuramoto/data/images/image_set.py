@@ -72,6 +72,7 @@ class MemorySet(ImageSet):
     size: int
     fingerprint: str
     images: UInt8[Tensor, "n 3 s s"]
+    notes: tuple[str, ...] = ()
     _resident: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -133,6 +134,7 @@ class StreamedSet(ImageSet):
     samples: Samples
     chosen: Int64[Tensor, " n"]
     frame: Frame
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.chosen)

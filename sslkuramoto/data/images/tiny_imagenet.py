@@ -48,9 +48,9 @@ def tiny_imagenet(
     files = open_files(root)
     if not any(name.startswith("train/") for name in files.names):
         raise UserError(f"root={root}: no folder 'train' with images in it, so this is not the layout of {ARCHIVE}")
-    train = class_folders(files, {"train": "train"}, "train")
+    train, notes = class_folders(files, {"train": "train"}, "train")
     test = _annotated(files, train.classes or ())
-    return assemble("tiny_imagenet", split, part, train if part == "train" else test, choice)
+    return assemble("tiny_imagenet", split, part, train if part == "train" else test, choice, (*files.notes, *notes))
 
 
 def _annotated(files: ImageFiles, classes: tuple[str, ...]) -> FileSamples:
