@@ -38,7 +38,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
 from sslkuramoto.results import Result
-from sslkuramoto.run_directory import describe_environment
+from sslkuramoto.run_directory import RunDirectory, describe_environment
 from sslkuramoto.study.paired import PairedTest, paired_test
 from sslkuramoto.threat import Norm
 from sslkuramoto.training import train as train_recipe
@@ -305,7 +305,7 @@ def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None =
     else:
         file = recipe_file(str(recipe))
         found, place = load_recipe(file, overrides), Path(run or Path("runs") / file.stem)
-    train_recipe(found, place, monitor=online_knn(found))
+    train_recipe(found, place, monitor=online_knn(found, RunDirectory(place)))
     return place
 
 

@@ -188,7 +188,7 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     run = RunDirectory(arguments.run or Path("runs") / path.stem)
     was_finished = run.finished
-    train(recipe, run.path, monitor=online_knn(recipe))
+    train(recipe, run.path, monitor=online_knn(recipe, run))
     if not _which_process():
         print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
         if not was_finished:

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sslkuramoto.errors import UserError, too_large, unknown
-from sslkuramoto.values import bound, check_value, dataclass_in, plain
+from sslkuramoto.values import bound, check_value, dataclass_in, is_place, plain
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -110,6 +110,11 @@ class Registry(Generic[T]):
             constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
         )
         return {key: hints.get(key, Any) for key in self.options(name)}
+
+    def places(self, name: str, options: Mapping[str, Any]) -> dict[str, str]:
+        """Return those of ``options`` that name files or folders (:data:`sslkuramoto.values.Place`)."""
+        hints = self.annotations(name)
+        return {key: value for key, value in options.items() if isinstance(value, str) and is_place(hints.get(key))}
 
     def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``options`` with checked values; of two spellings of one option the later counts.

@@ -42,6 +42,12 @@ class Must:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
 
+@dataclasses.dataclass(frozen=True)
+class IsPlace:
+    """Marks text that names a file or folder, which a run then keeps as an absolute path."""
+
+
+Place = Annotated[str, IsPlace()]
 Count = Annotated[int, Field(ge=1)]
 """How many: 1, 2, 3, ..."""
 Whole = Annotated[int, Field(ge=0)]
@@ -167,6 +173,14 @@ def small(**options: Any) -> Callable[[T], T]:
     return declare
 
 
+def is_place(annotation: Any) -> bool:
+    """Whether an option names a file or folder."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return IsPlace() in inner[1:]
+    return any(is_place(option) for option in inner)
+
+
 def has_range(annotation: Any) -> bool:
     """Whether an annotation states a range, itself or within a list or a union."""
     return get_origin(annotation) is Annotated or any(has_range(inner) for inner in get_args(annotation))
@@ -177,6 +191,8 @@ def in_words(annotation: Any) -> str:
     if annotation is None or annotation is NoneType:
         return "null"
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and IsPlace() in inner[1:]:
+        return "path"
     if origin is Annotated:
         comma = "," if any(isinstance(item, Must) for item in inner[1:]) else ""
         return f"{in_words(inner[0])}{comma} {_limits(inner[1:])}".rstrip()

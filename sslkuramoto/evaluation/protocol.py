@@ -323,6 +323,10 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     return {str(key): value for key, value in content.items()}
 
 
+def _notes_of_data(subject: Subject, splits: Sequence[str]) -> list[str]:
+    return [f"data {split}: {note}" for split in splits for note in subject.data(split).notes]
+
+
 def evaluate(
     subject: Subject, protocol: Loaded, environment: Mapping[str, Any], path: Path | None = None
 ) -> tuple[Result, Path]:
@@ -339,7 +343,7 @@ def evaluate(
     found = protocol.measure(replace(subject, file=path.stem))
     result = replace(
         found,
-        notes=[*subject.encoder.notes, *found.notes],
+        notes=[*subject.encoder.notes, *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
         data=found.data | {"changed_options": dict(subject.data_options)},
         protocol=protocol.file,
         kind=protocol.name,

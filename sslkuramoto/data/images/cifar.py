@@ -19,7 +19,7 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -28,7 +28,7 @@ _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 def cifar10(
     split: str,
     *,
-    root: str,
+    root: Place,
     download: bool = False,
     size: Count | None = None,
     limit: Count | None = None,
@@ -55,7 +55,7 @@ def cifar10(
 def cifar100(
     split: str,
     *,
-    root: str,
+    root: Place,
     download: bool = False,
     size: Count | None = None,
     limit: Count | None = None,

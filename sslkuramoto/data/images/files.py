@@ -44,8 +44,8 @@ class ImageFiles(Protocol):
         """Return a file's content; ``FileNotFoundError`` or ``KeyError`` when there is none."""
         ...
 
-    def size(self, name: str) -> int:
-        """Return a file's size in bytes."""
+    def stamp(self, name: str) -> str:
+        """Return what changes with a file's content, found without reading it."""
         ...
 
     def real(self, name: str) -> str:
@@ -55,6 +55,12 @@ class ImageFiles(Protocol):
     def where(self, name: str) -> str:
         """Return the name of a file in errors."""
         ...
+
+
+def stamp_of(path: Path) -> str:
+    """Return size and time of the last change of a file, which change with its content."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def open_files(root: str) -> ImageFiles:
@@ -135,8 +141,8 @@ class TreeFiles:
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()
 
-    def size(self, name: str) -> int:
-        return self._path(name).stat().st_size
+    def stamp(self, name: str) -> str:
+        return stamp_of(self._path(name))
 
     def real(self, name: str) -> str:
         whole = self._top + name
@@ -188,8 +194,9 @@ class ZipFiles:
     def read(self, name: str) -> bytes:
         return self._zip().read(self._members[self._top + name])
 
-    def size(self, name: str) -> int:
-        return self._members[self._top + name].file_size
+    def stamp(self, name: str) -> str:
+        member = self._members[self._top + name]
+        return f"{member.file_size} {member.CRC}"
 
     def real(self, name: str) -> str:
         return self.where(name)

@@ -15,14 +15,14 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice, share_aside
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 
 @checked
 def image_folder(
     split: str,
     *,
-    root: str,
+    root: Place,
     labels: bool = True,
     val_share: ShareBelowOne = 0.0,
     size: Count | None = None,

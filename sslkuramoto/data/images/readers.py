@@ -67,7 +67,7 @@ class ArraySamples:
 
 @dataclass(frozen=True, eq=False)
 class FileSamples:
-    """Image files of a folder tree or a zip; the digest covers their names and sizes."""
+    """Image files of a folder tree or a zip; the digest covers their names, sizes and times."""
 
     files: ImageFiles
     names: tuple[str, ...]
@@ -93,5 +93,5 @@ class FileSamples:
         digest = hashlib.blake2b()
         for index in indices.tolist():
             name = self.names[index]
-            digest.update(f"{name}\x1f{self.files.size(name)}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{name}\x1f{self.files.stamp(name)}\x1e".encode(errors="surrogateescape"))
         return digest.digest()

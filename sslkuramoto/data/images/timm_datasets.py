@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.files import stamp_of
 from sslkuramoto.data.images.image_folder import check_classes
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
@@ -31,7 +32,7 @@ from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
@@ -48,7 +49,7 @@ def timm_dataset(
     split: str,
     *,
     dataset: str,
-    root: str | None = None,
+    root: Place | None = None,
     train_split: str = "train",
     test_split: str = "validation",
     val_split: str | None = None,
@@ -168,7 +169,7 @@ def _folder_of(dataset: str, root: str, part: str, name: str) -> str:
     for candidate in (name, *same):
         for path in (top / candidate, top / f"{candidate}.tar"):
             if path.exists():
-                return str(path)
+                return os.path.abspath(path)
     found = ", ".join(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
     raise UserError(
         f"{part}_split={name!r}: no such folder in root={root} (found: {found or 'none'}); set {part}_split"
@@ -188,13 +189,9 @@ def _places(samples: Samples) -> set[str]:
     """Return where the images of samples truly lie, links followed, for samples that are files or members of shards."""
     if isinstance(samples, ShardSamples):
         return set(map(samples.where, range(len(samples))))
-    opened = getattr(samples, "dataset", None)
-    files = getattr(getattr(opened, "reader", opened), "samples", ())  # timm's folders, torchvision's
     folders: dict[str, str] = {}
     places = set()
-    for file, *_ in files:
-        if not isinstance(file, str):
-            return set()
+    for file in _files_of(samples.dataset) if isinstance(samples, MapSamples) else ():
         folder, name = os.path.split(file)
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)
@@ -293,9 +290,18 @@ class MapSamples:
 
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b(self.origin.encode())
+        files = _files_of(self.dataset)
         for index in indices.tolist():
-            digest.update(f"{index}\x1f{Path(self.where(index)).name}\x1e".encode(errors="surrogateescape"))
+            stamp = stamp_of(Path(files[index])) if files else ""
+            digest.update(f"{index}\x1f{Path(self.where(index)).name} {stamp}\x1e".encode(errors="surrogateescape"))
         return digest.digest()
+
+
+def _files_of(dataset: Any) -> list[str]:
+    """Return the image files of a folder that timm or torchvision opened; none for any other dataset."""
+    samples = getattr(getattr(dataset, "reader", dataset), "samples", ())
+    files = [file for file, *_ in samples if isinstance(file, str) and os.path.isabs(file)]
+    return files if len(files) == len(samples) else []
 
 
 def _closed(file: Any) -> bytes:
