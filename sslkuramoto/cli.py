@@ -251,8 +251,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for part, options in parts.items():
         own = [item for item in settings if item.startswith(data_items if part == "data" else f"{part}.")]
         if own:
-            given = override(OmegaConf.create({part: {}}), own)[part]
+            known = {} if foreign else {"name": getattr(RunDirectory(arguments.run).recipe(), part).name}
+            given = override(OmegaConf.create({part: known}), own)[part]
             options.update(given if isinstance(given, dict) else {"name": given})
+            if not foreign and options.pop("name") != known["name"]:
+                raise UserError(f"{part}.name: is the run's; only its options can be changed")
     rest = [item for item in settings if not item.startswith(("encoder.", *data_items))]
     protocols = load_protocols(names, rest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device

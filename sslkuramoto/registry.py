@@ -27,6 +27,22 @@ def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key != "self"}
 
 
+_SECTIONS = {
+    "data": "sslkuramoto.data:DATA",
+    "views": "sslkuramoto.views:VIEWS",
+    "encoder": "sslkuramoto.encoders:ENCODERS",
+    "objective": "sslkuramoto.objectives:OBJECTIVES",
+    "optimizer": "sslkuramoto.training.optimizer:OPTIMIZERS",
+    "schedule": "sslkuramoto.training.schedule:SCHEDULES",
+}
+
+
+def registry_of(section: str) -> "Registry[Any]":
+    """Return the registry of a part of a recipe; it is imported when it is first asked for."""
+    module, _, name = _SECTIONS[section].partition(":")
+    return getattr(import_module(module), name)
+
+
 class Registry(Generic[T]):
     """A table from names to constructors whose keyword-only parameters are the options of a recipe.
 
