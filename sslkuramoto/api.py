@@ -33,6 +33,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
 from sslkuramoto.results import Result
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.paired import PairedTest
 from sslkuramoto.study.run_pairs import tested_pair
 from sslkuramoto.threat import Norm
@@ -285,7 +286,7 @@ def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None =
     else:
         file = recipe_file(str(recipe))
         found, place = load_recipe(file, overrides), Path(run or Path("runs") / file.stem)
-    train_recipe(found, place, monitor=online_knn(found))
+    train_recipe(found, place, monitor=online_knn(found, RunDirectory(place)))
     return place
 
 

@@ -188,7 +188,7 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     run = RunDirectory(arguments.run or Path("runs") / path.stem)
     was_finished = run.finished
-    train(recipe, run.path, monitor=online_knn(recipe))
+    train(recipe, run.path, monitor=online_knn(recipe, run))
     if not _which_process():
         print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
         if not was_finished:
@@ -250,8 +250,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for part, options in parts.items():
         own = [item for item in settings if item.startswith(data_items if part == "data" else f"{part}.")]
         if own:
-            given = override(OmegaConf.create({part: {}}), own)[part]
+            known = {} if foreign else {"name": getattr(RunDirectory(arguments.run).recipe(), part).name}
+            given = override(OmegaConf.create({part: known}), own)[part]
             options.update(given if isinstance(given, dict) else {"name": given})
+            if not foreign and options.pop("name") != known["name"]:
+                raise UserError(f"{part}.name: is the run's; only its options can be changed")
     rest = [item for item in settings if not item.startswith(("encoder.", *data_items))]
     protocols = load_protocols(names, rest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device

@@ -7,10 +7,11 @@ constructors they name by the registries, not here.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import packaged
-from sslkuramoto.values import Count, NotNegative, Positive, ShareBelowOne, Whole, bound, check_value, checked
+from sslkuramoto.registry import registry_of
+from sslkuramoto.values import (
+    Count,
+    NotNegative,
+    Positive,
+    ShareBelowOne,
+    Whole,
+    bound,
+    check_value,
+    checked,
+    dataclass_in,
+    read_text,
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,10 @@ class Engine:
     wandb_project: str = "sslkuramoto"
 
 
+PARTS = ("data", "views", "encoder", "objective", "optimizer", "schedule")
+"""The sections of a recipe that name a member of a registry."""
+
+
 @checked
 @dataclass(frozen=True)
 class Recipe:
@@ -128,6 +145,9 @@ class Recipe:
         return {key: value for key, value in self.to_dict().items() if key not in ("measure", "engine")}
 
 
+_DEFAULTS = {item.name: item.default.name for item in dataclasses.fields(Recipe) if isinstance(item.default, Part)}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, **{key: _plain(item) for key, item in value.options.items()}}
@@ -146,7 +166,26 @@ def recipe_from(mapping: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: an unknown key (the nearest right one is named), a missing one, a wrong type, a value out of range.
     """
+    known = {item.name for item in dataclasses.fields(Recipe)}
+    for key in mapping:
+        if key not in known and (inner := _sections_with(str(key), mapping)):
+            raise UserError(f"unknown key {key!r}: did you mean {inner[0]!r}?")
     return bound(Recipe, mapping, "", read=_bound_part)
+
+
+def _sections_with(key: str, mapping: Mapping[str, Any]) -> list[str]:
+    """Return the keys of sections that end with ``key``."""
+    found = [f"{name}.{key}" for name in ("engine", "measure") if key in _fields_of(name)]
+    for part in PARTS:
+        name, registry = _name_of(mapping.get(part)), registry_of(part)
+        if name in set(registry) and key in registry.options(str(name)):
+            found.append(f"{part}.{key}")
+    return found
+
+
+def _fields_of(section: str) -> set[str]:
+    kind = get_type_hints(Recipe)[section]
+    return {item.name for item in dataclasses.fields(kind)}
 
 
 def _bound_part(key: str, value: object, hint: Any) -> Any:
@@ -196,36 +235,83 @@ def key_and_text(word: str, complaint: str) -> tuple[str, str]:
     return key, text
 
 
-def yaml_value(text: str) -> Any:
-    """Return the value of ``key=value`` as YAML reads it; raises what OmegaConf and YAML raise."""
-    return OmegaConf.from_dotlist([f"value={text}"])["value"]
-
-
 def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Apply ``key=value`` overrides (dots reach into sections) and resolve to plain values.
 
+    A value is read as its option's type says (:func:`~sslkuramoto.values.read_text`): text stays text.
+
     Raises:
-        UserError: an override without ``=``, or one that does not fit the structure.
+        UserError: an override without ``=``, one that does not fit the structure, another name for a part whose
+            options the new one does not have.
     """
+    before = {part: _name_of(config.get(part)) for part in PARTS}
+    changed: set[str] = set()
     for item in overrides:
         key, text = key_and_text(item, f"{item!r}: overrides are written key=value")
         section, reaches_inside, _ = key.partition(".")
-        if reaches_inside and isinstance(config.get(section), str):
-            config[section] = {"name": config[section]}  # the bare NAME of a part
+        if reaches_inside and section in PARTS and not isinstance(config.get(section), DictConfig):
+            # the bare NAME of a part, or one that is left out
+            config[section] = {"name": _name_of(config.get(section)) or _DEFAULTS.get(section)}
         try:
-            OmegaConf.update(config, key, yaml_value(text), merge=False)
+            value = read_text(key, text, _annotation(config, key))
+            OmegaConf.update(config, key, escaped(value), merge=False)
         except OmegaConfBaseException as error:
             raise UserError(f"{item!r}: {_first_line(error)}") from None
         except RecursionError:
             raise UserError(f"{key}: nested too deeply") from None
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"{item!r}: {' '.join(str(error).split())}") from None
+        changed.add(key)
+    for part, name in before.items():
+        if f"{part}.name" in changed and name and part not in changed:
+            _check_swapped(config, part, name, changed)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(_first_line(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _name_of(section: Any) -> Any:
+    return section.get("name") if isinstance(section, Mapping | DictConfig) else section
+
+
+def _annotation(config: DictConfig, key: str) -> Any:
+    """Return the type of what ``key`` names, as far as its parts are known; ``Any`` where they are not."""
+    first, *rest = key.split(".")
+    hints: Mapping[str, Any] = get_type_hints(Recipe, include_extras=True)
+    if first in PARTS and rest:
+        name, registry = _name_of(config.get(first)), registry_of(first)
+        if rest == ["name"] or name not in set(registry):
+            return str if rest == ["name"] else Any
+        first, *rest = rest
+        hints = registry.annotations(str(name))
+    found = hints.get(first, Any)
+    for step in rest:
+        nested = dataclass_in(found)
+        found = Any if nested is None else get_type_hints(nested, include_extras=True).get(step, Any)
+    return found if found is not Part else Any
+
+
+def escaped(value: Any) -> Any:
+    """Return text so that OmegaConf finds nothing in it to put in place of ``${...}``."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def _check_swapped(config: DictConfig, part: str, old: str, changed: set[str]) -> None:
+    """Check that a part of another name has only options of its own."""
+    new, registry = _name_of(config[part]), registry_of(part)
+    if new == old or new not in set(registry):
+        return
+    own = registry.options(new)
+    kept = [str(key) for key in config[part] if key not in own and key != "name" and f"{part}.{key}" not in changed]
+    if kept:
+        mapping = ", ".join([f"name: {new}", *(f"{name}: ..." for name in list(own)[:1])])
+        raise UserError(
+            f"{part}.name={new}: {', '.join(kept)} of {old} stay in the recipe, and {new} has no such options;"
+            f" write {part}='{{{mapping}}}' to replace the whole part"
+        )
 
 
 def _first_line(error: OmegaConfBaseException) -> str:

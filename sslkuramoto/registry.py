@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sslkuramoto.errors import UserError, say_once, too_large, unknown
-from sslkuramoto.values import bound, check_value, dataclass_in, plain
+from sslkuramoto.values import bound, check_value, dataclass_in, is_place, plain
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -24,6 +24,22 @@ C = TypeVar("C")
 def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in ``locals()``, taken as the first act of a constructor."""
     return {key: value for key, value in arguments.items() if key != "self"}
+
+
+_SECTIONS = {
+    "data": "sslkuramoto.data:DATA",
+    "views": "sslkuramoto.views:VIEWS",
+    "encoder": "sslkuramoto.encoders:ENCODERS",
+    "objective": "sslkuramoto.objectives:OBJECTIVES",
+    "optimizer": "sslkuramoto.training.optimizer:OPTIMIZERS",
+    "schedule": "sslkuramoto.training.schedule:SCHEDULES",
+}
+
+
+def registry_of(section: str) -> "Registry[Any]":
+    """Return the registry of a part of a recipe; it is imported when it is first asked for."""
+    module, _, name = _SECTIONS[section].partition(":")
+    return getattr(import_module(module), name)
 
 
 class Registry(Generic[T]):
@@ -113,6 +129,11 @@ class Registry(Generic[T]):
             constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
         )
         return {key: hints.get(key, Any) for key in self.options(name)}
+
+    def places(self, name: str, options: Mapping[str, Any]) -> dict[str, str]:
+        """Return those of ``options`` that name files or folders (:data:`sslkuramoto.values.Place`)."""
+        hints = self.annotations(name)
+        return {key: value for key, value in options.items() if isinstance(value, str) and is_place(hints.get(key))}
 
     def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``options`` with checked values; of two spellings of one option the later counts.

@@ -4,6 +4,7 @@ recipe.yaml          resolved      metrics.csv             one line a logged ste
 environment.json     one entry a session                 checkpoints/last.safetensors
 encoder.safetensors  head.safetensors (where the objective trains one); *-raw.* beside them when weights were averaged
 results/*.json       one a protocol                       cache/
+data.json            what it knows of its data (run_data.py)
 model.json           in place of a recipe, where a network was measured that was not trained here
 """
 
@@ -24,6 +25,7 @@ from typing import Any, Literal
 
 import torch
 
+from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
@@ -48,6 +50,7 @@ class RunDirectory:
         self.path = path
         self.recipe_file = path / "recipe.yaml"
         self.environment_file = path / "environment.json"
+        self.data_file = path / "data.json"
         self.metrics_file = path / "metrics.csv"
         self.last_checkpoint = path / "checkpoints" / "last.safetensors"
         self.results = path / "results"
@@ -89,13 +92,20 @@ class RunDirectory:
             UserError: it belongs to another recipe (the first difference is named) or holds other files.
         """
         if self.recipe_file.is_file():
-            difference = _first_difference(complete(self.recipe()).method(), recipe.method())
+            difference = _first_difference(self._method(complete(self.recipe())), self._method(recipe))
             if difference:
                 raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another run directory")
         elif self.path.exists() and (
             not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
         ):
             raise UserError(f"{self.path}: exists and is no run directory; choose another one")
+
+    def _method(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what identifies a recipe here: not where its data lie, once their content is known (run_data.py)."""
+        method = recipe.method()
+        for key in DATA.places(recipe.data.name, recipe.data.options) if self.data_file.is_file() else ():
+            del method["data"][key]
+        return method
 
     def claim(self, recipe: Recipe, complete: Callable[[Recipe], Recipe] = _as_it_is) -> None:
         """Make this the directory of ``recipe``, or recognise that it already is.
@@ -104,7 +114,7 @@ class RunDirectory:
             UserError: as :meth:`check`; or it cannot be written.
         """
         self.check(recipe, complete)
-        if not self.recipe_file.is_file():
+        if not self.recipe_file.is_file() or complete(self.recipe()).method() != recipe.method():  # data were moved
             write_atomically(self.recipe_file, dump_recipe(recipe))
         remove_leftovers(self.path)
         remove_leftovers(self.last_checkpoint.parent)

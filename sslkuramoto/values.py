@@ -7,14 +7,19 @@ against that, and ``sslkuramoto list`` prints it. An option may be a dataclass: 
 import dataclasses
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
+from yaml import YAMLError
 
 from sslkuramoto.errors import UserError, unknown
 
@@ -42,6 +47,12 @@ class Must:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
 
+@dataclasses.dataclass(frozen=True)
+class IsPlace:
+    """Marks text that names a file or folder, which a run then keeps as an absolute path."""
+
+
+Place = Annotated[str, IsPlace()]
 Count = Annotated[int, Field(ge=1)]
 """How many: 1, 2, 3, ..."""
 Whole = Annotated[int, Field(ge=0)]
@@ -76,6 +87,61 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
         except ValidationError as error:
             errors.append(error)
     raise UserError(f"{key}={_shown(value)}: {_reason(value, errors[0], annotation)}")
+
+
+def read_text(key: str, text: str, annotation: Any) -> Any:
+    """Return the value that a word of the command line means for an option.
+
+    Text stays text where the option is text, whatever YAML would make of it: ``2024``, ``on``, ``@data`` and
+    ``my data #3`` are names of folders. Anything else is YAML; quotes around a text are YAML's too.
+
+    Args:
+        key: in errors.
+        text: as it was typed.
+        annotation: of the option; ``Any`` where it is not known.
+
+    Raises:
+        UserError: no YAML, or a number that begins with 0 (YAML reads 010 as eight).
+    """
+    kinds, choices = _kinds(annotation)
+    words = str in kinds or bool(choices)
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    nothing = text == "null" and NoneType in kinds
+    if text in choices or (words and not quoted and not nothing and kinds <= {str, NoneType}):
+        return text
+    numbers = bool(kinds & {int, float})
+    if numbers and re.fullmatch(r"[+-]?0\d[\d_]*", text):
+        raise UserError(f"{key}={text}: a number does not begin with 0; write {int(text)}")
+    try:
+        value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
+        if words:
+            return text
+        raise UserError(f"{key}={text}: no YAML: {(str(error).splitlines() or [''])[0]}") from None
+    if isinstance(value, str) and not quoted and float in kinds:
+        with suppress(ValueError):
+            return float(value)  # YAML takes 1e-3 and inf for text
+    if isinstance(value, str):
+        return text if words and not quoted else value
+    if not words or (OmegaConf.is_config(value) and kinds & {list, tuple, dict, Mapping}):
+        return value
+    try:
+        return check_value(key, value, annotation)
+    except UserError:
+        return text
+
+
+def _kinds(annotation: Any) -> tuple[set[Any], set[str]]:
+    """Return the types that an option may have, and the words that it may be."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(inner[0])
+    if origin is Literal:
+        return {type(choice) for choice in inner} - {str}, {choice for choice in inner if isinstance(choice, str)}
+    if origin in (Union, UnionType):
+        kinds, choices = zip(*map(_kinds, inner), strict=True)
+        return set().union(*kinds), set().union(*choices)
+    return {annotation if origin is None else origin}, set()
 
 
 def bound(
@@ -167,6 +233,14 @@ def small(**options: Any) -> Callable[[T], T]:
     return declare
 
 
+def is_place(annotation: Any) -> bool:
+    """Whether an option names a file or folder."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return IsPlace() in inner[1:]
+    return any(is_place(option) for option in inner)
+
+
 def has_range(annotation: Any) -> bool:
     """Whether an annotation states a range, itself or within a list or a union."""
     return get_origin(annotation) is Annotated or any(has_range(inner) for inner in get_args(annotation))
@@ -177,6 +251,8 @@ def in_words(annotation: Any) -> str:
     if annotation is None or annotation is NoneType:
         return "null"
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and IsPlace() in inner[1:]:
+        return "path"
     if origin is Annotated:
         comma = "," if any(isinstance(item, Must) for item in inner[1:]) else ""
         return f"{in_words(inner[0])}{comma} {_limits(inner[1:])}".rstrip()
@@ -257,7 +333,7 @@ def _reason(value: object, error: ValidationError, annotation: Any) -> str:
         return f"{where}must be {finite}{' or '.join(ranges)}{rest}"
     in_list = [item for item in found if _entry(item) is not None]
     reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
-    if isinstance(value, str):
+    if isinstance(value, str) and {int, float} & _kinds(annotation)[0]:
         try:
             number = float(value)
         except ValueError:

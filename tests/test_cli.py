@@ -62,7 +62,7 @@ def fails(tmp_path, capsys, monkeypatch):
         (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9]: lacks entry 2"),
         (["optimizer.betas=[0.9,0.9,0.9]"], "has 3 entries, must have 2"),
         (["optimizer.lr=1e400"], "lr=inf: must be finite and > 0"),
-        (["epochs=${nope}"], "'epochs=${nope}': Interpolation key 'nope' not found\n"),
+        (["epochs=${nope}"], "epochs=${nope}: no YAML: Interpolation key 'nope' not found\n"),
         (["epochs=" + 500 * "["], "epochs: nested too deeply"),
         (['init="a\\0b"'], "init='a\\x00b': holds a null character"),
         (["encoder.num_steps=0"], "num_steps=0: must be >= 1"),

@@ -85,7 +85,7 @@ def test_an_override_replaces_one_value(file, item, where, value):
         (["epochs='3'"], "epochs='3': "),
         (["epochs='1e2'"], "it was read as text, write the number without quotes, for example 100.0"),
         (["epochs=true"], "epochs=True: "),
-        (["epochs=[1"], "'epochs=[1': "),
+        (["epochs=[1"], "epochs=[1: no YAML: "),
         (["epochs=${nowhere}"], "nowhere"),
         (["batch_size=-1"], "batch_size=-1: must be >= 1"),
         (["accumulate=3"], "accumulate=3: must divide batch_size=8"),
@@ -97,12 +97,11 @@ def test_an_override_replaces_one_value(file, item, where, value):
         (["weight_ema.decay=1"], "weight_ema.decay=1: must be in [0, 1)"),
         (["weight_ema={update_every: 0}"], "weight_ema.update_every=0: must be >= 1"),
         (["weight_ema={update_after: -1}"], "weight_ema.update_after=-1: must be >= 0"),
-        (["engine.precision=16"], "engine.precision=16: "),
+        (["engine.precision=16"], "engine.precision='16': input should be '32', 'bf16' or '64'"),
         (["engine.loggers=[csv]"], "engine.loggers=['csv']: "),
         (["measure=3"], "measure=3: must be a mapping"),
         (["encoder=3"], "encoder=3: must be a mapping with a key 'name'"),
         (["encoder={channels: 3}"], "must be a mapping with a key 'name'"),
-        (["init=3"], "init=3: "),
     ],
 )
 def test_a_bad_override_is_one_line_that_names_file_key_and_value(file, items, message):

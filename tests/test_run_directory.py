@@ -25,6 +25,7 @@ def test_a_run_directory_is_complete(finished):
         ".lock",
         "recipe.yaml",
         "environment.json",
+        "data.json",
         "metrics.csv",
         "checkpoints/last.safetensors",
         "encoder.safetensors",

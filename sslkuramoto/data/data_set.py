@@ -21,16 +21,29 @@ class DataSet(ABC):
         name: the source's name in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         fingerprint: hash of the content and of the options that shape it.
+        covers: what the fingerprint is a hash of, besides those options.
+        notes: what a reader must know of how the examples were found, such as files that were passed over.
     """
 
     name: str
     split: str
     fingerprint: str
+    covers: str = "content"
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
     def spec(self) -> Spec:
         """What one example is."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes in which a label is a place; None where nothing has a class."""
+        return None
+
+    def with_classes(self, names: tuple[str, ...]) -> "DataSet":
+        """Return the same examples with labels that are places in ``names``, which hold :attr:`class_names`."""
+        raise AssertionError(f"{self.name} has no classes")
 
     @classmethod
     @abstractmethod

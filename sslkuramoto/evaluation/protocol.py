@@ -27,9 +27,10 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Images, Reads, Spec, shown_reads
 from sslkuramoto.files import packaged
-from sslkuramoto.recipe import key_and_text, yaml_value
+from sslkuramoto.recipe import escaped, key_and_text
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result
+from sslkuramoto.values import read_text
 
 
 def _silent(line: str) -> None:
@@ -325,14 +326,20 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     if named := [f"name={text}" for key, text in words if key == "name"]:
         raise UserError(f"override {named[0]!r}: name another protocol file instead")
     config = OmegaConf.create(options)
+    name = options["name"]
+    hints = PROTOCOLS.annotations(name) if name in set(PROTOCOLS) else {}
     try:
         for key, text in words:
-            OmegaConf.update(config, key, yaml_value(text))
+            OmegaConf.update(config, key, escaped(read_text(key, text, hints.get(key, Any))))
         content = OmegaConf.to_container(config, resolve=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def _notes_of_data(subject: Subject, splits: Sequence[str]) -> list[str]:
+    return [f"data {split}: {note}" for split in splits for note in subject.data(split).notes]
 
 
 def evaluate(
@@ -351,7 +358,7 @@ def evaluate(
     found = protocol.measure(replace(subject, file=path.stem))
     result = replace(
         found,
-        notes=[*subject.encoder.notes, *found.notes],
+        notes=[*subject.encoder.notes, *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
         data=found.data | {"changed_options": dict(subject.data_options)},
         protocol=protocol.file,
         kind=protocol.name,

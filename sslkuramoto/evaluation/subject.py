@@ -8,11 +8,12 @@ from typing import Any, cast
 import torch
 
 from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
-from sslkuramoto.data import DATA, DataSet, expected_spec
+from sslkuramoto.data import DataSet, expected_spec
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.examples import Reads, check_reads
 from sslkuramoto.files import ABOUT
+from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 
@@ -60,7 +61,10 @@ def subject_of(
 
     @cache
     def data(split: str) -> DataSet:
-        return DATA.build(recipe.data.name, options, split)
+        found = data_of(run, recipe.data, split, changed=data_options, named=head is not None)
+        if not data_options:
+            remember(run, recipe.data, found)
+        return found
 
     return Subject(
         encoder=encoder,

@@ -89,7 +89,7 @@ def _train(stage: Stage, device: str) -> None:
     run = RunDirectory(stage.path)
     if run.recipe_file.is_file() and run.recipe().method() != (moved := resolved(recipe)).method():
         write_atomically(run.recipe_file, dump_recipe(moved))  # same key: only the root of runs or data has moved
-    train(recipe, stage.path, monitor=online_knn(recipe))
+    train(recipe, stage.path, monitor=online_knn(recipe, run))
 
 
 def _measure(task: Evaluation, device: str) -> None:

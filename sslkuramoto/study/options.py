@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.recipe import key_and_text, yaml_value
+from sslkuramoto.recipe import key_and_text
+from sslkuramoto.values import read_text
 
 Settings = Mapping[str, Any]
 """Option -> value; dots in an option reach into sections (``data.root``)."""
@@ -29,6 +30,10 @@ def merged(*settings: Settings) -> dict[str, Any]:
     return found
 
 
+_SCALARS: Mapping[str, Any] = {"true": bool, "false": bool, "null": None}
+"""Words that are no text. Any other text stays as it was typed: what it is for is not known here."""
+
+
 def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
     """Read ``key=value`` words.
 
@@ -38,10 +43,7 @@ def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
     settings = {}
     for word in overrides:
         key, text = key_and_text(word, f"{word!r}: changes are written key=value")
-        try:
-            value = yaml_value(text)
-        except Exception as error:  # whatever YAML finds wrong
-            raise UserError(f"{word!r}: {' '.join(str(error).split())}") from None
+        value = read_text(key, text, _SCALARS.get(text, Any if text[:1] in ("[", "{") else int | float | str))
         settings[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return settings
 

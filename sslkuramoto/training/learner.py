@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
-from sslkuramoto.data import DATA, expected_spec
+from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.heads import check_head
 from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.recipe import Part, Recipe
+from sslkuramoto.recipe import PARTS, Part, Recipe
+from sslkuramoto.registry import registry_of
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.log import check_loggers
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
@@ -23,14 +24,6 @@ from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.views import VIEWS, ViewPolicy
 
 MISSING = "???"  # what a recipe writes for a value that each run has to give
-_REGISTRIES = {
-    "data": DATA,
-    "views": VIEWS,
-    "encoder": ENCODERS,
-    "objective": OBJECTIVES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-}
 
 
 class Learner(nn.Module):
@@ -59,9 +52,9 @@ def resolved(recipe: Recipe) -> Recipe:
     if recipe.init == MISSING:
         raise UserError("init='???': no finished run; name the one to start from, for example --init runs/NAME")
     parts = {}
-    for key, registry in _REGISTRIES.items():
+    for key in PARTS:
         part = getattr(recipe, key)
-        parts[key] = Part(part.name, registry.resolved(part.name, part.options))
+        parts[key] = Part(part.name, registry_of(key).resolved(part.name, part.options))
     return replace(recipe, init=None if recipe.init is None else str(Path(recipe.init).resolve()), **parts)
 
 

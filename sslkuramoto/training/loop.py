@@ -6,6 +6,7 @@ it had never stopped, and nothing about randomness has to be saved.
 
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from sslkuramoto.data import DATA, DataSet, batches, shuffled
+from sslkuramoto.data import DataSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.examples import Batch
@@ -24,6 +25,7 @@ from sslkuramoto.objectives import Step
 from sslkuramoto.objectives.collapse import effective_rank, feature_std
 from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed_of
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
 from sslkuramoto.training.learner import Learner, build, check, resolved
@@ -69,7 +71,7 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
             f"batch_size={recipe.batch_size}: must be divisible by accumulate={recipe.accumulate} times "
             f"{fabric.world_size} processes"
         )
-    data = DATA.build(recipe.data.name, recipe.data.options, "train")
+    data = data_of(run, recipe.data, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
     if recipe.batch_size < 2 * recipe.accumulate * fabric.world_size:
         raise UserError(
@@ -79,6 +81,9 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     with run.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             run.claim(recipe, resolved)
+            for note in data.notes:
+                print(f"data {data.name} {data.split}: {note}", file=sys.stderr, flush=True)
+            remember(run, recipe.data, data)
         fabric.barrier()
         if fabric.world_size > 1:
             synchronise_batch_norm(learner, on_cuda=fabric.device.type == "cuda")

@@ -1,5 +1,7 @@
 """Trees and zips of class folders, and the lines said about those that cannot be read."""
 
+import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -176,12 +178,135 @@ def test_sizes_that_differ_ask_for_a_size(tmp_path: Path, write_tree: Callable[.
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_classes_of_train_and_test_that_differ_are_named(tree: Path, split: str) -> None:
+def test_classes_that_only_the_test_images_have_are_refused_and_lacking_ones_are_said(tree: Path, split: str) -> None:
     (tree / "test/ant").rename(tree / "test/asp")
     assert "folder 'test' has classes that the training images lack: asp" in fault(tree, split)
-    for file in (tree / "test/asp").iterdir():
-        file.unlink()
-    assert "folder 'test' lacks classes of the training images: ant" in fault(tree, split)
+    shutil.rmtree(tree / "test/asp")
+    data = build(tree, split)
+    assert data.notes == ("folder 'test' lacks classes of the training images: ant",)
+    assert data.classes == ("ant", "bee", "cat")
+    assert set(data.labels.tolist()) == ({0, 1, 2} if split == "train" else {1, 2}), "classes are matched by name"
+
+
+def test_unsorted_test_images_forbid_what_needs_their_labels_only(tree: Path) -> None:
+    for file in list((tree / "test").rglob("*.png")):
+        file.rename(tree / "test" / f"{file.parent.name}-{file.name}")
+    for folder in ("ant", "bee", "cat"):
+        (tree / "test" / folder).rmdir()
+    train = build(tree)
+    assert len(train) == 12
+    assert train.notes == ("folder 'test' has no class folders: its images have no labels",)
+    assert "lies in no class folder; labels=false" in fault(tree, "test")
+    assert len(build(tree, "test", labels=False)) == 6
+
+
+def test_other_names_of_the_folders_of_a_split_are_known(tree: Path) -> None:
+    (tree / "train").rename(tree / "training")
+    (tree / "test").rename(tree / "validation")
+    assert (len(build(tree)), len(build(tree, "test"))) == (12, 6)
+    shutil.copytree(tree / "validation", tree / "valid")
+    assert "both 'valid' and 'validation' are folders for 'val'" in fault(tree)
+
+
+def test_class_folders_alone_are_split_by_a_share_of_every_class(tree: Path) -> None:
+    flat = (tree / "train").rename(tree.parent / "pictures")
+    assert "wanted: {train,test}/CLASS/image, or CLASS/image with val_share=0.2" in fault(flat)
+    train, test = (build(flat, split, val_share=0.25) for split in ("train", "test"))
+    assert train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert test.labels.tolist() == [0, 1, 2]
+    whole = {image.numpy().tobytes() for image in images_of(build(flat, labels=False))}
+    parts = [{image.numpy().tobytes() for image in images_of(part)} for part in (train, test)]
+    assert not parts[0] & parts[1]
+    assert parts[0] | parts[1] == whole
+    assert not torch.equal(images_of(test), images_of(build(flat, "test", val_share=0.25, split_seed=1)))
+    assert len(build(flat, "test", val_share=0.25, labels=False)) == 3
+    assert len(build(flat, "val", val_share=0.25, holdout=0.34)) == 3
+    assert "val_share=0.01: sets aside 0 of 12 images" in fault(flat, val_share=0.01)
+
+
+def test_a_share_is_not_taken_from_a_tree_that_has_its_splits(tree: Path) -> None:
+    assert "has a folder 'train'; holdout= sets images aside" in fault(tree, val_share=0.25)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_no_image_is_passed_over_and_counted(
+    tree: Path, tmp_path: Path, pack: Callable[..., Path], packed: bool
+) -> None:
+    for name in ("train/ant/x.gif", "train/ant/y.HEIC", "train/@eaDir/thumb.jpg", "train/ant/._0.png"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(b"x")
+    data = build(pack(tree, tmp_path / "x.zip") if packed else tree)
+    assert len(data) == 12
+    thumbs = "images in @eaDir" if packed else "folders @eaDir"
+    wanted = {f"passed over 1 {what}" for what in (".gif files, which are not read", thumbs, "hidden images")}
+    assert set(data.notes) == wanted | {"passed over 1 .heic files, which are not read"}
+
+
+def test_a_class_of_which_nothing_can_be_read_is_refused_and_an_empty_folder_is_said(tree: Path) -> None:
+    (tree / "train/dog").mkdir()
+    assert build(tree).notes == ("passed over 1 empty class folders: dog",)
+    (tree / "train/dog/a.gif").write_bytes(b"GIF89a")
+    assert "no image of the class folder train/dog can be read: they are .gif files" in fault(tree)
+    (tree / "train/dog/a.gif").rename(tree / "train/dog/notes.txt")
+    assert build(tree).classes == ("ant", "bee", "cat")
+
+
+def test_jfif_is_jpeg(tree: Path) -> None:
+    with Image.open(tree / "train/ant/0.png") as image:
+        image.convert("RGB").save(tree / "train/ant/9.jfif", format="JPEG")
+    assert len(build(tree)) == 13
+
+
+def test_links_back_are_followed_once_and_dead_ones_and_pipes_are_counted(tree: Path) -> None:
+    (tree / "train/ant/again").symlink_to(tree / "train/ant")
+    (tree / "train/ant/up").symlink_to(tree)
+    (tree / "train/ant/gone.png").symlink_to(tree / "nowhere.png")
+    os.mkfifo(tree / "train/ant/pipe.png")
+    data = build(tree)
+    assert len(data) == 12
+    assert set(data.notes) == {
+        "passed over 1 dead links",
+        "passed over 2 links to a folder above themselves",
+        "passed over 1 pipes, sockets and devices",
+    }
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_training_and_test_images_that_are_one_file_are_refused(tree: Path, folder: bool) -> None:
+    link, target = ("test/ant/more", "train/ant") if folder else ("test/ant/same.png", "train/ant/0.png")
+    (tree / link).symlink_to(tree / target)
+    assert "is also an image of 'train'; what is trained on cannot measure" in fault(tree, "test")
+    assert "is also an image of 'train'" in fault(tree)
+
+
+def test_links_to_images_elsewhere_are_read(tree: Path, tmp_path: Path) -> None:
+    (tree / "train/ant").rename(tmp_path / "pool")
+    (tree / "train/ant").symlink_to(tmp_path / "pool")
+    assert len(build(tree)) == 12
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_backslashes_or_a_name_twice_reads_each_image_once(tree: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for file in sorted(tree.rglob("*.png")):
+            archive.writestr(str(file.relative_to(tree)).replace("/", "\\"), file.read_bytes())
+        archive.writestr("train\\ant\\0.png", (tree / "train/ant/1.png").read_bytes())
+    data = build(tmp_path / "x.zip")
+    assert len(data) == 12
+    assert data.notes == ("passed over 1 members that a later one of the same name replaces",)
+    assert torch.equal(images_of(data)[0], images_of(build(tree))[1])
+
+
+def test_a_picture_turned_by_its_tag_is_the_picture_turned_in_its_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    for name, orientation in (("a", 1), ("b", 6)):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        tag = Image.Exif()
+        tag[0x0112] = orientation
+        image = Image.fromarray(pixels if name == "a" else np.rot90(pixels).copy())  # the viewer turns it back
+        image.save(tmp_path / "train" / name / "0.png", exif=tag)
+    first, second = images_of(build(tmp_path))
+    assert torch.equal(first, second)
 
 
 def test_unlabelled_images_are_refused_when_labels_are_wanted(tree: Path, tmp_path: Path) -> None:
@@ -190,7 +315,9 @@ def test_unlabelled_images_are_refused_when_labels_are_wanted(tree: Path, tmp_pa
     loose = tmp_path / "loose"
     loose.mkdir()
     (tree / "train/0.png").rename(loose / "0.png")
-    assert "no folder 'train' in it (found: images only); unlabelled images can be" in fault(loose)
+    line = fault(loose)
+    assert "no folder 'train' in it (found: images only); wanted: {train,test}/CLASS/image" in line
+    assert "unlabelled images can be pretrained on with labels=false" in line
 
 
 def test_unknown_splits_and_too_few_images_are_named(tree: Path) -> None:

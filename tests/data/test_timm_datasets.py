@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import MNIST
 
 from sslkuramoto.data import DATA, ImageSet, batches, in_order
@@ -51,7 +53,10 @@ def test_streaming_gives_the_same_images(tree: Path) -> None:
 def test_a_tar_is_read_by_threads_and_workers(tree: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "train.tar", "w") as archive:
         archive.add(tree / "train", "train")
-    data = build(tmp_path / "train.tar", "", device_resident=False)
+    assert "train.tar: a tar holds one split; give the folder in which train.tar lies" in fault(
+        tmp_path / "train.tar", ""
+    )
+    data = build(tmp_path, "", device_resident=False)
     ours = DATA.build("image_folder", {"root": str(tree)}, "train")
     assert torch.equal(images_of(data, workers=2), images_of(ours))
     assert data.labels.tolist() == ours.labels.tolist()
@@ -146,12 +151,63 @@ def test_faults_of_shards_are_named(shards: Path) -> None:
 
 def test_wds_of_timm_yields_each_sample_once(shards: Path, tree: Path) -> None:
     pytest.importorskip("webdataset")
-    data = build(shards, "wds/x", train_split="data-{0..1}.tar", test_split="data-1.tar", device_resident=False)
+    splits = {"train_split": "data-{0..1}.tar", "test_split": "test-{0..0}.tar"}
+    shutil.copy(shards / "data-1.tar", shards / "test-0.tar")
+    data = build(shards, "wds/x", **splits, device_resident=False)
     original = DATA.build("image_folder", {"root": str(tree)}, "train")
     assert torch.equal(images_of(data, workers=2), images_of(original))
     assert torch.equal(data.labels, original.labels)
     assert data.classes == ("0", "1", "2")
-    assert len(build(shards, "wds/x", "test", train_split="data-{0..1}.tar", test_split="data-1.tar")) == 6
+    assert len(build(shards, "wds/x", "test", **splits)) == 6
+    splits["test_split"] = "data-1.tar"
+    assert "s006.png with 'data-{0..1}.tar'; what is trained on cannot measure" in fault(
+        shards, "wds/x", "test", **splits
+    )
+
+
+def test_a_shard_may_mix_jpg_and_jpeg(tree: Path, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    for name in ("train", "test"):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for i, file in enumerate(sorted((tree / name).rglob("*.png"))):
+                with Image.open(file) as image:
+                    image.convert("RGB").save(encoded := io.BytesIO(), format="JPEG")
+                add(archive, f"s{i:03d}.{('jpg', 'jpeg', 'JPG')[i % 3]}", encoded.getvalue())
+                add(archive, f"s{i:03d}.cls", str(i % 2).encode())
+    assert len(build(tmp_path, "wds/x", train_split="train.tar", test_split="test.tar")) == 12
+
+
+def test_a_split_that_is_not_there_is_refused_and_nothing_else_is_read(tree: Path) -> None:
+    for dataset in ("", "torch/image_folder"):
+        assert "train_split='trian': no such folder in root=" in fault(tree, dataset, train_split="trian")
+        line = fault(tree, dataset, "test")
+        assert "test_split='validation': no such folder" in line
+        assert line.endswith("(found: test, train); set test_split")
+    assert "test_split='train': is train_split='train' too" in fault(tree, "", "test", test_split="train")
+    (tree / "test").rename(tree / "val")
+    assert len(build(tree, "", "test")) == 6, "timm's other names of one split are known"
+
+
+def test_a_mistyped_name_does_not_train_on_the_test_images_of_torchvision(tmp_path: Path) -> None:
+    line = fault(tmp_path, "torch/mnist", train_split="trian")
+    assert "train_split of dataset=torch/mnist 'trian': did you mean 'train'" in line
+    line = fault(tmp_path, "torch/cifar10", train_split="test", test_split="val")
+    assert "train_split of dataset=torch/cifar10 'test'" in line
+
+
+def test_links_do_not_hide_that_splits_share_files(tree: Path) -> None:
+    (tree / "test/ant/same.png").symlink_to(tree / "train/ant/0.png")
+    assert "shares " in fault(tree, "", "test", **SPLITS)
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "parquet"])
+def test_loaders_that_would_read_the_working_directory_are_refused(
+    tree: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tree)
+    assert f"{name} is a loader of files and would read the working directory" in fault(tree, f"hfds/{name}", **SPLITS)
+    assert sorted(path.name for path in tree.iterdir()) == ["test", "train"]
 
 
 @pytest.mark.parametrize("kind", ["hfds", "hfids"])
@@ -168,3 +224,7 @@ def test_hugging_face_folders_are_read(
     assert torch.equal(data.labels, original.labels)
     assert data.classes == original.classes
     assert "timm cannot open it" in fault(cache, f"{kind}/{tree}/nothing")
+    if kind == "hfds":
+        slices = {"train_split": "train[:75%]", "test_split": "train[50%:]"}
+        assert "splits 'train[:75%]' and 'train[50%:]' share images" in fault(cache, f"{kind}/{tree}", "test", **slices)
+        assert len(build(cache, f"{kind}/{tree}", "test", **slices | {"test_split": "train[75%:]"})) == 3

@@ -25,6 +25,7 @@ from sslkuramoto.checkpoint import load
 from sslkuramoto.cli import main
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import Interrupted
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
 WARMUP = {"name": "warmup_cosine", "warmup_epochs": 1.0, "decay_norm_and_bias": False}
@@ -135,7 +136,7 @@ def test_measuring_and_logging_change_no_weight(tmp_path):
     average = {"decay": 0.9, "update_after": 0, "update_every": 1}
     plain = train(small(weight_ema=average), tmp_path / "plain").path
     watched = small(weight_ema=average, measure={"monitor_every": 1, "log_every": 2, "checkpoint_every": 2})
-    run = train(watched, tmp_path / "watched", monitor=online_knn(watched)).path
+    run = train(watched, tmp_path / "watched", monitor=online_knn(watched, RunDirectory(tmp_path / "watched"))).path
     for file in ("encoder.safetensors", "encoder-raw.safetensors"):
         assert (run / file).read_bytes() == (plain / file).read_bytes()
     assert [row["step"] for row in metrics(run)] == list("0245"), "each second step, and the ends of epochs"

@@ -17,7 +17,9 @@ _CHUNK = 64  # images a thread decodes in one go
 _THREADED_PIXELS = 96 * 96  # for smaller images threads wait for the interpreter's lock longer than they gain
 
 
-def assemble(name: str, split: str, part: str, samples: Samples, choice: Choice) -> ImageSet:
+def assemble(
+    name: str, split: str, part: str, samples: Samples, choice: Choice, notes: tuple[str, ...] = ()
+) -> ImageSet:
     """Return the images of ``split``.
 
     Args:
@@ -26,6 +28,7 @@ def assemble(name: str, split: str, part: str, samples: Samples, choice: Choice)
         part: the part of the source that ``samples`` are, as ``Choice.part`` says.
         samples: all native images of that part.
         choice: the common options.
+        notes: what a reader must know of how the images were found.
     """
     chosen = choice.indices(split, part, len(samples), samples.labels)
     if choice.size is None:
@@ -40,10 +43,10 @@ def assemble(name: str, split: str, part: str, samples: Samples, choice: Choice)
         resident = len(chosen) * 3 * frame.side**2 <= RESIDENT_BYTES
     if not resident:
         fingerprint = _hash(f"streamed {header}", samples.digest(chosen))
-        return StreamedSet(name, split, samples.classes, labels, frame.side, fingerprint, samples, chosen, frame)
+        return StreamedSet(name, split, samples.classes, labels, frame.side, fingerprint, samples, chosen, frame, notes)
     images = decoded(samples, chosen, frame)
     fingerprint = _hash(f"memory {header}", hashlib.blake2b(images.numpy().data).digest())
-    return MemorySet(name, split, samples.classes, labels, frame.side, fingerprint, images)
+    return MemorySet(name, split, samples.classes, labels, frame.side, fingerprint, images, notes)
 
 
 def decoded(samples: Samples, chosen: Int64[Tensor, " n"], frame: Frame) -> UInt8[Tensor, "n 3 s s"]:

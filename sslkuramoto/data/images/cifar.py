@@ -19,7 +19,7 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -28,7 +28,7 @@ _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 def cifar10(
     split: str,
     *,
-    root: str,
+    root: Place,
     download: bool = False,
     size: Count | None = None,
     limit: Count | None = None,
@@ -55,7 +55,7 @@ def cifar10(
 def cifar100(
     split: str,
     *,
-    root: str,
+    root: Place,
     download: bool = False,
     size: Count | None = None,
     limit: Count | None = None,
@@ -86,10 +86,10 @@ def _cifar(
     files = open_files(root)
     folders = split_folders(files, labels=True)
     part = choice.part(split, tuple(folders), f"root={root}")
-    samples = class_folders(files, folders, part)
+    samples, notes = class_folders(files, folders, part)
     if (found := len(samples.classes or ())) != num_classes:
         raise UserError(f"root={root}: holds {found} classes, {name} has {num_classes}; other trees: name=image_folder")
-    return assemble(name, split, part, samples, choice)
+    return assemble(name, split, part, samples, choice, (*files.notes, *notes))
 
 
 def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool) -> ArraySamples:

@@ -1,18 +1,27 @@
 """The files below a root that is a folder or a zip; a zip is read in place, nothing is unpacked.
 
-Names are relative to the root with ``/`` between their parts. Hidden files (``.x``, ``__MACOSX``) are left out, and a
-lone folder at the top (``cifar10/`` in ``cifar10.zip``) is descended into.
+Names are relative to the root with ``/`` between their parts. A lone folder at the top (``cifar10/`` in
+``cifar10.zip``) is descended into. What is no image is passed over and counted: other kinds of files, dead links,
+pipes, what systems put beside images (thumbnails, caches), folders that lead back into themselves.
 """
 
 import os
+import stat
 import zipfile
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 from sslkuramoto.data.images.pixels import SUFFIXES
 from sslkuramoto.errors import UserError
 
 SPLIT_FOLDERS = ("train", "val", "test")
+OTHER_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+"""What other people call the folders of a split."""
+PICTURES = (".gif", ".heic", ".heif", ".avif", ".jxl", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".psd", ".jp2")
+"""Kinds of pictures that are not read; a class of nothing else is missed by somebody, a class of texts is not."""
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 @runtime_checkable
@@ -22,22 +31,36 @@ class ImageFiles(Protocol):
     Attributes:
         root: the path as given.
         names: image files, sorted.
+        unread: other files below the root and folders without any (with ``/`` at the end), sorted.
+        notes: what was passed over and how often, one line each.
     """
 
     root: Path
     names: tuple[str, ...]
+    unread: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def read(self, name: str) -> bytes:
         """Return a file's content; ``FileNotFoundError`` or ``KeyError`` when there is none."""
         ...
 
-    def size(self, name: str) -> int:
-        """Return a file's size in bytes."""
+    def stamp(self, name: str) -> str:
+        """Return what changes with a file's content, found without reading it."""
+        ...
+
+    def real(self, name: str) -> str:
+        """Return where a file truly lies, links followed: two names of one file have one place."""
         ...
 
     def where(self, name: str) -> str:
         """Return the name of a file in errors."""
         ...
+
+
+def stamp_of(path: Path) -> str:
+    """Return size and time of the last change of a file, which change with its content."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def open_files(root: str) -> ImageFiles:
@@ -57,20 +80,60 @@ def open_files(root: str) -> ImageFiles:
     except OSError as error:
         raise UserError(f"root={root}: cannot be read: {error}") from None
     if not files.names:
-        raise UserError(f"root={root}: holds no images ({', '.join(SUFFIXES)})")
+        passed = f"; {'; '.join(files.notes)}" if files.notes else ""
+        raise UserError(f"root={root}: holds no images ({', '.join(SUFFIXES)}){passed}")
     return files
 
 
 class TreeFiles:
-    """Files of a folder, subfolders and links included."""
+    """Files of a folder, subfolders and links included; each real folder at most once on a path."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        names = []
-        for folder, _, files in os.walk(root, followlinks=True, onerror=_raise):
-            relative = Path(folder).relative_to(root)
-            names += [(relative / file).as_posix() for file in files]
-        self._top, self.names = _images_below_top(names)
+        self._real: dict[str, str] = {}  # of folders below the root and of linked files
+        passed: Counter[str] = Counter()
+        found = _Found(list(self._walk(root, "", os.path.realpath(root), (), passed)), passed)
+        self._top, self.names, self.unread, self.notes = found.top, found.names, found.unread, found.notes
+
+    def _walk(self, path: Path, name: str, real: str, above: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
+        """Yield the names of files and, with ``/`` at the end, of empty folders."""
+        self._real[name] = real
+        empty = True
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                inner = name + entry.name
+                if _of_a_system(entry.name):
+                    passed[f"folders {entry.name}"] += not entry.name.startswith(".")
+                    passed["hidden images"] += entry.name.lower().endswith(SUFFIXES)
+                    continue
+                empty = False
+                if not entry.is_symlink() and entry.is_dir():
+                    yield from self._walk(
+                        path / entry.name, f"{inner}/", f"{real}/{entry.name}", (*above, real), passed
+                    )
+                elif not entry.is_symlink() and entry.is_file():
+                    yield inner
+                else:
+                    yield from self._linked(path / entry.name, inner, (*above, real), passed)
+        if empty and name:
+            yield name
+
+    def _linked(self, path: Path, name: str, above: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
+        target = os.path.realpath(path)
+        try:
+            mode = os.stat(target).st_mode
+        except OSError:
+            passed["dead links"] += 1
+            return
+        if stat.S_ISREG(mode):
+            self._real[name] = target
+            yield name
+        elif not stat.S_ISDIR(mode):
+            passed["pipes, sockets and devices"] += 1
+        elif target in above:
+            passed["links to a folder above themselves"] += 1
+        else:
+            yield from self._walk(path, f"{name}/", target, above, passed)
 
     def _path(self, name: str) -> Path:
         return self.root / (self._top + name)
@@ -78,8 +141,15 @@ class TreeFiles:
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()
 
-    def size(self, name: str) -> int:
-        return self._path(name).stat().st_size
+    def stamp(self, name: str) -> str:
+        return stamp_of(self._path(name))
+
+    def real(self, name: str) -> str:
+        whole = self._top + name
+        if whole in self._real:
+            return self._real[whole]
+        folder, slash, file = whole.rpartition("/")
+        return f"{self._real[folder + slash]}/{file}"
 
     def where(self, name: str) -> str:
         return str(self._path(name))
@@ -91,11 +161,26 @@ class ZipFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._open: dict[int, zipfile.ZipFile] = {}
+        passed: Counter[str] = Counter()
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        folders = set()
         try:
-            entries = [info.filename for info in self._zip().infolist() if not info.is_dir()]
+            for info in self._zip().infolist():
+                name = info.filename.replace("\\", "/").removeprefix("./")  # older Windows tools write backslashes
+                if system := next((part for part in name.split("/") if part and _of_a_system(part)), None):
+                    kind = "hidden images" if system.startswith(".") else f"images in {system}"
+                    passed[kind] += name.lower().endswith(SUFFIXES)
+                elif name.endswith("/"):
+                    folders.add(name)
+                else:
+                    passed["members that a later one of the same name replaces"] += name in self._members
+                    self._members[name] = info
         except zipfile.BadZipFile:
             raise UserError(f"root={root}: is neither a folder nor a zip") from None
-        self._top, self.names = _images_below_top(entries)
+        filled = {f"{parent}/" for name in self._members for parent in PurePosixPath(name).parents}
+        filled |= {f"{parent}/" for name in folders for parent in PurePosixPath(name).parents}
+        found = _Found([*self._members, *sorted(folders - filled)], passed)
+        self._top, self.names, self.unread, self.notes = found.top, found.names, found.unread, found.notes
 
     def _zip(self) -> zipfile.ZipFile:
         process = os.getpid()  # a handle inherited over fork would share its file position with the parent
@@ -107,27 +192,41 @@ class ZipFiles:
         return {**self.__dict__, "_open": {}}
 
     def read(self, name: str) -> bytes:
-        return self._zip().read(self._top + name)
+        return self._zip().read(self._members[self._top + name])
 
-    def size(self, name: str) -> int:
-        return self._zip().getinfo(self._top + name).file_size
+    def stamp(self, name: str) -> str:
+        member = self._members[self._top + name]
+        return f"{member.file_size} {member.CRC}"
+
+    def real(self, name: str) -> str:
+        return self.where(name)
 
     def where(self, name: str) -> str:
         return f"{self.root}/{self._top}{name}"
 
 
-def _raise(error: OSError) -> None:
-    raise error
+class _Found:
+    """All names below a root sorted into images below the lone folders at the top, and what is passed over."""
+
+    def __init__(self, names: list[str], passed: Counter[str]) -> None:
+        images = [name for name in names if name.lower().endswith(SUFFIXES)]
+        self.top = _lone_top(images)
+        below = [name[len(self.top) :] for name in names if name.startswith(self.top)]
+        self.names = tuple(sorted(name for name in below if name.lower().endswith(SUFFIXES)))
+        self.unread = tuple(sorted(name for name in below if not name.lower().endswith(SUFFIXES)))
+        for name in names:
+            suffix = PurePosixPath(name).suffix.lower()
+            passed[f"{suffix} files, which are not read"] += suffix in PICTURES
+        self.notes = tuple(f"passed over {count} {what}" for what, count in sorted(passed.items()) if count)
 
 
-def _images_below_top(names: list[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the prefix of lone top folders and the sorted images below it."""
-    images = [name for name in names if name.lower().endswith(SUFFIXES) and not _hidden(name)]
+def _lone_top(images: list[str]) -> str:
+    """Return the prefix of folders at the top that are alone and are no folder of a split."""
     top = ""
     while True:
         firsts = {_first(name, len(top)) for name in images}
-        if len(firsts) != 1 or (lone := firsts.pop()) is None or lone in SPLIT_FOLDERS:
-            return top, tuple(sorted(name[len(top) :] for name in images))
+        if len(firsts) != 1 or (lone := firsts.pop()) is None or lone in (*SPLIT_FOLDERS, *OTHER_NAMES):
+            return top
         top += lone + "/"
 
 
@@ -137,5 +236,5 @@ def _first(name: str, start: int) -> str | None:
     return None if end < 0 else name[start:end]
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _of_a_system(part: str) -> bool:
+    return part.startswith(".") or part in _OF_SYSTEMS

@@ -1,28 +1,30 @@
-"""Images in folders of classes, as a tree or a zip of one: ``{train,val,test}/CLASS/**/image``.
+"""Images in folders of classes, as a tree or a zip of one: ``{train,val,test}/CLASS/**/image``, or ``CLASS/**/image``.
 
-Labels are places in the sorted class names, as in torchvision's ImageFolder. For pretraining, ``labels=false`` takes
-any images, in folders of classes or not.
+Labels are places in the sorted class names of the training images, as in torchvision's ImageFolder; classes of other
+parts are matched by name. For pretraining, ``labels=false`` takes any images, in folders of classes or not.
 """
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 import torch
 
 from sslkuramoto.data.images.build import assemble
-from sslkuramoto.data.images.files import SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.images.files import OTHER_NAMES, PICTURES, SPLIT_FOLDERS, ImageFiles, open_files
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, share_aside
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 
 @checked
 def image_folder(
     split: str,
     *,
-    root: str,
+    root: Place,
     labels: bool = True,
+    val_share: ShareBelowOne = 0.0,
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
@@ -39,26 +41,42 @@ def image_folder(
         split: "train", "val" or "test".
         root: the tree or zip; a lone folder at its top is descended into.
         labels: whether folders name classes. Without, and without a folder ``train``, all images are for training.
+        val_share: for a tree without a folder ``train``: share of all images that is set aside by ``split_seed``,
+            equally from every class, to serve as "test".
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     files = open_files(root)
-    folders = split_folders(files, labels)
+    folders = split_folders(files, labels, val_share)
     part = choice.part(split, tuple(folders), f"root={root}")
-    samples = class_folders(files, folders, part) if labels else loose_images(files, folders[part])
-    return assemble("image_folder", split, part, samples, choice)
+    samples, notes = class_folders(files, folders, part) if labels else (loose_images(files, folders[part]), ())
+    if val_share:
+        aside = share_aside(len(samples), samples.labels, val_share, split_seed)
+        samples = samples.only(aside if part == "test" else ~aside)
+    return assemble("image_folder", split, part, samples, choice, (*files.notes, *notes))
 
 
-def split_folders(files: ImageFiles, labels: bool) -> dict[str, str]:
+def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> dict[str, str]:
     """Return which folder serves as "train", "val", "test"; the empty name is the whole root."""
     tops = sorted({name.partition("/")[0] for name in files.names if "/" in name})
-    folders = {top: top for top in SPLIT_FOLDERS if top in tops}
+    folders: dict[str, str] = {}
+    for split in SPLIT_FOLDERS:
+        found = [top for top in tops if OTHER_NAMES.get(top, top) == split]
+        if len(found) > 1:
+            raise UserError(f"root={files.root}: both {found[0]!r} and {found[1]!r} are folders for {split!r}")
+        if found:
+            folders[split] = found[0]
+    if "train" in folders and val_share:
+        raise UserError(f"val_share={val_share}: root={files.root} has a folder 'train'; holdout= sets images aside")
     if "train" not in folders:
+        if val_share and not folders:
+            return {"train": "", "test": ""}
         if labels:
             raise UserError(
-                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'});"
-                " unlabelled images can be pretrained on with labels=false"
+                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'}); wanted:"
+                " {train,test}/CLASS/image, or CLASS/image with val_share=0.2 to keep a fifth of the images for"
+                " measuring; unlabelled images can be pretrained on with labels=false"
             )
         if not folders:
             return {"train": ""}
@@ -67,20 +85,37 @@ def split_folders(files: ImageFiles, labels: bool) -> dict[str, str]:
     return folders
 
 
-def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> FileSamples:
-    """Return the labelled images of one part, after a look whether all parts have the classes of ``train``.
+def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tuple[FileSamples, tuple[str, ...]]:
+    """Return the labelled images of one part and what must be said about the others, after a look at all parts.
 
     Raises:
-        UserError: images outside class folders; classes of two parts that differ.
+        UserError: images outside class folders; classes that the training images lack; a class of pictures of which
+            none can be read; parts that share a file.
     """
-    found = {name: _classes_of(files, folder) for name, folder in folders.items()}
-    for name, classes in found.items():
-        check_classes(found["train"], classes, f"root={files.root}: folder {folders[name]!r}")
+    names = {name: loose_images(files, folder).names for name, folder in folders.items()}
+    found, notes = {}, []
+    for name, folder in folders.items():
+        level = 2 if folder else 1
+        loose = [image for image in names[name] if image.count("/") < level]
+        if loose and len(loose) == len(names[name]) and name not in ("train", part):
+            notes.append(f"folder {folder!r} has no class folders: its images have no labels")
+            continue
+        if loose:
+            raise UserError(f"{files.where(loose[0])} lies in no class folder; labels=false reads unlabelled images")
+        found[name] = tuple(sorted({image.split("/")[level - 1] for image in names[name]}))
+        notes += _unread_classes(files, folder, found[name])
     classes = found["train"]
+    for name, others in found.items():
+        where = f"root={files.root}: folder {folders[name]!r}"
+        if surplus := sorted(set(others) - set(classes)):
+            raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}")
+        if lacking := sorted(set(classes) - set(others)):
+            notes.append(f"folder {folders[name]!r} lacks classes of the training images: {_few(lacking)}")
+    _check_apart(files, {name: names[name] for name in names if folders[name]})
     place = {name: index for index, name in enumerate(classes)}
-    names = loose_images(files, folders[part]).names
-    labels = torch.tensor([place[name.split("/")[1]] for name in names])
-    return FileSamples(files, names, labels, classes)
+    level = 1 if folders[part] else 0
+    labels = torch.tensor([place[name.split("/")[level]] for name in names[part]])
+    return FileSamples(files, names[part], labels, classes), tuple(notes)
 
 
 def loose_images(files: ImageFiles, folder: str) -> FileSamples:
@@ -97,14 +132,36 @@ def check_classes(train: tuple[str, ...], other: tuple[str, ...], where: str) ->
         raise UserError(f"{where} lacks classes of the training images: {_few(lacking)}")
 
 
-def _classes_of(files: ImageFiles, folder: str) -> tuple[str, ...]:
-    classes = set()
-    for name in loose_images(files, folder).names:
-        parts = name.split("/")
-        if len(parts) < 3:
-            raise UserError(f"{files.where(name)} lies in no class folder; labels=false reads unlabelled images")
-        classes.add(parts[1])
-    return tuple(sorted(classes))
+def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) -> list[str]:
+    """Return a line on empty class folders; pictures of a class of which none can be read are a UserError."""
+    prefix = f"{folder}/" if folder else ""
+    empty, kinds = set(), {}
+    for name in files.unread:
+        label, slash, rest = name.removeprefix(prefix).partition("/")
+        if not (name.startswith(prefix) and slash) or label in classes:
+            continue
+        if not rest:
+            empty.add(label)
+        elif (suffix := PurePosixPath(name).suffix.lower()) in PICTURES:
+            kinds.setdefault(label, set()).add(suffix)
+    for label, suffixes in sorted(kinds.items()):
+        raise UserError(
+            f"root={files.root}: no image of the class folder {prefix}{label} can be read: they are"
+            f" {', '.join(sorted(suffixes))} files; convert them, or take the folder away"
+        )
+    return [f"passed over {len(empty)} empty class folders: {_few(sorted(empty))}"] if empty else []
+
+
+def _check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
+    """Raise a UserError when two parts hold one file, by links."""
+    owner: dict[str, str] = {}
+    for part, names in parts.items():
+        for name in names:
+            if owner.setdefault(files.real(name), part) != part:
+                raise UserError(
+                    f"root={files.root}: {files.where(name)} is also an image of {owner[files.real(name)]!r};"
+                    " what is trained on cannot measure"
+                )
 
 
 def _few(names: list[str]) -> str:

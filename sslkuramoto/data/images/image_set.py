@@ -9,6 +9,7 @@ Shapes: b batch, n images, s side of the square images.
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,6 +43,19 @@ class ImageSet(DataSet):
     def spec(self) -> Images:
         return Images(self.size, None if self.classes is None or self.labels is None else len(self.classes))
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.classes
+
+    def with_classes(self, names: tuple[str, ...]) -> "ImageSet":
+        assert self.classes is not None
+        assert self.labels is not None
+        place = torch.tensor([names.index(name) for name in self.classes])
+        copied = copy(self)
+        object.__setattr__(copied, "classes", names)  # sets are frozen
+        object.__setattr__(copied, "labels", place[self.labels])
+        return copied
+
     @classmethod
     def expected(cls, options: Mapping[str, Any]) -> Images:
         size = options.get("size")
@@ -72,6 +86,7 @@ class MemorySet(ImageSet):
     size: int
     fingerprint: str
     images: UInt8[Tensor, "n 3 s s"]
+    notes: tuple[str, ...] = ()
     _resident: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -133,6 +148,8 @@ class StreamedSet(ImageSet):
     samples: Samples
     chosen: Int64[Tensor, " n"]
     frame: Frame
+    covers = "names, sizes and times"  # their content is read while they are used
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from sslkuramoto.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's list
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, AttributeError, RuntimeError)
@@ -62,6 +62,7 @@ def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
     """Return a Pillow image as a tensor of three channels."""
     if image.mode[0] in "IF":
         raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
+    image = ImageOps.exif_transpose(image)  # as a viewer shows it: cameras store a turned picture and a tag
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from sslkuramoto.data.images.files import ImageFiles
@@ -67,7 +67,7 @@ class ArraySamples:
 
 @dataclass(frozen=True, eq=False)
 class FileSamples:
-    """Image files of a folder tree or a zip; the digest covers their names and sizes."""
+    """Image files of a folder tree or a zip; the digest covers their names, sizes and times."""
 
     files: ImageFiles
     names: tuple[str, ...]
@@ -76,6 +76,11 @@ class FileSamples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def only(self, chosen: Bool[Tensor, " n"]) -> "FileSamples":
+        """Return the images where ``chosen`` is true."""
+        names = tuple(name for name, kept in zip(self.names, chosen.tolist(), strict=True) if kept)
+        return FileSamples(self.files, names, None if self.labels is None else self.labels[chosen], self.classes)
 
     def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
         name = self.names[index]
@@ -88,5 +93,5 @@ class FileSamples:
         digest = hashlib.blake2b()
         for index in indices.tolist():
             name = self.names[index]
-            digest.update(f"{name}\x1f{self.files.size(name)}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{name}\x1f{self.files.stamp(name)}\x1e".encode(errors="surrogateescape"))
         return digest.digest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
@@ -75,6 +75,20 @@ class Choice:
                 raise UserError(f"holdout={self.holdout}: sets aside {aside} of {len(chosen)} training images")
             chosen = chosen[(order[:aside] if split == "val" else order[aside:]).sort().values]
         return chosen
+
+
+def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
+    """Return which of ``n`` images are set aside for measuring: ``share`` of every class, chosen at random.
+
+    Raises:
+        UserError: that leaves no image on one of the two sides.
+    """
+    aside = round(share * n)
+    if not 0 < aside < n:
+        raise UserError(f"val_share={share}: sets aside {aside} of {n} images")
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[proportional(n, labels, seed=seed, key="val_share")[:aside]] = True
+    return chosen
 
 
 def balanced(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str) -> Int64[Tensor, " n"]:

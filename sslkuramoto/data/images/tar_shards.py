@@ -18,6 +18,7 @@ from typing import NamedTuple
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from sslkuramoto.data.images.files import stamp_of
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.errors import UserError
 
@@ -58,9 +59,10 @@ class ShardSamples:
 
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b()
+        stamps = [f"{shard.name} {stamp_of(shard)}" for shard in self.shards]
         for index in indices.tolist():
             shard, *rest = self.entries[index]
-            digest.update(f"{self.shards[shard].name}\x1f{rest}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{stamps[shard]}\x1f{rest}\x1e".encode(errors="surrogateescape"))
         return digest.digest()
 
 

@@ -4,11 +4,15 @@ timm opens the dataset and says what belongs to it; the images are then read her
 by its neighbour and shards what it iterates over the processes. ``hfids/`` and ``tfds/`` can only be iterated over:
 they are read once, into memory.
 
+Which folder or part a split is, is decided here too: where timm finds no folder of the name it takes the whole root,
+and torchvision's sets of two parts take every name but "train" for the test images.
+
 Source: R. Wightman, PyTorch Image Models, timm/data/dataset_factory.py.
 """
 
 import hashlib
 import operator
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from sslkuramoto.data.images.build import assemble
+from sslkuramoto.data.images.files import stamp_of
 from sslkuramoto.data.images.image_folder import check_classes
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
@@ -27,9 +32,15 @@ from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
+READ_ONCE = ("hfids", "tfds")
+FOLDERS = ("", "torch/image_folder", "torch/folder")
+TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
+"""Sets of torchvision that know training images and others."""
+TRAINING = ("train", "training")
+MEASURING = ("val", "valid", "validation", "eval", "evaluation", "test")
 READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
 
 
@@ -38,7 +49,7 @@ def timm_dataset(
     split: str,
     *,
     dataset: str,
-    root: str | None = None,
+    root: Place | None = None,
     train_split: str = "train",
     test_split: str = "validation",
     val_split: str | None = None,
@@ -60,7 +71,8 @@ def timm_dataset(
         split: "train", "val" (with ``holdout`` or ``val_split``) or "test".
         dataset: timm's name, say "torch/cifar10", "hfds/uoft-cs/cifar10", "wds/imagenet"; "" is a folder or a tar.
         root: folder of the data, or cache folder of a download.
-        train_split: the dataset's own name for its training images (wds: also shards, "train-{000..009}.tar").
+        train_split: the dataset's own name for its training images (folders: the folder or tar in ``root``; wds: also
+            shards, "train-{000..009}.tar").
         test_split: the same for "test".
         val_split: the same for "val".
         labels: whether classes are read.
@@ -81,15 +93,20 @@ def timm_dataset(
     own = {"train": train_split, "test": test_split, **({"val": val_split} if val_split else {})}
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, tuple(own), f"dataset={dataset}")
+    _check_names(dataset, own)
 
     def samples_of(part: str) -> Samples:
         keys = {"input_key": image_key, "target_key": target_key}
-        opened = _opened(dataset, kind, root, own[part], download, keys)
+        where = root if root is None or dataset not in FOLDERS else _folder_of(dataset, root, part, own[part])
+        opened = _opened(dataset, kind, where, own[part], download, keys)
         return _samples(opened, f"{dataset or root}:{own[part]}", labels, size)
 
     samples = samples_of(part)
-    if labels and part != "train":
-        train = samples_of("train")
+    compared = part != "train" and (labels or kind not in READ_ONCE)
+    train = samples_of("train") if compared else samples
+    if compared:
+        _check_apart(train, samples, own["train"], own[part])
+    if labels and compared:
         if train.classes and samples.classes:
             check_classes(train.classes, samples.classes, f"dataset={dataset}: split {own[part]!r}")
         classes = train.classes or _numbered(train, num_classes, dataset)
@@ -126,18 +143,105 @@ class _Named:
         return self.samples.digest(indices)
 
 
+def _check_names(dataset: str, own: dict[str, str]) -> None:
+    """Raise a UserError where two splits are one, or a split is none that the dataset tells from others."""
+    owner: dict[str, str] = {}
+    for part, name in own.items():
+        if (other := owner.setdefault(name, part)) != part:
+            raise UserError(f"{part}_split={name!r}: is {other}_split={name!r} too; what is trained on cannot measure")
+    if dataset.removeprefix("torch/") not in TWO_PARTS:
+        return
+    for part, name in own.items():
+        if name not in (wanted := TRAINING if part == "train" else MEASURING):
+            raise unknown(f"{part}_split of dataset={dataset}", name, wanted)
+
+
+def _folder_of(dataset: str, root: str, part: str, name: str) -> str:
+    """Return the folder or tar in ``root`` that holds the split ``name``.
+
+    Raises:
+        UserError: there is none, or ``root`` is a tar itself.
+    """
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise UserError(f"root={root}: a tar holds one split; give the folder in which {name}.tar lies, or unpack it")
+    same = next((group for group in (TRAINING, MEASURING[:-1]) if name in group), ())
+    for candidate in (name, *same):
+        for path in (top / candidate, top / f"{candidate}.tar"):
+            if path.exists():
+                return os.path.abspath(path)
+    found = ", ".join(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    raise UserError(
+        f"{part}_split={name!r}: no such folder in root={root} (found: {found or 'none'}); set {part}_split"
+    )
+
+
+def _check_apart(train: Samples, other: Samples, train_split: str, name: str) -> None:
+    """Raise a UserError when two splits share image files, or rows of one table."""
+    if shared := sorted(_places(train) & _places(other)):
+        raise UserError(f"split {name!r} shares {shared[0]} with {train_split!r}; what is trained on cannot measure")
+    rows, others = _rows(train, train_split), _rows(other, name)
+    if any(rows[table] & others[table] for table in rows.keys() & others.keys()):
+        raise UserError(f"splits {train_split!r} and {name!r} share images; what is trained on cannot measure")
+
+
+def _places(samples: Samples) -> set[str]:
+    """Return where the images of samples truly lie, links followed, for samples that are files or members of shards."""
+    if isinstance(samples, ShardSamples):
+        return set(map(samples.where, range(len(samples))))
+    folders: dict[str, str] = {}
+    places = set()
+    for file in _files_of(samples.dataset) if isinstance(samples, MapSamples) else ():
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        places.add(os.path.realpath(file) if os.path.islink(file) else os.path.join(folders[folder], name))
+    return places
+
+
+def _rows(samples: Samples, split: str) -> dict[str, set[int]]:
+    """Return which rows of which table a split such as "train[:80%]" of a Hugging Face dataset takes."""
+    table = getattr(getattr(getattr(samples, "dataset", None), "reader", None), "dataset", None)
+    info = getattr(table, "info", None)
+    if info is None or not info.splits:
+        return {}
+    from datasets import ReadInstruction
+
+    sizes = {name: part.num_examples for name, part in info.splits.items()}
+    rows: dict[str, set[int]] = {}
+    for part in ReadInstruction.from_spec(split).to_absolute(sizes):
+        end = sizes[part.splitname] if part.to is None else part.to
+        rows.setdefault(part.splitname, set()).update(range(part.from_ or 0, end))
+    return rows
+
+
 def _opened(dataset: str, kind: str, root: str | None, split: str, download: bool, keys: dict[str, str | None]) -> Any:
     folder = None if root is None else str(Path(root).expanduser())
     given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     if kind in ("torch", "") and given:
         raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")
+    if kind.startswith("hf") and "/" not in (name := dataset.partition("/")[2]) and not Path(name).exists():
+        _check_builder(dataset, name)
     from timm.data import create_dataset  # here: its import takes seconds that no other source should cost
 
     try:
-        return create_dataset(dataset, folder, split, download=download, **given)
+        return create_dataset(dataset, folder, split, download=download, search_split=False, **given)
     except Exception as error:  # a library's whole world of mistakes, all about what the recipe names
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
+
+
+def _check_builder(dataset: str, name: str) -> None:
+    """Raise a UserError for a loader of files in place of a dataset: without files it reads the working directory."""
+    try:
+        from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as loaders
+    except ImportError:
+        return  # timm says what is missing
+    if name in loaders:
+        raise UserError(
+            f"dataset={dataset}: {name} is a loader of files and would read the working directory; for images in"
+            f" folders use name=image_folder, or dataset={dataset.partition('/')[0]}/FOLDER"
+        )
 
 
 def _samples(opened: Any, origin: str, labels: bool, size: int | None) -> Samples:
@@ -186,9 +290,18 @@ class MapSamples:
 
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b(self.origin.encode())
+        files = _files_of(self.dataset)
         for index in indices.tolist():
-            digest.update(f"{index}\x1f{Path(self.where(index)).name}\x1e".encode(errors="surrogateescape"))
+            stamp = stamp_of(Path(files[index])) if files else ""
+            digest.update(f"{index}\x1f{Path(self.where(index)).name} {stamp}\x1e".encode(errors="surrogateescape"))
         return digest.digest()
+
+
+def _files_of(dataset: Any) -> list[str]:
+    """Return the image files of a folder that timm or torchvision opened; none for any other dataset."""
+    samples = getattr(getattr(dataset, "reader", dataset), "samples", ())
+    files = [file for file, *_ in samples if isinstance(file, str) and os.path.isabs(file)]
+    return files if len(files) == len(samples) else []
 
 
 def _closed(file: Any) -> bytes:
@@ -242,7 +355,10 @@ def _numbered(train: Samples, num_classes: int | None, dataset: str) -> tuple[st
 def _shards(reader: Any, origin: str, labels: bool) -> ShardSamples:
     shards = tuple(Path(reader.root) / name for name in reader.split_info.filenames)
     target_key = reader.target_key or reader.split_info.alt_label or None
-    entries, targets = index_shards(shards, reader.input_key.split(";"), target_key, labels)
+    keys = dict.fromkeys(reader.input_key.split(";"))
+    if "jpg" in keys:
+        keys["jpeg"] = None  # two names of one format, which some shards mix
+    entries, targets = index_shards(shards, list(keys), target_key, labels)
     names = tuple(_names(reader.class_to_idx) or ()) or None if labels else None
     if not entries:
         raise UserError(f"{origin}: holds no images")

@@ -16,7 +16,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Place, ShareBelowOne, checked
 
 ARCHIVE = "tiny-imagenet-200.zip"
 URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
@@ -27,7 +27,7 @@ MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 def tiny_imagenet(
     split: str,
     *,
-    root: str,
+    root: Place,
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
@@ -48,9 +48,9 @@ def tiny_imagenet(
     files = open_files(root)
     if not any(name.startswith("train/") for name in files.names):
         raise UserError(f"root={root}: no folder 'train' with images in it, so this is not the layout of {ARCHIVE}")
-    train = class_folders(files, {"train": "train"}, "train")
+    train, notes = class_folders(files, {"train": "train"}, "train")
     test = _annotated(files, train.classes or ())
-    return assemble("tiny_imagenet", split, part, train if part == "train" else test, choice)
+    return assemble("tiny_imagenet", split, part, train if part == "train" else test, choice, (*files.notes, *notes))
 
 
 def _annotated(files: ImageFiles, classes: tuple[str, ...]) -> FileSamples:

@@ -7,21 +7,23 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.data import DATA, DataSet, batches
+from sslkuramoto.data import DataSet, batches
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.evaluation.representation.knn import knn_predict
 from sslkuramoto.examples import Images
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.run_data import data_of
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import Monitor
 
 BATCH_SIZE = 256
 NEIGHBOURS = 20
 
 
-def online_knn(recipe: Recipe) -> Monitor | None:
-    """Return a monitor for ``recipe``, or None when it monitors nothing."""
-    return OnlineKNN(recipe) if recipe.measure.monitor_every else None
+def online_knn(recipe: Recipe, run: RunDirectory) -> Monitor | None:
+    """Return a monitor for ``recipe`` in ``run``, or None when it monitors nothing."""
+    return OnlineKNN(recipe, run) if recipe.measure.monitor_every else None
 
 
 class OnlineKNN:
@@ -33,10 +35,11 @@ class OnlineKNN:
 
     Args:
         recipe: of the run that is watched; nothing is loaded before the first call.
+        run: its directory.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, run: RunDirectory) -> None:
+        self.recipe, self.run = recipe, run
         self._aside: DataSet | None = None
 
     def __call__(self, encoder: Encoder, train: DataSet, epoch: int) -> dict[str, float]:
@@ -49,7 +52,7 @@ class OnlineKNN:
         voters, asked, queries = chosen[: images * 4 // 5], chosen[images * 4 // 5 :], train
         if recipe.data.options.get("holdout"):
             if self._aside is None:
-                self._aside = DATA.build(recipe.data.name, recipe.data.options, "val")
+                self._aside = data_of(self.run, recipe.data, "val")
             queries = self._aside
             asked = torch.arange(len(queries))[: len(asked)]
         if not len(voters):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from small_runs import small
@@ -7,6 +9,9 @@ from sslkuramoto.data import DATA
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.evaluation.representation.knn import knn_predict
 from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.run_directory import RunDirectory
+
+NOWHERE = RunDirectory(Path("nowhere"))  # a run that has seen no data yet
 
 
 class Pixels(Encoder):
@@ -43,13 +48,13 @@ def monitored(monkeypatch, splits=(), **changes):
         return build(name, options, split)
 
     monkeypatch.setattr(DATA, "build", watched)
-    encoder, monitor = Pixels(), online_knn(recipe)
+    encoder, monitor = Pixels(), online_knn(recipe, NOWHERE)
     assert monitor is not None
     return monitor(encoder, train, 1), encoder, train
 
 
 def test_a_recipe_that_monitors_nothing_gets_no_monitor():
-    assert online_knn(small()) is None
+    assert online_knn(small(), NOWHERE) is None
 
 
 def test_it_takes_training_images_only_some_vote_and_others_are_classified(monkeypatch):
@@ -94,10 +99,10 @@ def test_more_images_than_there_are_mean_all(monkeypatch):
 def test_a_network_in_double_precision_is_measured_too(monkeypatch):
     recipe = small(measure={"monitor_every": 1})
     train = DATA.build("digits", {"limit": 48}, "train")
-    assert 0 <= online_knn(recipe)(Pixels().double(), train, 1)["knn"] <= 1
+    assert 0 <= online_knn(recipe, NOWHERE)(Pixels().double(), train, 1)["knn"] <= 1
 
 
 def test_unlabelled_and_single_images_yield_nothing(some_set):
-    monitor = online_knn(small(measure={"monitor_every": 1}))
+    monitor = online_knn(small(measure={"monitor_every": 1}), NOWHERE)
     assert monitor(Pixels(), some_set(20, labelled=False), 1) == {}
     assert monitor(Pixels(), some_set(1), 1) == {}

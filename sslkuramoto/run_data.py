@@ -1,0 +1,126 @@
+"""What a run knows of its data: data.json beside its recipe, written by the first session, checked by all later.
+
+A recipe names a folder; the run keeps where that was (absolute), which examples lay there (fingerprint and number) and
+how their classes were called. The same command from another directory then reads the same examples, and examples
+that were added, replaced or renamed meanwhile are refused in place of being trained or measured on.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.data import DATA, DataSet
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import read_object, write_atomically
+from sslkuramoto.recipe import Part
+from sslkuramoto.run_directory import RunDirectory
+
+
+def data_of(
+    run: RunDirectory, source: Part, split: str, *, changed: Mapping[str, Any] | None = None, named: bool = True
+) -> DataSet:
+    """Build a split of a run's data, after a check that it is what the run has seen before; writes nothing.
+
+    Args:
+        run: whose data.
+        source: the recipe's.
+        split: "train", "val" or "test".
+        changed: options changed on purpose; other examples are then right, other classes only where ``named`` is False.
+        named: whether the run's network tells classes apart, so that a label means the same class as in training.
+
+    Returns:
+        The data set; its labels are places in the class names of the training examples, whatever order it has itself.
+
+    Raises:
+        UserError: other examples than the run has seen; classes of other names; whatever the source finds wrong.
+    """
+    known = _known(run)
+    options = {**source.options, **_places(source, known), **(changed or {})}
+    data = DATA.build(source.name, options, split)
+    seen, trained = known["splits"].get(split), known["splits"].get("train")
+    if seen is not None and not changed and seen["fingerprint"] != data.fingerprint:
+        raise UserError(f"{run.path}: {_difference(split, seen, data)}")
+    if changed and named and trained is not None:
+        data = _with_classes(data, trained["classes"], run)
+    return data
+
+
+def remember(run: RunDirectory, source: Part, data: DataSet) -> None:
+    """Write what :func:`data_of` found into the run's data.json, where that does not hold it yet.
+
+    Raises:
+        UserError: the file is damaged or cannot be written.
+    """
+    known = _known(run)
+    here = _places(source, known)
+    places = DATA.places(source.name, source.options)
+    if data.split in known["splits"] and here.keys() == places.keys():
+        return
+    known["source"] = source.name
+    known["places"] |= {
+        key: {"written": written, "absolute": here.get(key, str(Path(written).expanduser().resolve()))}
+        for key, written in places.items()
+    }
+    known["splits"][data.split] = {
+        "fingerprint": data.fingerprint,
+        "covers": data.covers,
+        "n": len(data),
+        "classes": None if data.class_names is None else list(data.class_names),
+    }
+    write_atomically(run.data_file, json.dumps(known, indent=1))
+
+
+def _known(run: RunDirectory) -> dict[str, Any]:
+    """Return the content of data.json; of a run that has none yet, or is older than the file, an empty one."""
+    known: dict[str, Any] = {"source": None, "places": {}, "splits": {}}
+    if not run.data_file.is_file():
+        return known
+    found = read_object(run.data_file)
+    wanted = {"places": {"written", "absolute"}, "splits": {"fingerprint", "n", "classes"}}
+    for part, keys in wanted.items():
+        entries = found.get(part)
+        if not isinstance(entries, dict) or not all(isinstance(e, dict) and keys <= e.keys() for e in entries.values()):
+            raise UserError(f"{run.data_file}: {part!r} is damaged; remove the file")
+    return known | found
+
+
+def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the folders lie that a recipe names: where they were, if that still exists."""
+    places = DATA.places(source.name, source.options)
+    return {
+        key: known["places"][key]["absolute"]
+        for key, written in places.items()
+        if key in known["places"]
+        and known["places"][key]["written"] == written
+        and Path(known["places"][key]["absolute"]).exists()
+    }
+
+
+def _difference(split: str, seen: Mapping[str, Any], data: DataSet) -> str:
+    """Return in words how examples differ from those that a run has seen."""
+    line = f"its {split} examples are not those that it has seen before"
+    classes = None if data.class_names is None else list(data.class_names)
+    if seen["n"] != len(data):
+        line += f" ({seen['n']} then, {len(data)} now)"
+    elif seen["classes"] != classes:
+        line += f" (classes {_few(seen['classes'])} then, {_few(classes)} now)"
+    else:
+        line += f" (their {data.covers} differ)"
+    return f"{line}; bring them back, measure these by data.KEY=VALUE, or train another run on them"
+
+
+def _few(classes: list[str] | None) -> str:
+    return "none" if classes is None else ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+
+
+def _with_classes(data: DataSet, trained: list[str] | None, run: RunDirectory) -> DataSet:
+    """Return labelled images with labels that mean the classes of training; an equal set when they do already."""
+    if trained is None or data.class_names is None or list(data.class_names) == trained:
+        return data
+    if unknown := sorted(set(data.class_names) - set(trained)):
+        raise UserError(
+            f"{run.path}: was trained on the classes {_few(trained)}; the changed data have {_few(unknown)} besides,"
+            " and a label would mean another class"
+        )
+    return data.with_classes(tuple(trained))
