@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sslkuramoto.errors import UserError, too_large, unknown
-from sslkuramoto.values import bound, check_value, dataclass_in, plain
+from sslkuramoto.values import Mark, bound, check_value, dataclass_in, marks, plain
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -110,6 +110,10 @@ class Registry(Generic[T]):
             constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
         )
         return {key: hints.get(key, Any) for key in self.options(name)}
+
+    def marked(self, name: str, mark: Mark) -> frozenset[str]:
+        """Return the options of ``name`` whose annotation bears a mark."""
+        return frozenset(key for key, hint in self.annotations(name).items() if mark in marks(hint))
 
     def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``options`` with checked values; of two spellings of one option the later counts.

@@ -5,6 +5,7 @@ against that, and ``sslkuramoto list`` prints it. An option may be a dataclass: 
 """
 
 import dataclasses
+import enum
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -42,6 +43,19 @@ class Must:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
 
+class Mark(enum.Enum):
+    """What an option states about results that differ in it: ``Annotated[Count, Mark.INCIDENTAL]``."""
+
+    INCIDENTAL = "says how or where a number is computed, not what it means"
+    OPEN = "is left null by the protocol's file, for whoever measures to fill in"
+
+
+def marks(annotation: Any) -> frozenset[Mark]:
+    """Return the marks of an option."""
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return frozenset(item for item in metadata if isinstance(item, Mark))
+
+
 Count = Annotated[int, Field(ge=1)]
 """How many: 1, 2, 3, ..."""
 Whole = Annotated[int, Field(ge=0)]
@@ -66,9 +80,7 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
     nested = dataclass_in(annotation)
     if nested is not None and not isinstance(value, nested) and value is not None:
         return bound(nested, value, f"{key}.")
-    forms = [_tuples(value), value]  # YAML knows lists only
-    if "tuple" not in str(annotation):
-        forms.reverse()
+    forms = [_tuples(value), value] if _holds_tuple(annotation) else [value, _tuples(value)]  # YAML knows lists only
     errors = []
     for form in forms:
         try:
@@ -167,9 +179,14 @@ def small(**options: Any) -> Callable[[T], T]:
     return declare
 
 
+def _holds_tuple(annotation: Any) -> bool:
+    """Whether an option is a tuple, or may hold one."""
+    return tuple in (annotation, get_origin(annotation)) or any(map(_holds_tuple, get_args(annotation)))
+
+
 def has_range(annotation: Any) -> bool:
     """Whether an annotation states a range, itself or within a list or a union."""
-    return get_origin(annotation) is Annotated or any(has_range(inner) for inner in get_args(annotation))
+    return bool(_ranges(annotation))
 
 
 def in_words(annotation: Any) -> str:

@@ -4,7 +4,7 @@ Labels are places in the sorted class names, as in torchvision's ImageFolder. Fo
 any images, in folders of classes or not.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -14,7 +14,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, ShareBelowOne, checked
 
 
 @checked
@@ -28,7 +28,7 @@ def image_folder(
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return the images of one split of a tree or zip.
 

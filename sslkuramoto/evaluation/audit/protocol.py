@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from math import sqrt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -37,7 +37,7 @@ from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.sources import code_version, content_key
 from sslkuramoto.threat import Norm, Threat, parse_eps
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, Mark, checked
 
 NAME = "audit"
 NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # make the networks that it attacks
@@ -120,10 +120,10 @@ class Audit(Protocol):
         directions: int | None = None,
         skip: list[str] | None = None,
         split: Literal["test", "val"] = "test",
-        chunk: Count = 100,
+        chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Count = 20,
         select_draws: Count = 100,
-        ledger: str | None = None,
+        ledger: Annotated[str | None, Mark.INCIDENTAL] = None,
     ) -> None:
         self.options = options_of(locals())
         self.threat = Threat(norm, parse_eps(eps, norm))

@@ -33,7 +33,7 @@ from sslkuramoto.examples import Images, Spec
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.values import Count, Must, checked, small
+from sslkuramoto.values import Count, Mark, Must, checked, small
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
@@ -84,7 +84,7 @@ class Corruptions(Protocol):
         self,
         *,
         source: Literal["ours", "archive"] = "ours",
-        archive: str | None = None,
+        archive: Annotated[str | None, Mark.INCIDENTAL] = None,
         corruptions: tuple[str, ...] | str | None = None,
         severities: Severities = SEVERITIES,
         images: Count | None = 1000,
@@ -93,7 +93,7 @@ class Corruptions(Protocol):
         initial: Initial = "random",
         average: Count = 8,
         calibration: bool = True,
-        baseline: str | None = None,
+        baseline: Annotated[str | None, Mark.OPEN] = None,
         corruption_seed: int = 0,
     ) -> None:
         self.options = options_of(locals())

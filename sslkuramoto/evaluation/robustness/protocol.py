@@ -10,7 +10,7 @@ Shapes: n images, y x pixels, k draws, m stored images.
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
@@ -39,7 +39,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
 from sslkuramoto.threat import Norm, Threat, parse_eps
-from sslkuramoto.values import Count, Whole, checked
+from sslkuramoto.values import Count, Mark, Whole, checked
 
 NAME = "robustness"
 GROUP = "Robust accuracy"
@@ -95,12 +95,12 @@ class Robustness(Protocol):
         chained: bool = True,
         images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        chunk: Count = 100,
+        chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Count = 20,
         select_draws: Count = 100,
-        control: Whole = 4,
-        store: Whole = 0,
-        ledger: str | None = None,
+        control: Annotated[Whole, Mark.INCIDENTAL] = 4,
+        store: Annotated[Whole, Mark.INCIDENTAL] = 0,
+        ledger: Annotated[str | None, Mark.INCIDENTAL] = None,
         ways: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.options = options_of(locals())
