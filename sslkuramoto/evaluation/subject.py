@@ -40,8 +40,8 @@ def subject_of(
         measures: protocols that are to measure it; that they read its data is checked before anything is loaded.
 
     Raises:
-        UserError: no run directory, data that a protocol does not read, not finished, weights that do not exist or do not fit,
-            a head for another kind of spec.
+        UserError: no run directory, not finished, data that a protocol does not read, weights that do not exist or do
+            not fit, a head for another kind of spec.
     """
     if (path / ABOUT).is_file():
         raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")

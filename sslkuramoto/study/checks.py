@@ -80,8 +80,8 @@ def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, object
     _check_spec(column, measure, recipe.data.name, expected_spec(recipe.data.name, recipe.data.options))
     if "head" in measure.needs and objective.head_part is None:
         raise UserError(
-            f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective {recipe.objective.name} makes none; measure another stage, or "
-            "leave the row out"
+            f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective "
+            f"{recipe.objective.name} makes none; measure another stage, or leave the row out"
         )
 
 

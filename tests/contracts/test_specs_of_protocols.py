@@ -1,5 +1,5 @@
-"""Every protocol file (each registered protocol has one) meets a run of images, a run of boards and a function's network: it reads what the data gives,
-or one line says that it does not, before anything is loaded."""
+"""Every protocol file meets a run of images, a run of boards and a function's network: it reads what the data gives, or
+one line says that it does not, before anything is loaded. Each registered protocol has a file."""
 
 from collections.abc import Callable
 from pathlib import Path
