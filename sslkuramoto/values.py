@@ -142,6 +142,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def option_text(value: object) -> str:
+    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
+    if isinstance(value, float) and len(repr(value)) > 8:
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
+    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
+
+
 def checked(constructor: T) -> T:
     """Let a function or a class refuse arguments out of the ranges that its signature states, whoever calls it.
 

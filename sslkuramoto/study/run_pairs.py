@@ -4,18 +4,15 @@ The tests are those of :mod:`~sslkuramoto.study.paired`: images are the sampling
 networks would differ on other images of the same kind, not that other seeds would.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.described import incidental_options
 from sslkuramoto.results import Result
 from sslkuramoto.study.paired import PairedTest, holm, paired_test
-
-VERDICT = "correct"  # the word that the names of lists of verdicts hold: correct, clean_correct, eot/correct
-IDLE = {"seed", "batch_size", "workers", "device", "ledger", "store", "control", "chunk"}  # no matter for the meaning
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,14 @@ def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunCo
                 raise unknown(f"result of {run}", name, files)
         pair = Result.read(ours[name]), Result.read(theirs[name])
         try:
+            unlike = _unlike_options(name, pair)
             tests += _tests(name, pair, chosen)
         except UserError as error:
             if wanted:
                 raise
             notes.append(str(error))
             continue
-        notes += _unlike_options(name, pair)
+        notes += unlike
     if not tests:
         raise UserError(f"{first} and {second}: {'; '.join(notes)}")
     corrected = holm([item.test.p for item in tests])
@@ -114,7 +112,7 @@ def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]
 
 def _verdicts(result_name: str, result: Result) -> dict[str, list[float]]:
     """Return the lists of shares of right draws, one entry per image."""
-    named = {name: values for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)}
+    named = {name: values for name in result.verdicts if (values := result.per_image.get(name))}
     for name, values in named.items():
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
             raise UserError(f"{result_name}: {name} holds no shares of right draws in [0,1]; measure again")
@@ -129,7 +127,8 @@ def _images(result: Result) -> dict[str, Any]:
 
 def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:
     first, second = (result.options for result in pair)
-    keys = [key for key in dict.fromkeys([*first, *second]) if key not in IDLE and first.get(key) != second.get(key)]
+    idle = incidental_options(pair[0])
+    keys = [key for key in dict.fromkeys([*first, *second]) if key not in idle and first.get(key) != second.get(key)]
     told = "; ".join(
         f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys
     )

@@ -170,13 +170,14 @@ class Audit(Protocol):
             checks += [question.not_run("the control failed") for question, _ in [(REPORTED, None), *rest]]
             labels, predictions = chosen.labels.cpu(), case.bench.predictions(chosen.pixels, "score")
             metrics, verdict = accuracies(predictions, labels, "clean_accuracy"), verdict_of(checks, None)
-            per_image: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
+            verdicts: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
+            broken: dict[str, list] = {}
         else:
             checks += [self._answered(question, ask, case) for question, ask in rest]
             outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
             checks.insert(1, outcome.reported())
             metrics, verdict = outcome.metrics, verdict_of(checks, outcome.headline())
-            per_image = outcome.per_image()
+            verdicts, broken = outcome.verdicts(), {"broken_by": outcome.broken_by}
             subject.keep("adversarial", outcome.worst.cpu())
         network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
         return Result(
@@ -184,7 +185,8 @@ class Audit(Protocol):
             options=self.options,
             data=data,
             initial=start_of(case.classifier.encoder, self.initial),
-            per_image={"index": chosen.index.tolist(), **per_image},
+            per_image={"index": chosen.index.tolist(), **verdicts, **broken},
+            verdicts=list(verdicts),
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
             details={"audit": details_of(case, checks, verdict, self.plant)},
         )

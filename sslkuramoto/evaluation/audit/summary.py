@@ -59,15 +59,10 @@ class Outcome:
             eot=None if eot is None else eot.value,
         )
 
-    def per_image(self) -> dict[str, list]:
-        """Return the lists of the result, one entry an image."""
+    def verdicts(self) -> dict[str, list]:
+        """Return the shares of draws that are right, one entry an image."""
         usual = {f"{name}_correct": shares for name, shares in self.usual.items()}
-        return {
-            "correct": self.correct,
-            **usual,
-            "clean_correct": self.clean_correct,
-            "broken_by": self.broken_by,
-        }
+        return {"correct": self.correct, **usual, "clean_correct": self.clean_correct}
 
 
 def eot_runs(case: Case) -> list[Run]:

@@ -75,7 +75,7 @@ class Robustness(Protocol):
     name = NAME
     needs = frozenset({"head", "labels"})
     columns = (
-        Column("clean", "clean accuracy", "Finetuned", False, 6.2, ["clean_accuracy", "published/clean_accuracy"]),
+        Column("clean", "clean accuracy", "Finetuned", False, 6.2, ["clean_accuracy"], beside="as published"),
         Column("robust_as_published", "as published", GROUP, False, 7, reading="as published"),
         Column("robust_fixed", "fixed oscillators", GROUP, False, 8, reading="fixed"),
         Column("robust_eot", "EoT", GROUP, False, 9, reading="EoT"),
@@ -162,6 +162,7 @@ class Robustness(Protocol):
             metrics = {**result.metrics, "robust_accuracy": robust}
             joined.metrics.update({f"{way.name}/{metric}": value for metric, value in metrics.items()})
             joined.per_image.update({f"{way.name}/{entry}": values for entry, values in result.per_image.items()})
+            joined.verdicts += [f"{way.name}/{entry}" for entry in result.verdicts]
             joined.details[way.name] = result.details
         join(joined, ways, found)
         return joined
