@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import Column, Model, columns, discover, load
-from sslkuramoto.report.tables.columns import find, number
+from sslkuramoto.report.tables.columns import Found, find, number
 
 
 def rows_of(folder: Path) -> dict[str, dict[int, Path]]:
@@ -30,33 +30,40 @@ def rows_of(folder: Path) -> dict[str, dict[int, Path]]:
     return rows
 
 
-def cell(values: list[float]) -> str:
-    """Return mean +- standard deviation over seeds (n - 1), a single value as it is, or a dash."""
+def cell(values: list[float], departs: str = "") -> str:
+    """Return mean +- standard deviation over seeds (n - 1), a single value, or a dash; and what it departs in."""
     if not values:
         return "-"
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"
+    spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}{f' ({departs})' if departs else ''}"
 
 
 def table(folder: Path) -> str:
     """Return the table and its conditions as Markdown."""
     runs = rows_of(folder)
     models = {row: [load(discover([path])[0]) for path in seeds.values()] for row, seeds in runs.items()}
-    by_column = {column.name: _values(column, models) for column in columns()}
-    shown = {c.name: by_column[c.name] for c in columns() if not c.optional or any(by_column[c.name].values())}
+    by_column = {column.name: {row: _values(column, seeds) for row, seeds in models.items()} for column in columns()}
+    filled = {name for name, of_rows in by_column.items() if any(values for values, _ in of_rows.values())}
+    shown = {c.name: by_column[c.name] for c in columns() if not c.optional or c.name in filled}
     lines = [f"| {' | '.join(['row', 'seeds', *shown])} |", "|---|---|" + "---|" * len(shown)]
     for row, seeds in runs.items():
-        cells = (cell(values[row]) for values in shown.values())
+        cells = (cell(*of_rows[row]) for of_rows in shown.values())
         lines.append(f"| {' | '.join([row, ', '.join(map(str, seeds)), *cells])} |")
     conditions = {_conditions(path) for seeds in runs.values() for path in seeds.values()}
     return "\n".join([*lines, "", *sorted(conditions)])
 
 
-def _values(column: Column, models: dict[str, list[Model]]) -> dict[str, list[float]]:
-    """Return row -> the numbers of its seeds, in percent."""
-    found = {row: [number(find(column, model)) for model in of_row] for row, of_row in models.items()}
-    return {row: [value for value in of_row if value is not None] for row, of_row in found.items()}
+def _values(column: Column, seeds: list[Model]) -> tuple[list[float], str]:
+    """Return the numbers of a row's seeds, in percent, and in what they depart from what their protocol's file says.
+
+    Raises:
+        UserError: not all depart alike: there is no mean of them.
+    """
+    items = [item for item in (find(column, model) for model in seeds) if isinstance(item, Found)]
+    departs = {item.departs for item in items}
+    if len(departs) > 1:
+        raise UserError(f"{column.name}: seeds of one row are not measured alike: {', '.join(sorted(departs))}")
+    return [value for item in items if (value := number(item)) is not None], "".join(departs)
 
 
 def _conditions(run: Path) -> str:

@@ -259,6 +259,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     protocols = load_protocols(names, rest)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
     common: dict[str, Any] = {"device": checked_device(device), "batch_size": arguments.batch_size}
+    common["measures"] = [protocol.measure for protocol in protocols]
     if foreign:
         if parts["encoder"] or arguments.weights != "ema":
             raise UserError(

@@ -21,6 +21,7 @@ class Column:
         reading: what the number must state to be.
         optional: whether the column is left out of a table in which no model has a number for it.
         made_with: (option, value) that a result must have been measured with.
+        beside: where a result has none of ``metrics`` by itself, that of the way whose number states this reading.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Column:
     reading: Reading | None = None
     optional: bool = False
     made_with: tuple[str, object] | None = None
+    beside: Reading | None = None
 
     @property
     def name(self) -> str:
@@ -43,8 +45,16 @@ class Column:
         if self.reading is not None:
             stated = self.stated_in(result)
             return stated[0] if len(stated) == 1 else None
-        return next((name for name in self.metrics if name in result.metrics), None)
+        if own := [name for name in self.metrics if name in result.metrics]:
+            return own[0]
+        ways = [name.rpartition("/")[0] for name in _stated(result, self.beside)] if self.beside else []
+        named = [name for way in ways for metric in self.metrics if (name := f"{way}/{metric}") in result.metrics]
+        return named[0] if len(named) == 1 else None
 
     def stated_in(self, result: Result) -> list[str]:
         """Return the names of the numbers of a result that state the column's reading."""
-        return [name for name, metric in result.metrics.items() if metric.reading == self.reading]
+        return _stated(result, self.reading)
+
+
+def _stated(result: Result, reading: Reading | None) -> list[str]:
+    return [name for name, metric in result.metrics.items() if metric.reading == reading]

@@ -87,6 +87,7 @@ class Boards:
     symbols: int
     kind: ClassVar[str] = "boards"
     pictures: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
 
     @property
     def num_classes(self) -> int:
@@ -114,6 +115,7 @@ class Pairs:
     per_example: int = 2
     kind: ClassVar[str] = "pairs"
     pictures: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
 
     @property
     def side(self) -> int:
@@ -148,8 +150,13 @@ def check_reads(part: str, reads: Reads, source: str, spec: Spec) -> None:
     Raises:
         UserError: it does not.
     """
-    if not isinstance(spec, reads):
+    if not accepts(reads, spec):
         raise UserError(f"{part} reads {shown_reads(reads)}; {source} gives {spec.kind}")
+
+
+def accepts(reads: Reads, spec: Spec) -> bool:
+    """Return whether a part that states what it reads reads a spec."""
+    return isinstance(spec, reads)
 
 
 def shown_reads(reads: Reads) -> str:

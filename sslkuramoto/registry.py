@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sslkuramoto.errors import UserError, say_once, too_large, unknown
-from sslkuramoto.values import bound, check_value, dataclass_in, is_place, plain
+from sslkuramoto.values import Mark, bound, check_value, dataclass_in, marks, plain
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -130,10 +130,14 @@ class Registry(Generic[T]):
         )
         return {key: hints.get(key, Any) for key in self.options(name)}
 
+    def marked(self, name: str, mark: Mark) -> frozenset[str]:
+        """Return the options of ``name`` whose annotation bears a mark."""
+        return frozenset(key for key, hint in self.annotations(name).items() if mark in marks(hint))
+
     def places(self, name: str, options: Mapping[str, Any]) -> dict[str, str]:
-        """Return those of ``options`` that name files or folders (:data:`sslkuramoto.values.Place`)."""
-        hints = self.annotations(name)
-        return {key: value for key, value in options.items() if isinstance(value, str) and is_place(hints.get(key))}
+        """Return those of ``options`` that name files or folders."""
+        places = self.marked(name, Mark.PLACE)
+        return {key: value for key, value in options.items() if key in places and isinstance(value, str)}
 
     def check(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``options`` with checked values; of two spellings of one option the later counts.

@@ -6,6 +6,7 @@ Images are the sampling unit of an interval, draws of the oscillators are not. `
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -72,6 +73,7 @@ class Result:
         per_image: name -> one entry per image, in the order of the measured images.
         notes: sentences a reader must know to read the numbers correctly.
         details: curves, bins, verdicts: what a report draws, in plain lists and mappings.
+        verdicts: names of the lists of ``per_image`` that hold shares of draws that are right, for paired tests.
         protocol: name of the result.
         kind: the registered protocol that measured it; empty where a file does not say.
         described_by: the protocol file that describes the measurement, before anything was changed.
@@ -90,6 +92,7 @@ class Result:
     per_image: dict[str, list] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
     protocol: str = ""
     kind: str = ""
     described_by: str = ""
@@ -134,6 +137,7 @@ class Result:
             "seconds": self.seconds,
             "notes": self.notes,
             "details": self.details,
+            "verdicts": self.verdicts,
             "per_image": self.per_image,
         }
 
@@ -189,7 +193,8 @@ class Result:
             metrics={str(name): _metric(entry, f"metrics.{name}", path) for name, entry in read.metrics().items()},
             initial=_Reader(read.mapping("encoder"), path, "encoder.").text("initial"),
             per_image=read.lists("per_image"),
-            notes=read.notes(),
+            notes=read.texts("notes", "sentences"),
+            verdicts=read.texts("verdicts", "names") if "verdicts" in content else _unstated_verdicts(content),
             protocol=protocol,
             kind=read.text("kind"),
             # a result of changed options was always named NAME+KEY=VALUE
@@ -277,11 +282,11 @@ class _Reader:
                 raise self.wrong(f"{key}.{name}", value, "a list")
         return found
 
-    def notes(self) -> list[str]:
-        value = self.content.get("notes")
+    def texts(self, key: str, of: str) -> list[str]:
+        value = self.content.get(key)
         value = [] if value is None else value
-        if not isinstance(value, list) or not all(isinstance(note, str) for note in value):
-            raise self.wrong("notes", value, "a list of sentences")
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.wrong(key, value, f"a list of {of}")
         return value
 
 
@@ -299,6 +304,11 @@ def _metric(entry: object, name: str, path: Path) -> Metric:
         unit=read.text("unit"),
         reading=reading,
     )
+
+
+def _unstated_verdicts(content: Mapping[str, Any]) -> list[str]:
+    """Return the lists of verdicts of a file from before results stated them: ``correct`` was in their names."""
+    return [name for name in content.get("per_image") or () if "correct" in re.split(r"[/_]", str(name))]
 
 
 def _read_as_version_1(result: Result) -> None:

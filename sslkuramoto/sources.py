@@ -34,26 +34,37 @@ def code_version(rooms: tuple[str, ...], package: Path = PACKAGE) -> str:
 
 
 @cache
-def code_behind(file: str, rooms: tuple[str, ...] = (), package: Path = PACKAGE) -> str:
-    """Return the hash of a source file and of what it imports, directly or not, from some rooms.
+def code_behind(
+    *starts: str, rooms: tuple[str, ...] = (), without: tuple[str, ...] = (), package: Path = PACKAGE
+) -> str:
+    """Return the hash of source files and of what they import, directly or not, from some rooms.
 
     A module of the rooms that none of these needs changes nothing. ``from FOLDER import name`` needs what the
     ``__init__.py`` of the folder imports.
 
     Args:
-        file: of the package, such as ``attacks/pgd.py``.
-        rooms: folders of the package, with those in them, and files; the file's own folder when empty.
+        starts: files of the package, such as ``attacks/pgd.py``, and folders, of which every file is one.
+        rooms: folders of the package, with those in them, and files; ``""`` is all of it; the first start's own folder
+            when empty.
+        without: files that are left out, and not followed.
         package: where it lies.
     """
-    within = [package / room for room in rooms] or [(package / file).parent]
-    needed, waiting = set[Path](), [package / file]
+    within = [package / room for room in rooms] or [(package / starts[0]).parent]
+    paths = [package / start for start in starts]
+    waiting = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    needed, left_out = set[Path](), {package / file for file in without}
     while waiting:
         if (path := waiting.pop()) in needed:
             continue
         needed.add(path)
-        found = [_file_of(name, package) for name in imported(path.read_text())]
-        waiting += [path for path in found if path is not None and any(map(path.is_relative_to, within))]
+        found = [_file_of(name, package) for name in _imported(path.read_text())]
+        waiting += [path for path in found if path and path not in left_out and any(map(path.is_relative_to, within))]
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
+
+
+@cache
+def _imported(source: str) -> frozenset[str]:
+    return frozenset(imported(source))
 
 
 def imported(source: str, package: Sequence[str] = ()) -> set[str]:

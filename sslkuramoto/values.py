@@ -5,6 +5,7 @@ against that, and ``sslkuramoto list`` prints it. An option may be a dataclass: 
 """
 
 import dataclasses
+import enum
 import inspect
 import math
 import re
@@ -47,12 +48,23 @@ class Must:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
 
-@dataclasses.dataclass(frozen=True)
-class IsPlace:
-    """Marks text that names a file or folder, which a run then keeps as an absolute path."""
+class Mark(enum.Enum):
+    """What an option states about itself: ``Annotated[Count, Mark.INCIDENTAL]``."""
+
+    INCIDENTAL = "says how or where a number is computed, not what it means"
+    OPEN = "is left null by the protocol's file, for whoever measures to fill in"
+    PLACE = "names a file or folder, which a run keeps as an absolute path"
 
 
-Place = Annotated[str, IsPlace()]
+def marks(annotation: Any) -> frozenset[Mark]:
+    """Return the marks of an option."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return frozenset(item for item in inner[1:] if isinstance(item, Mark)) | marks(inner[0])
+    return frozenset().union(*map(marks, inner)) if get_origin(annotation) in (Union, UnionType) else frozenset()
+
+
+Place = Annotated[str, Mark.PLACE, Mark.INCIDENTAL]
 Count = Annotated[int, Field(ge=1)]
 """How many: 1, 2, 3, ..."""
 Whole = Annotated[int, Field(ge=0)]
@@ -77,9 +89,7 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
     nested = dataclass_in(annotation)
     if nested is not None and not isinstance(value, nested) and value is not None:
         return bound(nested, value, f"{key}.")
-    forms = [_tuples(value), value]  # YAML knows lists only
-    if "tuple" not in str(annotation):
-        forms.reverse()
+    forms = [_tuples(value), value] if _holds_tuple(annotation) else [value, _tuples(value)]  # YAML knows lists only
     errors = []
     for form in forms:
         try:
@@ -196,6 +206,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def option_text(value: object) -> str:
+    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
+    if isinstance(value, float) and len(repr(value)) > 8:
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
+    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
+
+
 def checked(constructor: T) -> T:
     """Let a function or a class refuse arguments out of the ranges that its signature states, whoever calls it.
 
@@ -233,17 +254,14 @@ def small(**options: Any) -> Callable[[T], T]:
     return declare
 
 
-def is_place(annotation: Any) -> bool:
-    """Whether an option names a file or folder."""
-    inner = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        return IsPlace() in inner[1:]
-    return any(is_place(option) for option in inner)
+def _holds_tuple(annotation: Any) -> bool:
+    """Whether an option is a tuple, or may hold one."""
+    return tuple in (annotation, get_origin(annotation)) or any(map(_holds_tuple, get_args(annotation)))
 
 
 def has_range(annotation: Any) -> bool:
     """Whether an annotation states a range, itself or within a list or a union."""
-    return get_origin(annotation) is Annotated or any(has_range(inner) for inner in get_args(annotation))
+    return bool(_ranges(annotation))
 
 
 def in_words(annotation: Any) -> str:
@@ -251,7 +269,7 @@ def in_words(annotation: Any) -> str:
     if annotation is None or annotation is NoneType:
         return "null"
     origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated and IsPlace() in inner[1:]:
+    if origin is Annotated and Mark.PLACE in inner[1:]:
         return "path"
     if origin is Annotated:
         comma = "," if any(isinstance(item, Must) for item in inner[1:]) else ""

@@ -127,7 +127,7 @@ def test_a_study_column_that_reads_images_is_refused_for_boards(tmp_path: Path) 
     content["columns"]["knn"] = {"protocol": "knn", "metric": "accuracy"}
     file = tmp_path / "wrong.yaml"
     file.write_text(yaml.safe_dump(content))
-    with pytest.raises(UserError, match=r"columns.knn: protocol knn reads images; encoder board_akorn reads boards"):
+    with pytest.raises(UserError, match=r"columns.knn: protocol knn reads images; data sudoku gives boards"):
         load_study(file)
 
 

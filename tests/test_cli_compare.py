@@ -104,11 +104,22 @@ def test_a_result_that_cannot_be_compared_is_named_below_the_others(pair, measur
 
 
 def test_options_that_are_not_alike_are_said(pair, measured):
-    options = {"seed": 1, "eps": 0.1}
-    other = measured("other", "clean", {"correct": WRONG}, options=options)
-    assert compare_runs(pair[0], other).notes == [
-        "clean: not measured alike: eps is None of the first and 0.1 of the second"
+    """Those that the protocol marks as changing no meaning are no difference."""
+    runs = [
+        measured(run, "robustness", {"correct": moved}, options={"eps": eps, "chunk": chunk, "ledger": run})
+        for run, moved, eps, chunk in (("a", RIGHT, 0.2, 7), ("b", WRONG, 0.1, 9))
     ]
+    assert compare_runs(*runs, ["robustness"]).notes == [
+        "robustness: not measured alike: eps is 0.2 of the first and 0.1 of the second"
+    ]
+
+
+def test_the_lists_of_verdicts_are_those_that_a_result_states_whatever_their_names(measured):
+    lists = {"won": RIGHT, "correct_but_no_verdict": RIGHT, "confidence": RIGHT}
+    runs = [measured(run, "clean", lists, verdicts=["won"]) for run in "ab"]
+    assert [test.verdicts for test in compare_runs(*runs).tests] == ["won"]
+    runs = [measured(run, "clean", lists) for run in "ab"]  # files from before results stated them
+    assert [test.verdicts for test in compare_runs(*runs).tests] == ["correct_but_no_verdict"]
 
 
 def test_what_is_missing_is_one_line(pair, measured, tmp_path, capsys):

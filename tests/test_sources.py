@@ -81,7 +81,7 @@ def test_code_behind_a_file_follows_imports_through_the_folders_of_a_room_and_no
             (package / name).write_text(text)
         code_behind.cache_clear()
         code_version.cache_clear()
-        return code_behind("room/measure.py", ("room",), package)
+        return code_behind("room/measure.py", rooms=("room",), package=package)
 
     before = known()
     assert before == known(below="x = 2\n"), "of another room"

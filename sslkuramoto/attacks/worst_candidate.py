@@ -11,12 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 FINALISTS = 5  # candidates of an image that are scored again
 SELECT, AGAIN = "select union", "select union again"
 ShareRight = Callable[[Tensor, str], Tensor]
+
+
+def takes_place(share: Float[Tensor, " n"], kept: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Return where a later candidate takes the place of an earlier one: where fewer draws get it right.
+
+    The one comparison of candidates: of equals the first stays.
+
+    Args:
+        share: of draws that are right on the later candidate.
+        kept: the same on the earlier one.
+    """
+    return share < kept
 
 
 class Worst(NamedTuple):
@@ -61,7 +73,7 @@ def worst_of(
             known = next(equal, None)
             shares.append(share_right(images, SELECT) if known is None else known)
         first = torch.stack(shares)
-    order = first.argsort(dim=0, stable=True)[:FINALISTS]
+    order = first.argsort(dim=0, stable=True)[:FINALISTS]  # the rule of takes_place, for many sets at once
     if not stochastic or len(candidates) == 1:
         which = order[0]
         return Worst(picked(candidates, which), which, first.gather(0, which[None])[0])

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sslkuramoto.data.data_set import DataSet, batches
-from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.image_set import ImageSet, image_set
 from sslkuramoto.data.order import in_order, shuffled
 from sslkuramoto.examples import Spec
 from sslkuramoto.registry import Registry
 
-__all__ = ["DATA", "DataSet", "ImageSet", "batches", "expected_spec", "in_order", "shuffled"]
+__all__ = ["DATA", "DataSet", "ImageSet", "batches", "expected_spec", "image_set", "in_order", "shuffled"]
 
 _IMAGES = "sslkuramoto.data.images"
 DATA: Registry[DataSet] = Registry("data", "sslkuramoto.data")

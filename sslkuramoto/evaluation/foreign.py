@@ -14,7 +14,7 @@ import json
 import re
 import symtable
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,11 +26,11 @@ from torch import nn
 from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder
 from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.data import DATA, ImageSet, batches, expected_spec
+from sslkuramoto.data import DATA, ImageSet, batches, expected_spec, image_set
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, line_of, unknown
 from sslkuramoto.evaluation.classification.subset import chosen_indices
-from sslkuramoto.evaluation.protocol import Need, Subject
+from sslkuramoto.evaluation.protocol import Need, Protocol, Subject
 from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
@@ -191,6 +191,7 @@ def foreign_subject(
     write: bool = True,
     about: Mapping[str, Any] | None = None,
     mend: str = _MEND,
+    measures: Sequence[Protocol] = (),
 ) -> Subject:
     """Return the network of a function as the subject of protocols.
 
@@ -204,6 +205,7 @@ def foreign_subject(
         write: whether ``run_dir`` becomes the directory of its results; otherwise it is only checked.
         about: what ``model.json`` says besides function and code, in place of the data as they are given here.
         mend: advice where ``run_dir`` belongs to another network.
+        measures: protocols that are to measure it; that they read the data is checked before anything is loaded.
 
     Raises:
         UserError: what is wrong with function, network, data or directory.
@@ -213,7 +215,10 @@ def foreign_subject(
     if not isinstance(name, str):
         raise UserError(f"{text}: say on which images: data='{{name: NAME, ...}}', NAME one of {', '.join(DATA)}")
     DATA.check(name, options)
-    check_reads(f"{text}: a function's network", Encoder.reads, f"data {name}", expected_spec(name, options))
+    spec = expected_spec(name, options)
+    check_reads(f"{text}: a function's network", Encoder.reads, f"data {name}", spec)
+    for protocol in measures:
+        check_reads(protocol.name, protocol.reads, f"data {name}", spec)
     network, code = network_from(text)
     if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
         raise UserError(f"{text}: the network's weights lie on the device meta: they have no values")
@@ -221,9 +226,7 @@ def foreign_subject(
 
     @cache
     def images(split: str) -> ImageSet:
-        found = DATA.build(name, options, split)
-        assert isinstance(found, ImageSet), name
-        return found
+        return image_set(DATA.build(name, options, split))
 
     test = images("test")
     some = next(iter(batches(test, [chosen_indices(test, min(SOME, len(test)))], device="cpu")))

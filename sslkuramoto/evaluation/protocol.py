@@ -22,10 +22,10 @@ from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import DataSet, ImageSet
+from sslkuramoto.data import DataSet, ImageSet, image_set
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.examples import Images, Reads, Spec, shown_reads
+from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
 from sslkuramoto.recipe import escaped, key_and_text
 from sslkuramoto.registry import Registry
@@ -64,6 +64,7 @@ class Subject:
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None where nobody knows.
         lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
+        spec: what the data source promises to give; None: the splits say it, once they are loaded.
     """
 
     encoder: Encoder
@@ -83,6 +84,7 @@ class Subject:
     keep: Callable[[str, torch.Tensor], None] = _forgotten
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
+    spec: Spec | None = None
 
     @property
     def head_hash(self) -> str:
@@ -95,10 +97,12 @@ class Subject:
         return {"encoder": self.encoder_hash, "head": self.head_hash, "changed": dict(self.encoder_options)}
 
     def images(self, split: str) -> ImageSet:
-        """Return a split of a protocol that reads images."""
-        images = self.data(split)
-        assert isinstance(images, ImageSet), f"data {images.name} gives {images.spec.kind}"
-        return images
+        """Return a split of a protocol that reads images.
+
+        Raises:
+            UserError: another package's source gives images, but no set of images.
+        """
+        return image_set(self.data(split))
 
 
 Need = Literal["head", "labels", "masks", "features", "recipe"]
@@ -162,11 +166,9 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something.
         """
-        if not set(self.reads) & set(subject.encoder.reads):
-            raise UserError(
-                f"{self.name} reads {shown_reads(self.reads)}; the encoder of {subject.run_dir} reads "
-                f"{shown_reads(subject.encoder.reads)}"
-            )
+        spec = subject.spec or subject.data(self.splits[0]).spec
+        check_reads(self.name, self.reads, f"the data of {subject.run_dir}", spec)
+        check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
         for need in sorted(self.needs & {*subject.lacks}):
             raise UserError(f"{self.name} needs {subject.lacks[need]}")
         if "head" in self.needs and subject.head is None:
@@ -203,7 +205,7 @@ def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None
     where = f"data {data.name!r}, split {data.split!r}"
     if "labels" in needs and data.spec.num_classes is None:
         raise UserError(f"{protocol} needs labels: {where}, has none")
-    if "masks" in needs and not (isinstance(data.spec, Images) and data.spec.masks):
+    if "masks" in needs and not data.spec.masks:
         raise UserError(f"{protocol} needs masks: {where}, has none")
     if len(data) == 0:
         raise UserError(f"{protocol} needs {data.spec.kind}: {where}, is empty")

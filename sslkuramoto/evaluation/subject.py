@@ -1,6 +1,6 @@
 """What a run directory holds, made ready to be measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ import torch
 from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
 from sslkuramoto.data import DataSet, expected_spec
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.examples import Reads, check_reads
 from sslkuramoto.files import ABOUT
 from sslkuramoto.run_data import data_of, remember
@@ -26,6 +26,7 @@ def subject_of(
     data_options: Mapping[str, Any] | None = None,
     seed: int | None = None,
     batch_size: int = 100,
+    measures: Sequence[Protocol] = (),
 ) -> Subject:
     """Load the encoder and, where there is one, the head of a finished run.
 
@@ -37,10 +38,11 @@ def subject_of(
         data_options: options of the run's data source changed for the measurement, such as ``{"root": ...}``.
         seed: of every draw of the measurement; the run's own when None.
         batch_size: images a forward pass.
+        measures: protocols that are to measure it; that they read its data is checked before anything is loaded.
 
     Raises:
-        UserError: no run directory, not finished, weights that do not exist or do not fit,
-            a head for another kind of spec.
+        UserError: no run directory, not finished, data that a protocol does not read, weights that do not exist or do
+            not fit, a head for another kind of spec.
     """
     if (path / ABOUT).is_file():
         raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")
@@ -50,11 +52,13 @@ def subject_of(
         raise UserError(f"{path}: the run is not finished (no encoder.safetensors); go on with the same train command")
     if not run.encoder_file(weights).is_file():
         raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
+    options = {**recipe.data.options, **(data_options or {})}
+    spec, given = expected_spec(recipe.data.name, options), f"data {recipe.data.name}"
+    for protocol in measures:
+        check_reads(protocol.name, protocol.reads, given, spec)
     encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
     head_file = run.head_file(weights)
     head = load_head(head_file).to(device) if head_file.is_file() else None
-    options = {**recipe.data.options, **(data_options or {})}
-    spec, given = expected_spec(recipe.data.name, options), f"data {recipe.data.name}"
     check_reads(f"encoder {recipe.encoder.name}", encoder.reads, given, spec)
     if head is not None:
         check_reads(f"the head of {path}", cast(Reads, head.reads), given, spec)
@@ -80,4 +84,5 @@ def subject_of(
         data_options=dict(data_options or {}),
         workers=recipe.engine.workers,
         trained_on=recipe.data.name,
+        spec=spec,
     )

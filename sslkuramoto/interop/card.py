@@ -14,10 +14,10 @@ import yaml
 from sslkuramoto.examples import Images
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
-from sslkuramoto.report.tables.columns import option_text
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
 NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right

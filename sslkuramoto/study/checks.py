@@ -8,7 +8,7 @@ from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
-from sslkuramoto.examples import check_reads, shown_reads
+from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
@@ -39,14 +39,14 @@ def check_recipes(study: Study) -> None:
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
                         ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-                        _check_column(column, measures[column.key], recipe, encoder, objective)
+                        _check_column(column, measures[column.key], recipe, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
             if study.overrides.decide_data_of(row.key, number, row.stages[number].changes):
                 sources.append((row.key, recipe.data.name))
         if row.model is not None:
-            _check_network(study, row, row.model)
+            _check_network(study, row)
             if study.overrides.decide_data_of(row.key, 0, row.changes[0]):
                 sources.append((row.key, study.data_of(row.key).name))
     try:
@@ -55,20 +55,14 @@ def check_recipes(study: Study) -> None:
         raise UserError(f"study {study.name}: {error}") from None
 
 
-def _check_network(study: Study, row: StudyRow, function: str) -> None:
-    """Check the data of a function's network, and that the protocols of its columns read images."""
+def _check_network(study: Study, row: StudyRow) -> None:
+    """Check the data of a function's network, and that the protocols of its columns read them."""
     data = study.data_of(row.key)
     try:
-        check_reads(
-            "a function's network", AnyNetwork.reads, f"data {data.name}", expected_spec(data.name, data.options)
-        )
+        spec = expected_spec(data.name, data.options)
+        check_reads("a function's network", AnyNetwork.reads, f"data {data.name}", spec)
         for column in (c for c in study.columns.values() if row.key in c.rows):
-            reads = column.loaded().measure.reads
-            if not set(reads) & set(AnyNetwork.reads):
-                raise UserError(
-                    f"columns.{column.key}: protocol {column.protocol} reads {shown_reads(reads)}; {function} reads "
-                    f"{shown_reads(AnyNetwork.reads)}"
-                )
+            _check_spec(column, column.loaded().measure, data.name, spec)
     except UserError as error:
         raise UserError(f"study {study.name}, row {row.key}: {error}") from None
 
@@ -81,18 +75,16 @@ def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
         return encoder, OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, classes)
 
 
-def _check_column(
-    column: StudyColumn, measure: Protocol, recipe: Recipe, encoder: Encoder, objective: Objective
-) -> None:
+def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, objective: Objective) -> None:
     """Check that the protocol of a column can measure what a stage leaves behind."""
-    where = f"columns.{column.key}: protocol {column.protocol}"
-    if not set(measure.reads) & set(encoder.reads):
-        raise UserError(
-            f"{where} reads {shown_reads(measure.reads)}; encoder {recipe.encoder.name} reads "
-            f"{shown_reads(encoder.reads)}"
-        )
+    _check_spec(column, measure, recipe.data.name, expected_spec(recipe.data.name, recipe.data.options))
     if "head" in measure.needs and objective.head_part is None:
         raise UserError(
-            f"{where} needs a classifier, and objective {recipe.objective.name} makes none; measure another stage, or "
-            "leave the row out"
+            f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective "
+            f"{recipe.objective.name} makes none; measure another stage, or leave the row out"
         )
+
+
+def _check_spec(column: StudyColumn, measure: Protocol, data: str, spec: Spec) -> None:
+    """Check that the protocol of a column reads what a data source gives."""
+    check_reads(f"columns.{column.key}: protocol {column.protocol}", measure.reads, f"data {data}", spec)

@@ -18,38 +18,46 @@ from sslkuramoto.evaluation.protocol import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
-from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_version, content_key, foreign_code
+from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, content_key, foreign_code
 
-TRAINING = (
-    *("data", "views", "dynamics", "encoders", "objectives", "training"),
-    *("recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py", "examples.py", "heads.py"),
-    "values.py",
-)
-MEASURING = ("evaluation", "attacks", "classifier.py", "noise_draws.py", "statistics.py", "results.py")
+TRAINING = ("data", "views", "dynamics", "encoders", "objectives", "training")
+"""Rooms whose members a recipe names: all of each counts, with what it imports."""
+MEASURING = ("evaluation", "attacks")
 OPENING_RUNS, OPENING_FUNCTIONS = "evaluation/subject.py", "evaluation/foreign.py"
-_ANY_NETWORK = ("any_network.py", "model_checks.py", "network_identity.py", "seeded_network.py")
-EVALUATION = (*TRAINING, *MEASURING)
-EVERYTHING = (*EVALUATION, *_ANY_NETWORK)
+SAYS_ONLY = ("errors.py", "columns.py")
+"""What every room imports and no number depends on: words of errors, headings of tables."""
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
 
 
 def measuring_code(measure: object, opening: str = OPENING_RUNS) -> str:
     """Return the hash of the sources that decide what a protocol measures.
 
-    Those of training, its own module, and what this and the opening of a run need of the evaluation room: a change of
-    attacks leaves k-NN alone. A protocol of another package needs the whole room and its own file.
+    Those of training, its own module and the opening of a run, with all that these import: a change of attacks leaves
+    k-NN alone. A protocol of another package needs the whole rooms of measuring and its own file.
 
     Args:
         measure: the protocol.
         opening: source that makes the measured network ready: that of runs, or that of functions.
     """
-    rooms = MEASURING if opening == OPENING_RUNS else (*MEASURING, *_ANY_NETWORK)
     package, *module = type(measure).__module__.split(".")
     if package != PACKAGE.name:
-        code = code_version(EVALUATION if opening == OPENING_RUNS else EVERYTHING)
-        return content_key([code, foreign_code(measure)])[:CODE_DIGITS]
-    behind = [code_behind(file, rooms) for file in (f"{'/'.join(module)}.py", opening)]
-    return content_key([code_version(TRAINING), *behind])[:CODE_DIGITS]
+        return content_key([every_code(), foreign_code(measure)])[:CODE_DIGITS]
+    behind = _behind(f"{'/'.join(module)}.py", opening)
+    return content_key([training_code(), behind])[:CODE_DIGITS]
+
+
+def training_code() -> str:
+    """Return the hash of the sources that decide what a recipe trains."""
+    return _behind(*TRAINING)
+
+
+def every_code() -> str:
+    """Return the hash of all sources that a run or a measurement can depend on."""
+    return _behind(*TRAINING, *MEASURING)
+
+
+def _behind(*starts: str) -> str:
+    return code_behind(*starts, rooms=("",), without=SAYS_ONLY)
 
 
 def sampled_hash(path: Path) -> str:

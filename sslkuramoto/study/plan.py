@@ -16,9 +16,9 @@ from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.sources import CODE_DIGITS, code_version, content_key
+from sslkuramoto.sources import CODE_DIGITS, content_key
 from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, recorded_failure
-from sslkuramoto.study.keys import OPENING_FUNCTIONS, OPENING_RUNS, TRAINING, DataFacts, Facts, measuring_code
+from sslkuramoto.study.keys import OPENING_FUNCTIONS, OPENING_RUNS, DataFacts, Facts, measuring_code, training_code
 from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.training.learner import resolved
 
@@ -201,7 +201,7 @@ class _Planner:
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
         method["init"] = before.content if before else _start(recipe)
-        content, code = content_key(method), code_version(TRAINING)
+        content, code = content_key(method), training_code()
         if before is not None and before.code != code:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name

@@ -4,17 +4,14 @@ The tests are those of :mod:`~sslkuramoto.study.paired`: images are the sampling
 networks would differ on other images of the same kind, not that other seeds would.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.described import incidental_options
 from sslkuramoto.results import Result
 from sslkuramoto.study.paired import PairedTest, holm, paired_test
-
-VERDICT = "correct"  # the word that the names of lists of verdicts hold: correct, clean_correct, eot/correct
-IDLE = {"seed", "batch_size", "workers", "device", "ledger", "store", "control", "chunk"}  # no matter for the meaning
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,14 @@ def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunCo
                 raise unknown(f"result of {run}", name, files)
         pair = Result.read(ours[name]), Result.read(theirs[name])
         try:
+            unlike = _unlike_options(name, pair)
             tests += _tests(name, pair, chosen)
         except UserError as error:
             if wanted:
                 raise
             notes.append(str(error))
             continue
-        notes += _unlike_options(name, pair)
+        notes += unlike
     if not tests:
         raise UserError(f"{first} and {second}: {'; '.join(notes)}")
     corrected = holm([item.test.p for item in tests])
@@ -103,7 +101,7 @@ def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]
 
 def _verdicts(result: Result) -> list[str]:
     """Return the names of the lists of shares of right draws."""
-    return [name for name, values in result.per_image.items() if values and VERDICT in re.split(r"[/_]", name)]
+    return [name for name in result.verdicts if result.per_image.get(name)]
 
 
 def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> PairedTest:
@@ -132,7 +130,8 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
 
 def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:
     first, second = (result.options for result in pair)
-    keys = [key for key in dict.fromkeys([*first, *second]) if key not in IDLE and first.get(key) != second.get(key)]
+    idle = incidental_options(pair[0])
+    keys = [key for key in dict.fromkeys([*first, *second]) if key not in idle and first.get(key) != second.get(key)]
     told = "; ".join(
         f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys
     )

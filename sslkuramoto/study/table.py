@@ -1,7 +1,7 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -174,8 +174,8 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     correct = None if column.per_image is None else per_image[column.per_image]
     if correct == []:
         raise UserError(f"{path}: per_image.{column.per_image}: wanted: one entry per image ({DAMAGED})")
-    if correct is not None and not _of_shares(correct):
-        raise _no_shares(column, per_image)
+    if correct is not None and (column.per_image not in result.verdicts or not _of_shares(correct)):
+        raise _no_shares(column, result)
     return SeedValue(
         seed=seed,
         value=metric.value,
@@ -196,8 +196,8 @@ def _of_shares(values: Any) -> bool:
     return numbers and bool(values) and 0 <= min(values) <= max(values) <= 1
 
 
-def _no_shares(column: StudyColumn, per_image: Mapping[str, Any]) -> NotInResultError:
-    names = ", ".join(sorted(name for name, values in per_image.items() if name != "index" and _of_shares(values)))
+def _no_shares(column: StudyColumn, result: Result) -> NotInResultError:
+    names = ", ".join(sorted(name for name in result.verdicts if _of_shares(result.per_image.get(name))))
     return NotInResultError(
         f"per-image list {column.per_image!r} of protocol {column.protocol} holds no shares of right draws; "
         + (f"these hold shares: {names}" if names else "no other does")

@@ -16,10 +16,9 @@ from typing import Any, Protocol, TextIO
 
 import torch
 
-from sslkuramoto.sources import code_version
 from sslkuramoto.study.execute import Outcome, carry_out
 from sslkuramoto.study.jobs import Task
-from sslkuramoto.study.keys import EVERYTHING
+from sslkuramoto.study.keys import every_code
 
 
 class Crew(Protocol):
@@ -89,7 +88,7 @@ class Workers:
         prepare: Callable[[], None] | None = None,
     ) -> None:
         self.root, self.threads, self.prepare = root, threads, prepare
-        self.code = None if any_code else code_version(EVERYTHING)
+        self.code = None if any_code else every_code()
         gpus = torch.cuda.device_count() if device == "auto" else 0
         devices = [f"cuda:{number % gpus}" if gpus > 1 else device for number in range(jobs)]
         self._workers = [_Worker(self._start, each) for each in devices]
@@ -181,7 +180,7 @@ def _work(
     torch.set_num_threads(threads)
     if prepare is not None:
         prepare()
-    changed = code is not None and code_version(EVERYTHING) != code
+    changed = code is not None and every_code() != code
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = connection.recv()

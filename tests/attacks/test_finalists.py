@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from sslkuramoto.attacks.battery import _keep_lower
 from sslkuramoto.attacks.worst_candidate import AGAIN, FINALISTS, SELECT, worst_of
+from sslkuramoto.evaluation.audit.runner import Run, union, worse_of
 from sslkuramoto.randomness import generator
 
 
@@ -51,6 +53,25 @@ def test_of_equals_the_first_is_kept_with_noise_and_without():
         assert worst_of(sets_of(3), share_right, stochastic=True).which.tolist() == [0, 0, 0, 0]
     share_right, _ = scores({SELECT: even})
     assert worst_of(sets_of(3), share_right, stochastic=False).which.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_battery_an_audit_and_the_union_choose_the_same_candidate_on_the_same_evidence(seed):
+    """Of random tables with many ties, as shares of five draws have them."""
+    draw, count, images = generator("cpu", "tables", seed), 2 + seed % 6, 50
+    table = torch.randint(0, 6, (count, images), generator=draw) / 5
+    sets, rows = sets_of(count, images), torch.arange(images)
+    worst = worst_of(sets, lambda *_: pytest.fail("the evidence is given"), stochastic=False, first=table)
+    kept, lowest = sets[0].clone(), table[0].clone()
+    for candidates, share in zip(sets[1:], table[1:], strict=True):
+        _keep_lower(kept, lowest, rows, candidates, share)
+    runs = [Run(f"{k}", share, share, found) for k, (share, found) in enumerate(zip(table, sets, strict=True))]
+    audited, score = worse_of(runs)
+    for images_of, share_of in ((kept, lowest), (audited, score), (audited, union(runs))):
+        torch.testing.assert_close(images_of, worst.images, rtol=0, atol=0)
+        torch.testing.assert_close(share_of, worst.share, rtol=0, atol=0)
+    first_lowest = [min(range(count), key=lambda k, i=i: (table[k, i].item(), k)) for i in range(images)]
+    assert worst.which.tolist() == first_lowest
 
 
 @pytest.mark.parametrize(("count", "stochastic"), [(1, True), (3, True), (9, True), (9, False)])

@@ -148,6 +148,16 @@ def test_every_image_of_the_test_split_counts_once(path: Path, result_of: Callab
     assert {metric["n"] for metric in result["metrics"].values()} == {images}
 
 
+@every_measured_protocol
+def test_the_lists_that_it_states_to_be_verdicts_hold_a_share_for_each_image(path: Path, result_of: Callable) -> None:
+    result = result_of(path.stem)
+    assert result["verdicts"], "a paired test has nothing to ask"
+    for name in result["verdicts"]:
+        shares = result["per_image"][name]
+        assert len(shares) == result["data"]["n"], name
+        assert all(isinstance(share, float | int) and 0 <= share <= 1 for share in shares), name
+
+
 @pytest.mark.parametrize(
     "path", [p for p in HERE if "head" in load_protocol(p.stem).measure.needs], ids=lambda p: p.stem
 )

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from sslkuramoto.data import DataSet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, load_protocols, protocol_files
 from sslkuramoto.evaluation.protocol import Protocol
@@ -171,3 +172,21 @@ def test_what_a_protocol_needs_is_checked_before_it_measures(cnn, subject_of, so
 
     with pytest.raises(UserError, match=r"^needing needs masks: data 'random', split 'test', has none$"):
         Needing()(subject_of(cnn, data=lambda split: some_set(4)))
+
+
+def test_another_packages_data_set_that_promises_images_and_is_no_image_set_is_told_so(cnn, subject_of, some_set):
+    class Theirs(DataSet):
+        name, split, fingerprint, spec = "theirs", "test", "abc", some_set(4).spec
+
+        @classmethod
+        def expected(cls, options):
+            return cls.spec
+
+        def __len__(self):
+            return 4
+
+        def batches(self, order, device, workers):
+            yield from ()
+
+    with pytest.raises(UserError, match=r"^data theirs, split test: Theirs gives images but is no ImageSet$"):
+        PROTOCOLS.build("clean", {})(subject_of(cnn, data=lambda split: Theirs()))

@@ -1,12 +1,20 @@
 """Of several results of one protocol the headline is what its file describes; variants are named, never chosen."""
 
+import csv
+import io
+import json
+import re
+
 import pytest
 
 from sslkuramoto.columns import Column
 from sslkuramoto.evaluation import PROTOCOLS, load_protocol
-from sslkuramoto.report import Row, columns, load, summarise
-from sslkuramoto.report.tables.columns import find, variant_of
-from sslkuramoto.results import Result
+from sslkuramoto.report import Row, columns, discover, load, markdown, summarise
+from sslkuramoto.report.tables.columns import find
+from sslkuramoto.report.tables.html import summary_table
+from sslkuramoto.report.tables.latex import summary_latex
+from sslkuramoto.report.tables.text import csv_text, plain
+from sslkuramoto.values import Mark
 
 TODAY = (
     "knn linear clustering_accuracy clustering_nmi clustering_ari clean "
@@ -52,18 +60,129 @@ def test_the_result_that_the_protocols_file_describes_comes_before_every_variant
     value, (note,) = shown(run)
     assert value == 30
     assert note == (
-        "robustness-digits, as its file describes it; beside it, not shown: a-control, robustness-digits+eps=0"
+        "robustness-digits, as its file describes it; beside it, not shown: a-control (images 12 (there 64)), "
+        "robustness-digits+eps=0 (eps 0 (there 0.1))"
     )
 
 
-def test_a_file_of_the_protocols_name_with_other_options_is_a_variant(fabricate, robust):
-    options = load_protocol("robustness-quick").options
-    run = fabricate("a", "classification").result("robustness-quick", robust(0.3), options=options | {"eps": 0.1})
+@pytest.fixture
+def quick(fabricate, robust):
+    """A run with results of robustness-quick: name -> (value, changed options)."""
+
+    def build(*results, **more):
+        run, options = fabricate("a", "classification"), load_protocol("robustness-quick").options
+        for name, value, changed in results:
+            common = {"described_by": "robustness-quick", "kind": "robustness", **more}
+            run.result(name, robust(value), options=options | changed, **common)
+        return run
+
+    return build
+
+
+def test_a_result_put_in_the_place_of_the_described_one_is_shown_and_the_cell_says_what_is_other(quick):
+    """As the quickstart does: evaluate RUN robustness-quick eps=0.1 --as robustness-quick."""
+    run = quick(("robustness-quick", 0.3, {"eps": 0.1}))
     assert shown(run) == (30, ["robustness-quick: a variant of robustness-quick, other in eps 0.1 (there 8/255)"])
-    run.result("robustness-quick+chunk=32", robust(0.2), options=options | {"chunk": 32})
+    summary = summarise([load(Row("a", run.path))])
+    assert re.search(r"30\.0\(\d\) \+- 0\.4 eps 0\.1", plain(summary))
+    assert re.search(r"30\.0\\textsuperscript{\d}.*0\.4\\\\\\footnotesize eps 0\.1", summary_latex(summary, "a"))
+    assert '<span class="interval">eps 0.1</span></td>' in summary_table(summary)
+    assert re.search(r"\| 30\.0<sup>\d</sup> ± 0\.4 eps 0\.1 \|", markdown(summary))
+    (line,) = csv.DictReader(io.StringIO(csv_text(summary)))
+    assert (line["robust_as_published"], line["robust_as_published_departs"]) == ("30.0", "eps 0.1")
+
+
+@pytest.mark.parametrize("changed", [{"eps": 0.1}, {"eps": 0}, {"images": 16}, {"norm": "l2", "eps": 0.5}])
+def test_a_single_variant_leaves_the_cell_empty_and_is_named_beside(quick, changed):
+    name = "+".join(["robustness-quick", *(f"{key}={value}" for key, value in changed.items())])
+    run = quick((name, 0.3, changed))
     value, (note,) = shown(run)
     assert value is None
-    assert note.startswith("not shown: 2 variants and none that its protocol's file describes: robustness-quick")
+    assert note.startswith(f"not shown, for it is not what its protocol's file describes: {name} (")
+    assert all(f"{key} {value}" in note for key, value in changed.items())
+    assert "30.0" not in plain(summarise([load(Row("a", run.path))]))
+
+
+def test_a_changed_option_of_one_way_counts_for_the_numbers_of_that_way_alone(quick, metric):
+    ways = load_protocol("robustness-quick").options["ways"]
+    changed = {"ways": {**ways, "fixed": ways["fixed"] | {"eps": 0.1}}}
+    run = quick(("robustness-quick+ways.fixed.eps=0.1", 0.3, changed))
+    value, (note,) = shown(run)
+    assert (value, note) == (30, "robustness-quick+ways.fixed.eps=0.1, as robustness-quick describes it")
+    path = run.path / "results" / "robustness-quick+ways.fixed.eps=0.1.json"
+    content = json.loads(path.read_text())
+    content["metrics"] = {
+        "fixed/robust_accuracy": metric(0.4, reading="fixed"),
+        "union/robust_accuracy": metric(0.2, reading="union"),
+    }
+    path.write_text(json.dumps(content))
+    value, (note,) = shown(run, "robust_fixed")
+    assert value is None
+    assert "(eps 0.1 (there 8/255))" in note
+    assert shown(run, "robust_union")[0] is None, "the union is over all ways, one of which is other"
+
+
+def test_two_results_of_which_none_is_as_described_and_one_bears_the_name_show_that_one(quick):
+    run = quick(("robustness-quick", 0.3, {"eps": 0.1}), ("robustness-quick+eps=0.2", 0.1, {"eps": 0.2}))
+    value, (note,) = shown(run)
+    assert value == 30
+    assert note.endswith("beside it, not shown: robustness-quick+eps=0.2 (eps 0.2 (there 8/255))")
+
+
+def test_what_changes_no_meaning_is_as_described_whatever_its_name(quick):
+    idle = {"chunk": 32, "store": 0, "control": 0, "ledger": "/shared"}
+    run = quick(("robustness-quick+chunk=32", 0.2, idle))
+    assert shown(run) == (20, ["robustness-quick+chunk=32, as robustness-quick describes it"])
+    run = quick(("robustness-quick+chunk=32", 0.2, idle), ("robustness-quick", 0.3, {}))
+    value, (note,) = shown(run)
+    assert value == 30
+    assert note.endswith("beside it, not shown: robustness-quick+chunk=32")
+
+
+def test_a_result_that_does_not_know_an_option_and_has_another_name_is_no_headline(fabricate, robust):
+    """Its name may say eps = 0 where its options say nothing."""
+    run = fabricate("a", "classification").result(
+        "robustness-quick+eps=0", robust(0.9), described_by="robustness-quick"
+    )
+    assert shown(run)[0] is None
+
+
+def test_rows_of_other_protocol_files_say_which_in_the_cell(fabricate, robust):
+    runs = []
+    for name in ("robustness-quick", "robustness-digits"):
+        run = fabricate(name.upper(), "classification").result(name, robust(0.3), options=load_protocol(name).options)
+        runs.append(run.path)
+    _, quick, digits, *_ = plain(summarise([load(row) for row in discover(runs)])).splitlines()
+    assert " robustness-quick" in quick
+    assert " robustness-digits" in digits
+    _, alone, *_ = plain(summarise([load(row) for row in discover(runs[:1])])).splitlines()
+    assert "robustness-quick" not in alone
+
+
+def test_where_the_archive_lies_and_what_mce_is_relative_to_make_no_variant(fabricate, metric):
+    options = load_protocol("corruptions-archive").options | {"archive": "/data", "baseline": "other.json"}
+    name = "corruptions-archive+archive=_data+baseline=other.json"
+    run = fabricate("a", "classification").result(
+        name, {"mce": metric(0.8, unit="percent")}, options=options, described_by="corruptions-archive"
+    )
+    assert shown(run, "archive_mce")[0] == 0.8
+
+
+def test_where_a_published_data_set_lies_makes_no_variant_and_another_folder_of_images_does(fabricate, metric):
+    def measured(data):
+        changed = {"name": data, "n": 9, "changed_options": {"root": "/elsewhere"}}
+        options = load_protocol("knn").options
+        return fabricate(data).result("knn+data.root=x", {"accuracy": metric(0.4)}, data=changed, options=options,
+                                      described_by="knn")  # fmt: skip
+
+    assert shown(measured("cifar10"), "knn")[0] == 40
+    assert shown(measured("image_folder"), "knn")[0] is None
+
+
+def test_options_that_change_no_meaning_are_those_that_their_signature_marks():
+    assert PROTOCOLS.marked("robustness", Mark.INCIDENTAL) == {"chunk", "control", "store", "ledger"}
+    assert PROTOCOLS.marked("audit", Mark.INCIDENTAL) == {"chunk", "ledger"}
+    assert PROTOCOLS.marked("corruptions", Mark.OPEN) == {"baseline"}
 
 
 @pytest.mark.parametrize(
@@ -79,15 +198,25 @@ def test_other_weights_or_data_make_a_variant(fabricate, metric, changed, word):
     assert shown(run, "knn") == (40, [f"knn: a variant of knn, other in {word}"])
 
 
-def test_options_that_change_no_meaning_make_no_variant(fabricate):
-    options = load_protocol("robustness-linf").options | {"ledger": "/shared", "store": 0, "control": 9, "chunk": 7}
-    run = fabricate("a").result("robustness-linf", {}, options=options)
-    assert variant_of(Result.read(run.path / "results" / "robustness-linf.json")) == ""
-
-
 def test_a_result_of_a_file_of_ones_own_is_shown_and_named(fabricate, robust):
     run = fabricate("a", "classification").result("mine", robust(0.3), kind="robustness", described_by="mine")
     assert shown(run) == (30, ["mine: described by no file of eval/protocols"])
+    assert re.search(r"30\.0\(\d\) \+- 0\.4 mine", plain(summarise([load(Row("a", run.path))])))
+    run.result("mine+eps=0", robust(0.9), kind="robustness", described_by="mine")
+    assert shown(run)[0] == 30, "not the variant of it"
+    run.result("yours", robust(0.9), kind="robustness", described_by="yours")
+    assert shown(run)[0] is None, "neither comes before the other"
+
+
+def test_a_registered_protocol_without_a_file_is_described_by_its_defaults(fabricate, metric, monkeypatch):
+    monkeypatch.setattr("sslkuramoto.evaluation.described.protocol_files", dict)
+    options = PROTOCOLS.resolved("knn", {})
+    run = fabricate("a").result("knn", {"accuracy": metric(0.4)}, options=options)
+    assert shown(run, "knn") == (40, [])
+    run.result("knn+neighbours=3", {"accuracy": metric(0.5)}, options=options | {"neighbours": 3}, described_by="knn")
+    value, (note,) = shown(run, "knn")
+    assert value == 40
+    assert note == "knn, as its file describes it; beside it, not shown: knn+neighbours=3"
 
 
 def test_of_several_ways_of_one_reading_none_is_shown(fabricate, robust):
@@ -110,7 +239,12 @@ def test_the_l_inf_ball_comes_before_the_l2_ball_and_many_images_before_few(fabr
 
 
 def test_clean_accuracy_comes_from_its_own_protocol_first_and_from_an_attack_last(fabricate, metric):
-    run = fabricate("a", "classification").result("robustness-linf", {"published/clean_accuracy": metric(0.7)})
+    ways = {f"{way}/clean_accuracy": metric(value) for way, value in (("fixed", 0.1), ("first", 0.7), ("eot", 0.2))}
+    stated = {
+        "fixed/robust_accuracy": metric(0.1, reading="fixed"),
+        "first/robust_accuracy": metric(0.3, reading="as published"),
+    }
+    run = fabricate("a", "classification").result("robustness-linf", ways | stated)
     assert shown(run, "clean") == (70, [])
     run.result("finetune-digits", {"accuracy": metric(0.8)})
     assert shown(run, "clean") == (80, [])

@@ -1,6 +1,7 @@
 """Equal keys are computed once: what changes a key, and what does not."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Part, recipe_file
 from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, meaning
 from sslkuramoto.study import plan_study
-from sslkuramoto.study.keys import EVALUATION, TRAINING, DataFacts, measuring_code
+from sslkuramoto.study.keys import OPENING_FUNCTIONS, DataFacts, every_code, measuring_code, training_code
 
+known = cache(meaning)  # of each source once for all tests
 SOURCE = '''"""A file."""
 
 # a comment
@@ -55,49 +57,75 @@ def test_the_version_covers_every_file_of_the_rooms_it_names_and_no_other(tmp_pa
     assert len({first, version(**{"a/b.py": "x = 2"}), version(**{"c.py": "y = 2"}), version(**{"a/e.py": ""})}) == 4
 
 
-def test_a_measurement_depends_on_training_and_on_what_its_protocol_needs(monkeypatch):
-    """Of a package that is changed one file at a time, in memory."""
+@pytest.fixture
+def moved(monkeypatch):
+    """Return which codes move where one file of the package has another meaning (changed in memory)."""
     changed: list[str] = []
+    read = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+    monkeypatch.setattr("sslkuramoto.sources.meaning", lambda source: known(source) + changed_in(source))
+    named = {source: path.relative_to(PACKAGE).as_posix() for path, source in read.items()}
 
-    def meaning_with_changes(source: str) -> str:
-        return meaning(source) + "".join(file for file in changed if source == (PACKAGE / file).read_text())
+    def changed_in(source: str) -> str:
+        return "".join(file for file in changed if named[source] == file)
 
-    monkeypatch.setattr("sslkuramoto.sources.meaning", meaning_with_changes)
+    def forget() -> None:
+        code_behind.cache_clear()
+        code_version.cache_clear()
 
     def codes(file: str | None = None) -> dict[str, str]:
         changed[:] = [file] if file else []
-        code_behind.cache_clear()
-        code_version.cache_clear()
-        return {name: measuring_code(load_protocol(name).measure) for name in ("clean", "knn", "robustness-digits")}
+        forget()
+        measures = {name: load_protocol(name).measure for name in ("clean", "knn", "robustness-digits", "audit-quick")}
+        found = {name: measuring_code(measure) for name, measure in measures.items()}
+        return found | {
+            "function": measuring_code(measures["clean"], OPENING_FUNCTIONS),
+            "training": training_code(),
+            "workers": every_code(),
+        }
 
-    def moved(file: str) -> set[str]:
+    def call(file: str) -> set[str]:
         after = codes(file)
-        return {name for name, code in codes().items() if after[name] != code}
+        if not unchanged:
+            unchanged.update(codes())
+        return {name for name, code in unchanged.items() if after[name] != code}
 
-    try:
-        assert moved("evaluation/representation/knn.py") == {"knn"}
-        assert moved("attacks/square.py") == {"robustness-digits"}
-        assert moved("evaluation/audit/verdict.py") == set()
-        everyone = {"clean", "knn", "robustness-digits"}
-        assert (
-            moved("evaluation/protocol.py") == moved("evaluation/subject.py") == moved("encoders/akorn.py") == everyone
-        )
-    finally:
-        code_behind.cache_clear()
-        code_version.cache_clear()
+    yield call
+    forget()
+
+
+unchanged: dict[str, str] = {}  # the codes of the package as it is
+MEASURED = {"clean", "knn", "robustness-digits", "audit-quick", "function", "workers"}
+ATTACKED = {"robustness-digits", "audit-quick", "workers"}
+
+
+@pytest.mark.parametrize(
+    ("file", "codes"),
+    [
+        *((file, {"training", *MEASURED}) for file in (
+            "data/images/digits.py", "views/crop.py", "dynamics/kuramoto.py", "encoders/akorn.py", "training/loop.py",
+            "objectives/simclr.py", "recipe.py", "randomness.py", "registry.py", "checkpoint.py", "threat.py",
+            "examples.py", "heads.py", "values.py", "run_directory.py", "files.py",
+        )),
+        *((file, MEASURED) for file in ("evaluation/protocol.py", "classifier.py", "noise_draws.py", "results.py")),
+        *((file, ATTACKED) for file in ("attacks/square.py", "attacks/battery.py", "attacks/worst_candidate.py")),
+        ("evaluation/representation/knn.py", {"knn", "workers"}),
+        ("evaluation/audit/verdict.py", {"audit-quick", "workers"}),
+        ("evaluation/boards/protocol.py", {"workers"}),
+        ("any_network.py", {"function", "workers"}),
+        ("model_checks.py", {"function", "workers"}),
+        ("report/tables/table.py", set()),
+        ("columns.py", set()),
+    ],
+)  # fmt: skip
+def test_a_changed_file_moves_the_keys_of_what_it_can_change_and_no_other(moved, file: str, codes: set[str]):
+    assert moved(file) == codes
 
 
 def test_a_protocol_of_another_package_depends_on_its_own_file_and_on_the_whole_room():
     class Foreign:
         pass
 
-    assert measuring_code(Foreign()) not in (code_version(EVALUATION), measuring_code(load_protocol("clean").measure))
-
-
-def test_training_does_not_depend_on_how_is_measured_and_measuring_on_both():
-    assert set(TRAINING) < set(EVALUATION)
-    assert "evaluation" not in TRAINING
-    assert code_version(TRAINING) != code_version(EVALUATION)
+    assert measuring_code(Foreign()) not in (every_code(), measuring_code(load_protocol("clean").measure))
 
 
 def test_the_order_of_options_does_not_matter():
@@ -175,7 +203,7 @@ def test_changed_options_of_the_measured_encoder_change_the_measurement_only(stu
 
 def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
-    monkeypatch.setattr("sslkuramoto.study.plan.code_version", lambda rooms: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda: "abcdef")
     monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     other = plan_study(study(), tmp_path)
     assert not set(one.tasks) & set(other.tasks)

@@ -5,7 +5,7 @@ opened by torchvision only, after its md5 check. A tree re-encoded as JPEG is ne
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -19,7 +19,7 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -29,13 +29,13 @@ def cifar10(
     split: str,
     *,
     root: Place,
-    download: bool = False,
+    download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return CIFAR-10: 50,000 training and 10,000 test images, 32x32, ten classes.
 
@@ -56,13 +56,13 @@ def cifar100(
     split: str,
     *,
     root: Place,
-    download: bool = False,
+    download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return CIFAR-100 (fine labels): 50,000 training and 10,000 test images, 32x32, a hundred classes.
 

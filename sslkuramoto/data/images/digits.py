@@ -4,7 +4,7 @@ Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Dig
 Its grey levels are 0..16; a pixel is round(255 * level / 16) / 255, within 0.002 of level / 16.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -12,7 +12,7 @@ from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
-from sslkuramoto.values import Count, ShareBelowOne, checked, small
+from sslkuramoto.values import Count, Mark, ShareBelowOne, checked, small
 
 TEST_IMAGES = 360  # a fifth
 
@@ -27,7 +27,7 @@ def digits(
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return the digits of one split: 1,437 for training and 360 for testing, stratified, seeded by ``split_seed``.
 

@@ -5,7 +5,7 @@ parts are matched by name. For pretraining, ``labels=false`` takes any images, i
 """
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice, share_aside
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 
 @checked
@@ -30,7 +30,7 @@ def image_folder(
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return the images of one split of a tree or zip.
 

@@ -75,6 +75,17 @@ class ImageSet(DataSet):
         """
 
 
+def image_set(data: DataSet) -> ImageSet:
+    """Return a data set that gives images as what it must be.
+
+    Raises:
+        UserError: another package's source promises images and hands out a data set of its own.
+    """
+    if not isinstance(data, ImageSet):
+        raise UserError(f"data {data.name}, split {data.split}: {type(data).__name__} gives images but is no ImageSet")
+    return data
+
+
 @dataclass(frozen=True, eq=False)
 class MemorySet(ImageSet):
     """An image set that lies in memory, decoded, and moves to a device once."""

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -32,7 +32,7 @@ from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
@@ -57,13 +57,13 @@ def timm_dataset(
     image_key: str | None = None,
     target_key: str | None = None,
     num_classes: int | None = None,
-    download: bool = False,
+    download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return one split of a dataset that timm can open.
 

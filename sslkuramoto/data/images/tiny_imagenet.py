@@ -5,7 +5,7 @@
 Source: Stanford CS231N (2015). Its test images have no labels; the validation images serve as "test", as in the papers.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -16,7 +16,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 ARCHIVE = "tiny-imagenet-200.zip"
 URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
@@ -33,7 +33,7 @@ def tiny_imagenet(
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
     split_seed: int = 0,
-    device_resident: Literal["auto"] | bool = "auto",
+    device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return Tiny-ImageNet from its archive or from the folder that it unpacks to. Classes are WordNet ids.
 

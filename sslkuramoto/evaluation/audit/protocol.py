@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from math import sqrt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -37,7 +37,7 @@ from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.sources import code_version, content_key
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, Mark, checked
 
 NAME = "audit"
 NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # make the networks that it attacks
@@ -121,10 +121,10 @@ class Audit(Protocol):
         directions: int | None = None,
         skip: list[str] | None = None,
         split: Literal["test", "val"] = "test",
-        chunk: Count = 100,
+        chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Count = 20,
         select_draws: Count = 100,
-        ledger: str | None = None,
+        ledger: Annotated[str | None, Mark.INCIDENTAL] = None,
     ) -> None:
         eps = DEFAULT_EPS[norm] if eps is None else eps
         self.options = options_of(locals())
@@ -172,13 +172,14 @@ class Audit(Protocol):
             checks += [question.not_run("the control failed") for question, _ in [(REPORTED, None), *rest]]
             labels, predictions = chosen.labels.cpu(), case.bench.predictions(chosen.pixels, "score")
             metrics, verdict = accuracies(predictions, labels, "clean_accuracy"), verdict_of(checks, None)
-            per_image: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
+            verdicts: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
+            broken: dict[str, list] = {}
         else:
             checks += [self._answered(question, ask, case) for question, ask in rest]
             outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
             checks.insert(1, outcome.reported())
             metrics, verdict = outcome.metrics, verdict_of(checks, outcome.headline())
-            per_image = outcome.per_image()
+            verdicts, broken = outcome.verdicts(), {"broken_by": outcome.broken_by}
             subject.keep("adversarial", outcome.worst.cpu())
         network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
         return Result(
@@ -186,7 +187,8 @@ class Audit(Protocol):
             options=self.options,
             data=data,
             initial=start_of(case.classifier.encoder, self.initial),
-            per_image={"index": chosen.index.tolist(), **per_image},
+            per_image={"index": chosen.index.tolist(), **verdicts, **broken},
+            verdicts=list(verdicts),
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
             details={"audit": details_of(case, checks, verdict, self.plant)},
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from sslkuramoto.evaluation.audit.check import Check
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.runner import Run
+from sslkuramoto.evaluation.audit.runner import Run, worse_of
 from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
 from sslkuramoto.results import Metric
@@ -59,15 +59,10 @@ class Outcome:
             eot=None if eot is None else eot.value,
         )
 
-    def per_image(self) -> dict[str, list]:
-        """Return the lists of the result, one entry an image."""
+    def verdicts(self) -> dict[str, list]:
+        """Return the shares of draws that are right, one entry an image."""
         usual = {f"{name}_correct": shares for name, shares in self.usual.items()}
-        return {
-            "correct": self.correct,
-            **usual,
-            "clean_correct": self.clean_correct,
-            "broken_by": self.broken_by,
-        }
+        return {"correct": self.correct, **usual, "clean_correct": self.clean_correct}
 
 
 def eot_runs(case: Case) -> list[Run]:
@@ -86,7 +81,7 @@ def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
     bench, labels, attack = case.bench, case.bench.labels.cpu(), case.arsenal.plain("ce")
     usual = {"plain": bench.run(attack).candidates}
     if eot := eot_runs(case):
-        usual["eot"] = _worse(*eot)
+        usual["eot"] = worse_of(eot)[0]  # as AutoAttack joins its members
     tightest = bench.tightest(select_draws)
     single = min((run for (*_, threat), run in bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy)
     clean, robust, alone = (
@@ -113,12 +108,6 @@ def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
         worst=tightest.images,
         guess=labels.bincount().max().item() / len(labels),
     )
-
-
-def _worse(first: Run, second: Run) -> Float[Tensor, "n 3 y x"]:
-    """Return for each image the candidate that fewer draws get right, as AutoAttack joins its members."""
-    rows = (second.right < first.right).to(first.candidates.device)
-    return torch.where(rows[:, None, None, None], second.candidates, first.candidates)
 
 
 def details_of(case: Case, checks: Sequence[Check], verdict: Verdict, plant: str | None) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class BoardAccuracy(Protocol):
                 "correct": _per_board(solved["blanks"]),
                 "correct_all_cells": _per_board(solved["all_cells"]),
             },
+            verdicts=["correct", "correct_all_cells"],
             notes=["a board is solved when its blank cells are right; all_cells also wants its givens kept"],
         )
 

@@ -146,6 +146,7 @@ class Calibration(Protocol):
                 "correct": share_right(logits.argmax(dim=2), labels),
                 "confidence": [round(value, 6) for value in _confidence(logits).mean(dim=0).tolist()],
             },
+            verdicts=["correct"],
             notes=[*fitted.notes, note],
             details={
                 "reliability": self._diagrams(predictions, labels, fitted.temperatures),

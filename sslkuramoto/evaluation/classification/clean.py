@@ -62,6 +62,7 @@ class Clean(Protocol):
             data=described(images),
             initial=start_of(subject.encoder, self.initial),
             per_image={"correct": share_right(predictions, labels)},
+            verdicts=["correct"],
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:

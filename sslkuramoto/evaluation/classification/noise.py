@@ -103,6 +103,7 @@ class NoiseAccuracy(Protocol):
             predictions = _predictions(classifier, chosen, subject.batch_size, kind, size, count)
             result.metrics.update(accuracies(predictions, labels, f"{name}_accuracy"))
             result.per_image[f"{name}_correct"] = share_right(predictions, labels)
+            result.verdicts.append(f"{name}_correct")
             subject.report(f"{name}: {100 * result.metrics[f'{name}_accuracy'].value:.1f} %")
         return result
 

@@ -33,7 +33,7 @@ from sslkuramoto.examples import Images, Spec
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.values import Count, Must, checked, small
+from sslkuramoto.values import Count, Mark, Must, checked, small
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels a side
@@ -84,7 +84,7 @@ class Corruptions(Protocol):
         self,
         *,
         source: Literal["ours", "archive"] = "ours",
-        archive: str | None = None,
+        archive: Annotated[str | None, Mark.INCIDENTAL] = None,
         corruptions: tuple[str, ...] | str | None = None,
         severities: Severities = SEVERITIES,
         images: Count | None = 1000,
@@ -93,7 +93,7 @@ class Corruptions(Protocol):
         initial: Initial = "random",
         average: Count = 8,
         calibration: bool = True,
-        baseline: str | None = None,
+        baseline: Annotated[str | None, Mark.OPEN] = None,
         corruption_seed: int = 0,
     ) -> None:
         self.options = options_of(locals())
@@ -143,12 +143,14 @@ class Corruptions(Protocol):
             ]
             shown = " ".join(f"{100 * cell.accuracy:.1f}" for cell in cells[name])
             subject.report(f"{place}/{len(self.names)} {name}: {shown} % (clean {100 * clean.accuracy:.1f} %)")
+        verdicts = self._verdicts(cells, clean)
         result = Result(
             metrics=self._metrics(cells, clean),
             options=self.options,
             data=described(chosen.images, len(labels)) | source.described(),
             initial=start_of(subject.encoder, self.initial),
-            per_image=self._per_image(cells, clean, chosen.index.tolist()),
+            per_image={"index": chosen.index.tolist(), **verdicts},
+            verdicts=list(verdicts),
             notes=self._notes(chosen.images.size),
             details={"corruptions": self._table(cells)},
         )
@@ -219,14 +221,14 @@ class Corruptions(Protocol):
             for name, row in cells.items()
         }
 
-    def _per_image(self, cells: dict[str, list[Cell]], clean: Cell, index: list[int]) -> dict[str, list]:
+    def _verdicts(self, cells: dict[str, list[Cell]], clean: Cell) -> dict[str, list]:
         """Return the share of draws (and corruptions) that are right, image by image."""
-        per_image: dict[str, list] = {"index": index, "clean_correct": _rounded([clean])}
+        verdicts: dict[str, list] = {"clean_correct": _rounded([clean])}
         for i, severity in enumerate(self.severities):
-            per_image[f"correct_severity_{severity}"] = _rounded([row[i] for row in cells.values()])
+            verdicts[f"correct_severity_{severity}"] = _rounded([row[i] for row in cells.values()])
         if self.severities == SEVERITIES:
-            per_image["correct"] = _rounded([cell for row in cells.values() for cell in row])
-        return per_image
+            verdicts["correct"] = _rounded([cell for row in cells.values() for cell in row])
+        return verdicts
 
     def _notes(self, size: int) -> list[str]:
         notes = []

@@ -105,6 +105,7 @@ class Clustering(Protocol):
             data=described(test.images),
             initial=start_of(subject.encoder),
             per_image={"correct": [round(float(share), 6) for share in right]},
+            verdicts=["correct"],
             notes=[f"k-means with {count} clusters, {self.seeds} seeds; the split is clustered and scored by itself"],
         )
 

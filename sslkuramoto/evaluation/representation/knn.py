@@ -121,6 +121,7 @@ class NearestNeighbours(Protocol):
             data=described(test.images),
             initial=start_of(subject.encoder),
             per_image={"correct": share_right(predictions, test.labels)},
+            verdicts=["correct"],
             notes=notes,
         )
 

@@ -151,6 +151,7 @@ class LinearProbe(Protocol):
             data=described(test.images),
             initial=start_of(subject.encoder),
             per_image={"correct": share_right(predictions, test.labels)},
+            verdicts=["correct"],
             notes=notes,
         )
 

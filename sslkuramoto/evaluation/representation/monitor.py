@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sslkuramoto.data import DataSet, batches
 from sslkuramoto.encoders import Encoder
-from sslkuramoto.evaluation.representation.knn import knn_predict
-from sslkuramoto.examples import Images
+from sslkuramoto.evaluation.representation.knn import NearestNeighbours, knn_predict
+from sslkuramoto.examples import accepts
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of
@@ -45,7 +45,7 @@ class OnlineKNN:
     def __call__(self, encoder: Encoder, train: DataSet, epoch: int) -> dict[str, float]:
         """Return ``{"knn": share of images classified rightly}``."""
         spec = train.spec
-        if not isinstance(spec, Images) or spec.classes is None:
+        if not accepts(NearestNeighbours.reads, spec) or spec.num_classes is None:
             return {}
         recipe, images = self.recipe, min(self.recipe.measure.monitor_images, len(train))
         chosen = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))[:images]
@@ -60,7 +60,7 @@ class OnlineKNN:
         bank, labels = self._features(encoder, train, voters, epoch)
         features, wanted = self._features(encoder, queries, asked, epoch)
         neighbours = min(NEIGHBOURS, len(bank))
-        predicted = knn_predict(features, bank, labels, num_classes=spec.classes, neighbours=neighbours)
+        predicted = knn_predict(features, bank, labels, num_classes=spec.num_classes, neighbours=neighbours)
         return {"knn": float((predicted == wanted).float().mean())}
 
     @torch.no_grad()

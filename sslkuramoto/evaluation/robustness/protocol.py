@@ -10,7 +10,7 @@ Shapes: n images, y x pixels, k draws, m stored images.
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
@@ -46,7 +46,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
-from sslkuramoto.values import Count, Whole, checked
+from sslkuramoto.values import Count, Mark, Whole, checked
 
 NAME = "robustness"
 GROUP = "Robust accuracy"
@@ -84,7 +84,7 @@ class Robustness(Protocol):
     needs = frozenset({"head", "labels"})
     by_option = BY_NORM
     columns = (
-        Column("clean", "clean accuracy", "Finetuned", False, 6.2, ["clean_accuracy", "published/clean_accuracy"]),
+        Column("clean", "clean accuracy", "Finetuned", False, 6.2, ["clean_accuracy"], beside="as published"),
         Column("robust_as_published", "as published", GROUP, False, 7, reading="as published"),
         Column("robust_fixed", "fixed oscillators", GROUP, False, 8, reading="fixed"),
         Column("robust_eot", "EoT", GROUP, False, 9, reading="EoT"),
@@ -104,12 +104,12 @@ class Robustness(Protocol):
         chained: bool = True,
         images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        chunk: Count = 100,
+        chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Count = 20,
         select_draws: Count = 100,
-        control: Whole = 4,
-        store: Whole = 0,
-        ledger: str | None = None,
+        control: Annotated[Whole, Mark.INCIDENTAL] = 4,
+        store: Annotated[Whole, Mark.INCIDENTAL] = 0,
+        ledger: Annotated[str | None, Mark.INCIDENTAL] = None,
         ways: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         eps = DEFAULT_EPS[norm] if eps is None else eps
@@ -174,6 +174,7 @@ class Robustness(Protocol):
             metrics = {**result.metrics, "robust_accuracy": robust}
             joined.metrics.update({f"{way.name}/{metric}": value for metric, value in metrics.items()})
             joined.per_image.update({f"{way.name}/{entry}": values for entry, values in result.per_image.items()})
+            joined.verdicts += [f"{way.name}/{entry}" for entry in result.verdicts]
             joined.details[way.name] = result.details
         join(joined, ways, found)
         return joined

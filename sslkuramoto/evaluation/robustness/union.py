@@ -35,6 +35,7 @@ def join(joined: Result, ways: Sequence[Way], found: Mapping[str, Sequence[Float
     metrics, per_image = _worst(first, within, UNION if stated else None)
     joined.metrics.update({f"{UNION}/{metric}": value for metric, value in metrics.items()})
     joined.per_image.update({f"{UNION}/{entry}": values for entry, values in per_image.items()})
+    joined.verdicts.append(f"{UNION}/correct")
     joined.notes += above(joined.metrics, [by_name[name] for name in within], first)
 
 

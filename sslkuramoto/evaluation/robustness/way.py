@@ -124,6 +124,7 @@ class Way:
                 "correct": share_right(robust, labels),
                 "broken_by": found.broken_by,
             },
+            verdicts=["clean_correct", "correct"],
             notes=[*self.notes, *notes, f"share standing after each attack{decided}: {standing}"],
             details={"threat": str(self.threat), "standing_after": found.standing_after},
         )

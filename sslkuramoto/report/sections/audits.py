@@ -30,10 +30,10 @@ from sslkuramoto.report.pictures.evidence import (
     histograms_picture,
 )
 from sslkuramoto.report.sections.section import PICTURE_BUDGET, Half, Section, Studied
-from sslkuramoto.report.tables.columns import option_text
 from sslkuramoto.report.tables.study import (
     labels_of,
 )
+from sslkuramoto.values import option_text
 
 MARKS = {"pass": "✓", "fail": "✗", "not run": "–"}
 

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from sslkuramoto.report.markup import NOTHING, cells, element, fine, joined, row_of, table_of
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.sections.section import Half, Section, parts_of
-from sslkuramoto.report.tables.columns import option_text
 from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.values import option_text
 
 
 def compact(value: object) -> str:

@@ -5,43 +5,50 @@ describes; variants of it (other options, weights or data) are named beside it. 
 page's table of all results.
 """
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
 
 from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation import PROTOCOLS, load_protocol, protocol_files
-from sslkuramoto.evaluation.protocol import Loaded, Protocol
+from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.described import departures, is_described, kind_of, named_as_described, options_behind
+from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
 from sslkuramoto.results import Metric, Result
 
 IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
-# Options that say how a number was computed, not what it means.
-INCIDENTAL = {"seed", "batch_size", "workers", "device", "precision", "cache", "chunk", "jobs"}
-INCIDENTAL |= {"ledger", "store", "control"}
+_LONG = 40  # characters of a name in a cell
 _FEW = 3  # metrics of a result that are named where the wanted one is missing
 
 
 @dataclass(frozen=True)
 class Found:
-    """A number and the file that it stands in; ``remark`` is what a reader must know of the choice of this file."""
+    """A number and the file that it stands in.
+
+    Attributes:
+        metric: the number.
+        name: of it in the result.
+        result: the file.
+        departs: in what it is other than the heading's protocol is described, for the cell: ``eps 0.1``. Empty for a
+            number that is as described.
+        remark: what a reader must know of the choice of this file.
+    """
 
     metric: Metric
     name: str
     result: Result
+    departs: str = ""
     remark: str = ""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options behind this number: of a protocol with ``ways``, those of the way that its name begins with."""
-        options = {key: value for key, value in self.result.options.items() if key != "ways"}
-        ways, (way, *rest) = self.result.options.get("ways"), self.name.split("/")
-        return options | (ways[way] if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict) else {})
+        """The options behind this number."""
+        options = options_behind(self.result.options, self.name)
+        return {key: value for key, value in options.items() if key != "ways"}
 
 
 @cache
@@ -101,67 +108,63 @@ def _results_for(column: Column, model: Model) -> list[Result] | None:
 def _headline(by_protocol: Sequence[Sequence[Found]]) -> Found | str | None:
     """Return the number that is shown, or why none of them is; None without any.
 
-    What a protocol's own file describes comes first. A single variant is shown with what it changes; of several, none.
+    What a protocol's file describes comes first. A result that was put in its place (``--as``), or that no file of ours
+    describes, is shown with what it departs in. Variants are named beside it, never shown.
     """
     for found in by_protocol:
-        described = sorted((item for item in found if not variant_of(item.result)), key=_weakness)
+        described = sorted((item for item in found if not _departs(item)), key=_weakness)
         if described:
-            shown = described[0].result.path.stem
-            others = {item.result.path.stem: None for item in found}
-            others.pop(shown)
-            beside = f"{shown}, as its file describes it; beside it, not shown: {', '.join(others)}" if others else ""
-            return replace(described[0], remark=beside)
+            shown, others = described[0], _named(item for item in found if item is not described[0])
+            beside = f"; beside it, not shown: {others}" if others else ""
+            if beside or not named_as_described(shown.result):
+                beside = f"{shown.result.path.stem}, as {_file_of(shown.result)} describes it{beside}"
+            return replace(shown, remark=beside)
     for found in by_protocol:
-        if len(found) == 1:
-            return replace(found[0], remark=variant_of(found[0].result))
-        names = ", ".join(item.result.path.stem for item in found)
-        return f"not shown: {len(found)} variants and none that its protocol's file describes: {names}"
-    return None
+        own = [item for item in found if not is_described(item.result)]
+        placed = [item for item in found if named_as_described(item.result)] or own
+        others = _named(item for item in found if item not in placed)
+        beside = f"; beside it, not shown: {others}" if others else ""
+        if len(placed) == 1:
+            return replace(placed[0], departs=_departs(placed[0]), remark=_why_other(placed[0]) + beside)
+        if placed:
+            return f"not shown, for none is as its protocol's file describes it: {_named(found)}"
+    names = _named(item for found in by_protocol for item in found)
+    return f"not shown, for it is not what its protocol's file describes: {names}" if names else None
 
 
-def _weakness(found: Found) -> tuple[bool, int]:
-    """Of several files of one protocol, the l-inf ball comes before the l2 ball, then many images before few."""
-    return found.result.options.get("norm") == "l2", -(found.metric.n or 0)
+def _departs(found: Found) -> str:
+    """Return what a cell says of a number that is not as its protocol's file describes it; nothing for one that is."""
+    if not is_described(found.result):
+        name = found.result.path.stem
+        return name if len(name) <= _LONG else f"{name[:_LONG]}..."
+    return ", ".join(item.what for item in departures(found.result, found.name))
 
 
-def kind_of(result: Result) -> str:
-    """Return the registered protocol that a result is of; empty where neither it nor the name of its file says so."""
-    described = _described(result.described_by)
-    named = result.described_by if result.described_by in set(PROTOCOLS) else ""
-    return result.kind or (described.name if described else named)
-
-
-@cache
-def _described(file: str) -> Loaded | None:
-    """Return what a file of eval/protocols describes, None where there is no such file."""
-    if file not in protocol_files():
-        return None
-    loaded = load_protocol(file)
-    return loaded._replace(options=json.loads(json.dumps(loaded.options, default=str)))
-
-
-def variant_of(result: Result) -> str:
-    """Return in a line how a result departs from what its protocol's file describes; empty where it does not.
-
-    Options that a result does not know (it is older than they are) and those that change no meaning are not compared.
-    """
-    described, own = _described(result.described_by), result.path.stem
-    if described is None:
+def _why_other(found: Found) -> str:
+    own, result = found.result.path.stem, found.result
+    if not is_described(result):
         return f"{own}: described by no file of eval/protocols"
-    differs = []
-    for key, value in result.options.items():
-        if key not in INCIDENTAL and key in described.options and value != described.options[key]:
-            theirs = described.options[key]
-            plain = not isinstance(value, dict | list) and not isinstance(theirs, dict | list)
-            differs.append(f"{key} {option_text(value)} (there {option_text(theirs)})" if plain else key)
-    if result.encoder.get("weights") == "raw":
-        differs.append("raw weights")
-    for part, said in (("encoder", result.encoder), ("data", result.data)):
-        changed = said.get("changed_options") or {}
-        differs += [f"{part}.{key} {option_text(value)}" for key, value in changed.items()]
-    if not differs and result.protocol == result.described_by:
-        return ""
-    return f"{own}: a variant of {result.described_by}, other in {', '.join(differs) or 'what its name says'}"
+    other = ", ".join(map(str, departures(result, found.name)))
+    return f"{own}: a variant of {result.described_by}, other in {other}"
+
+
+def _named(items: Iterable[Found]) -> str:
+    """Return the names of results, each with what it departs in."""
+    named: dict[str, str] = {}
+    for item in items:
+        other = ", ".join(map(str, departures(item.result, item.name))) if is_described(item.result) else ""
+        named[item.result.path.stem] = f"{item.result.path.stem} ({other})" if other else item.result.path.stem
+    return ", ".join(named.values())
+
+
+def _file_of(result: Result) -> str:
+    return "its file" if named_as_described(result) else result.described_by
+
+
+def _weakness(found: Found) -> tuple[bool, bool, int]:
+    """Of several as described, that of its file's name comes first, l-inf before l2, many images before few."""
+    result = found.result
+    return not named_as_described(result), result.options.get("norm") == "l2", -(found.metric.n or 0)
 
 
 def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
@@ -198,14 +201,3 @@ def number(found: Found | str) -> float | None:
     """Return what :func:`find` found, in percent; None where it is missing or not finite."""
     value = None if isinstance(found, str) else percent(found.metric, found.metric.value)
     return value if value is not None and math.isfinite(value) else None
-
-
-def option_text(value: object) -> str:
-    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
-    if isinstance(value, float) and len(repr(value)) > 8:
-        levels = value * 255
-        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
-    if isinstance(value, dict):
-        rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
-        return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
-    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)

@@ -200,7 +200,7 @@ def _field(head: Head, cell: Cell) -> str:
     if cell.value is None:
         return ("--" if cell.text == MISSING else in_latex(cell.text)) + _marks(cell.marks)
     lines = [in_latex(cell.text) + _marks(cell.marks)]
-    lines += [f"\\footnotesize {in_latex(cell.interval)}"] if cell.interval else []
+    lines += [f"\\footnotesize {in_latex(text)}" for text in cell.beside]
     return _stack([f"\\textit{{{line}}}" for line in lines] if head.published else lines, "r")
 
 

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Protocol
 
+from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.described import incidental_options
 from sslkuramoto.report.runs import Model
-from sslkuramoto.report.tables.columns import INCIDENTAL, Found, columns, find, number, option_text, percent
+from sslkuramoto.report.tables.columns import Found, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
 from sslkuramoto.results import Metric
 from sslkuramoto.study.published import Published
+from sslkuramoto.values import option_text
 
 MISSING = "-"
 
@@ -19,6 +22,8 @@ MISSING = "-"
 @dataclass(frozen=True)
 class Cell:
     """What one field shows. ``marks`` are numbers of footnotes; ``found`` is set in measured columns only.
+
+    ``departs`` says in what a number is other than the heading's protocol is described.
 
     Of several runs ``value`` is the mean of ``seeds`` of them, ``std`` their standard deviation, ``found`` the first.
     """
@@ -31,6 +36,12 @@ class Cell:
     published: Published | None = None
     seeds: int = 1
     std: float | None = None
+    departs: str = ""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What is shown beside the number: its interval, and in what it departs from what the heading promises."""
+        return tuple(text for text in (self.interval, self.departs) if text)
 
 
 class Titled(Protocol):
@@ -121,7 +132,8 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         reported = any(column.key in model.row.published for model in models)
         if column.optional and not reported and all(number(item) is None for item in found.values()):
             continue
-        by_head.append([_cell(each, mark) for each in by_row])
+        cells = [_cell(each, mark) for each in by_row]
+        by_head.append([_with_file(cell) for cell in cells] if _of_several_files(column, measured) else cells)
         heads.append(Head(column, marks=marks_unlike(measured, mark)))
         group = "" if column.title.startswith(column.group) else column.group
         for item in measured.values():
@@ -195,7 +207,20 @@ def _cell(items: Mapping[str, Found | str], mark: Mark) -> Cell:
     std, n = stdev(values) if len(values) > 1 else None, first.metric.n
     interval = "" if std is None else f"± {decimals(std, n)}"
     mean = fmean(values)
-    return Cell(mean, decimals(mean, n), interval, marks, found=first, seeds=len(values), std=std)
+    seeds = len(values)
+    return Cell(mean, decimals(mean, n), interval, marks, first, seeds=seeds, std=std, departs=first.departs)
+
+
+def _of_several_files(column: Column, measured: Mapping[str, Found]) -> bool:
+    """Whether numbers of one reading are from protocol files with balls and images of their own: a cell then names its
+    file."""
+    return column.reading is not None and len({item.result.described_by for item in measured.values()}) > 1
+
+
+def _with_file(cell: Cell) -> Cell:
+    if cell.found is None or cell.departs == cell.found.result.described_by:
+        return cell
+    return replace(cell, departs=", ".join(filter(None, [cell.found.result.described_by, cell.departs])))
 
 
 def _measured(item: Found | str, mark: Mark) -> Cell:
@@ -205,7 +230,7 @@ def _measured(item: Found | str, mark: Mark) -> Cell:
     if value is None:
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
     marks = (mark(item.remark),) if item.remark else ()
-    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, found=item)
+    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, found=item, departs=item.departs)
 
 
 def decimals(value: float, n: int | None) -> str:
@@ -278,12 +303,15 @@ def _draws(found: Iterable[Found]) -> str:
 
 
 def _conditions(found: Found) -> dict[str, str]:
-    result = found.result
+    result, idle = found.result, incidental_options(found.result)
     conditions = {"protocol": result.protocol, "number of images": found.metric.n or result.data.get("n")}
     conditions |= {f"data {key}": result.data.get(key) for key in ("name", "split", "fingerprint")}
     conditions |= {
-        f"option {key}": value for key, value in found.options.items() if key not in INCIDENTAL and value is not None
+        f"option {key}": value for key, value in found.options.items() if key not in idle and value is not None
     }
+    conditions |= {"weights": result.encoder.get("weights")}
+    changed = result.encoder.get("changed_options") or {}
+    conditions |= {f"encoder {key}": value for key, value in changed.items()}
     return {key: option_text(value) for key, value in conditions.items()}
 
 

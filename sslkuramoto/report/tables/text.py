@@ -83,7 +83,7 @@ def _with_marks(text: str, marks: tuple[int, ...]) -> str:
 
 
 def _two_lines(cell: Cell) -> str:
-    return _with_marks(cell.text, cell.marks) + (f"\n{cell.interval}" if cell.interval else "")
+    return _with_marks(cell.text, cell.marks) + "".join(f"\n{line}" for line in cell.beside)
 
 
 def _below(summary: Summary, number: Callable[[int], str]) -> list[str]:
@@ -96,7 +96,7 @@ def plain(summary: Summary) -> str:
 
     def one_line(cell: Cell) -> str:
         marks = f"({','.join(map(str, cell.marks))})" if cell.marks else ""
-        return f"{cell.text}{marks} {cell.interval}".replace("±", "+-").rstrip()
+        return " ".join([f"{cell.text}{marks}", *cell.beside]).replace("±", "+-")
 
     names = [h.name + (f"({','.join(map(str, h.marks))})" if h.marks else "") for h in summary.heads]
     grid = [[*_corner(summary), *names]]
@@ -132,7 +132,7 @@ def markdown(summary: Summary) -> str:
         return f"<sup>{','.join(map(str, marks))}</sup>" if marks else ""
 
     def field_of(cell: Cell) -> str:
-        return f"{cell.text}{sup(cell.marks)} {safe(cell.interval)}".strip()
+        return " ".join([f"{cell.text}{sup(cell.marks)}", *map(safe, cell.beside)])
 
     corner = _corner(summary)
     lines = ["| " + " | ".join([*corner, *(safe(head.name) + sup(head.marks) for head in summary.heads)]) + " |"]
@@ -148,7 +148,8 @@ def csv_text(summary: Summary) -> str:
     """Return the table as CSV in full precision, percent; measured and published figures in columns of their own.
 
     ``KEY_seeds`` counts the training runs behind a value, ``KEY_std`` is their standard deviation (empty for one run);
-    interval and standard deviation over draws belong to one run and are empty for several.
+    interval and standard deviation over draws belong to one run and are empty for several. ``KEY_departs`` says in what
+    a number is other than its protocol's file describes; it is empty for one that is as described.
     """
     header = ["model"]
     for head in summary.heads:
@@ -156,7 +157,7 @@ def csv_text(summary: Summary) -> str:
         ends = (
             ("reported", "reported_std", "reported_n", "reported_source")
             if head.published
-            else ("", "low", "high", "std_over_draws", "std_over_seeds", "n", "draws", "seeds", "std")
+            else ("", "low", "high", "std_over_draws", "std_over_seeds", "n", "draws", "seeds", "std", "departs")
         )
         header += [f"{key}_{end}" if end else key for end in ends]
     out = io.StringIO()
@@ -169,12 +170,12 @@ def csv_text(summary: Summary) -> str:
                 figure = cell.published
                 line += [None] * 4 if figure is None else [figure.value, figure.std, figure.n, figure.source]
             elif cell.found is None:
-                line += [None] * 9
+                line += [None] * 10
             else:
                 metric = cell.found.metric
                 of_one = (metric.low, metric.high, metric.std_over_draws, metric.std_over_seeds)
                 scaled = [cell.value, *(percent(metric, x) if cell.seeds == 1 else None for x in of_one)]
                 line += [None if x is None else round(x, 10) for x in scaled] + [metric.n, metric.draws]
-                line += [cell.seeds, None if cell.std is None else round(cell.std, 10)]
+                line += [cell.seeds, None if cell.std is None else round(cell.std, 10), cell.departs or None]
         writer.writerow(line)
     return out.getvalue()

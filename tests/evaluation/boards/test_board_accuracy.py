@@ -109,5 +109,5 @@ def test_it_wants_a_head_and_other_protocols_want_images(boards, tmp_path) -> No
     measured = subject(boards, Answering(boards, boards.solutions), None, tmp_path)
     with pytest.raises(UserError, match=r"boards needs a classifier: .* holds an encoder only"):
         load_protocol("boards").measure(measured)
-    with pytest.raises(UserError, match=r"^knn reads images; the encoder of .* reads boards$"):
+    with pytest.raises(UserError, match=r"^knn reads images; the data of .* gives boards$"):
         load_protocol("knn").measure(measured)

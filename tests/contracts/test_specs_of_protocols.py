@@ -1,0 +1,107 @@
+"""Every protocol file meets a run of images, a run of boards and a function's network: it reads what the data gives, or
+one line says that it does not, before anything is loaded. Each registered protocol has a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from house_files import PROTOCOLS as FILES
+from house_files import ROOT
+
+from sslkuramoto.cli import main
+from sslkuramoto.data import DATA
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import load_protocol, subject_of
+from sslkuramoto.evaluation import subject as opening
+from sslkuramoto.examples import Boards, Images
+from sslkuramoto.recipe import load_recipe
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.training import train
+
+SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1", "epochs=1"]
+NETWORK = "from torch import nn\n\ndef build():\n    raise AssertionError('the function was called')\n"
+LOADED = {path.stem: load_protocol(path.stem) for path in FILES}
+READ_IMAGES = [name for name, loaded in LOADED.items() if Images in loaded.measure.reads]
+REFUSE_IMAGES = [name for name in LOADED if name not in READ_IMAGES]  # the others: tests/api/test_cli_foreign.py
+READ_BOARDS = [name for name, loaded in LOADED.items() if Boards in loaded.measure.reads]
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run on 4 x 4 Sudoku that holds a head too."""
+    recipe = load_recipe(ROOT / "recipes" / "sudoku4-akorn.yaml", [*SUDOKU, "batch_size=8", "engine.device=cpu"])
+    return train(recipe, tmp_path_factory.mktemp("runs") / "sudoku")
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command and return its one line; nothing may be loaded."""
+    monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr(opening, "load_encoder", lambda *_: pytest.fail("weights were read"))
+
+    def evaluate(*words: str) -> str:
+        assert main(["evaluate", *words, "--device", "cpu"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return evaluate
+
+
+def test_every_protocol_states_what_it_reads() -> None:
+    assert {*READ_IMAGES, *READ_BOARDS} == set(LOADED)
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_run_of_images_is_measured_or_refused(name: str, supervised: RunDirectory, request) -> None:
+    if name in READ_IMAGES:
+        LOADED[name].measure.check(subject_of(supervised.path))
+    else:
+        line = request.getfixturevalue("refused")(str(supervised.path), name)
+        assert line.endswith(f"{LOADED[name].measure.name} reads boards; data digits gives images")
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory, request) -> None:
+    if name in READ_BOARDS:
+        LOADED[name].measure.check(subject_of(boards.path))
+    else:
+        line = request.getfixturevalue("refused")(str(boards.path), name)
+        assert line.endswith(f"{LOADED[name].measure.name} reads images; data sudoku gives boards")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "kind"),
+    [*((name, "sudoku", "boards") for name in LOADED), *((name, "digits", "images") for name in REFUSE_IMAGES)],
+)
+def test_a_functions_network_is_refused_where_it_or_the_protocol_does_not_read_the_data(
+    name: str, source: str, kind: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    words = [f"data={{name: {source}}}", "--run", str(tmp_path / "net")]
+    line = refused(f"{tmp_path}/net.py:build", name, *words)
+    who = "a function's network reads images" if source == "sudoku" else f"{LOADED[name].measure.name} reads boards"
+    assert line.endswith(f"{who}; data {source} gives {kind}")
+
+
+def test_of_several_protocols_none_measures_where_one_does_not_read_the_data(
+    supervised: RunDirectory, refused: Callable[..., str]
+) -> None:
+    assert "boards reads boards" in refused(str(supervised.path), "clean", "boards")
+    assert not (supervised.path / "results" / "clean.json").exists()
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_an_encoder_that_reads_images_and_boards_is_measured_on_the_spec_of_its_data(
+    name: str, supervised: RunDirectory, boards: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the encoder reads says nothing of the data: only these decide."""
+    monkeypatch.setattr(Encoder, "reads", (Images, Boards))
+    run = boards if name in READ_IMAGES else supervised
+    subject = subject_of(run.path)
+    monkeypatch.setattr(type(subject.encoder), "reads", (Images, Boards))
+    with pytest.raises(UserError, match=rf"^{LOADED[name].measure.name} reads \w+; the data of .* gives \w+$"):
+        LOADED[name].measure(subject)
+    subject.spec = None  # a subject made by hand: its splits say it
+    with pytest.raises(UserError, match=rf"^{LOADED[name].measure.name} reads \w+; the data of .* gives \w+$"):
+        LOADED[name].measure(subject)
