@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,16 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _print_details(what: str, name: str) -> None:
-    if what in _FOLDERS:
-        print((packaged(_FOLDERS[what]) / f"{name}.yaml").read_text())
-        if what != "protocols":
-            return
+    if what not in _FOLDERS:
+        _print_options(_registry(what), name)
+        return
+    file = packaged(_FOLDERS[what]) / f"{name}.yaml"
+    if file.is_file():
+        print(file.read_text())
+    if what == "protocols":
         from sslkuramoto.evaluation import PROTOCOLS, load_protocol
 
-        _print_options(PROTOCOLS, load_protocol(name).name)
-        return
-    _print_options(_registry(what), name)
+        _print_options(PROTOCOLS, load_protocol(name).name if file.is_file() else name)
 
 
 def _print_options(registry: Any, name: str) -> None:
@@ -84,9 +86,13 @@ def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
     def in_files(folder: str) -> dict[str, str]:
         return {path.stem: _first_comment(path) for path in sorted(packaged(folder).glob("*.yaml"))}
 
-    return {what: partial(members, what) for what in _REGISTRIES} | {
-        what: partial(in_files, folder) for what, folder in _FOLDERS.items()
-    }
+    def protocols() -> dict[str, str]:
+        others = sorted(entry_points(group="sslkuramoto.protocols"), key=lambda point: point.name)
+        added = {point.name: f"(of another package: {point.value})" for point in others}
+        return added | in_files(_FOLDERS["protocols"])
+
+    in_folders = {what: partial(in_files, folder) for what, folder in _FOLDERS.items()}
+    return {what: partial(members, what) for what in _REGISTRIES} | in_folders | {"protocols": protocols}
 
 
 def _described(registry: Any, name: str) -> str:

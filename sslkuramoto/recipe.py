@@ -49,7 +49,7 @@ class Part:
 @checked
 @dataclass(frozen=True)
 class WeightEMA:
-    """Average of the weights over training (METHODS 1.8; ema_pytorch's rule).
+    """Average of the weights over training (AKOrN, Miyato et al. 2025, arXiv 2410.13821; ema_pytorch's rule).
 
     Every ``update_every`` steps the average moves towards the weights with decay min(decay, 1 - (1 + s)**(-2/3)), s
     steps after ``update_after``; before that it is a copy.

@@ -3,7 +3,7 @@
 Expectation over transformation (Athalye et al. 2018, 1707.07397). ``fresh``: every evaluation draws anew, and the
 objective that a search compares from step to step is another function each time. ``held``: K fields of initial
 oscillators are drawn once and kept, which makes it one deterministic function, so that step-size rules and best points
-mean something; METHODS 7.3 measures how much that is worth.
+mean something.
 
 Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g draws of one pass, i c h w fields.
 """

@@ -2,9 +2,9 @@
 
 K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one
 deterministic function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields
-and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles (METHODS
-7.3, B). Whether it did is read from draws that chose nothing: on those that choose, the lowest of several candidates
-keeps falling by luck.
+and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles. Whether
+it did is read from draws that chose nothing: on those that choose, the lowest of several candidates keeps falling by
+luck.
 
 Shapes: b batch, y x pixels.
 """

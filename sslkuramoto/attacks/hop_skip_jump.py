@@ -2,7 +2,7 @@
 
 Chen, Jordan and Wainwright 2020 (1904.02144), after Brendel et al. 2018 (1712.04248). From any point that is classified
 wrongly it walks along the decision boundary towards the image: bisection onto the boundary, the boundary's normal from
-the decisions about random probes, a jump along it. Neither gradients nor logits can mislead it (METHODS 7.3, D).
+the decisions about random probes, a jump along it. Neither gradients nor logits can mislead it.
 A network that draws answers each query with the share of r draws that are wrong, and lies beyond its boundary where at
 least half of them are.
 

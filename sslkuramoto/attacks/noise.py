@@ -1,6 +1,6 @@
 """Perturbations that know nothing of the network: random signs and Gaussian noise; the best of several is kept.
 
-They are a floor for every attack (METHODS 7.3, I): a network that falls as much to noise as to its strongest attack has
+They are a floor for every attack: a network that falls as much to noise as to its strongest attack has
 no adversarial problem but a noise problem, and an attack that is weaker than noise is broken.
 
 Shapes: b batch, y x pixels.

@@ -1,8 +1,9 @@
 """Attack with other derivatives of the Kuramoto step: does saturation mask the gradient?
 
-METHODS 7.2 and 7.3 E. Each surrogate of :mod:`sslkuramoto.dynamics.surrogate` leads one ascent on the same held noise;
-for each image the strongest candidate is kept. Where a surrogate beats ``autograd``, the network's own gradient hid
-something; where none does, saturation protects nothing at this size.
+After the backward pass differentiable approximation (BPDA) of Athalye et al. 2018, arXiv 1802.00420. Each surrogate of
+:mod:`sslkuramoto.dynamics.surrogate` leads one ascent on the same held noise; for each image the strongest candidate is
+kept. Where a surrogate beats ``autograd``, the network's own gradient hid something; where none does, saturation
+protects nothing at this size.
 
 Shapes: b batch, y x pixels.
 """

@@ -10,6 +10,7 @@ from typing import Any
 from sslkuramoto.data.data_set import DataSet, batches
 from sslkuramoto.data.images.image_set import ImageSet, image_set
 from sslkuramoto.data.order import in_order, shuffled
+from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Spec
 from sslkuramoto.registry import Registry
 
@@ -37,5 +38,6 @@ def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
         UserError: an unknown source or option, or an option that its spec cannot have.
     """
     found = DATA.result_class(name, DataSet)
-    kind = ImageSet if found is DataSet else found  # a source that states nothing gives images
-    return kind.expected(DATA.resolved(name, options))
+    if found is DataSet:
+        raise UserError(f"data {name}: does not state what it gives; annotate what it returns (-> ImageSet)")
+    return found.expected(DATA.resolved(name, options))

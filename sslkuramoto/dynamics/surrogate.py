@@ -7,7 +7,7 @@ phi = arctan(gamma F). For a tangent v, d = v / F, and t = cos(phi) d - sin(phi)
     d out / d v  =  gamma [ a t d^T + b (I - x x^T - d d^T) ],   a = 1 / s^2 = arctan'(gamma F),   b = 1 / s
     d out / d x  =  t d^T + b (I - x x^T - d d^T)   with the velocity carried along
 
-For n = 2 only the first term is there: with gamma F >> 1 the gradient of every step falls like 1 / F^2 (METHODS 7.2).
+For n = 2 only the first term is there: with gamma F >> 1 the gradient of every step falls like 1 / F^2.
 
 Shapes: b batch, c channels, n oscillator dimension, h w grid, m oscillators a site.
 """

@@ -53,7 +53,7 @@ class Bins:
     def calibration_error(self) -> float:
         """Mean over answers of |accuracy - confidence| of their bin; nan without any.
 
-        Source: METHODS 4.4, ECE = sum over bins of n_b / n |acc_b - conf_b|.
+        Source: Guo et al. 2017, arXiv 1706.04599, equation 3: ECE = sum over bins of n_b / n |acc_b - conf_b|.
         """
         total = sum(self.count[k] for k in self.filled)
         apart = sum(self.count[k] * abs(self.accuracy[k] - self.confidence[k]) for k in self.filled)

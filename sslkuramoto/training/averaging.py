@@ -1,4 +1,4 @@
-"""Averaged weights: the model that AKOrN evaluates and reports (METHODS 1.8).
+"""Averaged weights: the model that AKOrN evaluates and reports (Miyato et al. 2025, arXiv 2410.13821).
 
 The rule of ema_pytorch, which the published code uses: after ``update_after`` steps, every ``update_every``-th step
 moves the average by decay min(decay, 1 - (1 + s)**(-2/3)), with s the steps made since then; before that it copies the

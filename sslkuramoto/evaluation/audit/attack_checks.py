@@ -37,7 +37,7 @@ from sslkuramoto.statistics import at_least, holm
 from sslkuramoto.threat import Threat
 
 NOISE_SAMPLES = 4
-NOISE_SIZES = (4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)  # of the curve; METHODS 7.3 I
+NOISE_SIZES = (4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)  # of the curve
 NOISE_TAKES = 3 / 4
 """Share of what an attack takes that random noise must take before the attack is said to shake only."""
 LEFT_UNBOUNDED = 0.01

@@ -3,7 +3,7 @@
 "Plain" is what a paper reports that takes the network as deterministic: APGD on the cross entropy, one draw a forward.
 "EoT" is what a paper reports that knows better: AutoAttack's "rand", APGD along means over fresh draws.
 The "reference" knows what it is up against: a loss that does not saturate and, against noise, K draws that are held
-through the ascent (METHODS 7.3 B).
+through the ascent (docs/attacks.md, "held_noise").
 """
 
 from collections.abc import Callable

@@ -12,10 +12,9 @@ from math import sqrt
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-
 from sslkuramoto.attacks import Attack, Ledger
 from sslkuramoto.attacks.attack import ImpossibleAttackError
+from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.classifier import Classifier, Initial, check_deterministic
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError, unknown
@@ -35,7 +34,7 @@ from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
-from sslkuramoto.sources import code_version, content_key
+from sslkuramoto.sources import code_version
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Mark, checked
 
@@ -295,24 +294,27 @@ class Audit(Protocol):
             return question.not_run(str(reason))
 
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
-        model = {"encoder": subject.encoder_hash, "head": subject.head_hash, "changed": dict(subject.encoder_options)}
-        name = content_key(model)
-        folder = Path(self.ledger) if self.ledger else subject.run_dir / "ledger" / name
-        battery = {
+        mode = {
             "protocol": NAME,
-            "data": data | {"index": chosen.index.tolist()},
-            "seed": subject.seed,
             "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
             "plant": self.plant,
             "networks": code_version(NETWORKS),
             "chunk": self.chunk,
             "draws": self.draws,
-            "precision": f"float32/{torch.get_float32_matmul_precision()}",
-            "device": subject.device.type,
         }
 
         def ledger_of(threat: Threat, against: str) -> Ledger:
-            return Ledger(folder, name, {**battery, "norm": threat.norm, "eps": threat.eps, "against": against})
+            return ledger_for(
+                subject.network,
+                Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+                inside=self.ledger is None,
+                seed=subject.seed,
+                device=subject.device,
+                threat=threat,
+                data=data,
+                index=chosen.index,
+                mode={**mode, "against": against},
+            )
 
         return ledger_of
 

@@ -178,7 +178,7 @@ def test_three_ways_are_one_result(noisy, subject_of):
     assert len(result.per_image["index"]) == len(result.per_image["eot/correct"]) == 40
     assert result.initial == "random+fixed"
     assert set(result.details) == set(ways)
-    # noise protects against attacks that take the network for deterministic (../shared/METHODS.md, 7)
+    # noise protects against attacks that take the network for deterministic
     robust = {way: result.metrics[f"{way}/robust_accuracy"].value for way in (*ways, "union")}
     assert robust["fixed"] < robust["published"]
     assert robust["eot"] < robust["published"]
