@@ -231,11 +231,11 @@ class AKOrN(Encoder):
         if initial is not None:
             if initial.shape[1:] != c.shape[1:] or initial.shape[0] not in (1, c.shape[0]):
                 raise UserError(f"initial of shape {tuple(initial.shape)}: these images need {tuple(c.shape)}")
-            return initial.expand(c.shape)
+            return initial.to(self.stem.weight.dtype).expand(c.shape)
         if self.initial == "random":
             if draw is None:
                 raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (oscillators)")
-            return self.sample_initial(images, draw).to(c.device)
+            return self.sample_initial(images, draw).to(self.stem.weight)  # one draw, whatever the precision
         if self.initial == "stimulus":
             return normalise(c, self.oscillator_dim)
         if self.initial_field is not None:
@@ -247,7 +247,7 @@ class AKOrN(Encoder):
             return self.initial_field.expand(c.shape)
         field = self.fixed_initial(images)
         assert field is not None
-        return field.expand(c.shape)
+        return field.to(self.stem.weight).expand(c.shape)
 
 
 def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:

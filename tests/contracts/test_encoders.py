@@ -106,6 +106,21 @@ def test_no_call_reads_or_changes_the_global_generator(name, options, training):
 
 
 @pytest.mark.parametrize(("name", "options"), EACH)
+@pytest.mark.parametrize("given", [False, True])
+def test_a_network_of_double_precision_computes_in_it_from_the_same_draw(name, options, given):
+    single = build(name, options)
+    double = copy.deepcopy(single).double()
+    if given and not single.stochastic:
+        pytest.skip("takes no oscillators")
+    field = {"initial": single.sample_initial(images(), draw())} if given else {"draw": draw()}
+    with torch.no_grad():
+        wanted = single(images(), **field).pooled
+        found = double(images().double(), **({"draw": draw()} if not given else field)).pooled
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
 def test_weights_go_through_a_state_dict_strictly_and_give_the_same_features(name, options):
     encoder = build(name, options)
     with borrowed_global(generator("cpu", "another")):
