@@ -24,6 +24,8 @@ from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_stud
 from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.files import LONGEST_NAME, name_beside
 
+_OF_PLACES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What a file system says of a place that was named badly or belongs to somebody else."""
 FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
 
 
@@ -35,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _discard_output()
+            return _told(f"{error.filename or 'the output'}: no space left on the disk", 2)
+        if error.errno not in _OF_PLACES or error.filename is None:
             raise
-        _discard_output()
-        return _told(f"{error.filename or 'the output'}: no space left on the disk", 2)
+        return _told(f"{error.filename!s:.200}: {error.strerror}", 2)
     except UserError as error:
         return _told(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as stop:

@@ -2,17 +2,19 @@
 
 import hashlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import MetricsFile, RunDirectory
 
@@ -113,23 +115,44 @@ class _TensorBoard:
         self._writer.close()
 
 
+def _answers(url: str, patience: float = 5.0) -> bool:
+    """Return whether something listens at ``url`` within some seconds; a compute node may have no network."""
+    place = urlsplit(url)
+    try:
+        with socket.create_connection((place.hostname, place.port or 443), timeout=patience):
+            return True
+    except OSError:
+        return False
+
+
 class _WandB:
     """Weights & Biases in ``RUN/wandb``; offline, without an account, unless WANDB_MODE or a login says otherwise."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         import wandb
+        from wandb.errors import Error
 
         mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
-        self._run = wandb.init(
-            project=recipe.engine.wandb_project,
-            name=path.name,
-            id=hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16],
-            resume="allow" if mode == "online" else None,
-            dir=str(path),
-            config=recipe.to_dict(),
-            mode=mode,
-            settings=wandb.Settings(console="off", silent=True),
-        )
+        settings = wandb.Settings(console="off", silent=True)
+        if mode == "online" and not _answers(settings.base_url):
+            mode = self._offline(path, "its server does not answer")
+        options: dict[str, Any] = {
+            "project": recipe.engine.wandb_project,
+            "name": path.name,
+            "id": hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16],
+            "dir": str(path),
+            "config": recipe.to_dict(),
+            "settings": settings,
+        }
+        try:
+            self._run = wandb.init(**options, mode=mode, resume="allow" if mode == "online" else None)
+        except Error as error:
+            self._run = wandb.init(**options, mode=self._offline(path, line_of(error)))
+
+    @staticmethod
+    def _offline(path: Path, reason: str) -> Literal["offline"]:
+        print(f"wandb: {reason}; logging offline, wandb sync {path}/wandb sends it later", file=sys.stderr, flush=True)
+        return "offline"
 
     def write(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)

@@ -51,7 +51,8 @@ def processes(environ: Mapping[str, str]) -> tuple[int, int]:
     A SLURM job of one task, or an interactive shell in one (``salloc``), counts as neither.
 
     Raises:
-        UserError: SLURM tasks that the nodes do not share evenly.
+        UserError: SLURM tasks that the nodes do not share evenly, that were not asked for by node, or that srun did not
+            start: the first would wait for the others without end.
     """
     if _ELASTIC in environ:
         for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK"):
@@ -60,11 +61,18 @@ def processes(environ: Mapping[str, str]) -> tuple[int, int]:
                     f"{_ELASTIC} is set but {name}={environ.get(name)!r}: start through torchrun, or unset it"
                 )
         return int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
-    tasks, nodes = _tasks(environ), int(environ.get("SLURM_NNODES", "1"))
+    tasks, nodes = _tasks(environ), _number(environ, "SLURM_NNODES", 1)
     if tasks == 1:
         return 1, 1
+    if not environ.get("SLURM_STEP_ID"):
+        raise UserError(
+            f"SLURM_NTASKS={tasks}: srun did not start this process, and no other would come; write srun sslkuramoto"
+            " train ..., or unset SLURM_NTASKS to train in one process"
+        )
     if tasks % nodes:
         raise UserError(f"SLURM_NTASKS={tasks}: must be divisible by the {nodes} nodes of the job")
+    if not environ.get("SLURM_NTASKS_PER_NODE"):
+        raise UserError(f"SLURM_NTASKS={tasks}: ask for the tasks of each node, --ntasks-per-node={tasks // nodes}")
     return tasks // nodes, tasks
 
 
@@ -72,12 +80,20 @@ def rank(environ: Mapping[str, str]) -> int:
     """Return which of all processes this is, before anything is launched."""
     if _ELASTIC in environ:
         return int(environ.get("RANK") or 0)
-    return int(environ.get("SLURM_PROCID", "0")) if _tasks(environ) > 1 else 0
+    return _number(environ, "SLURM_PROCID", 0) if _tasks(environ) > 1 else 0
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    """Return a variable that SLURM sets; one that is empty counts as absent."""
+    text = environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise UserError(f"{name}={text!r}: is no number; SLURM sets it, unset it outside a job")
+    return int(text)
 
 
 def _tasks(environ: Mapping[str, str]) -> int:
     """Return the tasks of a SLURM job; 1 in a shell, by the job names that Fabric takes for one too."""
-    return 1 if environ.get("SLURM_JOB_NAME") in ("bash", "interactive") else int(environ.get("SLURM_NTASKS", "1"))
+    return 1 if environ.get("SLURM_JOB_NAME") in ("bash", "interactive") else _number(environ, "SLURM_NTASKS", 1)
 
 
 def device_of(device: str) -> tuple[str, int | None]:

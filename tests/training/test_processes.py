@@ -8,7 +8,14 @@ from sslkuramoto.recipe import Engine
 from sslkuramoto.training import processes as room
 from sslkuramoto.training.processes import launch, processes, rank, synchronise_batch_norm
 
-SLURM = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3", "SLURM_JOB_NAME": "pretrain"}
+SLURM = {
+    "SLURM_NTASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_NNODES": "2",
+    "SLURM_PROCID": "3",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NAME": "pretrain",
+}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +39,20 @@ def test_torchrun_and_slurm_say_how_many_processes_there_are(environ, local_and_
 def test_slurm_tasks_that_nodes_do_not_share_evenly_are_refused():
     with pytest.raises(UserError, match="SLURM_NTASKS=7: must be divisible by the 2 nodes"):
         processes({**SLURM, "SLURM_NTASKS": "7"})
+
+
+def test_tasks_that_would_wait_for_each_other_without_end_are_refused():
+    with pytest.raises(UserError, match="srun did not start this process"):
+        processes({key: value for key, value in SLURM.items() if key != "SLURM_STEP_ID"})
+    with pytest.raises(UserError, match="--ntasks-per-node=4"):
+        processes({**SLURM, "SLURM_NTASKS_PER_NODE": ""})
+
+
+def test_empty_variables_count_as_absent_and_words_are_refused():
+    assert processes({**SLURM, "SLURM_NTASKS": ""}) == (1, 1)
+    assert rank({**SLURM, "SLURM_PROCID": ""}) == 0
+    with pytest.raises(UserError, match="SLURM_NTASKS='eight': is no number"):
+        processes({**SLURM, "SLURM_NTASKS": "eight"})
 
 
 def test_fabric_is_told_what_slurm_started(monkeypatch):
