@@ -13,14 +13,15 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sslkuramoto import __version__
 from sslkuramoto.cli_compare import add_compare
 from sslkuramoto.cli_export import add_export
 from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
+from sslkuramoto.cli_train import add_train, which_process
 from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.files import LONGEST_NAME, name_beside
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _told(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as stop:
-        if not _which_process():  # all processes stop together
+        if not which_process():  # all processes stop together
             print(f"sslkuramoto: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except (MemoryError, RuntimeError) as error:
@@ -89,7 +90,7 @@ def _told(message: str, code: int, *, last: bool = False) -> int:
         code: exit code.
         last: whether every other process has more to say.
     """
-    process = _which_process()
+    process = which_process()
     if process or last:
         time.sleep(FIRST_SPEAKS)
     line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(message.split()))  # may steer a terminal
@@ -129,16 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sslkuramoto", description="Pretrain oscillator networks without labels; judge them honestly."
     )
+    parser.add_argument("--version", action="version", version=f"sslkuramoto {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = commands.add_parser("train", help="carry out a recipe: pretrain, finetune or supervised")
-    command.add_argument("recipe", help="a file, or the name of one under recipes/")
-    command.add_argument("items", nargs="*", default=[], metavar="KEY=VALUE", help="for example encoder.channels=32")
-    run_help = "run directory (default runs/RECIPE); under torchrun write --run-dir, for --run is its own"
-    command.add_argument("--run", "--run-dir", type=Path, metavar="DIR", help=run_help)
-    command.add_argument("--init", metavar="RUN", help="start from the encoder of a finished run")
-    command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")
-    command.set_defaults(act=_train)
+    add_train(commands)
 
     command = commands.add_parser("evaluate", help="measure a finished run, or anybody's network, by protocols")
     model_help = "a finished run, or FILE.py:FUNCTION or package.module:FUNCTION, which runs that code: a function "
@@ -173,52 +168,6 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_list(commands)
     return parser
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    from sslkuramoto.evaluation.representation.monitor import online_knn
-    from sslkuramoto.recipe import load_recipe, recipe_file
-    from sslkuramoto.run_directory import RunDirectory
-    from sslkuramoto.training import check, check_device, train
-
-    path = recipe_file(arguments.recipe)
-    recipe = load_recipe(path, arguments.items)
-    if arguments.init is not None:
-        recipe = replace(recipe, init=arguments.init)
-    if arguments.check:
-        check(recipe)
-        check_device(recipe.engine.device)
-        print(f"{path}: a valid recipe")
-        return
-    run = RunDirectory(arguments.run or Path("runs") / path.stem)
-    was_finished = run.finished
-    train(recipe, run.path, monitor=online_knn(recipe, run))
-    if not _which_process():
-        print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
-        if not was_finished:
-            _take_pictures(run.path)
-
-
-def _take_pictures(path: Path) -> None:
-    """Keep views and oscillator phases of a few training images for the report; of other examples nothing is shown."""
-    from sslkuramoto.data import batches, in_order
-    from sslkuramoto.evaluation import subject_of
-    from sslkuramoto.randomness import generator
-    from sslkuramoto.recipe import load_recipe
-    from sslkuramoto.report import record_phases, record_views
-    from sslkuramoto.views import VIEWS
-
-    recipe = load_recipe(path / "recipe.yaml")
-    subject = subject_of(path)
-    train = subject.data("train")
-    if not train.spec.pictures:
-        return
-    images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).inputs
-    policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
-    record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
-    dim = subject.encoder.oscillator_dim
-    if dim is not None:
-        record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -350,16 +299,6 @@ def _report(arguments: argparse.Namespace) -> None:
     for path in (arguments.html, arguments.markdown, arguments.latex, arguments.csv):
         if path:
             print(f"wrote {path}")
-
-
-def _which_process() -> str:
-    """Return how messages name this process when it is one of many; nothing for the first, which speaks for all."""
-    number = 0
-    if {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
-        from sslkuramoto.training.processes import rank
-
-        number = rank(os.environ)
-    return f" (process {number})" if number else ""
 
 
 def _quieten() -> None:

@@ -74,7 +74,7 @@ def remember(run: RunDirectory, source: Part, data: DataSet) -> None:
 def _known(run: RunDirectory) -> dict[str, Any]:
     """Return the content of data.json; of a run that has none yet, or is older than the file, an empty one."""
     known: dict[str, Any] = {"source": None, "places": {}, "splits": {}}
-    if not run.data_file.is_file():
+    if not run.data_file.is_file() or not run.begun:
         return known
     found = read_object(run.data_file)
     wanted = {"places": {"written", "absolute"}, "splits": {"fingerprint", "n", "classes"}}

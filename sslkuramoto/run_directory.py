@@ -71,6 +71,11 @@ class RunDirectory:
         """Whether training ended and left its encoder."""
         return self.encoder_file().is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of a training to lose: a first start that failed leaves nothing to keep."""
+        return self.last_checkpoint.is_file() or self.finished
+
     def recipe(self) -> Recipe:
         """Read the resolved recipe.
 
@@ -93,8 +98,10 @@ class RunDirectory:
         """
         if self.recipe_file.is_file():
             difference = _first_difference(self._method(complete(self.recipe())), self._method(recipe))
-            if difference:
-                raise UserError(f"{self.path}: belongs to another recipe: {difference}; choose another run directory")
+            if difference and self.begun:
+                longer = "; to train longer, start another run from its encoder: --init"
+                advice = f"choose another run directory{longer if difference.startswith('epochs is ') else ''}"
+                raise UserError(f"{self.path}: belongs to another recipe: {difference}; {advice}")
         elif self.path.exists() and (
             not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
         ):

@@ -1,8 +1,9 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from small_runs import AKORN, recipe_file, small
+from small_runs import AKORN, after_step, press_ctrl_c, recipe_file, small
 
 from sslkuramoto import data
 from sslkuramoto.checkpoint import load
@@ -48,12 +49,46 @@ def test_the_environment_says_what_ran_where(finished):
     assert (session["device"], session["processes"]) == ("cpu", 1)
 
 
-def test_the_same_command_on_a_finished_run_says_so_and_changes_nothing(finished, tmp_path, capsys):
-    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+def test_the_same_command_on_a_finished_run_says_so_and_changes_nothing_but_pictures_that_are_missing(
+    finished, tmp_path, capsys
+):
+    run = Path(shutil.copytree(finished.path, tmp_path / "run"))
+    (run / "pictures").mkdir()
+    (run / "pictures/.phases.npz.1-ab.part").write_bytes(b"killed")
     file = recipe_file(tmp_path / "r.yaml", epochs=1, measure={"log_every": 5})
-    assert main(["train", file, "--run", str(finished.path), "encoder.num_steps=1"]) == 0
-    assert capsys.readouterr().out == f"{finished.path}: was finished already\n"
-    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+    command = ["train", file, "--run", str(run), "encoder.num_steps=1"]
+    weights = (run / "encoder.safetensors").stat().st_mtime_ns
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"{run}: was finished already\n"
+    assert sorted(path.name for path in (run / "pictures").iterdir()) == ["phases.npz", "views.npz"]
+    assert (run / "encoder.safetensors").stat().st_mtime_ns == weights
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert main(command) == 0
+    assert main(["train", str(run)]) == 0, "a run directory is a recipe too"
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_run_directory_is_continued_by_its_name(tmp_path, capsys):
+    file = recipe_file(tmp_path / "r.yaml", epochs=2)
+    with after_step(2, press_ctrl_c):
+        assert main(["train", file, "--run", str(tmp_path / "run")]) == 130
+    assert main(["train", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'run'}: finished\n"
+    assert main(["train", str(tmp_path / "run"), "--run", str(tmp_path / "other")]) == 2
+    assert "is a run directory itself; name its recipe.yaml" in capsys.readouterr().err
+
+
+def test_a_first_start_that_failed_claims_nothing(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="loss is nan"):
+        train(small(optimizer={"name": "sgd", "lr": 1e30}), run)
+    assert train(small(epochs=1), run).finished
+    assert RunDirectory(run).recipe().optimizer.name == "adam"
+
+
+def test_training_longer_is_another_run_and_the_line_says_how(finished):
+    with pytest.raises(UserError, match="epochs is 1 there and 2 here; choose another run directory; to train longer"):
+        train(small(epochs=2), finished.path)
 
 
 def test_writing_out_a_default_does_not_make_another_recipe(finished):
@@ -79,6 +114,8 @@ def test_another_recipe_is_refused_by_the_first_difference(
         run = RunDirectory(tmp_path / "unfinished")
         run.path.mkdir()
         run.recipe_file.write_bytes(finished.recipe_file.read_bytes())
+        run.last_checkpoint.parent.mkdir()
+        run.last_checkpoint.write_bytes(finished.last_checkpoint.read_bytes())
     monkeypatch.setattr(data.DATA, "build", lambda *_: pytest.fail("data were read"))
     file = recipe_file(tmp_path / "r.yaml", **{"epochs": 1, **changes})
     assert main(["train", file, "--run", str(run.path)]) == 2

@@ -1,7 +1,7 @@
 """What a run says while it trains: metrics.csv always, TensorBoard and W&B by choice, a bar on a terminal."""
 
-import hashlib
 import os
+import secrets
 import socket
 import sys
 import time
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sslkuramoto.errors import UserError, line_of
+from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import MetricsFile, RunDirectory
 
@@ -125,6 +126,14 @@ def _answers(url: str, patience: float = 5.0) -> bool:
         return False
 
 
+def _wandb_id(path: Path) -> str:
+    """Return the id of a run, made at its first session: it belongs to this run, not to whatever lies at its path."""
+    file = path / "wandb" / "id.txt"
+    if not file.is_file():
+        write_atomically(file, secrets.token_hex(8))
+    return file.read_text().strip()
+
+
 class _WandB:
     """Weights & Biases in ``RUN/wandb``; offline, without an account, unless WANDB_MODE or a login says otherwise."""
 
@@ -139,7 +148,7 @@ class _WandB:
         options: dict[str, Any] = {
             "project": recipe.engine.wandb_project,
             "name": path.name,
-            "id": hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16],
+            "id": _wandb_id(path),
             "dir": str(path),
             "config": recipe.to_dict(),
             "settings": settings,

@@ -7,10 +7,13 @@ Shapes: b batch, n images, s side of the square images.
 """
 
 import hashlib
+import multiprocessing
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from sslkuramoto.data.data_set import DataSet
 from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.examples import Batch, Images
 
 
@@ -166,6 +169,7 @@ class StreamedSet(ImageSet):
         return len(self.chosen)
 
     def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
+        workers = workers_with_room(workers, max(map(len, order), default=1) * 3 * self.size**2)
         loader: DataLoader[Any] = DataLoader(
             _Decoded(self.samples, self.chosen, self.frame),
             batch_sampler=[indices.tolist() for indices in order],
@@ -178,6 +182,33 @@ class StreamedSet(ImageSet):
             if isinstance(pixels, _Broken):
                 raise UserError(pixels.message)
             yield pixels.to(device, non_blocking=True)
+
+
+def workers_with_room(wanted: int, batch_bytes: int) -> int:
+    """Return how many loader processes the shared memory of this machine has room for; the rest is said once.
+
+    A container may have 64 MiB of it, or none that can be written. A worker that finds it full dies, and the loader
+    waits.
+
+    Args:
+        wanted: processes that were asked for.
+        batch_bytes: of a decoded batch; each process holds two that are ready and one that it fills.
+    """
+    memory = Path("/dev/shm")
+    if not wanted or not memory.is_dir():
+        return wanted
+    try:
+        multiprocessing.get_context().Semaphore()
+        found = os.statvfs(memory)
+        room = found.f_bavail * found.f_frsize // (3 * batch_bytes)
+    except OSError:
+        room = 0
+    if room < wanted:
+        say_once(
+            f"engine.workers={wanted}: shared memory (/dev/shm) has room for {room};"
+            f" {'images are decoded in this process' if not room else 'the others are left out'}"
+        )
+    return min(wanted, room)
 
 
 class _Broken(NamedTuple):

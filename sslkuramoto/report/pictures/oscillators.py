@@ -253,6 +253,10 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise UserError(f"{path}: truncated or not an npz file ({error}); delete it and record again") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path}: {key!r} is no array; delete the file and record again")
+    return arrays
