@@ -64,7 +64,7 @@ def marks(annotation: Any) -> frozenset[Mark]:
     return frozenset().union(*map(marks, inner)) if get_origin(annotation) in (Union, UnionType) else frozenset()
 
 
-Place = Annotated[str, Mark.PLACE, Mark.INCIDENTAL]
+Place = Annotated[str, Mark.PLACE]
 Count = Annotated[int, Field(ge=1)]
 """How many: 1, 2, 3, ..."""
 Whole = Annotated[int, Field(ge=0)]

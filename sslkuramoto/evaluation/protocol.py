@@ -166,15 +166,15 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something.
         """
-        spec = subject.spec or subject.data(self.splits[0]).spec
-        check_reads(self.name, self.reads, f"the data of {subject.run_dir}", spec)
-        check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
         for need in sorted(self.needs & {*subject.lacks}):
             raise UserError(f"{self.name} needs {subject.lacks[need]}")
         if "head" in self.needs and subject.head is None:
             raise UserError(
                 f"{self.name} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first"
             )
+        spec = subject.spec or subject.data(self.splits[0]).spec
+        check_reads(self.name, self.reads, f"the data of {subject.run_dir}", spec)
+        check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
 

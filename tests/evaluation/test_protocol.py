@@ -111,7 +111,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     written = json.loads(path.read_text())
     assert set(written) == {
         "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
-        "details", "seed", "batch_size", "format", "kind", "described_by",
+        "details", "seed", "batch_size", "format", "kind", "described_by", "verdicts",
     }  # fmt: skip
     assert (written["format"], written["kind"], written["described_by"]) == (FORMAT, "clean", "clean")
     assert written["encoder"] == {

@@ -117,7 +117,7 @@ def test_a_metric_that_is_not_given_is_otherwise_said_after_the_first_measuremen
         (["--seeds", "9" * 40], "unknown seed of study tiny"),
         (["seed=3"], "seed: is given by the study itself"),
         (["init=somewhere"], "init: is given by the study itself"),
-        (["epochs=[1"], "'epochs=[1': "),
+        (["epochs=[1"], "epochs=[1: no YAML: "),
     ],
 )
 def test_words_that_cannot_be_are_one_line(refused, tmp_path: Path, words: list[str], message: str):

@@ -28,7 +28,7 @@ _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 def cifar10(
     split: str,
     *,
-    root: Place,
+    root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Count | None = None,
     limit: Count | None = None,
@@ -55,7 +55,7 @@ def cifar10(
 def cifar100(
     split: str,
     *,
-    root: Place,
+    root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Count | None = None,
     limit: Count | None = None,

@@ -27,7 +27,7 @@ MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 def tiny_imagenet(
     split: str,
     *,
-    root: Place,
+    root: Annotated[Place, Mark.INCIDENTAL],
     size: Count | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
