@@ -170,11 +170,10 @@ def build_encoder(section: Mapping[str, Any], weights: Mapping[str, Any], source
     Raises:
         UserError: an unknown encoder or option, or weights that do not fit.
     """
-    options = {key: value for key, value in section.items() if key != "name"}
-    if "pretrained" in options:
-        options["pretrained"] = False  # the weights come from this file: published ones are not fetched first
+    name, options = cast(str, section.get("name")), {key: value for key, value in section.items() if key != "name"}
+    options = ENCODERS.result_class(name, Encoder).rebuilt(options)
     with borrowed_global(generator("cpu", "weights that are replaced")):
-        encoder = ENCODERS.build(cast(str, section.get("name")), options)
+        encoder = ENCODERS.build(name, options)
     load_strictly(encoder, weights, source)
     return encoder.eval().requires_grad_(False)
 

@@ -3,9 +3,9 @@
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -51,6 +51,14 @@ class Encoder(nn.Module):
     oscillator_dim: int | None = None
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
+
+    @classmethod
+    def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options by which an encoder is built around weights that are at hand: nothing else is loaded.
+
+        The options may come from a file of a stranger. Published weights, an option ``pretrained``, are not fetched.
+        """
+        return {key: value if key != "pretrained" else False for key, value in options.items()}
 
     def forward(
         self,

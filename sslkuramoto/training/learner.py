@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
 from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
-from sslkuramoto.errors import UserError
+from sslkuramoto.encoders.features import modes_kept
+from sslkuramoto.errors import UserError, one_line, too_large
 from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.heads import check_head
 from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
@@ -88,6 +89,7 @@ def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
         UserError: as :func:`check`; labels that the objective needs and the data lack.
     """
     encoder, objective, views = _build_parts(recipe, spec, device="cpu")
+    _check_forward(encoder, recipe.encoder.name, spec)
     if objective.needs_labels and spec.num_classes is None:
         raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
     if recipe.init is not None:
@@ -114,6 +116,22 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     groups = parameter_groups(Learner(encoder, objective), schedule.hold, schedule.decay_norm_and_bias)
     OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)
     return encoder, objective, views
+
+
+def _check_forward(encoder: Encoder, name: str, spec: Spec) -> None:
+    """Encode two random examples: a network may be too deep for small images, or take another number of channels.
+
+    Raises:
+        UserError: it cannot.
+    """
+    inputs = spec.random(2, generator("cpu", "check of an encoder")).inputs
+    try:
+        with torch.no_grad(), borrowed_global(generator("cpu", "check of an encoder")), modes_kept(encoder):
+            encoder.eval()(inputs, draw=generator("cpu", "check of an encoder", "oscillators"))
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        if isinstance(error, UserError) or too_large(error):
+            raise
+        raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
 
 
 def _initial(init: str) -> Encoder:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from sslkuramoto.checkpoint import build_encoder
 from sslkuramoto.encoders import ENCODERS, TimmEncoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global, generator
@@ -120,3 +121,39 @@ def test_images_of_a_size_that_the_network_does_not_take_are_one_line():
     encoder = TimmEncoder(model="vit_tiny_patch16_224")
     with pytest.raises(UserError, match=r"images of 16 x 16 pixels: .*img_size"):
         encoder(torch.zeros(1, 3, 16, 16))
+
+
+class Payload:
+    """Leaves a file behind when it is unpickled by whoever runs code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_run_of_a_stranger_runs_no_code_and_reads_no_other_file(tmp_path):
+    evil, mark = tmp_path / "evil.pth", tmp_path / "mark"
+    torch.save({"state_dict": Payload(mark)}, evil)
+    options = {"model": "test_resnet", "small_stem": False}
+    section = {"name": "timm", **options, "pretrained": True, "arguments": {"checkpoint_path": str(evil)}}
+    weights = ENCODERS.build("timm", options).state_dict()
+    assert build_encoder(section, weights, "a file").num_features > 0
+    assert not mark.exists()
+    for key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+        with pytest.raises(UserError, match=f"arguments.{key}: names files or code"):
+            build_encoder({**section, "arguments": {key: {"file": str(evil)}}}, weights, "a file")
+
+
+def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
+    options = {"model": "test_resnet", "small_stem": False}
+    source = ENCODERS.build("timm", options)
+    torch.save(source.network.state_dict(), tmp_path / "good.pth")
+    found = ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / "good.pth")}})
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), source.parameters(), strict=True))
+    torch.save({"state_dict": Payload(tmp_path / "mark")}, tmp_path / "evil.pth")
+    for name, reason in (("evil.pth", "cannot be loaded as weights"), ("none.pth", "no such file")):
+        with pytest.raises(UserError, match=reason):
+            ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / name)}})
+    assert not (tmp_path / "mark").exists()

@@ -164,3 +164,16 @@ def test_a_full_disk_while_saving_is_one_line_and_keeps_the_checkpoint_before(tm
     assert (run / "checkpoints" / "last.safetensors").read_bytes() == before
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.safetensors"]
     assert main(["train", file, "--run", str(run)]) == 0, "once there is space the same command goes on"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "reason"),
+    [
+        ({"name": "timm", "model": "convnext_atto"}, "Kernel size can't be greater than actual input size"),
+        ({"name": "timm", "model": "test_resnet", "arguments": {"in_chans": 1}}, "expected input"),
+    ],
+)
+def test_a_network_that_cannot_encode_the_images_is_one_line_before_training(tmp_path, encoder, reason):
+    with pytest.raises(UserError, match=f"encoder timm: cannot encode Images.*{reason}"):
+        train(small(encoder=encoder), tmp_path / "run")
+    assert not (tmp_path / "run/recipe.yaml").exists()
