@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,16 @@ def add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.evaluation.representation.monitor import online_knn
-    from sslkuramoto.recipe import load_recipe, recipe_file
+    from sslkuramoto.recipe import load_recipe, recipe_file, recipe_files
     from sslkuramoto.run_directory import RunDirectory
     from sslkuramoto.training import check, check_device, train
 
     again = RunDirectory(Path(arguments.recipe))
     continues = again.recipe_file.is_file()
+    if continues and arguments.recipe in recipe_files():
+        raise UserError(
+            f"{arguments.recipe}: a run directory here and a recipe; write ./{arguments.recipe} or its file"
+        )
     if continues and arguments.run is not None and arguments.run.resolve() != again.path.resolve():
         raise UserError(f"--run={arguments.run}: {again.path} is a run directory itself; name its recipe.yaml")
     path = again.recipe_file if continues else recipe_file(arguments.recipe)
@@ -72,10 +78,12 @@ def _take_pictures(path: Path) -> None:
         return
     recipe, subject = load_recipe(path / "recipe.yaml"), subject_of(path)
     dim = subject.encoder.oscillator_dim
-    if not views_missing and dim is None:
+    if (not views_missing and dim is None) or (subject.spec is not None and not subject.spec.pictures):
         return
-    train = subject.data("train")
-    if not train.spec.pictures:
+    try:
+        train = subject.data("train")
+    except UserError as error:  # the run is whole without pictures, its images may be gone
+        print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
         return
     images = next(iter(batches(train, in_order(min(8, len(train)), 8), device="cpu"))).inputs
     if views_missing:
@@ -91,5 +99,6 @@ def which_process() -> str:
     if {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
         from sslkuramoto.training.processes import rank
 
-        number = rank(os.environ)
+        with suppress(UserError):  # variables that are no numbers are told by whoever needs them
+            number = rank(os.environ)
     return f" (process {number})" if number else ""

@@ -245,6 +245,7 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
             options the new one does not have.
     """
     before = {part: _name_of(config.get(part)) for part in PARTS}
+    stated = {part: dict(config[part]) for part in PARTS if isinstance(config.get(part), DictConfig)}
     changed: set[str] = set()
     for item in overrides:
         key, text = key_and_text(item, f"{item!r}: overrides are written key=value")
@@ -262,6 +263,10 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"{item!r}: {' '.join(str(error).split())}") from None
         changed.add(key)
+    for part, options in stated.items():
+        own = {key.partition(".")[2] for key in changed if key.startswith(f"{part}.")}
+        if part not in changed and before[part] == _name_of(config[part]) and before[part] in set(registry_of(part)):
+            registry_of(part).check_change(before[part], options, {key: config[part].get(key) for key in own})
     for part, name in before.items():
         if f"{part}.name" in changed and name and part not in changed:
             _check_swapped(config, part, name, changed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.data import DATA, DataSet
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.files import read_object, write_atomically
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
@@ -39,8 +39,8 @@ def data_of(
     options = {**source.options, **_places(source, known), **(changed or {})}
     data = DATA.build(source.name, options, split)
     seen, trained = known["splits"].get(split), known["splits"].get("train")
-    if seen is not None and not changed and seen["fingerprint"] != data.fingerprint:
-        raise UserError(f"{run.path}: {_difference(split, seen, data)}")
+    if seen is not None and not changed:
+        _check_seen(run, split, seen, data)
     if changed and named and trained is not None:
         data = _with_classes(data, trained["classes"], run)
     return data
@@ -55,7 +55,7 @@ def remember(run: RunDirectory, source: Part, data: DataSet) -> None:
     known = _known(run)
     here = _places(source, known)
     places = DATA.places(source.name, source.options)
-    if data.split in known["splits"] and here.keys() == places.keys():
+    if known["splits"].get(data.split, {}).get("stamp") == data.stamp and here.keys() == places.keys():
         return
     known["source"] = source.name
     known["places"] |= {
@@ -64,6 +64,8 @@ def remember(run: RunDirectory, source: Part, data: DataSet) -> None:
     }
     known["splits"][data.split] = {
         "fingerprint": data.fingerprint,
+        "stamp": data.stamp,
+        "sample": data.sampled_content(),
         "covers": data.covers,
         "n": len(data),
         "classes": None if data.class_names is None else list(data.class_names),
@@ -77,24 +79,49 @@ def _known(run: RunDirectory) -> dict[str, Any]:
     if not run.data_file.is_file() or not run.begun:
         return known
     found = read_object(run.data_file)
-    wanted = {"places": {"written", "absolute"}, "splits": {"fingerprint", "n", "classes"}}
-    for part, keys in wanted.items():
-        entries = found.get(part)
-        if not isinstance(entries, dict) or not all(isinstance(e, dict) and keys <= e.keys() for e in entries.values()):
-            raise UserError(f"{run.data_file}: {part!r} is damaged; remove the file")
+    if not _fits(found, {"places": {"written": str, "absolute": str}, "splits": _FACTS}):
+        raise UserError(f"{run.data_file}: damaged; remove it, and the run takes its data as it finds them")
     return known | found
+
+
+_FACTS = {"fingerprint": str, "stamp": str, "sample": str, "n": int, "classes": list | None}
+
+
+def _fits(found: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether each part is a mapping of mappings that hold values of the wanted types."""
+    return all(
+        isinstance(found.get(part), dict)
+        and all(
+            isinstance(entry, dict) and all(key in entry and isinstance(entry[key], kind) for key, kind in keys.items())
+            for entry in found[part].values()
+        )
+        for part, keys in wanted.items()
+    )
+
+
+def _check_seen(run: RunDirectory, split: str, seen: Mapping[str, Any], data: DataSet) -> None:
+    """Refuse other examples than a run has seen; files with other times are told from replaced ones by a sample."""
+    if seen["fingerprint"] != data.fingerprint:
+        raise UserError(f"{run.path}: {_difference(split, seen, data)}")
+    if seen["stamp"] == data.stamp:
+        return
+    if seen["sample"] != data.sampled_content():
+        raise UserError(f"{run.path}: {_difference(split, seen, data)}")
+    say_once(f"{run.path}: the files of its {split} examples have other times, a sample of them is unchanged: copied")
 
 
 def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
     """Return where the folders lie that a recipe names: where they were, if that still exists."""
-    places = DATA.places(source.name, source.options)
-    return {
-        key: known["places"][key]["absolute"]
-        for key, written in places.items()
-        if key in known["places"]
-        and known["places"][key]["written"] == written
-        and Path(known["places"][key]["absolute"]).exists()
-    }
+    found = {}
+    for key, written in DATA.places(source.name, source.options).items():
+        place = known["places"].get(key)
+        if place is None or place["written"] != written or not Path(place["absolute"]).exists():
+            continue
+        found[key] = place["absolute"]
+        here = Path(written).expanduser().resolve()
+        if here.exists() and here != Path(place["absolute"]):
+            say_once(f"data.{key}={written}: read from {place['absolute']}, where the run has it; not from {here}")
+    return found
 
 
 def _difference(split: str, seen: Mapping[str, Any], data: DataSet) -> str:

@@ -52,7 +52,7 @@ class Mark(enum.Enum):
     """What an option states about itself: ``Annotated[Count, Mark.INCIDENTAL]``."""
 
     INCIDENTAL = "says how or where a number is computed, not what it means"
-    OPEN = "is left null by the protocol's file, for whoever measures to fill in"
+    OPEN = "has no value in the protocol's file: the user gives one"
     PLACE = "names a file or folder, which a run keeps as an absolute path"
 
 
@@ -119,9 +119,12 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
     nothing = text == "null" and NoneType in kinds
     if text in choices or (words and not quoted and not nothing and kinds <= {str, NoneType}):
         return text
-    numbers = bool(kinds & {int, float})
-    if numbers and re.fullmatch(r"[+-]?0\d[\d_]*", text):
-        raise UserError(f"{key}={text}: a number does not begin with 0; write {int(text)}")
+    if kinds & {int, float} and not re.fullmatch(r"[+-]?(\d|\.\d)[\d_.eE+-]*", text):
+        kinds = kinds - {int, float} if words else kinds  # 12:30:00 and nan are numbers to YAML
+    if kinds & {int, float} and re.fullmatch(r"[+-]?0_*\d[\d_]*", text):
+        if words:
+            return text
+        raise UserError(f"{key}={text}: a number does not begin with 0; write {int(text.replace('_', ''))}")
     try:
         value = OmegaConf.from_dotlist([f"value={text}"])["value"]
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:

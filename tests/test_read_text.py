@@ -9,9 +9,10 @@ from small_runs import recipe_file
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import load_recipe, override
+from sslkuramoto.recipe import recipe_file as recipe_path
 from sslkuramoto.study.options import as_overrides, settings_from
 from sslkuramoto.training.learner import check
-from sslkuramoto.values import Count, Place, Positive, ShareBelowOne, read_text
+from sslkuramoto.values import Count, Place, Positive, ShareBelowOne, check_value, read_text
 
 FOLDERS = [
     "2024",
@@ -28,6 +29,9 @@ FOLDERS = [
     "a, b",
     "{x}",
     "",
+    "0123",
+    "nan",
+    "12:30:00",
 ]
 
 
@@ -49,6 +53,7 @@ def test_text_stays_text(text, annotation):
         ("inf", float, float("inf")),
         ("true", bool, True),
         ("on", bool, True),
+        ("True", bool, True),
         ("32", Literal["32", "bf16"], "32"),
         ("auto", Literal["auto"] | bool, "auto"),
         ("false", Literal["auto"] | bool, False),
@@ -65,6 +70,8 @@ def test_other_values_are_yaml(text, annotation, wanted):
 
 
 def test_a_number_that_begins_with_0_is_no_octal():
+    with pytest.raises(UserError, match="seed=01__0"):
+        check_value("seed", read_text("seed", "01__0", int), int)
     for text, plain in (("010", "10"), ("-007", "-7")):
         with pytest.raises(UserError, match=f"seed={text}: a number does not begin with 0; write {plain}$"):
             read_text("seed", text, int)
@@ -85,6 +92,15 @@ def test_a_folder_of_any_name_reaches_its_source(folder):
     plain = OmegaConf.create({"data": {"name": "image_folder", "root": "x"}})
     assert override(plain, [f"data.root={folder}"])["data"]["root"] == folder
     assert override(plain, ["data.root=${epochs}"])["data"]["root"] == "${epochs}"
+
+
+def test_a_study_hands_words_of_switches_down_in_any_case():
+    assert settings_from(["engine.compile=True", "a=NULL"]) == {"engine.compile": True, "a": None}
+
+
+def test_a_norm_is_not_changed_beside_a_radius_of_the_other():
+    with pytest.raises(UserError, match="norm=l2: eps="):
+        load_recipe(recipe_path("digits-resnet18-adversarial"), ["objective.norm=l2"])
 
 
 @pytest.mark.parametrize("folder", sorted({*FOLDERS, "true"} - {"[new] data", "{x}", "1e3"}))

@@ -86,7 +86,9 @@ def test_a_folder_that_moved_with_its_run_is_found_where_the_recipe_says(place, 
     run = train(recipe(), place / "run")
     moved = place.rename(tmp_path / "moved")
     monkeypatch.chdir(moved)
-    assert len(subject_of(moved / "run").data("train")) == 24
+    subject = subject_of(moved / "run")
+    assert len(subject.data("train")) == 24
+    subject.remember_data()
     assert known(RunDirectory(moved / "run"))["places"]["root"]["absolute"] == str(moved / "pictures")
     assert not run.path.exists()
 
@@ -111,7 +113,9 @@ def test_images_added_between_two_sessions_are_refused(place, monkeypatch):
 @pytest.mark.parametrize("resident", [True, False])
 def test_images_replaced_in_place_are_refused_in_memory_and_streamed(place, resident):
     run = train(recipe(device_resident=resident), place / "run")
-    subject_of(run.path).data("test")
+    subject = subject_of(run.path)
+    subject.data("test")
+    subject.remember_data()
     file = place / "pictures/test/ant/test0.png"
     with Image.open(file) as image:
         turned = image.rotate(180)
@@ -120,6 +124,24 @@ def test_images_replaced_in_place_are_refused_in_memory_and_streamed(place, resi
     os.truncate(file, max(size, file.stat().st_size))  # zeros behind the image: a size alone would not tell
     what = "content" if resident else "names, sizes and times"
     assert f"its test examples are not those that it has seen before (their {what} differ)" in fault(run, "test")
+
+
+def test_files_that_were_copied_are_the_same_images(place, capsys):
+    run = train(recipe(device_resident=False), place / "run")
+    for file in (place / "pictures").rglob("*.png"):
+        os.utime(file, (1, 1))
+    assert len(subject_of(run.path).data("train")) == 24
+    assert "a sample of them is unchanged: copied" in capsys.readouterr().err
+
+
+def test_reading_a_run_writes_nothing_into_it_and_measuring_keeps_what_was_seen(place):
+    run = train(recipe(), place / "run")
+    before = run.data_file.read_bytes()
+    subject = subject_of(run.path)
+    subject.data("test")
+    assert run.data_file.read_bytes() == before
+    subject.remember_data()
+    assert known(run)["splits"]["test"]["n"] == 12
 
 
 def test_a_class_renamed_in_place_is_refused_by_name(place):
@@ -162,12 +184,21 @@ def test_a_run_goes_on_with_images_that_were_moved(place, tmp_path):
 def test_a_run_of_before_is_taken_as_it_is_and_known_from_then_on(place):
     run = train(recipe(), place / "run")
     run.data_file.unlink()
-    subject_of(run.path).data("train")
+    subject = subject_of(run.path)
+    subject.data("train")
+    subject.remember_data()
     assert known(run)["splits"]["train"]["n"] == 24
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"places": 1, "splits": {}}', '{"places": {}, "splits": {"train": {"n": 1}}}']
+    "text",
+    [
+        '{"places": {"root": {"written": "x", "absolute": 5}}, "splits": {}}',
+        "",
+        "[]",
+        '{"places": 1, "splits": {}}',
+        '{"places": {}, "splits": {"train": {"n": 1}}}',
+    ],
 )
 def test_a_damaged_file_is_one_line(place, text):
     run = train(recipe(), place / "run")

@@ -21,7 +21,9 @@ class DataSet(ABC):
         name: the source's name in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         fingerprint: hash of the content and of the options that shape it.
-        covers: what the fingerprint is a hash of, besides those options.
+        covers: what the fingerprint and the stamp know of the examples, besides those options.
+        stamp: hash of the times of files that are read while they are used; empty for examples whose content the
+            fingerprint covers.
         notes: what a reader must know of how the examples were found, such as files that were passed over.
     """
 
@@ -29,6 +31,7 @@ class DataSet(ABC):
     split: str
     fingerprint: str
     covers: str = "content"
+    stamp: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -40,6 +43,10 @@ class DataSet(ABC):
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes in which a label is a place; None where nothing has a class."""
         return None
+
+    def sampled_content(self) -> str:
+        """Return a hash of the stored content of some examples, the same ones each time; empty without a stamp."""
+        return ""
 
     def with_classes(self, names: tuple[str, ...]) -> "DataSet":
         """Return the same examples with labels that are places in ``names``, which hold :attr:`class_names`."""

@@ -41,6 +41,10 @@ def _forgotten(name: str, tensor: torch.Tensor) -> None:
     """Keep nothing."""
 
 
+def _nothing_to_remember() -> None:
+    """Keep nothing of the data."""
+
+
 @dataclass
 class Subject:
     """What is measured, and where.
@@ -64,6 +68,7 @@ class Subject:
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None where nobody knows.
         lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
+        remember_data: lets a run keep what it has seen of its data; called once something was measured on them.
         spec: what the data source promises to give; None: the splits say it, once they are loaded.
     """
 
@@ -85,6 +90,7 @@ class Subject:
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
+    remember_data: Callable[[], None] = _nothing_to_remember
 
     @property
     def head_hash(self) -> str:
@@ -378,4 +384,5 @@ def evaluate(
         seconds=round(time.perf_counter() - start, 3),
     )
     result.write(path)
+    subject.remember_data()
     return result, path

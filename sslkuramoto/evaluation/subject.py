@@ -63,12 +63,17 @@ def subject_of(
     if head is not None:
         check_reads(f"the head of {path}", cast(Reads, head.reads), given, spec)
 
+    loaded: list[DataSet] = []
+
     @cache
     def data(split: str) -> DataSet:
         found = data_of(run, recipe.data, split, changed=data_options, named=head is not None)
-        if not data_options:
-            remember(run, recipe.data, found)
+        loaded.append(found)
         return found
+
+    def remember_data() -> None:
+        for found in loaded if not data_options else ():
+            remember(run, recipe.data, found)
 
     return Subject(
         encoder=encoder,
@@ -85,4 +90,5 @@ def subject_of(
         workers=recipe.engine.workers,
         trained_on=recipe.data.name,
         spec=spec,
+        remember_data=remember_data,
     )

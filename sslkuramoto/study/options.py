@@ -43,7 +43,7 @@ def settings_from(overrides: Sequence[str]) -> dict[str, Any]:
     settings = {}
     for word in overrides:
         key, text = key_and_text(word, f"{word!r}: changes are written key=value")
-        value = read_text(key, text, _SCALARS.get(text, Any if text[:1] in ("[", "{") else int | float | str))
+        value = read_text(key, text, _SCALARS.get(text.lower(), Any if text[:1] in ("[", "{") else int | float | str))
         settings[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return settings
 

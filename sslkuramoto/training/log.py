@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -117,10 +118,17 @@ class _TensorBoard:
 
 
 def _answers(url: str, patience: float = 5.0) -> bool:
-    """Return whether something listens at ``url`` within some seconds; a compute node may have no network."""
+    """Return whether something listens at ``url`` within some seconds; a compute node may have no network.
+
+    Behind a proxy nobody can tell: True.
+    """
     place = urlsplit(url)
+    if place.scheme in getproxies():
+        return True
     try:
-        with socket.create_connection((place.hostname, place.port or 443), timeout=patience):
+        with socket.create_connection(
+            (place.hostname, place.port or (80 if place.scheme == "http" else 443)), timeout=patience
+        ):
             return True
     except OSError:
         return False

@@ -79,15 +79,15 @@ def processes(environ: Mapping[str, str]) -> tuple[int, int]:
 def rank(environ: Mapping[str, str]) -> int:
     """Return which of all processes this is, before anything is launched."""
     if _ELASTIC in environ:
-        return int(environ.get("RANK") or 0)
+        return _number(environ, "RANK", 0)
     return _number(environ, "SLURM_PROCID", 0) if _tasks(environ) > 1 else 0
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
-    """Return a variable that SLURM sets; one that is empty counts as absent."""
+    """Return a variable that SLURM or torchrun sets; one that is empty counts as absent."""
     text = environ.get(name) or str(default)
     if not text.isdecimal():
-        raise UserError(f"{name}={text!r}: is no number; SLURM sets it, unset it outside a job")
+        raise UserError(f"{name}={text!r}: is no number; SLURM or torchrun sets it, unset it outside a job")
     return int(text)
 
 

@@ -204,6 +204,10 @@ def test_other_names_of_the_folders_of_a_split_are_known(tree: Path) -> None:
     (tree / "train").rename(tree / "training")
     (tree / "test").rename(tree / "validation")
     assert (len(build(tree)), len(build(tree, "test"))) == (12, 6)
+    (tree / "training").rename(tree / "Train")
+    (tree / "validation").rename(tree / "Validation")
+    assert (len(build(tree)), len(build(tree, "test"))) == (12, 6), "in any case of letters"
+    (tree / "Validation").rename(tree / "validation")
     shutil.copytree(tree / "validation", tree / "valid")
     assert "both 'valid' and 'validation' are folders for 'val'" in fault(tree)
 
@@ -305,6 +309,14 @@ def test_a_picture_turned_by_its_tag_is_the_picture_turned_in_its_pixels(tmp_pat
         tag[0x0112] = orientation
         image = Image.fromarray(pixels if name == "a" else np.rot90(pixels).copy())  # the viewer turns it back
         image.save(tmp_path / "train" / name / "0.png", exif=tag)
+    first, second = images_of(build(tmp_path))
+    assert torch.equal(first, second)
+
+
+def test_a_damaged_tag_says_nothing_of_the_pixels(tmp_path: Path) -> None:
+    (tmp_path / "train/a").mkdir(parents=True)
+    for name, exif in (("0.png", None), ("1.png", b"Exif\x00\x00MM\x00*\x00\x00")):
+        Image.new("RGB", (8, 8), (9, 8, 7)).save(tmp_path / "train/a" / name, **({"exif": exif} if exif else {}))
     first, second = images_of(build(tmp_path))
     assert torch.equal(first, second)
 

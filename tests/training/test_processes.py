@@ -3,6 +3,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Engine
 from sslkuramoto.training import processes as room
@@ -46,6 +47,12 @@ def test_tasks_that_would_wait_for_each_other_without_end_are_refused():
         processes({key: value for key, value in SLURM.items() if key != "SLURM_STEP_ID"})
     with pytest.raises(UserError, match="--ntasks-per-node=4"):
         processes({**SLURM, "SLURM_NTASKS_PER_NODE": ""})
+
+
+def test_variables_that_are_no_numbers_do_not_hide_another_message(monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_NTASKS", "abc")
+    assert main(["train", "nope"]) == 2
+    assert "unknown recipe 'nope'" in capsys.readouterr().err
 
 
 def test_empty_variables_count_as_absent_and_words_are_refused():

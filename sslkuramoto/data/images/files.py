@@ -44,6 +44,10 @@ class ImageFiles(Protocol):
         """Return a file's content; ``FileNotFoundError`` or ``KeyError`` when there is none."""
         ...
 
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes."""
+        ...
+
     def stamp(self, name: str) -> str:
         """Return what changes with a file's content, found without reading it."""
         ...
@@ -105,6 +109,7 @@ class TreeFiles:
                 if _of_a_system(entry.name):
                     passed[f"folders {entry.name}"] += not entry.name.startswith(".")
                     passed["hidden images"] += entry.name.lower().endswith(SUFFIXES)
+                    passed["hidden folders"] += entry.name.startswith(".") and entry.is_dir()
                     continue
                 empty = False
                 if not entry.is_symlink() and entry.is_dir():
@@ -140,6 +145,9 @@ class TreeFiles:
 
     def read(self, name: str) -> bytes:
         return self._path(name).read_bytes()
+
+    def size(self, name: str) -> int:
+        return self._path(name).stat().st_size
 
     def stamp(self, name: str) -> str:
         return stamp_of(self._path(name))
@@ -194,6 +202,9 @@ class ZipFiles:
     def read(self, name: str) -> bytes:
         return self._zip().read(self._members[self._top + name])
 
+    def size(self, name: str) -> int:
+        return self._members[self._top + name].file_size
+
     def stamp(self, name: str) -> str:
         member = self._members[self._top + name]
         return f"{member.file_size} {member.CRC}"
@@ -225,9 +236,15 @@ def _lone_top(images: list[str]) -> str:
     top = ""
     while True:
         firsts = {_first(name, len(top)) for name in images}
-        if len(firsts) != 1 or (lone := firsts.pop()) is None or lone in (*SPLIT_FOLDERS, *OTHER_NAMES):
+        if len(firsts) != 1 or (lone := firsts.pop()) is None or split_of(lone) in SPLIT_FOLDERS:
             return top
         top += lone + "/"
+
+
+def split_of(folder: str) -> str:
+    """Return the split that a folder is for, by its name in any case; the name itself for any other folder."""
+    name = folder.lower()
+    return OTHER_NAMES.get(name, name)
 
 
 def _first(name: str, start: int) -> str | None:

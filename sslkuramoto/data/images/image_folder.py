@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 
 from sslkuramoto.data.images.build import assemble
-from sslkuramoto.data.images.files import OTHER_NAMES, PICTURES, SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.images.files import PICTURES, SPLIT_FOLDERS, ImageFiles, open_files, split_of
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice, share_aside
@@ -62,9 +62,11 @@ def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> di
     tops = sorted({name.partition("/")[0] for name in files.names if "/" in name})
     folders: dict[str, str] = {}
     for split in SPLIT_FOLDERS:
-        found = [top for top in tops if OTHER_NAMES.get(top, top) == split]
+        found = [top for top in tops if split_of(top) == split]
         if len(found) > 1:
-            raise UserError(f"root={files.root}: both {found[0]!r} and {found[1]!r} are folders for {split!r}")
+            raise UserError(
+                f"root={files.root}: both {found[0]!r} and {found[1]!r} are folders for {split!r}; rename one"
+            )
         if found:
             folders[split] = found[0]
     if "train" in folders and val_share:

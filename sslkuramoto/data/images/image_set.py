@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.examples import Batch, Images
+
+SAMPLED = 256
+"""Images of a streamed set whose content is hashed, spread evenly: what tells a copy from other images."""
 
 
 class ImageSet(DataSet):
@@ -164,6 +168,20 @@ class StreamedSet(ImageSet):
     frame: Frame
     covers = "names, sizes and times"  # their content is read while they are used
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def stamp(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for place in self.chosen.tolist():
+            digest.update(f"{self.samples.stamp(place)}\x1e".encode())
+        return digest.hexdigest()
+
+    def sampled_content(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for number in range(min(SAMPLED, len(self))):
+            place = int(self.chosen[number * len(self) // min(SAMPLED, len(self))])
+            digest.update(hashlib.blake2b(self.samples.encoded(place)).digest())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.chosen)

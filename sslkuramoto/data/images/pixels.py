@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,8 @@ def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
     """Return a Pillow image as a tensor of three channels."""
     if image.mode[0] in "IF":
         raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
-    image = ImageOps.exif_transpose(image)  # as a viewer shows it: cameras store a turned picture and a tag
+    with suppress(*_DAMAGE):  # a damaged tag says nothing of the pixels
+        image = ImageOps.exif_transpose(image)  # as a viewer shows it: cameras store a turned picture and a tag
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

@@ -42,6 +42,14 @@ class Samples(Protocol):
         """Return a hash of the images at ``indices`` that needs no decoding."""
         ...
 
+    def stamp(self, index: int) -> str:
+        """Return what a change of image ``index`` changes, found without reading it; empty where nothing can."""
+        ...
+
+    def encoded(self, index: int) -> bytes:
+        """Return image ``index`` as it is stored."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class ArraySamples:
@@ -64,10 +72,16 @@ class ArraySamples:
     def digest(self, indices: Tensor) -> bytes:
         return hashlib.blake2b(self.images[indices].numpy().data).digest()
 
+    def stamp(self, index: int) -> str:
+        return ""
+
+    def encoded(self, index: int) -> bytes:
+        return self.images[index].numpy().tobytes()
+
 
 @dataclass(frozen=True, eq=False)
 class FileSamples:
-    """Image files of a folder tree or a zip; the digest covers their names, sizes and times."""
+    """Image files of a folder tree or a zip; the digest covers their names and sizes."""
 
     files: ImageFiles
     names: tuple[str, ...]
@@ -89,9 +103,15 @@ class FileSamples:
     def where(self, index: int) -> str:
         return self.files.where(self.names[index])
 
+    def stamp(self, index: int) -> str:
+        return self.files.stamp(self.names[index])
+
+    def encoded(self, index: int) -> bytes:
+        return self.files.read(self.names[index])
+
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b()
         for index in indices.tolist():
             name = self.names[index]
-            digest.update(f"{name}\x1f{self.files.stamp(name)}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{name}\x1f{self.files.size(name)}\x1e".encode(errors="surrogateescape"))
         return digest.digest()

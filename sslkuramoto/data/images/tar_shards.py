@@ -57,12 +57,17 @@ class ShardSamples:
         entry = self.entries[index]
         return f"{self.shards[entry.shard]}/{entry.name}"
 
+    def stamp(self, index: int) -> str:
+        return stamp_of(self.shards[self.entries[index].shard])
+
+    def encoded(self, index: int) -> bytes:
+        return self._read(self.entries[index])
+
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b()
-        stamps = [f"{shard.name} {stamp_of(shard)}" for shard in self.shards]
         for index in indices.tolist():
             shard, *rest = self.entries[index]
-            digest.update(f"{stamps[shard]}\x1f{rest}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{self.shards[shard].name}\x1f{rest}\x1e".encode(errors="surrogateescape"))
         return digest.digest()
 
 

@@ -15,6 +15,7 @@ import operator
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,6 +85,8 @@ def timm_dataset(
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
     kind = dataset.partition("/")[0].lower() if "/" in dataset else ""
+    if kind == "torch":
+        dataset = dataset.lower()  # as timm does
     if dataset and kind not in KINDS:
         raise unknown("kind of dataset", f"{kind or dataset}/", (f"{kind}/" for kind in KINDS))
     if root is None and kind in ("", "torch", "wds"):
@@ -142,6 +145,12 @@ class _Named:
     def digest(self, indices: Tensor) -> bytes:
         return self.samples.digest(indices)
 
+    def stamp(self, index: int) -> str:
+        return self.samples.stamp(index)
+
+    def encoded(self, index: int) -> bytes:
+        return self.samples.encoded(index)
+
 
 def _check_names(dataset: str, own: dict[str, str]) -> None:
     """Raise a UserError where two splits are one, or a split is none that the dataset tells from others."""
@@ -191,7 +200,7 @@ def _places(samples: Samples) -> set[str]:
         return set(map(samples.where, range(len(samples))))
     folders: dict[str, str] = {}
     places = set()
-    for file in _files_of(samples.dataset) if isinstance(samples, MapSamples) else ():
+    for file in samples.files if isinstance(samples, MapSamples) else ():
         folder, name = os.path.split(file)
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)
@@ -290,11 +299,22 @@ class MapSamples:
 
     def digest(self, indices: Tensor) -> bytes:
         digest = hashlib.blake2b(self.origin.encode())
-        files = _files_of(self.dataset)
         for index in indices.tolist():
-            stamp = stamp_of(Path(files[index])) if files else ""
-            digest.update(f"{index}\x1f{Path(self.where(index)).name} {stamp}\x1e".encode(errors="surrogateescape"))
+            digest.update(f"{index}\x1f{Path(self.where(index)).name}\x1e".encode(errors="surrogateescape"))
         return digest.digest()
+
+    def stamp(self, index: int) -> str:
+        files = self.files
+        return stamp_of(Path(files[index])) if files else ""
+
+    def encoded(self, index: int) -> bytes:
+        reader = getattr(self.dataset, "reader", None)
+        return self.pixels(index).numpy().tobytes() if reader is None else _closed(reader[index][0])
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Image files of a folder; none of any other dataset."""
+        return _files_of(self.dataset)
 
 
 def _files_of(dataset: Any) -> list[str]:

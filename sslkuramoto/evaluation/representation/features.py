@@ -54,6 +54,7 @@ def split_features(subject: Subject, split: str, *, draws: int | None = None) ->
         "encoder": subject.encoder_hash,
         "encoder_options": dict(subject.encoder_options),
         "data": images.fingerprint,
+        **({"stamp": images.stamp} if images.stamp else {}),
         "split": split,
         "draws": passes,
         "seed": subject.seed if subject.encoder.stochastic else None,
