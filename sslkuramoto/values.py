@@ -116,11 +116,11 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
     kinds, choices = _kinds(annotation)
     words = str in kinds or bool(choices)
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if words and not re.fullmatch(r"[+-]?(\d|\.\d)[\d_.eE+-]*", text):
+        kinds = kinds - {int, float}  # 12:30:00 and nan are numbers to YAML
     nothing = text == "null" and NoneType in kinds
     if text in choices or (words and not quoted and not nothing and kinds <= {str, NoneType}):
         return text
-    if kinds & {int, float} and not re.fullmatch(r"[+-]?(\d|\.\d)[\d_.eE+-]*", text):
-        kinds = kinds - {int, float} if words else kinds  # 12:30:00 and nan are numbers to YAML
     if kinds & {int, float} and re.fullmatch(r"[+-]?0_*\d[\d_]*", text):
         if words:
             return text

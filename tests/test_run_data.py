@@ -193,11 +193,11 @@ def test_a_run_of_before_is_taken_as_it_is_and_known_from_then_on(place):
 @pytest.mark.parametrize(
     "text",
     [
-        '{"places": {"root": {"written": "x", "absolute": 5}}, "splits": {}}',
         "",
         "[]",
         '{"places": 1, "splits": {}}',
         '{"places": {}, "splits": {"train": {"n": 1}}}',
+        '{"places": {"root": {"written": "x", "absolute": 5}}, "splits": {}}',
     ],
 )
 def test_a_damaged_file_is_one_line(place, text):
