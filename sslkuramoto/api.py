@@ -23,6 +23,7 @@ from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder, modes_kept
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
 from sslkuramoto.evaluation.representation.monitor import online_knn
 from sslkuramoto.files import name_beside
@@ -76,6 +77,8 @@ def robust_accuracy(
         UserError: what is wrong with network, images or options, in one line.
     """
     check_pixels(images)
+    if budget not in BUDGETS:
+        raise unknown("budget", budget, BUDGETS)
     file = load_protocol("robustness-quick" if budget == "quick" else f"robustness-{norm}").options
     if attacks is not None:
         file |= {"attacks": [*attacks], "ways": None}

@@ -227,10 +227,10 @@ def size_of_head(size: Mapping[str, Any], source: str) -> tuple[int, int]:
     Raises:
         UserError: there are none.
     """
-    try:
-        return int(size["in_features"]), int(size["out_features"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{source}: damaged checkpoint (its entry 'size' holds no two numbers)") from None
+    numbers = [size.get(key) for key in ("in_features", "out_features")]
+    if not all(type(number) is int and 0 < number < 2**31 for number in numbers):
+        raise UserError(f"{source}: damaged checkpoint (its entry 'size' holds no two numbers)")
+    return cast(tuple[int, int], tuple(numbers))
 
 
 def linear_parts(weights: Mapping[str, Any], source: str) -> HeadParts:

@@ -85,9 +85,14 @@ def measured_on(
         if key not in Setting.__annotations__:
             raise unknown(f"argument of {protocol}", key, Setting.__annotations__)
     sets = {"test": given, **(more or {})}
-    for pixels, classes in sets.values():
-        check_pixels(pixels)
-        check_labels(classes, len(pixels))
+    for split, each in sets.items():
+        if not isinstance(each, tuple | list) or len(each) != 2:
+            raise UserError(f"{split} images: must be a pair (images, labels)")
+        check_pixels(each[0])
+        check_labels(each[1], len(each[0]))
+        if each[0].shape[1:] != given[0].shape[1:]:
+            size, wanted = (" x ".join(map(str, part[0].shape[1:])) for part in (each, given))
+            raise UserError(f"{split} images of {size}: the scored images are {wanted}")
     size, seed = check_size(setting.get("batch_size", 100)), setting.get("seed", 0)
     if "chunk" in PROTOCOLS.options(protocol):
         options = options | {"chunk": min(size, len(given[0]))}

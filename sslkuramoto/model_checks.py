@@ -57,6 +57,10 @@ def check_pixels(images: object) -> None:
     if not isinstance(images, Tensor):
         raise UserError(f"images: a {type(images).__name__}, wanted a torch.Tensor [n, 3, s, s] of float32")
     shape = list(images.shape)
+    if images.is_meta or images.layout != torch.strided:
+        raise UserError("images: hold no values one by one (device meta, or sparse), must be a dense torch.Tensor")
+    if images.requires_grad:
+        raise UserError("images: require a gradient, must be pixels alone (images.detach())")
     if images.dtype != torch.float32:
         hint = " (images.float() / 255)" if images.dtype == torch.uint8 else " (images.float())"
         raise UserError(f"images: {images.dtype}, must be torch.float32 with pixels in [0,1]{hint}")
@@ -70,13 +74,16 @@ def check_pixels(images: object) -> None:
         raise UserError(f"images lie in [{low:.3g}, {high:.3g}], pixels must lie in [0,1]{hint}")
 
 
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
 def check_labels(labels: object, n: int) -> None:
     """Refuse what is no class for each of ``n`` images.
 
     Raises:
         UserError: says what is wrong with it.
     """
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool or labels.ndim != 1:
+    if not isinstance(labels, Tensor) or labels.dtype not in WHOLE or labels.ndim != 1 or labels.is_meta:
         shown = f"{labels.dtype}, shape {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise UserError(f"labels: {shown}, must be whole numbers, a torch.Tensor [n]")
     if len(labels) != n:

@@ -6,6 +6,7 @@ that were added, replaced or renamed meanwhile are refused in place of being tra
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def data_of(
     seen, trained = known["splits"].get(split), known["splits"].get("train")
     if seen is not None and not changed:
         _check_seen(run, split, seen, data)
-    if changed and named and trained is not None:
+    if (changed or seen is None) and named and trained is not None:
         data = _with_classes(data, trained["classes"], run)
     return data
 
@@ -111,11 +112,15 @@ def _check_seen(run: RunDirectory, split: str, seen: Mapping[str, Any], data: Da
 
 
 def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the folders lie that a recipe names: where they were, if that still exists."""
+    """Return where the folders lie that a recipe names: where they were, if that still exists.
+
+    Raises:
+        UserError: data.json names a place that no file system can have.
+    """
     found = {}
     for key, written in DATA.places(source.name, source.options).items():
         place = known["places"].get(key)
-        if place is None or place["written"] != written or not Path(place["absolute"]).exists():
+        if place is None or place["written"] != written or not os.path.exists(place["absolute"]):
             continue
         found[key] = place["absolute"]
         here = Path(written).expanduser().resolve()
@@ -147,7 +152,7 @@ def _with_classes(data: DataSet, trained: list[str] | None, run: RunDirectory) -
         return data
     if unknown := sorted(set(data.class_names) - set(trained)):
         raise UserError(
-            f"{run.path}: was trained on the classes {_few(trained)}; the changed data have {_few(unknown)} besides,"
-            " and a label would mean another class"
+            f"{run.path}: was trained on the classes {_few(trained)}; these data have {_few(unknown)} besides, and a"
+            " label would mean another class"
         )
     return data.with_classes(tuple(trained))

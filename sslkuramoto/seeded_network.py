@@ -135,8 +135,11 @@ class AnyNetwork(Encoder):
             self.network = network
 
     def _asked(self, images: Tensor) -> Tensor:
-        pixels = (images - self.mean) / self.std if self.scaled else images
-        return self.network(pixels).float()
+        return self.network(self._pixels(images)).float()
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Return what the network is given: a tensor of its own, which it may overwrite."""
+        return (images - self.mean) / self.std if self.scaled else images.clone()
 
     def under(self, seed: int, images: Tensor) -> Tensor:
         """Answer images with the noise of a seed, if there is any."""
@@ -178,9 +181,9 @@ class AnyNetwork(Encoder):
         size = " x ".join(map(str, images.shape[1:]))
         try:
             with reseeded(seed, images.device, own_generators(network)):
-                return network((images - self.mean) / self.std if self.scaled else images)
-        except Exception as error:  # whatever the network does with images that it is not made for
-            if found := too_large(error):
+                return network(self._pixels(images))
+        except (Exception, SystemExit) as error:  # whatever the network does with images that it is not made for
+            if isinstance(error, Exception) and (found := too_large(error)):
                 raise UserError(f"the network cannot answer {len(images)} images of {size}: {found.what}") from None
             raise UserError(f"the network cannot answer images of {size}: {line_of(error)}") from error
 

@@ -204,3 +204,10 @@ def test_a_damaged_file_is_one_line(place, text):
     run = train(recipe(), place / "run")
     run.data_file.write_text(text)
     assert "data.json" in fault(run)
+
+
+def test_a_class_renamed_before_the_first_measurement_is_refused(place):
+    run = train(recipe(), place / "run")
+    for split in ("train", "test"):
+        (place / "pictures" / split / "ant").rename(place / "pictures" / split / "zebu")
+    assert "was trained on the classes ant, bee, cat; these data have zebu besides" in fault(run, "test")

@@ -192,17 +192,23 @@ def _head_parts(config: Mapping[str, Any], weights: dict[str, Tensor], path: Pat
 def _config(path: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: truncated or not JSON ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict) or config.get("library_name") != "sslkuramoto":
         raise UserError(f"{path}: of another program, no export of sslkuramoto")
-    if not isinstance(config.get("format"), int) or config["format"] > FORMAT:
+    if type(config.get("format")) is not int or not 1 <= config["format"] <= FORMAT:
         raise UserError(
             f"{path}: format {config.get('format')!r}; this version reads up to {FORMAT}: update sslkuramoto"
         )
     for key, kind in (("kind", str), ("encoder", dict), ("seed", int)):
         if not isinstance(config.get(key), kind):
             raise UserError(f"{path}: {key}={config.get(key)!r}: wanted: {kind.__name__}")
+    if (
+        config["kind"] not in ("encoder", "classifier")
+        or type(config["seed"]) is not int
+        or not 0 <= config["seed"] < 2**63
+    ):
+        raise UserError(f"{path}: kind={config['kind']!r:.40}, seed={config['seed']!r:.40}: no export has such values")
     return config
 
 

@@ -266,3 +266,55 @@ def test_an_exported_folder_is_loaded_like_its_run(tmp_path):
     (tmp_path / "out" / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config.json: truncated or not JSON"):
         sk.load(tmp_path / "out")
+
+
+def test_a_network_may_overwrite_what_it_is_given(plain, some):
+    images, labels = some
+    kept = images.clone()
+
+    class Overwriting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = plain()
+
+        def forward(self, pixels):
+            return self.network(torch.nn.functional.relu(pixels.sub_(0.1), inplace=True))
+
+    attacks = [{"name": "pgd", "iterations": 2}]
+    found = sk.robust_accuracy(Overwriting().eval(), images, labels, eps=0.1, attacks=attacks)
+    assert torch.equal(images, kept)
+    assert 0 <= found["robust_accuracy"].value <= found["clean_accuracy"].value
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"budget": "huge"}, "unknown budget 'huge'"),
+        ({"images": lambda x: x.clone().requires_grad_()}, "images: require a gradient"),
+        ({"images": lambda x: x.to_sparse()}, "images: hold no values one by one"),
+        ({"labels": lambda y: y.to(torch.uint64)}, "labels: torch.uint64"),
+    ],
+)
+def test_odd_arguments_are_one_line(plain, some, change, line):
+    images, labels = some
+    images = change.pop("images", lambda x: x)(images)
+    labels = change.pop("labels", lambda y: y)(labels)
+    with pytest.raises(UserError, match=line):
+        sk.robust_accuracy(plain(), images, labels, eps=0.1, **change)
+
+
+def test_a_network_that_exits_is_one_line(some):
+    class Exiting(torch.nn.Module):
+        def forward(self, images):
+            raise SystemExit(0)
+
+    with pytest.raises(UserError, match="the network cannot answer images of 3 x 8 x 8: SystemExit"):
+        sk.calibration(Exiting(), *some, fit=some)
+
+
+def test_what_is_no_pair_of_images_and_labels_is_one_line(plain, some):
+    images, labels = some
+    with pytest.raises(UserError, match=r"must be a pair \(images, labels\)"):
+        sk.calibration(plain(), images, labels, fit=images)
+    with pytest.raises(UserError, match="the scored images are 3 x 8 x 8"):
+        sk.calibration(plain(), images, labels, fit=(torch.rand(len(labels), 3, 9, 9), labels))
