@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sslkuramoto.classifier import Classifier, check_finite, predicted
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, line_of
+from sslkuramoto.heads import taken
 from sslkuramoto.model_checks import (
     check_answers,
     check_classes_told,
@@ -21,8 +22,8 @@ from sslkuramoto.model_checks import (
     check_range,
     network_device,
 )
-from sslkuramoto.network_identity import identity_of, images_to_ask
-from sslkuramoto.randomness import generator
+from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
+from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.seeded_network import AnyNetwork
 
 FEW, SOME = 16, 128
@@ -234,6 +235,26 @@ def identity_of_encoder(encoder: Encoder, size: int) -> str:
 
     with torch.no_grad():
         return identity_of(encoder, ask)
+
+
+def identity_of_head(encoder: Encoder, head: nn.Module, size: int) -> str:
+    """Return what a head is known by, which somebody put on an encoder.
+
+    Args:
+        encoder: gives the features that the head is asked about; stays as it is.
+        head: in eval mode; stays as it is.
+        size: side of the images that the encoder reads, pixels.
+    """
+    device = network_device(encoder)
+    draw = generator(device, "draw for an identity") if encoder.stochastic else None
+    with torch.no_grad():
+        features = a_copy(encoder)(images_to_ask(size).to(device), draw=draw)
+
+        def ask(network: nn.Module) -> object:
+            with borrowed_global(generator("cpu", "noise of a head for an identity")):
+                return network(taken(network, features.pooled, features.map))
+
+        return identity_of(head, ask)
 
 
 def _spread(values: Tensor, most: int) -> Tensor:

@@ -36,7 +36,7 @@ from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.paired import PairedTest
-from sslkuramoto.study.run_pairs import tested_pair
+from sslkuramoto.study.run_pairs import shared_verdicts, tested_pair
 from sslkuramoto.threat import Norm
 from sslkuramoto.training import train as train_recipe
 
@@ -239,18 +239,15 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
     Args:
         a, b: results, or their files.
-        per_image: name of the lists that are compared; None: which images are right under the union of all ways where
-            both have it, otherwise simply right.
+        per_image: name of the lists of verdicts that are compared; None: which images are right under the union of all
+            ways where both have it, otherwise simply right.
 
     Raises:
-        UserError: they were measured on different images, or hold no list of one name.
+        UserError: they were measured on different images, or hold no such lists of one name.
     """
     first, second = (each.result if isinstance(each, Measured) else Result.read(Path(each)) for each in (a, b))
-    both = {name: values for name, values in first.per_image.items() if name in second.per_image}
-    name = per_image or headline_of(both, "compare")
-    if name not in both:
-        raise unknown("per-image list", name, both)
-    return tested_pair("compare", (first, second), name)
+    pair = first, second
+    return tested_pair("compare", pair, per_image or headline_of(dict.fromkeys(shared_verdicts(pair)), "compare"))
 
 
 def load(path: str | Path) -> Classifier | Encoder:

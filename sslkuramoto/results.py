@@ -23,6 +23,7 @@ held noise; "union": the worst of all ways. A number that states none of them fi
 READINGS: tuple[Reading, ...] = get_args(Reading)
 FORMAT = 2  # of result files; 2 added readings, and which protocol and file described the measurement
 SHOWN = 5  # keys of lost numbers in a note
+_MISSING = "no numbers, written as missing:"  # begins that note
 _KEPT_EMPTY = ("low", "high")  # written even where unknown
 
 
@@ -112,13 +113,14 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Return what the file holds, in plain values.
 
-        A number that is none (nan, infinity) becomes None, with a note: a measurement of hours is never lost by it.
+        A number that is none (nan, infinity) becomes None, with a note: a measurement of hours is never lost by it. A
+        result that has such a note, for it was written or read before, gets no second one.
         """
         lost: list[str] = []
         content = _plain(self._content(), "", lost)
-        if lost:
+        if lost and not any(note.startswith(_MISSING) for note in content["notes"]):
             more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
-            content["notes"].append(f"no numbers, written as missing: {', '.join(lost[:SHOWN])}{more}")
+            content["notes"].append(f"{_MISSING} {', '.join(lost[:SHOWN])}{more}")
         return content
 
     def _content(self) -> dict[str, Any]:

@@ -112,6 +112,9 @@ def test_options_that_are_not_alike_are_said(pair, measured):
     assert compare_runs(*runs, ["robustness"]).notes == [
         "robustness: not measured alike: eps is 0.2 of the first and 0.1 of the second"
     ]
+    radii = zip("ab", ("8/255", 8 / 255), strict=True)
+    runs = [measured(run, "robustness", {"correct": RIGHT}, options={"eps": eps}) for run, eps in radii]
+    assert compare_runs(*runs, ["robustness"]).notes == [], "one radius in two spellings"
 
 
 def test_the_lists_of_verdicts_are_those_that_a_result_states_whatever_their_names(measured):

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -118,6 +119,84 @@ def test_what_decides_the_answers_makes_another_network(name):
     before = known(Net())
     CHANGES[name](network)
     assert identity_of_encoder(as_encoder(network, IMAGES), 4) != before
+
+
+@dataclass(slots=True)
+class SlottedOptions:
+    scale: float = 1.0
+
+
+def _with_empty_cell(by: float):
+    def function(images):
+        return by * images.flatten(1) + later if images.isnan().any() else by * images.flatten(1)
+
+    if by < 0:
+        later = 0.0
+    return function
+
+
+def _nested(last: float, depth: int) -> list:
+    found = [last]
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
+class Unreadable(dict):
+    def items(self):
+        raise RuntimeError("not now")
+
+
+HARD = {
+    "function with a cell that is not filled": (_with_empty_cell(1.0), _with_empty_cell(1.0), _with_empty_cell(2.0)),
+    "dataclass with slots": (SlottedOptions(), SlottedOptions(), SlottedOptions(2.0)),
+    "lists that share their items": (_nested(1.0, 40), _nested(1.0, 40), _nested(2.0, 40)),
+    "array of objects": (
+        *(np.array([[1.5, 2], None], dtype=object) for _ in range(2)),
+        np.array([[1.5, 3], None], dtype=object),
+    ),
+    "sparse tensor": (torch.eye(3).to_sparse(), torch.eye(3).to_sparse(), 2 * torch.eye(3).to_sparse()),
+    "compressed tensor": (*(torch.eye(3).to_sparse_csr() for _ in range(2)), (2 * torch.eye(3)).to_sparse_csr()),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_values_that_are_hard_to_read_are_known_by_what_they_hold(name):
+    def holding(value: object) -> str:
+        network = Net()
+        if isinstance(value, torch.Tensor):
+            network.register_buffer("value", value)
+        _change("more", value)(network)
+        return known(network)
+
+    first, equal, other = map(holding, HARD[name])
+    assert first == equal != other
+
+
+def test_a_value_that_cannot_be_read_ends_by_the_name_of_its_type():
+    def holding(value: object) -> str:
+        network = Net()
+        _change("more", value)(network)
+        return known(network)
+
+    assert holding(Unreadable(a=1)) == holding(Unreadable(a=2)) != holding({"a": 1})
+    deep = [0.0]
+    for _ in range(400):
+        deep = [deep]
+    assert holding(deep) == holding(deep) != holding([0.0])
+
+
+def test_a_value_that_refers_to_what_holds_it_reads_the_same_wherever_it_is_met_first():
+    def holding(scale: float, turned: bool) -> str:
+        network = Net()
+        child: dict = {"scale": scale}
+        parent = {"child": child}
+        child["parent"] = parent
+        both = [("child", child), ("parent", parent)]
+        _change("more", dict(reversed(both) if turned else both))(network)
+        return known(network)
+
+    assert holding(1.0, turned=False) == holding(1.0, turned=True) != holding(2.0, turned=False)
 
 
 def test_functions_are_told_apart_by_their_code_and_by_what_they_close_over():

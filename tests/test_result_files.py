@@ -183,5 +183,7 @@ def test_a_number_that_is_none_is_missing_with_its_reason_and_the_rest_is_kept(t
     reason = "no numbers, written as missing: metrics.a.value (nan), metrics.a.high (inf), details.curve (-inf)"
     assert read.notes == ["a note", f"{reason}, per_image.correct (nan)"]
     assert shown(read.metrics["a"]) == "missing"
+    once = read.to_dict()["notes"]
+    assert once == read.to_dict()["notes"] == result.to_dict()["notes"] == read.notes, "no second note"
     read.write(tmp_path / "again.json")
     assert Result.read(tmp_path / "again.json").notes == read.notes

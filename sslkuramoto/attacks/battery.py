@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Work
 from sslkuramoto.attacks.ledger import Ledger, Unit
-from sslkuramoto.attacks.worst_candidate import takes_place
+from sslkuramoto.attacks.worst_candidate import is_worse
 from sslkuramoto.classifier import (
     Classifier,
     check_deterministic,
@@ -328,12 +328,12 @@ def _code_of(attack: Attack) -> str:
 
 
 def _keep_lower(kept: Tensor, lowest: Tensor, rows: Tensor, candidates: Tensor, share: Tensor) -> None:
-    """Where a candidate is right in fewer draws than what is kept, let it take the place.
+    """Keep a candidate in place of the one that is kept where fewer draws get it right.
 
     A battery cannot wait for all candidates, as :func:`worst_of` does: what an attack found decides which images the
     next one works on, so it compares each on the one score that the ledger keeps with it.
     """
-    lower = takes_place(share, lowest[rows])
+    lower = is_worse(share, lowest[rows])
     kept[rows[lower]] = candidates[lower]
     lowest[rows[lower]] = share[lower]
 

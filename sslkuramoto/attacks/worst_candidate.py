@@ -19,10 +19,10 @@ SELECT, AGAIN = "select union", "select union again"
 ShareRight = Callable[[Tensor, str], Tensor]
 
 
-def takes_place(share: Float[Tensor, " n"], kept: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Return where a later candidate takes the place of an earlier one: where fewer draws get it right.
+def is_worse(share: Float[Tensor, " n"], kept: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Return for each image whether a later candidate is worse than an earlier one: fewer draws get it right.
 
-    The one comparison of candidates: of equals the first stays.
+    All candidates are compared so. Of two equal ones the earlier is kept.
 
     Args:
         share: of draws that are right on the later candidate.
@@ -73,7 +73,7 @@ def worst_of(
             known = next(equal, None)
             shares.append(share_right(images, SELECT) if known is None else known)
         first = torch.stack(shares)
-    order = first.argsort(dim=0, stable=True)[:FINALISTS]  # the rule of takes_place, for many sets at once
+    order = first.argsort(dim=0, stable=True)[:FINALISTS]  # the rule of is_worse, for many sets at once
     if not stochastic or len(candidates) == 1:
         which = order[0]
         return Worst(picked(candidates, which), which, first.gather(0, which[None])[0])

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from sslkuramoto.data import DATA
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import PROTOCOLS, load_protocol, protocol_files
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result
+from sslkuramoto.threat import parse_eps
 from sslkuramoto.values import Mark, option_text, plain
 
 
@@ -77,12 +79,13 @@ def departures(result: Result, metric: str) -> list[Departure]:
     idle, opened = incidental_options(result), _marked(PROTOCOLS, described.kind, Mark.OPEN)
     both = (result.options, described.options)
     own, theirs = (_essential(options_behind(options, metric), idle) for options in both)
+    compared = comparable(described.kind, own), comparable(described.kind, theirs)
     found: list[Departure] = []
     for key, there in theirs.items():
         here = own.get(key)
         if key not in own:
             found += [] if named_as_described(result) else [Departure(f"{key} unknown")]
-        elif here != there and not (key in opened and there is None):
+        elif compared[0][key] != compared[1][key] and not (key in opened and there is None):
             in_words = not isinstance(here, dict | list) and not isinstance(there, dict | list)
             found.append(Departure(f"{key} {option_text(here)}", option_text(there)) if in_words else Departure(key))
     if result.encoder.get("weights") == "raw":
@@ -100,6 +103,44 @@ def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
     if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict):
         return {key: value for key, value in options.items() if key != "ways"} | ways[way]
     return dict(options)
+
+
+def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which a radius is the same however it is written: 8/255, "8/255" and 0.031372549 are one.
+
+    Radii are the options that take a number or text. What is none by :func:`~sslkuramoto.threat.parse_eps` stays.
+
+    Args:
+        kind: the registered protocol; options of an unknown one stay as they are.
+        options: of a result or a file; those of each of the ``ways`` too.
+    """
+    radii = _radii(kind)
+    found = {key: _radius(value, options) if key in radii else value for key, value in options.items()}
+    if isinstance(ways := found.get("ways"), dict):
+        found["ways"] = {way: comparable(kind, own) if isinstance(own, dict) else own for way, own in ways.items()}
+    return found
+
+
+def _radius(value: Any, options: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_radius(item, options) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        return float(f"{parse_eps(value, 'l2' if options.get('norm') == 'l2' else 'linf'):.6g}")
+    except UserError:  # a damaged file, or an option with words of its own
+        return value
+
+
+def _radii(kind: str) -> frozenset[str]:
+    hints = PROTOCOLS.annotations(kind) if kind in set(PROTOCOLS) else {}
+    return frozenset(key for key, hint in hints.items() if {float, str} <= _types(hint))
+
+
+def _types(hint: Any) -> set[Any]:
+    """Return the types that an annotation is made of, those of its items too."""
+    inner = get_args(hint)
+    return {hint} if not inner else set().union(*map(_types, inner))
 
 
 def _essential(options: Mapping[str, Any], idle: frozenset[str]) -> dict[str, Any]:

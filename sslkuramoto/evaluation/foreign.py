@@ -23,8 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder
-from sslkuramoto.checkpoint import weights_hash
+from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder, identity_of_head
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import DATA, ImageSet, batches, expected_spec, image_set
 from sslkuramoto.encoders.features import Encoder
@@ -258,7 +257,7 @@ def subject_from(
         network: on the device.
         images: split -> its images.
         run_dir: the directory.
-        about: what ``model.json`` says, besides the hash of the network.
+        about: what ``model.json`` says, besides the hashes of encoder and head.
         seed, batch_size, device: of the measurement.
         write: whether the directory is made.
         mend: advice where it belongs to another network.
@@ -267,8 +266,10 @@ def subject_from(
         UserError: the directory belongs to another network.
     """
     encoder, head = (network.encoder, network.head) if isinstance(network, Classifier) else (network, None)
-    identity = identity_of_encoder(encoder, images("test").size)
-    known = {"network": identity} | ({"head": weights_hash(head)} if head is not None and head.state_dict() else {})
+    size = images("test").size
+    identity = identity_of_encoder(encoder, size)
+    head_identity = "" if head is None else identity_of_head(encoder, head, size)
+    known = {"network": identity} | ({"head": head_identity} if head_identity else {})
     claim(run_dir, {**about, **known}, write=write, mend=mend)
     return Subject(
         encoder=encoder,
@@ -277,6 +278,7 @@ def subject_from(
         device=device,
         run_dir=run_dir,
         encoder_hash=identity,
+        head_identity=head_identity,
         seed=seed,
         batch_size=batch_size,
         weights="as given",

@@ -56,7 +56,8 @@ class Subject:
         data: split ("train", "val", "test") -> data set.
         device: where the networks live and the images go.
         run_dir: the run; features are cached under ``run_dir/cache``.
-        encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result).
+        encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result); of an encoder that
+            somebody brings, of all that decides its answers (:mod:`~sslkuramoto.network_identity`).
         seed: every draw of the evaluation is keyed by it.
         batch_size: images a forward pass.
         weights: ``"ema"`` or ``"raw"``.
@@ -70,6 +71,7 @@ class Subject:
         lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
         remember_data: lets a run keep what it has seen of its data; called once something was measured on them.
         spec: what the data source promises to give; None: the splits say it, once they are loaded.
+        head_identity: hash of all that decides the answers of a head that somebody brings; empty: its weights do.
     """
 
     encoder: Encoder
@@ -91,11 +93,12 @@ class Subject:
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
     remember_data: Callable[[], None] = _nothing_to_remember
+    head_identity: str = ""
 
     @property
     def head_hash(self) -> str:
-        """SHA-256 of the head's weights; empty where there is none."""
-        return "" if self.head is None else weights_hash(self.head)
+        """SHA-256 of the head's weights, or its identity; empty where there is no head."""
+        return "" if self.head is None else self.head_identity or weights_hash(self.head)
 
     @property
     def network(self) -> dict[str, Any]:

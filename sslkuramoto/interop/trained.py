@@ -90,8 +90,8 @@ class Trained:
     @property
     def classes(self) -> list[str] | None:
         """Names of the classes, None where there are none or the data were not read."""
-        known = getattr(self._data, "classes", None) if self.head is not None else None
-        return None if known is None else list(map(str, known))
+        known = self._data.class_names if self._data is not None and self.head is not None else None
+        return None if known is None else list(known)
 
     def check_images(self, kind: str) -> None:
         """Refuse a network of other examples, for a kind of export that is for images.

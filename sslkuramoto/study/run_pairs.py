@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation.described import incidental_options
+from sslkuramoto.evaluation.described import comparable, incidental_options, kind_of
 from sslkuramoto.results import Result
 from sslkuramoto.study.paired import PairedTest, holm, paired_test
 
@@ -89,19 +89,17 @@ def _files(run: Path) -> dict[str, Path]:
 
 def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]:
     """Test the lists of verdicts that two results share; p is not corrected yet."""
-    lists = [_verdicts(result) for result in pair]
-    both = [key for key in lists[0] if key in lists[1]]
+    both = shared_verdicts(pair)
     if not both:
         raise UserError(f"{name}: the two results share no list of verdicts per image")
-    if chosen and chosen not in both:
-        raise unknown(f"list of verdicts of {name}", chosen, both)
     tests = [(key, tested_pair(name, pair, key)) for key in ([chosen] if chosen else both)]
     return [RunTest(name, key, test, test.p) for key, test in tests]
 
 
-def _verdicts(result: Result) -> list[str]:
-    """Return the names of the lists of shares of right draws."""
-    return [name for name in result.verdicts if result.per_image.get(name)]
+def shared_verdicts(pair: tuple[Result, Result]) -> list[str]:
+    """Return the names of the lists of shares of right draws that both results hold."""
+    ours, theirs = ([name for name in result.verdicts if result.per_image.get(name)] for result in pair)
+    return [name for name in ours if name in theirs]
 
 
 def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> PairedTest:
@@ -109,12 +107,14 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
 
     Args:
         name: of the comparison, for messages.
-        pair: the results; both hold the list.
+        pair: the results.
         verdicts: name of the list.
 
     Raises:
-        UserError: different images, lists of unlike length, or no shares of right draws.
+        UserError: no list of verdicts of both, different images, lists of unlike length, or no shares of right draws.
     """
+    if verdicts not in (both := shared_verdicts(pair)):
+        raise unknown(f"list of verdicts of {name}", verdicts, both)
     first, second = (result.images() for result in pair)
     for what in first:
         if first[what] != second[what]:
@@ -131,7 +131,8 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
 def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:
     first, second = (result.options for result in pair)
     idle = incidental_options(pair[0])
-    keys = [key for key in dict.fromkeys([*first, *second]) if key not in idle and first.get(key) != second.get(key)]
+    ours, theirs = (comparable(kind_of(result), result.options) for result in pair)
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in idle and ours.get(key) != theirs.get(key)]
     told = "; ".join(
         f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys
     )

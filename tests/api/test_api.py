@@ -116,14 +116,56 @@ def test_a_comparison_takes_the_same_list_of_both(tmp_path):
         "several": {"union/correct": [0.0] * 4, "correct": [1.0] * 4},
         "one": {"correct": [1.0] * 4},
     }.items():
-        Result({}, {}, {"fingerprint": "the same"}, "deterministic", lists).write(tmp_path / f"{name}.json")
+        result = Result({}, {}, {"fingerprint": "the same"}, "deterministic", lists, verdicts=[*lists])
+        result.write(tmp_path / f"{name}.json")
     assert sk.compare(tmp_path / "several.json", tmp_path / "one.json").difference == 0
-    Result({}, {}, {"fingerprint": "the same"}, "deterministic", {"union/correct": [0.0] * 4}).write(
-        tmp_path / "one.json"
-    )
+    lists = {"union/correct": [0.0] * 4}
+    result = Result({}, {}, {"fingerprint": "the same"}, "deterministic", lists, verdicts=[*lists])
+    result.write(tmp_path / "one.json")
     assert sk.compare(tmp_path / "several.json", tmp_path / "one.json").difference == 0
-    with pytest.raises(UserError, match="unknown per-image list 'correct'"):
+    with pytest.raises(UserError, match=r"unknown list of verdicts of compare 'correct'.*allowed: union/correct"):
         sk.compare(tmp_path / "several.json", tmp_path / "one.json", per_image="correct")
+
+
+def test_a_list_that_is_no_verdict_is_not_tested_and_the_lists_that_can_be_are_named(tmp_path):
+    lists = {"correct": [1.0, 0.0], "confidence": [0.9, 0.3]}
+    result = Result({}, {}, {"fingerprint": "the same"}, "deterministic", lists, verdicts=["correct"])
+    result.write(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"^unknown list of verdicts of compare 'confidence': .*allowed: correct$"):
+        sk.compare(tmp_path / "a.json", tmp_path / "a.json", per_image="confidence")
+
+
+class Turned(torch.nn.Module):
+    """A head without weights: the first features are the logits, in an order of its own."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.order, self.out_features = order, len(order)
+
+    def forward(self, pooled):
+        return pooled[:, self.order]
+
+
+def test_a_head_without_weights_is_known_by_its_options(cnn, some, tmp_path):
+    """The attacks on one order of the logits are not those on another, in the directory and in a shared ledger."""
+    images, labels = (part[:8] for part in some)
+
+    def measured(order, name, **options):
+        model = sk.Classifier(cnn[0], Turned(order))
+        kept = {"folder": tmp_path / name, "options": options}
+        return sk.robust_accuracy(model, images, labels, eps=0.1, attacks=PGD, **kept)
+
+    first, other = [*range(10)], [*range(1, 10), 0]
+    measured(first, "one")
+    measured(first, "one")
+    with pytest.raises(UserError, match=r"one: belongs to another network: head is \w+ there and \w+ here; choose"):
+        measured(other, "one")
+    shared = {"ledger": str(tmp_path / "shared")}
+    measured(first, "two", **shared)
+    with pytest.raises(UserError, match=r"shared: belongs to another network \(hash \w+ there, \w+ here\)"):
+        measured(other, "three", **shared)
+    found = measured(other, "four")
+    assert found["robust_accuracy"].value <= found["clean_accuracy"].value
 
 
 def test_an_audit_of_a_network_that_rounds_its_logits_finds_no_gradient(plain, some):

@@ -9,6 +9,7 @@ import pytest
 
 from sslkuramoto.columns import Column
 from sslkuramoto.evaluation import PROTOCOLS, load_protocol
+from sslkuramoto.evaluation.described import comparable
 from sslkuramoto.report import Row, columns, discover, load, markdown, summarise
 from sslkuramoto.report.tables.columns import find
 from sslkuramoto.report.tables.html import summary_table
@@ -98,9 +99,25 @@ def test_a_single_variant_leaves_the_cell_empty_and_is_named_beside(quick, chang
     run = quick((name, 0.3, changed))
     value, (note,) = shown(run)
     assert value is None
-    assert note.startswith(f"not shown, for it is not what its protocol's file describes: {name} (")
+    assert note.startswith(f"left out: measured with other options than its protocol file: {name} (")
     assert all(f"{key} {value}" in note for key, value in changed.items())
     assert "30.0" not in plain(summarise([load(Row("a", run.path))]))
+
+
+@pytest.mark.parametrize("eps", [8 / 255, 0.031372549])
+def test_a_radius_is_the_same_however_it_is_written(quick, eps):
+    run = quick((f"robustness-quick+eps={eps}", 0.3, {"eps": eps}))
+    assert shown(run) == (30, [f"robustness-quick+eps={eps}, as robustness-quick describes it"])
+    ways = load_protocol("robustness-quick").options["ways"]
+    both = ({"ways": {**ways, "fixed": ways["fixed"] | {"eps": each}}} for each in ("8/255", eps))
+    assert len({str(comparable("robustness", options)) for options in both}) == 1
+
+
+def test_radii_in_lists_are_compared_as_numbers_and_other_options_as_they_are():
+    options = {"sizes": [8 / 255, "64/255"], "kinds": ["sign"], "samples": 10}
+    assert comparable("noise", options) == comparable("noise", options | {"sizes": ["8/255", 64 / 255]})
+    assert comparable("noise", options) != comparable("noise", options | {"sizes": ["8/255", "63/255"]})
+    assert comparable("noise", options)["kinds"] == ["sign"]
 
 
 def test_a_changed_option_of_one_way_counts_for_the_numbers_of_that_way_alone(quick, metric):

@@ -4,9 +4,6 @@ timm opens the dataset and says what belongs to it; the images are then read her
 by its neighbour and shards what it iterates over the processes. ``hfids/`` and ``tfds/`` can only be iterated over:
 they are read once, into memory.
 
-Which folder or part a split is, is decided here too: where timm finds no folder of the name it takes the whole root,
-and torchvision's sets of two parts take every name but "train" for the test images.
-
 Source: R. Wightman, PyTorch Image Models, timm/data/dataset_factory.py.
 """
 
@@ -32,16 +29,12 @@ from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
 from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
+from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
-FOLDERS = ("", "torch/image_folder", "torch/folder")
-TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
-"""Sets of torchvision that know training images and others."""
-TRAINING = ("train", "training")
-MEASURING = ("val", "valid", "validation", "eval", "evaluation", "test")
 READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
 
 
@@ -96,11 +89,11 @@ def timm_dataset(
     own = {"train": train_split, "test": test_split, **({"val": val_split} if val_split else {})}
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, tuple(own), f"dataset={dataset}")
-    _check_names(dataset, own)
+    check_names(dataset, own)
 
     def samples_of(part: str) -> Samples:
         keys = {"input_key": image_key, "target_key": target_key}
-        where = root if root is None or dataset not in FOLDERS else _folder_of(dataset, root, part, own[part])
+        where = root if root is None or dataset not in FOLDERS else folder_of(dataset, root, part, own[part])
         opened = _opened(dataset, kind, where, own[part], download, keys)
         return _samples(opened, f"{dataset or root}:{own[part]}", labels, size)
 
@@ -152,39 +145,6 @@ class _Named:
         return self.samples.encoded(index)
 
 
-def _check_names(dataset: str, own: dict[str, str]) -> None:
-    """Raise a UserError where two splits are one, or a split is none that the dataset tells from others."""
-    owner: dict[str, str] = {}
-    for part, name in own.items():
-        if (other := owner.setdefault(name, part)) != part:
-            raise UserError(f"{part}_split={name!r}: is {other}_split={name!r} too; what is trained on cannot measure")
-    if dataset.removeprefix("torch/") not in TWO_PARTS:
-        return
-    for part, name in own.items():
-        if name not in (wanted := TRAINING if part == "train" else MEASURING):
-            raise unknown(f"{part}_split of dataset={dataset}", name, wanted)
-
-
-def _folder_of(dataset: str, root: str, part: str, name: str) -> str:
-    """Return the folder or tar in ``root`` that holds the split ``name``.
-
-    Raises:
-        UserError: there is none, or ``root`` is a tar itself.
-    """
-    top = Path(root).expanduser()
-    if not top.is_dir():
-        raise UserError(f"root={root}: a tar holds one split; give the folder in which {name}.tar lies, or unpack it")
-    same = next((group for group in (TRAINING, MEASURING[:-1]) if name in group), ())
-    for candidate in (name, *same):
-        for path in (top / candidate, top / f"{candidate}.tar"):
-            if path.exists():
-                return os.path.abspath(path)
-    found = ", ".join(sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")))
-    raise UserError(
-        f"{part}_split={name!r}: no such folder in root={root} (found: {found or 'none'}); set {part}_split"
-    )
-
-
 def _check_apart(train: Samples, other: Samples, train_split: str, name: str) -> None:
     """Raise a UserError when two splits share image files, or rows of one table."""
     if shared := sorted(_places(train) & _places(other)):
@@ -230,7 +190,7 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
     if kind in ("torch", "") and given:
         raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")
     if kind.startswith("hf") and "/" not in (name := dataset.partition("/")[2]) and not Path(name).exists():
-        _check_builder(dataset, name)
+        check_builder(dataset, name)
     from timm.data import create_dataset  # here: its import takes seconds that no other source should cost
 
     try:
@@ -238,19 +198,6 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
     except Exception as error:  # a library's whole world of mistakes, all about what the recipe names
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
-
-
-def _check_builder(dataset: str, name: str) -> None:
-    """Raise a UserError for a loader of files in place of a dataset: without files it reads the working directory."""
-    try:
-        from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as loaders
-    except ImportError:
-        return  # timm says what is missing
-    if name in loaders:
-        raise UserError(
-            f"dataset={dataset}: {name} is a loader of files and would read the working directory; for images in"
-            f" folders use name=image_folder, or dataset={dataset.partition('/')[0]}/FOLDER"
-        )
 
 
 def _samples(opened: Any, origin: str, labels: bool, size: int | None) -> Samples:

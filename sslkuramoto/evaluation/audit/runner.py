@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.gradients import connected
-from sslkuramoto.attacks.worst_candidate import takes_place, worst_of
+from sslkuramoto.attacks.worst_candidate import is_worse, worst_of
 from sslkuramoto.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.noise_draws import draws_for
@@ -228,7 +228,7 @@ def worse_of(runs: Sequence[Run]) -> tuple[Float[Tensor, "n 3 y x"], Float[Tenso
     """Return for each image the worst candidate of some runs, on the score that they have in common, and that score."""
     candidates, share = runs[0].candidates.clone(), runs[0].right.clone()
     for run in runs[1:]:
-        lower = takes_place(run.right, share)
+        lower = is_worse(run.right, share)
         candidates[lower.to(candidates.device)] = run.candidates[lower.to(run.candidates.device)]
         share = torch.where(lower, run.right, share)
     return candidates, share

@@ -127,9 +127,11 @@ def _headline(by_protocol: Sequence[Sequence[Found]]) -> Found | str | None:
         if len(placed) == 1:
             return replace(placed[0], departs=_departs(placed[0]), remark=_why_other(placed[0]) + beside)
         if placed:
-            return f"not shown, for none is as its protocol's file describes it: {_named(found)}"
+            return (
+                f"left out: every result of it was measured with other options than its protocol file: {_named(found)}"
+            )
     names = _named(item for found in by_protocol for item in found)
-    return f"not shown, for it is not what its protocol's file describes: {names}" if names else None
+    return f"left out: measured with other options than its protocol file: {names}" if names else None
 
 
 def _departs(found: Found) -> str:
