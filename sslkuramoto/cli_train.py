@@ -34,7 +34,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.training import check, check_device, train
 
     again = RunDirectory(Path(arguments.recipe))
-    continues = again.recipe_file.is_file()
+    continues = bool(arguments.recipe) and again.recipe_file.is_file()
     if continues and arguments.recipe in recipe_files():
         raise UserError(
             f"{arguments.recipe}: a run directory here and a recipe; write ./{arguments.recipe} or its file"

@@ -83,7 +83,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> Callable[..., T]:
         if not isinstance(name, str):
-            raise UserError(f"{self.kind}: name={name!r:.80} is no name")
+            raise unknown(self.kind, name, list(self))
         if name in self._places and name not in self._members:
             module, _, attribute = self._places[name].partition(":")
             self._members[name] = getattr(import_module(module), attribute)

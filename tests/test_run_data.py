@@ -159,7 +159,7 @@ def test_other_images_are_measured_on_purpose_where_their_classes_are_known(plac
     assert found.labels.tolist() == [1] * 4 + [2] * 4, "a label means the class of training"
     strange = tree(tmp_path / "strange", ("asp", "bee", "cat"))
     line = fault(run, "test", root=str(strange))
-    assert "was trained on the classes ant, bee, cat; the changed data have asp besides" in line
+    assert "was trained on the classes ant, bee, cat; these data have asp besides" in line
     assert "test" not in known(run)["splits"], "images changed for a measurement are not the run's"
 
 

@@ -86,8 +86,8 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
 
 def each_process_draws_oscillators_of_its_own(said: Said) -> None:
     first, second = (rank["drawn"] for rank in said)
-    assert len(second) == 12, "two views in six steps"
-    assert len({*first[:12], *second}) == 24  # afterwards the first process takes pictures
+    assert len(first) == len(second) == 12, "two views in six steps"
+    assert len({*first, *second}) == 24
 
 
 def only_the_first_process_prints_and_writes(said: Said, folder: Path) -> None:

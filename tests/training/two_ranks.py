@@ -42,7 +42,8 @@ def work(folder: Path) -> None:
 
     def recorded(self, images, draw):
         oscillators = sample(self, images, draw)
-        drawn.append(hashlib.sha256(oscillators.numpy().tobytes()).hexdigest())
+        if self.training:  # neither the look at two random images before, nor the pictures afterwards
+            drawn.append(hashlib.sha256(oscillators.numpy().tobytes()).hexdigest())
         return oscillators
 
     AKOrN.sample_initial = recorded
