@@ -112,11 +112,7 @@ def _check_seen(run: RunDirectory, split: str, seen: Mapping[str, Any], data: Da
 
 
 def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the folders lie that a recipe names: where they were, if that still exists.
-
-    Raises:
-        UserError: data.json names a place that no file system can have.
-    """
+    """Return where the folders lie that a recipe names: where they were, if that still exists."""
     found = {}
     for key, written in DATA.places(source.name, source.options).items():
         place = known["places"].get(key)
