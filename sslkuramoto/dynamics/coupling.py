@@ -1,6 +1,7 @@
-"""Couplings J: how oscillators act on each other, as a map from all states to the sum over neighbours.
+"""Couplings: modules that map the states x of all oscillators to J x, whose entry i is sum_j J_ij x_j.
 
-Miyato et al. 2025 (AKOrN), section 4 and Eq. 7-8. Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4, Eq. 7-8.
+Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,19 @@ Couple = Callable[[Tensor], Tensor]
 
 
 class ConvCoupling(nn.Conv2d):
-    """One dense k x k convolution with bias: J_ij are n x n blocks that depend on the offset between sites.
+    """A dense k x k convolution with bias. J_ij is an n x n block that depends only on the offset between two sites.
 
-    While training on a CPU in float32, wide layers with large kernels are convolved in the Fourier domain (see
-    :meth:`prepared`); evaluation always sums directly, so that it agrees bit for bit with the published networks.
+    In training on a CPU in float32, wide layers with large kernels are convolved in the Fourier domain (see
+    :meth:`prepared`). Evaluation always uses the direct convolution and so matches the published networks bit for bit.
 
     Args:
-        channels: c.
-        kernel_size: k, odd, so that the zero padding k // 2 keeps the grid.
+        channels: c, number of channels, >= 1.
+        kernel_size: k, side of the kernel in sites, odd. Zero padding of k // 2 preserves the grid.
+
+    Raises:
+        UserError: the kernel size is even or below 1.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 7.
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
@@ -33,9 +39,12 @@ class ConvCoupling(nn.Conv2d):
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
-        """Return the map to iterate from states like ``x``: this module, or its faster equal where that pays.
+        """Return the map that a layer iterates: this module, or an equal convolution in the Fourier domain if faster.
 
-        Below these thresholds, chosen from timings on two cores, the direct convolution is as fast.
+        The thresholds come from timings on two CPU cores. Below them the direct convolution is at least as fast.
+
+        Args:
+            x: states whose shape, device and dtype decide between the two.
         """
         assert self.bias is not None
         side, k = x.shape[-1], self.kernel_size[0]
@@ -53,11 +62,16 @@ class AttentionCoupling(nn.Module):
     """Multi-head self-attention over the sites of the grid, without positional encoding.
 
     Args:
-        channels: c, divisible by ``heads``.
-        heads: e; the head of a channel is its index modulo e.
+        channels: c, number of channels, divisible by ``heads``.
+        heads: e, number of attention heads, >= 1. Channel i belongs to head i modulo e.
 
-    Differs: scores are scaled by 1 / sqrt(c / e) and both projections have biases, as in the published code (the
-        paper's Eq. 8 has neither). The published classification networks use no positional encoding here.
+    Raises:
+        UserError: ``heads`` is below 1 or does not divide ``channels``.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 8.
+
+    Differs: scores are scaled by 1 / sqrt(c / e) and both projections have biases. Eq. 8 has neither; the published
+        code has both. Its classification networks use no positional encoding either.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -69,11 +83,11 @@ class AttentionCoupling(nn.Module):
         self.to_out = nn.Conv2d(channels, channels, 1)
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
-        """Return this module: its weights need no preparation."""
+        """Return this module; an attention coupling has nothing to precompute."""
         return self
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return sum_j J_ij(x) x_j with J from the attention weights of this state."""
+        """Return sum_j J_ij(x) x_j, "b c h w"; the attention weights of the state x are J(x)."""
         b, c, h, w = x.shape
         per_head = self.to_qkv(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
         query, key, value = per_head.unbind(0)  # each b e s c/e

@@ -1,16 +1,16 @@
-"""One Kuramoto step of vector oscillators, forward and backward.
+"""One Kuramoto step of vector-valued oscillators, forward and backward.
 
 Miyato et al. 2025 (AKOrN, arXiv 2410.13821), Eq. 2, 4 and 5:
 
-    y   = c_i + sum_j J_ij x_j                        the drive (computed by the caller)
-    dx  = Omega_i x_i + Proj_{x_i}(y_i)
-    x+  = Pi[x_i + gamma dx_i]
+    y_i   = c_i + sum_j J_ij x_j                      the drive, computed by the caller
+    dx_i  = Omega_i x_i + Proj_{x_i}(y_i)             the velocity
+    x_i+  = Pi[x_i + gamma dx_i]                      the next state
 
-Omega rotates planes of two consecutive channels: (x0, x1) -> omega (x1, -x0), so a plane's angle falls at rate omega.
-The step moves along a great circle by arctan(gamma |dx|), exactly; for n = 2 and a small gamma it is the explicit Euler
-step of the scalar Kuramoto model.
+Omega rotates planes of two consecutive channels, (x0, x1) -> omega (x1, -x0): the angle in a plane decreases at the
+rate omega. The step moves along a great circle by the angle arctan(gamma |dx_i|), exactly. For n = 2 and a small gamma
+it is the explicit Euler step of the scalar Kuramoto model.
 
-Shapes: b batch, c channels (c = m n), m oscillators a site, n oscillator dimension, h w grid, p = n / 2 planes.
+Shapes: b batch, c channels (c = m n), m oscillators per site, n oscillator dimension, h w grid, p = n / 2 planes.
 """
 
 from typing import Any
@@ -24,7 +24,13 @@ from sslkuramoto.errors import UserError
 
 
 def rotate_planes(x: Float[Tensor, "b c h w"], omega: Float[Tensor, "..."]) -> Float[Tensor, "b c h w"]:
-    """Return Omega x for ``omega`` of shape () (one for all) or (c/2,) (one a plane), in radians per unit step."""
+    """Return Omega x, the velocity that the natural frequencies give the oscillators.
+
+    Args:
+        x: states; c is even.
+        omega: natural frequency in radians per unit step: shape () for one shared by all planes, or (c/2,) for one per
+            plane of two consecutive channels.
+    """
     even, odd = components(x.contiguous(), 2)
     omega = omega.reshape(-1, 1, 1)
     return torch.stack([omega * odd, -omega * even], dim=2).view(x.shape)
@@ -39,7 +45,11 @@ def kuramoto_step_by_definition(
     project: bool,
     identity: bool = False,
 ) -> Float[Tensor, "b c h w"]:
-    """The step as the equations read, from plain differentiable operations; :func:`kuramoto_step` must equal it."""
+    """Return the step in plain differentiable operations, a transcription of Eq. 2, 4 and 5.
+
+    It is the reference that :func:`kuramoto_step` must equal, and gives its second derivatives. Arguments as there;
+    ``n`` is ``oscillator_dim``.
+    """
     velocity = tangent(x, drive, n) if project else drive
     if omega is not None:
         velocity = velocity + rotate_planes(x, omega)
@@ -49,9 +59,9 @@ def kuramoto_step_by_definition(
 
 
 class _Step(torch.autograd.Function):
-    """The same step in a few passes over memory, with its derivative written out.
+    """The same step with few passes over memory and an explicit backward pass.
 
-    With u = x + gamma dx, out = u / |u| and incoming gradient g:
+    With u = x + gamma dx, y the drive, out = u / |u|, and g the gradient with respect to out:
 
         g_u = (g - <g, out> out) / |u|,   g_y = gamma (g_u - <g_u, x> x),
         g_x = (1 - gamma <x, y>) g_u - gamma <g_u, x> y + gamma Omega^T g_u.
@@ -91,7 +101,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, drive, omega, step_size, out, size, radial = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the definition
+        if torch.is_grad_enabled():  # create_graph=True: second derivatives come from the definition
             return _differentiable_backward(ctx, grad, x, drive, omega, step_size)
         n = ctx.n
         needs_x, _, needs_omega, needs_step = ctx.needs_input_grad[:4]
@@ -139,7 +149,7 @@ def _dot(xs: tuple[Tensor, ...], ys: tuple[Tensor, ...]) -> Tensor:
 
 
 def _planes(omega: Tensor, n: int) -> list[tuple[int, Tensor]]:
-    """Return for each plane of an oscillator its first coordinate and its rate, broadcastable over "b m h w"."""
+    """Return, for each plane of an oscillator, its first coordinate and its frequency, broadcastable to "b m h w"."""
     if omega.numel() == 1:
         return [(k, omega.reshape(())) for k in range(0, n, 2)]
     return [(2 * p, rate.reshape(-1, 1, 1)) for p, rate in enumerate(omega.view(-1, n // 2).unbind(1))]
@@ -166,34 +176,48 @@ def kuramoto_step(
     project: bool = True,
     identity: bool = False,
 ) -> Float[Tensor, "b c h w"]:
-    """Advance all oscillators by one step of Eq. 4-5.
+    """Advance all oscillators by one Kuramoto step.
 
     Args:
         x: unit oscillators.
-        drive: y_i = c_i + sum_j J_ij x_j.
-        omega: natural frequencies, shape () or (c/2,); None means zero (n may then be odd).
+        drive: y_i = c_i + sum_j J_ij x_j, any length.
+        omega: natural frequencies in radians per unit step, shape () or (c/2,). None means zero; n may then be odd.
         step_size: gamma > 0, shape ().
-        oscillator_dim: n.
-        project: whether the drive is projected on the tangent space (False is the ablation of AKOrN table 5).
-        identity: add x itself to the update, as the published code does where it switches frequencies off. The step is
-            then the clean one with step size gamma / (1 + gamma), up to rounding.
+        oscillator_dim: n, dimension of an oscillator, >= 2.
+        project: whether the drive is projected onto the tangent space. False is the ablation of AKOrN table 5.
+        identity: whether x itself is added to the velocity, as the published code does when frequencies are switched
+            off. The step then equals one without it and with step size gamma / (1 + gamma), up to rounding.
 
     Returns:
         Unit oscillators of the same shape.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 4-5.
+
+    Example:
+        An oscillator at angle 0 is driven towards 90 degrees. It turns by arctan(gamma |dx|), here arctan(1).
+
+        >>> import torch
+        >>> x, drive = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
+        >>> moved = kuramoto_step(x, drive, omega=None, step_size=torch.tensor(1.0), oscillator_dim=2).flatten()
+        >>> torch.rad2deg(torch.atan2(moved[1], moved[0]))
+        tensor(45.)
     """
     x, drive = x.contiguous(), drive.contiguous().to(x.dtype)
     return _Step.apply(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
 
 
 class NaturalFrequencies(nn.Module):
-    """omega >= 0 as the length of a learned 2-vector, one for the layer or one a plane of two channels.
+    """Natural frequencies omega >= 0, each parametrised as the length of a learned 2-vector as in the published code.
 
     Args:
-        planes: number of planes, c / 2; None means a single shared frequency.
-        initial: omega at the start, radians per unit step, >= 0.
-        learn: whether it is trained.
+        planes: number of planes of two channels, c / 2, for one frequency per plane. None gives one for the layer.
+        initial: omega before training, radians per unit step, >= 0 and finite.
+        learn: whether omega is trained.
 
-    Differs: the derivative of the length at the zero vector is taken as 0 (it is undefined there).
+    Raises:
+        UserError: ``initial`` is negative or not finite.
+
+    Differs: at the zero vector the derivative of the length is undefined; it is taken as 0.
     """
 
     def __init__(self, planes: int | None, initial: float, learn: bool) -> None:
@@ -204,5 +228,5 @@ class NaturalFrequencies(nn.Module):
         self.vector = nn.Parameter(torch.full(shape, initial / 2**0.5), requires_grad=learn)
 
     def forward(self) -> Float[Tensor, "..."]:
-        """Return omega, shape () or (planes,)."""
+        """Return omega in radians per unit step, shape () or (planes,)."""
         return torch.linalg.vector_norm(self.vector, dim=-1)

@@ -1,6 +1,6 @@
-"""The Kuramoto layer: T steps of oscillators x under a stimulus c that does not change.
+"""The Kuramoto layer: T Kuramoto steps of the oscillators x under a constant stimulus c.
 
-Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4. Shapes: b batch, c channels, h w grid, t steps.
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4. Shapes: b batch, c channels, h w grid, t Kuramoto steps.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ StimulusNorm = Literal["group", "scale_bias", "none"]
 
 
 class LayerTrace(NamedTuple):
-    """What the oscillators of one layer did.
+    """States and energies of one layer over its Kuramoto steps.
 
     Attributes:
-        states: oscillators after each step.
-        energy: E of the paper before the first step and after each (t + 1 values an image).
-        energy_code: as the published code logs it: a dummy 0, then -<x, J x + c> before each step.
+        states: unit oscillators after each step.
+        energy: E of Eq. 3, before the first step and after each step: t + 1 values per image.
+        energy_code: what the published code logs: a zero, then -<x, J x + c> before each step.
     """
 
     states: Float[Tensor, "t b c h w"]
@@ -34,7 +34,7 @@ class LayerTrace(NamedTuple):
 
 
 class ScaleBias(nn.Module):
-    """One learned factor and one learned offset a channel."""
+    """Multiply each channel by a learned factor and add a learned offset."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,27 +47,62 @@ class ScaleBias(nn.Module):
 
 
 def stimulus_norm(kind: StimulusNorm, channels: int, oscillator_dim: int) -> nn.Module:
-    """Return the norm that c passes once a layer: GroupNorm with one group an oscillator channel, or less."""
+    """Return the module that normalises the stimulus c at the entry of a layer.
+
+    Args:
+        kind: ``"group"`` is GroupNorm with one group per oscillator, over its n h w values. ``"scale_bias"`` is
+            :class:`ScaleBias`, ``"none"`` the identity.
+        channels: c, number of channels.
+        oscillator_dim: n, dimension of an oscillator.
+    """
     if kind == "group":
         return nn.GroupNorm(channels // oscillator_dim, channels)
     return ScaleBias(channels) if kind == "scale_bias" else nn.Identity()
 
 
 class KuramotoLayer(nn.Module):
-    """Couplings, natural frequencies and the norm of the stimulus, iterated.
+    """A recurrent layer that iterates the Kuramoto step with its coupling, frequencies and stimulus.
 
     Args:
         coupling: maps states "b c h w" to J x of the same shape.
-        channels: c, divisible by ``oscillator_dim``.
-        oscillator_dim: n >= 2; even when there are natural frequencies (they rotate planes).
+        channels: c, number of channels, divisible by ``oscillator_dim``.
+        oscillator_dim: n, dimension of an oscillator, >= 2; even if there are natural frequencies, which rotate planes.
         frequencies: the natural frequencies, or None for zero.
-        identity: add x itself to each update (:func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`).
-        norm: of the stimulus; ``"group"`` normalises each oscillator channel over its n h w values.
-        project: whether the drive is projected on the tangent space.
+        norm: how the stimulus is normalised on entry, see :func:`stimulus_norm`.
+        project: whether the drive is projected onto the tangent space.
+        identity: whether x itself is added to each velocity, see :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`.
 
     Attributes:
-        advance: one step, :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; :mod:`~sslkuramoto.dynamics.surrogate`
-            puts one with another derivative in its place for a while.
+        advance: computes one step, by default :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`.
+            :mod:`~sslkuramoto.dynamics.surrogate` replaces it temporarily by one with another derivative.
+
+    Raises:
+        UserError: ``oscillator_dim`` is below 2, does not divide ``channels``, or is odd with natural frequencies.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 4-5.
+
+    Example:
+        Oscillators that attract each other (positive couplings, no stimulus) synchronise.
+
+        >>> import torch
+        >>> from sslkuramoto.dynamics.coupling import ConvCoupling
+        >>> from sslkuramoto.dynamics.sphere import random_oscillators
+        >>> coupling = ConvCoupling(2, 3)
+        >>> _ = torch.nn.init.zeros_(coupling.bias)
+        >>> _ = torch.nn.init.zeros_(coupling.weight)
+        >>> coupling.weight.data[0, 0] = coupling.weight.data[1, 1] = 1.0  # x attracts x, y attracts y
+        >>> layer = KuramotoLayer(
+        ...     coupling, channels=2, oscillator_dim=2, frequencies=None, norm="none", project=True
+        ... )
+        >>> x = random_oscillators((1, 2, 8, 8), torch.Generator().manual_seed(0))
+        >>> _, trace = layer(x, None, step_size=torch.tensor(0.2), num_steps=20, trace=True)
+        >>> tuple(trace.states.shape)
+        (20, 1, 2, 8, 8)
+        >>> order = trace.states.mean(dim=(3, 4)).norm(dim=2).flatten()  # 1: all oscillators are in phase
+        >>> bool(order[0] < 0.5 < 0.8 < order[-1])
+        True
+        >>> bool((trace.energy.diff(dim=0) <= 0).all())  # the energy never rises
+        True
     """
 
     def __init__(
@@ -107,10 +142,17 @@ class KuramotoLayer(nn.Module):
         num_steps: int,
         trace: bool = False,
     ) -> tuple[Float[Tensor, "b c h w"], LayerTrace | None]:
-        """Run ``num_steps`` steps from x (normalised on entry) under the stimulus (None: no stimulus).
+        """Run the Kuramoto steps of the layer.
+
+        Args:
+            x: initial oscillators of any length; they are normalised on entry.
+            stimulus: c, normalised on entry; None for no stimulus.
+            step_size: gamma > 0, shape ().
+            num_steps: number of Kuramoto steps, >= 1.
+            trace: whether to record states and energies.
 
         Returns:
-            The last state, and the trace when asked for.
+            The last state, unit oscillators of the shape of ``x``; and the trace, None unless it was requested.
         """
         x = normalise(x, self.oscillator_dim)
         stimulus = None if stimulus is None else self.norm(stimulus)

@@ -1,15 +1,18 @@
-"""The Kuramoto step with another derivative: its result stays as it is, bit for bit, its backward pass is replaced.
+"""The Kuramoto step with a surrogate derivative: the forward pass is unchanged bit for bit, the backward pass replaced.
 
-Backward pass differentiable approximation (Athalye, Carlini, Wagner 2018, 1802.00420) for a step that may mask its
-gradients. With v = dx the velocity at x, F = |v|, u = x + gamma v, s = |u|, out = u / s, the step turns x by the angle
-phi = arctan(gamma F). For a tangent v, d = v / F, and t = cos(phi) d - sin(phi) x, the unit tangent at out:
+This is the backward pass differentiable approximation of Athalye, Carlini and Wagner (2018, arXiv 1802.00420), for a
+step that may mask its gradients; docs/methods/robustness.md derives why it may.
+
+Let v = dx be the velocity at x, F = |v|, u = x + gamma v, s = |u| and out = u / s. The step turns x by the angle
+phi = arctan(gamma F). Let v be tangent, d = v / F its direction, and t = cos(phi) d - sin(phi) x the unit tangent at
+out in the plane of x and d. Then
 
     d out / d v  =  gamma [ a t d^T + b (I - x x^T - d d^T) ],   a = 1 / s^2 = arctan'(gamma F),   b = 1 / s
-    d out / d x  =  t d^T + b (I - x x^T - d d^T)   with the velocity carried along
+    d out / d x  =  t d^T + b (I - x x^T - d d^T)   where v is transported along with x
 
-For n = 2 only the first term is there: with gamma F >> 1 the gradient of every step falls like 1 / F^2.
+For n = 2 only the first term in the brackets exists: for gamma F >> 1 the derivative of a step decays as 1 / F^2.
 
-Shapes: b batch, c channels, n oscillator dimension, h w grid, m oscillators a site.
+Shapes: b batch, c channels, n oscillator dimension, h w grid, m oscillators per site.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +45,15 @@ TANGENT_ONLY = frozenset({"root_arctan", "linear_arctan", "exponential"})
 
 
 class _Step(NamedTuple):
-    """What a rule sees of one step: state, velocity, step size, result, and n."""
+    """The quantities of one step from which a rule computes gradients.
+
+    Attributes:
+        x: unit oscillators before the step.
+        v: velocity dx.
+        gamma: step size, shape ().
+        out: unit oscillators after the step.
+        n: dimension of an oscillator.
+    """
 
     x: Float[Tensor, "b c h w"]
     v: Float[Tensor, "b c h w"]
@@ -51,21 +62,21 @@ class _Step(NamedTuple):
     n: int
 
     def along(self, scalars: Float[Tensor, "b m h w"], vectors: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Multiply each oscillator of ``vectors`` by its number."""
+        """Multiply each oscillator of ``vectors`` by its scalar."""
         b, c, h, w = vectors.shape
         return (scalars.unsqueeze(2) * vectors.view(b, c // self.n, self.n, h, w)).view(b, c, h, w)
 
     def tangent(self, g: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the part of a gradient at the result that is tangent there."""
+        """Return the part of a gradient ``g`` that is tangent to the sphere at ``out``."""
         return g - self.along(dot(g, self.out, self.n), self.out)
 
 
-Pulled = tuple[Tensor, Tensor]  # gradients with respect to x (v held) and to v
-Rule = Callable[[_Step, Tensor], Pulled]
+Pulled = tuple[Tensor, Tensor]  # gradient with respect to x at fixed v, and gradient with respect to v
+Rule = Callable[[_Step, Tensor], Pulled]  # from a step and the gradient with respect to its result
 
 
 def norm_power(p: float) -> Rule:
-    """Take r^p for the factor r = 1 / s of the normalisation; p = 1 is its derivative."""
+    """Replace the factor r = 1 / s of the normalisation's derivative by r^p; p = 1 is the exact derivative."""
 
     def rule(step: _Step, g: Tensor) -> Pulled:
         size = norm(step.x + step.gamma * step.v, step.n)
@@ -76,12 +87,12 @@ def norm_power(p: float) -> Rule:
 
 
 def straight_through(step: _Step, g: Tensor) -> Pulled:
-    """Take the normalisation for the identity."""
+    """Treat the normalisation as the identity."""
     return g, step.gamma * g
 
 
 def smaller_gamma(factor: float) -> Rule:
-    """Differentiate the step as if its size were smaller: it would not have saturated."""
+    """Differentiate a step with ``factor`` times the step size, which saturates less."""
 
     def rule(step: _Step, g: Tensor) -> Pulled:
         gamma = factor * step.gamma
@@ -95,7 +106,7 @@ def smaller_gamma(factor: float) -> Rule:
 
 
 def turned(a: Callable[[Tensor], Tensor], b: Callable[[Tensor], Tensor]) -> Rule:
-    """Take a(phi) for the derivative of the angle and b(phi) for that across the turn; needs a tangent velocity."""
+    """Replace the coefficients a and b of d out / d v by functions of the angle phi; v must be tangent."""
 
     def rule(step: _Step, g: Tensor) -> Pulled:
         speed = norm(step.v, step.n)
@@ -124,7 +135,7 @@ _RULES: dict[str, Rule] = {
 
 
 class _Replaced(torch.autograd.Function):
-    """The step of kuramoto.py with the derivative of a rule, for states and drives only."""
+    """The Kuramoto step with the derivative that a rule gives, with respect to states and drives only."""
 
     @staticmethod
     def forward(ctx: Any, rule: Rule, x: Tensor, drive: Tensor, options: dict[str, Any]) -> Tensor:
@@ -139,7 +150,7 @@ class _Replaced(torch.autograd.Function):
         (g,) = grads
         x, drive, out = ctx.saved_tensors
         n, gamma, omega = ctx.options["oscillator_dim"], ctx.options["step_size"].detach(), ctx.options["omega"]
-        if ctx.options["identity"]:  # adding the state itself only shortens the step
+        if ctx.options["identity"]:  # adding x to the velocity only reduces the step size
             gamma = gamma / (1 + gamma)
         with torch.enable_grad():
             x, drive = x.detach().requires_grad_(), drive.detach().to(x.dtype).requires_grad_()
@@ -152,16 +163,24 @@ class _Replaced(torch.autograd.Function):
 
 
 def surrogate_step(name: Surrogate) -> Callable[..., Tensor]:
-    """Return :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step` with the derivative of a surrogate.
+    """Return :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step` with a surrogate derivative.
+
+    The surrogates are for attacks, not for training: step size and frequencies receive no gradient.
 
     Args:
-        name: ``autograd`` (the step itself); the normalisation's factor r to a power: ``half_norm`` (1/2), ``no_norm``
-            (0); ``straight_through`` (the normalisation is the identity); the saturated arctan'(u) = 1 / (1 + u^2)
-            replaced by 1 / sqrt(1 + u^2) (``root_arctan``) or 1 (``linear_arctan``); ``exponential``: that of the
-            exponential map which ends in the same state (for n = 2 the same as ``linear_arctan``); ``half_gamma`` and
-            ``small_gamma``: as if the step had half or a quarter of its size.
+        name: one of :data:`SURROGATES`.
 
-    The replaced steps give no gradient to gamma and omega: they are for attacks, not for training.
+            - ``autograd``: the exact derivative.
+            - ``half_norm``, ``no_norm``: the factor r of the normalisation's derivative becomes r^(1/2) or 1.
+            - ``straight_through``: the normalisation counts as the identity.
+            - ``root_arctan``, ``linear_arctan``: arctan'(u) = 1 / (1 + u^2), which saturates, becomes
+              1 / sqrt(1 + u^2) or 1.
+            - ``exponential``: the derivative of the exponential map that ends in the same state. For n = 2 it equals
+              ``linear_arctan``.
+            - ``half_gamma``, ``small_gamma``: the derivative of a step of half or a quarter of the step size.
+
+    Returns:
+        A function with the arguments and the result of ``kuramoto_step``.
     """
     if name == "autograd":
         return kuramoto_step
@@ -174,12 +193,15 @@ def surrogate_step(name: Surrogate) -> Callable[..., Tensor]:
 
 
 def kuramoto_layers(encoder: nn.Module) -> list[KuramotoLayer]:
-    """Return the Kuramoto layers of an encoder."""
+    """Return all Kuramoto layers of an encoder, in the order of its modules."""
     return [module for module in encoder.modules() if isinstance(module, KuramotoLayer)]
 
 
 def surrogates_for(encoder: nn.Module) -> tuple[Surrogate, ...]:
-    """Return the surrogates that have a meaning: those of the arctan need a projected drive, a tangent velocity."""
+    """Return the surrogates that are defined for an encoder; none for an encoder without Kuramoto layers.
+
+    Those that replace arctan' need a tangent velocity, that is a projected drive.
+    """
     layers = kuramoto_layers(encoder)
     projected = all(layer.project for layer in layers)
     return tuple(name for name in SURROGATES if layers and (projected or name not in TANGENT_ONLY))
@@ -187,10 +209,14 @@ def surrogates_for(encoder: nn.Module) -> tuple[Surrogate, ...]:
 
 @contextmanager
 def surrogate_backward(encoder: nn.Module, name: Surrogate) -> Iterator[None]:
-    """Give all Kuramoto layers of an encoder another derivative inside; their results stay the same, bit for bit.
+    """Within this context, all Kuramoto layers of an encoder have a surrogate derivative; their results do not change.
+
+    Args:
+        encoder: a module with Kuramoto layers.
+        name: the surrogate, see :func:`surrogate_step`.
 
     Raises:
-        UserError: the encoder has no Kuramoto layer, or the surrogate no meaning for its layers.
+        UserError: the encoder has no Kuramoto layer, or the surrogate is undefined for its layers.
     """
     layers = kuramoto_layers(encoder)
     allowed = surrogates_for(encoder)
