@@ -1,6 +1,6 @@
-"""Networks that turn images or boards into features.
+"""Encoders: networks that map images or boards to features.
 
-Another package adds one by an entry point ``sslkuramoto.encoders``.
+Another package adds one through the entry-point group ``sslkuramoto.encoders``.
 """
 
 from sslkuramoto.encoders.akorn import AKOrN

@@ -1,8 +1,8 @@
-"""AKOrN for images: a stem, then blocks of Kuramoto layer and readout, each twice as wide as the one before.
+"""AKOrN for images: a stem, then blocks of a Kuramoto layer and a readout, each twice as wide as the previous one.
 
-Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 4; the classification
-network of its section 6. Two streams run through the network: oscillators x and the stimulus c.
-Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t steps, d features.
+Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 4; this is the
+classification network of its section 6. Two feature maps pass through the network: oscillators x and the stimulus c.
+Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t Kuramoto steps, d features.
 """
 
 from collections.abc import Sequence
@@ -33,42 +33,64 @@ T = TypeVar("T")
 @small(channels=8, kernel_sizes=(3, 3), num_steps=2)
 @checked
 class AKOrN(Encoder):
-    """Oscillators that synchronise under the image; defaults are the published CIFAR network at 64 channels.
+    """An encoder of oscillators that synchronise under the image. The defaults are the published CIFAR network, C = 64.
 
     Args:
-        channels: width of the first layer; layer l has ``channels * 2**l``. Divisible by ``oscillator_dim``.
-        oscillator_dim: n, length of an oscillator; even with natural frequencies.
-        kernel_sizes: one odd kernel a layer, shallow to deep; their number is the number of layers.
-        num_steps: Kuramoto steps T, for all layers or one a layer. May be larger at test time with the same weights.
-        coupling: ``"conv"`` or ``"attention"``, for all layers or one a layer (AKOrN^mix: ``[conv, conv, attention]``).
-        attention_heads: heads of attention couplings.
-        natural_frequency: ``"none"`` (zero), ``"shared"`` (one a layer), ``"per_pair"`` (one a plane of two channels)
-            or ``"identity"`` (the published code's "off", which adds x itself and so halves a step size of 1).
-        frequency_init: omega at the start, radians per unit step, >= 0.
-        learn_frequency: whether omega is trained.
-        project: whether the drive is projected on the tangent space (False: ablation of AKOrN table 5).
-        step_size: gamma > 0, one for the network.
-        learn_step_size: whether gamma is trained (paper) or fixed (published classification code).
-        stimulus: whether c runs beside x. False: the image enters x(0) instead, one readout ends the network (fig. 18).
-        stimulus_norm: norm of c at each layer's entry: ``"group"``, ``"scale_bias"`` or ``"none"``.
-        readout_dim: dimension of the vectors whose norm is read out, for all layers or one a layer.
-        readout_kernel: odd kernel of the readout, of g and of the convolution between layers (one number for all three,
-            as in the published code).
-        readout_norm: whether the norm is taken (False: "no m", fig. 18).
-        readout_map: g: ``"residual"`` (published code), ``"single"`` (paper), ``"identity"``.
-        readout_map_norm: norm within g: ``"batch"``, ``"group"`` (8 groups) or ``"none"``.
-        initial: where x(0) comes from: ``"random"`` (uniform on the sphere, drawn at each call), ``"fixed"`` (one field
-            drawn from ``initial_seed``, the same for all images and calls), ``"stimulus"`` (c, normalised) or
-            ``"learned"`` (a trained field of ``image_size``).
-        initial_seed: seed of the fixed field.
-        image_size: side of the images in pixels; only for ``initial="learned"``.
+        channels: C, width of the first layer; layer l = 0, 1, ... has C * 2**l channels. Divisible by
+            ``oscillator_dim``.
+        oscillator_dim: n, dimension of an oscillator (a unit vector of n channels); even with natural frequencies.
+        kernel_sizes: side of each layer's kernel in sites, odd, first layer first; as many layers as kernels.
+        num_steps: T, Kuramoto steps per layer: one number for all layers, or one for each. It may be larger at test
+            time with the same weights.
+        coupling: how oscillators act on each other, ``"conv"`` (convolution) or ``"attention"`` (self-attention), for
+            all layers or for each. AKOrN^mix is ``[conv, conv, attention]``.
+        attention_heads: number of heads of an attention coupling.
+        natural_frequency: how fast oscillators rotate on their own: ``"none"`` (zero), ``"shared"`` (one frequency per
+            layer), ``"per_pair"`` (one per two channels), ``"identity"`` (zero as in the published code, which then
+            adds x to its velocity and so halves a step size of 1).
+        frequency_init: omega, the natural frequency before training, in radians per unit step.
+        learn_frequency: whether the natural frequency omega is trained.
+        project: whether the drive is projected onto the tangent space of the sphere (false: ablation of AKOrN table 5).
+        step_size: gamma, the Kuramoto step size, one for the network.
+        learn_step_size: whether gamma is trained, as in the paper, or constant, as in the published classification
+            code.
+        stimulus: whether each layer is driven by a stimulus c (false: the image is x(0) and one readout ends the
+            network, ablation of AKOrN fig. 18).
+        stimulus_norm: how c is normalised on entry of each layer: ``"group"`` (GroupNorm, one group per oscillator),
+            ``"scale_bias"`` (learned scale and offset per channel) or ``"none"``.
+        readout_dim: dimension of the vectors whose length the readout takes, for all layers or for each.
+        readout_kernel: side of the kernels of the readout, of g and of the convolution between layers, odd (one number
+            for all three, as in the published code).
+        readout_norm: whether the readout takes the length of its vectors (false: ablation "no m" of AKOrN fig. 18).
+        readout_map: g, the map from the readout to the next stimulus: ``"residual"`` (three convolutions, published
+            code), ``"single"`` (one convolution, paper) or ``"identity"``.
+        readout_map_norm: normalisation within g: ``"batch"`` (BatchNorm), ``"group"`` (GroupNorm, 8 groups) or
+            ``"none"``.
+        initial: where the oscillators start: ``"random"`` (uniform on the sphere, a new draw at each call),
+            ``"fixed"`` (one draw from ``initial_seed`` for all images and calls), ``"stimulus"`` (the stimulus,
+            normalised) or ``"learned"`` (a trained field for images of ``image_size``).
+        initial_seed: seed of the draw of initial="fixed", and of the untrained field of initial="learned".
+        image_size: side of the images in pixels, required by ``initial="learned"`` and unused otherwise.
 
     Raises:
-        UserError: a value out of range or values that do not fit together.
+        UserError: a value is out of range, or values do not fit together.
 
-    Differs: see :class:`~sslkuramoto.encoders.readout.NormReadout` and
-        :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`; the convolution between layers is shared by x and c, and
-        from the fourth layer on the grid is kept, as in the published code.
+    Source: Miyato et al. 2025 (arXiv 2410.13821), sections 4 and 6.
+
+    Differs: as in the published code, x and c share the convolution between layers, and from the fourth layer on the
+        grid keeps its size. See also :class:`~sslkuramoto.encoders.readout.NormReadout` and
+        :class:`~sslkuramoto.dynamics.coupling.AttentionCoupling`.
+
+    Example:
+        >>> import torch
+        >>> from sslkuramoto.randomness import generator
+        >>> encoder = AKOrN(channels=8, kernel_sizes=(3, 3), num_steps=2).eval()
+        >>> images = torch.rand(4, 3, 16, 16)  # pixels in [0, 1]
+        >>> features = encoder(images, draw=generator("cpu", 0), trace=True)
+        >>> tuple(features.pooled.shape), tuple(features.map.shape)
+        ((4, 16), (4, 16, 8, 8))
+        >>> tuple(features.trace[0].states.shape)  # first layer: steps, images, channels, grid
+        (2, 4, 8, 16, 16)
     """
 
     oscillator_dim: int
@@ -179,15 +201,19 @@ class AKOrN(Encoder):
         """Encode images; see :meth:`Encoder.forward`.
 
         Args:
-            num_steps: Kuramoto steps of this call, for all layers or one a layer, instead of the trained number.
+            images: pixels in [0, 1].
+            initial: initial oscillators, one field per image or one for all (i = b or 1).
+            draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
+            trace: whether to record states and energies.
+            num_steps: Kuramoto steps of this call, for all layers or for each, instead of the number in training.
 
         Returns:
-            Features with d = ``num_features``; the map is C of the last layer, "b d h w" at a quarter of the
-            resolution, rounded up (a half with two layers, the whole with one).
+            Features with d = ``num_features``. The map is the last readout, "b d h w", at a quarter of the resolution,
+            rounded up; at half of it with two layers, at full resolution with one.
 
         Raises:
-            UserError: no ``initial`` and no ``draw`` where the encoder is stochastic, a field of another shape, or a
-                field for a network whose x(0) is the image.
+            UserError: a stochastic encoder got neither ``initial`` nor ``draw``; ``initial`` has another shape; or
+                x(0) is the image, so that there is no place for ``initial``.
         """
         if initial is not None and not self.has_stimulus:
             raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
@@ -214,12 +240,12 @@ class AKOrN(Encoder):
         return Features(c.mean(dim=(2, 3)), c, tuple(traces) if trace else None)
 
     def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw one field of oscillators for each image, on the generator's device."""
+        """Draw one field of initial oscillators per image, on the generator's device."""
         b, _, height, width = images.shape
         return random_oscillators((b, self.channels, height, width), draw)
 
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
-        """Return the field of ``initial="fixed"``, None for any other."""
+        """Return the field of ``initial="fixed"``, and None for every other ``initial``."""
         if self.initial != "fixed":
             return None
         draw = generator("cpu", self.initial_seed, "initial oscillators")
@@ -251,10 +277,10 @@ class AKOrN(Encoder):
 
 
 def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:
-    """Return one step count a layer.
+    """Return the number of Kuramoto steps of each layer, from one number for all or one per layer.
 
     Raises:
-        UserError: a count below 1, or not one a layer.
+        UserError: a number is below 1, or their count is not that of the layers.
     """
     steps = one_a_layer("num_steps", num_steps, layers)
     if min(steps) < 1:
@@ -264,10 +290,10 @@ def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:
 
 
 def one_a_layer(key: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
-    """Return one value a layer from one for all layers or one a layer; text counts as one value.
+    """Return one value per layer, from one value for all layers or one per layer; a string is one value.
 
     Raises:
-        UserError: another number of values.
+        UserError: the count of values is not that of the layers.
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
         return (cast(T, value),) * layers

@@ -1,7 +1,7 @@
-"""AKOrN for boards: an embedding of each cell, one Kuramoto layer, a readout. Blank cells start at noise.
+"""AKOrN for boards: an embedding of each cell, one Kuramoto layer and a readout. Blank cells start from noise.
 
 Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 5.2; the Sudoku network
-of its published code. Shapes: b batch, c channels, n oscillator dimension, y x cells, t steps.
+of the published code. Shapes: b batch, c channels, n oscillator dimension, y x cells, t Kuramoto steps.
 """
 
 from typing import ClassVar, Literal
@@ -26,29 +26,33 @@ from sslkuramoto.values import Count, NotNegative, Positive, checked, small
 @small(side=4, symbols=4, channels=8, oscillator_dim=2, num_steps=2, attention_heads=2)
 @checked
 class BoardAKOrN(Encoder):
-    """Oscillators that settle on what the blank cells of a board hold; givens are the stimulus.
+    """An encoder of oscillators that fill in the blank cells of a board, driven by the given cells.
 
-    The stimulus c of a cell is the embedding of its symbol plus a learned vector of its place. x(0) is c in given cells
-    and noise in blank ones: ``x = mask * c + (1 - mask) * noise``.
+    The stimulus c of a cell is the embedding of its symbol plus a learned vector of its position. Given cells start
+    from c, blank cells from noise: ``x(0) = mask * c + (1 - mask) * noise``.
 
     Args:
-        side: cells of a side.
-        symbols: number of symbols, numbered from 1; 0 is blank.
-        channels: width, divisible by ``oscillator_dim``.
-        oscillator_dim: n, length of an oscillator; even.
-        num_steps: Kuramoto steps T. May be larger at test time with the same weights.
-        coupling: ``"attention"`` or ``"conv"`` (a kernel that reaches from every cell to every other).
-        attention_heads: heads of the attention.
-        frequency_init: omega at the start, radians per unit step, >= 0; one for the layer, trained.
-        step_size: gamma > 0 at the start, trained.
-        initial: where the noise comes from: ``"random"`` (drawn at each call) or ``"fixed"`` (one field drawn from
-            ``initial_seed``, the same for all boards and calls).
-        initial_seed: seed of the fixed field.
+        side: side of the board in cells.
+        symbols: number of symbols a cell can hold, numbered from 1 (0 is a blank cell).
+        channels: width of the layer, divisible by ``oscillator_dim``.
+        oscillator_dim: n, dimension of an oscillator (a unit vector of n channels), even.
+        num_steps: T, the number of Kuramoto steps. It may be larger at test time with the same weights.
+        coupling: how cells act on each other, ``"attention"`` (self-attention) or ``"conv"`` (a kernel of 2 * side - 1
+            cells, which connects every cell with every other).
+        attention_heads: number of heads of an attention coupling.
+        frequency_init: omega, the natural frequency before training, in radians per unit step (one for the layer).
+        step_size: gamma, the Kuramoto step size before training.
+        initial: where the noise of blank cells comes from: ``"random"`` (a new draw at each call) or ``"fixed"`` (one
+            draw from ``initial_seed`` for all boards and calls).
+        initial_seed: seed of the draw of initial="fixed".
 
     Raises:
-        UserError: a value out of range or values that do not fit together.
+        UserError: a value is out of range, or values do not fit together.
 
-    Differs: the published network has learned rotations inside its attention (GTA) in place of the vectors of places.
+    Source: Miyato et al. 2025 (arXiv 2410.13821), section 5.2.
+
+    Differs: positions enter as learned vectors. In the published network they enter as learned rotations of queries,
+        keys and values inside the attention (geometric transform attention).
     """
 
     reads: ClassVar[Reads] = (Boards,)
@@ -104,15 +108,17 @@ class BoardAKOrN(Encoder):
         """Encode boards; see :meth:`Encoder.forward`.
 
         Args:
-            images: symbols from 1, 0 where a cell is blank.
-            initial: the noise from which blank cells start, one field for each board or one for all.
+            images: boards; symbols are numbered from 1, 0 is a blank cell.
+            initial: the noise from which blank cells start, one field per board or one for all (i = b or 1).
+            draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
+            trace: whether to record states and energies.
 
         Returns:
-            Features with d = ``channels``, the map "b d y x".
+            Features with d = ``channels`` and a map of one vector per cell, "b d y x".
 
         Raises:
-            UserError: boards of another side or with other symbols; no ``initial`` and no ``draw`` where the encoder is
-                stochastic.
+            UserError: the boards have another side or other symbols, or a stochastic encoder got neither ``initial``
+                nor ``draw``.
         """
         wanted = self.built_for
         assert isinstance(wanted, Boards)
@@ -127,7 +133,7 @@ class BoardAKOrN(Encoder):
         return Features(grid.mean(dim=(2, 3)), grid, None if layer_trace is None else (layer_trace,))
 
     def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
-        """Draw one field of noise for each board, on the generator's device."""
+        """Draw one field of noise per board, on the generator's device."""
         return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)
 
     def _noise(self, images: Tensor, initial: Tensor | None, draw: torch.Generator | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an encoder is: images in [0,1], or another kind of example, in; one named thing out.
+"""The contract of an encoder: it maps images with pixels in [0, 1], or another kind of example, to :class:`Features`.
 
 Shapes: b batch, c channels, h w grid of the map, t Kuramoto steps, d features, y x pixels.
 """
@@ -16,12 +16,12 @@ from sslkuramoto.examples import Images, Reads, Spec
 
 
 class Features(NamedTuple):
-    """What an encoder returns.
+    """The output of an encoder.
 
     Attributes:
-        pooled: one vector an image.
-        map: the grid it was pooled from.
-        trace: one entry a layer, or None when it was not asked for or the encoder has no dynamics.
+        pooled: one feature vector per image.
+        map: the feature map from which ``pooled`` was computed.
+        trace: states and energies, one entry per Kuramoto layer; None unless requested and the encoder has dynamics.
     """
 
     pooled: Float[Tensor, "b d"]
@@ -30,17 +30,17 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """The contract of an encoder.
+    """Base class of encoders.
 
     Attributes:
         num_features: d, the length of ``Features.pooled``.
-        reads: kinds of spec that ``forward`` takes.
-        built_for: the one spec that it takes, where its weights fit no other; None otherwise.
-        stochastic: whether two calls on the same images may differ. Then every call needs ``initial`` or ``draw``.
-        initial: word for how the oscillators start, as results state it.
-        oscillator_dim: n, length of an oscillator; None without oscillators.
-        gives: what ``Features.pooled`` is; "logits" of a classifier that somebody gave whole.
-        notes: what a reader of its results must know, in sentences.
+        reads: the kinds of examples that ``forward`` accepts.
+        built_for: the only spec that the weights fit, for example boards of one side; None if there is no such limit.
+        stochastic: whether two calls on the same images may differ. Every call then needs ``initial`` or ``draw``.
+        initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
+        oscillator_dim: n, dimension of an oscillator; None without oscillators.
+        gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
+        notes: sentences that a reader of its results must know.
     """
 
     num_features: int
@@ -54,9 +54,12 @@ class Encoder(nn.Module):
 
     @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options by which an encoder is built around weights that are at hand: nothing else is loaded.
+        """Return the options that build an encoder for weights already at hand, so that nothing else is loaded.
 
-        The options may come from a file of a stranger. Published weights, an option ``pretrained``, are not fetched.
+        The options may come from an untrusted file. Published weights (an option ``pretrained``) are not downloaded.
+
+        Args:
+            options: as saved with the weights.
         """
         return {key: value if key != "pretrained" else False for key, value in options.items()}
 
@@ -68,29 +71,32 @@ class Encoder(nn.Module):
         draw: torch.Generator | None = None,
         trace: bool = False,
     ) -> Features:
-        """Encode images with pixels in [0,1], or what else the encoder reads.
+        """Encode images with pixels in [0, 1], or the other kind of example that the encoder reads.
 
         Args:
-            images: "b 3 y x", pixels in [0,1]; normalisation happens inside. Or the inputs of another spec.
-            initial: initial oscillators (any length; normalised inside), one field an image or one for all
+            images: "b 3 y x", pixels in [0, 1], which the encoder itself normalises; or inputs of another spec.
+            initial: initial oscillators of any length, which are normalised: one field per image or one for all
                 (i = b or 1). Only for encoders with dynamics.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
-            trace: also return the states and energies of every step.
+            trace: whether to return the states and energies of every Kuramoto step.
+
+        Returns:
+            Features with one vector of length ``num_features`` per image.
         """
         raise NotImplementedError
 
     def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw initial oscillators for ``images`` (standard normal, before normalisation)."""
+        """Draw initial oscillators for ``images``: standard normal numbers, before normalisation."""
         raise NotImplementedError
 
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
-        """Return the drawn field that every call on images of this shape starts from; None where there is no such."""
+        """Return the one field from which every call on images of this shape starts; None if there is none."""
         return None
 
 
 @contextmanager
 def modes_kept(*modules: nn.Module) -> Iterator[None]:
-    """Let every part be in train or eval mode inside, and give each its own mode back afterwards."""
+    """Restore the train or eval mode of every submodule when the context ends."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         yield
@@ -101,7 +107,7 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Let no gradient reach the parameters inside, and give their flags back afterwards."""
+    """Within this context the parameters receive no gradient; their ``requires_grad`` is restored afterwards."""
     trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -1,7 +1,7 @@
-"""From oscillators to the next stimulus: m_k = |sum_i U_ki x_i|, C = g(m).
+"""The readout from oscillators to the next stimulus: m_k = |sum_i U_ki x_i|, then g(m).
 
-Miyato et al. 2025 (AKOrN, arXiv 2410.13821), Eq. 6. Shapes: b batch, c channels, k outputs, r dimension of the normed
-vectors, h w grid.
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), Eq. 6. Shapes: b batch, c channels, k outputs, r dimension of the vectors
+whose length is taken, h w grid.
 """
 
 from typing import Literal
@@ -16,21 +16,26 @@ from sslkuramoto.errors import UserError
 ReadoutMap = Literal["residual", "single", "identity"]
 MapNorm = Literal["batch", "group", "none"]
 
-_GROUPS = 8  # of "group", as in the published code
+_GROUPS = 8  # number of groups of GroupNorm, as in the published code
 
 
 class NormReadout(nn.Module):
-    """A convolution to r numbers for each output channel, whose length is taken, plus a learned offset.
+    """A convolution U to a vector of dimension r per output channel, whose length is the output, plus a learned offset.
 
     Args:
-        in_channels: c.
-        out_channels: k.
-        dim: r, length of the vectors U x whose norm is taken.
-        kernel_size: of U, odd.
-        take_norm: False replaces the norm by the plain convolution (r = 1), the "no m" ablation of AKOrN fig. 18.
+        in_channels: c, number of input channels.
+        out_channels: k, number of output channels.
+        dim: r, dimension of the vectors U x whose length is taken, >= 1.
+        kernel_size: side of the kernel U in sites, odd.
+        take_norm: whether the length is taken. False gives a plain convolution, the ablation "no m" of AKOrN fig. 18.
 
-    Differs: U has a bias and m a learned offset, as in the published code; Eq. 6 has neither, and only without them
-        (and with U commuting with rotations) is m invariant to a common phase.
+    Raises:
+        UserError: ``dim`` or ``kernel_size`` is out of range.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 6.
+
+    Differs: U has a bias and m a learned offset, as in the published code; Eq. 6 has neither. Only without them, and
+        with a U that commutes with rotations, is m invariant to a common phase of all oscillators.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, dim: int, kernel_size: int, take_norm: bool) -> None:
@@ -46,7 +51,7 @@ class NormReadout(nn.Module):
         self.offset = nn.Parameter(torch.zeros(out_channels)) if take_norm else None
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return m (+ offset)."""
+        """Return m plus the offset, "b k h w"."""
         z = self.project(x)
         return z if self.offset is None else norm(z, self.dim) + self.offset.view(-1, 1, 1)
 
@@ -60,9 +65,9 @@ def _norm_relu_conv(channels: int, kernel_size: int, norm: MapNorm) -> nn.Sequen
 
 
 class ResidualMap(nn.Module):
-    """g of the published classification network: m + BRC(BRC(m)), then BRC; BRC = norm, ReLU, convolution.
+    """The map g of the published classification network: g(m) = B(m + B(B(m))), where B is norm, ReLU, convolution.
 
-    The paper's g is the single last BRC (:func:`readout_map` with ``"single"``).
+    The three B have weights of their own. The g of the paper is a single B, see :func:`readout_map`.
     """
 
     def __init__(self, channels: int, kernel_size: int, norm: MapNorm) -> None:
@@ -76,14 +81,24 @@ class ResidualMap(nn.Module):
 
 
 def readout_map(kind: ReadoutMap, channels: int, kernel_size: int, norm: MapNorm) -> nn.Module:
-    """Return g: ``"residual"`` (published code), ``"single"`` (paper) or ``"identity"``."""
+    """Return the map g: :class:`ResidualMap` (published code), one norm, ReLU and convolution (paper), or the identity.
+
+    Args:
+        kind: ``"residual"``, ``"single"`` or ``"identity"``.
+        channels: k, number of channels of m and of g(m).
+        kernel_size: side of each convolution's kernel in sites, odd.
+        norm: ``"batch"``, ``"group"`` (8 groups) or ``"none"``.
+
+    Raises:
+        UserError: the groups do not divide the channels.
+    """
     if kind == "residual":
         return ResidualMap(channels, kernel_size, norm)
     return _norm_relu_conv(channels, kernel_size, norm) if kind == "single" else nn.Identity()
 
 
 class Readout(nn.Sequential):
-    """Norm readout followed by g; their convolutions have one kernel size, as in the published code."""
+    """:class:`NormReadout` followed by g (:func:`readout_map`); all their convolutions have the same kernel size."""
 
     def __init__(
         self,

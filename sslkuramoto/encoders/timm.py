@@ -1,4 +1,4 @@
-"""Any network of timm as an encoder: the baselines, trained and attacked alike.
+"""Networks of timm (ResNet, ViT, ...) as encoders, so that baselines are trained and attacked like AKOrN.
 
 Wightman 2019, PyTorch Image Models. Shapes: b batch, y x pixels, d features, h w grid.
 """
@@ -17,7 +17,7 @@ from sslkuramoto.errors import UserError, one_line, unknown
 from sslkuramoto.values import small
 
 FROM_ELSEWHERE = frozenset({"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"})
-"""Arguments of timm by which it reads files, or loads code from a model hub."""
+"""Arguments of ``timm.create_model`` that name files, or code on a model hub; they are refused."""
 
 
 @small(model="test_resnet", small_stem=False)
@@ -25,22 +25,29 @@ class TimmEncoder(Encoder):
     """A network of timm without its classifier.
 
     Args:
-        model: name in timm's registry, for example ``"resnet18"``.
-        pretrained: load published weights (needs the network or timm's cache).
-        small_stem: replace a ResNet's 7x7 stride-2 stem and max pooling by one 3x3 stride-1 convolution, as is usual
-            for images of 32 pixels and less.
-        normalisation: ``"half"`` maps pixels by (x - 1/2) / (1/2), as AKOrN does; ``"imagenet"`` uses ImageNet's mean
-            and standard deviation (for published weights).
-        arguments: further keyword arguments of ``timm.create_model``. ``checkpoint_path`` is read as weights only: a
-            pickle that holds anything else is refused. ``pretrained_cfg`` and its like, which name files and code, are
-            no arguments here.
+        model: name of the network in timm, for example ``"resnet18"``.
+        pretrained: whether to load published weights (from timm's cache, or by a download).
+        small_stem: whether to replace a ResNet's stem, a 7x7 convolution of stride 2 and max pooling, by one 3x3
+            convolution of stride 1, as is usual for images of at most 32 pixels.
+        normalisation: how pixels are normalised: ``"half"`` is (x - 0.5) / 0.5, as in AKOrN; ``"imagenet"`` uses
+            ImageNet's mean and standard deviation, which published weights expect.
+        arguments: further keyword arguments of ``timm.create_model``, for example ``{img_size: 32}``. A file given as
+            ``checkpoint_path`` is read as weights only; one that holds anything else is refused. Arguments that name
+            other files or code (``pretrained_cfg``, ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
 
     Raises:
-        UserError: no such model (the error lists the nearest names), arguments it does not take, weights that cannot be
-            had, or a stem that cannot be replaced.
+        UserError: there is no such model (the error lists the nearest names), it does not accept the arguments, the
+            weights cannot be loaded, or the stem cannot be replaced.
 
-    Differs: a few networks have a hidden layer after pooling (MobileNetV3); their pooled features are its output, and
-        have another length than the map has channels.
+    Differs: some networks have a hidden layer after pooling (MobileNetV3). Their pooled features are its output, whose
+        length is not the number of channels of the map.
+
+    Example:
+        >>> import torch
+        >>> encoder = TimmEncoder(model="resnet18", small_stem=True).eval()
+        >>> features = encoder(torch.rand(2, 3, 32, 32))
+        >>> tuple(features.pooled.shape), tuple(features.map.shape)
+        ((2, 512), (2, 512, 4, 4))
     """
 
     def __init__(
@@ -88,7 +95,7 @@ class TimmEncoder(Encoder):
 
     @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options without published weights and without a file of weights."""
+        """Return the options without published weights and without a file of weights, see :meth:`Encoder.rebuilt`."""
         arguments = options.get("arguments")
         if isinstance(arguments, Mapping):
             arguments = {key: value for key, value in arguments.items() if key != "checkpoint_path"}
@@ -102,20 +109,30 @@ class TimmEncoder(Encoder):
         draw: torch.Generator | None = None,
         trace: bool = False,
     ) -> Features:
-        """Encode images; ``draw`` and ``trace`` have no effect, a network without dynamics takes no ``initial``."""
+        """Encode images; see :meth:`Encoder.forward`.
+
+        Args:
+            images: pixels in [0, 1].
+            initial: must be None, for there are no oscillators.
+            draw: has no effect.
+            trace: has no effect.
+
+        Raises:
+            UserError: ``initial`` is given, or the network does not take images of this size.
+        """
         if initial is not None:
             raise UserError("initial: this encoder has no oscillators")
         try:
             grid = self.network.forward_features((images - self.mean) / self.std)
         except AssertionError as error:  # timm's networks of a fixed size assert it
             side = f"{images.shape[2]} x {images.shape[3]}"
-            raise UserError(f"images of {side} pixels: {error}; set data.size or arguments.img_size") from None
+            raise UserError(f"images of {side} pixels: {error}; set data.size or encoder.arguments.img_size") from None
         pooled = self.network.forward_head(grid, pre_logits=True)
         return Features(pooled, _as_map(grid, channels_last=getattr(self.network, "output_fmt", None) == "NHWC"))
 
 
 def _load(network: nn.Module, path: str) -> None:
-    """Load a file of weights; nothing of it is run."""
+    """Load a file of weights without running any code that it holds."""
     from timm.models import load_checkpoint
 
     if not Path(path).is_file():
@@ -127,7 +144,7 @@ def _load(network: nn.Module, path: str) -> None:
 
 
 def _as_map(grid: Tensor, *, channels_last: bool) -> Tensor:
-    """Bring tokens "b s d" and channels-last maps to "b d h w" (tokens become a single row)."""
+    """Return tokens "b s d" or a channels-last map as "b d h w"; tokens become a single row."""
     if grid.ndim == 3:
         return grid.transpose(1, 2).unsqueeze(2)
     return grid.permute(0, 3, 1, 2) if channels_last else grid
