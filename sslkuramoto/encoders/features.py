@@ -94,6 +94,16 @@ class Encoder(nn.Module):
         return None
 
 
+def one_field(
+    encoder: Encoder, images: Shaped[Tensor, "b ..."], draw: torch.Generator
+) -> Float[Tensor, "1 c h w"] | None:
+    """Draw one field of initial oscillators for all of ``images``; None for an encoder that draws nothing.
+
+    Features under one field differ between images only because the images differ.
+    """
+    return encoder.sample_initial(images[:1], draw) if encoder.stochastic else None
+
+
 @contextmanager
 def modes_kept(*modules: nn.Module) -> Iterator[None]:
     """Restore the train or eval mode of every submodule when the context ends."""
@@ -103,6 +113,18 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Give every buffer below ``module`` its value back afterwards: passes in train mode move BatchNorm's statistics."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
 
 
 @contextmanager

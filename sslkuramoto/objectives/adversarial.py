@@ -5,7 +5,7 @@ Shapes: b batch, y x pixels, d features, q classes.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslkuramoto.encoders.features import Encoder, frozen, modes_kept
+from sslkuramoto.encoders.features import Encoder, buffers_kept, frozen, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
@@ -210,15 +210,9 @@ def inner_passes(encoder: nn.Module, head: nn.Module, *, training: bool) -> Iter
         head: a linear layer, which has no mode.
         training: train or eval mode of the encoder.
     """
-    kept = [(buffer, buffer.clone()) for buffer in encoder.buffers()] if training else []  # eval mode moves none
-    try:
-        with frozen(encoder, head), modes_kept(encoder):
-            encoder.train(training)
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+    with frozen(encoder, head), modes_kept(encoder), buffers_kept(encoder) if training else nullcontext():
+        encoder.train(training)
+        yield
 
 
 @in_full_precision

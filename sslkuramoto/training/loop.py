@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sslkuramoto.data import DataSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
+from sslkuramoto.encoders.features import buffers_kept, one_field
 from sslkuramoto.errors import Interrupted, UserError, too_large
 from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
@@ -161,6 +162,8 @@ class _Training:
             )
             metrics = self._reduced(outcomes, grad_norm)
             self._stop_unless_finite(metrics)
+            if (step + 1) % self.steps_per_epoch == 0:
+                metrics |= self._spread_of_features(outcomes[-1].features, views[learner.objective.views[0]])
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step = step + 1
@@ -170,7 +173,7 @@ class _Training:
 
             speed = (self.step - first) / max(time.monotonic() - started, 1e-9)
             metrics["images_per_second"] = speed * recipe.batch_size
-            self._record(metrics, outcomes[-1].features, log, seconds_left=(self.total - self.step) / speed)
+            self._record(metrics, log, seconds_left=(self.total - self.step) / speed)
             self._save_or_stop(stop)
 
     def _steps(self) -> Iterator[tuple[int, list[Batch]]]:
@@ -226,14 +229,11 @@ class _Training:
             + (f"; {advice}" if advice else "")
         )
 
-    def _record(self, metrics: dict[str, float], features: Tensor, log: Log, seconds_left: float) -> None:
-        """Log the step; at the end of an epoch also measure, and stop when the representation has collapsed."""
+    def _record(self, metrics: dict[str, float], log: Log, seconds_left: float) -> None:
+        """Log the step; at the end of an epoch also monitor, and stop when the representation has collapsed."""
         measure = self.recipe.measure
         epoch, rest = divmod(self.step, self.steps_per_epoch)
         if rest == 0:
-            if len(features) > 1:
-                found = self._mean(torch.stack([feature_std(features), effective_rank(features)]))
-                metrics["feature_std"], metrics["effective_rank"] = found.tolist()
             due = measure.monitor_every and (epoch % measure.monitor_every == 0 or epoch == self.recipe.epochs)
             if self.monitor is not None and due:
                 metrics.update(self._monitored(self.monitor, epoch))
@@ -244,6 +244,29 @@ class _Training:
                 f"the representation collapsed: feature_std={metrics['feature_std']:.2g} "
                 f"< measure.stop_on_collapse={measure.stop_on_collapse:g}"
             )
+
+    @torch.no_grad()
+    def _spread_of_features(self, features: Tensor, images: Tensor) -> dict[str, float]:
+        """Return how far the features of a batch spread because its images differ.
+
+        A stochastic encoder encodes them once more, every image from the same field of oscillators: the noise of the
+        oscillators would otherwise count as spread, and hide a collapse.
+
+        Args:
+            features: of the last part of a batch, of this process.
+            images: from which the objective made them.
+        """
+        if len(features) < 2:
+            return {}
+        encoder = self.learner.encoder
+        if encoder.stochastic:
+            if images.is_floating_point():
+                images = images.to(next(encoder.parameters()).dtype)
+            field = one_field(encoder, images, generator(self.fabric.device, self.recipe.seed, "one field", self.step))
+            with self.fabric.autocast(), buffers_kept(encoder):  # in train mode, as the batch was seen
+                features = encoder(images, initial=field).pooled
+        std, rank = self._mean(torch.stack([feature_std(features), effective_rank(features)])).tolist()
+        return {"feature_std": std, "effective_rank": rank}
 
     def _monitored(self, monitor: Monitor, epoch: int) -> Mapping[str, float]:
         """Measure the encoder that the run would leave behind now, on the first process."""

@@ -101,10 +101,22 @@ def test_vicreg_terms_equal_their_formulae() -> None:
 def test_spread_is_zero_for_collapsed_projections_and_about_one_for_an_orthonormal_frame() -> None:
     z = torch.eye(4)
     full = torch.cat([z, -z])
-    assert agreement(full, full)["spread"].item() == pytest.approx((8 / 7) ** 0.5), "of 8 images: n - 1"
+    assert agreement(full, full)["spread"].item() == pytest.approx(8 / 7), "of 8 images: n - 1"
     one = torch.ones(8, 4)
     assert agreement(one, one)["spread"].item() == pytest.approx(0, abs=1e-6)
     assert agreement(full, -full)["alignment"].item() == pytest.approx(-1)
+
+
+def test_spread_is_the_covariance_of_the_two_views_summed_over_coordinates() -> None:
+    z1, z2 = rows(0, 1)
+    a, b = (array(z) / np.linalg.norm(array(z), axis=1, keepdims=True) for z in (z1, z2))
+    covariance = sum(np.cov(a[:, j], b[:, j])[0, 1] for j in range(a.shape[1]))
+    assert agreement(z1, z2)["spread"].item() == pytest.approx(covariance)
+
+
+def test_noise_of_two_views_does_not_count_as_spread() -> None:
+    one, noise = torch.ones(4000, 16), torch.randn(2, 4000, 16, generator=torch.Generator().manual_seed(0))
+    assert agreement(one + noise[0], one + noise[1])["spread"].item() == pytest.approx(0, abs=0.02)
 
 
 def test_terms_of_bfloat16_tensors_are_computed_in_float32_even_under_autocast() -> None:

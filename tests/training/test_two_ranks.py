@@ -86,8 +86,10 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
 
 def each_process_draws_oscillators_of_its_own(said: Said) -> None:
     first, second = (rank["drawn"] for rank in said)
-    assert len(first) == len(second) == 12, "two views in six steps"
-    assert len({*first, *second}) == 24
+    assert len(first) == len(second) == 14, "two views in six steps, and one field at the end of each of two epochs"
+    shared = {*first} & {*second}
+    assert len({*first, *second} - shared) == 24
+    assert len(shared) == 2, "the field under which the features are watched is the same in all processes"
 
 
 def only_the_first_process_prints_and_writes(said: Said, folder: Path) -> None:
