@@ -25,6 +25,7 @@ from sslkuramoto.model_checks import (
 from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.seeded_network import AnyNetwork
+from sslkuramoto.values import Whole, check_value
 
 FEW, SOME = 16, 128
 """Images on which the noise of a network is looked for, and its answers are checked: each costs some ten passes."""
@@ -75,7 +76,7 @@ def as_encoder(
     Args:
         network: maps images in [0,1] to ``[b, d]``.
         images: a few; the network is asked some ten times, on at most 16.
-        mean, std: of each channel, if the network expects normalised pixels.
+        mean, std: of each channel, if the network expects normalised pixels; both or none.
         keep_training: leave a network in training mode as it is. Otherwise a network in training mode is set to eval,
             with a note; one in eval mode whose parts are in training mode (dropout left on) is taken as meant.
         seed: names the noise of the first look.
@@ -101,12 +102,38 @@ def _wrapped(
     keep_training: bool,
     seed: int,
 ) -> AnyNetwork:
+    if isinstance(network, type) or not callable(network):
+        raise UserError(f"network={network!r}: a {type(network).__name__}, must be a torch.nn.Module or a function")
+    check_scaling(mean, std)
+    check_value("seed", seed, Whole)
     module = network if isinstance(network, nn.Module) else _Function(network)
     device = check_network(module, images)
     notes = _set_mode(module, keep_training)
     found = AnyNetwork(module, _spread(images, FEW).to(device), mean=mean, std=std, seed=seed, gives=gives)
     found.notes = [*notes, *found.notes]
     return found
+
+
+def check_scaling(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Refuse anything but a number for each channel, mean and standard deviation together.
+
+    Raises:
+        UserError: one without the other, numbers that are none, a standard deviation that is not above 0.
+    """
+    if (mean is None) != (std is None):
+        given, lacking = ("mean", "std") if std is None else ("std", "mean")
+        raise UserError(f"{given}: without {lacking}; give both (mean (0, 0, 0) or std (1, 1, 1) changes nothing)")
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            continue
+        try:
+            found = torch.as_tensor(values, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            found = torch.zeros(0)
+        above = name == "mean" or bool((found > 0).all())
+        if found.ndim != 1 or len(found) not in (1, 3) or not bool(found.isfinite().all()) or not above:
+            wanted = "three finite numbers, one per channel" + (", each above 0" if name == "std" else "")
+            raise UserError(f"{name}={values!r}: must be {wanted}")
 
 
 def as_classifier(

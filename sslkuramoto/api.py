@@ -26,9 +26,19 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
 from sslkuramoto.evaluation.representation.monitor import online_knn
-from sslkuramoto.files import name_beside
+from sslkuramoto.files import name_beside, places_told
 from sslkuramoto.measured import Measured, headline_of
-from sslkuramoto.measuring import Labelled, Network, Setting, check_size, encoder_of, measured_on, written
+from sslkuramoto.measuring import (
+    Labelled,
+    Network,
+    Setting,
+    encoder_of,
+    measured_on,
+    run_options,
+    stated,
+    usable_device,
+    written,
+)
 from sslkuramoto.model_checks import check_network, check_pixels
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
@@ -39,6 +49,7 @@ from sslkuramoto.study.paired import PairedTest
 from sslkuramoto.study.run_pairs import shared_verdicts, tested_pair
 from sslkuramoto.threat import Norm
 from sslkuramoto.training import train as train_recipe
+from sslkuramoto.values import Count, Whole, check_value, checked
 
 Budget = Literal["quick", "full"]
 
@@ -80,17 +91,20 @@ def robust_accuracy(
     if budget not in BUDGETS:
         raise unknown("budget", budget, BUDGETS)
     file = load_protocol("robustness-quick" if budget == "quick" else f"robustness-{norm}").options
+    if attacks is not None and ways is not None:
+        raise UserError("attacks: one way of reading, cannot stand beside ways")
     if attacks is not None:
-        file |= {"attacks": [*attacks], "ways": None}
+        named = check_value("attacks", attacks, Sequence[str | dict[str, Any]])
+        file |= {"attacks": [*named], "ways": None}
     elif ways is not None:
-        file["ways"] = dict(ways)
+        file["ways"] = stated("ways", ways)
     own = {
         "eps": eps,
         "norm": norm,
         "images": None,
         "control": min(file["control"], len(images)),
     }
-    return measured_on("robustness", file | own | dict(options or {}), model, (images, labels), setting)
+    return measured_on("robustness", file | own | stated("options", options), model, (images, labels), setting)
 
 
 def audit(
@@ -115,7 +129,7 @@ def audit(
     check_pixels(images)
     own = {"eps": eps, "norm": norm, "images": len(images)}
     file = load_protocol(f"audit-{budget}").options
-    return measured_on("audit", file | own | dict(options or {}), model, (images, labels), setting)
+    return measured_on("audit", file | own | stated("options", options), model, (images, labels), setting)
 
 
 def calibration(
@@ -137,7 +151,7 @@ def calibration(
     """
     own = {"temperature": fit is not None, "images": None}
     more = {} if fit is None else {"val": fit}
-    return measured_on("calibration", own | dict(options or {}), model, (images, labels), setting, more)
+    return measured_on("calibration", own | stated("options", options), model, (images, labels), setting, more)
 
 
 def corruptions(
@@ -155,7 +169,8 @@ def corruptions(
         options: of the protocol ``corruptions``, such as ``{"corruptions": ["fog"]}``.
         **setting: see :class:`Setting`.
     """
-    return measured_on("corruptions", {"images": None} | dict(options or {}), model, (images, labels), setting)
+    own = {"images": None} | stated("options", options)
+    return measured_on("corruptions", own, model, (images, labels), setting)
 
 
 def knn_accuracy(
@@ -179,18 +194,19 @@ def knn_accuracy(
         options: further options of the protocol ``knn``.
         **setting: see :class:`Setting`.
     """
-    own = {"neighbours": neighbours} | dict(options or {})
+    own = {"neighbours": neighbours} | stated("options", options)
     return measured_on("knn", own, encoder, (images, labels), setting, {"train": bank})
 
 
+@checked
 @torch.no_grad()
 def features(
     encoder: Encoder | Classifier,
     images: Float[Tensor, "n 3 y x"],
     *,
-    draws: int | None = None,
-    seed: int = 0,
-    batch_size: int = 100,
+    draws: Count | None = None,
+    seed: Whole = 0,
+    batch_size: Count = 100,
 ) -> Float[Tensor, "n d"] | Float[Tensor, "k n d"]:
     """Return the pooled features of images, on the CPU.
 
@@ -205,7 +221,6 @@ def features(
         UserError: a network that gives logits, or a plain one that nobody declared an encoder; no pixels of [0,1].
     """
     check_pixels(images)
-    check_size(batch_size)
     found = encoder_of(encoder, "sk.features")
     device = check_network(found, images)
     passes = 1 if draws is None else draws_for(found.stochastic, draws)
@@ -220,7 +235,11 @@ def features(
 
 
 def embed(
-    source: str | Path | Encoder | Classifier, images: Float[Tensor, "n 3 y x"], *, seed: int = 0, batch_size: int = 100
+    source: str | Path | Encoder | Classifier,
+    images: Float[Tensor, "n 3 y x"],
+    *,
+    seed: Whole = 0,
+    batch_size: Count = 100,
 ) -> Float[Tensor, "n d"]:
     """Return features of images by a run, an encoder file or an encoder.
 
@@ -234,6 +253,7 @@ def embed(
     return features(network, images, seed=seed, batch_size=batch_size)
 
 
+@places_told()
 def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: str | None = None) -> PairedTest:
     """Test whether two networks differ on the same images, by exchanging them at images (exact McNemar and beyond).
 
@@ -245,11 +265,21 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
     Raises:
         UserError: they were measured on different images, or hold no such lists of one name.
     """
-    first, second = (each.result if isinstance(each, Measured) else Result.read(Path(each)) for each in (a, b))
+    first, second = (each.result if isinstance(each, Measured) else Result.read(_place(each)) for each in (a, b))
     pair = first, second
     return tested_pair("compare", pair, per_image or headline_of(dict.fromkeys(shared_verdicts(pair)), "compare"))
 
 
+def _place(path: object, key: str = "path") -> Path:
+    """Return a path that was handed over as text or as a path.
+
+    Raises:
+        UserError: something else, or a null character.
+    """
+    return Path(check_value(key, str(path) if isinstance(path, Path) else path, str))
+
+
+@places_told()
 def load(path: str | Path) -> Classifier | Encoder:
     """Return the network of a finished run, an exported folder or an encoder file: a classifier where there is one.
 
@@ -260,7 +290,7 @@ def load(path: str | Path) -> Classifier | Encoder:
     Raises:
         UserError: none of these, damaged, or a run that is not finished.
     """
-    place = Path(path)
+    place = _place(path)
     if place.is_file():
         return load_encoder(place)
     from sslkuramoto.interop.export_folder import is_exported, load_exported  # and timm, which no other name here needs
@@ -271,6 +301,7 @@ def load(path: str | Path) -> Classifier | Encoder:
     return subject.encoder if subject.head is None else Classifier(subject.encoder, subject.head, seed=subject.seed)
 
 
+@places_told()
 def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None = None) -> Path:
     """Carry out a recipe and return its run directory; a finished run is left as it is, an interrupted one continues.
 
@@ -282,25 +313,41 @@ def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None =
     if isinstance(recipe, Recipe):
         if run is None or overrides:
             raise UserError("train: a recipe that is no file needs run=DIR, and takes no overrides")
-        found, place = recipe, Path(run)
+        found, place = recipe, _place(run, "run")
     else:
-        file = recipe_file(str(recipe))
-        found, place = load_recipe(file, overrides), Path(run or Path("runs") / file.stem)
+        file = recipe_file(str(_place(recipe, "recipe")))
+        found = load_recipe(file, check_value("overrides", overrides, tuple[str, ...]))
+        place = Path("runs") / file.stem if run is None else _place(run, "run")
     train_recipe(found, place, monitor=online_knn(found, RunDirectory(place)))
     return place
 
 
-def evaluate(run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: int | None = None) -> Measured:
+@places_told()
+def evaluate(
+    run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: Whole | None = None
+) -> Measured:
     """Measure a finished run by a protocol, and write the result into the run.
 
     Args:
         run: run directory.
         protocol: as on the command line.
-        *overrides: ``"key=value"``. As on the command line they and ``seed`` name a result file of their own.
+        *overrides: ``"key=value"``; ``"encoder.key=value"`` and ``"data.key=value"`` change options of the run's parts
+            for this measurement. As on the command line they and ``seed`` name a result file of their own.
         device: where to measure.
         seed: of the measurement; None: the run's.
     """
-    subject, loaded = evaluation.subject_of(Path(run), device=device, seed=seed), load_protocol(protocol, overrides)
-    if changed := [*overrides, *([] if seed is None else [f"seed={seed}"])]:
+    place, settings = _place(run, "run"), check_value("overrides", overrides, tuple[str, ...])
+    check_value("seed", seed, Whole | None)
+    parts, rest = run_options(place, settings)
+    loaded = load_protocol(check_value("protocol", protocol, str), rest)
+    subject = evaluation.subject_of(
+        place,
+        device=usable_device(device),
+        seed=seed,
+        encoder_options=parts["encoder"],
+        data_options=parts["data"],
+        measures=[loaded.measure],
+    )
+    if changed := [*settings, *([] if seed is None else [f"seed={seed}"])]:
         loaded = loaded._replace(file=name_beside(loaded.file, changed))
     return written(subject, loaded)

@@ -20,13 +20,11 @@ from sslkuramoto import __version__
 from sslkuramoto.cli_compare import add_compare
 from sslkuramoto.cli_export import add_export
 from sslkuramoto.cli_list import add_list
-from sslkuramoto.cli_study import ROOT, add_study, checked_device, reported_study
+from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.cli_train import add_train, which_process
-from sslkuramoto.errors import Interrupted, UserError, too_large
-from sslkuramoto.files import LONGEST_NAME, name_beside
+from sslkuramoto.errors import Interrupted, UserError, printable, too_large
+from sslkuramoto.files import LONGEST_NAME, name_beside, places_told
 
-_OF_PLACES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""What a file system says of a place that was named badly or belongs to somebody else."""
 FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
 
 
@@ -38,12 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _discard_output()
-            return _told(f"{error.filename or 'the output'}: no space left on the disk", 2)
-        if error.errno not in _OF_PLACES or error.filename is None:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _told(f"{error.filename!s:.200}: {error.strerror}", 2)
+        _discard_output()
+        return _told(f"{error.filename or 'the output'}: no space left on the disk", 2)
     except UserError as error:
         return _told(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -64,8 +60,9 @@ def _act(argv: Sequence[str] | None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it; the terminal may know ASCII only
     try:
-        arguments = _parsed(argv)
-        arguments.act(arguments)
+        with places_told():
+            arguments = _parsed(argv)
+            arguments.act(arguments)
     except SystemExit:  # --help
         _flush()
         raise
@@ -93,8 +90,7 @@ def _told(message: str, code: int, *, last: bool = False) -> int:
     process = which_process()
     if process or last:
         time.sleep(FIRST_SPEAKS)
-    line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(message.split()))  # may steer a terminal
-    print(f"sslkuramoto{process}: {line}", file=sys.stderr)
+    print(f"sslkuramoto{process}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 
@@ -177,6 +173,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
     from sslkuramoto.evaluation.foreign import foreign_subject, names_function, run_of_function
     from sslkuramoto.measured import shown
+    from sslkuramoto.measuring import run_options, usable_device
     from sslkuramoto.recipe import override
     from sslkuramoto.run_directory import RunDirectory, describe_environment
 
@@ -199,25 +196,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         changed.append(f"seed={arguments.seed}")
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
-    parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
-    for part, options in parts.items():
-        own = [item for item in settings if item.startswith(data_items if part == "data" else f"{part}.")]
-        if own:
-            known = {} if foreign else {"name": getattr(RunDirectory(arguments.run).recipe(), part).name}
-            given = override(OmegaConf.create({part: known}), own)[part]
-            options.update(given if isinstance(given, dict) else {"name": given})
-            if not foreign and options.pop("name") != known["name"]:
-                raise UserError(f"{part}.name: is the run's; only its options can be changed")
-    rest = [item for item in settings if not item.startswith(("encoder.", *data_items))]
-    protocols = load_protocols(names, rest)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
-    common: dict[str, Any] = {"device": checked_device(device), "batch_size": arguments.batch_size}
-    common["measures"] = [protocol.measure for protocol in protocols]
     if foreign:
-        if parts["encoder"] or arguments.weights != "ema":
+        if arguments.weights != "ema" or any(item.startswith("encoder.") for item in settings):
             raise UserError(
                 f"{arguments.run}: encoder.KEY and --weights are for runs; the function decides its network"
             )
+        own = [item for item in settings if item.startswith(data_items)]
+        given = override(OmegaConf.create({"data": {}}), own)["data"]
+        parts = {"data": given if isinstance(given, dict) else {"name": given}}
+        rest = [item for item in settings if item not in own]
+    else:
+        parts, rest = run_options(arguments.run, settings)
+    protocols = load_protocols(names, rest)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
+    common: dict[str, Any] = {"device": usable_device(device, "--device"), "batch_size": arguments.batch_size}
+    common["measures"] = [protocol.measure for protocol in protocols]
+    if foreign:
         common |= {"seed": arguments.seed or 0, "write": not arguments.dry_run}
         place = arguments.results or run_of_function(str(arguments.run))
         subject = foreign_subject(str(arguments.run), place, parts["data"], **common)

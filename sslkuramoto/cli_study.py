@@ -65,29 +65,15 @@ def _numbers(text: str) -> list[int]:
     return [_count(word) for word in _words(text)]
 
 
-def checked_device(device: str) -> Any:
-    """Return the device of an option ``--device``.
-
-    Raises:
-        UserError: it cannot be used here.
-    """
-    import torch
-
-    try:
-        torch.zeros(1, device=device).cpu()  # also "meta" has none
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device={device}: not usable here: {str(error).splitlines()[0]}") from None
-    return torch.device(device)
-
-
 def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
+    from sslkuramoto.measuring import usable_device
     from sslkuramoto.study import load_study, plan_study, run_plan
     from sslkuramoto.study.cost import cost_of_plan, plan_text
     from sslkuramoto.study.table import check_metrics
 
     jobs = arguments.jobs
     if arguments.device != "auto" and not arguments.slurm:  # a job's device need not be here
-        checked_device(arguments.device)
+        usable_device(arguments.device, "--device")
     study = load_study(arguments.study, arguments.items)
     chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
     plan = plan_study(study, arguments.root, **chosen)

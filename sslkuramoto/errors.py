@@ -9,19 +9,54 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from typing import NamedTuple
+from unicodedata import category
 
-LONGEST = 400  # characters of somebody else's error in a line
+LONGEST = 400  # characters of another package's error in a line
+LONGEST_WORD, LONGEST_LINE = 300, 3000  # characters of a message of ours
 
 
 class UserError(ValueError):
     """A request that cannot be carried out as written.
 
-    The message is one line and names the key, the value and what is allowed.
+    The message is one line and names the key, the value and what is allowed. Whatever a file or a caller put into it,
+    it steers no terminal, and a very long value is shown by its ends.
     """
+
+    def __init__(self, message: str) -> None:
+        words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: shortened(word[0], LONGEST_WORD), printable(message))
+        super().__init__(shortened(words, LONGEST_LINE))
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM during a run: the checkpoint is written, the same command goes on from there."""
+    """Ctrl-C or SIGTERM during a run: the checkpoint is written, the same command continues from there."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text that steers no terminal: ``?`` in place of control, format and unassigned characters.
+
+    Names of classes and files, results and recipes come from other people. Escape sequences would move the cursor,
+    marks of direction would turn a line round.
+
+    Args:
+        text: to be shown; a line break becomes a space.
+        keep: characters that stay, such as the line breaks and tabs of a whole file.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign in keep else " " if sign in "\r\n\t" else _seen(sign) for sign in text)
+
+
+def _seen(sign: str) -> str:
+    kind = category(sign)
+    return "?" if kind[0] == "C" or kind in ("Zl", "Zp") else sign
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text by its ends, with the number of characters left out, where it is longer than ``longest``."""
+    if len(text) <= longest:
+        return text
+    start, end = longest * 2 // 3, longest // 4
+    return f"{text[:start]}...({len(text) - start - end:,} characters)...{text[-end:]}"
 
 
 _MEMORY = ("allocate memory", "not enough memory", "Storage size calculation overflowed", "Overflow when unpacking")
@@ -57,7 +92,7 @@ def too_large(error: Exception) -> TooLarge | None:
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error of somebody else's code as one line: its kind and the start of its text."""
+    """Return an error of another package's code as one line: its kind and the start of its text."""
     text = one_line(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -71,7 +106,7 @@ def one_line(error: BaseException) -> str:
 @cache
 def say_once(line: str) -> None:
     """Print a line to stderr, the first time that it is to be said."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:

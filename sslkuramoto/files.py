@@ -20,6 +20,8 @@ ABOUT = "model.json"
 """Says whose results a directory holds, in place of a recipe, where a network was not trained by one."""
 LONGEST_NAME = 160
 """Bytes of a result's name; its images and unfinished files add to it."""
+_OF_PLACES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What a file system says of a place that was named badly or belongs to somebody else."""
 _ENDING = ".part"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # network and cluster file systems
 _FOREVER = 1e9  # seconds; without an end, filelock takes another holder in the same thread for a deadlock
@@ -51,6 +53,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):  # gone when all went well; Ctrl-C leaves nothing either
             part.unlink()
     _flush_name(path.parent)
+
+
+@contextmanager
+def places_told() -> Iterator[None]:
+    """Let a place that was named badly, or that belongs to somebody else, be one line; also a decorator.
+
+    Raises:
+        UserError: inside, a file system refused a name that is too long, or a permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_PLACES or error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}") from None
 
 
 def packaged(folder: str) -> Path:

@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast, get_type_hints
 
+import torch
 from jaxtyping import Float, Int64
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from sslkuramoto.any_network import as_classifier, check_encoder
@@ -21,9 +23,12 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation import evaluate
 from sslkuramoto.evaluation.foreign import features_wanted, subject_from
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Protocol, Subject
+from sslkuramoto.files import places_told
 from sslkuramoto.measured import Measured
 from sslkuramoto.model_checks import check_labels, check_pixels, network_device
-from sslkuramoto.run_directory import describe_environment
+from sslkuramoto.recipe import override
+from sslkuramoto.run_directory import RunDirectory, describe_environment
+from sslkuramoto.values import Count, Must, Whole, check_value
 
 Network = nn.Module | Callable[[Tensor], Tensor]
 Labelled = tuple[Float[Tensor, "n 3 y x"], Int64[Tensor, " n"]]
@@ -33,13 +38,13 @@ class Looks(TypedDict, total=False):
     """How a plain network that gives logits is taken.
 
     Attributes:
-        mean, std: of each channel, if the network expects normalised pixels (None).
+        mean, std: of each channel, if the network expects normalised pixels; both or none (None).
         keep_training: leave a network in training mode as it is (False: it is set to eval mode, with a note).
         range_checked: refuse a network that is far better on images of another range than [0,1] (True).
     """
 
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
+    mean: Any  # a sequence of floats, a tensor or an array, looked at where it is used
+    std: Any
     keep_training: bool
     range_checked: bool
 
@@ -54,12 +59,35 @@ class Setting(Looks, total=False):
         progress: print a line of progress to stderr at a time (False).
     """
 
-    seed: int
-    batch_size: int
-    folder: str | Path | None
+    seed: Whole
+    batch_size: Count
+    folder: Annotated[str | Path, Must("the name of a folder", lambda folder: bool(str(folder)))] | None
     progress: bool
 
 
+def check_setting(setting: Setting, who: str) -> None:
+    """Check names and types of what every measurement takes.
+
+    Raises:
+        UserError: an unknown argument, or a value of the wrong type or out of range.
+    """
+    hints = get_type_hints(Setting, include_extras=True)
+    for key, value in setting.items():
+        if key not in hints:
+            raise unknown(f"argument of {who}", key, hints)
+        check_value(key, value, hints[key])
+
+
+def stated(key: str, options: object) -> dict[str, Any]:
+    """Return options that were handed over as a mapping, or None for none.
+
+    Raises:
+        UserError: something else.
+    """
+    return {} if options is None else dict(check_value(key, options, Mapping[str, Any]))
+
+
+@places_told()
 def measured_on(
     protocol: str,
     options: dict[str, Any],
@@ -81,9 +109,7 @@ def measured_on(
     Raises:
         UserError: what is wrong with network, images, options or folder, in one line.
     """
-    for key in setting:
-        if key not in Setting.__annotations__:
-            raise unknown(f"argument of {protocol}", key, Setting.__annotations__)
+    check_setting(setting, protocol)
     sets = {"test": given, **(more or {})}
     for split, each in sets.items():
         if not isinstance(each, tuple | list) or len(each) != 2:
@@ -93,7 +119,7 @@ def measured_on(
         if each[0].shape[1:] != given[0].shape[1:]:
             size, wanted = (" x ".join(map(str, part[0].shape[1:])) for part in (each, given))
             raise UserError(f"{split} images of {size}: the scored images are {wanted}")
-    size, seed = check_size(setting.get("batch_size", 100)), setting.get("seed", 0)
+    size, seed = setting.get("batch_size", 100), setting.get("seed", 0)
     if "chunk" in PROTOCOLS.options(protocol):
         options = options | {"chunk": min(size, len(given[0]))}
     measure = PROTOCOLS.build(protocol, options)
@@ -133,17 +159,6 @@ def _ready(
     return encoder, 1 + max(int(classes.max()) for _, classes in sets.values())
 
 
-def check_size(batch_size: int) -> int:
-    """Return how many images a forward pass takes.
-
-    Raises:
-        UserError: none.
-    """
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: must be >= 1")
-    return batch_size
-
-
 def encoder_of(network: Network, who: str) -> Encoder:
     """Return what gives the features of a network.
 
@@ -154,6 +169,46 @@ def encoder_of(network: Network, who: str) -> Encoder:
     if not isinstance(found, Encoder) or found.gives == "logits":
         raise UserError(f"{who} needs {features_wanted(type(network).__name__)}")
     return found
+
+
+def usable_device(device: str, key: str = "device") -> torch.device:
+    """Return a device by its name.
+
+    Args:
+        device: its name, such as ``"cuda:0"``.
+        key: of the option, in messages.
+
+    Raises:
+        UserError: it cannot be used here.
+    """
+    try:
+        torch.zeros(1, device=device).cpu()  # also "meta" has none
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UserError(f"{key}={device}: not usable here: {str(error).splitlines()[0]}") from None
+    return torch.device(device)
+
+
+def run_options(run: Path, settings: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Sort ``key=value`` into options of a run's own parts, written ``encoder.KEY`` and ``data.KEY``, and the rest.
+
+    Args:
+        run: its directory.
+        settings: as they were written.
+
+    Returns:
+        Part -> options that are changed; the settings of the protocol.
+
+    Raises:
+        UserError: no run directory, or another name for a part.
+    """
+    parts: dict[str, dict[str, Any]] = {"encoder": {}, "data": {}}
+    for part, options in parts.items():
+        if own := [item for item in settings if item.startswith(f"{part}.")]:
+            name = getattr(RunDirectory(run).recipe(), part).name
+            options.update(override(OmegaConf.create({part: {"name": name}}), own)[part])
+            if options.pop("name") != name:
+                raise UserError(f"{part}.name: is the run's; only its options can be changed")
+    return parts, [item for item in settings if not item.startswith(tuple(f"{part}." for part in parts))]
 
 
 def written(subject: Subject, protocol: Loaded, owner: object = None) -> Measured:

@@ -207,6 +207,8 @@ class Result:
             path=path,
             **{key: read.mapping(key) for key in ("options", "data", "encoder", "environment", "details")},
         )
+        for part in ("data", "encoder"):
+            _Reader(read.mapping(part), path, f"{part}.").mapping("changed_options")
         if version == 1:
             _read_as_version_1(result)
         return result

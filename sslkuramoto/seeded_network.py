@@ -66,9 +66,7 @@ class AnyNetwork(Encoder):
         self.mean: Tensor
         self.std: Tensor
         for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):
-            given = torch.tensor([default] if values is None else list(values), dtype=torch.float32)
-            if given.numel() not in (1, 3) or (name == "std" and not bool((given > 0).all())):
-                raise UserError(f"{name}={values}: must be three numbers, one a channel{' and > 0' * (name == 'std')}")
+            given = torch.as_tensor([default] if values is None else values, dtype=torch.float32)
             self.register_buffer(name, given.view(-1, 1, 1).to(images.device), persistent=False)
         self.notes: list[str] = []
         with torch.no_grad(), self.on_a_copy():

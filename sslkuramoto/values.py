@@ -353,29 +353,44 @@ def _reason(value: object, error: ValidationError, annotation: Any) -> str:
         rest = "".join(f", or {in_words(option)}" for option in union if not has_range(option))
         return f"{where}must be {finite}{' or '.join(ranges)}{rest}"
     in_list = [item for item in found if _entry(item) is not None]
-    reason = " or ".join(dict.fromkeys(_message(item) for item in in_list or found))
-    if isinstance(value, str) and {int, float} & _kinds(annotation)[0]:
+    first, *others = dict.fromkeys(_message(item) for item in in_list or found)
+    reason = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    numbers = {int, float} & _kinds(annotation)[0]
+    if isinstance(value, str) and numbers:
         try:
             number = float(value)
         except ValueError:
             return reason
-        return f"{reason}; it was read as text, write the number without quotes, for example {number!r}"
+        example = int(number) if float not in numbers and number.is_integer() else number
+        return f"{reason}; it was read as text, write the number without quotes, for example {example!r}"
     return reason
+
+
+_WANTED = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number"}
+_WANTED |= {"string_type": "text", "bool_type": "true or false", "none_required": "null"}
+_WANTED |= dict.fromkeys(("list_type", "tuple_type", "sequence_str"), "a list")
+_WANTED |= dict.fromkeys(("dict_type", "mapping_type"), "a mapping")
+"""What a value must be, in the words of YAML, by pydantic's name of the error."""
 
 
 def _message(item: Any) -> str:
     """Return one of pydantic's messages in the words of YAML, with the entry of a list that it is about."""
-    if item["type"] == "tuple_type":
-        return "input should be a list"
     if item["type"] == "too_long":
         return f"has {item['ctx']['actual_length']} entries, must have {item['ctx']['max_length']}"
     entry = _entry(item)
     if item["type"] == "missing" and entry is not None:
         return f"lacks entry {entry}"
-    message = item["msg"][0].lower() + item["msg"][1:]
+    whole = item["msg"][0].lower() + item["msg"][1:]
+    kind = item["ctx"]["class"] if item["type"] == "is_instance_of" else ""
+    wanted = _WANTED.get(item["type"], {"Sequence": "a list", "Path": "a path"}.get(kind))
+    message = f"must be {wanted}" if wanted else whole.replace("input should be", "must be", 1)
+    if item["loc"][-1:] == ("[key]",):
+        return message.replace("must be", "a key must be", 1)
     return message if entry is None else f"entry {entry}: {message}"
 
 
 def _entry(item: Any) -> int | None:
-    """Return which entry of a list, from 1, one of pydantic's messages is about."""
+    """Return which entry of a list, from 1, one of pydantic's messages is about; None for a key of a mapping."""
+    if item["loc"][-1:] == ("[key]",):
+        return None
     return next((part + 1 for part in reversed(item["loc"]) if isinstance(part, int)), None)

@@ -58,7 +58,7 @@ def test_resolved_writes_out_every_option(things):
         ("thing", {"size": 1.5}, "thing.size=1.5: "),
         ("thing", {"size": True}, "thing.size=True: "),
         ("thing", {"size": 1, "rate": "1e-3"}, "read as text, write the number without quotes, for example 0.001"),
-        ("thing", {"size": 1, "kind": "c"}, "thing.kind='c': input should be 'a' or 'b'"),
+        ("thing", {"size": 1, "kind": "c"}, "thing.kind='c': must be 'a' or 'b'"),
         ("function", {"pair": [1.0]}, "thing.pair=[1.0]: "),
         ("function", {"flag": 1}, "thing.flag=1: "),
         ("function", {"flag": "yes"}, "thing.flag='yes': "),

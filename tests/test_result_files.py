@@ -7,6 +7,7 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol, protocol_files
+from sslkuramoto.evaluation.described import departures, is_described
 from sslkuramoto.measured import shown
 from sslkuramoto.results import FORMAT, Metric, Result
 
@@ -41,6 +42,8 @@ def test_a_result_reads_back_as_it_was_written(tmp_path):
         ({"metrics": {}, "per_image": {"correct": 3}}, "per_image.correct=3: wanted: a list"),
         ({"metrics": {}, "notes": "one"}, "notes='one': wanted: a list of sentences"),
         ({"metrics": {}, "format": "two"}, "format='two': wanted: a number"),
+        ({"metrics": {}, "data": {"changed_options": [1]}}, "data.changed_options=[1]: wanted: an object"),
+        ({"metrics": {}, "encoder": {"changed_options": "a"}}, "encoder.changed_options='a': wanted: an object"),
     ],
 )
 def test_a_damaged_file_is_one_line_with_file_key_and_what_is_wanted(tmp_path, content, message):
@@ -111,6 +114,7 @@ PLACES = [
     *("format", "protocol", "kind", "described_by", "options", "metrics", "data", "seed", "batch_size", "encoder"),
     *("environment", "seconds", "notes", "details", "per_image", "options.attacks", "options.ways", "options.initial"),
     *("options.ways.a", "encoder.initial", "encoder.stochastic", "metrics.robust_accuracy", "per_image.correct"),
+    *("data.name", "data.changed_options", "encoder.changed_options", "encoder.weights"),
     *(f"metrics.robust_accuracy.{key}" for key in Metric.__dataclass_fields__),
 ]
 
@@ -151,6 +155,7 @@ def test_whatever_stands_in_a_file_it_is_read_or_is_one_line(place, version, tmp
         else:
             found.write(tmp_path / "again.json")
             assert Result.read(tmp_path / "again.json").metrics.keys() == found.metrics.keys()
+            assert not is_described(found) or all(map(str, departures(found, "robust_accuracy")))
 
 
 @pytest.mark.parametrize(

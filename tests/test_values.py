@@ -40,7 +40,7 @@ Pair = Annotated[tuple[float, float], Must("(low, high) with low <= high", lambd
         ([2.0, 1.0], Pair, "key=[2.0, 1.0]: must be (low, high) with low <= high"),
         (5, Annotated[int, Field(lt=5)], "key=5: must be < 5"),
         ("1", Count, "read as text, write the number without quotes"),
-        (1.5, Count, "key=1.5: input should be a valid integer"),
+        (1.5, Count, "key=1.5: must be a whole number"),
     ],
 )
 def test_a_value_out_of_range_is_one_line_with_key_value_and_range(value, annotation, message):
