@@ -97,6 +97,12 @@ class Registry(Generic[T]):
                 raise UserError(f"{self.kind} {name!r}: its package cannot load {point.value}: {error!r}") from error
         return self._members[name]
 
+    def module_of(self, name: str) -> str:
+        """Return the module that a member is from: of an entry point the one that it names."""
+        if name in self._places:
+            return self._places[name].partition(":")[0]
+        return self._found()[name].module if name in self._found() else self[name].__module__
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._members, *self._places, *self._found()}))
 

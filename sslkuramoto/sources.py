@@ -4,14 +4,17 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
 CODE_DIGITS = 6  # hexadecimal
+_SOURCES = (".py", ".pyx", ".c", ".cc", ".cpp", ".cu", ".h", ".so", ".pyd")  # what a package can compute with
 _CONTENT_DIGITS = 12
 
 
@@ -93,15 +96,16 @@ def _file_of(module: str, package: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def code_beside(file: Path, root: Path, top: str | None = None) -> dict[str, str]:
-    """Return the hash of a source file and of what it imports, directly or not, from its neighbours.
+def code_beside(*files: Path, root: Path, top: str | None = None, without: Collection[str] = ()) -> dict[str, str]:
+    """Return the hashes of source files and of what they import, directly or not, from their neighbours.
 
     Args:
-        file: of somebody else.
-        root: where its imports are looked for.
+        files: not of this package.
+        root: where their imports are looked for.
         top: only modules of this package; None: all that lie there.
+        without: packages that are left out.
     """
-    found, waiting = dict[str, str](), [file]
+    found, waiting = dict[str, str](), [*files]
     while waiting:
         path = waiting.pop()
         name = path.relative_to(root).as_posix()
@@ -112,7 +116,7 @@ def code_beside(file: Path, root: Path, top: str | None = None) -> dict[str, str
             for module in imported(path.read_text(), path.relative_to(root).parent.parts):
                 parts = module.split(".")
                 for place in (root.joinpath(*parts[: length + 1]) for length in range(len(parts))):
-                    if top in (None, parts[0]):
+                    if top in (None, parts[0]) and parts[0] not in without:
                         waiting += filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
     return dict(sorted(found.items()))
 
@@ -125,6 +129,38 @@ def foreign_code(*objects: object) -> dict[str, str]:
             file = getattr(sys.modules.get(kind.__module__), "__file__", None)
             found[kind.__module__] = meaning_of(Path(file)) if file and Path(file).is_file() else "no source"
     return found
+
+
+@cache
+def package_code(module: str) -> dict[str, str]:
+    """Return the hash of every source file of another package, by file, and of what it imports from its neighbours.
+
+    All of the distribution that a module belongs to counts, for a member may import its own modules while it runs.
+    What belongs to other distributions does not: their versions are recorded, not hashed. Read once in a process, when
+    it is first asked for, as Python imports a module once.
+
+    Args:
+        module: that can be imported, such as ``"my_package.objective"``.
+    """
+    first = module.partition(".")[0]
+    known = packages_distributions()
+    own = {first} | {name for name in known if {*known[name]} & {*known.get(first, ())}}
+    found = dict[str, str]()
+    for root, files in (place for name in sorted(own) for place in _files_of(name)):
+        found |= code_beside(*files, root=root, without=known.keys() - own)
+    return found or {first: "no source"}
+
+
+def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield where a package, or a module that lies in none, is imported from, with its source files there."""
+    main = getattr(sys.modules.get(name), "__file__", None) if name == "__main__" else None
+    spec = None if name == "__main__" else find_spec(name)
+    if spec is not None and spec.submodule_search_locations:
+        for folder in map(Path, spec.submodule_search_locations):
+            files = (file for file in sorted(folder.rglob("*")) if file.suffix in _SOURCES)
+            yield folder.parent, [file for file in files if file.is_file()]
+    elif file := spec.origin if spec is not None and spec.has_location else main:
+        yield Path(file).parent, [Path(file)]
 
 
 def meaning_of(file: Path) -> str:

@@ -4,10 +4,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from sslkuramoto.attacks import ATTACKS
-from sslkuramoto.sources import code_behind, code_beside, code_version, foreign_code
+from sslkuramoto.sources import code_behind, code_beside, code_version, foreign_code, package_code
 
 
 def instance(path: Path, text: str) -> object:
@@ -106,4 +107,39 @@ def test_code_beside_a_file_follows_relative_imports_and_the_packages_on_the_way
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert set(code_beside(tmp_path / "net.py", tmp_path)) == set(files) - {"parts/unused.py"}
+    assert set(code_beside(tmp_path / "net.py", root=tmp_path)) == set(files) - {"parts/unused.py"}
+
+
+def test_the_code_of_a_package_is_all_of_its_files_and_its_neighbours_but_not_what_is_installed_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "plug/__init__.py": "import numpy\nimport beside",
+        "plug/deep/loaded_by_name.py": "",
+        "plug/kernel.cu": "__global__",
+        "plug/notes.txt": "no code",
+        "beside.py": "import installed",
+        "unused.py": "",
+        "installed.py": "",
+        "installed-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n",
+        "installed-1.0.dist-info/RECORD": "installed.py,,\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    package_code.cache_clear()
+    counted = {"plug/__init__.py", "plug/deep/loaded_by_name.py", "plug/kernel.cu", "beside.py"}
+    assert set(package_code("plug.deep.loaded_by_name")) == counted
+    assert set(package_code("installed")) == {"installed.py"}
+
+
+def test_all_modules_of_a_distribution_count_for_each_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pair-1.0.dist-info").mkdir()
+    (tmp_path / "pair-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n")
+    (tmp_path / "pair-1.0.dist-info" / "RECORD").write_text("pair_one.py,,\npair_two.py,,\n")
+    for name in ("pair_one.py", "pair_two.py", "another.py"):
+        (tmp_path / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    package_code.cache_clear()
+    assert set(package_code("pair_one")) == {"pair_one.py", "pair_two.py"}

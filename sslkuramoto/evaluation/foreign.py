@@ -174,9 +174,9 @@ def _code_of(file: Path, place: str) -> dict[str, str]:
     """Return hashes of a module's file and of what it imports from its folder, or from its package."""
     file = file.resolve()
     if place.endswith(".py"):
-        return code_beside(file, file.parent)
+        return code_beside(file, root=file.parent)
     parents = place.count(".") + (file.name == "__init__.py")
-    return code_beside(file, file.parents[parents], place.partition(".")[0])
+    return code_beside(file, root=file.parents[parents], top=place.partition(".")[0])
 
 
 def foreign_subject(

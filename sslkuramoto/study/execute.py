@@ -18,6 +18,7 @@ from sslkuramoto.files import lock, write_atomically
 from sslkuramoto.recipe import dump_recipe
 from sslkuramoto.run_directory import RunDirectory, describe_environment
 from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, record_failure
+from sslkuramoto.study.plugins import check_unchanged
 from sslkuramoto.training import train
 from sslkuramoto.training.learner import resolved
 
@@ -61,6 +62,7 @@ def _tried(task: Task, device: str) -> Outcome:
     start = time.perf_counter()
     try:
         if not task.done():
+            check_unchanged(task.plugins)
             if isinstance(task, Stage):
                 _train(task, device)
             else:

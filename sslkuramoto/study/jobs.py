@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.keys import Facts
+from sslkuramoto.study.plugins import Plugins
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Stage:
         steps: of the training; 0 when the data were never seen.
         facts: of the training images, or None.
         problem: why it cannot be carried out now: data that are not there.
+        plugins: packages of others that it, or a run before it, is made by.
     """
 
     label: str
@@ -38,6 +40,7 @@ class Stage:
     steps: int
     facts: Facts | None
     problem: str | None = None
+    plugins: Plugins = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -76,6 +79,7 @@ class Network:
         fingerprint: of the test images.
         seed: of every draw of the measurements.
         problem: why it cannot be measured now.
+        plugins: packages of others that its data come from.
     """
 
     function: str
@@ -85,6 +89,7 @@ class Network:
     fingerprint: str
     seed: int
     problem: str | None = None
+    plugins: Plugins = field(default_factory=dict)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -107,6 +112,7 @@ class Evaluation:
         content: its content key, which does not name the run: equal for the same measurement of another run.
         problem: why it cannot be carried out now.
         network: that is measured, where it is no run's.
+        plugins: packages of others that the measurement, or a network in it, is made by.
     """
 
     label: str
@@ -120,6 +126,7 @@ class Evaluation:
     content: str
     problem: str | None = None
     network: Network | None = None
+    plugins: Plugins = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -18,7 +18,8 @@ from sslkuramoto.evaluation.protocol import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
-from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, content_key, foreign_code
+from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, content_key
+from sslkuramoto.study.plugins import NO_PLUGINS, Plugins, plugins_of
 
 TRAINING = ("data", "views", "dynamics", "encoders", "objectives", "training")
 """Rooms whose members a recipe names: all of each counts, with what it imports."""
@@ -29,26 +30,35 @@ SAYS_ONLY = ("errors.py", "columns.py")
 _PIECES, _PIECE = 64, 4096  # of a large file that is not read whole: how many, bytes of each
 
 
-def measuring_code(measure: object, opening: str = OPENING_RUNS) -> str:
+def measuring_code(measure: object, opening: str = OPENING_RUNS, plugins: Plugins = NO_PLUGINS) -> str:
     """Return the hash of the sources that decide what a protocol measures.
 
     Those of training, its own module and the opening of a run, with all that these import: a change of attacks leaves
-    k-NN alone. A protocol of another package needs the whole rooms of measuring and its own file.
+    k-NN alone. A protocol of another package needs the whole rooms of measuring and its own package.
 
     Args:
         measure: the protocol.
         opening: source that makes the measured network ready: that of runs, or that of functions.
+        plugins: of other packages, what the measurement names.
     """
     package, *module = type(measure).__module__.split(".")
     if package != PACKAGE.name:
-        return content_key([every_code(), foreign_code(measure)])[:CODE_DIGITS]
+        return _with_plugins(every_code(), {**plugins, **plugins_of([type(measure).__module__])})
     behind = _behind(f"{'/'.join(module)}.py", opening)
-    return content_key([training_code(), behind])[:CODE_DIGITS]
+    return _with_plugins(content_key([training_code(), behind])[:CODE_DIGITS], plugins)
 
 
-def training_code() -> str:
-    """Return the hash of the sources that decide what a recipe trains."""
-    return _behind(*TRAINING)
+def training_code(plugins: Plugins = NO_PLUGINS) -> str:
+    """Return the hash of the sources that decide what a recipe trains.
+
+    Args:
+        plugins: of other packages, what the recipe names.
+    """
+    return _with_plugins(_behind(*TRAINING), plugins)
+
+
+def _with_plugins(code: str, plugins: Plugins) -> str:
+    return content_key([code, plugins])[:CODE_DIGITS] if plugins else code
 
 
 def every_code() -> str:

@@ -20,6 +20,7 @@ from sslkuramoto.sources import CODE_DIGITS, content_key
 from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, recorded_failure
 from sslkuramoto.study.keys import OPENING_FUNCTIONS, OPENING_RUNS, DataFacts, Facts, measuring_code, training_code
 from sslkuramoto.study.parse import Study, StudyColumn
+from sslkuramoto.study.plugins import plugins_named
 from sslkuramoto.training.learner import resolved
 
 
@@ -201,7 +202,8 @@ class _Planner:
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
         method["init"] = before.content if before else _start(recipe)
-        content, code = content_key(method), training_code()
+        plugins = plugins_named(method)
+        content, code = content_key(method), training_code(plugins)
         if before is not None and before.code != code:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name
@@ -216,6 +218,7 @@ class _Planner:
             steps=recipe.epochs * (facts.n // recipe.batch_size) if facts else 0,
             facts=facts,
             problem=problem,
+            plugins=plugins if before is None else {**before.plugins, **plugins},
         )
         if stage.code != code:
             self.found.other_code.add(stage.key)
@@ -229,7 +232,8 @@ class _Planner:
         fingerprint = facts.fingerprint if facts else f"unknown: {data.to_dict()}"
         content = content_key([function, data.name, fingerprint, seed])
         name = f"{run_of_function(function).name}-{content}-{content_key(code)[:CODE_DIGITS]}"
-        return Network(function, code, self.root / "runs" / name, data, fingerprint, seed, problem)
+        path, plugins = self.root / "runs" / name, plugins_named(data.name)
+        return Network(function, code, path, data, fingerprint, seed, problem, plugins)
 
     def _run_path(self, name: str, content: str, code: str) -> Path:
         """Return the run directory of a key, whatever recipe file it was first called after."""
@@ -252,7 +256,9 @@ class _Planner:
         data = facts.fingerprint if facts else f"unknown: {measured.data.to_dict()}"
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
-        code = measuring_code(loaded.measure, OPENING_FUNCTIONS if network else OPENING_RUNS)
+        plugins = {**measured.plugins, **plugins_named([loaded.name, loaded.options])}
+        plugins |= {package: known for source in sources.values() for package, known in source.plugins.items()}
+        code = measuring_code(loaded.measure, OPENING_FUNCTIONS if network else OPENING_RUNS, plugins)
         here = measured.path / "results"
         path = self.paths.setdefault((measured.path.name, content), self._result_path(here, loaded, content, code))
         changed = f" ({column.key})" if column.settings or column.encoder else ""
@@ -268,6 +274,7 @@ class _Planner:
             content=content,
             problem=problem or lacking or (network and network.problem),
             network=network,
+            plugins=plugins,
         )
         if not path.stem.endswith(code):
             self.found.other_code.add(evaluation.key)

@@ -203,7 +203,7 @@ def test_changed_options_of_the_measured_encoder_change_the_measurement_only(stu
 
 def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
     one = plan_study(study(), tmp_path)
-    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda *_: "abcdef")
     monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     other = plan_study(study(), tmp_path)
     assert not set(one.tasks) & set(other.tasks)

@@ -1,0 +1,137 @@
+"""Members of other packages: a study makes anew what their changed sources decide, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sslkuramoto.attacks import ATTACKS
+from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.recipe import recipe_file
+from sslkuramoto.registry import registry_of
+from sslkuramoto.sources import PACKAGE, package_code
+from sslkuramoto.study import plan_study
+from sslkuramoto.study.plan import Plan
+
+MEMBERS = {
+    "objective": ("sslkuramoto.objectives.simclr", "SimCLR"),
+    "encoder": ("sslkuramoto.encoders.akorn", "AKOrN"),
+    "views": ("sslkuramoto.views.simclr", "simclr"),
+    "data": ("sslkuramoto.data.images.digits", "digits"),
+    "optimizer": ("sslkuramoto.training.optimizer", "adam"),
+    "schedule": ("sslkuramoto.training.schedule", "Constant"),
+    "attack": ("sslkuramoto.attacks.pgd", "Pgd"),
+    "protocol": ("sslkuramoto.evaluation.classification.clean", "Clean"),
+}
+
+
+def registry(kind: str) -> Any:
+    """Return the registry of a kind of member."""
+    return {"attack": ATTACKS, "protocol": PROTOCOLS}.get(kind) or registry_of(kind)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package that adds a member of each kind, all called 'theirs', and calls a module of its own."""
+    folder = tmp_path / "site" / "theirs"
+    folder.mkdir(parents=True)
+    lines = [f"from {module} import {name} as {kind}" for kind, (module, name) in MEMBERS.items()]
+    (folder / "__init__.py").write_text("\n".join(lines))
+    (folder / "maths.py").write_text("SCALE = 1.0\n")
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)  # of the test before
+    for kind in MEMBERS:
+        members = registry(kind)
+        point = EntryPoint("theirs", f"theirs:{kind}", members.group)
+        monkeypatch.setattr(members, "_members", dict(members._members))
+        monkeypatch.setattr(members, "_plugins", {"theirs": point})
+    yield folder
+    package_code.cache_clear()
+
+
+@pytest.mark.parametrize("kind", MEMBERS)
+def test_a_changed_module_of_a_plug_in_changes_the_keys_of_what_names_the_plug_in(
+    study, package: Path, tmp_path: Path, kind: str
+) -> None:
+    robust = {"protocol": "robustness", "metric": "robust_accuracy", "set": {"attacks": [{"name": "pgd"}]}}
+    changes: dict[str, Any] = {"columns__vote": robust}
+    if kind == "attack":
+        robust["set"] = {"attacks": [{"name": "theirs"}]}
+    elif kind == "protocol":
+        changes["columns__clean__protocol"] = "theirs"
+    else:
+        recipe = yaml.safe_load(recipe_file("digits-akorn-simclr").read_text())
+        recipe[kind]["name"] = "theirs"
+        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+        changes["rows__simclr__train"] = [
+            {"recipe": str(tmp_path / "recipe.yaml")},
+            {"recipe": "digits-akorn-finetune"},
+        ]
+
+    def plan() -> Plan:
+        package_code.cache_clear()
+        return plan_study(study(**changes), tmp_path / "root")
+
+    before = plan()
+    (package / "maths.py").write_text("# a comment\nSCALE = 1.0\n")
+    assert plan().tasks.keys() == before.tasks.keys()
+    (package / "maths.py").write_text("SCALE = 2.0\n")
+    after = plan()
+    assert (before.chains["simclr", 0] == after.chains["simclr", 0]) == (kind in ("attack", "protocol"))
+    assert before.chains["steps", 0] == after.chains["steps", 0], "names nothing of the package"
+    columns = {"clean", "vote", "knn"}
+    moved = {each for each in columns if before.cells["simclr", each, 0] != after.cells["simclr", each, 0]}
+    assert moved == {"attack": {"vote"}, "protocol": {"clean"}}.get(kind, columns)
+
+
+OBJECTIVE = '''
+from sslkuramoto.objectives import Step
+from sslkuramoto.objectives.simclr import SimCLR
+from theirs_maths import SCALE
+
+
+class Theirs(SimCLR):
+    """SimCLR, scaled."""
+
+    def forward(self, encoder, views, *, draw=None, labels=None):
+        outcome = super().forward(encoder, views, draw=draw, labels=labels)
+        return Step(SCALE * outcome.loss, outcome.metrics, outcome.features)
+'''
+
+
+def test_a_study_trains_anew_after_an_objective_of_an_installed_package_has_changed(content, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    information = site / "theirs-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / "theirs.py").write_text(OBJECTIVE)
+    (site / "theirs_maths.py").write_text("SCALE = 1.0\n")
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[sslkuramoto.objectives]\ntheirs = theirs:Theirs\n")
+    train = [{"recipe": "digits-akorn-simclr", "set": {"objective": "theirs", "objective.projector.hidden": 8}}]
+    table = content(rows={"theirs": {"train": train}}, compare=None, columns__clean=None, columns__vote=None)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(table))
+    words = [sys.executable, "-m", "sslkuramoto", "study", "tiny.yaml", "--root", "root", "--jobs", "0"]
+    places = os.pathsep.join([str(site), str(PACKAGE.parent)])
+
+    def run() -> str:
+        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def losses() -> set[str]:
+        return {file.read_text() for file in tmp_path.glob("root/runs/*/metrics.csv")}
+
+    assert "training runs: 1 to do, 0 of 1 done" in run()
+    (site / "theirs_maths.py").write_text("SCALE = 1.0  # one\n")
+    assert "nothing to do" in run()
+    (site / "theirs_maths.py").write_text("SCALE = 2.0\n")
+    assert "training runs: 1 to do, 0 of 1 done" in run()
+    assert len(losses()) == 2, "the changed objective was trained, beside the one before"
