@@ -3,7 +3,7 @@
 #
 #     bash scripts/cifar10_small.sh PATH/cifar10.zip OUT SEED [OBJECTIVE ...]
 #
-# One core, about 7 minutes an objective. What is finished is kept; the same command goes on. docs/results.md holds the table.
+# One core, about 7 minutes an objective. What is finished is kept; the same command goes on. docs/results/index.md holds the table.
 set -euo pipefail
 if [ $# -lt 3 ]; then echo "usage: $0 CIFAR10 OUT SEED [OBJECTIVE ...]" >&2; exit 2; fi
 data=$1 out=$2 seed=$3

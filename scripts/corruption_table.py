@@ -2,9 +2,11 @@
 
     python scripts/corruption_table.py cifar10.zip                 # a root of data source cifar10; minutes
     python scripts/corruption_table.py cifar10.zip --seeds 0 1 2   # mean over networks
+    python scripts/corruption_table.py cifar10.zip --into docs/corruptions.md
 
 Trains a plain CNN for a few epochs on some CIFAR-10 images, measures it by the protocol corruptions, and prints the
-table as Markdown with its conditions. Exit code 2 when the images cannot be read.
+table as Markdown with its conditions. ``--into`` writes them between the markers of a page instead of printing them.
+Exit code 2 when the images cannot be read or the page has no markers.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
+from result_pages import placed, write_table
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -143,7 +146,7 @@ def _line(name: str, values: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, measure and print."""
+    """Train, measure, and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="root of data source cifar10: a folder, or a zip of images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -151,22 +154,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=15_000, help="training images")
     parser.add_argument("--images", type=int, default=1000, help="test images that are measured")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
     try:
+        if options.into is not None:
+            placed(options.into.read_text(), "")  # a page without markers is refused before minutes of training
         train = _in_memory(options.root, "train", options.train)
         test = _in_memory(options.root, "test", None)
         networks = (trained(train, seed, options.epochs, device) for seed in options.seeds)
         found = [measured(network, test, options.images, device) for network in networks]
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(table(found))
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    print(
+    conditions = (
         f"Seeds {options.seeds}, {options.epochs} epochs of {len(train)} images, {options.images} test images, "
         f"{hardware}, {torch.get_num_threads()} threads, torch {torch.__version__}."
     )
+    if options.into is None:
+        print(table(found), conditions, sep="\n")
+    else:
+        write_table(options.into, f"{table(found)}\n{conditions}")
     return 0
 
 

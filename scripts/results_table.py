@@ -1,9 +1,11 @@
 """One Markdown table over seeds: mean +- standard deviation of every column of the report.
 
     python scripts/results_table.py FOLDER
+    python scripts/results_table.py FOLDER --into docs/results/cifar10-small.md
 
 FOLDER holds finished runs called ROW-seedK (as scripts/cifar10_small.sh leaves them). Hardware and versions, read from
-the runs, stand below the table. Exit code 2 when there is nothing to read.
+the runs, are printed below the table. ``--into`` writes both between the markers of a page instead of printing them.
+Exit code 2 when there is nothing to read.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import re
 import statistics
 import sys
 from pathlib import Path
+
+from result_pages import write_table
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import Column, Model, columns, discover, load
@@ -76,12 +80,18 @@ def _conditions(run: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table and return the exit code."""
+    """Print or write the table and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--into", type=Path, metavar="PAGE")
+    arguments = parser.parse_args(argv)
     try:
-        print(table(parser.parse_args(argv).folder))
-    except UserError as error:
+        text = table(arguments.folder)
+        if arguments.into is None:
+            print(text)
+        else:
+            write_table(arguments.into, text)
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

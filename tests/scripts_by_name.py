@@ -1,6 +1,7 @@
-"""The files of scripts/ as modules: they are no package."""
+"""The files of scripts/ as modules: they are no package, and import each other as `python scripts/NAME.py` does."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +10,8 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 def script_named(name: str) -> ModuleType:
     """Return ``scripts/NAME.py``, executed."""
+    if str(SCRIPTS) not in sys.path:
+        sys.path.append(str(SCRIPTS))
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

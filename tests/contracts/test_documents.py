@@ -18,7 +18,7 @@ from sslkuramoto.registry import Registry
 from sslkuramoto.training import check
 
 README = ROOT / "README.md"
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WITH_COMMANDS = [*DOCUMENTS, *RECIPES]
 
 
@@ -97,14 +97,14 @@ def test_the_minimal_loop_takes_the_steps_it_says_and_repeats_itself() -> None:
     assert runs[0] == runs[1] != runs[2]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("path", WITH_COMMANDS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", WITH_COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_name_recipes_protocols_and_keys_that_exist(path: Path) -> None:
     protocols = {file.stem for file in PROTOCOLS}
     for _, act, target, *rest in commands(path):

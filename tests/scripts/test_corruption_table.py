@@ -19,3 +19,10 @@ def test_rows_are_means_over_networks_and_losses_are_from_clean_to_severity_5(sc
     assert "| shot_noise | 74.0 | 64.0 | 54.0 | 44.0 | 34.0 | 51.0 | 60.5 |" in lines
     assert "| mean | 68.0 | 58.0 | 48.0 | 38.0 | 28.0 | 57.0 | 38.3 |" in lines
     assert lines[-1].startswith("Clean 85.0 (std over networks 7.1). Spearman with the published losses -0.")
+
+
+def test_a_page_without_markers_is_refused_before_anything_is_read(script, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("no markers\n")
+    assert script.main([str(tmp_path / "no-such.zip"), "--into", str(page)]) == 2
+    assert "needs the lines" in capsys.readouterr().err

@@ -61,3 +61,12 @@ def test_an_optional_column_without_any_number_is_no_column(script, measured):
 def test_an_empty_folder_is_one_line_and_exit_code_2(script, tmp_path, capsys):
     assert script.main([str(tmp_path)]) == 2
     assert "holds no finished run called ROW-seedK" in capsys.readouterr().err
+
+
+def test_a_page_takes_the_table_between_its_markers(script, measured, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("Words.\n<!-- table:start -->\n<!-- table:end -->\n")
+    folder = measured("one", 0, {"clean": {"accuracy": 0.5}})
+    assert script.main([str(folder), "--into", str(page)]) == 0
+    assert page.read_text() == f"Words.\n<!-- table:start -->\n{script.table(folder)}\n<!-- table:end -->\n"
+    assert capsys.readouterr().out == ""

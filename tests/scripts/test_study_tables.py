@@ -2,33 +2,21 @@ import pytest
 from made_study import IMAGES, FabricatedStudy
 from scripts_by_name import script_named
 
-from sslkuramoto.errors import UserError
-
 
 @pytest.fixture(scope="module")
 def script():
     return script_named("study_tables")
 
 
-def test_only_what_stands_between_the_markers_is_replaced(script):
-    before = f"a\n{script.START}\nold\n{script.END}\nz\n"
-    assert script.placed(before, "new") == f"a\n{script.START}\nnew\n{script.END}\nz\n"
-
-
-@pytest.mark.parametrize("text", ["", "<!-- studies:end --> <!-- studies:start -->"])
-def test_a_document_without_markers_is_refused(script, text):
-    with pytest.raises(UserError, match="needs the lines"):
-        script.placed(text, "new")
-
-
-def test_a_document_keeps_each_corrected_test_and_no_line_of_a_single_seed_beside_it(script, tmp_path, monkeypatch):
+def test_a_page_keeps_each_corrected_test_and_no_line_of_a_single_seed_beside_it(script, tmp_path, monkeypatch):
     made = FabricatedStudy(tmp_path)
     for seed in (0, 1):
         path = made.cells["simsiam", "clean"].values[seed].result
         made.value("broken", "clean", seed, path, 0.5, correct=[1.0] * (IMAGES // 2) + [0.0] * (IMAGES // 2))
     monkeypatch.setattr(script, "load_study", lambda name: None)
     monkeypatch.setattr(script, "collect", lambda *_, **__: made.table())
-    tests = script.table_of("made", tmp_path, any_code=False).partition("| column | first |")[2].splitlines()[2:]
+    _, text = script.table_of("made", tmp_path, any_code=False)
+    tests = text.partition("| column | first |")[2].splitlines()[2:]
     one, two = (line.split(" | ") for line in tests if line.startswith("|"))
     assert one[:5] == ["| clean", "PhiNet", "SimSiam", "pooled (1 seed)", "+5.0"]
     assert one[6:] == ["0.5", "0.5", "2", "0", "40", "0.5 |"]  # p, Holm; McNemar's b, c, n, p
@@ -36,12 +24,14 @@ def test_a_document_keeps_each_corrected_test_and_no_line_of_a_single_seed_besid
     assert two[8:11] == ["28", "0", "80"]
 
 
-def test_the_table_of_a_study_that_was_not_computed_has_dashes_and_the_command(script, tmp_path, capsys):
-    document = tmp_path / "results.md"
-    document.write_text(f"{script.START}\n{script.END}\n")
-    assert script.main([str(document), "akorn-table-8-small", "--root", str(tmp_path / "none")]) == 0
-    text = document.read_text()
+def test_the_page_of_a_study_that_was_not_computed_has_dashes_and_the_command(script, tmp_path, capsys):
+    index = tmp_path / "index.md"
+    index.write_text("<!-- table:start -->\n<!-- table:end -->\n")
+    places = ["--into", str(tmp_path), "--root", str(tmp_path / "none")]
+    assert script.main(["akorn-table-8-small", *places]) == 0
+    text = (tmp_path / "akorn-table-8-small.md").read_text()
     assert "`sslkuramoto study akorn-table-8-small`" in text
     assert "not computed yet" in text
-    assert script.main([str(document), "no-such-study"]) == 2
+    assert "(akorn-table-8-small.md)" in index.read_text()
+    assert script.main(["no-such-study", *places]) == 2
     assert "no-such-study" in capsys.readouterr().err
