@@ -68,7 +68,9 @@ class AnyNetwork(Encoder):
         for name, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):
             given = torch.tensor([default] if values is None else list(values), dtype=torch.float32)
             if given.numel() not in (1, 3) or (name == "std" and not bool((given > 0).all())):
-                raise UserError(f"{name}={values}: must be three numbers, one a channel{' and > 0' * (name == 'std')}")
+                raise UserError(
+                    f"{name}={values}: must be three numbers, one per channel{' and > 0' * (name == 'std')}"
+                )
             self.register_buffer(name, given.view(-1, 1, 1).to(images.device), persistent=False)
         self.notes: list[str] = []
         with torch.no_grad(), self.on_a_copy():
@@ -104,7 +106,7 @@ class AnyNetwork(Encoder):
 
         Args:
             images: pixels in [0,1].
-            initial: seeds from :meth:`sample_initial`, one an image or one for all.
+            initial: seeds from :meth:`sample_initial`, one per image or one for all.
             draw: gives the seed of this call where ``initial`` is None.
             trace: without effect.
         """

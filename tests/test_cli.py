@@ -298,7 +298,7 @@ def test_an_attack_goes_on_where_it_was_interrupted(classified, capsys, monkeypa
     result = json.loads((classified / "results" / "attacked.json").read_text())
     assert set(result["details"]["standing_after"]) == {"pgd-2-ce-fresh", "gaussian"}
     assert f"robust_accuracy {' ' * 17}" in captured.out
-    assert "note: share standing after each attack" in captured.out
+    assert "note: share of images still robust after each attack" in captured.out
 
 
 def test_a_result_with_many_overrides_has_a_name_that_a_file_may_have(classified, capsys):

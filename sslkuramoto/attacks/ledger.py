@@ -1,7 +1,7 @@
 """The ledger of attacks: one file for each unit of work, whole or absent.
 
 A unit is one attack on one chunk of the images with one restart. Its file holds the candidates, what the selection
-draws predicted for them, and the key of everything that they depend on. A process that was killed goes on at the next
+draws predicted for them, and the key of everything that they depend on. A process that was killed continues at the next
 unit; processes or machines that share the folder share the work, each taking chunks that no other holds; attacks that
 are added later find the work of the earlier ones done.
 
@@ -50,7 +50,7 @@ class Unit(NamedTuple):
 
     Attributes:
         rows: which images of the chunk were attacked.
-        candidates: one an attacked image, float32.
+        candidates: one per attacked image, float32.
         predictions: of the selection draws on the candidates.
         broken: whether a candidate was decided to fool the network.
         noticed: what the attack counted.

@@ -54,7 +54,7 @@ class SquareEot(Attack):
 
     Args:
         queries: of each image, after the first point.
-        draws: r, draws a query; 1 for a deterministic network.
+        draws: r, draws per query; 1 for a deterministic network.
         p_init: share of the pixels that the first squares cover.
         restarts: independent searches.
         label: of the result; None: square-eot.
@@ -89,7 +89,7 @@ class SquareEot(Attack):
         if len(images) == 0:
             return images.clone()
         if threat.norm == "l2" and min(images.shape[2:]) < SMALLEST_SIDE:
-            raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels a side")
+            raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels per side")
         objective = objective_of(
             classifier, images, labels, loss="margin", noise="fresh", k=self.draws, work=work, key="square"
         )
