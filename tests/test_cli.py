@@ -269,7 +269,7 @@ def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, c
     assert "robustness-quick, 12 images:" in out
     for way in ("published", "fixed", "eot"):
         assert f"  {way}: apgd-ce: " in out
-    assert out.count("on this device (timed here; images that are used up early cost less)") == 1
+    assert out.count("on this device (from timed passes; images that are broken early cost less)") == 1
     assert "knn, test, 12 images:" in out
     assert "clustering: no estimate" in out
     assert sorted(classified.rglob("*")) == before

@@ -50,8 +50,8 @@ class AutoAttackMember(Attack):
         eot_iter: gradients averaged per step of APGD, each with fresh draws; 1 for a deterministic network.
         label: name in the result; None: the member's name.
 
-    Differs: a network with one state per image (``fixed_per_image``) is attacked one image at a time, since the authors'
-    code drops images from the batch without reporting which.
+    Differs: a network with one state per image (``fixed_per_image``) is attacked one image at a time, since the
+    authors' code drops images from the batch without reporting which.
     """
 
     one_by_one = True

@@ -34,7 +34,7 @@ JPEG compression). The gradient is then taken as zero."""
 
 
 def reading_by_draws(noise: Noise, k: int, *, single: Reading | None = None) -> Reading | None:
-    """Return the kind of robust accuracy of an ascent with held draws, k fresh draws, or (``single``) one fresh draw."""
+    """Return the kind of robust accuracy of an ascent with held draws, k fresh draws, or one draw (``single``)."""
     if noise == "held":
         return "adaptive"
     return "EoT" if k > 1 else single
@@ -296,7 +296,7 @@ class Best:
     def offer(
         self, candidates: Float[Tensor, "r 3 y x"], evaluated: Evaluated, rows: Int64[Tensor, " r"]
     ) -> Int64[Tensor, " t"]:
-        """Take the candidates of the images ``rows`` that are stronger than the stored ones; return which were taken."""
+        """Take those candidates of the images ``rows`` that are stronger than the stored ones; return for which."""
         fooled = evaluated.right <= 0.5
         same = fooled == self.fooled[rows]
         better = (fooled & ~same) | (same & (evaluated.wrong_by > self.wrong_by[rows]))

@@ -74,7 +74,7 @@ class HeldNoise(Attack):
         k: held draws of the first ascent.
         max_k: largest K; K doubles from ``k`` as long as it does not exceed this.
         settle: the doubling ends when two in a row each lowered the accuracy over fresh draws (mean over images) by
-            less than this share, or when no draw is correct. 0: doubles to ``max_k`` unless two in a row lowered nothing.
+            less than this share, or when no draw is correct. 0: to ``max_k`` unless two in a row lowered nothing.
         iterations: steps of each ascent.
         loss: as for ``apgd``, without the targeted losses.
         optimiser: ``momentum`` or ``apgd``.

@@ -2,7 +2,8 @@
 
 If gradients are not masked (Carlini et al. 2019, 1902.06705; Athalye, Carlini and Wagner 2018, 1802.00420, section
 3.1), iterative attacks are stronger than single steps and white-box attacks stronger than black-box attacks. Unbounded
-attacks reach 100 % success, a larger eps never helps the network, and random sampling finds nothing that gradients miss.
+attacks reach 100 % success, a larger eps never helps the network, and random sampling finds nothing that gradients
+miss.
 """
 
 from collections.abc import Sequence
@@ -335,7 +336,7 @@ def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
         better = any(pairs[i][which].gain > TOLERANCE and p[which * m + i] < ALPHA for which in range(2))
         if better or p[2 * m + i] < ALPHA:
             found.append(
-                f"{percent(run.accuracy)} under {run.label}, which breaks {new[i]} images that no gradient attack breaks"
+                f"{percent(run.accuracy)} under {run.label}, which breaks {new[i]} images that gradient attacks do not"
             )
     shares = [percent(leaves.double().mean().item()) for leaves in (plain, white)]
     ours = f"accuracy under gradient attacks {shares[0]} (plain) and {shares[1]} (all)"

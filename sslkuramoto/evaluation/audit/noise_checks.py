@@ -48,7 +48,7 @@ def held_fresh(case: Case) -> Check:
         found = found or comparison.stronger
         figures[f"k={k}"] = comparison.figures()
         reasons.append(
-            f"with {k} draws per gradient {percent(fresh.accuracy)} (fresh draws) and {percent(held.accuracy)} (held draws)"
+            f"with {k} draws per gradient {percent(fresh.accuracy)} (fresh) and {percent(held.accuracy)} (held)"
         )
     return HELD_FRESH.answer(not found, "; ".join(reasons), figures)
 

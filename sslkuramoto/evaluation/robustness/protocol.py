@@ -78,8 +78,8 @@ class Robustness(Protocol):
         store: number of adversarial images that are written beside the result, for pictures; 0 for none.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
         ways: readings of the network, name -> options that replace those above. Each is measured, with metrics named
-            NAME/METRIC. The headline is union/robust_accuracy: each image counts with the worst candidate of all attacks
-            of all readings, scored on the network of the first reading; all candidates are compared on the same draws.
+            NAME/METRIC. The headline is union/robust_accuracy: each image counts with the worst candidate of all
+            attacks of all readings, on the network of the first reading; all candidates compete on the same draws.
     """
 
     name = NAME

@@ -1,7 +1,7 @@
 """One reading of a network under attack (an entry of the option ``ways``): attacks, score over fresh draws, control.
 
-Everything that they need is built once per run and held by :class:`Way`. The *control* repeats the attacks with eps = 0,
-which must change nothing.
+Everything that they need is built once per run and held by :class:`Way`. The *control* repeats the attacks with
+eps = 0, which must change nothing.
 
 Shapes: n images, y x pixels, k draws.
 """

@@ -1,4 +1,4 @@
-"""The control voids an audit whose attacks change images with eps = 0, or do not break a network of known robustness."""
+"""The control voids an audit whose attacks change images with eps = 0 or fail on a network of known robustness."""
 
 import json
 import shutil
