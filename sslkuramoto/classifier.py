@@ -1,8 +1,8 @@
-"""Encoder and linear head as one classifier, with the initial oscillators as a stated choice.
+"""An encoder and a head as one classifier, with an explicit choice of the initial oscillators.
 
-AKOrN as published draws new oscillators at every forward pass (``random``); ``fixed`` starts every image of every call
-from one seeded field, ``fixed_per_image`` each image from a field of its own; ``averaged`` takes the mean logits of K
-draws (``ensemble=K`` of the published code).
+AKOrN as published draws new oscillators at every forward pass (``random``). ``fixed`` starts every image from the same
+seeded field, ``fixed_per_image`` each image from a seeded field of its own. ``averaged`` takes the mean logits of K
+draws (``ensemble=K`` of the published code). A *draw* is one sample of the initial oscillators.
 
 Shapes: b batch, c channels, h w grid, y x pixels, q classes, k draws, n images.
 """
@@ -25,24 +25,23 @@ from sslkuramoto.randomness import Key, borrowed_global, generator
 Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
 
 REORDERED = 1e-3
-"""Difference of two calls, as a share of the largest logit, that the median image may show on CUDA: atomic sums come in
-any order, and oscillators magnify the rounding on single images."""
+"""Largest difference of two calls on CUDA, as a share of the largest logit, for the median image. The order of atomic
+sums is not fixed there, and oscillators magnify rounding errors on single images."""
 
 
 class Classifier(nn.Module):
-    """Images with pixels in [0,1], or what else the encoder reads -> logits.
+    """Maps images with pixels in [0,1], or other inputs of the encoder, to logits.
 
     Args:
         encoder: put into eval mode.
-        head: gives logits of what it ``takes`` of the features (:mod:`~sslkuramoto.heads`): of the pooled ones, or, for
-            each cell, of the map.
-        mode: "random": new oscillators at every forward; "fixed": one seeded field for all images and calls;
-            "fixed_per_image": one seeded field an image, the same at every call, for which the classifier must know
-            its images (:meth:`at`); "averaged": mean logits over ``draws`` starts. A deterministic encoder is the same
-            in every mode.
+        head: maps the features that it ``takes`` (:mod:`~sslkuramoto.heads`) to logits: the pooled features or, for
+            each cell, the map.
+        mode: "random": new oscillators at every forward pass; "fixed": one seeded field for all images and calls;
+            "fixed_per_image": one seeded field per image, the same at every call, which requires the indices of the
+            images (:meth:`at`); "averaged": mean logits over ``draws`` draws. A deterministic encoder ignores it.
         seed: keys the random stream and the fixed fields.
-        draws: starts averaged in mode "averaged".
-        held: whether those starts are the same at every forward (then the classifier is deterministic) or fresh.
+        draws: number of draws averaged in mode "averaged".
+        held: whether those draws are the same at every forward pass (the classifier is then deterministic) or fresh.
 
     Attributes:
         stochastic: whether two calls on the same images may differ.
@@ -79,10 +78,10 @@ class Classifier(nn.Module):
         return self.encoder.stochastic and (self.mode == "random" or (self.mode == "averaged" and not self.held))
 
     def at(self, index: Int64[Tensor, " b"]) -> "Classifier":
-        """Return the classifier of a batch of known images: a view that shares everything but the images.
+        """Return a view of this classifier that is bound to a batch of known images.
 
         Args:
-            index: of each image in its data set; only mode "fixed_per_image" asks for it.
+            index: of each image in its data set; used in mode "fixed_per_image" only.
         """
         if not self._needs_index:
             return self
@@ -91,7 +90,7 @@ class Classifier(nn.Module):
         return bound
 
     def of(self, rows: Int64[Tensor, " r"] | Bool[Tensor, " b"]) -> "Classifier":
-        """Return the classifier of some rows of the batch that :meth:`at` bound it to."""
+        """Return the classifier bound to some rows of the batch that :meth:`at` bound it to."""
         if self._index is None:
             return self
         bound = self.at(self._index[rows.cpu()])
@@ -109,7 +108,7 @@ class Classifier(nn.Module):
         return self.encoder.stochastic and self.mode == "fixed_per_image"
 
     def restart(self, *key: Key) -> None:
-        """Begin a new random stream, named by ``key``, so that a measurement can be repeated."""
+        """Begin a new random stream, keyed by ``key``, so that a measurement can be repeated."""
         self._stream_key = ("stream", *key)
         self._stream.clear()
 
@@ -123,9 +122,9 @@ class Classifier(nn.Module):
         """Classify images.
 
         Args:
-            images: pixels in [0,1] "b 3 y x", or whatever else the encoder reads.
-            initial: oscillators to start from, one state an image; overrides the mode.
-            draw: source of fresh oscillators instead of the classifier's own stream (where the mode needs any).
+            images: pixels in [0,1] "b 3 y x", or another input of the encoder.
+            initial: initial oscillators, one state per image; overrides the mode.
+            draw: generator of fresh oscillators that replaces the classifier's own stream.
         """
         if initial is not None:
             return self._logits(self.encoder(images, initial=initial))
@@ -143,7 +142,7 @@ class Classifier(nn.Module):
         return self._mean([self.encoder(images, draw=draw) for _ in range(starts)])
 
     def _logits(self, features: Features) -> Float[Tensor, "b q ..."]:
-        """Ask the head about what it takes of the features."""
+        """Apply the head to the features that it takes."""
         return self.head(taken(self.head, features.pooled, features.map))
 
     def _mean(self, found: list[Features]) -> Float[Tensor, "b q ..."]:
@@ -157,11 +156,11 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def field(self, images: Float[Tensor, "b 3 y x"], *name: Key) -> Float[Tensor, "i c h w"]:
-        """Return a fixed start for images of this shape: one state (a device has its own).
+        """Return a fixed initial state for images of this shape, the same for all images of one device.
 
         Args:
-            images: of the shape in question.
-            name: which one; none for that of mode "fixed".
+            images: give the shape.
+            name: which state; none for that of mode "fixed".
         """
         key = (name, tuple(images.shape[1:]), images.device)
         if key not in self._fields:
@@ -181,12 +180,13 @@ class Classifier(nn.Module):
 
 @torch.no_grad()
 def differences_of_two_calls(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, " b"]:
-    """Return how far the logits of each image lie apart in two calls, as a share of the largest logit.
+    """Return the difference of each image's logits in two calls, as a share of the largest logit.
 
-    The calls meet different states of the global generators, which are put back: nothing may be drawn from these.
+    The calls are made under different states of the global generators, which are restored: a deterministic network must
+    not draw from them.
 
     Args:
-        classifier: that is not stochastic; in mode "fixed_per_image" bound to the images.
+        classifier: not stochastic; in mode "fixed_per_image" bound to the images.
         images: the same in both calls.
     """
     logits = []
@@ -197,7 +197,7 @@ def differences_of_two_calls(classifier: Classifier, images: Float[Tensor, "b 3 
 
 
 def logits_apart(first: Float[Tensor, "b q"], second: Float[Tensor, "b q"]) -> Float[Tensor, " b"]:
-    """Return how far two sets of logits lie apart, image by image, as a share of the largest of the first."""
+    """Return the difference of two sets of logits for each image, as a share of the largest logit of the first set."""
     first, second = first.double(), second.double()
     same = (first == second) | (first.isnan() & second.isnan())
     apart = (first - second).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).where(~same, 0.0)
@@ -208,12 +208,12 @@ def logits_apart(first: Float[Tensor, "b q"], second: Float[Tensor, "b q"]) -> F
 def not_deterministic(
     classifier: Classifier, differences: Float[Tensor, " n"], *, reordered: bool | None = None
 ) -> str | None:
-    """Return what is wrong with a classifier that must be deterministic; None where nothing is.
+    """Return why a classifier is not deterministic as it declares; None if it is.
 
     Args:
         classifier: the one that was called.
         differences: of two calls (:func:`differences_of_two_calls`).
-        reordered: whether the device may sum in another order; otherwise every bit must agree. None: on CUDA only.
+        reordered: whether the device may sum in any order; otherwise every bit must agree. None: on CUDA only.
     """
     reordered = differences.is_cuda if reordered is None else reordered
     differ = int((differences > (REORDERED if reordered else 0.0)).sum())
@@ -227,11 +227,11 @@ def not_deterministic(
 
 
 def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
-    """Refuse a classifier that says it is deterministic and is not: one draw of it would be taken for all.
+    """Refuse a classifier that is declared deterministic and is not: it would be scored by a single draw.
 
     Args:
         classifier: any; a stochastic one passes without a call. In mode "fixed_per_image" bound to the images.
-        images: a few; two passes are made.
+        images: a few; two forward passes are made.
 
     Raises:
         UserError: two calls on the same images differ.
@@ -244,7 +244,7 @@ def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]
 
 
 def check_finite(logits: Float[Tensor, "b q"]) -> None:
-    """Refuse logits that are no finite numbers: the largest of those that are NaN is the first, class 0."""
+    """Refuse NaN and infinite logits: the argmax of NaN logits would be class 0."""
     broken = int((~logits.isfinite().all(dim=1)).sum())
     if broken:
         raise UserError(f"the classifier returns logits that are NaN or infinite, on {broken} of {len(logits)} images")
@@ -259,12 +259,12 @@ def predictions_over_draws(
     Args:
         classifier: in its own mode.
         chunks: images, or pairs of images and their indices in the data set (needed in mode "fixed_per_image").
-        draws: of a stochastic classifier.
-        key: names the noise.
+        draws: number of draws of a stochastic classifier.
+        key: of the draws.
 
-    Chunk i of draw k draws from ``generator(device, classifier.seed, *key, k, i)``: the same key gives two sets of
-    images the same noise, image by image, so that equal images score equally. An image with logits that are NaN or
-    infinite is of no class: its prediction is the number of classes, which no label is.
+    Draw k of chunk i uses ``generator(device, classifier.seed, *key, k, i)``. Two sets of images with the same key get
+    the same draws, so equal images score equally. The prediction for NaN or infinite logits is the number of classes,
+    which equals no label.
 
     Raises:
         UserError: fewer than 20 draws of a stochastic classifier.
@@ -280,5 +280,5 @@ def predictions_over_draws(
 
 
 def predicted(logits: Float[Tensor, "b q"]) -> Int64[Tensor, " b"]:
-    """Return the class of the largest logit; q, which no label is, where a logit is NaN or infinite."""
+    """Return the class of the largest logit; q, which equals no label, if a logit is NaN or infinite."""
     return logits.argmax(dim=1).where(logits.isfinite().all(dim=1), logits.shape[1])

@@ -1,4 +1,4 @@
-"""What a summary of runs shows of a protocol's results. Protocols declare their columns; a report asks them."""
+"""Columns of a summary of runs. Each protocol declares which of its numbers a summary shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,22 @@ from sslkuramoto.results import Reading, Result
 
 @dataclass(frozen=True)
 class Column:
-    """What a summary shows of a protocol: one number per model. The protocol declares it.
+    """One column of a summary: one number per model. A protocol declares it.
 
     Attributes:
-        key: name in CSV files and of published figures. Several protocols may fill a column; then they declare it alike
-            but for ``metrics`` and ``place``.
-        title: heading inside its group.
-        group: heading above.
+        key: name in CSV files and of published figures. Several protocols may fill one column; their declarations may
+            then differ in ``metrics`` and ``place`` only.
+        title: heading below that of the group.
+        group: heading of the group.
         frozen: whether it measures the encoder as pretrained (else the finetuned classifier).
-        place: of the column in the table, from the left; of protocols that fill one column, the smallest comes first.
-        metrics: names of the number, the first that a result holds; for a robust accuracy its ``reading`` instead.
-        reading: what the number must state to be.
-        optional: whether the column is left out of a table in which no model has a number for it.
+        place: position from the left. If several protocols fill the column, the smallest place takes precedence.
+        metrics: possible names of the number, of which the first present in a result is shown; for a robust accuracy
+            ``reading`` is used instead.
+        reading: the reading that the number must state (:data:`~sslkuramoto.results.Reading`).
+        optional: whether the column is omitted from tables in which it is empty.
         made_with: (option, value) that a result must have been measured with.
-        beside: where a result has none of ``metrics`` by itself, that of the way whose number states this reading.
+        beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the way whose robust
+            accuracy states this reading is shown.
     """
 
     key: str
@@ -37,11 +39,11 @@ class Column:
 
     @property
     def name(self) -> str:
-        """The heading where there is no row for groups."""
+        """The heading in tables without a row of group headings."""
         return self.title if self.title.startswith(self.group) else f"{self.group}: {self.title}"
 
     def metric_of(self, result: Result) -> str | None:
-        """Return the name of a result's number for the column; None for none, or for several of its reading."""
+        """Return the name of a result's number for this column; None if there is none or several state its reading."""
         if self.reading is not None:
             stated = self.stated_in(result)
             return stated[0] if len(stated) == 1 else None
@@ -52,7 +54,7 @@ class Column:
         return named[0] if len(named) == 1 else None
 
     def stated_in(self, result: Result) -> list[str]:
-        """Return the names of the numbers of a result that state the column's reading."""
+        """Return the names of a result's numbers that state the reading of this column."""
         return _stated(result, self.reading)
 
 

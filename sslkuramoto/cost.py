@@ -1,4 +1,4 @@
-"""What a measurement costs before it runs: passes of the network, counted, and hours on this device, timed."""
+"""The cost of a measurement before it runs: counted passes of the network, and timed hours on this device."""
 
 import math
 import time
@@ -11,15 +11,15 @@ import torch
 FEW = 8
 """Images of the first timed pass."""
 LONG = 5.0
-"""Seconds of a pass that is not timed twice, nor with more images."""
-TIMES = 3
+"""A pass that takes longer (seconds) is timed once, and not with more images."""
+TIMES = 3  # measurements of a pass, of which the fastest counts
 
 
 class Passes(NamedTuple):
-    """Passes of single images.
+    """Number of passes of single images.
 
     Attributes:
-        forward: without a gradient.
+        forward: forward passes without a gradient.
         backward: forward passes followed by a backward pass.
     """
 
@@ -27,20 +27,20 @@ class Passes(NamedTuple):
     backward: int = 0
 
     def plus(self, other: "Passes", times: int = 1) -> "Passes":
-        """Return the sum with so many times the other."""
+        """Return the sum of this and ``times`` times the other."""
         return Passes(self.forward + times * other.forward, self.backward + times * other.backward)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measurement takes at most.
+    """Upper bound of the cost of a measurement.
 
     Attributes:
-        images: how many are measured.
-        passes: what for -> passes of all images together.
-        seconds: that they take on this device, one process.
-        notes: what a reader of the estimate must know.
-        early: whether images that an attack has used up cost less.
+        images: number of measured images.
+        passes: purpose -> passes of all images together.
+        seconds: their duration on this device, in one process.
+        notes: sentences for a reader of the estimate.
+        early: whether images that are broken early cost less.
     """
 
     images: int
@@ -61,29 +61,29 @@ class Cost:
 
     @property
     def hours(self) -> float:
-        """On this device, one process."""
+        """Duration on this device, in one process."""
         return self.seconds / 3600
 
     def lines(self) -> list[str]:
-        """Return what a person wants to know: one line for each purpose, and one for the whole."""
-        early = "; images that are used up early cost less" if self.early else ""
+        """Return the estimate as text: one line per purpose, and one for the whole."""
+        early = "; images that are broken early cost less" if self.early else ""
         return [
             *(
                 f"{name}: {each.forward:,} forward" + f", {each.backward:,} forward and backward" * bool(each.backward)
                 for name, each in self.passes.items()
             ),
             *self.notes,
-            f"together at most {self.forward:,} forward and {self.backward:,} forward and backward passes of an image: "
-            f"{shown_hours(self.hours)} on this device (timed here{early})",
+            f"together at most {self.forward:,} forward passes and {self.backward:,} forward and backward passes of "
+            f"single images: {shown_hours(self.hours)} on this device (from timed passes{early})",
         ]
 
 
 def seconds_of(run: Callable[[int], None], most: int, device: torch.device) -> float:
-    """Return the seconds per image that a pass takes, the best of three.
+    """Return the seconds per image of a pass, the fastest of three.
 
     Args:
-        run: makes a pass of the given number of images.
-        most: images of a pass. A few are timed first, and all only where that does not take long.
+        run: makes a pass with the given number of images.
+        most: images per pass. A few are timed first; all only if that does not take long.
         device: where it runs.
     """
     few = min(FEW, most)
@@ -108,7 +108,7 @@ def _best(run: Callable[[int], None], images: int, device: torch.device) -> floa
 
 
 def shown_hours(hours: float) -> str:
-    """Return a duration in the unit that people would use."""
+    """Return a duration as text, in seconds, minutes or hours."""
     if hours * 3600 < 90:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 1.5 else f"{hours:.1f} h"

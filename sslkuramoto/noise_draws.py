@@ -1,6 +1,7 @@
-"""A randomised network is never scored by one draw of its initial oscillators.
+"""Scores of a randomised network over at least 20 draws of its initial oscillators, never over one.
 
-Three scores an image over at least 20 fresh draws: the mean, the vote, and all draws right (docs/evaluation.md).
+There are three accuracies: the mean over draws, that of the majority vote, and the share of images that every draw
+classifies correctly (docs/evaluation.md).
 
 Shapes: k draws, n images.
 """
@@ -17,7 +18,7 @@ from sslkuramoto.results import Metric
 from sslkuramoto.statistics import spread, wilson
 
 MINIMUM_DRAWS = 20
-ON_BOUNDARIES = 0.01  # share of predictions that another order of sums may change
+ON_BOUNDARIES = 0.01  # share of predictions that rounding may change, where sums have no fixed order
 
 
 def draws_for(stochastic: bool, draws: int) -> int:
@@ -30,8 +31,8 @@ def draws_for(stochastic: bool, draws: int) -> int:
         return 1
     if draws < MINIMUM_DRAWS:
         raise UserError(
-            f"draws={draws}: this network draws new oscillators at every forward pass; "
-            f"it is scored over at least {MINIMUM_DRAWS} draws"
+            f"draws={draws}: must be at least {MINIMUM_DRAWS}, since this network draws new oscillators at every "
+            "forward pass"
         )
     return draws
 
@@ -46,7 +47,7 @@ def right_by_vote(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]
 
 
 def share_over_draws(correct: Bool[Tensor, "k n"]) -> Metric:
-    """Return the share of right answers, averaged over draws, with the Wilson interval over images."""
+    """Return the accuracy, averaged over draws, with the Wilson interval over images."""
     draws, n = correct.shape
     per_draw = correct.double().mean(dim=1).tolist()
     value = min(1.0, fmean(per_draw))
@@ -57,7 +58,7 @@ def share_over_draws(correct: Bool[Tensor, "k n"]) -> Metric:
 def accuracies(
     predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"], name: str = "accuracy"
 ) -> dict[str, Metric]:
-    """Return NAME (mean over draws), NAME_majority (vote of the draws) and NAME_all (every draw right)."""
+    """Return NAME (mean over draws), NAME_majority (majority vote) and NAME_all (every draw is correct)."""
     draws = len(predictions)
     correct = predictions == labels
     vote = share_over_draws(right_by_vote(predictions, labels)[None])
@@ -75,19 +76,19 @@ def share_right(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) 
 
 
 def check_equal_scores(first: Int64[Tensor, "k n"], second: Int64[Tensor, "k n"], *, reordered: bool) -> None:
-    """Refuse two scores of the same images on the same noise that differ: every robust accuracy is such a comparison.
+    """Check that the same images with the same draws have equal predictions, which every robust accuracy relies on.
 
     Args:
         first, second: predictions, k draws of n images.
-        reordered: whether the device may sum in another order, which moves images on a boundary; at most
-            ``ON_BOUNDARIES`` of the predictions may then differ. Otherwise none.
+        reordered: whether the device may sum in any order, which affects images on a decision boundary; a share of
+            ``ON_BOUNDARIES`` of the predictions may then differ. Otherwise none may.
 
     Raises:
-        UserError: they differ: the network keeps a state, or draws noise that nobody gave it.
+        UserError: they differ: the network keeps a state between calls, or draws noise by itself.
     """
     share = (first != second).double().mean().item()
     if share > (ON_BOUNDARIES if reordered else 0.0):
         raise UserError(
-            f"equal images on equal noise score differently ({100 * share:.1f} % of predictions): the network keeps a "
-            "state between calls, or draws noise that is not given to it"
+            f"equal images with equal draws have different predictions ({100 * share:.1f} %): the network keeps a "
+            "state between calls, or draws noise by itself"
         )

@@ -1,7 +1,7 @@
-"""Results: measured numbers with their uncertainty, and the only writer and reader of result files.
+"""Results: measured numbers with their uncertainty, and the only module that writes and reads result files.
 
-Images are the sampling unit of an interval, draws of the oscillators are not. ``RUN/results/NAME.json`` holds one
-:class:`Result`. The file states the version of its format; one without is of version 1 and is still read.
+Confidence intervals are over images, not over draws of the oscillators. ``RUN/results/NAME.json`` holds one
+:class:`Result`. The file states the version of its format; a file without one has version 1 and can still be read.
 """
 
 import json
@@ -16,15 +16,17 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.files import read_object, write_atomically
 
 Reading = Literal["as published", "fixed", "EoT", "adaptive", "union"]
-"""What kind of number a robust accuracy is. "as published": AutoAttack or plain APGD, new oscillators at each forward
-pass; "fixed": the same weights on fixed oscillators; "EoT": gradients averaged over fresh draws; "adaptive": ascents on
-held noise; "union": the worst of all ways. A number that states none of them fills no column of robust accuracy."""
+"""The kind of a robust accuracy. "as published": AutoAttack or plain APGD, with new oscillators at each forward pass;
+"fixed": the same weights with fixed oscillators; "EoT": gradients averaged over fresh draws; "adaptive": ascents with
+held draws; "union": the worst candidate over all of them. A number that states none appears in no column of robust
+accuracy."""
 
 READINGS: tuple[Reading, ...] = get_args(Reading)
 FORMAT = 2  # of result files; 2 added readings, and which protocol and file described the measurement
-SHOWN = 5  # keys of lost numbers in a note
-_MISSING = "no numbers, written as missing:"  # begins that note
-_KEPT_EMPTY = ("low", "high")  # written even where unknown
+SHOWN = 5  # most keys of numbers that are not finite in a note
+_MISSING = "not finite, written as missing:"  # begins that note
+_MISSING_BEFORE = "no numbers, written as missing:"  # in files of earlier versions
+_KEPT_EMPTY = ("low", "high")  # written even if unknown
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,17 @@ class Metric:
     """One number of a result.
 
     Attributes:
-        value: the number, the mean over draws (and seeds) where there are several; nan where there is none, null in the
-            file.
-        low: lower end of the 95 % interval over images, or None where no interval is known.
-        high: upper end of it.
-        n: images behind the number; None where a file does not say.
-        draws: independent draws of the initial oscillators behind it; 1 for a deterministic network.
-        std_over_draws: standard deviation of the value from draw to draw (0 for one draw); None where the value belongs
-            to all draws together: a vote, a mixture, a fitted temperature.
+        value: the number, a mean over draws (and seeds); nan if there is none, null in the file.
+        low: lower end of the 95 % interval over images; None if no interval is known.
+        high: upper end of that interval.
+        n: number of images; None if a file does not say.
+        draws: number of independent draws of the initial oscillators; 1 for a deterministic network.
+        std_over_draws: standard deviation over draws (0 for one draw); None if the value is one of all draws together:
+            a vote, a mixture, a fitted temperature.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
         seeds: repetitions of a randomised protocol (k-means), or None.
-        std_over_seeds: standard deviation from seed to seed, or None.
-        reading: what kind of robust accuracy it is; None: it does not say.
+        std_over_seeds: standard deviation over seeds, or None.
+        reading: kind of robust accuracy; None: not stated.
     """
 
     value: float
@@ -58,31 +59,31 @@ class Metric:
     reading: Reading | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without those that are unknown."""
+        """Return plain values, without unknown ones."""
         return {key: value for key, value in asdict(self).items() if value is not None or key in _KEPT_EMPTY}
 
 
 @dataclass
 class Result:
-    """What a protocol found. The fields from ``protocol`` on are filled when the result is written or read.
+    """The result of a protocol. The fields from ``protocol`` on are filled when it is written or read.
 
     Attributes:
         metrics: name -> number with its uncertainty.
         options: every option as it was used, defaults included.
         data: name, split, fingerprint and n of the measured images.
-        initial: how the oscillators started (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
+        initial: initial oscillators (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
         per_image: name -> one entry per image, in the order of the measured images.
-        notes: sentences a reader must know to read the numbers correctly.
-        details: curves, bins, verdicts: what a report draws, in plain lists and mappings.
-        verdicts: names of the lists of ``per_image`` that hold shares of draws that are right, for paired tests.
+        notes: sentences that a reader needs to interpret the numbers.
+        details: curves, bins, verdicts for a report page, in plain lists and mappings.
+        verdicts: names of the lists of ``per_image`` that hold shares of correct draws, for paired tests.
         protocol: name of the result.
-        kind: the registered protocol that measured it; empty where a file does not say.
-        described_by: the protocol file that describes the measurement, before anything was changed.
+        kind: the registered protocol that measured it; empty if a file does not say.
+        described_by: name of the protocol file, before any option was changed.
         seed: of the measurement.
         batch_size: images per forward pass.
-        encoder: hash of the weights, whether it draws, how it starts, which weights, changed options.
+        encoder: hash of the weights, whether it is stochastic, initial oscillators, which weights, changed options.
         environment: versions and hardware.
-        seconds: the measurement took.
+        seconds: duration of the measurement.
         path: of the file.
     """
 
@@ -105,20 +106,20 @@ class Result:
     path: Path = Path()
 
     def images(self) -> dict[str, Any]:
-        """Return which images its lists are of: two results with equal answers may be paired image by image."""
+        """Return which images its lists refer to: two results for which this is equal may be paired image by image."""
         index = self.per_image.get("index")
-        places = None if index == list(range(len(index or ()))) else index  # all that there are, in order
+        places = None if index == list(range(len(index or ()))) else index  # None: all images in order
         return {key: self.data.get(key) for key in ("fingerprint", "split", "n")} | {"index": places}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the file holds, in plain values.
+        """Return the content of the file, in plain values.
 
-        A number that is none (nan, infinity) becomes None, with a note: a measurement of hours is never lost by it. A
-        result that has such a note, for it was written or read before, gets no second one.
+        Numbers that are not finite become None, with a note, so that they do not prevent writing the result. A result
+        that already has such a note gets no second one.
         """
         lost: list[str] = []
         content = _plain(self._content(), "", lost)
-        if lost and not any(note.startswith(_MISSING) for note in content["notes"]):
+        if lost and not any(note.startswith((_MISSING, _MISSING_BEFORE)) for note in content["notes"]):
             more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
             content["notes"].append(f"{_MISSING} {', '.join(lost[:SHOWN])}{more}")
         return content
@@ -144,7 +145,7 @@ class Result:
         }
 
     def write(self, path: Path) -> None:
-        """Write the file; it is either complete or as it was before.
+        """Write the file atomically.
 
         Raises:
             UserError: it cannot be written (disk full, no permission).
@@ -159,24 +160,24 @@ class Result:
 
         Args:
             path: of the file.
-            per_image: whether the lists with one entry per image are kept; they are most of a file.
+            per_image: whether to keep the lists with one entry per image, which are most of a file.
 
         Raises:
-            UserError: it cannot be read, is damaged (named with its key) or of a newer version.
+            UserError: it cannot be read, is damaged (the key is named), or has a newer version.
         """
         content = read_object(path, DAMAGED)
         return cls.from_dict(content if per_image else content | {"per_image": {}}, path)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], path: Path = Path()) -> "Result":
-        """Return the result that plain values stand for.
+        """Return the result described by plain values.
 
         Args:
-            content: as :meth:`to_dict` gives it, of this version of the format or an older one.
-            path: the file that it is from, for messages.
+            content: as returned by :meth:`to_dict`, of this version of the format or an older one.
+            path: its file, for messages.
 
         Raises:
-            UserError: a value that cannot be (file, key and what is wanted are named), or a newer version.
+            UserError: an invalid value (file, key and the allowed values are named), or a newer version.
         """
         if not isinstance(content, Mapping):
             raise UserError(f"{path}: {content!r:.60}: wanted: an object ({DAMAGED})")
@@ -215,12 +216,12 @@ class Result:
 
 
 def _plain(value: Any, where: str, lost: list[str]) -> Any:
-    """Return a value as JSON knows it.
+    """Return a value in the types of JSON.
 
     Args:
         value: of a result.
-        where: its key, with those above it.
-        lost: takes the keys of numbers that are none.
+        where: its key, with the keys above it.
+        lost: gets the keys of numbers that are not finite.
     """
     if isinstance(value, Mapping):
         return {str(key): _plain(item, f"{where}.{key}" if where else str(key), lost) for key, item in value.items()}
@@ -237,7 +238,7 @@ DAMAGED = "damaged result; remove it and measure again"
 
 @dataclass(frozen=True)
 class _Reader:
-    """Values of a mapping of a file, each checked to be what it must."""
+    """Typed access to a mapping read from a file; every value is checked."""
 
     content: Mapping[str, Any]
     path: Path
@@ -311,14 +312,14 @@ def _metric(entry: object, name: str, path: Path) -> Metric:
 
 
 def _unstated_verdicts(content: Mapping[str, Any]) -> list[str]:
-    """Return the lists of verdicts of a file from before results stated them: ``correct`` was in their names."""
+    """Return the lists of verdicts of an older file, which did not state them: their names contain ``correct``."""
     return [name for name in content.get("per_image") or () if "correct" in re.split(r"[/_]", str(name))]
 
 
 def _read_as_version_1(result: Result) -> None:
-    """Let robust accuracies of version 1 state the reading that their protocol's options leave no doubt about.
+    """Set the reading of robust accuracies of version 1 where the options of their protocol determine it.
 
-    Only AutoAttack and attacks on held noise do, on oscillators that are drawn anew or fixed; all others stay silent.
+    They do for AutoAttack and for attacks with held draws, on random or fixed oscillators; others state no reading.
     """
     ways = result.options.get("ways")
     ways = {f"{name}/": way for name, way in ways.items()} if isinstance(ways, dict) else {"": {}}

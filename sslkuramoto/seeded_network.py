@@ -1,11 +1,11 @@
-"""A plain torch network as an encoder: its randomness is found out, and named by a seed.
+"""A plain torch network as an encoder: its randomness is detected and controlled by a seed.
 
 The protocols need an :class:`~sslkuramoto.encoders.features.Encoder` whose noise is an argument. A plain network draws
-from torch's global generator (dropout left on, noise on the pixels), so its noise is named by a seed: every call seeds
-the generators of torch, numpy and Python and those that the network holds as attributes, and puts them back afterwards.
-Fresh noise is one such call for a batch. Held noise must give an image the same noise in whatever batch it is: images
-of one seed are answered by ``torch.vmap`` with equal randomness where that was seen to agree with one image at a time,
-and one by one elsewhere.
+from the global generators (dropout left on, noise on the pixels), so a seed takes the place of the noise. Every call
+seeds the generators of torch, numpy and Python and those that the network holds as attributes, and restores them
+afterwards. Fresh noise is one such call per batch. Held noise must give an image the same noise in every batch: images
+of one seed are evaluated by ``torch.vmap`` with equal randomness if that was found to agree with one image at a time,
+else one by one.
 
 Shapes: b batch, y x pixels, d features.
 """
@@ -26,28 +26,28 @@ from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
 from sslkuramoto.randomness import own_generators, reseeded
 
 SEEDS = 8
-"""Seeds under which a network that draws nothing must answer alike: one that flips a coin once per batch is taken for
-deterministic with a chance of 2^-7, and refused later."""
+"""Seeds under which a deterministic network must give equal answers. A network that flips one coin per batch passes
+with probability 2^-7, and is refused later."""
 DIGITS = 2**24  # whole numbers that float32 holds exactly: a seed is two of them
-SAME = 1e-4  # of the largest output: rounding between one image and many
+SAME = 1e-4  # of the largest output: rounding between one image and a batch
 
 
 class AnyNetwork(Encoder):
-    """A plain network; what it returns for an image stands as its pooled features, also where it is logits.
+    """A plain network as an encoder; its output is used as the pooled features, even if it is logits.
 
     Args:
-        network: maps images to ``[b, d]``. Its mode stays as it is: ``train()`` and ``eval()`` do not reach it.
+        network: maps images to ``[b, d]``. Its mode is not changed: ``train()`` and ``eval()`` do not reach it.
         images: a few, on the network's device.
-        mean, std: of each channel, taken off the pixels before the network sees them; None: pixels of [0,1].
-        seed: names the noise of the first look.
-        gives: what it returns, "features" or "logits".
+        mean, std: per channel; pixels are normalised by them before the network. None: pixels in [0,1].
+        seed: keys the noise of the first calls.
+        gives: what the network returns, "features" or "logits".
 
     Attributes:
-        notes: what was noticed, in sentences.
-        identity: by what the network is known again (:mod:`~sslkuramoto.network_identity`).
+        notes: sentences on what was detected.
+        identity: hash that identifies the network (:mod:`~sslkuramoto.network_identity`).
 
     Raises:
-        UserError: it cannot answer these images, or its randomness cannot be controlled.
+        UserError: it cannot process these images, or its randomness cannot be controlled.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class AnyNetwork(Encoder):
         if self.stochastic:
             held = "" if self.together else ", one image at a time (torch.vmap does not give the same)"
             self.notes.append(
-                "the network draws from torch's, numpy's or Python's generators: every forward pass is seeded, and "
-                f"held noise is a held seed{held}"
+                "the network draws random numbers from torch, numpy or Python: every forward pass is seeded, and held "
+                f"draws are held seeds{held}"
             )
 
     def train(self, mode: bool = True) -> "AnyNetwork":
-        """Set the mode of this wrapper alone; that of the network inside was decided when it was wrapped."""
+        """Set the mode of this wrapper only; the wrapped network keeps its own."""
         self.training = mode
         return self
 
@@ -98,17 +98,17 @@ class AnyNetwork(Encoder):
         draw: torch.Generator | None = None,
         trace: bool = False,
     ) -> Features:
-        """Answer images.
+        """Return the network's output as features.
 
         Args:
             images: pixels in [0,1].
-            initial: seeds from :meth:`sample_initial`, one an image or one for all.
-            draw: gives the seed of this call where ``initial`` is None.
+            initial: seeds from :meth:`sample_initial`, one per image or one for all.
+            draw: generator of the seed of this call, if ``initial`` is None.
             trace: without effect.
         """
         if not self.stochastic:
             if initial is not None:
-                raise UserError("initial: this network draws nothing")
+                raise UserError("initial: this network is deterministic and takes no seeds")
             answer = self._asked(images)
         elif initial is not None:
             answer = self._held(images, initial.expand(len(images), -1, -1, -1))
@@ -124,7 +124,7 @@ class AnyNetwork(Encoder):
 
     @contextmanager
     def on_a_copy(self) -> Iterator[None]:
-        """Ask a copy inside, where the network can be copied: one that keeps what it sees must not have seen images."""
+        """Use a copy inside this context, if the network can be copied, so that it does not remember these images."""
         network = self.network
         self.network = a_copy(network)
         try:
@@ -136,16 +136,16 @@ class AnyNetwork(Encoder):
         return self.network(self._pixels(images)).float()
 
     def _pixels(self, images: Tensor) -> Tensor:
-        """Return what the network is given: a tensor of its own, which it may overwrite."""
+        """Return the network's input: a new tensor, which it may overwrite."""
         return (images - self.mean) / self.std if self.scaled else images.clone()
 
     def under(self, seed: int, images: Tensor) -> Tensor:
-        """Answer images with the noise of a seed, if there is any."""
+        """Return the output with the noise of a seed."""
         with reseeded(seed, images.device, own_generators(self.network)):
             return self._asked(images)
 
     def _held(self, images: Tensor, initial: Tensor) -> Tensor:
-        """Give each image the noise of its seed, whatever stands beside it."""
+        """Return the output with the noise of each image's seed, whatever the other images of the batch."""
         high, low = initial.flatten(1).long().unbind(dim=1)
         seeds = (high * DIGITS + low).tolist()
         places: dict[int, list[int]] = {}
@@ -175,7 +175,7 @@ class AnyNetwork(Encoder):
         return answer.float()
 
     def _first(self, network: nn.Module, images: Tensor, seed: int) -> Tensor:
-        """Return whatever a network answers, or say in one line why it does not."""
+        """Return the output of a network, or raise its error as one line."""
         size = " x ".join(map(str, images.shape[1:]))
         try:
             with reseeded(seed, images.device, own_generators(network)):
@@ -186,10 +186,10 @@ class AnyNetwork(Encoder):
             raise UserError(f"the network cannot answer images of {size}: {line_of(error)}") from error
 
     def _draws(self, first: Tensor, images: Tensor, seed: int) -> bool:
-        """Return whether the network answers otherwise under another seed.
+        """Return whether the output depends on the seed.
 
         Raises:
-            UserError: it does under the same one.
+            UserError: it differs between two calls under the same seed.
         """
         again = self.under(seed, images)
         if _differ(first, again):
@@ -202,10 +202,10 @@ class AnyNetwork(Encoder):
         return any(_differ(first, self.under(seed + other, images)) for other in range(1, SEEDS))
 
     def _agrees(self, images: Tensor, seed: int) -> bool:
-        """Return whether ``torch.vmap`` gives images the noise that each gets on its own.
+        """Return whether ``torch.vmap`` gives each image the noise that it gets alone.
 
         Raises:
-            UserError: the network cannot answer one image on its own.
+            UserError: the network cannot process a single image.
         """
         for each in (seed, seed + 1):
             try:
@@ -215,7 +215,7 @@ class AnyNetwork(Encoder):
                 raise UserError(f"the network draws, and {why}") from error
             try:
                 joined = self._vmapped(images, each)
-            except Exception:  # vmap knows no control flow on values, no numpy, not every operator
+            except Exception:  # vmap does not support control flow on values, numpy, and some operators
                 return False
             if not torch.allclose(joined, alone, rtol=0, atol=SAME * float(alone.abs().max()), equal_nan=True):
                 return False
@@ -223,6 +223,6 @@ class AnyNetwork(Encoder):
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:
-    """Return whether two answers differ by more than the order of sums, which only CUDA leaves open."""
+    """Return whether two outputs differ; on CUDA by more than the undefined order of sums explains."""
     apart = logits_apart(first, second)
     return bool(apart.quantile(0.5) > REORDERED) if apart.is_cuda else bool((apart > 0).any())

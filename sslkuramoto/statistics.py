@@ -1,4 +1,4 @@
-"""Intervals and tests over images: Wilson's interval of a share, the sign test, Holm's correction."""
+"""Intervals and tests over images: Wilson's interval of a proportion, the sign test, Holm's correction."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -8,16 +8,16 @@ from scipy.stats import binom, binomtest
 
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share.
+    """Return the Wilson score interval of a proportion.
 
     Args:
-        share: observed share in [0,1]; a mean over draws is allowed and makes the interval conservative, since the
-            variance of a mean of shares is never above that of a single yes or no.
+        share: observed proportion in [0,1]. A mean over draws is allowed; the interval is then conservative, since the
+            variance of a mean over draws never exceeds that of a Bernoulli variable.
         n: independent trials (images), at least 1.
         confidence: coverage in (0,1).
 
     Returns:
-        Both ends, in [0,1].
+        Lower and upper end, in [0,1].
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
@@ -26,7 +26,7 @@ def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # rounding may push the ends past the observed share at 0 and 1
+    # at 0 and 1, rounding may put an end beyond the observed proportion
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
@@ -41,14 +41,14 @@ def sign_test(more: int, less: int) -> float:
 
 
 def at_least(count: int, n: int, share: float) -> float:
-    """Return the probability of ``count`` or more of n images if each comes with the probability ``share``."""
+    """Return the binomial probability of ``count`` or more of n images, each with probability ``share``."""
     return float(binom.sf(count - 1, n, share))
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number, in the same order.
+    """Return p values corrected for multiple testing, in the same order.
 
-    Those below a level are significant together: the probability that any of them is so falsely stays below it.
+    If those below a level are called significant, the probability of any false positive is at most that level.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979).
     """

@@ -269,7 +269,7 @@ def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, c
     assert "robustness-quick, 12 images:" in out
     for way in ("published", "fixed", "eot"):
         assert f"  {way}: apgd-ce: " in out
-    assert out.count("on this device (timed here; images that are used up early cost less)") == 1
+    assert out.count("on this device (from timed passes; images that are broken early cost less)") == 1
     assert "knn, test, 12 images:" in out
     assert "clustering: no estimate" in out
     assert sorted(classified.rglob("*")) == before
@@ -298,7 +298,7 @@ def test_an_attack_goes_on_where_it_was_interrupted(classified, capsys, monkeypa
     result = json.loads((classified / "results" / "attacked.json").read_text())
     assert set(result["details"]["standing_after"]) == {"pgd-2-ce-fresh", "gaussian"}
     assert f"robust_accuracy {' ' * 17}" in captured.out
-    assert "note: share standing after each attack" in captured.out
+    assert "note: share of images still robust after each attack" in captured.out
 
 
 def test_a_result_with_many_overrides_has_a_name_that_a_file_may_have(classified, capsys):

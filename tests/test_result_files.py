@@ -185,7 +185,7 @@ def test_a_number_that_is_none_is_missing_with_its_reason_and_the_rest_is_kept(t
     assert read.per_image == {"correct": [1.0, None]}
     assert read.details == {"curve": [1.0, None]}
     assert read.notes == result.notes
-    reason = "no numbers, written as missing: metrics.a.value (nan), metrics.a.high (inf), details.curve (-inf)"
+    reason = "not finite, written as missing: metrics.a.value (nan), metrics.a.high (inf), details.curve (-inf)"
     assert read.notes == ["a note", f"{reason}, per_image.correct (nan)"]
     assert shown(read.metrics["a"]) == "missing"
     once = read.to_dict()["notes"]

@@ -1,4 +1,4 @@
-"""Attacks, the battery that runs them, and the ledger that keeps what they found."""
+"""Adversarial attacks on any classifier, the battery that runs them, and the ledger that stores their candidates."""
 
 from sslkuramoto.attacks.apgd import Apgd
 from sslkuramoto.attacks.attack import ATTACKS, Attack, Work

@@ -1,4 +1,4 @@
-"""APGD: projected gradient ascent that finds its step size by itself.
+"""APGD: projected gradient ascent with an automatic step size.
 
 Croce and Hein 2020 (2003.01690), algorithm 1 and section 4, written from the paper. From x(0) in the ball S, with
 d(g) the steepest direction in the norm, P the projection on S, alpha = 0.75, and a step eta that starts at 2 eps:
@@ -6,8 +6,9 @@ d(g) the steepest direction in the norm, P the projection on S, alpha = 0.75, an
     z      = P(x(k) + eta d(grad f(x(k))))
     x(k+1) = P(x(k) + alpha (z - x(k)) + (1 - alpha) (x(k) - x(k-1)))
 
-At checkpoints w(j) the step is halved, and the ascent goes on from the best point so far, for images where since the
-last one (1) fewer than rho = 0.75 of the steps increased f, or (2) neither eta nor the best value of f has changed.
+At each checkpoint w(j) the step is halved for some images, and their ascent restarts from their best point so far.
+These are the images for which, since the last checkpoint, (1) fewer than rho = 0.75 of the steps increased f, or
+(2) neither eta nor the best value of f has changed.
 
 Shapes: b batch, y x pixels, q classes.
 """
@@ -33,7 +34,7 @@ TARGETS = 9  # of AutoAttack
 
 
 def checkpoints(iterations: int) -> list[int]:
-    """Return the steps w(j) = ceil(p(j) N) at which step sizes are judged: p(1) = 0.22, then ever closer together."""
+    """Return the iterations w(j) = ceil(p(j) N) at which step sizes are checked: p(1) = 0.22, then closer together."""
     before, now, found = 0, 22, []  # in hundredths, without rounding
     while now <= 100:
         found.append(math.ceil(now * iterations / 100))
@@ -42,14 +43,14 @@ def checkpoints(iterations: int) -> list[int]:
 
 
 def reach(threat: Threat, images: Float[Tensor, "b 3 y x"]) -> float:
-    """Return the radius for step sizes: that of the ball, or of the cube of images where the ball is larger."""
+    """Return the length that step sizes refer to: eps, but at most the diameter of the image cube [0,1]^d."""
     widest = 1.0 if threat.norm == "linf" else images[0].numel() ** 0.5
     return min(threat.eps, widest)
 
 
 @dataclass
 class _Point:
-    """Where each image stands: pixels, objective and gradient."""
+    """The current point of each image: pixels, objective and gradient."""
 
     x: Float[Tensor, "b 3 y x"]
     loss: Float[Tensor, " b"]
@@ -59,7 +60,7 @@ class _Point:
         return _Point(self.x.clone(), self.loss.clone(), self.gradient.clone())
 
     def take(self, other: "_Point", where: Bool[Tensor, " b"]) -> None:
-        """Stand where ``other`` does, for some images."""
+        """Take over the point of ``other`` for some images."""
         self.x[where], self.loss[where], self.gradient[where] = other.x[where], other.loss[where], other.gradient[where]
 
 
@@ -72,9 +73,10 @@ def apgd(
     iterations: int,
     best: Best,
 ) -> None:
-    """Ascend from ``start`` and offer every point on the way to ``best``.
+    """Ascend from ``start`` and offer every visited point to ``best``.
 
-    The rules compare the objective, whatever ``best`` prefers. Rows that fool a deterministic network are left alone.
+    The step-size rules compare the objective, whatever ``best`` ranks by. Images of a deterministic network that are
+    already misclassified are not attacked further.
     """
     stochastic = objective.classifier.stochastic
     here = _Point(start.clone(), start.new_full((len(start),), -torch.inf), torch.zeros_like(start))
@@ -104,7 +106,7 @@ def apgd(
 
 
 def _evaluate(objective: Objective, point: _Point, best: Best, stochastic: bool, *, gradient: bool) -> bool:
-    """Fill in what the objective says of the rows still open; return whether there are any."""
+    """Evaluate the objective for the images still attacked; return whether there are any."""
     rows = best.open_rows(stochastic)
     if len(rows) == 0:
         return False
@@ -117,7 +119,7 @@ def _evaluate(objective: Objective, point: _Point, best: Best, stochastic: bool,
 
 
 def likeliest_others(objective: Objective, images: Float[Tensor, "b 3 y x"], targets: int) -> list[Int64[Tensor, " b"]]:
-    """Return the most likely wrong classes of each image, in order: the targets of a targeted attack."""
+    """Return the most probable wrong classes of each image, in order: the targets of a targeted attack."""
     log = objective.log_probabilities(images)
     log = log.scatter(1, objective.labels[:, None], -torch.inf)
     return list(log.topk(min(targets, log.shape[1] - 1), dim=1).indices.unbind(dim=1))
@@ -125,21 +127,22 @@ def likeliest_others(objective: Objective, images: Float[Tensor, "b 3 y x"], tar
 
 @checked
 class Apgd(Attack):
-    """APGD with any loss, its gradients averaged over draws of the network's noise.
+    """APGD with any loss, its gradients averaged over draws of the network's oscillators.
 
     Args:
-        loss: ``ce``, ``dlr``, ``margin``, ``log_margin``, or ``dlr_targeted``, ``margin_targeted``: one ascent for each
-            of the ``targets`` likeliest wrong classes.
+        loss: ``ce``, ``dlr``, ``margin``, ``log_margin``; or ``dlr_targeted``, ``margin_targeted``, which run one
+            ascent for each of the ``targets`` most probable wrong classes.
         iterations: steps of each ascent.
-        targets: classes of a targeted loss; never more than there are wrong ones.
-        noise: ``fresh`` at every step (as in AutoAttack "rand"), or ``held`` through an ascent.
-        k: draws a gradient; 1 for a deterministic network.
-        mean: over draws, of the ``loss`` or of the ``log_probability``.
-        restarts: independent random starts (and held fields).
-        label: of the result; None: made from loss and noise.
+        targets: target classes of a targeted loss, at most the number of wrong classes.
+        noise: ``fresh`` draws at every step (as in AutoAttack "rand"), or draws ``held`` fixed during an ascent.
+        k: draws per gradient; 1 for a deterministic network.
+        mean: what is averaged over draws: the ``loss`` or the ``log_probability``.
+        restarts: independent random starts, each with its own held draws.
+        label: name in the result; None: made from loss and noise.
 
-    Differs: a deterministic network's images are left alone once they are fooled, and the last point's gradient, which
-    no step would use, is not taken. The start is uniform in the ball; AutoAttack's lies on its boundary.
+    Differs: an image of a deterministic network is not attacked further once it is misclassified. The gradient at the
+    last point, which no step would use, is not computed. The start is uniform in the ball; AutoAttack's is on its
+    boundary.
     """
 
     idle_without_noise = frozenset({"k", "mean"})
@@ -172,7 +175,9 @@ class Apgd(Attack):
         if is_targeted(ready.loss) and self.targets > classes - 1:
             ready.targets = classes - 1
             ready.options = {**ready.options, "targets": ready.targets}
-            ready.notes.append(f"{self.label}: targets shrink from {self.targets} to {classes - 1}: {classes} classes")
+            ready.notes.append(
+                f"{self.label}: {classes - 1} target classes in place of {self.targets}: there are {classes} classes"
+            )
         return ready
 
     def __call__(
@@ -184,7 +189,7 @@ class Apgd(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return the strongest point of the ascents (:class:`~sslkuramoto.attacks.gradients.Best`)."""
+        """Return the strongest point of all ascents (:class:`~sslkuramoto.attacks.gradients.Best`)."""
         if len(images) == 0:
             return images.clone()
         objective = objective_of(

@@ -1,7 +1,7 @@
-"""What an attack is: a classifier, images and a threat model in, one candidate an image out.
+"""The interface of an attack: a classifier, images and a threat model in, one candidate per image out.
 
-Everything random about a unit of work is named by its seed, chunk and restart, so that it can be repeated anywhere: by
-a process that was killed, or by another machine that shares the ledger.
+A *candidate* is the perturbed image that an attack proposes. All randomness of a unit of work is keyed by the seed, the
+chunk of images and the restart. Any process or machine that shares the ledger can therefore repeat the unit exactly.
 
 Shapes: b batch, y x pixels.
 """
@@ -29,12 +29,12 @@ from sslkuramoto.threat import Threat
 
 @dataclass(frozen=True)
 class Work:
-    """Names the randomness of one unit of work.
+    """One unit of work: one restart of an attack on one chunk of the images. It keys all randomness of that unit.
 
     Attributes:
         seed: of the measurement.
-        chunk: which part of the images, from 0.
-        restart: which independent start of the attack, from 0.
+        chunk: number of the chunk of images, from 0.
+        restart: number of the independent start of the attack, from 0.
     """
 
     seed: int
@@ -42,12 +42,12 @@ class Work:
     restart: int = 0
 
     def generator(self, device: torch.device | str, *key: Key) -> torch.Generator:
-        """Return a fresh generator for the use that ``key`` names."""
+        """Return a new generator, keyed by this unit of work and by ``key``, the purpose."""
         return generator(device, self.seed, *key, "chunk", self.chunk, "restart", self.restart)
 
 
 class ImpossibleAttackError(UserError):
-    """The attack does not apply to this network; it is skipped and a note is recorded."""
+    """The attack does not apply to this network. It is skipped, and the result gets a note that says so."""
 
 
 class Source(NamedTuple):
@@ -55,11 +55,11 @@ class Source(NamedTuple):
 
     Attributes:
         encoder, head: in eval mode, on the target's device.
-        num_classes: of the head.
-        name: for messages, such as ``run=runs/resnet18``.
-        identity: what the ledger knows it by: hashes of its weights and what builds its network.
+        num_classes: number of outputs of the head.
+        name: shown in messages, such as ``run=runs/resnet18``.
+        identity: its key in the ledger: hashes of the weights and the options that build the network.
         is_target: whether it is the attacked network itself, unchanged.
-        notes: what a reader of the result must know of it.
+        notes: sentences that the result reports about it.
     """
 
     encoder: Encoder
@@ -72,23 +72,24 @@ class Source(NamedTuple):
 
 
 def no_sources(run: str | None, changes: Mapping[str, Any]) -> Source:
-    """Refuse to load a source network.
+    """Refuse to load a source network: the default of :class:`Target`.
 
     Raises:
         UserError: always.
     """
-    raise UserError("transfer: this network comes without a run directory, so it has no other network to attack")
+    raise UserError("transfer: this network has no run directory, so there is no source network to attack")
 
 
 @dataclass(frozen=True)
 class Target:
-    """The network that an attack is prepared for.
+    """The attacked network, as far as an attack needs to know it beforehand.
 
     Attributes:
         encoder: its encoder.
-        num_classes: of its head and of the labels.
+        num_classes: number of classes of its head and of the labels.
         seed: of the measurement.
-        source: (run directory or None for the network itself, changed options of its encoder) -> :class:`Source`.
+        source: loads a source network: (run directory, or None for the attacked network; changed options of the
+            encoder) -> :class:`Source`.
     """
 
     encoder: Encoder
@@ -98,23 +99,23 @@ class Target:
 
 
 class Attack(ABC):
-    """Tries to move images, inside their balls, to where the classifier errs.
+    """Searches the ball around each image for a point that the classifier misclassifies.
 
-    Constructors take keyword-only options, the schema of a protocol file's entry. An attack is deterministic in its
-    arguments, touches no global generator, and returns the images themselves when eps is 0.
+    The constructor takes keyword-only options; they are the schema of an entry in a protocol file. An attack is a
+    deterministic function of its arguments, uses no global generator, and returns the images unchanged when eps is 0.
 
     Attributes:
         label: short name in results, unique in a battery.
-        restarts: independent starts, each on the images that still stand; at least 1.
-        queries_only: whether it is a black box: it asks for logits and never for gradients.
-        options: every option with its value: what the ledger knows the attack by.
-        notes: what a reader of its result must know.
-        source: a network of its own that it asks instead of the measured one; only ``prepared`` brings it.
-        one_by_one: whether it attacks a network with one state an image (``fixed_per_image``) one image at a time.
-        reading: what kind of number it leads to against oscillators that are drawn anew; None: an attack on its own,
-            which is none of the kinds.
-        alone: whether its reading also holds where it is the only attack.
-        idle_without_noise: options that change nothing where the network draws nothing.
+        restarts: number of independent starts, at least 1. Each works only on the images not broken so far.
+        queries_only: whether it is a black-box attack, which queries logits and never takes gradients.
+        options: every option with its value; the ledger identifies the attack by them.
+        notes: sentences that the result reports about it.
+        source: another network that it attacks in place of the measured one (transfer); set by ``prepared`` only.
+        one_by_one: whether it attacks a network with one state per image (``fixed_per_image``) one image at a time.
+        reading: what kind of robust accuracy it yields when oscillators are drawn anew at every forward pass
+            (:data:`~sslkuramoto.results.Reading`). None: none of these kinds, such as a single black-box attack.
+        alone: whether ``reading`` also applies when it is the only attack of a battery.
+        idle_without_noise: options that have no effect on a deterministic network.
     """
 
     label: str
@@ -138,32 +139,32 @@ class Attack(ABC):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return one candidate an image: float32, inside the ball and [0,1]; the image where nothing was found.
+        """Return one candidate per image, float32, inside the ball and [0,1]; the image itself if none was found.
 
         Args:
-            classifier: with frozen parameters, in its own mode. An attack that goes on with some rows of the batch only
-                calls ``classifier.of(rows)``: a classifier may hold one state an image.
+            classifier: with frozen parameters, in its own mode. An attack that continues with only some rows of the
+                batch must call ``classifier.of(rows)``, since a classifier may hold one state per image.
             images: pixels in [0,1].
-            labels: right classes.
+            labels: true classes.
             threat: norm and radius.
-            work: names the randomness.
+            work: keys the randomness.
         """
 
     def prepared(self, target: Target) -> "Attack":
-        """Return the attack with everything that it needs besides its options: a source network, fewer targets.
+        """Return the attack adapted to a network: with its source network loaded, or with fewer target classes.
 
         Raises:
-            ImpossibleAttackError: it has no meaning with so few classes.
-            UserError: what it needs is not there.
+            ImpossibleAttackError: the attack is not defined for this network, for example for so few classes.
+            UserError: something that it needs is missing.
         """
         return self
 
     @torch.no_grad()
     def check_source(self, images: Float[Tensor, "b 3 y x"]) -> None:
-        """Refuse, before anything runs, images that the attack's source cannot take: of a size it was not made for.
+        """Check, before anything is attacked, that the source network accepts images of this size.
 
         Raises:
-            UserError: it cannot.
+            UserError: it does not.
         """
         if self.source is None:
             return
@@ -178,25 +179,26 @@ class Attack(ABC):
             ) from None
 
     def expanded(self) -> "list[Attack]":
-        """Return the single attacks that one entry of a protocol file stands for: itself, unless it is a version."""
+        """Return the attacks that one entry of a protocol file names: several for a version of AutoAttack."""
         return [self]
 
     @cached_property
     def noticed(self) -> Counter[str]:
-        """What an attack counts while it runs; a battery empties it before each unit of work and keeps it with that."""
+        """Events counted while the attack runs. A battery clears it before each unit of work and stores it after."""
         return Counter()
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return in sentences what was noticed in all units of work, whichever process did them."""
+        """Return sentences on the events counted over all units of work, also those of other processes."""
         return []
 
 
 def reading_of(attacks: Sequence[Attack]) -> Reading | None:
-    """Return what kind of number several attacks together lead to, against oscillators that are drawn anew.
+    """Return what kind of robust accuracy several attacks yield together, with oscillators drawn at every forward pass.
 
-    "adaptive" where one of them is, whatever is added: an adaptive attacker may use anything. Otherwise each must state
-    a reading, for the worst over a protocol's attacks and others is no longer that protocol's number; then it is
-    "EoT" where one averages its gradients, else "as published", unless none of them states that by itself.
+    One adaptive attack makes the battery "adaptive", whatever else it holds: an adaptive attacker may use any attack.
+    Otherwise every attack must state a reading, since AutoAttack together with other attacks is no longer AutoAttack.
+    The reading is then "EoT" if one attack averages its gradients, else "as published". A battery in which no attack
+    states a reading when used alone has none.
     """
     stated = {attack.reading for attack in attacks if attack.alone}
     if "adaptive" in stated:
@@ -206,27 +208,27 @@ def reading_of(attacks: Sequence[Attack]) -> Reading | None:
     return "EoT" if "EoT" in stated else "as published"
 
 
-LONGEST_NAME = 100  # bytes: a name becomes part of a file's, which may have 255
+LONGEST_NAME = 100  # bytes: it becomes part of a file name, which may have 255
 
 
 def check_name(where: str, name: str) -> None:
-    """Refuse a name that cannot be a file's: one that leads elsewhere, is hidden or too long, or cannot be printed."""
+    """Refuse a name that cannot be part of a file name: a path, a hidden, too long or unprintable name."""
     fault = None
     if not name.strip():
         fault = "is empty"
     elif "/" in name or "\\" in name or name.startswith("."):
-        fault = "must hold no / or \\ and begin with no dot"
+        fault = "must not contain / or \\ or begin with a dot"
     elif not name.isprintable():
-        fault = "holds signs that cannot be printed"
+        fault = "contains characters that cannot be printed"
     elif len(name.encode()) > LONGEST_NAME:
         fault = f"has {len(name.encode())} bytes, at most {LONGEST_NAME} are allowed"
     if fault:
         shown = name if len(name) <= 40 else f"{name[:40]}..."
-        raise UserError(f"{where}={shown!r}: names files, but {fault}")
+        raise UserError(f"{where}={shown!r}: is used in file names, but {fault}")
 
 
 class Entry(TypingProtocol):
-    """What a protocol file's entry builds: an attack, or several under one name."""
+    """What an entry of a protocol file builds: one attack, or several under one name."""
 
     def expanded(self) -> list[Attack]:
         """Return the single attacks."""
@@ -240,10 +242,10 @@ AttackEntry = str | dict[str, Any]
 
 
 def built(entries: Sequence[AttackEntry]) -> list[Attack]:
-    """Return the attacks that a list of names and ``{name: NAME, ...}`` stands for, versions taken apart.
+    """Return the attacks of a list whose entries are names or ``{name: NAME, ...}``; versions become their members.
 
     Raises:
-        UserError: an unknown attack, key or value; two attacks with one label, or one that cannot name a file.
+        UserError: an unknown attack, key or value; two attacks with one label, or a label that cannot name a file.
     """
     attacks: list[Attack] = []
     for place, entry in enumerate(entries):
@@ -256,5 +258,5 @@ def built(entries: Sequence[AttackEntry]) -> list[Attack]:
     for label in labels:
         check_name("attacks: label", label)
         if labels.count(label) > 1:
-            raise UserError(f"attacks: two are called {label!r}; give one another label")
+            raise UserError(f"attacks: two have the label {label!r}; give one of them another label")
     return attacks

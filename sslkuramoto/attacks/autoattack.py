@@ -1,8 +1,9 @@
-"""The attacks of pyautoattack 0.2.0, one object each, with their versions' settings and without their side effects.
+"""The attacks of pyautoattack 0.2.0, one object each, with the settings of its versions and without its side effects.
 
-APGD (2003.01690), FAB (1907.02044), Square (1912.00049), by their authors' code. Its own loop is not used: it switches
-off debuggers and coverage (``check_dynamic``), cannot resume, and says which attack broke an image only in its log.
-What is kept: the versions (standard, plus, rand), their settings, and the seeding of every batch with the same seed.
+APGD (2003.01690), FAB (1907.02044) and Square (1912.00049), each run by its authors' code. AutoAttack's own loop is not
+used: it disables debuggers and coverage (``check_dynamic``), cannot resume, and records only in its log which attack
+broke an image. Its versions (standard, plus, rand), their settings and its seeding are kept: every batch uses the same
+seed.
 
 Shapes: b batch, y x pixels.
 """
@@ -38,19 +39,19 @@ LOGITS_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}  # DLR compares three logits, targe
 
 @checked
 class AutoAttackMember(Attack):
-    """One attack of AutoAttack, by its authors' code.
+    """One attack of AutoAttack, run by its authors' code.
 
     Args:
         member: apgd-ce, apgd-dlr, apgd-t, fab, fab-t or square.
         iterations: steps of APGD and FAB.
         restarts: random starts of untargeted APGD and FAB, and of Square, made inside their code.
-        targets: target classes of APGD-T and FAB-T; never more than the other classes there are.
-        queries: of Square a restart.
-        eot_iter: gradients averaged a step of APGD, each with fresh noise; 1 for a deterministic network.
-        label: in results; the member's name when None.
+        targets: target classes of APGD-T and FAB-T, at most the number of wrong classes.
+        queries: queries of Square per restart.
+        eot_iter: gradients averaged per step of APGD, each with fresh draws; 1 for a deterministic network.
+        label: name in the result; None: the member's name.
 
-    Differs: of a network with one state an image (``fixed_per_image``) one image is attacked at a time, since their
-    code drops images from the batch without saying which.
+    Differs: a network with one state per image (``fixed_per_image``) is attacked one image at a time, since the
+    authors' code drops images from the batch without reporting which.
     """
 
     one_by_one = True
@@ -70,7 +71,7 @@ class AutoAttackMember(Attack):
         self.member, self.label, self.restarts = member, label or member, 1
         self.queries_only = member == "square"
         self.reading = "EoT" if eot_iter > 1 else "as published"
-        self.alone = member.startswith("apgd")  # FAB or Square by itself is a part of the published attack only
+        self.alone = member.startswith("apgd")  # FAB or Square alone is only a part of the published attack
         self.iterations, self.starts, self.targets = iterations, restarts, targets
         self.queries, self.eot_iter = queries, eot_iter
         self.notes: list[str] = []
@@ -85,19 +86,19 @@ class AutoAttackMember(Attack):
         needed = LOGITS_NEEDED.get(self.member, 2)
         if target.num_classes < needed:
             raise ImpossibleAttackError(
-                f"{self.label} left out: its loss needs {needed} classes, there are {target.num_classes}"
+                f"{self.label} skipped: its loss needs {needed} classes, there are {target.num_classes}"
             )
         own = cast(dict[str, Any], {**self.options, "targets": min(self.targets, target.num_classes - 1)})
         own["eot_iter"] = self.eot_iter if target.encoder.stochastic else 1
         fitted = AutoAttackMember(**{key: value for key, value in own.items() if key != "name"})
         if self.targets > target.num_classes - 1 and self.member in ("apgd-t", "fab-t"):
             fitted.notes.append(
-                f"{self.label}: targeted attacks shrink from {self.targets} to {target.num_classes - 1} targets: "
+                f"{self.label}: {target.num_classes - 1} target classes in place of {self.targets}: there are "
                 f"{target.num_classes} classes"
             )
         if self.eot_iter > fitted.eot_iter:
             fitted.notes.append(
-                f"{self.label}: deterministic network: the mean of {self.eot_iter} equal gradients is taken as one"
+                f"{self.label}: the network is deterministic, so one gradient replaces the mean of {self.eot_iter}"
             )
         return fitted
 
@@ -120,7 +121,8 @@ class AutoAttackMember(Attack):
         adversary = self._adversary(classifier, threat, seed_of(work.seed, "autoattack") % 2**31, images.device)
         with torch.no_grad(), untouched_globals(), connected(classifier):  # logits may carry no graph to the pixels
             found = adversary.perturb(images.clone(), labels.clone()).detach()
-        outside = threat.distances(found, images) > threat.eps  # by rounding; l-inf candidates are theirs bit for bit
+        # rounding can leave the ball; l-inf candidates are kept bit for bit as their code returns them
+        outside = threat.distances(found, images) > threat.eps
         if threat.norm == "l2" and bool(outside.any()):
             found[outside] = threat.project(found[outside], images[outside])
         return found
@@ -132,7 +134,7 @@ class AutoAttackMember(Attack):
         common["device"] = device
         gradient = {
             "n_iter": self.iterations,
-            "eot_iter": self.eot_iter if classifier.stochastic else 1,  # equal gradients: their mean is any of them
+            "eot_iter": self.eot_iter if classifier.stochastic else 1,
             "rho": 0.75,
             "logger": self.logger,
         }
@@ -155,9 +157,9 @@ class AutoAttackMember(Attack):
         )
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return how often gradients were zero."""
+        """Return a sentence if images had a zero gradient."""
         return [
-            f"{self.label}: {count} starts met images with {what}: gradients may be masked"
+            f"{self.label}: {count} restarts had images with {what}: gradients may be masked"
             for what, count in noticed.items()
         ]
 
@@ -165,14 +167,14 @@ class AutoAttackMember(Attack):
 @small(version="plus")
 @checked
 class AutoAttackVersion:
-    """The attacks of one version of AutoAttack, with its settings: read from pyautoattack itself.
+    """The attacks of one version of AutoAttack; its settings are read from pyautoattack.
 
     Args:
         version: "standard" (APGD-CE, APGD-T, FAB-T, Square), "plus" (all, 5 restarts) or "rand" (APGD-CE and APGD-DLR
             with EoT 20).
         member: one attack instead of a version, with the settings of "standard".
-        iterations, restarts, targets, queries, eot_iter: what differs from the version.
-        label: of the single member.
+        iterations, restarts, targets, queries, eot_iter: values that replace those of the version.
+        label: name of the single member in the result.
     """
 
     def __init__(
@@ -190,7 +192,7 @@ class AutoAttackVersion:
         settings = {"iterations": iterations, "restarts": restarts, "targets": targets, "queries": queries}
         settings["eot_iter"] = eot_iter
         if (version is None) == (member is None):
-            raise UserError("needs either version (standard, plus, rand) or member, not both")
+            raise UserError("needs exactly one of version (standard, plus, rand) and member")
         if version is not None and label is not None:
             raise UserError(f"label={label!r} names one member; version={version} has several")
         self.version: Version | None = version
@@ -200,7 +202,7 @@ class AutoAttackVersion:
 
     def expanded(self) -> list[Attack]:
         """Return the single attacks, in AutoAttack's order."""
-        # eps and norm do not change a version's settings in the norms that we have
+        # the settings of a version are the same for every eps and for both norms used here
         theirs = AutoAttack(nn.Identity(), norm="Linf", eps=0.0, version=self.version or "standard")
         names = cast(list[Member], [self.member] if self.member else theirs.attacks_to_run)
         own_starts: Mapping[str, int] = {"fab": theirs.fab.n_restarts, "square": theirs.square.n_restarts}
@@ -219,12 +221,12 @@ class AutoAttackVersion:
 
 
 class ZeroGradients(logging.Handler):
-    """Counts pyautoattack's warnings of images with a zero gradient, a sign of masked gradients."""
+    """Counts pyautoattack's warnings about images with a zero gradient, a sign of masked gradients."""
 
     def __init__(self, noticed: Counter[str]) -> None:
         super().__init__(logging.WARNING)
         self.noticed = noticed
-        # not entered in logging's table of names: nobody else shares its handlers
+        # not registered by name, so that its handlers are not shared
         self.logger = logging.Logger("sslkuramoto.autoattack", logging.WARNING)
         self.logger.addHandler(self)
 
@@ -235,7 +237,7 @@ class ZeroGradients(logging.Handler):
 
 @contextmanager
 def untouched_globals() -> Iterator[None]:
-    """Put torch's global generators back on leaving: pyautoattack seeds them all, on the CPU and every CUDA device."""
+    """Restore torch's global generators on exit: pyautoattack seeds them all, on the CPU and every CUDA device."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=list(devices)):
         yield

@@ -1,8 +1,9 @@
-"""A battery: many attacks on the same images, and the worst candidate of each image over all of them.
+"""A battery: several attacks on the same images, and for each image the worst candidate over all of them.
 
-Croce and Hein 2020 (2003.01690): each attack works on the images that the earlier ones left standing. Scoring follows
-docs/evaluation.md: the union over attacks an image, over fresh draws for a stochastic network. The work is
-cut into chunks of images, which depend on nothing but themselves; a ledger keeps what is done.
+As in AutoAttack (Croce and Hein 2020, 2003.01690), each attack works on the images that the earlier ones did not break.
+The *union* over attacks takes, image by image, the candidate that the fewest draws classify correctly
+(docs/methods/robustness.md). The work is divided into chunks of images that do not depend on one another; a ledger
+stores each finished unit.
 
 Shapes: b batch, n images, r attacked rows of a chunk, y x pixels, k draws, q classes.
 """
@@ -38,18 +39,19 @@ CLEAN = "clean"
 
 @dataclass
 class Attacked:
-    """What a battery found.
+    """What a battery found. *Selection draws* are the draws of the network that choose among candidates.
 
     Attributes:
-        worst: for each image the candidate that the fewest selection draws get right (the union over attacks).
-        wrapper: what AutoAttack itself returns: the candidate that was decided to break an image, else the clean one.
-        broken_by: the attack that first broke an image, "clean" when it was wrong from the start, None when it stands.
-        standing_after: attack -> share of images that stand after it (chained: and after all before it).
-        share_right: attack -> share of selection draws that get its own worst candidate of an image right; that of the
-            clean image where the attack did not work on it.
-        clean_share: the same for the images themselves.
-        noticed: attack -> what it counted in all units of work, also of other processes.
-        candidates: attack -> its own worst candidates; empty unless they were to be kept.
+        worst: for each image the candidate that the fewest selection draws classify correctly (union over attacks).
+        wrapper: what AutoAttack's own loop would return: the first candidate that broke the image, else the image.
+        broken_by: the attack that first broke the image; "clean" if it was misclassified without an attack; None if
+            it survived.
+        standing_after: attack -> share of images still robust after it (chained: after it and all before it).
+        share_right: attack -> for each image the share of selection draws that classify this attack's worst candidate
+            correctly; the share on the clean image where the attack did not work on it.
+        clean_share: the same share on the clean images.
+        noticed: attack -> events counted over all units of work, also those of other processes.
+        candidates: attack -> its own worst candidates; empty unless ``keep`` was set.
     """
 
     worst: Float[Tensor, "n 3 y x"]
@@ -79,41 +81,42 @@ def run_battery(
     keep: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Attacked:
-    """Attack every image with every attack until nothing of it is left.
+    """Run every attack on every image that is not yet fully broken.
 
-    A deterministic network that is fooled is fooled for good. One that draws may be right in some draws after most err,
-    and each of them counts in the mean: work on its image ends when no selection draw gets it right.
+    A deterministic network that misclassifies a candidate always misclassifies it. A stochastic network may be correct
+    in some draws although most draws err, and each draw counts in the mean accuracy. Work on an image of a stochastic
+    network therefore ends only when no selection draw classifies it correctly.
 
     Args:
-        classifier: what is attacked, in its own mode.
+        classifier: the attacked network, in its own mode.
         images: pixels in [0,1].
-        labels: right classes.
-        attacks: in order, prepared, with labels of their own.
+        labels: true classes.
+        attacks: in order, prepared, with different labels.
         threat: norm and radius.
         seed: keys all randomness, together with chunk, attack and restart.
-        chunk: images a unit of work; also those of a forward pass.
+        chunk: images per unit of work and per forward pass.
         draws: selection draws for a stochastic classifier, at least 20.
-        decided_by: "one draw": one forward pass decides that an image is broken, and it is left alone from then on, as
-            in AutoAttack; "majority": it is called broken when not more than half of the selection draws are right, and
-            left alone when none is. The same for a deterministic classifier.
-        chained: each attack sees only the images that the earlier ones did not use up; otherwise each sees all that
-            some draw gets right when clean, so that their strengths can be compared.
-        index: of each image in its data set, for a classifier with one state an image; 0 to n - 1 when None.
-        ledger: where units of work are kept; nowhere when None.
+        decided_by: when an image counts as broken and when work on it ends. "one draw": when one forward pass errs, as
+            in AutoAttack; work then ends. "majority": broken when at most half of the selection draws are correct; work
+            ends when none is. Both are the same for a deterministic classifier.
+        chained: whether each attack sees only the images that the earlier ones did not finish. Otherwise each sees all
+            images that some draw classifies correctly without an attack, so that attacks can be compared.
+        index: of each image in its data set, for a classifier with one state per image; None: 0 to n - 1.
+        ledger: stores the units of work; None: they are not stored.
         keep: whether ``candidates`` are returned.
-        report: receives a line a unit of work.
+        report: receives one line of progress per unit of work.
 
-    For a deterministic classifier the result on a chunk is AutoAttack's on that chunk, image by image.
+    For a deterministic classifier the result on a chunk equals that of AutoAttack on that chunk, image by image.
 
     Raises:
-        UserError: pixels outside [0,1], probabilities for logits, a network that says it is deterministic and is not,
-            two attacks of one label, too few draws.
+        UserError: pixels outside [0,1], probabilities in place of logits, a network that is declared deterministic
+            and is not, two attacks with one label, too few draws.
     """
     check_images(images)
     names = [attack.label for attack in attacks]
     for name in names:
         if names.count(name) > 1 or name == CLEAN:
-            raise UserError(f"attacks: two are called {name!r}; give one another label")
+            raise UserError(f"attacks: two have the label {name!r}; give one of them another label")
     battery = _Battery(
         classifier, attacks, threat, seed, draws_for(classifier.stochastic, draws), decided_by, chained, ledger, report
     )
@@ -125,7 +128,7 @@ def run_battery(
     check_finite(logits)
     check_logits(logits)
     check_deterministic(first, images[rows[0]])
-    parts: dict[int, _Part] = {}
+    parts: dict[int, _ChunkResult] = {}
     for number in ledger.shared_out(range(len(rows)), report) if ledger else range(len(rows)):
         own = rows[number]
         bound = classifier.at(index[own])
@@ -151,8 +154,10 @@ def is_held(
     chained: bool,
     ledger: Ledger,
 ) -> bool:
-    """Return whether the ledger holds all that :func:`run_battery` would do: it is done with networks that must not
-    be asked."""
+    """Return whether the ledger holds all units of :func:`run_battery`.
+
+    The battery is run with hooks that stop it at the first forward pass of any network.
+    """
     draws = draws_for(classifier.stochastic, draws)
     battery = _Battery(classifier, attacks, threat, seed, draws, decided_by, chained, ledger, lambda line: None)
 
@@ -173,11 +178,11 @@ def is_held(
 
 
 class _AskedError(Exception):
-    """A network was asked that must not be."""
+    """A network made a forward pass although the ledger was expected to hold everything."""
 
 
 @dataclass
-class _Part:
+class _ChunkResult:
     """What was found on one chunk, on the device of its images."""
 
     worst: Tensor
@@ -185,14 +190,14 @@ class _Part:
     broken_by: list[str | None]
     clean_share: Tensor
     share_right: dict[str, Tensor]
-    broken: dict[str, Bool[Tensor, " b"]]  # by this attack or, chained, one before
+    broken: dict[str, Bool[Tensor, " b"]]  # by this attack or, if chained, by an earlier one
     noticed: dict[str, Counter[str]]
     candidates: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class _Battery:
-    """What all chunks share."""
+    """The settings that all chunks share."""
 
     classifier: Classifier
     attacks: Sequence[Attack]
@@ -204,11 +209,13 @@ class _Battery:
     ledger: Ledger | None
     report: Callable[[str], None]
 
-    def on_chunk(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int, progress: str) -> _Part:
+    def on_chunk(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, number: int, progress: str
+    ) -> _ChunkResult:
         clean = self._clean(classifier, images, labels, number)
         shares = (clean.predictions.to(labels.device) == labels).float().mean(dim=0)
         wrong = clean.broken.to(labels.device)
-        found = _Part(
+        found = _ChunkResult(
             images.clone(), images.clone(), [CLEAN if gone else None for gone in wrong.tolist()], shares, {}, {}, {}, {}
         )
         best = shares.clone()
@@ -243,7 +250,7 @@ class _Battery:
         return found
 
     def _spent(self, broken: Bool[Tensor, " r"], share: Float[Tensor, " r"]) -> Bool[Tensor, " r"]:
-        """Return which images have nothing left to lose."""
+        """Return for which images no further attack can lower the score."""
         return share == 0 if self.classifier.stochastic and self.decided_by == "majority" else broken
 
     def _clean(self, classifier: Classifier, images: Tensor, labels: Tensor, number: int) -> Unit:
@@ -296,14 +303,14 @@ class _Battery:
             self.threat.check(unit.candidates.to(images.device), images[rows], attack.label)
         except MisbehavedError as error:
             file = self.ledger.file_of(*place) if self.ledger else None
-            raise UserError(f"{file}: damaged ({error}); remove it and its images are attacked again") from None
+            raise UserError(f"{file}: damaged ({error}); remove it, and its images are attacked again") from None
         return unit
 
     @torch.no_grad()
     def _decide(
         self, classifier: Classifier, candidates: Tensor, labels: Tensor, work: Work, label: str
     ) -> tuple[Int64[Tensor, "k b"], Bool[Tensor, " b"]]:
-        """Return what the selection draws predict for the candidates, and which of these fool the network."""
+        """Return what the selection draws predict for the candidates, and which candidates count as adversarial."""
         key = ("select", label, work.chunk, work.restart)
         predictions = predictions_over_draws(classifier, [candidates], self.draws, *key)
         if self.decided_by == "majority" or not classifier.stochastic:
@@ -314,31 +321,32 @@ class _Battery:
 
 
 def _known_by(attack: Attack, stochastic: bool) -> dict[str, Any]:
-    """Return the options that decide what one start of an attack finds; how many there are is not among them."""
+    """Return the options that decide what one restart of an attack finds; the number of restarts is not one of them."""
     idle = () if stochastic else attack.idle_without_noise
-    starts = ("restarts",) if attack.options.get("restarts") == attack.restarts else ()  # else made inside the attack
+    # restarts that the attack makes internally stay among the options
+    starts = ("restarts",) if attack.options.get("restarts") == attack.restarts else ()
     return {key: value for key, value in attack.options.items() if key not in (*idle, *starts)}
 
 
 def _code_of(attack: Attack) -> str:
-    """Return the hash of an attack's own module and what it needs; of all attacks' for one of another package."""
+    """Return the hash of an attack's module and of what it imports; for a plug-in's attack, of all attacks."""
     module = type(attack).__module__.split(".")
     ours = module[0] == PACKAGE.name
     return code_behind(f"{'/'.join(module[1:])}.py") if ours else code_version(("attacks",))
 
 
 def _keep_lower(kept: Tensor, lowest: Tensor, rows: Tensor, candidates: Tensor, share: Tensor) -> None:
-    """Keep a candidate in place of the one that is kept where fewer draws get it right.
+    """Replace the stored candidate of an image where fewer selection draws classify the new one correctly.
 
-    A battery cannot wait for all candidates, as :func:`worst_of` does: what an attack found decides which images the
-    next one works on, so it compares each on the one score that the ledger keeps with it.
+    Unlike :func:`worst_of`, a battery cannot wait for all candidates: the outcome of one attack decides which images
+    the next one works on. It therefore compares candidates by the single score that the ledger stores with each.
     """
     lower = is_worse(share, lowest[rows])
     kept[rows[lower]] = candidates[lower]
     lowest[rows[lower]] = share[lower]
 
 
-def _joined(parts: Sequence[_Part], names: Sequence[str], keep: bool) -> Attacked:
+def _joined(parts: Sequence[_ChunkResult], names: Sequence[str], keep: bool) -> Attacked:
     return Attacked(
         worst=torch.cat([part.worst for part in parts]),
         wrapper=torch.cat([part.wrapper for part in parts]),

@@ -1,8 +1,8 @@
-"""What an attack costs before it runs: its passes, counted while it attacks a network that keeps it busy.
+"""The cost of an attack before it is run: its forward and backward passes, counted on a small stand-in network.
 
-No attack says what it takes. Each is run once, on one image, against a stand-in of a few operations, and the passes are
-counted there; what a battery or an audit adds is counted the same way. Every image is charged as if it stood to the
-end, so the count is at most exceeded by an attack that other answers keep busy for longer.
+Each attack is run once, on one image, against a *stand-in* of a few operations that is never fooled, and its passes are
+counted. The passes that a battery or an audit adds are counted the same way. Every image is counted as if it were never
+broken, so the count is an upper bound unless the behaviour of the real network makes an attack run longer.
 
 Shapes: b batch, c channels, h w grid, y x pixels, d features, q classes.
 """
@@ -30,12 +30,12 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Norm, Threat
 
-GREY = 128 / 255  # of its image
-MARGIN = 3.0  # of the right class; no gradient leads across it
-NEAR = 0.01  # distance up to which images are right, as a share of the widest
-SMALL = 1e-4  # radius of the ball of an attack that is counted
-STEPS = 20  # of draws at a time, one more errs after each ascent
-MOST_WRONG = 9  # of these
+GREY = 128 / 255  # pixel value of the stand-in's image
+MARGIN = 3.0  # of the true class; no gradient leads across it
+NEAR = 0.01  # distance up to which points are classified correctly, as a share of the largest distance
+SMALL = 1e-4  # eps of an attack that is counted
+STEPS = 20  # of so many draws, one more errs after each ascent
+MOST_WRONG = 9  # at most so many of them
 
 
 @dataclass
@@ -43,9 +43,9 @@ class Count:
     """Passes of single images through an encoder.
 
     Attributes:
-        forward: without a gradient.
-        backward: with a gradient behind them; an output that is differentiated ten times counts ten.
-        graphs: forward passes that kept a graph.
+        forward: forward passes without a gradient.
+        backward: backward passes; an output that is differentiated ten times counts ten.
+        graphs: forward passes that built an autograd graph.
     """
 
     forward: int = 0
@@ -64,7 +64,7 @@ class Count:
 
 @contextmanager
 def counted(encoder: Encoder) -> Iterator[Count]:
-    """Count the passes of single images through an encoder, and through copies of it that are made inside."""
+    """Count the passes of single images through an encoder and through its copies made inside the context."""
     count = Count()
     own, outer = encoder.forward, encoder.__dict__.get("forward")
 
@@ -91,15 +91,15 @@ def counted(encoder: Encoder) -> Iterator[Count]:
 
 
 class StandIn(Encoder):
-    """A network of a few operations that lets no attack end early: it always seems to give a little, and gives nothing.
+    """A network of a few operations on which no attack ends early: each seems to make progress, and none succeeds.
 
-    Near its one grey image, which is of class 0, it is right, with a gradient that leads nowhere. Farther away it errs,
-    but only nearer than wherever it erred before, so that a walk along its boundary finds the boundary and never jumps
-    beyond it. Where it draws, one in 20 of the draws that are asked together errs after the first ascent, one more
-    after each further one, so that a search that stops when nothing gets better goes on.
+    Near its one grey image, of class 0, it is correct, with a gradient that leads nowhere. Farther away it errs, but
+    only closer than any point where it erred before. A decision-based attack thus finds the boundary and never jumps
+    beyond it. If it is stochastic, one of 20 draws errs after the first ascent and one more after each further ascent,
+    so a search that stops when nothing improves continues.
 
     Args:
-        like: the network that it stands for: whether it draws, and which surrogates its Kuramoto layers allow.
+        like: the network that it replaces: decides whether it draws, and which surrogates its layers allow.
         num_classes: q, which is d too.
         side: of the images.
         norm: in which distances are measured.
@@ -151,12 +151,12 @@ class StandIn(Encoder):
         return Features(logits, logits[:, :, None, None])
 
     def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Return states that change nothing."""
+        """Return states that have no effect."""
         return torch.zeros(len(images), 1, 1, 1)
 
 
 def _smallest(project: bool) -> KuramotoLayer:
-    """Return a Kuramoto layer of one oscillator, which allows the same surrogates as a large one."""
+    """Return a Kuramoto layer of one oscillator, for which the same surrogates are defined as for a large one."""
     with borrowed_global(generator("cpu", "stand-in")):
         coupling = ConvCoupling(2, 1)
     return KuramotoLayer(coupling, channels=2, oscillator_dim=2, frequencies=None, norm="none", project=project)
@@ -176,17 +176,17 @@ _KNOWN: dict[str, Passes] = {}
 
 
 def passes_of(attack: Attack, classifier: Classifier, num_classes: int, side: tuple[int, int], norm: Norm) -> Passes:
-    """Return the passes of one image and one restart: those of its source, for an attack that has one.
+    """Return the passes of one image and one restart; for a transfer attack, those through its source.
 
     Args:
         attack: prepared.
-        classifier: that it attacks, or a stand-in for it.
+        classifier: the attacked classifier, or a stand-in for it.
         num_classes: of its head.
         side: of the images.
-        norm: of the ball.
+        norm: of the threat model.
     """
     asked = classifier if attack.source is None else attack.source
-    # which surrogates its layers allow is among the options of an attack that is prepared
+    # the surrogates that its layers allow are among the options of a prepared attack
     told = (asked.mode, asked.encoder.stochastic, asked.draws, asked.held, len(kuramoto_layers(asked)))
     key = repr((type(attack), sorted(attack.options.items()), told, num_classes, side, norm))
     if key not in _KNOWN:
@@ -203,18 +203,18 @@ def passes_of(attack: Attack, classifier: Classifier, num_classes: int, side: tu
 
 @dataclass
 class Account:
-    """Passes by what they are for and which network makes them.
+    """Counted passes, by purpose and by network.
 
     Args:
-        classifier: what is measured.
+        classifier: the measured classifier.
         num_classes: of its head.
         side: of the images.
 
     Attributes:
-        stand_in: what is measured in its place; its passes are counted inside :meth:`open`.
-        times: how many images the one stands for that is measured.
-        heading: what passes are for from now on; attacks charge theirs under their own name where it is empty.
-        entries: what for, the network (None: the measured one) and whether it sees one image at a time -> passes.
+        stand_in: measured in its place; its passes are counted inside :meth:`open`.
+        times: number of images that the single measured image represents.
+        heading: current purpose of passes; if empty, attacks add theirs under their own names.
+        entries: (purpose, network or None for the measured one, whether it gets one image at a time) -> passes.
     """
 
     classifier: Classifier
@@ -230,20 +230,20 @@ class Account:
 
     @contextmanager
     def open(self, times: int) -> Iterator[None]:
-        """Count the passes of the stand-in inside, each so many times."""
+        """Count the passes of the stand-in inside this context, each ``times`` times."""
         self.times = times
         with counted(self.stand_in.encoder) as self._count:
             yield
             self.under("")
 
     def under(self, heading: str) -> None:
-        """Let passes be for something else from here on."""
+        """Set the purpose of the passes that follow."""
         self.add(self.heading or "scoring", self._count.passes())
         self._count.forward = self._count.backward = self._count.graphs = 0
         self.heading = heading
 
     def charged(self, attack: Attack) -> Attack:
-        """Return an attack that only says here what it takes."""
+        """Return an attack that only adds its passes to this account."""
         return Charged(attack, self, attack.label)
 
     def add(self, name: str, passes: Passes, network: Classifier | None = None, *, alone: bool = False) -> None:
@@ -255,9 +255,9 @@ class Account:
         """Return what was counted, after timing passes of the networks themselves.
 
         Args:
-            images: one chunk, as the networks see them.
-            count: how many images are measured.
-            notes: what a reader must know.
+            images: one chunk, as the networks get it.
+            count: number of measured images.
+            notes: sentences for a reader of the estimate.
         """
         clocks: dict[tuple[Classifier | None, bool], tuple[float, float]] = {}
         total, seconds = dict[str, Passes](), 0.0
@@ -271,16 +271,16 @@ class Account:
 
 
 class Charged(Attack):
-    """An attack that only says what it takes: against the stand-in of an account its passes are added there.
+    """An attack that, against the stand-in of an account, only adds its passes there.
 
-    Its candidates lie a small step away, each elsewhere, and one draw errs on them, as if it had found something: a
-    battery keeps them then and goes on. Against any other network it is the attack itself.
+    Its candidates are a small random step away, and one draw errs on them as if it had made progress, so a battery
+    keeps them and continues. Against any other network it is the attack itself.
 
     Args:
         attack: prepared.
-        account: where passes are charged.
-        name: what they are charged for where the account has no heading; two of one name find the same candidates.
-        free: whether nothing is charged.
+        account: gets the passes.
+        name: their purpose if the account has no heading; two attacks of one name return the same candidates.
+        free: whether its passes are not counted.
     """
 
     def __init__(self, attack: Attack, account: Account, name: str, *, free: bool = False) -> None:
@@ -304,7 +304,7 @@ class Charged(Attack):
             passes = passes_of(attack, classifier, account.num_classes, account.side, threat.norm)
             alone = attack.one_by_one and classifier.bound
             account.add(account.heading or self.name, passes, attack.source, alone=alone)
-        if threat.eps > 0 and not classifier.stochastic:  # to err once is the end there; a union's look at it is not
+        if threat.eps > 0 and not classifier.stochastic:  # the attack never errs there, but the union scores candidates
             account.add(account.heading or "scoring", Passes(1))
         elif threat.eps > 0:
             cast(StandIn, account.stand_in.encoder).slips = classifier.draws if classifier.mode == "averaged" else 1
@@ -313,7 +313,7 @@ class Charged(Attack):
 
 
 def seconds_of_passes(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> tuple[float, float]:
-    """Return the seconds of one image's pass through the encoder and the head, without a gradient and with one."""
+    """Return the seconds of one pass of a single image through encoder and head, without and with a gradient."""
     draw = torch.Generator(device=images.device).manual_seed(0)
 
     def run(gradient: bool, few: int) -> None:

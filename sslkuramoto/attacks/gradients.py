@@ -1,9 +1,8 @@
-"""Loss and input gradient of a classifier that draws noise: the mean over k draws, fresh ones or held ones.
+"""Loss and input gradient of a stochastic classifier: the mean over k draws of its oscillators, fresh or held.
 
-Expectation over transformation (Athalye et al. 2018, 1707.07397). ``fresh``: every evaluation draws anew, and the
-objective that a search compares from step to step is another function each time. ``held``: K fields of initial
-oscillators are drawn once and kept, which makes it one deterministic function, so that step-size rules and best points
-mean something.
+Expectation over transformation (Athalye et al. 2018, 1707.07397). ``fresh``: every evaluation uses new draws, so the
+objective is a different random function at every step. ``held``: K fields of initial oscillators are drawn once and
+kept. The objective is then one deterministic function, and its values can be compared from step to step.
 
 Shapes: b batch, y x pixels, q classes, k draws, s starts behind one forward, g draws of one pass, i c h w fields.
 """
@@ -30,31 +29,30 @@ Noise = Literal["fresh", "held"]
 Mean = Literal["loss", "log_probability"]
 
 CUT = "no gradient reaches the pixels"
-"""What an attack notices of a network whose logits carry no graph back to the image (a ``detach``, classes in place of
-logits, a JPEG): its gradient is then taken as zero."""
+"""Counted by an attack when the logits have no autograd graph to the image (a ``detach``, classes in place of logits,
+JPEG compression). The gradient is then taken as zero."""
 
 
 def reading_by_draws(noise: Noise, k: int, *, single: Reading | None = None) -> Reading | None:
-    """Return what kind of number an ascent leads to: on held noise, on means over k fresh draws, or on single draws."""
+    """Return the kind of robust accuracy of an ascent with held draws, k fresh draws, or one draw (``single``)."""
     if noise == "held":
         return "adaptive"
     return "EoT" if k > 1 else single
 
 
 ROWS = 128
-"""Images times draws of one pass, or the images alone where they are more: bounds the memory."""
+"""Most images times draws in one forward pass (more if the batch itself is larger); bounds the memory."""
 
 
 @dataclass
 class Evaluated:
-    """What the draws say about candidates.
+    """Values of an objective at candidates.
 
     Attributes:
-        loss: the objective: mean over the draws.
-        right: share of the draws that classify rightly.
-        wrong_by: mean over the draws of the margin by which they err, cut off at a sure error (the loss log_margin);
-            ranks candidates whatever loss is ascended.
-        gradient: of the objective with respect to the pixels; None when not asked for.
+        loss: the objective, a mean over the draws.
+        right: share of the draws that classify correctly.
+        wrong_by: mean over the draws of the loss ``log_margin``; ranks candidates, whatever loss is maximised.
+        gradient: of the objective with respect to the pixels; None if it was not requested.
     """
 
     loss: Float[Tensor, " b"]
@@ -65,19 +63,19 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss of candidates, its mean over k draws of the classifier's noise.
+    """The function that an attack maximises: a loss, averaged over k draws of the classifier's oscillators.
 
     Attributes:
-        classifier: with frozen parameters; a deterministic one has a single draw, itself.
-        labels: right classes.
-        loss: what each draw contributes.
-        k: draws a value; 1 for a deterministic classifier.
-        fields: held starts, shared by all images; None: fresh noise.
-        stream: source of fresh noise; None for held noise or a deterministic classifier.
-        mean: "loss": of the losses of the draws. "log_probability": the loss of the mean log-probabilities, which costs
-            a forward pass more a draw.
-        targets: wanted classes, for targeted losses.
-        noticed: of the attack; counts ``CUT`` once where no gradient reaches the pixels.
+        classifier: with frozen parameters.
+        labels: true classes.
+        loss: the loss of each draw.
+        k: draws per value; 1 for a deterministic classifier.
+        fields: held initial oscillators, shared by all images; None: fresh draws.
+        stream: generator of fresh draws; None for held draws or a deterministic classifier.
+        mean: "loss": mean of the losses of the draws. "log_probability": loss of the mean log-probabilities, which
+            needs one more forward pass per draw.
+        targets: target classes, for targeted losses.
+        noticed: the attack's counter; counts ``CUT`` once if no gradient reaches the pixels.
     """
 
     classifier: Classifier
@@ -100,7 +98,7 @@ class Objective:
         return replace(self, classifier=self.classifier.of(rows), labels=self.labels[rows], targets=targets)
 
     def __call__(self, candidates: Float[Tensor, "b 3 y x"], *, gradient: bool = True) -> Evaluated:
-        """Evaluate candidates, with the gradient or without; held noise gives equal candidates equal values."""
+        """Evaluate candidates, with or without the gradient; with held draws, equal candidates have equal values."""
         passes = list(self._passes(len(candidates)))
         cotangent = None
         if gradient and self.mean == "log_probability" and self.k > 1:
@@ -136,13 +134,13 @@ class Objective:
             loss = per_image(self.loss, torch.cat(logs).mean(dim=0), self.labels, self.targets)
         else:
             loss = torch.cat(losses).mean(dim=0)
-        mean = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have no gradient
+        mean = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have NaN gradients
         return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), mean)
 
     def through(
         self, change: Callable[[Tensor], Tensor], candidates: Float[Tensor, "b 3 y x"]
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return the gradient of the objective of changed candidates, with respect to the candidates."""
+        """Return the gradient of the objective at ``change(candidates)`` with respect to the candidates."""
         with torch.enable_grad():
             leaf = candidates.detach().requires_grad_()
             changed = change(leaf)
@@ -160,7 +158,7 @@ class Objective:
         return torch.cat(parts).mean(dim=0)
 
     def _passes(self, images: int) -> Iterator[tuple[range, int]]:
-        """Split the draws into passes of at most ROWS rows; a seed names the fresh noise of each."""
+        """Split the draws into passes of at most ROWS rows; the seed keys the fresh draws of a pass."""
         size = max(1, ROWS // max(images, 1))
         for first in range(0, self.k, size):
             seed = 0
@@ -203,15 +201,15 @@ def objective_of(
 
     Args:
         classifier: with frozen parameters, in its own mode.
-        images: gives the shape of the fields.
-        labels: right classes.
-        loss: what each draw contributes.
+        images: give the shape of the fields.
+        labels: true classes.
+        loss: the loss of each draw.
         noise: "fresh" or "held".
         k: draws; taken as 1 for a deterministic classifier.
-        work: names the randomness: another chunk or restart has other fields.
-        key: of the attack; the first K fields of one key are the same whatever K is.
-        mean: of the losses, or the loss of the mean log-probabilities.
-        noticed: of the attack.
+        work: keys the randomness: another chunk or restart has other fields.
+        key: of the attack; for one key, the first K fields are the same for every larger K.
+        mean: see :class:`Objective`.
+        noticed: the attack's counter.
     """
     seen = Counter() if noticed is None else noticed
     if not classifier.stochastic:
@@ -227,7 +225,7 @@ def objective_of(
 
 
 def pixel_gradient(value: Tensor, pixels: Tensor) -> Tensor | None:
-    """Return the gradient of a sum with respect to pixels; None where the value does not hang on them by a graph."""
+    """Return the gradient of a scalar with respect to pixels; None if no autograd graph connects them."""
     if not value.requires_grad:
         return None
     return torch.autograd.grad(value, pixels, allow_unused=True)[0]
@@ -235,9 +233,9 @@ def pixel_gradient(value: Tensor, pixels: Tensor) -> Tensor | None:
 
 @contextmanager
 def connected(classifier: Classifier) -> Iterator[None]:
-    """Let foreign attacks, which take gradients by themselves, meet a zero gradient where the logits carry no graph.
+    """Give attacks of other packages a zero gradient where the logits have no autograd graph to the pixels.
 
-    Without it ``torch.autograd.grad`` raises an error, and a network that cuts its gradient off is never judged.
+    Without it ``torch.autograd.grad`` raises an error in their code, and such a network could not be evaluated.
     """
 
     def join(module: nn.Module, arguments: tuple[Tensor, ...], logits: Tensor) -> Tensor | None:
@@ -252,15 +250,15 @@ def connected(classifier: Classifier) -> Iterator[None]:
 
 
 def cut_off(label: str, noticed: Mapping[str, int]) -> list[str]:
-    """Return in a sentence, where an attack noticed it, that no gradient reaches the pixels."""
-    return [f"{label}: {CUT}: this attack had nothing to follow, what it leaves says nothing"] if CUT in noticed else []
+    """Return a sentence if the attack counted that no gradient reaches the pixels."""
+    return [f"{label}: {CUT}, so the accuracy under this attack says nothing"] if CUT in noticed else []
 
 
 A = TypeVar("A", bound=Attack)
 
 
 def fitted(attack: A, num_classes: int) -> A:
-    """Return a copy of an attack whose loss suits the number of classes, with a note where that changed it."""
+    """Return a copy of an attack whose loss is defined for the number of classes, with a note if that changed it."""
     own: Any = copy(attack)
     own.loss, note = for_classes(own.loss, num_classes)
     own.options = {**attack.options, "loss": own.loss}
@@ -269,25 +267,25 @@ def fitted(attack: A, num_classes: int) -> A:
 
 
 def check_backward(label: str, backward: Surrogate, encoder: nn.Module) -> None:
-    """Refuse a surrogate derivative that has no meaning for a network.
+    """Refuse a surrogate derivative that is not defined for a network.
 
     Raises:
-        ImpossibleAttackError: it has no Kuramoto layer, or none that the surrogate is for.
+        ImpossibleAttackError: the network has no Kuramoto layer, or none to which the surrogate applies.
     """
     if backward != "autograd" and backward not in surrogates_for(encoder):
-        raise ImpossibleAttackError(f"{label} left out: backward={backward} has no meaning for this network")
+        raise ImpossibleAttackError(f"{label} skipped: backward={backward} is not defined for this network")
 
 
 def differentiated(classifier: Classifier, backward: Surrogate) -> AbstractContextManager[None]:
-    """Let gradients of a classifier be those of a surrogate inside."""
+    """Return a context in which the gradients of a classifier are those of a surrogate."""
     return nullcontext() if backward == "autograd" else surrogate_backward(classifier.encoder, backward)
 
 
 class Best:
-    """For each image the strongest candidate seen.
+    """Keeps the strongest candidate of each image.
 
-    One that fools most of the draws comes before any that does not; among equals the one by which the draws err by
-    more. The image itself stands where nothing was offered.
+    A candidate that at least half of the draws misclassify is stronger than one that they do not. Among equals, the
+    larger mean margin (``wrong_by``) is stronger. Initially the candidate is the image itself.
     """
 
     def __init__(self, images: Float[Tensor, "b 3 y x"]) -> None:
@@ -298,7 +296,7 @@ class Best:
     def offer(
         self, candidates: Float[Tensor, "r 3 y x"], evaluated: Evaluated, rows: Int64[Tensor, " r"]
     ) -> Int64[Tensor, " t"]:
-        """Take candidates for the images ``rows`` where they are better than those held; return for which."""
+        """Take those candidates of the images ``rows`` that are stronger than the stored ones; return for which."""
         fooled = evaluated.right <= 0.5
         same = fooled == self.fooled[rows]
         better = (fooled & ~same) | (same & (evaluated.wrong_by > self.wrong_by[rows]))
@@ -309,6 +307,6 @@ class Best:
         return taken
 
     def open_rows(self, stochastic: bool) -> Int64[Tensor, " r"]:
-        """Return the images worth going on with: a deterministic network that is fooled is fooled for good."""
+        """Return the images to attack further: all for a stochastic network, else those not yet misclassified."""
         everyone = torch.ones_like(self.fooled) if stochastic else ~self.fooled
         return everyone.nonzero().squeeze(1)

@@ -1,10 +1,9 @@
-"""Attack on held noise, for networks that draw new oscillators at every forward pass.
+"""Attack with held draws, for networks that draw new oscillators at every forward pass.
 
-K fields are drawn once and kept through an ascent of the mean clipped margin, so that the objective is one
-deterministic function; they are redrawn at each restart. A perturbation that is found with few fields fits these fields
-and not the next ones, so K is doubled, with new fields, until the share of fresh draws that are right settles. Whether
-it did is read from draws that chose nothing: on those that choose, the lowest of several candidates keeps falling by
-luck.
+K fields of initial oscillators are drawn once and held fixed while the mean clipped margin is maximised, so the
+objective is one deterministic function. They are redrawn at each restart. A perturbation found with few fields overfits
+them, so K is doubled, with new fields, until the accuracy over fresh draws no longer decreases. Convergence is measured
+on draws that chose no candidate: on the choosing draws, the minimum over candidates decreases by luck alone.
 
 Shapes: b batch, y x pixels.
 """
@@ -54,8 +53,8 @@ def climb(
 ) -> Float[Tensor, "b 3 y x"]:
     """Return the strongest points of one ascent.
 
-    "momentum": the direction is that of the sum of all gradients so far, each of length 1; the step falls from eps to 0
-    along half a cosine. "apgd": the rules of APGD.
+    "momentum": steps follow the sum of all gradients so far, each scaled to l1 norm 1; the step size decreases from eps
+    to 0 along half a cosine. "apgd": the step-size rules of APGD.
     """
     best = Best(images)
     if optimiser == "apgd":
@@ -69,25 +68,25 @@ def climb(
 @small(draws=20)
 @checked
 class HeldNoise(Attack):
-    """Ascents on K held fields, K doubled until the share right on fresh draws settles.
+    """Ascents with K held draws; K is doubled until the accuracy over fresh draws no longer decreases.
 
     Args:
-        k: fields of the first ascent.
-        max_k: most fields of one; K doubles from ``k`` while it stays within.
-        settle: the doubling ends when two in a row lowered the share right on fresh draws, mean over the images, by
-            less than this, or when no draw is right; 0 doubles to ``max_k`` unless it twice got no lower.
+        k: held draws of the first ascent.
+        max_k: largest K; K doubles from ``k`` as long as it does not exceed this.
+        settle: the doubling ends when two in a row each lowered the accuracy over fresh draws (mean over images) by
+            less than this share, or when no draw is correct. 0: to ``max_k`` unless two in a row lowered nothing.
         iterations: steps of each ascent.
-        loss: as for ``apgd``, without the targeted ones.
+        loss: as for ``apgd``, without the targeted losses.
         optimiser: ``momentum`` or ``apgd``.
-        mean: over fields, of the ``loss`` or of the ``log_probability``.
-        backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
-        draws: fresh draws that choose among ascents, at least 20, the same for all of one restart; as many others
-            say after each whether the share settled.
-        restarts: independent starts and fields.
-        label: of the result; None: held-noise, with the surrogate's name.
+        mean: what is averaged over draws: the ``loss`` or the ``log_probability``.
+        backward: derivative used for the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
+        draws: fresh draws that choose among ascents, at least 20, the same for all ascents of one restart; as many
+            others measure convergence after each ascent.
+        restarts: independent random starts, each with its own held draws.
+        label: name in the result; None: held-noise, with the surrogate's name.
 
-    Of the ascents' candidates the one is kept, image by image, that the fewest fresh draws get right. A deterministic
-    network has one state: a single ascent.
+    Of all ascents, each image keeps the candidate that the fewest fresh draws classify correctly. A deterministic
+    network gets a single ascent.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class HeldNoise(Attack):
         if max_k < k:
             raise UserError(f"max_k={max_k}: must be at least k={k}")
         if is_targeted(loss):
-            raise UserError(f"loss={loss}: held_noise has no targets; use apgd with noise=held")
+            raise UserError(f"loss={loss}: held_noise has no targeted losses; use apgd with noise=held")
         self.k, self.max_k, self.settle, self.iterations = k, max_k, settle, iterations
         self.loss: Loss = loss
         self.optimiser: Optimiser = optimiser
@@ -121,7 +120,7 @@ class HeldNoise(Attack):
         self.notes: list[str] = []
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return how large K grew, and whether the share right settled."""
+        """Return the largest K and whether the accuracy over fresh draws had converged."""
         reached = sorted((int(k), end, n) for (k, end), n in ((key.split(), n) for key, n in noticed.items()))
         return [
             f"{self.label}: K reached {k} in {n} unit{'s' * (n > 1)} of work: {self._word(end)}"
@@ -130,13 +129,13 @@ class HeldNoise(Attack):
 
     def _word(self, end: str) -> str:
         if end == _SETTLED:
-            return "the share right on fresh draws settled"
+            return "the accuracy over fresh draws converged"
         if len(self._sizes()) == 1:
-            return "one K only, whether it suffices was not tested"
-        return "not settled, a larger max_k may find more"
+            return "a single K was tried, so convergence was not tested"
+        return "not converged, a larger max_k may find stronger candidates"
 
     def prepared(self, target: Target) -> "HeldNoise":
-        """Return the attack with a loss that the classes allow."""
+        """Return the attack with a loss that is defined for this number of classes."""
         check_backward(self.label, self.backward, target.encoder)
         return fitted(self, target.num_classes)
 
@@ -155,7 +154,7 @@ class HeldNoise(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return for each image the candidate that the fewest fresh draws get right."""
+        """Return for each image the candidate that the fewest fresh draws classify correctly."""
         if len(images) == 0:
             return images.clone()
         start = threat.random_start(images, work.generator(images.device, "held noise", "start"))
@@ -192,7 +191,7 @@ class HeldNoise(Attack):
         return chosen
 
     def _has_settled(self, reached: list[float]) -> bool:
-        """Whether the last two doublings lowered the share right by less than ``settle`` each."""
+        """Whether the last two doublings each lowered the accuracy by less than ``settle``."""
         last = reached[-3:]
         return len(last) == 3 and all(before - after < self.settle for before, after in pairwise(last))
 

@@ -1,10 +1,10 @@
-"""HopSkipJump: an attack that sees decisions only, the successor of the boundary attack; votes where the network draws.
+"""HopSkipJump: a decision-based attack, the successor of the boundary attack.
 
-Chen, Jordan and Wainwright 2020 (1904.02144), after Brendel et al. 2018 (1712.04248). From any point that is classified
-wrongly it walks along the decision boundary towards the image: bisection onto the boundary, the boundary's normal from
-the decisions about random probes, a jump along it. Neither gradients nor logits can mislead it.
-A network that draws answers each query with the share of r draws that are wrong, and lies beyond its boundary where at
-least half of them are.
+Chen, Jordan and Wainwright 2020 (1904.02144), after Brendel et al. 2018 (1712.04248). From a misclassified point it
+moves along the decision boundary towards the image. Each round does a bisection onto the boundary, estimates the
+boundary's normal from the decisions at random probes, and jumps along it. It uses predicted classes only, so neither
+masked gradients nor misleading logits affect it. A query of a stochastic network is answered by a vote of r draws: a
+point is misclassified if at least half of them err.
 
 Shapes: b batch, y x pixels, r rows of the batch, p probes.
 """
@@ -24,27 +24,27 @@ from sslkuramoto.threat import Threat
 from sslkuramoto.values import Count, ShareAboveZero, checked, small
 
 STARTS = 30
-COARSE = 6  # bisections that tell how near a start leads
-HALVINGS = 10  # of a jump that ends on the right side
-FEWEST_PROBES = 10  # worth a round
+COARSE = 6  # bisections that compare the starting points
+HALVINGS = 10  # of a jump that ends at a correctly classified point
+FEWEST_PROBES = 10  # a round with fewer is not made
 NOISY_PROBE = 0.5
-JUDGED = 3  # points of an arrival: on the boundary, beyond it, at the edge of the ball
+JUDGED = 3  # points evaluated after a jump: on the boundary, beyond it, at the edge of the ball
 
 
 @small(queries=100)
 @checked
 class HopSkipJump(Attack):
-    """Walks along the decision boundary; a black box that returns classes only.
+    """A decision-based black-box attack: moves along the decision boundary, using predicted classes only.
 
     Args:
-        queries: of each image, at most.
+        queries: largest number per image.
         draws: r, draws that vote on a query; 1 for a deterministic network.
-        probes: of the first round; round t makes sqrt(t) times as many, at most 10,000.
+        probes: number in the first round; round t uses sqrt(t) times as many, at most 10,000.
         probe_size: distance of a probe from the boundary, as a share of the distance to the image. None: as published,
-            1/d with d pixel values, for a deterministic network; a half for one that draws, whose votes say little
-            about smaller distances.
-        restarts: independent walks.
-        label: of the result; None: hop-skip-jump.
+            1/d with d pixel values, for a deterministic network; 0.5 for a stochastic one, whose votes are too noisy
+            at smaller distances.
+        restarts: independent searches.
+        label: name in the result; None: hop-skip-jump.
     """
 
     queries_only = True
@@ -74,7 +74,7 @@ class HopSkipJump(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return, of the points of the walk moved into the ball, the one that most draws get wrong."""
+        """Return the visited point, moved into the ball, that most draws misclassify."""
         if len(images) == 0:
             return images.clone()
         objective = objective_of(
@@ -95,13 +95,13 @@ class HopSkipJump(Attack):
 
 @dataclass
 class _Walk:
-    """Where each image's walk stands.
+    """The state of the search for each image.
 
     Attributes:
         objective: answers queries.
-        images: the centres.
-        threat: norm of the distances, and the ball.
-        draw: source of starts and probes.
+        images: the centres of the balls.
+        threat: norm of the distances, and radius.
+        draw: generator of starts and probes.
         probe: see ``probe_size``.
     """
 
@@ -117,11 +117,11 @@ class _Walk:
         self.begun: Bool[Tensor, " b"] = torch.zeros(b, dtype=torch.bool, device=self.images.device)
         self.distance = torch.full((b,), torch.inf, device=self.images.device)
         self.best = self.images.clone()
-        self.wrong = 1 - self.objective(self.images, gradient=False).right  # share of the draws, of the best
+        self.wrong = 1 - self.objective(self.images, gradient=False).right  # share of draws that misclassify ``best``
 
     @property
     def overhead(self) -> int:
-        """Queries of a round besides its probes: jumps, bisections, judgements."""
+        """Queries of a round besides its probes: jumps, bisections, evaluated points."""
         return HALVINGS + 1 + self._bisections + JUDGED
 
     @property
@@ -130,13 +130,13 @@ class _Walk:
         return math.ceil(math.log2(width / self.probe))  # so that a probe is longer than the error of the point
 
     def open(self) -> Bool[Tensor, " b"]:
-        """Return which images are worth going on with."""
-        stands = torch.ones_like(self.begun) if self.objective.classifier.stochastic else self.wrong <= 0.5
-        return self.begun & stands
+        """Return which images to attack further."""
+        unbroken = torch.ones_like(self.begun) if self.objective.classifier.stochastic else self.wrong <= 0.5
+        return self.begun & unbroken
 
     def start(self, most: int) -> int:
-        """Find a wrongly classified point for each image, the nearest of several; return the queries made."""
-        made = 1  # about the images themselves
+        """Find a misclassified point for each image, the nearest of several trials; return the queries made."""
+        made = 1  # of the images themselves
         found = self.images.clone()
         nearest = torch.full((len(found),), torch.inf, device=found.device)
         everyone = torch.arange(len(found), device=found.device)
@@ -161,7 +161,7 @@ class _Walk:
         return made
 
     def _far_away(self, trial: int) -> Float[Tensor, "b 3 y x"]:
-        """Return images that nobody would take for the originals: noise, stripes as in Square, others of the batch."""
+        """Return images unlike the originals: noise, stripes as in Square, or other images of the batch."""
         b, channels, _, x = self.images.shape
         like = {"generator": self.draw, "device": self.images.device}
         if trial % 3 == 0:
@@ -171,7 +171,7 @@ class _Walk:
         return self.images.roll(1 + int(torch.randint(b - 1, (), **like)), dims=0)
 
     def round(self, t: int, probes: int) -> None:
-        """Go on from every open image: normal, jump, bisection."""
+        """Make one round for every image still attacked: normal, jump, bisection."""
         rows = self.open().nonzero().squeeze(1)
         distance = self.distance[rows]
         normal = self._normal(rows, distance, probes)
@@ -189,7 +189,7 @@ class _Walk:
         self._arrive(jumped, rows)
 
     def _arrive(self, beyond: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"]) -> None:
-        """Keep what the ball holds of points beyond the boundary, and move onto it between them and the images."""
+        """Bisect from misclassified points onto the boundary, and keep the points that lie inside the ball."""
         if len(rows) == 0:
             return
         images = self.images[rows]
@@ -197,9 +197,11 @@ class _Walk:
         stretch = (self.threat.eps / distance.clamp_min(1e-12)).clamp_min(1.0)[:, None, None, None]
         points = self._bisected(beyond, rows, self._bisections)
         everywhere = torch.ones_like(rows, dtype=torch.bool)
-        if math.isfinite(self.threat.eps):  # a point inside the ball is led on to its edge, away from the boundary;
+        if math.isfinite(self.threat.eps):
+            # a point inside the ball is also moved out to its edge, away from the boundary; the points before that
+            # count too, since the edge may lie in another region of the true class
             edge = self.threat.project((images + stretch * (beyond - images)).clamp(0.0, 1.0), images)
-            for found in (points, beyond):  # but there another region of the right class may begin
+            for found in (points, beyond):
                 self._offer(found, rows, self.threat.distances(found, images) <= self.threat.eps)
             self._offer(edge, rows, everywhere)
         else:
@@ -207,12 +209,12 @@ class _Walk:
             self._offer(beyond, rows, everywhere)
         distance = self.threat.distances(points, images)
         nearer = distance < self.distance[rows]
-        if self.objective.classifier.stochastic:  # a point that luck has called wrong must not be kept for its nearness
+        if self.objective.classifier.stochastic:  # a near point that was misclassified by chance must not be kept
             nearer[:] = True
         self.points[rows[nearer]], self.distance[rows[nearer]] = points[nearer], distance[nearer]
 
     def _offer(self, found: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"], inside: Bool[Tensor, " r"]) -> None:
-        """Keep those points inside the ball that more draws get wrong, of equals the later, which comes from nearer."""
+        """Keep points inside the ball that at least as many draws misclassify; of equals the later, nearer one."""
         rows, found = rows[inside], found[inside]
         if len(rows) == 0:
             return
@@ -223,7 +225,7 @@ class _Walk:
     def _bisected(
         self, beyond: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"], times: int
     ) -> Float[Tensor, "r 3 y x"]:
-        """Return points just beyond the boundary, between points far beyond it and the images."""
+        """Return misclassified points just beyond the boundary, between farther ones and the images."""
         images = self.images[rows]
         distance = self.threat.distances(beyond, images)
         low, high = torch.zeros_like(distance), torch.ones_like(distance)
@@ -234,7 +236,7 @@ class _Walk:
         return self._between(images, beyond, distance, high)
 
     def _between(self, images: Tensor, beyond: Tensor, distance: Tensor, share: Tensor) -> Tensor:
-        """Return points at a share of the distance: on the line in l2; in l-inf in the box of that size."""
+        """Return points at a share of the distance: on the connecting line in l2, clipped to a box in l-inf."""
         moved, share = beyond - images, share[:, None, None, None]
         if self.threat.norm == "l2":
             return images + share * moved
@@ -244,7 +246,7 @@ class _Walk:
     def _normal(
         self, rows: Int64[Tensor, " r"], distance: Float[Tensor, " r"], probes: int
     ) -> Float[Tensor, "r 3 y x"]:
-        """Return the steepest direction of the boundary's normal, estimated by the votes on random probes."""
+        """Return the steepest direction along the boundary's normal, estimated from the decisions at random probes."""
         points = self.points[rows]
         length = (self.probe * distance).clamp_min(1e-6)[:, None, None, None]
         votes = torch.zeros_like(distance)
@@ -264,7 +266,7 @@ class _Walk:
             ones += noise.sum(dim=0)
             weighed += (vote[..., None, None, None] * noise).sum(dim=0)
         mean = (votes / probes)[:, None, None, None]
-        agreed = mean.abs() == 1  # every probe on one side
+        agreed = mean.abs() == 1  # all probes on one side of the boundary
         return self.threat.steepest(torch.where(agreed, weighed, weighed - mean * ones))
 
     def _wrong(self, points: Float[Tensor, "r 3 y x"], rows: Int64[Tensor, " r"]) -> Float[Tensor, " r"]:

@@ -1,9 +1,9 @@
-"""The ledger of attacks: one file for each unit of work, whole or absent.
+"""The ledger of attacks: one file per unit of work, either complete or absent.
 
-A unit is one attack on one chunk of the images with one restart. Its file holds the candidates, what the selection
-draws predicted for them, and the key of everything that they depend on. A process that was killed goes on at the next
-unit; processes or machines that share the folder share the work, each taking chunks that no other holds; attacks that
-are added later find the work of the earlier ones done.
+A unit is one restart of one attack on one chunk of the images. Its file holds the candidates, the predictions of the
+selection draws for them, and a key of everything that they depend on. A command that was killed resumes at the next
+unit. Processes and machines that share the folder share the work: each takes chunks that no other process works on.
+Attacks that are added later reuse the units of the earlier ones.
 
     DIR/ledger.json                           the network it belongs to
     DIR/BATTERY/battery.json                  threat model, images, mode, seed: what all units of one battery share
@@ -37,23 +37,23 @@ CODE = (
 )
 BATTERY = "attacks/battery.py"
 PACKAGES = ("torch", "pyautoattack", "timm")
-"""What decides all units, with versions of packages; whoever attacks networks of its own making adds their code to its
-battery. An attack's own code is in the keys of its units: a mended attack never meets what the old one left, and a new
-one beside it changes nothing."""
+"""Sources, and packages with their versions, that the result of every unit depends on. A protocol that modifies the
+network adds the code for that to its battery. The code of an attack is in the keys of its own units: after a change its
+units are computed again, and those of other attacks stay valid."""
 
 ABANDONED = 3600.0
-"""Seconds after which an unfinished file is a killed process's."""
+"""Seconds after which an unfinished file is taken for that of a killed process."""
 
 
 class Unit(NamedTuple):
-    """What one attack found on the images of a chunk that still stood.
+    """The outcome of one unit of work, for the images of a chunk that were not broken before.
 
     Attributes:
         rows: which images of the chunk were attacked.
-        candidates: one an attacked image, float32.
-        predictions: of the selection draws on the candidates.
-        broken: whether a candidate was decided to fool the network.
-        noticed: what the attack counted.
+        candidates: one per attacked image, float32.
+        predictions: of the selection draws for the candidates.
+        broken: whether each candidate counts as adversarial.
+        noticed: events that the attack counted.
     """
 
     rows: Int64[Tensor, " r"]
@@ -64,14 +64,14 @@ class Unit(NamedTuple):
 
 
 class Ledger:
-    """Units of one battery in a folder that other processes may share.
+    """The units of one battery, in a folder that other processes may share.
 
     Args:
         folder: shared by all batteries of one network.
         model: hash of the network's weights and options.
-        battery: what all units have in common besides: threat model, images, mode, seed, chunk, decision. The code of
-            the battery and of the networks and the versions of the packages under them are added to it.
-        reading: nothing is written, the folder neither.
+        battery: what else all units have in common: threat model, images, mode, seed, chunk, decision. The code of
+            batteries and networks and the versions of packages are added to it.
+        reading: whether the ledger is only read: nothing is written, and no folder is made.
 
     Raises:
         UserError: the folder belongs to another network, or its files are damaged.
@@ -88,7 +88,7 @@ class Ledger:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"ledger {folder}: is a file; name a folder with ledger=")
         owner = folder / "ledger.json"
-        # looked at before its owner is: another process that starts now writes the owner first
+        # checked before the owner's file: another process that starts now writes that file first
         used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())
         if owner.is_file():
             known = _read_object(owner).get("model")
@@ -109,14 +109,14 @@ class Ledger:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what writes of killed processes left; a write takes seconds, so a fresh part may be someone's."""
+        """Remove unfinished files of killed processes; recent ones may belong to a process that is writing now."""
         for part in filter(is_leftover, self.folder.rglob(".*")):
             with suppress(OSError):  # another process may sweep too
                 if time.time() - part.stat().st_mtime > ABANDONED:
                     part.unlink()
 
     def file_of(self, label: str, chunk: int, restart: int, key: str) -> Path:
-        """Return where a unit lies or will lie."""
+        """Return the path of a unit's file, whether it exists or not."""
         name = "".join(sign if sign.isalnum() or sign in "-_.=+" else "_" for sign in label)
         return self.folder / name / f"{chunk:05d}-{restart:02d}-{key}.safetensors"
 
@@ -127,10 +127,10 @@ class Ledger:
 
         Args:
             label, chunk, restart, key: which one.
-            shapes: that its tensors must have, by name; whatever agrees with its rows when None.
+            shapes: required shapes of its tensors, by name; None: any that agree with its rows.
 
         Raises:
-            UserError: its file is damaged: cut off, other than it was written, or of other shapes.
+            UserError: its file is damaged: cut off, changed since it was written, or of other shapes.
         """
         path = self.file_of(label, chunk, restart, key)
         if not path.is_file():
@@ -149,13 +149,13 @@ class Ledger:
         except UserError:
             raise
         except KeyError as error:
-            raise UserError(f"{path}: damaged (no {error}); remove it and its images are attacked again") from None
+            raise UserError(f"{path}: damaged (no {error}); remove it, and its images are attacked again") from None
         except (SafetensorError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{path}: damaged ({reason}); remove it and its images are attacked again") from None
+            raise UserError(f"{path}: damaged ({reason}); remove it, and its images are attacked again") from None
 
     def write(self, label: str, chunk: int, restart: int, key: str, unit: Unit, about: Mapping[str, Any]) -> None:
-        """Keep a unit."""
+        """Write a unit."""
         tensors = {name: part.cpu().contiguous() for name, part in unit._asdict().items() if isinstance(part, Tensor)}
         metadata = {"model": self.model, "key": key, "about": json.dumps(dict(about), default=str)}
         metadata["noticed"] = json.dumps(dict(unit.noticed))
@@ -163,10 +163,10 @@ class Ledger:
         write_atomically(self.file_of(label, chunk, restart, key), save(tensors, metadata=metadata))
 
     def shared_out(self, chunks: Sequence[int], report: Callable[[str], None]) -> Iterator[int]:
-        """Yield every chunk, first those that no other process is working on; the others when they are free again.
+        """Yield every chunk: first those that no other process works on, then the others when they are free again.
 
-        A process that ends, however it ends, gives its chunk back. Where a file system knows no locks between machines,
-        two machines may do the same work and write the same file: nothing is lost but time.
+        A chunk becomes free when the process that works on it ends, even if it is killed. On file systems without locks
+        between machines, two machines may compute the same unit and write the same file; only time is lost.
         """
         waiting = []
         for chunk in chunks:
@@ -176,7 +176,7 @@ class Ledger:
                 else:
                     waiting.append(chunk)
         if waiting:
-            report(f"{len(waiting)} chunks are with other processes; waiting for them")
+            report(f"other processes are working on {len(waiting)} of the chunks; waiting for them")
         for chunk in waiting:
             with lock(self._lock_of(chunk), wait=True):
                 yield chunk
@@ -201,13 +201,13 @@ def ledger_for(
     """Return the ledger of some images of a data set under attack.
 
     Args:
-        network: what identifies the attacked network: hashes of its weights, changed options.
+        network: identity of the attacked network: hashes of its weights, changed options.
         folder: of the ledger.
-        inside: whether it gets a folder for each network under ``folder``.
+        inside: whether each network gets its own folder under ``folder``.
         seed, device: of the measurement.
-        threat, data, index: the ball, the set, which images of it.
+        threat, data, index: norm and radius, data set, indices of the attacked images.
         mode: what else all units have in common.
-        reading: nothing is written.
+        reading: whether nothing is written.
     """
     name = content_key(network)
     battery = {
@@ -222,7 +222,7 @@ def ledger_for(
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Return the hash of everything in a unit's file but the hash itself."""
+    """Return the hash of everything in a unit's file except the hash itself."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -234,7 +234,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Refuse tensors that cannot be those of one unit, or not of the one that was asked for."""
+    """Refuse tensors whose shapes do not fit together, or not those that were required."""
     r = tensors["rows"].numel()
     agree = {"rows": 1, "candidates": 4, "predictions": 2, "broken": 1}
     counts = {"predictions": 1}  # dimension that counts the rows

@@ -1,8 +1,8 @@
-"""What an attack ascends: one number an image, the larger the closer to (or the further into) a wrong class.
+"""The losses that attacks maximise: one number per image, larger the closer to a wrong class.
 
 Cross entropy; the difference of logits ratio (DLR) of Croce and Hein 2020 (2003.01690, Eq. 6 and 7) and its targeted
-form; the margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; the margin cut off at an error
-that is sure.
+form; the margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; and that margin clipped from
+above (``log_margin``), for means over draws.
 
 Shapes: b batch, q classes.
 """
@@ -20,12 +20,12 @@ from sslkuramoto.errors import UserError
 Loss = Literal["ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "log_margin"]
 
 CUT = 1.0
-"""Margin of log-probabilities beyond which an error counts no further (e times as likely as the right class)."""
-SMALLEST = 1e-12  # ratio of equal logits
+"""Value at which ``log_margin`` is clipped: the wrong class is then e times as probable as the true class."""
+SMALLEST = 1e-12  # keeps the DLR finite when logits are equal
 
 
 def wrong_by(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Return max_{j != y} z_j - z_y: positive where another class wins. Logits and log-probabilities give the same."""
+    """Return max_{j != y} z_j - z_y, positive when misclassified; the same for logits and log-probabilities."""
     right = F.one_hot(labels, logits.shape[1]).bool()
     return logits.masked_fill(right, -torch.inf).amax(dim=1) - _of(logits, labels)
 
@@ -79,7 +79,7 @@ def per_image(
     labels: Int64[Tensor, " b"],
     targets: Int64[Tensor, " b"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """Return the loss to ascend, one number an image.
+    """Return the loss to maximise, one number per image.
 
     With z the logits, y the label, t the target, and z_1 >= z_2 >= ... the sorted logits:
 
@@ -90,31 +90,31 @@ def per_image(
         margin_targeted  z_t - z_y
         log_margin       min(max_{j != y} log p_j - log p_y, 1)
 
-    The last one is for means over draws of a network's noise: a draw that errs surely has nothing left to gain, so that
-    the ascent turns to the draws that are still right.
+    ``log_margin`` is meant for means over draws of a network's oscillators. A draw that errs by the clipped margin adds
+    no gradient, so the ascent concentrates on the draws that are still correct.
 
     Args:
         loss: its name.
         logits: logits or log-probabilities.
-        labels: right classes.
-        targets: wanted classes, for the targeted losses.
+        labels: true classes.
+        targets: target classes, for the targeted losses.
     """
     return _LOSSES[loss](logits, labels, targets)
 
 
 def is_targeted(loss: Loss) -> bool:
-    """Return whether the loss pulls towards a class of the attacker's choice."""
+    """Return whether the loss is targeted: it pulls towards a class of the attacker's choice."""
     return loss.endswith("_targeted")
 
 
 def for_classes(loss: Loss, num_classes: int) -> tuple[Loss, str | None]:
-    """Return the loss to use with so many classes, and what to tell the reader when it is another one.
+    """Return the loss to use for this number of classes, and a note if it is not the one that was asked for.
 
-    The ratios divide by the third and fourth largest logit. Where there are none the margin takes their place, which
-    only lacks their indifference to the scale of the logits.
+    DLR needs the third largest logit, its targeted form the fourth. With fewer classes the margin is used. It differs
+    in one respect: it is not invariant to the scale of the logits.
 
     Raises:
-        UserError: fewer than two classes: nothing can be mistaken.
+        UserError: fewer than two classes.
     """
     if num_classes < 2:
         raise UserError(f"{num_classes} class: an attack needs at least two")
@@ -122,4 +122,4 @@ def for_classes(loss: Loss, num_classes: int) -> tuple[Loss, str | None]:
     if num_classes >= needed:
         return loss, None
     other: Loss = "margin_targeted" if is_targeted(loss) else "margin"
-    return other, f"loss {loss} needs {needed} classes and there are {num_classes}: {other} takes its place"
+    return other, f"loss {loss} needs {needed} classes, there are {num_classes}; {other} is used in its place"

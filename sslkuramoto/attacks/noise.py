@@ -1,7 +1,7 @@
-"""Perturbations that know nothing of the network: random signs and Gaussian noise; the best of several is kept.
+"""Random perturbations, signs and Gaussian noise; the strongest of several samples is kept.
 
-They are a floor for every attack: a network that falls as much to noise as to its strongest attack has
-no adversarial problem but a noise problem, and an attack that is weaker than noise is broken.
+They are a baseline for every attack. If noise lowers the accuracy as much as the strongest attack does, the network
+lacks robustness to noise rather than to an adversary. An attack that is weaker than noise does not work.
 
 Shapes: b batch, y x pixels.
 """
@@ -32,7 +32,7 @@ def best_of(
     work: Work,
     key: str,
 ) -> Float[Tensor, "b 3 y x"]:
-    """Return the strongest of several candidates, judged on the same held draws."""
+    """Return the strongest of several candidates, compared on the same held draws."""
     objective = objective_of(classifier, images, labels, loss="log_margin", noise="held", k=draws, work=work, key=key)
     best = Best(images)
     for _ in range(samples):
@@ -46,13 +46,13 @@ def best_of(
 
 @checked
 class RandomSign(Attack):
-    """Every pixel value moved by eps, up or down at random; in l2 all by the same amount, of length eps together.
+    """Adds eps or -eps to every pixel value at random; in l2, equal magnitudes with total length eps.
 
     Args:
-        samples: tried for each image.
-        draws: of the network's noise that judge a sample; 1 for a deterministic network.
+        samples: perturbations tried on each image.
+        draws: draws of the network that evaluate a sample; 1 for a deterministic network.
         restarts: independent repetitions.
-        label: of the result; None: random-sign.
+        label: name in the result; None: random-sign.
     """
 
     queries_only = True
@@ -89,14 +89,14 @@ class RandomSign(Attack):
 
 @checked
 class Gaussian(Attack):
-    """Gaussian noise, moved into the ball.
+    """Gaussian noise, projected onto the ball.
 
     Args:
         sigma: standard deviation, pixels in [0,1]; None: eps in l-inf; eps / sqrt(d) in l2, with d pixel values.
-        samples: tried for each image.
-        draws: of the network's noise that judge a sample; 1 for a deterministic network.
+        samples: perturbations tried on each image.
+        draws: draws of the network that evaluate a sample; 1 for a deterministic network.
         restarts: independent repetitions.
-        label: of the result; None: gaussian.
+        label: name in the result; None: gaussian.
     """
 
     queries_only = True

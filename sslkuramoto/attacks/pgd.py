@@ -40,7 +40,7 @@ Schedule = Literal["constant", "cosine"]
 
 
 def step_sizes(schedule: Schedule, step_size: float, iterations: int) -> list[float]:
-    """Return each step's size: the same, or falling from ``step_size`` towards 0 along half a cosine."""
+    """Return the size of each step: constant, or decreasing from ``step_size`` to 0 along half a cosine."""
     if schedule == "constant":
         return [step_size] * iterations
     return [step_size * (1 + math.cos(math.pi * i / iterations)) / 2 for i in range(iterations)]
@@ -56,16 +56,16 @@ def ascend(
     momentum: float,
     best: Best,
 ) -> Float[Tensor, "b 3 y x"]:
-    """Ascend from ``start``, offer every point on the way to ``best`` and return the last one.
+    """Ascend from ``start``, offer every visited point to ``best`` and return the last one.
 
     Args:
-        objective: what is ascended.
+        objective: what is maximised.
         images: centres of the balls.
-        start: first points, inside.
-        threat: the ball.
+        start: first points, inside the balls.
+        threat: norm and radius of the balls.
         sizes: of the steps, in units of the radius.
         momentum: mu; 0 for plain ascent.
-        best: keeps the strongest points. Rows that fool a deterministic network are left alone.
+        best: keeps the strongest points. Images that a deterministic network already misclassifies are not moved.
     """
     x = start.clone()
     velocity = torch.zeros_like(x)
@@ -86,21 +86,21 @@ def ascend(
 
 @checked
 class Pgd(Attack):
-    """Projected gradient ascent; the strongest point is returned, with fresh noise the last.
+    """Projected gradient ascent. Returns the strongest point visited or, with fresh draws, the last point.
 
     Args:
-        loss: as for ``apgd``, without the targeted ones.
-        iterations: steps. One step without a random start is FGSM.
-        schedule: ``constant``, or ``cosine`` falling to 0.
-        step_size: of the first step, in units of eps; None: 2.5 / iterations and at most 1 when constant, else 1.
+        loss: as for ``apgd``, without the targeted losses.
+        iterations: number of steps. One step without a random start is FGSM.
+        schedule: ``constant`` step sizes, or ``cosine``, decreasing to 0.
+        step_size: of the first step, in units of eps; None: min(1, 2.5 / iterations) when constant, else 1.
         momentum: mu >= 0.
-        random_start: whether to begin at a random point of the ball or at the image.
-        noise: ``fresh`` at every step, or ``held``.
-        k: draws a gradient; 1 for a deterministic network.
-        mean: over draws, of the ``loss`` or of the ``log_probability``.
-        backward: derivative of the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
-        restarts: independent random starts (and held fields).
-        label: of the result; None: fgsm or pgd-ITERATIONS, with loss, noise and surrogate.
+        random_start: whether to start at a random point of the ball instead of the image.
+        noise: ``fresh`` draws at every step, or draws ``held`` fixed during an ascent.
+        k: draws per gradient; 1 for a deterministic network.
+        mean: what is averaged over draws: the ``loss`` or the ``log_probability``.
+        backward: derivative used for the Kuramoto steps, a surrogate of :mod:`sslkuramoto.dynamics.surrogate`.
+        restarts: independent random starts, each with its own held draws.
+        label: name in the result; None: fgsm or pgd-ITERATIONS, with loss, noise and surrogate.
     """
 
     idle_without_noise = frozenset({"k", "mean"})
@@ -123,9 +123,9 @@ class Pgd(Attack):
     ) -> None:
         self.options = {"name": "pgd", **options_of(locals())}
         if is_targeted(loss):
-            raise UserError(f"loss={loss}: pgd has no targets; use apgd")
+            raise UserError(f"loss={loss}: pgd has no targeted losses; use apgd")
         if restarts > 1 and not random_start and noise == "fresh" and k == 1:
-            raise UserError(f"restarts={restarts}: without random_start every restart begins at the image")
+            raise UserError(f"restarts={restarts}: without random_start every restart begins at the image itself")
         self.loss: Loss = loss
         self.iterations, self.k, self.restarts = iterations, k, restarts
         self.schedule: Schedule = schedule
@@ -133,19 +133,19 @@ class Pgd(Attack):
         self.noise: Noise = noise
         self.mean: Mean = mean
         self.backward: Backward = backward
-        # other derivatives than the network's own, and one plain draw per step, are attacks on their own
+        # surrogate derivatives, and a single fresh draw per step, belong to none of the kinds of robust accuracy
         self.reading = reading_by_draws(noise, k) if backward == "autograd" else None
         kind = "fgsm" if iterations == 1 else f"pgd-{iterations}"
         self.label = label or "-".join([kind, loss, noise, *([] if backward == "autograd" else [backward])])
         self.notes: list[str] = []
 
     def prepared(self, target: Target) -> "Pgd":
-        """Return the attack with a loss that the classes allow."""
+        """Return the attack with a loss that is defined for this number of classes."""
         check_backward(self.label, self.backward, target.encoder)
         return fitted(self, target.num_classes)
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return whether the network's gradient is cut off."""
+        """Return a sentence if no gradient reaches the pixels."""
         return cut_off(self.label, noticed)
 
     def __call__(
@@ -157,7 +157,7 @@ class Pgd(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return the strongest point of the ascent; on noise that changes, where the best is so by luck, the last."""
+        """Return the strongest point of the ascent; with fresh draws the last, since the best is partly luck."""
         if len(images) == 0:
             return images.clone()
         objective = objective_of(
@@ -182,7 +182,7 @@ class Pgd(Attack):
 
 
 def first_step(step_size: float | None, schedule: Schedule, iterations: int) -> float:
-    """Return the first step in units of eps: as given, or one that crosses the ball 1.25 times in all."""
+    """Return the first step size in units of eps: as given, or such that all steps together measure 2.5 eps."""
     if step_size is not None:
         return step_size
     return min(1.0, 2.5 / iterations) if schedule == "constant" else 1.0

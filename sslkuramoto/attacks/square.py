@@ -1,7 +1,7 @@
-"""Square attack on a noisy network: every query is the mean log-probability over r draws.
+"""Square attack on a stochastic network: every query returns the mean log-probabilities over r draws.
 
-Andriushchenko et al. 2020 (1912.00049), by the code of pyautoattack; only what a query answers is ours. With one draw a
-random search keeps the point that was lucky once; the mean of r draws makes luck rarer.
+Andriushchenko et al. 2020 (1912.00049), by the code of pyautoattack; only the answer to a query is ours. With one draw
+per query, a random search keeps points that are misclassified by chance; a mean over draws makes this rarer.
 
 Shapes: b batch, y x pixels, q classes, r rows of the batch.
 """
@@ -28,7 +28,7 @@ SMALLEST_SIDE = 5  # the l2 search begins with a grid of five by five tiles
 
 
 class _Queries(SquareAttack):
-    """Their search, told rows of the batch where it expects labels, so that every query knows its images."""
+    """The published search. It gets rows of the batch in place of labels, so that each query knows its images."""
 
     def __init__(self, objective: Objective, **settings: Any) -> None:
         super().__init__(predict=None, **settings)
@@ -37,8 +37,8 @@ class _Queries(SquareAttack):
     def margin_and_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the margin log p_y - max log p_j of the mean log-probabilities, as margin and as loss.
 
-        Differs: a margin of exactly zero says fooled there, though the label may win the tie (logits that are rounded
-        tie often). Here the argmax decides.
+        Differs: the published code counts a margin of exactly zero as misclassified. Here the argmax decides such ties,
+        which are frequent if logits are rounded.
         """
         asked = self.objective.of(y)
         log = asked.log_probabilities(x)
@@ -50,14 +50,14 @@ class _Queries(SquareAttack):
 
 @checked
 class SquareEot(Attack):
-    """Square attack whose queries are means over fresh draws; a black box.
+    """Square attack, a black-box attack, whose queries are means over fresh draws.
 
     Args:
-        queries: of each image, after the first point.
-        draws: r, draws a query; 1 for a deterministic network.
+        queries: number per image, after the first point.
+        draws: r, draws per query; 1 for a deterministic network.
         p_init: share of the pixels that the first squares cover.
         restarts: independent searches.
-        label: of the result; None: square-eot.
+        label: name in the result; None: square-eot.
     """
 
     queries_only = True
@@ -85,11 +85,11 @@ class SquareEot(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return where the search ended: at the first point that fooled the mean of r draws, or at the best one."""
+        """Return the last point of the search: the first that the mean of r draws misclassifies, else the best."""
         if len(images) == 0:
             return images.clone()
         if threat.norm == "l2" and min(images.shape[2:]) < SMALLEST_SIDE:
-            raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels a side")
+            raise UserError(f"square_eot in l2: images need at least {SMALLEST_SIDE} pixels per side")
         objective = objective_of(
             classifier, images, labels, loss="margin", noise="fresh", k=self.draws, work=work, key="square"
         )

@@ -1,9 +1,9 @@
-"""Attack with other derivatives of the Kuramoto step: does saturation mask the gradient?
+"""Attack with surrogate derivatives of the Kuramoto step: does saturation mask the gradient?
 
-After the backward pass differentiable approximation (BPDA) of Athalye et al. 2018, arXiv 1802.00420. Each surrogate of
-:mod:`sslkuramoto.dynamics.surrogate` leads one ascent on the same held noise; for each image the strongest candidate is
-kept. Where a surrogate beats ``autograd``, the network's own gradient hid something; where none does, saturation
-protects nothing at this size.
+Follows the backward pass differentiable approximation (BPDA) of Athalye et al. 2018, arXiv 1802.00420. Each surrogate
+of :mod:`sslkuramoto.dynamics.surrogate` drives one ascent with the same held draws, and each image keeps its strongest
+candidate. If a surrogate is stronger than ``autograd``, the true gradient was masked. If none is, saturation gives no
+protection at this eps.
 
 Shapes: b batch, y x pixels.
 """
@@ -28,16 +28,16 @@ from sslkuramoto.values import Count, checked
 
 @checked
 class Surrogate(Attack):
-    """One ascent on held noise for each surrogate of the step's derivative; the strongest candidate is kept.
+    """One ascent with held draws for each surrogate of the step's derivative; the strongest candidate is kept.
 
     Args:
-        surrogates: names, in order; None: all that have a meaning for the network.
-        k: held fields; 1 for a deterministic network.
+        surrogates: names, in order; None: all that are defined for the network.
+        k: held draws; 1 for a deterministic network.
         iterations: steps of each ascent.
-        loss: as for ``apgd``, without the targeted ones.
+        loss: as for ``apgd``, without the targeted losses.
         optimiser: ``momentum`` or ``apgd``.
-        restarts: independent starts and fields.
-        label: of the result; None: surrogate.
+        restarts: independent random starts, each with its own held draws.
+        label: name in the result; None: surrogate.
     """
 
     idle_without_noise = frozenset({"k"})
@@ -55,9 +55,9 @@ class Surrogate(Attack):
     ) -> None:
         self.options = {"name": "surrogate", **options_of(locals())}
         if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
-            raise UserError(f"surrogates={surrogates}: must name each at most once, of {', '.join(SURROGATES)}")
+            raise UserError(f"surrogates={surrogates}: must name at least one of {', '.join(SURROGATES)}, each once")
         if is_targeted(loss):
-            raise UserError(f"loss={loss}: surrogate has no targets")
+            raise UserError(f"loss={loss}: surrogate has no targeted losses")
         self.surrogates: list[Backward] = list(SURROGATES if surrogates is None else surrogates)
         self.k, self.iterations, self.restarts = k, iterations, restarts
         self.loss: Loss = loss
@@ -66,27 +66,28 @@ class Surrogate(Attack):
         self.notes: list[str] = []
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return how often each surrogate led to the candidate that was kept."""
+        """Return how often each surrogate produced the candidate that was kept."""
         kept = ", ".join(f"{name} {noticed.get(name, 0)}" for name in self.surrogates)
         led = any(name != CUT for name in noticed)
-        return [*([f"{self.label}: strongest candidates by {kept}"] if led else []), *cut_off(self.label, noticed)]
+        own = [f"{self.label}: number of strongest candidates by surrogate: {kept}"] if led else []
+        return [*own, *cut_off(self.label, noticed)]
 
     def prepared(self, target: Target) -> "Surrogate":
-        """Return the attack with the surrogates that have a meaning for the network.
+        """Return the attack with the surrogates that are defined for the network.
 
         Raises:
-            ImpossibleAttackError: it has no Kuramoto layer, or none of the surrogates a meaning.
+            ImpossibleAttackError: the network has no Kuramoto layer, or no surrogate is defined for it.
         """
         allowed = surrogates_for(target.encoder)
         if not allowed:
-            raise ImpossibleAttackError(f"{self.label} left out: the network has no Kuramoto layer")
+            raise ImpossibleAttackError(f"{self.label} skipped: the network has no Kuramoto layer")
         ready = fitted(self, target.num_classes)
         ready.surrogates = [name for name in self.surrogates if name in allowed]
         ready.options = {**ready.options, "surrogates": ready.surrogates}
         if left_out := [name for name in self.surrogates if name not in allowed]:
-            ready.notes.append(f"{self.label}: {', '.join(left_out)} left out: the drive is not projected")
+            ready.notes.append(f"{self.label}: {', '.join(left_out)} skipped: the drive is not projected")
         if not ready.surrogates:
-            raise ImpossibleAttackError(f"{self.label} left out: its surrogates need a projected drive")
+            raise ImpossibleAttackError(f"{self.label} skipped: its surrogates need a projected drive")
         return ready
 
     def __call__(
@@ -98,7 +99,7 @@ class Surrogate(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return for each image the strongest candidate of all surrogates, judged on the held fields."""
+        """Return for each image the strongest candidate of all surrogates, compared on the held draws."""
         if len(images) == 0:
             return images.clone()
         objective = objective_of(

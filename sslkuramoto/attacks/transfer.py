@@ -1,7 +1,7 @@
-"""Attack made on another network and given to this one: what it breaks, no masked gradient hides.
+"""Transfer attack: candidates are made on a source network, so masked gradients of the target have no effect.
 
-Momentum (MI-FGSM): Dong et al. 2018 (1710.06081). Input diversity (DI): Xie et al. 2019 (1803.06978): with probability
-p a step's images are shrunk to a random size and padded with zeros at a random place. The target is never asked.
+Momentum (MI-FGSM): Dong et al. 2018 (1710.06081). Input diversity (DI): Xie et al. 2019 (1803.06978); with probability
+p the images of a step are shrunk to a random size and padded with zeros at a random place. The target is never queried.
 
 Shapes: b batch, y x pixels.
 """
@@ -26,13 +26,13 @@ from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
 from sslkuramoto.values import Count, NotNegative, Positive, Share, checked
 
-SMALLEST = 0.875  # side of the smallest shrunk image, of the whole
+SMALLEST = 0.875  # smallest side of a shrunk image, as a share of the whole
 
 
 def diverse(probability: float, draw: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Return a map that shrinks a batch to a random size and pads it, or leaves it alone, at random.
+    """Return a random map that shrinks a batch to a random size and pads it, or leaves it unchanged.
 
-    Differs: Xie et al. enlarge 299 pixels to at most 330 and pad to 330; the networks here see the size they know.
+    Differs: Xie et al. resize 299 pixels to at most 330 and pad to 330. Here the networks keep their input size.
     """
 
     def change(images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
@@ -54,17 +54,17 @@ class Transfer(Attack):
 
     Args:
         run: run directory of the source (an AKOrN, or any network of timm); None: the measured run itself.
-        encoder: options of the source's encoder to change with the same weights, such as ``{oscillator_dim: 4}``,
+        encoder: changed options of the source's encoder, with the same weights, such as ``{oscillator_dim: 4}``,
             ``{project: false}``, ``{step_size: 0.25}`` or ``{num_steps: 1}``.
-        initial: how the source's oscillators start: ``fixed`` (one seeded field) or ``random`` (k held ones).
-        k: held fields of a random source.
-        loss: as for ``apgd``, without the targeted ones.
-        iterations: steps.
+        initial: initial oscillators of the source: ``fixed`` (one seeded field) or ``random`` (k held draws).
+        k: held draws of a random source.
+        loss: as for ``apgd``, without the targeted losses.
+        iterations: number of steps.
         step_size: in units of eps; None: 2.5 / iterations, at most 1.
         momentum: mu of MI-FGSM.
-        diversity: probability p of input diversity at each step; 0 switches it off.
+        diversity: probability p of input diversity at each step; 0 disables it.
         restarts: independent random starts.
-        label: of the result; None: transfer, with the source's name and changes.
+        label: name in the result; None: transfer, with the source's name and changes.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Transfer(Attack):
     ) -> None:
         self.options = {"name": "transfer", **options_of(locals())}
         if is_targeted(loss):
-            raise UserError(f"loss={loss}: transfer has no targets")
+            raise UserError(f"loss={loss}: transfer has no targeted losses")
         self.run, self.encoder = run, dict(encoder or {})
         self.initial: Literal["fixed", "random"] = initial
         self.k, self.iterations, self.restarts = k, iterations, restarts
@@ -95,9 +95,9 @@ class Transfer(Attack):
         self.notes: list[str] = []
 
     def prepared(self, target: Target) -> "Transfer":
-        """Return the attack with its source network.
+        """Return the attack with its source network loaded.
 
-        The ledger knows a source by its weights and what builds its network; moving its run changes nothing.
+        The ledger identifies a source by its weights and the options that build it; its run directory may be moved.
 
         Raises:
             UserError: the source is no finished run, holds no classifier, has another number of classes, does not
@@ -107,7 +107,7 @@ class Transfer(Attack):
         source = self._source(target)
         if source.num_classes != target.num_classes:
             raise UserError(
-                f"transfer: {source.name} knows {source.num_classes} classes; these images have {target.num_classes}"
+                f"transfer: {source.name} has {source.num_classes} classes; these images have {target.num_classes}"
             )
         ready.notes += [f"{self.label}: {note}" for note in source.notes]
         ready.source = Classifier(source.encoder, source.head, self.initial, seed=target.seed)
@@ -120,8 +120,8 @@ class Transfer(Attack):
     def _source(self, target: Target) -> Source:
         if self.run is None and not self.encoder and (self.initial == "random" or not target.encoder.stochastic):
             raise ImpossibleAttackError(
-                f"{self.label} left out: its source would be this network itself; "
-                "set run, encoder, or initial=fixed of a network that draws"
+                f"{self.label} skipped: its source would be the attacked network itself; "
+                "set run, encoder, or initial=fixed for a network that draws"
             )
         source = target.source(self.run, self.encoder)
         if self.run is not None and source.is_target:
@@ -132,7 +132,7 @@ class Transfer(Attack):
         return source
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return whether the source's gradient is cut off."""
+        """Return a sentence if no gradient of the source reaches the pixels."""
         return cut_off(self.label, noticed)
 
     def __call__(
@@ -144,7 +144,7 @@ class Transfer(Attack):
         threat: Threat,
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
-        """Return the last point of the ascent on the source; ``classifier`` is not asked."""
+        """Return the last point of the ascent on the source; ``classifier`` is not queried."""
         if len(images) == 0:
             return images.clone()
         assert self.source is not None, "transfer: prepared() loads the source"

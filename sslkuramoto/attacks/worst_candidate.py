@@ -1,8 +1,8 @@
-"""The worst of several candidates of an image, chosen without being led by luck.
+"""The choice of an image's worst candidate, made so that it depends little on chance.
 
-Scored over k draws, the lowest of many noisy shares is too low and its choice partly random. So all candidates compete
-on the same draws, the lowest few of an image are scored again on other draws, and both scores together decide. What
-scores the choice in the end must be neither.
+The accuracy of a candidate over k draws is a noisy estimate, and the minimum of many noisy estimates is biased low. All
+candidates are therefore scored on the same draws, the lowest few of an image are scored again on other draws, and both
+scores together decide. The reported accuracy must use a third set of draws.
 
 Shapes: n images, y x pixels, a sets of candidates.
 """
@@ -20,24 +20,24 @@ ShareRight = Callable[[Tensor, str], Tensor]
 
 
 def is_worse(share: Float[Tensor, " n"], kept: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Return for each image whether a later candidate is worse than an earlier one: fewer draws get it right.
+    """Return for each image whether fewer draws classify a later candidate correctly than an earlier one.
 
-    All candidates are compared so. Of two equal ones the earlier is kept.
+    Of two equal candidates the earlier one is kept.
 
     Args:
-        share: of draws that are right on the later candidate.
-        kept: the same on the earlier one.
+        share: share of draws that are correct on the later candidate.
+        kept: the same for the earlier candidate.
     """
     return share < kept
 
 
 class Worst(NamedTuple):
-    """What was chosen.
+    """The worst candidates.
 
     Attributes:
-        images: one candidate an image, on the device of the first set.
-        which: the set that it is from.
-        share: of both kinds of draws, right on it.
+        images: one candidate per image, on the device of the first set.
+        which: number of the set that it comes from.
+        share: share of the draws of both scores that classify it correctly.
     """
 
     images: Float[Tensor, "n 3 y x"]
@@ -53,18 +53,18 @@ def worst_of(
     first: Float[Tensor, "a n"] | None = None,
     weight: float = 0.5,
 ) -> Worst:
-    """Return for each image the candidate that the fewest draws get right, of equals the first.
+    """Return for each image the candidate that the fewest draws classify correctly; the first one of equals.
 
     All candidates are scored on the same draws. The ``FINALISTS`` lowest of an image are scored again on other draws,
-    and the share right over all draws of both scores decides.
+    and the share of correct draws over both scores decides.
 
     Args:
         candidates: sets with one candidate per image.
-        share_right: gives for a set, and the name of the noise, the share of draws that are right on each image; equal
-            images under one name must score equally.
-        stochastic: whether there is noise; otherwise the first score decides.
-        first: the scores under the first name where they are known.
-        weight: share of the draws of the second score among those of both.
+        share_right: (set of candidates, key of the draws) -> share of these draws that are correct on each image; equal
+            images must score equally under one key.
+        stochastic: whether the network draws; otherwise the first score decides.
+        first: the first scores, if they are known already.
+        weight: draws of the second score as a share of the draws of both.
     """
     if first is None:
         shares: list[Float[Tensor, " n"]] = []
@@ -87,7 +87,7 @@ def worst_of(
 
 
 def picked(candidates: Sequence[Float[Tensor, "n 3 y x"]], which: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 y x"]:
-    """Return for each image its candidate of one of the sets."""
+    """Return for each image its candidate from the set number ``which``."""
     chosen = candidates[0].clone()
     for number in which.unique().tolist():
         rows = (which == number).nonzero().squeeze(1)

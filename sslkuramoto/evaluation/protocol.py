@@ -59,7 +59,7 @@ class Subject:
         encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result); of an encoder that
             somebody brings, of all that decides its answers (:mod:`~sslkuramoto.network_identity`).
         seed: every draw of the evaluation is keyed by it.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
         weights: ``"ema"`` or ``"raw"``.
         encoder_options: what was changed for the measurement of the options the encoder was trained with.
         data_options: the same for the data source.

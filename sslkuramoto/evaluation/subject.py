@@ -37,7 +37,7 @@ def subject_of(
         encoder_options: options changed for the measurement, such as ``{"num_steps": 8}``; weights must still fit.
         data_options: options of the run's data source changed for the measurement, such as ``{"root": ...}``.
         seed: of every draw of the measurement; the run's own when None.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
         measures: protocols that are to measure it; that they read its data is checked before anything is loaded.
 
     Raises:

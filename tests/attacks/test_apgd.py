@@ -163,7 +163,7 @@ def test_targets_are_the_likeliest_wrong_classes_and_shrink_with_a_word(cnn, dig
     assert attack.prepared(attack_target(subject_of(cnn), 10)).notes == []
     shrunk = attack.prepared(attack_target(subject_of(cnn), 5))
     assert (shrunk.targets, attack.targets, shrunk.options["targets"]) == (4, 9, 4)
-    assert "targets shrink from 9 to 4: 5 classes" in shrunk.notes[0]
+    assert "4 target classes in place of 9: there are 5 classes" in shrunk.notes[0]
     few = attack.prepared(attack_target(subject_of(cnn), 3))
     assert (few.loss, few.targets, len(few.notes)) == ("margin_targeted", 2, 2)
     three = Classifier(cnn[0], nn.Linear(24, 3))

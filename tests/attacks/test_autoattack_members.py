@@ -121,8 +121,8 @@ def test_with_one_state_an_image_each_is_attacked_as_if_alone(noisy, digits, sub
         (10, ["apgd-ce", "apgd-t", "fab-t", "square"], None),
         (6, ["apgd-ce", "apgd-t", "fab-t", "square"], "shrink from 9 to 5 targets: 6 classes"),
         (4, ["apgd-ce", "apgd-t", "fab-t", "square"], "shrink from 9 to 3 targets: 4 classes"),
-        (3, ["apgd-ce", "fab-t", "square"], "apgd-t left out: its loss needs 4 classes, there are 3"),
-        (2, ["apgd-ce", "fab-t", "square"], "apgd-t left out: its loss needs 4 classes, there are 2"),
+        (3, ["apgd-ce", "fab-t", "square"], "apgd-t skipped: its loss needs 4 classes, there are 3"),
+        (2, ["apgd-ce", "fab-t", "square"], "apgd-t skipped: its loss needs 4 classes, there are 2"),
     ],
 )
 def test_few_classes_shrink_targeted_attacks_with_a_word(cnn, digits, subject_of, classes, left, words):
@@ -143,7 +143,7 @@ def test_few_classes_shrink_targeted_attacks_with_a_word(cnn, digits, subject_of
 def test_the_difference_of_logits_ratio_needs_three_classes(cnn, subject_of):
     (attack,) = ours_of("apgd-dlr")
     assert attack.prepared(attack_target(subject_of(cnn), 3)).notes == []
-    with pytest.raises(ImpossibleAttackError, match="apgd-dlr left out: its loss needs 3 classes, there are 2"):
+    with pytest.raises(ImpossibleAttackError, match="apgd-dlr skipped: its loss needs 3 classes, there are 2"):
         attack.prepared(attack_target(subject_of(cnn), 2))
 
 
@@ -155,7 +155,7 @@ def test_images_without_a_gradient_are_reported(cnn, digits, subject_of):
     labels = head.bias.argmax().expand(4).clone()
     for attack in attacks:
         attack(Classifier(cnn[0], head), images, labels, threat=LINF, work=Work(0, 0))
-    assert "apgd-t: 2 starts met images with a zero gradient" in attacks[0].findings(attacks[0].noticed)[0]
+    assert "apgd-t: 2 restarts had images with a zero gradient" in attacks[0].findings(attacks[0].noticed)[0]
     assert attacks[1].findings(attacks[1].noticed) == []
 
 
@@ -188,5 +188,5 @@ def test_a_member_may_have_a_label_of_its_own_and_keeps_its_options():
     assert [attack.options["queries"] for attack in attacks] == [2, 3]
     assert all(attack.queries_only for attack in attacks)
     assert not any(attack.queries_only for attack in chain(*map(ours_of, MEMBERS[:-1])))
-    with pytest.raises(UserError, match="two are called 'square'; give one another label"):
+    with pytest.raises(UserError, match="two have the label 'square'; give one of them another label"):
         built([{"name": "autoattack", "member": "square"}, {"name": "autoattack", "version": "standard"}])

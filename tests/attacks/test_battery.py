@@ -273,7 +273,7 @@ def test_images_outside_the_range_and_probabilities_are_refused(cnn, digits):
 
 def test_labels_must_differ_and_draws_suffice(noisy, digits):
     images, labels = first(digits, 4)
-    with pytest.raises(UserError, match="two are called 'step'; give one another label"):
+    with pytest.raises(UserError, match="two have the label 'step'; give one of them another label"):
         battle(Classifier(*noisy), images, labels, [Step(), Step()])
     with pytest.raises(UserError, match="'clean'"):
         battle(Classifier(*noisy), images, labels, [Step("clean")])

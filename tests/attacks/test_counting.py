@@ -211,8 +211,8 @@ def test_the_sum_is_said_in_passes_and_in_time():
         "one: 3,000 forward, 10,000 forward and backward",
         "two: 5,000 forward",
         "scoring: 20,000 forward",
-        "together at most 28,000 forward and 10,000 forward and backward passes of an image: 48 s on this device "
-        "(timed here; images that are used up early cost less)",
+        "together at most 28,000 forward passes and 10,000 forward and backward passes of single images: 48 s on this "
+        "device (from timed passes; images that are broken early cost less)",
     ]
     assert [shown_hours(hours) for hours in (0.001, 0.5, 30.25)] == ["4 s", "30 min", "30.2 h"]
 

@@ -63,9 +63,11 @@ def test_fields_double_until_the_share_right_settles_and_it_says_so(noisy, digit
             attack(classifier, images, labels, threat=THREAT, work=Work(0, 0, restart))
         greedy(classifier, images, labels, threat=THREAT, work=Work(0, 0))
     (line,) = attack.findings(attack.noticed)
-    assert line == "held-noise: K reached 4 in 2 units of work: the share right on fresh draws settled"
+    assert line == "held-noise: K reached 4 in 2 units of work: the accuracy over fresh draws converged"
     (line,) = greedy.findings(greedy.noticed)
-    assert line == "held-noise: K reached 4 in 1 unit of work: not settled, a larger max_k may find more"
+    assert (
+        line == "held-noise: K reached 4 in 1 unit of work: not converged, a larger max_k may find stronger candidates"
+    )
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,7 @@ def test_chunks_that_another_process_holds_come_last_and_are_waited_for(tmp_path
     timer.start()
     order += list(done)
     assert order == [1, 2, 3, 0]
-    assert lines == ["1 chunks are with other processes; waiting for them"]
+    assert lines == ["other processes are working on 1 of the chunks; waiting for them"]
 
 
 def test_a_unit_comes_back_as_it_went(tmp_path):

@@ -59,7 +59,10 @@ def test_of_all_surrogates_the_strongest_candidate_is_kept_image_by_image(digits
     assert not torch.equal(alone[0], alone[1])
     assert all(layer.advance is kuramoto_step for layer in kuramoto_layers(network[0]))
     (line,) = joint.findings(joint.noticed)
-    kept = dict(part.rsplit(" ", 1) for part in line.removeprefix("surrogate: strongest candidates by ").split(", "))
+    kept = dict(
+        part.rsplit(" ", 1)
+        for part in line.removeprefix("surrogate: number of strongest candidates by surrogate: ").split(", ")
+    )
     assert list(kept) == names
     assert sum(int(n) for n in kept.values()) == 8
 
@@ -83,14 +86,14 @@ def test_surrogates_without_a_meaning_are_left_out_with_a_word(subject_of):
     ready = Surrogate().prepared(attack_target(subject_of(akorn(project=False)), 10))
     assert set(ready.surrogates) == set(SURROGATES) - TANGENT_ONLY
     assert ready.options["surrogates"] == ready.surrogates
-    assert ready.notes == ["surrogate: root_arctan, linear_arctan, exponential left out: the drive is not projected"]
+    assert ready.notes == ["surrogate: root_arctan, linear_arctan, exponential skipped: the drive is not projected"]
     assert Surrogate().prepared(attack_target(subject_of(akorn()), 10)).notes == []
-    with pytest.raises(ImpossibleAttackError, match="surrogate left out: its surrogates need a projected drive"):
+    with pytest.raises(ImpossibleAttackError, match="surrogate skipped: its surrogates need a projected drive"):
         Surrogate(surrogates=["root_arctan"]).prepared(attack_target(subject_of(akorn(project=False)), 10))
 
 
 def test_a_network_without_oscillators_cannot_be_attacked_so(cnn, subject_of):
-    with pytest.raises(ImpossibleAttackError, match="surrogate left out: the network has no Kuramoto layer"):
+    with pytest.raises(ImpossibleAttackError, match="surrogate skipped: the network has no Kuramoto layer"):
         Surrogate().prepared(attack_target(subject_of(cnn), 10))
 
 
@@ -108,11 +111,11 @@ def test_other_attacks_take_a_surrogate_too(kind, digits, cnn, subject_of):
     assert not torch.equal(plain, other)
     assert kind(backward="small_gamma").label == kind().label + "-small_gamma"
     assert kind(backward="autograd").prepared(attack_target(subject_of(cnn), 10)).notes == []
-    with pytest.raises(ImpossibleAttackError, match="left out: backward=small_gamma has no meaning for this network"):
+    with pytest.raises(ImpossibleAttackError, match="skipped: backward=small_gamma is not defined for this network"):
         kind(backward="small_gamma").prepared(attack_target(subject_of(cnn), 10))
 
 
 @pytest.mark.parametrize("surrogates", [[], ["autograd", "autograd"]])
 def test_bad_options_are_one_line(surrogates):
-    with pytest.raises(UserError, match=r"surrogates=.*: must name each at most once, of autograd, half_norm"):
+    with pytest.raises(UserError, match=r"surrogates=.*: must name at least one of autograd, half_norm"):
         Surrogate(surrogates=surrogates)

@@ -134,7 +134,7 @@ def test_sources_that_cannot_be_used_are_one_line(runs, cnn, subject_in_memory, 
     subject = subject_of(runs["akorn"])
     with pytest.raises(UserError, match=r"transfer: run=.*bare holds an encoder only; the source needs a classifier"):
         Transfer(run=str(runs["bare"])).prepared(attack_target(subject, 10))
-    with pytest.raises(UserError, match=r"transfer: run=.*timm knows 10 classes; these images have 7"):
+    with pytest.raises(UserError, match=r"transfer: run=.*timm has 10 classes; these images have 7"):
         Transfer(run=str(runs["timm"])).prepared(attack_target(subject, 7))
     with pytest.raises(UserError, match=r"transfer: .*nowhere: no run directory"):
         Transfer(run=str(tmp_path / "nowhere")).prepared(attack_target(subject, 10))
@@ -142,7 +142,9 @@ def test_sources_that_cannot_be_used_are_one_line(runs, cnn, subject_in_memory, 
         Transfer(encoder={"oscilator_dim": 4}).prepared(attack_target(subject, 10))
     with pytest.raises(UserError, match=r"transfer: .*has shape"):
         Transfer(encoder={"channels": 8}).prepared(attack_target(subject, 10))
-    with pytest.raises(ImpossibleAttackError, match="transfer-own-fixed left out: its source would be this network"):
+    with pytest.raises(
+        ImpossibleAttackError, match="transfer-own-fixed skipped: its source would be the attacked network"
+    ):
         Transfer().prepared(attack_target(subject_in_memory(cnn), 10))
     with pytest.raises(UserError, match=r"diversity=2.0: must be in \[0, 1\]"):
         Transfer(diversity=2.0)

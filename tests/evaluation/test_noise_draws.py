@@ -37,9 +37,9 @@ def test_equal_images_score_equally_but_for_the_order_of_sums_on_some_devices():
     second = first.clone()
     check_equal_scores(first, second, reordered=False)
     second[0, 0] += 1
-    with pytest.raises(UserError, match=r"score differently \(0\.5 %"):
+    with pytest.raises(UserError, match=r"different predictions \(0\.5 %"):
         check_equal_scores(first, second, reordered=False)
     check_equal_scores(first, second, reordered=True)
     second[1, :2] += 1
-    with pytest.raises(UserError, match=r"score differently \(1\.5 %"):
+    with pytest.raises(UserError, match=r"different predictions \(1\.5 %"):
         check_equal_scores(first, second, reordered=True)

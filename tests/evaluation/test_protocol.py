@@ -67,7 +67,11 @@ def test_several_protocols_take_the_overrides_they_know():
         ("robustness-linf", ["eps=8"], r"eps=8: .*did you mean 8/255\?"),
         ("robustness-quick", ["ways.eot.eot_iter=2"], "ways.eot: unknown key of protocol robustness 'eot_iter'"),
         ("robustness-quick", ["ways.eot.attacks[9].k=2"], "overrides ways.eot.attacks.9..k=2"),
-        ("robustness-quick", ["ways.eot.attacks[0].label=apgd-dlr"], "ways.eot: attacks: two are called 'apgd-dlr'"),
+        (
+            "robustness-quick",
+            ["ways.eot.attacks[0].label=apgd-dlr"],
+            "ways.eot: attacks: two have the label 'apgd-dlr'",
+        ),
     ],
 )
 def test_a_wrong_name_key_or_value_is_one_clear_line(name, overrides, message):

@@ -1,8 +1,9 @@
-"""Checks that let attacks meet: what must be stronger than what, and where everything must end.
+"""Checks that compare attacks with one another.
 
-Carlini et al. 2019 (1902.06705) and Athalye, Carlini and Wagner 2018 (1802.00420, section 3.1): iterated attacks are
-stronger than single steps, white boxes than black boxes, unbounded attacks reach 100 % success, a larger ball is easier
-to attack, and random sampling never finds what gradients miss.
+If gradients are not masked (Carlini et al. 2019, 1902.06705; Athalye, Carlini and Wagner 2018, 1802.00420, section
+3.1), iterative attacks are stronger than single steps and white-box attacks stronger than black-box attacks. Unbounded
+attacks reach 100 % success, a larger eps never helps the network, and random sampling finds nothing that gradients
+miss.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from sslkuramoto.evaluation.audit.compare import (
     newly_broken,
     percent,
 )
-from sslkuramoto.evaluation.audit.context import Case, median
+from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case, median
 from sslkuramoto.evaluation.audit.fake_defences import ScaledHead
 from sslkuramoto.evaluation.audit.runner import Run, union
 from sslkuramoto.run_directory import RunDirectory
@@ -37,26 +38,27 @@ from sslkuramoto.statistics import at_least, holm
 from sslkuramoto.threat import Threat
 
 NOISE_SAMPLES = 4
-NOISE_SIZES = (4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)  # of the curve
+NOISE_SIZES = (4 / 255, 8 / 255, 16 / 255, 32 / 255, 64 / 255, 128 / 255)  # of the noise curve
 NOISE_TAKES = 3 / 4
-"""Share of what an attack takes that random noise must take before the attack is said to shake only."""
+"""If random noise lowers the accuracy by more than this share of what an attack does, the attack is no better than
+noise."""
 LEFT_UNBOUNDED = 0.01
-"""Share of images that may stand when any image is allowed: an ascent can get stuck on single ones."""
+"""Share of images that may survive an unbounded attack: an ascent can get stuck on single images."""
 
-EPS = Question("eps", "Accuracy falls with eps, to 0 % without bounds", "masking")
-BLACK_BOX = Question("black_box", "No black box does better than gradients", "masking")
-TRANSFER = Question("transfer", "No transferred attack does better than gradients", "masking")
-FAB = Question("fab", "The search for the nearest boundary does no better than ascents", "masking")
-ONE_STEP = Question("one_step", "One step is no stronger than many", "masking")
-LOGIT_SCALE = Question("logit_scale", "The scale of the logits and the loss do not matter", "masking")
-SURROGATE = Question("surrogate", "No surrogate backward does better than autograd", "masking")
-NOISE_ACCURACY = Question("noise_accuracy", "Attacks do much more than random noise of the same size", "masking")
-STEPS = Question("steps", "More steps add nothing", "strength")
-RESTARTS = Question("restarts", "More restarts add nothing", "strength")
+EPS = Question("eps", "Accuracy decreases with eps, to 0 % without a bound", "masking")
+BLACK_BOX = Question("black_box", "No black-box attack is stronger than gradient attacks", "masking")
+TRANSFER = Question("transfer", "No transfer attack is stronger than gradient attacks", "masking")
+FAB = Question("fab", "FAB, the search for the nearest boundary, is not stronger than gradient ascents", "masking")
+ONE_STEP = Question("one_step", "A single step is not stronger than many steps", "masking")
+LOGIT_SCALE = Question("logit_scale", "The scale of the logits and the choice of loss do not matter", "masking")
+SURROGATE = Question("surrogate", "No surrogate derivative is a better guide than autograd", "masking")
+NOISE_ACCURACY = Question("noise_accuracy", "Attacks are much stronger than random noise of the same size", "masking")
+STEPS = Question("steps", "More steps do not make the attack stronger", "strength")
+RESTARTS = Question("restarts", "More restarts do not make the attack stronger", "strength")
 
 
 def eps(case: Case) -> Check:
-    """Ask whether larger balls are easier to attack, and whether no ball at all leaves nothing."""
+    """Check that accuracy decreases with eps, and that an unbounded attack breaks every image."""
     threats = [Threat(case.threat.norm, radius) for radius in case.grid]
     unbounded = Threat("linf", 1.0)
     curves: dict[str, list[Run]] = {}
@@ -65,7 +67,7 @@ def eps(case: Case) -> Check:
         curves[name] = [case.bench.run(attack, threat=threat) for threat in [*threats, unbounded]]
     case.add_curve(
         "eps",
-        "Accuracy against eps (last point: no bounds)",
+        "Accuracy against eps (last point: unbounded)",
         f"eps, {case.threat.norm}",
         [0.0, *(threat.eps for threat in threats), _widest(case)],
         {
@@ -73,9 +75,9 @@ def eps(case: Case) -> Check:
             for name, runs in curves.items()
         },
     )
-    radii = [*(str(threat) for threat in threats), "no bounds"]
+    radii = [*(str(threat) for threat in threats), "unbounded"]
     last = len(threats)
-    pairs = [*((k, k + 1) for k in range(last)), *([(0, last - 1)] if last > 2 else [])]  # neighbours, the grid's ends
+    pairs = [*((k, k + 1) for k in range(last)), *([(0, last - 1)] if last > 2 else [])]  # neighbours, and both ends
     asked = [(name, *pair) for name in curves for pair in pairs]
     met = [compare(curves[name][larger].right, curves[name][smaller].right) for name, smaller, larger in asked]
     rises = [
@@ -84,26 +86,26 @@ def eps(case: Case) -> Check:
         for (name, smaller, larger), rise in zip(asked, stronger(met), strict=True)
         if rise
     ]
-    standing = {name: int((runs[-1].right > BROKEN).sum()) for name, runs in curves.items()}
-    left = {name: count / case.n for name, count in standing.items()}
-    stand = {name: left[name] for name, count in standing.items() if more_than(count, case.n, LEFT_UNBOUNDED)}
+    surviving = {name: int((runs[-1].right > BROKEN).sum()) for name, runs in curves.items()}
+    left = {name: count / case.n for name, count in surviving.items()}
+    too_many = {name: left[name] for name, count in surviving.items() if more_than(count, case.n, LEFT_UNBOUNDED)}
     figures = {name: [round(run.accuracy, 6) for run in runs] for name, runs in curves.items()}
-    if stand:
-        shown = ", ".join(f"{percent(share)} against the {name} attack" for name, share in stand.items())
-        return EPS.answer(False, f"without bounds there still stand {shown}", figures)
+    if too_many:
+        shown = ", ".join(f"{percent(share)} under the {name} attack" for name, share in too_many.items())
+        return EPS.answer(False, f"images survive even without a bound on the perturbation: {shown}", figures)
     if rises:
-        return EPS.answer(False, f"a larger ball leaves more images right ({'; '.join(rises[:2])})", figures)
+        return EPS.answer(False, f"accuracy is higher at a larger eps ({'; '.join(rises[:2])})", figures)
     shown = ", ".join(f"{percent(share)} ({name})" for name, share in left.items())
-    return EPS.answer(True, f"monotone within the sampling error, and without bounds {shown} stand", figures)
+    return EPS.answer(True, f"monotone within the sampling error; accuracy without a bound: {shown}", figures)
 
 
 def black_box(case: Case) -> Check:
-    """Ask whether attacks that see no gradient find what those with gradients miss."""
+    """Check whether black-box attacks break images that gradient attacks do not."""
     return _never_better(case, BLACK_BOX, [case.bench.run(attack) for attack in case.arsenal.black_boxes()])
 
 
 def transfer(case: Case) -> Check:
-    """Ask the same of attacks made on other networks."""
+    """Check the same for attacks made on other networks."""
     attacks = [case.arsenal.transferred(source, run=source) for source in case.sources]
     missing = []
     for name, changes in _relatives(case).items():
@@ -113,16 +115,16 @@ def transfer(case: Case) -> Check:
             missing.append(f"{name} not run ({error})")
     runs = [case.bench.run(attack) for attack in attacks]
     if case.stochastic:
-        runs += [on_twin(case, case.arsenal.plain("ce")), on_twin(case, case.arsenal.plain("margin"))]
+        runs += [on_fixed_version(case, case.arsenal.plain(loss)) for loss in ("ce", "margin")]
     if not runs:
-        nothing = "no source is given (sources: [RUN, ...]) and the network has no relatives of its own"
+        nothing = "no source network is given (sources: [RUN, ...]) and none can be made of the network itself"
         return TRANSFER.not_run("; ".join([nothing, *missing]))
     check = _never_better(case, TRANSFER, runs)
     return replace(check, reason="; ".join([check.reason, *missing]))
 
 
 def _relatives(case: Case) -> dict[str, dict[str, Any]]:
-    """Return changes to an oscillator network's own options, under which the same weights saturate less."""
+    """Return changed options of an oscillator network under which the same weights saturate less."""
     subject = case.arsenal.subject
     if not surrogates_for(subject.encoder) or not RunDirectory(subject.run_dir).finished:
         return {}
@@ -130,20 +132,20 @@ def _relatives(case: Case) -> dict[str, dict[str, Any]]:
 
 
 def fab(case: Case) -> Check:
-    """Ask whether FAB (Croce and Hein 2020, 1907.02044), which has no loss to saturate and no step size, finds more."""
+    """Check whether FAB (Croce and Hein 2020, 1907.02044) is stronger: it has no step size and no loss to saturate."""
     if case.stochastic:
-        return FAB.not_run("FAB follows single gradients to a boundary that moves from draw to draw")
+        return FAB.not_run("FAB searches for a fixed decision boundary, which a network that draws does not have")
     if not case.arsenal.fab():
-        return FAB.not_run("left to the full budget")
+        return FAB.not_run("part of the full budget only")
     ascents = union([*case.plain(), *map(case.bench.run, (case.arsenal.targeted(), case.arsenal.reference()))])
     (found,) = map(case.bench.run, case.arsenal.fab())
     comparison = compare(ascents, found.right)
-    reason = f"ascents leave {percent(comparison.first)} together, FAB leaves {percent(found.accuracy)}"
+    reason = f"{percent(comparison.first)} under all ascents together, {percent(found.accuracy)} under FAB"
     return FAB.answer(not comparison.stronger, reason, comparison.figures())
 
 
 def one_step(case: Case) -> Check:
-    """Ask whether one step gets further than the attack that takes many, loss by loss."""
+    """Check, for each loss, whether a single step is stronger than many steps."""
     found, figures = [], {}
     for loss in ("ce", "dlr"):
         single, many = case.bench.run(case.arsenal.one_step(loss)), case.bench.run(case.arsenal.plain(loss))
@@ -151,20 +153,21 @@ def one_step(case: Case) -> Check:
         figures[loss] = comparison.figures() | {"newly_broken": new}
         if comparison.stronger or more_than(new, case.n, TOLERANCE):
             found.append(
-                f"with the loss {loss} one step leaves {percent(single.accuracy)} and many leave "
-                f"{percent(many.accuracy)}, {new} images fall to one step alone"
+                f"with the loss {loss} {percent(single.accuracy)} after one step and {percent(many.accuracy)} after "
+                f"many; {new} images are broken by the single step only"
             )
     shown = ", ".join(
-        f"{loss}: {percent(f['second'])} after one, {percent(f['first'])} after many" for loss, f in figures.items()
+        f"{loss}: {percent(f['second'])} after one step, {percent(f['first'])} after many"
+        for loss, f in figures.items()
     )
     return ONE_STEP.answer(not found, "; ".join(found) or shown, figures)
 
 
 def logit_scale(case: Case) -> Check:
-    """Ask whether the cross entropy is as good a guide as losses, and copies of the network, that cannot saturate.
+    """Check whether smaller logits, or a loss that is invariant to their scale, make the attack stronger.
 
-    A copy with larger logits may well be attacked less successfully: that is its own saturation. What must not be is
-    that smaller logits, or a loss without a scale, break images which the network as it is does not lose.
+    The attack may be weaker on a copy with larger logits, which saturates by itself. A stronger attack with smaller
+    logits or a scale-invariant loss shows that the cross entropy of the network saturates.
     """
     bench, plain = case.bench, case.arsenal.plain("ce")
     native = bench.run(plain)
@@ -186,16 +189,16 @@ def logit_scale(case: Case) -> Check:
     ]
     others = ", ".join(f"{percent(run.accuracy)} with {name}" for name, run in runs.items())
     if found:
-        reason = f"the cross entropy leaves {percent(native.accuracy)}, but {', '.join(found)}: it misleads"
+        reason = f"{percent(native.accuracy)} with the cross entropy, but {', '.join(found)}: its gradient misleads"
         return LOGIT_SCALE.answer(False, reason, figures)
-    return LOGIT_SCALE.answer(True, f"the cross entropy leaves {percent(native.accuracy)}; {others}", figures)
+    return LOGIT_SCALE.answer(True, f"{percent(native.accuracy)} with the cross entropy; {others}", figures)
 
 
 def surrogate(case: Case) -> Check:
-    """Ask whether a backward pass that does not saturate is a better guide than the true one.
+    """Check whether a surrogate derivative that does not saturate makes the attack stronger than the true one.
 
-    All are the same attack, with the same fields, start, steps and loss; the reference attack at this budget, which has
-    fields of its own, joins the union only.
+    All runs are the same attack with the same held draws, start, steps and loss. The reference attack at this budget
+    uses other held draws; it counts for the union only.
     """
     allowed = surrogates_for(case.classifier.encoder)
     if not allowed:
@@ -203,7 +206,7 @@ def surrogate(case: Case) -> Check:
     others = other_surrogates(case)
     if not others:
         return SURROGATE.not_run(
-            f"of the budget's surrogates none has a meaning here: {', '.join(case.budget.surrogates)}"
+            f"none of the budget's surrogates is defined for this network: {', '.join(case.budget.surrogates)}"
         )
     case.bench.run(case.arsenal.reference(steps=case.budget.usual_steps))
     own = case.bench.run(case.arsenal.surrogate("autograd"))
@@ -213,27 +216,27 @@ def surrogate(case: Case) -> Check:
     found = [name for name, better in zip(compared, stronger(list(compared.values())), strict=True) if better]
     shown = ", ".join(f"{name} {percent(run.accuracy)}" for name, run in runs.items())
     senseless = [name for name in case.budget.surrogates if name not in allowed]
-    reason = f"autograd leaves {percent(own.accuracy)}; {shown}"
-    reason += f"; not run, for want of a projected drive: {', '.join(senseless)}" if senseless else ""
+    reason = f"accuracy with autograd {percent(own.accuracy)}; {shown}"
+    reason += f"; not run, since they need a projected drive: {', '.join(senseless)}" if senseless else ""
     if not found:
         return SURROGATE.answer(True, reason, figures)
     best = max(found, key=lambda name: compared[name].gain)
-    more = case.bench.run(case.arsenal.surrogate(best, most=True))  # for the union: it is the best guide there is
-    reason = f"{', '.join(found)} did better: {reason}; with the full budget {best} leaves {percent(more.accuracy)}"
+    more = case.bench.run(case.arsenal.surrogate(best, most=True))  # for the union: the strongest derivative found
+    reason = f"stronger with {', '.join(found)}: {reason}; {best} at the full budget {percent(more.accuracy)}"
     return SURROGATE.answer(False, reason, figures)
 
 
 def other_surrogates(case: Case) -> list[Surrogate]:
-    """Return those of the budget that have a meaning for the network."""
+    """Return the surrogates of the budget that are defined for the network, autograd aside."""
     allowed = surrogates_for(case.classifier.encoder)
     return [name for name in case.budget.surrogates if name in allowed and name != "autograd"]
 
 
 def noise_accuracy(case: Case) -> Check:
-    """Ask whether an attack finds much that random noise of the same size does not.
+    """Check whether an attack is much stronger than random noise of the same size.
 
-    The attack is the plain one; where that breaks next to nothing, the strongest of all that were run in this ball.
-    Image by image, what noise takes is compared with ``NOISE_TAKES`` of what the attack takes.
+    The attack is the plain one or, if that breaks next to nothing, the strongest attack run at this eps. Image by
+    image, the loss of accuracy under noise is compared with ``NOISE_TAKES`` times the loss under the attack.
     """
     bench = case.bench
     shares = [bench.share_right(_random_signs(case, number)) for number in range(NOISE_SAMPLES)]
@@ -249,7 +252,7 @@ def noise_accuracy(case: Case) -> Check:
     )
     if left["clean"] - left["attacked"] <= TOLERANCE:
         return NOISE_ACCURACY.not_run(
-            f"no attack breaks more than next to nothing, there is nothing to compare: {shown}"
+            f"no attack breaks more than {percent(TOLERANCE)} of the images, so there is nothing to compare: {shown}"
         )
     excess = (clean - noise) - NOISE_TAKES * (clean - attack.right.double())
     figures = left | {"excess": excess.mean().item(), "excess_at_least": _at_least(excess)}
@@ -258,46 +261,46 @@ def noise_accuracy(case: Case) -> Check:
 
 
 def steps(case: Case) -> Check:
-    """Ask whether the last doubling of the steps still broke images."""
-    rungs = case.budget.steps
-    plain = [case.bench.run(case.arsenal.plain("ce", count)) for count in rungs]
-    reference = [case.bench.run(case.arsenal.reference(steps=count)) for count in rungs]
+    """Check whether the last increase of the steps still broke images."""
+    counts = case.budget.steps
+    plain = [case.bench.run(case.arsenal.plain("ce", count)) for count in counts]
+    reference = [case.bench.run(case.arsenal.reference(steps=count)) for count in counts]
     series = {"plain": [run.accuracy for run in plain], "reference": [run.accuracy for run in reference]}
-    case.add_curve("steps", "Accuracy against the steps of the attack", "steps", list(rungs), series)
+    case.add_curve("steps", "Accuracy against the steps of the attack", "steps", list(counts), series)
     found = convergence(reference[-2].right, reference[-1].right)
     reason = (
-        f"{found.remark()}; the reference attack leaves {percent(reference[-2].accuracy)} after {rungs[-2]} steps and "
-        f"{percent(reference[-1].accuracy)} after {rungs[-1]}"
+        f"{found.remark()}; under the reference attack {percent(reference[-2].accuracy)} after {counts[-2]} steps and "
+        f"{percent(reference[-1].accuracy)} after {counts[-1]}"
     )
     return STEPS.answer(not found.gains, reason, found.figures())
 
 
 def restarts(case: Case) -> Check:
-    """Ask whether starting again broke further images."""
+    """Check whether more restarts broke further images."""
     once = case.bench.run(case.arsenal.reference())
     again = case.bench.run(case.arsenal.reference(restarts=case.budget.restarts))
     found = convergence(once.right, again.right)
     reason = (
-        f"{found.remark()}; the reference attack leaves {percent(once.accuracy)} with one start and "
+        f"{found.remark()}; under the reference attack {percent(once.accuracy)} with one start and "
         f"{percent(again.accuracy)} with {case.budget.restarts}"
     )
     return RESTARTS.answer(not found.gains, reason, found.figures())
 
 
-def on_twin(case: Case, attack: Attack) -> Run:
-    """Run an attack on the fixed twin; what it finds is scored on the audited network too."""
-    return case.bench.run(attack, against=case.twin(), name="the fixed twin")
+def on_fixed_version(case: Case, attack: Attack) -> Run:
+    """Attack the same weights with fixed oscillators; its candidates are also scored on the audited network."""
+    return case.bench.run(attack, against=case.fixed_version(), name=FIXED_VERSION)
 
 
 def _widest(case: Case) -> float:
-    """Return the radius that reaches every image."""
+    """Return the radius whose ball contains every image."""
     return 1.0 if case.threat.norm == "linf" else case.bench.images[0].numel() ** 0.5
 
 
 def stronger(comparisons: Sequence[Comparison]) -> list[bool]:
-    """Return which second attacks are stronger, by more than the tolerance and not by chance, of several asked at once.
+    """Return which second attacks are stronger, by more than the tolerance and significantly, of several comparisons.
 
-    Holm 1979: the chance that any of them is called so falsely stays below ``ALPHA``.
+    Holm's correction (1979) keeps the probability of any false positive below ``ALPHA``.
     """
     corrected = holm([comparison.p for comparison in comparisons])
     return [
@@ -317,9 +320,10 @@ def _accuracy(run: Run) -> float:
 
 
 def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
-    """Compare attacks that need no gradient of the network with all that use it, plain ones alone and all together.
+    """Compare attacks that use no gradient of the network with the plain attacks and with all gradient attacks.
 
-    Each is asked three things, and all of them are judged together (Holm), so that many attacks do not fail by chance.
+    Each attack is tested three times: against the plain attacks, against all gradient attacks, and for images that
+    only it breaks. The p values are corrected together (Holm 1979).
     """
     plain, white = union(case.plain()), union(case.white_box())
     pairs = [(compare(plain, run.right), compare(white, run.right)) for run in runs]
@@ -331,9 +335,11 @@ def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
         figures[run.label] = {**pairs[i][0].figures(), "white_box": pairs[i][1].first, "newly_broken": new[i]}
         better = any(pairs[i][which].gain > TOLERANCE and p[which * m + i] < ALPHA for which in range(2))
         if better or p[2 * m + i] < ALPHA:
-            found.append(f"{run.label} leaves {percent(run.accuracy)} and breaks {new[i]} images that gradients do not")
+            found.append(
+                f"{percent(run.accuracy)} under {run.label}, which breaks {new[i]} images that gradient attacks do not"
+            )
     shares = [percent(leaves.double().mean().item()) for leaves in (plain, white)]
-    ours = f"gradients leave {shares[0]} (plain attacks) and {shares[1]} (all)"
+    ours = f"accuracy under gradient attacks {shares[0]} (plain) and {shares[1]} (all)"
     if found:
         return question.answer(False, f"{'; '.join(found)}; {ours}", figures)
     return question.answer(
@@ -342,7 +348,7 @@ def _never_better(case: Case, question: Question, runs: list[Run]) -> Check:
 
 
 def _noise_curve(case: Case) -> None:
-    """Keep the accuracy under random signs and Gaussian noise of rising size, one sample each; decides nothing."""
+    """Add the curve of accuracy against the size of random signs and Gaussian noise, one sample each."""
     images, series = case.bench.images, {}
     noises = {
         "random signs": 2.0 * torch.randint(0, 2, images.shape, generator=case.draw("signs"), device=images.device) - 1,

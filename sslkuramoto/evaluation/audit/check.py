@@ -1,4 +1,4 @@
-"""One question of an audit and its answer."""
+"""One check of an audit: the question and its answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ Kind = Literal["control", "masking", "noise", "strength", "rule", "hint"]
 
 @dataclass(frozen=True)
 class Check:
-    """One question of an audit and its answer.
+    """One check of an audit: the question and its answer.
 
     Attributes:
         name: key of the check.
         title: the statement that passes or fails.
-        kind: what a failure means. "control": the measurement itself is broken. "masking": figures of attacks that do
-            not adapt overstate the robustness. "noise": it rests on random draws. "strength": the attacks had not
-            converged, the bound is loose. "rule": RobustBench would not list the network. "hint": a mechanism is
-            visible; no evidence by itself.
+        kind: what a failure means. "control": the measurement itself is broken. "masking": attacks that do not adapt
+            overstate the robustness. "noise": the robustness is due to random draws. "strength": the attacks had not
+            converged, so the bound is loose. "rule": RobustBench would not list the network. "hint": a possible
+            mechanism; no evidence by itself.
         status: "pass", "fail" or "not run".
-        reason: one sentence, with the figures that decided.
+        reason: one sentence with the figures that decided; accuracies unless said otherwise.
         figures: all figures.
     """
 
@@ -38,7 +38,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Question:
-    """What a check asks, before it is answered."""
+    """The statement that a check tests, before it is answered."""
 
     name: str
     title: str
@@ -49,5 +49,5 @@ class Question:
         return Check(self.name, self.title, self.kind, "pass" if passed else "fail", reason, figures or {})
 
     def not_run(self, reason: str) -> Check:
-        """Return the check that was not made, with the reason."""
+        """Return a check that was not run, with the reason."""
         return Check(self.name, self.title, self.kind, "not run", reason)

@@ -1,11 +1,11 @@
-"""Whether one attack got further than another on the same images, beyond what chance explains.
+"""Is one attack significantly stronger than another on the same images?
 
-Two attacks meet on the same images, so they are compared image by image: a difference counts when it is large enough to
-matter and when an exact sign test over images finds it unlikely by chance. For a deterministic network that test is
-McNemar's (1947).
+Two attacks are run on the same images, so they are compared image by image. A difference counts if it exceeds a
+tolerance and is significant in an exact sign test over images. For a deterministic network that test is McNemar's
+(1947).
 
-Whether an attack has converged is asked the other way round: there a missed gain is the costly error, so less must be
-seen, and what could not be seen is said: the upper end of the interval of the gain.
+For convergence the costly error is the opposite one, to overlook a gain. The tolerance is therefore smaller there, and
+the upper end of the gain's confidence interval is reported.
 
 Shapes: n images.
 """
@@ -20,39 +20,39 @@ from torch import Tensor
 from sslkuramoto.statistics import sign_test, wilson
 
 ALPHA = 0.01
-"""One-sided level of the sign test: an audit asks some twenty such questions, of which 0.2 may err by chance."""
+"""One-sided level of the sign test: an audit makes about twenty such tests, of which 0.2 fail by chance on average."""
 
 TOLERANCE = 0.05
-"""Differences of this share of the images are never called masking: on adversarially trained networks, which hide
-nothing, single attacks of AutoAttack differ by up to so much (Croce and Hein 2020, 2003.01690, table 2)."""
+"""Differences up to this share of the images are not called masking: on adversarially trained networks, whose gradients
+are not masked, single attacks of AutoAttack differ by as much (Croce and Hein 2020, 2003.01690, table 2)."""
 
 SETTLED = 0.01
-"""Gain of the last rung of a ladder that still counts as none: the last digit that robust accuracies are quoted to."""
+"""Gain of the last increase of a budget that counts as none: one unit of the last digit usually reported."""
 
 SETTLED_ALPHA = 0.05
-"""One-sided level at which a gain is seen and the upper end of its interval is taken: four such comparisons are made,
-and a false alarm costs a longer run, where a missed gain leaves a bound loose."""
+"""One-sided level for gains and for the upper end of their intervals. An audit makes four such comparisons. A false
+alarm costs a longer run, a missed gain leaves the bound loose."""
 
 FEWEST_RIGHT = 20
-"""Images that are right when clean, which attacks can break, below which an audit has no word of confidence: the 7 that
-must fall one way to be told from chance are then a third of them."""
+"""Images correct without an attack that a favourable verdict requires. Only these can be broken, and 7 broken images
+are the fewest that are significant: a third of 20."""
 
-STANDS, BROKEN = 0.75, 0.5
-"""Share of draws above which an image clearly stands, and from which it counts as broken (most draws err)."""
+ROBUST, BROKEN = 0.75, 0.5
+"""Share of correct draws from which an image counts as clearly robust, and up to which it counts as broken."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a second attack did beside a first.
+    """A second attack compared with a first.
 
     Attributes:
-        first: accuracy that the first attack leaves.
-        second: accuracy that the second leaves.
-        gain: first - second, mean over images: what the second adds.
-        further: images on which the second got further.
-        less_far: images on which it did not get as far.
-        p: chance of so many ``further`` or more if both were equally strong (one-sided exact sign test).
-        tolerance: difference that matters.
+        first: accuracy under the first attack.
+        second: accuracy under the second attack.
+        gain: first - second, mean over images.
+        further: images of which fewer draws are correct under the second attack.
+        less_far: images of which more draws are correct under it.
+        p: probability of ``further`` or more such images if both were equally strong (one-sided exact sign test).
+        tolerance: smallest difference that counts.
     """
 
     first: float
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def stronger(self) -> bool:
-        """Whether the second attack is stronger: by more than the tolerance, and not by chance."""
+        """Whether the second attack is stronger, by more than the tolerance and significantly."""
         return self.gain > self.tolerance and self.p < ALPHA
 
     def figures(self) -> dict[str, float]:
@@ -84,7 +84,7 @@ def compare(first: Float[Tensor, " n"], second: Float[Tensor, " n"], tolerance: 
     """Compare two attacks.
 
     Args:
-        first: for each image the share of draws that get the first attack's candidate right.
+        first: for each image the share of draws that classify the first attack's candidate correctly.
         second: the same for the second attack, over the same draws.
         tolerance: a share of the images.
     """
@@ -103,11 +103,11 @@ def compare(first: Float[Tensor, " n"], second: Float[Tensor, " n"], tolerance: 
 
 @dataclass(frozen=True)
 class Convergence:
-    """Whether the last rung of a ladder still gained.
+    """Whether the last increase of a budget (steps, restarts, draws) still made an attack stronger.
 
     Attributes:
-        comparison: the last rung but one against the last.
-        n: images.
+        comparison: the second largest budget against the largest.
+        n: number of images.
         at_most: upper end of the one-sided 95 % interval of the gain over images.
     """
 
@@ -117,24 +117,22 @@ class Convergence:
 
     @property
     def gains(self) -> bool:
-        """Whether a gain is seen: above 1 % of the images, and not by chance."""
+        """Whether there is a significant gain of more than 1 % of the images."""
         return self.comparison.gain > SETTLED and self.comparison.p < SETTLED_ALPHA
 
     @property
     def proven(self) -> bool:
-        """Whether these images rule out that more than 1 % is left to gain; without it no gain seen is no proof."""
+        """Whether these images rule out a gain of more than 1 %. Without it, the absence of a gain is no proof."""
         return not self.gains and self.at_most <= SETTLED
 
     def remark(self) -> str:
-        """Return what was found, in words."""
+        """Return the finding in words."""
         if self.gains:
-            return f"still gaining {percent(self.comparison.gain)}"
+            return f"not converged: the last increase gained {percent(self.comparison.gain)}"
         if self.proven:
             return f"converged: a gain above {percent(SETTLED)} is ruled out"
-        gain = f", seen {percent(self.comparison.gain)}" if self.comparison.gain > 0 else ""
-        return (
-            f"no gain beyond chance, but with {self.n} images gains below {percent(self.at_most)} cannot be told{gain}"
-        )
+        gain = f" (observed: {percent(self.comparison.gain)})" if self.comparison.gain > 0 else ""
+        return f"no significant gain, but {self.n} images cannot rule out gains below {percent(self.at_most)}{gain}"
 
     def figures(self) -> dict[str, float]:
         """Return the numbers as a result holds them."""
@@ -142,14 +140,14 @@ class Convergence:
 
 
 def convergence(before: Float[Tensor, " n"], last: Float[Tensor, " n"]) -> Convergence:
-    """Ask whether the last rung of a ladder gained on the rung before it.
+    """Return whether an attack with its largest budget is stronger than with the second largest.
 
     Args:
-        before: for each image the share of draws that get the candidate of the last rung but one right.
-        last: the same for the last rung, over the same draws.
+        before: for each image the share of draws that are correct under the second largest budget.
+        last: the same for the largest budget, over the same draws.
 
-    The interval is that of Bonett and Price 2012 (J. Educ. Behav. Stat. 37, 479) for paired shares, which for single
-    yes or no stays right where nothing differs: two images are added, one won and one lost.
+    The interval is that of Bonett and Price 2012 (J. Educ. Behav. Stat. 37, 479) for paired shares. It adds two images,
+    one gained and one lost, so that it does not shrink to a point if no image differs.
     """
     gains = (before - last).double()
     n, total, squares = len(gains), gains.sum().item(), gains.square().sum().item()
@@ -160,21 +158,21 @@ def convergence(before: Float[Tensor, " n"], last: Float[Tensor, " n"]) -> Conve
 
 
 def newly_broken(first: Float[Tensor, " n"], second: Float[Tensor, " n"]) -> int:
-    """Return how many images clearly stand under the first attack and are broken by the second."""
-    return int(((first >= STANDS) & (second <= BROKEN)).sum())
+    """Return how many images are clearly robust under the first attack and broken by the second."""
+    return int(((first >= ROBUST) & (second <= BROKEN)).sum())
 
 
 def more_than(count: int, n: int, share: float) -> bool:
-    """Return whether ``count`` of ``n`` images are more than ``share``, the interval over images respected."""
+    """Return whether ``count`` of ``n`` images are significantly more than ``share`` (Wilson interval over images)."""
     return wilson(count / n, n)[0] > share
 
 
 def smallest_visible(n: int, tolerance: float = TOLERANCE) -> float:
-    """Return the smallest one-sided difference that n images can show as a share of them."""
+    """Return the smallest one-sided difference that is significant with n images, as a share of them."""
     images = next(k for k in range(1, n + 64) if sign_test(k, 0) < ALPHA)
     return max(images / n, tolerance)
 
 
 def percent(share: float) -> str:
-    """Return a share as people read it."""
+    """Return a share in percent, as text."""
     return f"{100 * share:.1f} %"

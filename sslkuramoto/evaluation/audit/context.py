@@ -1,4 +1,4 @@
-"""What every check of an audit has before it."""
+"""The context that every check of an audit gets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +15,23 @@ from sslkuramoto.evaluation.audit.runner import Bench, Run
 from sslkuramoto.randomness import Key, generator
 from sslkuramoto.threat import Threat
 
+FIXED_VERSION = "the same weights with fixed oscillators"
+"""Name of :meth:`Case.fixed_version` in labels and in the ledger."""
+
 
 @dataclass
 class Case:
-    """What every check of an audit has before it.
+    """The context that every check of an audit gets.
 
     Attributes:
-        bench: runs attacks on the audited classifier.
-        arsenal: builds them.
+        bench: runs attacks on the audited classifier and keeps what they found.
+        arsenal: builds the attacks.
         budget: of the audit.
-        grid: radii of the curve, rising; an attack without bounds comes on top.
-        sources: run directories whose networks attacks are transferred from.
+        grid: radii of the curve, increasing; an unbounded attack is added to them.
+        sources: run directories of networks from which attacks are transferred.
         gradients: diagnostics of the gradient.
-        curves: name -> curve for a report, filled by checks.
-        histograms: name -> histogram for a report, filled by checks.
+        curves: name -> curve for a report page, filled by checks.
+        histograms: name -> histogram for a report page, filled by checks.
     """
 
     bench: Bench
@@ -47,7 +50,7 @@ class Case:
 
     @property
     def stochastic(self) -> bool:
-        """Whether it draws."""
+        """Whether it draws oscillators or other noise."""
         return self.classifier.stochastic
 
     @property
@@ -61,12 +64,12 @@ class Case:
         return self.bench.n
 
     def plain(self) -> list[Run]:
-        """Return the attacks that take the network as it comes."""
+        """Run the plain attacks, which treat the network as deterministic."""
         attacks = [self.arsenal.plain("ce"), self.arsenal.plain("dlr")]
         return [self.bench.run(attack) for attack in attacks]
 
     def white_box(self) -> list[Run]:
-        """Return the strongest attacks with gradients, besides the plain ones."""
+        """Run all white-box attacks, the plain ones included."""
         attacks = [self.arsenal.targeted(), self.arsenal.reference(), *self.arsenal.fab()]
         if self.stochastic:
             attacks += [self.arsenal.reference(k=self.budget.k[-1], noise=noise) for noise in ("held", "fresh")]
@@ -79,21 +82,21 @@ class Case:
             ours.encoder, head, cast(Initial, ours.mode), seed=ours.seed, draws=ours.draws, held=ours.held
         )
 
-    def twin(self) -> Classifier:
-        """Return the same weights and one fixed state for all images and calls; K where logits are averaged."""
+    def fixed_version(self) -> Classifier:
+        """Return the same weights with one fixed initial state for all images and calls; K if logits are averaged."""
         ours = self.classifier
         if ours.mode == "averaged":
             return Classifier(ours.encoder, ours.head, "averaged", seed=ours.seed, draws=ours.draws, held=True)
         return Classifier(ours.encoder, ours.head, "fixed", seed=ours.seed)
 
     def draw(self, *use: Key) -> torch.Generator:
-        """Return a generator for a use of the audit's own."""
+        """Return a generator for a purpose of the audit itself."""
         return generator(self.bench.images.device, self.bench.seed, "audit", *use)
 
     def start(self, images: torch.Tensor, *use: Key) -> torch.Tensor | None:
-        """Return states that the audited classifier may start these images from; None for a deterministic encoder.
+        """Return initial states of the audited classifier for these images; None for a deterministic encoder.
 
-        Its own field where every call starts from that, one of its draws where it draws.
+        They are its fixed field in mode "fixed", else one draw.
         """
         ours = self.classifier
         if not ours.encoder.stochastic:
@@ -111,7 +114,7 @@ class Case:
         series: Mapping[str, Sequence[float]],
         unit: str = "fraction",
     ) -> None:
-        """Keep a curve for the report: values over x, one list a series."""
+        """Keep a curve for the report: values over x, one list per series."""
         rounded = {label: [round(value, 6) for value in values] for label, values in series.items()}
         self.curves[name] = {"title": title, "x_label": x_label, "x": list(x), "series": rounded, "unit": unit}
 

@@ -1,8 +1,8 @@
-"""The control of an audit: attacks that may not move change nothing, and those that may find what there is to find.
+"""The control of an audit: with eps = 0 attacks change nothing, and on a network of known robustness they succeed.
 
-The second part is asked of a linear classifier, whose robust accuracy is known in closed form: an image with the margin
-m = z_y - z_j between two classes of weights w_y and w_j falls to class j inside a ball of radius eps exactly when
-m / ||w_y - w_j||_* < eps, with the dual norm ||.||_* (l1 for l-inf, l2 for l2; Hoelder's inequality is tight).
+The second part uses a linear classifier, whose robust accuracy is known in closed form. An image with the margin
+m = z_y - z_j between two classes with weights w_y and w_j can be moved to class j inside a ball of radius eps exactly
+if m / ||w_y - w_j||_* < eps, with the dual norm ||.||_* (l1 for l-inf, l2 for l2; Hoelder's inequality is tight).
 
 Shapes: b batch, n images, y x pixels.
 """
@@ -23,21 +23,23 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import MisbehavedError, Threat
 
 CONTROL = Question(
-    "control", "With eps = 0 every attack returns the clean accuracy, and attacks break what can be broken", "control"
+    "control",
+    "With eps = 0 every attack leaves the clean accuracy, and attacks reach the known accuracy of a linear network",
+    "control",
 )
 KNOWN_SHAPE = (3, 8, 8)
 KNOWN_IMAGES = 32
-KNOWN_EPS = 0.1  # l-inf; in l2 the same times the square root of the pixels
-KNOWN_STEPS = 20  # the kind of an attack is tried, not its budget
-KNOWN_DRAWS = 8  # at most, behind a gradient
-NOISE = 1e-3  # where the audited network draws, so that the attacks draw too; far too little to move a boundary
+KNOWN_EPS = 0.1  # l-inf; in l2 times the square root of the number of pixel values
+KNOWN_STEPS = 20  # enough to test the attack itself, whatever the budget
+KNOWN_DRAWS = 8  # per gradient, at most
+NOISE = 1e-3  # added if the audited network is stochastic, so that attacks average over draws; moves no boundary
 
 
 def control(case: Case) -> Check:
-    """Ask whether attacks that may not move change anything, and whether they break a network of known robustness.
+    """Check that attacks with eps = 0 change nothing, and that attacks break a network of known robustness.
 
-    With eps = 0 an attack never succeeds and would spend all it has, so it is given little. The battery refuses one
-    that moves, which is an answer here.
+    With eps = 0 an attack never succeeds and would use its whole budget, so the budget is small. An attack that leaves
+    the ball raises an error in the battery, which counts as a failure here.
     """
     nowhere = Threat(case.threat.norm, 0.0)
     arsenal, runs, moved = case.arsenal.for_control(), [], []
@@ -59,7 +61,7 @@ def control(case: Case) -> Check:
             moved.append(run.label)
     figures = {"clean": clean, **{run.label: run.accuracy for run in runs}}
     if moved:
-        return CONTROL.answer(False, f"attacks moved images that may not move: {', '.join(moved)}", figures)
+        return CONTROL.answer(False, f"with eps = 0 attacks changed the images: {', '.join(moved)}", figures)
     if not all(torch.equal(run.right, case.bench.clean) for run in runs):
         return CONTROL.answer(False, "equal images did not score equally", figures)
     expected, left = left_of_known(case)
@@ -67,19 +69,20 @@ def control(case: Case) -> Check:
     missed = [f"{label} leaves {percent(share)}" for label, share in left.items() if share != expected]
     if missed:
         reason = (
-            f"the attacks themselves are broken: of a linear classifier with {percent(expected)} {', '.join(missed)}"
+            "the attacks do not work: the robust accuracy of a linear classifier is "
+            f"{percent(expected)}, but {', '.join(missed)}"
         )
         return CONTROL.answer(False, reason, figures)
     return CONTROL.answer(
         True,
-        f"{len(runs)} attacks leave {percent(clean)} right, image by image what is right when clean; "
-        f"{len(left)} leave of a linear classifier the {percent(expected)} that it keeps in theory",
+        f"with eps = 0 {len(runs)} attacks leave the clean accuracy of {percent(clean)}, image by image; {len(left)} "
+        f"attacks reach the robust accuracy of a linear classifier, {percent(expected)}",
         figures,
     )
 
 
 class Pixels(Encoder):
-    """Pixels as they are."""
+    """The identity: features are the pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,16 +103,16 @@ class Pixels(Encoder):
 def known(
     threat: Threat, num_classes: int, device: torch.device, *, draws: bool
 ) -> tuple[Classifier, Float[Tensor, "n 3 y x"], Int64[Tensor, " n"], Float[Tensor, " n"]]:
-    """Return a linear classifier, images, labels and the distance of each to the boundary, in units of eps.
+    """Return a linear classifier, images, labels and each image's distance to the decision boundary in units of eps.
 
-    Two classes compete, with opposite weights; the others never win. Distances are spread evenly over 0.25 to 0.9 and
-    1.1 to 1.75, and neither images nor balls touch the edges of [0,1].
+    Two classes have opposite weights; the others are never predicted. Distances are spread evenly over 0.25 to 0.9 and
+    1.1 to 1.75. Images and balls lie inside [0,1].
 
     Args:
         threat: the ball.
         num_classes: at least 2.
         device: of all that is returned.
-        draws: whether the classifier adds a little noise to its pixels.
+        draws: whether the classifier adds a little random noise to its pixels.
     """
     draw = generator("cpu", "known robustness")
     weights = torch.rand(KNOWN_SHAPE, generator=draw).flatten() + 0.5  # none near 0: no pixel has to go far
@@ -133,7 +136,7 @@ def known(
 
 
 def left_of_known(case: Case) -> tuple[float, dict[str, float]]:
-    """Return the accuracy that a linear classifier keeps in theory, and what every kind of ascent leaves of it."""
+    """Return the exact robust accuracy of the linear classifier, and its accuracy under every kind of ascent."""
     arsenal, norm = case.arsenal, case.threat.norm
     side = 1.0 if norm == "linf" else (KNOWN_SHAPE[0] * KNOWN_SHAPE[1] * KNOWN_SHAPE[2]) ** 0.5
     threat = Threat(norm, KNOWN_EPS * side)
@@ -151,7 +154,7 @@ def left_of_known(case: Case) -> tuple[float, dict[str, float]]:
 
 
 def _left(attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, threat: Threat) -> float:
-    """Return the accuracy that an attack leaves; all of it where its candidates are outside the ball."""
+    """Return the accuracy under an attack; 1 if its candidates are outside the ball."""
     with frozen(classifier):
         candidates = attack(classifier, images, labels, threat=threat, work=Work(0, 0)).detach()
     try:

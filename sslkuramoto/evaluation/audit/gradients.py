@@ -38,7 +38,7 @@ def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss
 
 @dataclass
 class GradientFacts:
-    """Diagnostics of the gradient, one entry an image unless said otherwise.
+    """Diagnostics of the gradient, one entry per image unless said otherwise.
 
     Attributes:
         zero: loss -> whether the gradient is exactly zero in every pixel, in a share of the draws.
@@ -83,11 +83,11 @@ def gradient_facts(
         classifier: in its own mode; of a stochastic one, gradients are those of single draws, and finite differences
             are taken with the draw held (they ask whether the gradient is right, not whether it is steady).
         images: pixels in [0,1]; finite differences may step out of [0,1].
-        labels: right classes.
+        labels: true classes.
         eps: l-inf radius that the steps are measured in, > 0.
         seed: keys the draws and directions.
-        chunk: images a forward pass.
-        directions: random sign fields an image for the finite differences.
+        chunk: images per forward pass.
+        directions: random sign fields per image for the finite differences.
         draws: of a stochastic classifier, for the cosine and the share of zeros.
         report: receives a line.
     """

@@ -1,43 +1,44 @@
-"""Checks on what the random draws of a network do to attacks, and how far the reported figure holds.
+"""Checks of how the random draws of a network affect attacks.
 
-A randomised network can hide from an attack that draws once (Athalye, Carlini and Wagner 2018, 1802.00420, section
-5.3). What it hides shows when the state is fixed, when the attack averages over draws, and when it holds them.
+Randomness can defeat an attack that uses a single draw per gradient (Athalye, Carlini and Wagner 2018, 1802.00420,
+section 5.3). Three comparisons reveal it: fix the initial state, average gradients over draws, hold the draws fixed.
 """
 
-from sslkuramoto.evaluation.audit.attack_checks import on_twin
+from sslkuramoto.evaluation.audit.attack_checks import on_fixed_version
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import compare, convergence, percent
 from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.runner import union
 
-FIXED_RANDOM = Question("fixed_random", "Fixing the random state does not cost the robustness", "noise")
-HELD_FRESH = Question("held_fresh", "Holding the draws through an attack adds nothing", "masking")
-DRAWS = Question("k", "More draws a gradient add nothing", "strength")
+FIXED_RANDOM = Question("fixed_random", "Fixing the initial oscillators does not reduce the robustness", "noise")
+HELD_FRESH = Question("held_fresh", "Holding the draws fixed during an attack does not make it stronger", "masking")
+DRAWS = Question("k", "More draws per gradient do not make the attack stronger", "strength")
 NO_NOISE = "the network is deterministic"
 
 
 def fixed_random(case: Case) -> Check:
-    """Ask whether the same weights with one fixed state stand as well against the plain attacks."""
+    """Check whether the same weights with one fixed initial state are as robust against the plain attacks."""
     if not case.stochastic:
         return FIXED_RANDOM.not_run(NO_NOISE)
     attacks = [case.arsenal.plain("ce"), case.arsenal.plain("dlr")]
     random = union([case.bench.run(attack) for attack in attacks])
-    twins = [on_twin(case, attack) for attack in attacks]
-    fixed = twins[0].there.minimum(twins[1].there)
+    runs = [on_fixed_version(case, attack) for attack in attacks]
+    fixed = runs[0].there.minimum(runs[1].there)
     comparison = compare(random, fixed)
-    moved = union(twins).double().mean().item()
-    held = f"{case.classifier.draws} held states" if case.classifier.mode == "averaged" else "one state"
+    moved = union(runs).double().mean().item()
+    held = f"{case.classifier.draws} held states" if case.classifier.mode == "averaged" else "one fixed state"
     reason = (
-        f"the plain attacks leave {percent(comparison.first)} of the random network, {percent(comparison.second)} of "
-        f"the same weights with {held}; those images leave {percent(moved)} of the random network"
+        f"under the plain attacks the randomised network has {percent(comparison.first)}, the same weights with {held} "
+        f"{percent(comparison.second)}; the latter's adversarial images transferred to the randomised network leave it "
+        f"{percent(moved)}"
     )
     if comparison.stronger:
-        reason = f"the noise is the defence: {reason}"
+        reason = f"the robustness is due to the noise: {reason}"
     return FIXED_RANDOM.answer(not comparison.stronger, reason, comparison.figures() | {"transferred": moved})
 
 
 def held_fresh(case: Case) -> Check:
-    """Ask whether an attack whose noise changes at every step misses what one with held noise finds."""
+    """Check whether an attack with held draws breaks images that one with fresh draws at every step does not."""
     if not case.stochastic:
         return HELD_FRESH.not_run(NO_NOISE)
     reasons, figures, found = [], {}, False
@@ -46,23 +47,25 @@ def held_fresh(case: Case) -> Check:
         comparison = compare(fresh.right, held.right)
         found = found or comparison.stronger
         figures[f"k={k}"] = comparison.figures()
-        reasons.append(f"{k} draws a gradient leave {percent(fresh.accuracy)} fresh and {percent(held.accuracy)} held")
+        reasons.append(
+            f"with {k} draws per gradient {percent(fresh.accuracy)} (fresh) and {percent(held.accuracy)} (held)"
+        )
     return HELD_FRESH.answer(not found, "; ".join(reasons), figures)
 
 
 def draws(case: Case) -> Check:
-    """Ask whether the last increase of the draws a gradient still broke images, held or fresh."""
+    """Check whether the last increase of the draws per gradient still broke images, with held or fresh draws."""
     if not case.stochastic:
         return DRAWS.not_run(NO_NOISE)
-    rungs = case.budget.k
-    held = [case.bench.run(case.arsenal.reference(k=k)) for k in rungs]
-    fresh = [case.bench.run(case.arsenal.reference(k=k, noise="fresh")) for k in rungs[-2:]]
+    counts = case.budget.k
+    held = [case.bench.run(case.arsenal.reference(k=k)) for k in counts]
+    fresh = [case.bench.run(case.arsenal.reference(k=k, noise="fresh")) for k in counts[-2:]]
     series = {"held draws": [run.accuracy for run in held]}
-    case.add_curve("k", "Accuracy against the draws behind a gradient", "draws", rungs, series)
+    case.add_curve("k", "Accuracy against the draws per gradient", "draws", counts, series)
     found = {"held": convergence(held[-2].right, held[-1].right), "fresh": convergence(fresh[0].right, fresh[1].right)}
-    ladder = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(rungs, held, strict=True))
-    last = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(rungs[-2:], fresh, strict=True))
-    reason = f"held draws leave {ladder} ({found['held'].remark()}); fresh ones {last} ({found['fresh'].remark()})"
+    all_held = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(counts, held, strict=True))
+    last = ", ".join(f"{percent(run.accuracy)} with {k}" for k, run in zip(counts[-2:], fresh, strict=True))
+    reason = f"held draws: {all_held} ({found['held'].remark()}); fresh draws: {last} ({found['fresh'].remark()})"
     figures = {name: each.figures() for name, each in found.items()}
     proven = all(each.proven for each in found.values())
     return DRAWS.answer(not any(each.gains for each in found.values()), reason, figures | {"proven": proven})

@@ -1,7 +1,7 @@
-"""Protocol ``audit``: is the robustness of this network real, or does it only hide from attacks?
+"""Protocol ``audit``: is the robustness of a network real, or are its gradients masked?
 
-A battery of attacks and diagnostics (docs/audit.md), each answering one question with pass, fail or not
-run, and a verdict with its reasons. The headline is the union over everything that was run, image by image.
+An audit runs attacks and diagnostics (docs/audit.md). Each check passes, fails or is not run; together they give a
+verdict with its reasons. The headline is the union over all attacks: each image counts with its worst candidate.
 
 Shapes: n images, y x pixels.
 """
@@ -22,12 +22,13 @@ from sslkuramoto.evaluation.audit import attack_checks, control_check, network_c
 from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.check import Check, Question
+from sslkuramoto.evaluation.audit.compare import BROKEN, FEWEST_RIGHT
 from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.fake_defences import Plant, planted
 from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
-from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, outcome_of
-from sslkuramoto.evaluation.audit.verdict import REPORTED, verdict_of
+from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, scores_of
+from sslkuramoto.evaluation.audit.verdict import REPORTED, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
@@ -39,8 +40,8 @@ from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Mark, checked
 
 NAME = "audit"
-NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # make the networks that it attacks
-GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # times eps
+NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # sources that modify the network
+GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # radii of the curve, times eps
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
     control_check.CONTROL: control_check.control,
@@ -68,31 +69,32 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
 
 @checked
 class Audit(Protocol):
-    """Judges whether a network's robustness is real, and bounds it.
+    """Tests whether the robustness of a network is real, and bounds its robust accuracy from above.
 
     Args:
-        budget: "quick" (minutes on a CPU, a small network) or "full" (hours on a large GPU); sets what is None below.
+        budget: "quick" (minutes on a CPU for a small network) or "full" (hours on a large GPU); it sets every option
+            below that is None.
         norm: "linf" or "l2".
         eps: radius in pixels of [0,1], > 0: a number or a fraction such as "8/255"; None: 8/255 in linf, 0.5 in l2.
-        initial: which network is audited: "random" (new oscillators at every forward, as published), "averaged" (mean
-            logits over new draws; it still draws) or "fixed".
-        average: draws behind a forward of "averaged".
-        plant: a defence that only looks robust, put into the network to try the audit: "quantised", "detached",
-            "scaled", "noisy".
+        initial: initial oscillators of the audited network: "random" (drawn at every forward pass, as published),
+            "averaged" (mean logits over several new draws; still stochastic) or "fixed".
+        average: draws per forward pass of "averaged".
+        plant: a fake defence that is put into the network to test the audit: "quantised", "detached", "scaled",
+            "noisy".
         grid: radii of the curve of accuracy against eps; None: a quarter, a half, one, two and four times eps.
-        sources: run directories; attacks made on their networks are transferred.
-        images: how many are attacked, the same for all runs on the same data.
-        steps: iterations of the white-box attacks, rising.
-        k: draws behind a gradient of a stochastic network, rising.
-        restarts: compared with a single start.
-        queries: of the black box, for each image.
+        sources: run directories of networks from which attacks are transferred.
+        images: number of attacked images, the same images for all runs on the same data.
+        steps: iterations of the white-box attacks, an increasing list.
+        k: draws per gradient of a stochastic network, an increasing list.
+        restarts: number of restarts that is compared with a single start.
+        queries: queries of each black-box attack per image.
         samples: random perturbations tried on each image.
-        directions: random directions of the finite differences, for each image.
-        skip: checks that are left out (they read "not run").
-        split: where the images come from.
-        chunk: images a unit of the ledger and a forward pass.
-        draws: fresh draws that score a stochastic network, and others that compare attacks, at least 20.
-        select_draws: other draws that decide which of an image's candidates is the worst.
+        directions: random directions of the finite differences, per image.
+        skip: names of checks to skip (they read "not run").
+        split: split that the images are taken from.
+        chunk: images per unit of the ledger and per forward pass.
+        draws: fresh draws that score a stochastic network, and as many others that compare attacks; at least 20.
+        select_draws: other draws that choose the worst candidate of each image.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
     """
 
@@ -129,7 +131,7 @@ class Audit(Protocol):
         self.options = options_of(locals())
         self.threat = Threat(norm, parse_eps(eps, norm))
         if self.threat.eps == 0:
-            raise UserError("eps=0: an audit needs room to attack; protocol clean measures the clean accuracy")
+            raise UserError("eps=0: an audit needs eps > 0; protocol clean measures the clean accuracy")
         self.grid = None if grid is None else _grid_of(grid, norm)
         self.budget: Budget = BUDGETS[budget].changed(
             images=images,
@@ -153,11 +155,11 @@ class Audit(Protocol):
         self.draws, self.select_draws = draws, select_draws
 
     def measure(self, subject: Subject) -> Result:
-        """Attack, look, and judge.
+        """Run the control, then all checks, and derive the verdict.
 
         Raises:
-            UserError: no classifier, no labels, too few images, a source that cannot be had, a foreign ledger, a
-                network that says it is deterministic and is not.
+            UserError: no classifier, no labels, too few images, a source that cannot be loaded, the ledger of another
+                network, a network that is declared deterministic and is not.
         """
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
@@ -175,12 +177,12 @@ class Audit(Protocol):
             broken: dict[str, list] = {}
         else:
             checks += [self._answered(question, ask, case) for question, ask in rest]
-            outcome = outcome_of(case, self.select_draws, control="control" not in self.skip)
-            checks.insert(1, outcome.reported())
-            metrics, verdict = outcome.metrics, verdict_of(checks, outcome.headline())
-            verdicts, broken = outcome.verdicts(), {"broken_by": outcome.broken_by}
-            subject.keep("adversarial", outcome.worst.cpu())
-        network = [f"audited with the planted defence {self.plant!r}"] if self.plant else []
+            scores = scores_of(case, self.select_draws, control="control" not in self.skip)
+            checks.insert(1, scores.reported())
+            metrics, verdict = scores.metrics, verdict_of(checks, scores.headline())
+            verdicts, broken = scores.verdicts(), {"broken_by": scores.broken_by}
+            subject.keep("adversarial", scores.worst.cpu())
+        network = [f"audited with the fake defence {self.plant!r}"] if self.plant else []
         return Result(
             metrics=metrics,
             options=self.options,
@@ -193,10 +195,10 @@ class Audit(Protocol):
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs at most on this device, after timing a few passes; attacks nothing.
+        """Return an upper bound of the cost on this device, after timing a few passes; attacks nothing.
 
-        Every question is asked of one image of a stand-in network, whose attacks charge their passes and do nothing
-        else. An attack that several ask for counts with the first.
+        Every check is run on one image of a small stand-in network, with attacks that only count their passes. An
+        attack that several checks use is counted with the first.
         """
         classifier = self._classifier(subject)
         chosen = chosen_images(subject, self.split, self.budget.images, self.chunk)
@@ -214,13 +216,13 @@ class Audit(Protocol):
                 account.under(question.name)
                 self._answered(question, ask, case)
             account.under("a surrogate that does better")
-            if attack_checks.SURROGATE.name not in self.skip:  # which gets the full budget
+            if attack_checks.SURROGATE.name not in self.skip:  # the best surrogate is run again at the full budget
                 for name in attack_checks.other_surrogates(case)[:1]:
                     case.bench.run(arsenal.surrogate(name, most=True))
             account.under("eot")
             eot_runs(case)
             account.under("headline")
-            outcome_of(case, self.select_draws, control="control" not in self.skip)
+            scores_of(case, self.select_draws, control="control" not in self.skip)
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), []))]
 
     def _classifier(self, subject: Subject) -> Classifier:
@@ -235,17 +237,17 @@ class Audit(Protocol):
         num_classes: int,
         finish: Callable[[Attack], Attack] = lambda attack: attack,
     ) -> Arsenal:
-        draws_for(classifier.stochastic, self.select_draws)  # too few are said before hours of attacks
+        draws_for(classifier.stochastic, self.select_draws)  # too few draws are an error before hours of attacks
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
         for source in self.sources:
-            arsenal.transferred(source, run=source)  # a source that cannot be had is said at once
+            arsenal.transferred(source, run=source)  # so is a source that cannot be loaded
         return arsenal
 
     def _case(
         self, classifier: Classifier, chosen: Chosen, arsenal: Arsenal, ledger_of: LedgerOf, subject: Subject
     ) -> Case:
-        """Return what the questions are asked of."""
-        unseen = copy_of(classifier)  # before any call: what a network keeps of the images must not be in it
+        """Return the context of all checks: audited network, images, attacks, gradient diagnostics."""
+        unseen = copy_of(classifier)  # before any call, so that a network that remembers images has seen none
         check_deterministic(classifier, chosen.pixels[: self.chunk])
         bench = Bench(
             classifier,
@@ -259,6 +261,12 @@ class Audit(Protocol):
             report=subject.report,
             unseen=unseen,
         )
+        right = int((bench.clean > BROKEN).sum())
+        if right < FEWEST_RIGHT:
+            subject.report(
+                f"incomplete: {too_few(right, bench.n)}. Unless a check fails, this will be the verdict; "
+                "attack more images (images=...) to get another one"
+            )
         grid = self._radii(chosen)
         side = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
         facts = gradient_facts(
@@ -274,20 +282,20 @@ class Audit(Protocol):
         return Case(bench, arsenal, self.budget, grid, self.sources, facts)
 
     def _radii(self, chosen: Chosen) -> tuple[float, ...]:
-        """Return the radii of the curve, none so large that it reaches every image: such an attack follows anyway."""
+        """Return the radii of the curve, all small enough to bound the perturbation; an unbounded attack is added."""
         widest = 1.0 if self.threat.norm == "linf" else sqrt(chosen.pixels[0].numel())
         for key, radius in [("eps", self.threat.eps), *(("grid", radius) for radius in self.grid or ())]:
             if radius > widest:
                 size = " x ".join(map(str, chosen.pixels[0].shape))
                 raise UserError(
-                    f"{key}={radius:g}: an l2 ball of radius {widest:.4g} holds every image of {size} pixels"
+                    f"{key}={radius:g}: an l2 ball of radius {widest:.4g} contains every image of {size} pixels"
                 )
         usual = (times * self.threat.eps for times in GRID)
         return self.grid or tuple(radius for radius in usual if radius < widest) or (self.threat.eps,)
 
     def _answered(self, question: Question, ask: Callable[[Case], Check], case: Case) -> Check:
         if question.name in self.skip:
-            return question.not_run("left out (skip)")
+            return question.not_run("skipped (option skip)")
         try:
             return ask(case)
         except ImpossibleAttackError as reason:
@@ -320,10 +328,10 @@ class Audit(Protocol):
 
 
 def _grid_of(radii: Sequence[float | str], norm: Norm) -> tuple[float, ...]:
-    """Return the radii of the curve, rising.
+    """Return the radii of the curve, in increasing order.
 
     Raises:
-        UserError: none, or one that is none, under the name of the option.
+        UserError: an empty list, or an entry that is no radius.
     """
     if not radii:
         raise UserError("grid=[]: needs at least one radius; leave it out for a quarter to four times eps")

@@ -1,7 +1,8 @@
-"""Where the attacks of an audit are run: each once, all on the same images, all scored under the same noise.
+"""Runs the attacks of an audit: each once, all on the same images, all scored with the same draws.
 
-An attack may be made against another classifier than the audited one (its fixed twin, a copy with smaller logits): what
-it finds is always scored on the audited one, and every candidate inside the ball counts for the union over all attacks.
+An attack may be run on another classifier than the audited one, such as its version with fixed oscillators or a copy
+with smaller logits. Its candidates are always scored on the audited classifier. Every candidate inside the ball counts
+for the union over all attacks.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -31,13 +32,13 @@ LedgerOf = Callable[[Threat, str], Ledger | None]
 
 @dataclass(frozen=True)
 class Run:
-    """What one attack found.
+    """The candidates of one attack and their scores.
 
     Attributes:
-        label: of the attack, and of the classifier it was made against where that is not the audited one.
-        right: share of draws in which the audited classifier gets an image's candidate right.
+        label: of the attack, and of the classifier it was run on if that is not the audited one.
+        right: for each image the share of draws of the audited classifier that are correct on the candidate.
         there: the same for the classifier that was attacked.
-        candidates: one an image.
+        candidates: one per image.
     """
 
     label: str
@@ -47,7 +48,7 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy that it leaves of the audited classifier."""
+        """Accuracy of the audited classifier under this attack."""
         return self.right.double().mean().item()
 
 
@@ -56,9 +57,9 @@ class Tightest:
     """The union over all attacks.
 
     Attributes:
-        images: for each image the candidate that the fewest draws get right.
-        broken_by: what made it, where most draws err; "clean" where most err on the image itself, though an attack may
-            have found a worse candidate; None where the image stands.
+        images: for each image the candidate that the fewest draws classify correctly.
+        broken_by: the attack that produced it, if at least half of the draws err on it; "clean" if they do on the image
+            itself, even if an attack found a worse candidate; None if the image survived.
     """
 
     images: Float[Tensor, "n 3 y x"]
@@ -71,19 +72,19 @@ class Bench:
     Args:
         classifier: the audited one, in its own mode.
         images: pixels in [0,1].
-        labels: right classes.
-        threat: the ball of the audit; attacks may also be run with others.
+        labels: true classes.
+        threat: norm and radius of the audit; attacks may also be run with others.
         seed: of the measurement.
-        chunk: images a unit of work.
+        chunk: images per unit of work.
         draws: selection draws of a stochastic classifier.
-        ledger_of: the ledger of a threat and an attacked classifier's name.
-        report: receives a line an attack.
-        unseen: copy of the classifier, made before it was asked anything; None: made now.
+        ledger_of: (threat, name of the attacked classifier) -> ledger.
+        report: receives one line per attack.
+        unseen: copy of the classifier, made before its first call; None: made now.
 
     Attributes:
-        clean: share of draws that are right on the images themselves.
-        runs: all that was run, in order.
-        unseen: copy of the classifier as it was before it saw images; a word why where there is none.
+        clean: for each image the share of draws that are correct without an attack.
+        runs: all attacks that were run, in order.
+        unseen: copy of the classifier that has seen no images, or the reason why there is none.
     """
 
     def __init__(
@@ -115,16 +116,16 @@ class Bench:
     def predictions(
         self, candidates: Float[Tensor, "n 3 y x"], key: str, *, draws: int | None = None
     ) -> Int64[Tensor, "k n"]:
-        """Return the predictions over draws; one key means one noise, whatever the candidates."""
+        """Return the predictions over draws; one key means the same draws, whatever the candidates."""
         draws = draws_for(self.classifier.stochastic, draws or self.draws)
         return predictions_over_draws(self.classifier, candidates.split(self.chunk), draws, "audit", key)
 
     def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
-        """Return for each image the share of the selection draws that are right."""
+        """Return for each image the share of the selection draws that are correct."""
         return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
 
     def differences_of_two_calls(self) -> Float[Tensor, " n"]:
-        """Return how far the logits of each image lie apart in two calls of a classifier that is not stochastic."""
+        """Return the difference of each image's logits in two calls of a classifier that is not stochastic."""
         return torch.cat([differences_of_two_calls(self.classifier, part) for part in self.images.split(self.chunk)])
 
     def run(
@@ -139,9 +140,9 @@ class Bench:
 
         Args:
             attack: prepared.
-            threat: another ball than the audit's.
-            against: another classifier to attack; its ``name`` must be given too.
-            name: of that classifier.
+            threat: another norm or radius than the audit's.
+            against: another classifier to attack; needs ``name``.
+            name: of that classifier, in labels and in the ledger.
         """
         threat = threat or self.threat
         key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
@@ -169,13 +170,13 @@ class Bench:
         label = _label(attack, name)
         run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
         seconds = time.perf_counter() - start
-        self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % stand, {seconds:.1f} s")
+        self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % robust, {seconds:.1f} s")
         return run
 
     def tightest(self, draws: int) -> Tightest:
-        """Return the worst of all candidates that lie in the ball, image by image.
+        """Return the worst of all candidates inside the ball, image by image.
 
-        The rule is that of :func:`~sslkuramoto.attacks.worst_candidate.worst_of`; the first score is that of the runs.
+        It is chosen by :func:`~sslkuramoto.attacks.worst_candidate.worst_of`; the first score is that of the runs.
 
         Args:
             draws: of the second score.
@@ -202,7 +203,7 @@ class Bench:
 
 
 def copy_of(classifier: Classifier) -> Classifier | str:
-    """Return a copy that shares nothing with a classifier, or why there can be none."""
+    """Return a copy that shares nothing with a classifier, or the reason why it cannot be copied."""
     ours = classifier
     try:
         encoder, head = copy.deepcopy((ours.encoder, ours.head))
@@ -217,15 +218,15 @@ def _label(attack: Attack, name: str) -> str:
 
 
 def union(runs: Sequence[Run]) -> Float[Tensor, " n"]:
-    """Return for each image the share of draws that its worst candidate over some attacks leaves right.
+    """Return for each image the share of draws that are correct on its worst candidate over some attacks.
 
-    Questions compare attacks on the one score that all runs have in common; no candidate is picked for a headline here.
+    It uses the one score that all runs have in common. Checks compare attacks by it; the headline is scored anew.
     """
     return worse_of(runs)[1]
 
 
 def worse_of(runs: Sequence[Run]) -> tuple[Float[Tensor, "n 3 y x"], Float[Tensor, " n"]]:
-    """Return for each image the worst candidate of some runs, on the score that they have in common, and that score."""
+    """Return for each image the worst candidate of some runs by the score they have in common, and that score."""
     candidates, share = runs[0].candidates.clone(), runs[0].right.clone()
     for run in runs[1:]:
         lower = is_worse(run.right, share)

@@ -1,4 +1,4 @@
-"""What an audit leaves behind: the figures of its headline, and the details that a report draws."""
+"""The result of an audit: the figures of its headline, and the details that a report page draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sslkuramoto.evaluation.audit.check import Check
 from sslkuramoto.evaluation.audit.compare import BROKEN
-from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
 from sslkuramoto.evaluation.audit.runner import Run, worse_of
 from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
@@ -19,17 +19,17 @@ from sslkuramoto.threat import Threat
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The figures of an audit, over draws that had no part in choosing.
+class AuditScores:
+    """The figures of an audit, over draws that did not choose any candidate.
 
     Attributes:
         metrics: of the result.
-        correct, clean_correct: for each image the share of draws that are right under the union of all attacks, and
-            without one.
-        usual: name of a figure that is usually reported -> the same under its attack; the strongest last.
-        single: the same under the strongest single attack.
-        broken_by: what broke an image.
-        worst: for each image the candidate of the union.
+        correct, clean_correct: for each image the share of draws that are correct under the union of all attacks, and
+            without an attack.
+        usual: name of a usually reported figure -> the same share under its attack; the strongest attack last.
+        single: the same share under the strongest single attack.
+        broken_by: for each image the attack that broke it.
+        worst: for each image its worst candidate.
         guess: share of the largest class.
     """
 
@@ -43,12 +43,12 @@ class Outcome:
     guess: float
 
     def reported(self) -> Check:
-        """Return whether the figures that are usually reported hold."""
+        """Return the check that compares the usually reported figures with the union."""
         usual = {name: torch.tensor(shares) for name, shares in self.usual.items()}
         return reported(usual, torch.tensor(self.correct), torch.tensor(self.single))
 
     def headline(self) -> Headline:
-        """Return what the verdict is about."""
+        """Return the figures that the verdict is about."""
         eot = self.metrics.get("eot_accuracy")
         return Headline(
             plain=self.metrics["plain_accuracy"].value,
@@ -60,28 +60,28 @@ class Outcome:
         )
 
     def verdicts(self) -> dict[str, list]:
-        """Return the shares of draws that are right, one entry an image."""
+        """Return the shares of correct draws, one entry per image."""
         usual = {f"{name}_correct": shares for name, shares in self.usual.items()}
         return {"correct": self.correct, **usual, "clean_correct": self.clean_correct}
 
 
 def eot_runs(case: Case) -> list[Run]:
-    """Run EoT, which is for networks that draw."""
+    """Run EoT; none for a deterministic network."""
     return [case.bench.run(attack) for attack in case.arsenal.eot()] if case.stochastic else []
 
 
-def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
+def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
     """Score the union, the usual attacks, the strongest single one and the clean images.
 
     Args:
         case: with every attack run.
         select_draws: draws that choose among an image's candidates.
-        control: whether the plain attack is scored with eps = 0 too.
+        control: whether the plain attack is also scored with eps = 0.
     """
     bench, labels, attack = case.bench, case.bench.labels.cpu(), case.arsenal.plain("ce")
     usual = {"plain": bench.run(attack).candidates}
     if eot := eot_runs(case):
-        usual["eot"] = worse_of(eot)[0]  # as AutoAttack joins its members
+        usual["eot"] = worse_of(eot)[0]  # image by image, as AutoAttack combines its members
     tightest = bench.tightest(select_draws)
     single = min((run for (*_, threat), run in bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy)
     clean, robust, alone = (
@@ -96,9 +96,9 @@ def outcome_of(case: Case, select_draws: int, *, control: bool) -> Outcome:
         unmoved = bench.run(case.arsenal.for_control().plain("ce"), threat=Threat(case.threat.norm, 0.0)).candidates
         metrics["control_accuracy"] = accuracies(bench.predictions(unmoved, "score"), labels)["accuracy"]
     if case.stochastic:
-        fixed = bench.run(attack, against=case.twin(), name="the fixed twin").there
+        fixed = bench.run(attack, against=case.fixed_version(), name=FIXED_VERSION).there
         metrics["fixed/plain_accuracy"] = share_over_draws((fixed > 0.5)[None])
-    return Outcome(
+    return AuditScores(
         metrics,
         correct=share_right(robust, labels),
         clean_correct=share_right(clean, labels),

@@ -1,8 +1,8 @@
-"""What the answers of an audit amount to.
+"""The verdict of an audit, derived from its checks.
 
-The headline is the tightest bound found: the union over everything the audit ran, image by image. The verdict says how
-the figures that a paper would report stand beside it, and why: that of the plain attack and, for a randomised network,
-that of EoT (AutoAttack "rand").
+The headline is the tightest upper bound of the robust accuracy: the union over all attacks of the audit, image by
+image. The verdict compares it with the figures that a paper would usually report: the accuracy under the plain attack
+and, for a randomised network, under EoT (AutoAttack "rand"). It then says what explains the difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from sslkuramoto.evaluation.audit.compare import FEWEST_RIGHT, compare, percent,
 from sslkuramoto.results import Metric
 
 NOTHING_LEFT = 0.05
-"""Accuracy up to which a network counts as not robust at all: half of what guessing gives with ten classes."""
+"""Accuracy up to which a network counts as not robust: half of what guessing gives with ten classes."""
 
-REPORTED = Question("reported", "The usual attack finds what all attacks together find", "masking")
+REPORTED = Question("reported", "The usual attack is as strong as all attacks together", "masking")
 
 NO_FUNCTION = "no_optimisation"
-"""The rule whose failure is more than a rule: what answers by its memory, its batch or a search of its own is not the
-network that its gradients describe, and no attack on it means much."""
+"""The one rule whose failure changes the verdict. If an answer depends on memory, on other images of the batch or on an
+optimisation at test time, the gradients do not describe the network, and attacks say little about it."""
 
 ESSENTIAL = (
     "eps",
@@ -34,16 +34,17 @@ ESSENTIAL = (
     "steps",
     NO_FUNCTION,
 )
-"""Questions without whose answers nothing good is said of a network: each planted defence fails some of them."""
+"""Checks that a favourable verdict requires: each built-in fake defence fails some of them."""
 
 NOISE_CARRIES = "fixed_random"
-"""The question about noise that tells what robustness rests on; unsteady gradients alone tell of the attacks only."""
+"""The noise check that tells whether the robustness is due to the random draws. Gradients that differ from draw to draw
+say something about the attacks only."""
 
 ESSENTIAL_WITH_NOISE = ("k", "held_fresh", NOISE_CARRIES)
 
 NO_EVIDENCE = (REPORTED.name, "logit_scale")
-"""Masking checks that a weak loss fails too: where the cross entropy is a poor guide, a better loss finds more and
-nothing was hidden (networks trained by TRADES)."""
+"""Masking checks that also fail when nothing is masked and the loss is weak: on networks trained by TRADES, for
+example, other losses find more than the cross entropy does."""
 
 CLEAN_WORDS = ("no sign of masking", "not settled", "rests on noise")
 ATTACKS = {"plain": "the plain attack", "eot": "EoT"}
@@ -55,10 +56,10 @@ class Verdict:
 
     Attributes:
         word: the verdict in short: "void", "nothing to audit", "masked", "plain figure too high", "no robustness left",
-            "suspect", "rests on noise", "not settled", "incomplete" (too little was asked for a word of confidence) or
-            "no sign of masking".
+            "suspect", "rests on noise", "not settled", "incomplete" (too few checks or images for a favourable verdict)
+            or "no sign of masking".
         sentence: the verdict as it is printed.
-        reasons: sentences, the weightiest first.
+        reasons: sentences, the most important first.
     """
 
     word: str
@@ -71,12 +72,12 @@ class Headline:
     """The figures that a verdict is about, over fresh draws.
 
     Attributes:
-        plain: accuracy that the plain attack leaves.
-        tightest: accuracy that all attacks together leave.
+        plain: accuracy under the plain attack.
+        tightest: accuracy under the union of all attacks.
         clean: accuracy without an attack.
-        guess: share of the largest class, which a constant answer gets right.
-        right: images that most draws get right when clean; only these can be attacked.
-        eot: accuracy that EoT leaves; None for a deterministic network, which needs none.
+        guess: share of the largest class, the accuracy of a constant prediction.
+        right: images that most draws classify correctly without an attack; only these can be broken.
+        eot: accuracy under EoT; None for a deterministic network.
     """
 
     plain: float
@@ -93,7 +94,7 @@ class Headline:
 
     @property
     def at_chance(self) -> bool:
-        """Whether the clean accuracy, its interval respected, is no better than a constant answer."""
+        """Whether the lower end of the clean accuracy's interval is no better than a constant prediction."""
         assert self.clean.low is not None
         return self.clean.low <= self.guess
 
@@ -109,24 +110,24 @@ class Headline:
 def reported(
     usual: Mapping[str, Float[Tensor, " n"]], tightest: Float[Tensor, " n"], single: Float[Tensor, " n"]
 ) -> Check:
-    """Ask whether the figures that are usually reported hold against the union of all attacks, over fresh draws.
+    """Check whether the usually reported figures agree with the union of all attacks, over fresh draws.
 
-    The strongest of them decides; ``refuted`` in the figures names every one that does not hold.
+    The strongest usual attack decides; ``refuted`` in the figures names every figure that is too high.
 
     Args:
-        usual: name -> for each image the share of fresh draws that it leaves right; the strongest last.
+        usual: name -> for each image the share of fresh draws that are correct under it; the strongest attack last.
         tightest: the same for the worst candidate over all attacks, over the same draws.
-        single: the same for the strongest single attack, to which the tolerance is fitted.
+        single: the same for the strongest single attack, for which the tolerance was chosen.
     """
     figures, refuted, said = {}, [], []
     for name, shares in usual.items():
         together, alone = compare(shares, tightest), compare(shares, single)
         figures[name] = together.figures() | {"single": round(alone.second, 6), "gain_of_single": round(alone.gain, 6)}
         refuted += [name] if together.stronger else []
-        said.append(f"{ATTACKS[name]} leaves {percent(together.first)}")
-        last = f"the strongest single attack leaves {percent(alone.second)}, all together {percent(together.second)}"
+        said.append(f"{percent(together.first)} under {ATTACKS[name]}")
+        last = f"{percent(alone.second)} under the strongest single attack, {percent(together.second)} under all"
     strongest = list(usual)[-1]
-    reason = f"{', '.join(said)}; {last}"
+    reason = f"accuracy {', '.join(said)}, {last}"
     return REPORTED.answer(strongest not in refuted, reason, {**figures[strongest], **figures, "refuted": refuted})
 
 
@@ -135,18 +136,18 @@ def verdict_of(checks: Sequence[Check], headline: Headline | None) -> Verdict:
 
     Args:
         checks: all, with that of :func:`reported`.
-        headline: None where the control failed, and nothing was measured.
+        headline: None if the control failed and nothing was measured.
     """
     failed: dict[Kind, list[Check]] = {
         kind: [check for check in checks if check.kind == kind and check.status == "fail"] for kind in KINDS
     }
     if headline is None or failed["control"]:
-        word, sentence = "void", "void: the measurement itself is broken, no figure of it means anything"
+        word, sentence = "void", "void: the measurement itself failed its control, so none of its figures is valid"
     else:
         word, sentence = _judged(failed, headline, _refuted(checks), _unanswered(checks, headline))
         loose = [check.name for check in checks if check.status == "pass" and check.figures.get("proven") is False]
         if word == "no sign of masking" and loose:
-            sentence += f"; that the attacks had converged is not proven ({', '.join(loose)})"
+            sentence += f"; these images cannot prove that the attacks had converged ({', '.join(loose)})"
     missing = sum(check.status == "not run" for check in checks)
     if failed["rule"]:
         sentence += f"; fails RobustBench's rules: {', '.join(check.name for check in failed['rule'])}"
@@ -161,67 +162,68 @@ KINDS: tuple[Kind, ...] = ("control", "masking", "noise", "strength", "rule", "h
 def _judged(
     failed: dict[Kind, list[Check]], headline: Headline, refuted: list[str], unanswered: list[str]
 ) -> tuple[str, str]:
-    """Return word and sentence."""
+    """Return the verdict in short and as a sentence."""
     bound, tightest = headline.bound, headline.tightest.value
     signs = [check for check in failed["masking"] if check.name != REPORTED.name]
     evidence_of_masking = [check for check in signs if check.name not in NO_EVIDENCE]
     evidence = [*evidence_of_masking, *failed["noise"]]
-    left = "no robustness is left" if tightest <= NOTHING_LEFT else "and an upper bound only"
+    left = "no robustness is left" if tightest <= NOTHING_LEFT else "which is itself an upper bound only"
     if headline.at_chance:
         assert headline.clean.low is not None
         return "nothing to audit", (
-            f"nothing to audit: {percent(headline.clean.value)} are right without an attack (at least "
-            f"{percent(headline.clean.low)}), and a constant answer gets {percent(headline.guess)}; "
-            f"all attacks together leave {bound}"
+            f"nothing to audit: the accuracy without an attack is {percent(headline.clean.value)} (at least "
+            f"{percent(headline.clean.low)}), and a constant prediction has {percent(headline.guess)}; "
+            f"under all attacks it is {bound}"
         )
     if refuted and evidence:
         held = [name for name in headline.usual if name not in refuted]
-        but = f", though {_figures(headline, held)} hold" if held else ""
+        but = f", while {_figures(headline, held)} agree with all attacks" if held else ""
         return "masked", (
-            f"masked: {_figures(headline, refuted)} are not to be trusted{but}; {bound} is the tightest bound found, "
-            f"{left}"
+            f"masked: {_figures(headline, refuted)} overstate the robustness{but}; the tightest bound found is "
+            f"{bound}, {left}"
         )
     if list(headline.usual)[-1] in refuted:
-        why = "no sign that anything is hidden: the attack is weak"
+        why = "no sign of masked gradients: the attack is weak"
         if unanswered:
-            why = f"whether anything is hidden cannot be said without {', '.join(unanswered)}"
+            why = f"masked gradients cannot be ruled out without {', '.join(unanswered)}"
         return "plain figure too high", (
-            f"plain figure too high: {_figures(headline, refuted)} are not to be reported, but {bound}, the tightest "
-            f"bound found, {left}; {why}"
+            f"plain figure too high: in place of {_figures(headline, refuted)} report the tightest bound found, "
+            f"{bound}, {left}; {why}"
         )
     beside = _figures(headline, headline.usual)
     if tightest <= NOTHING_LEFT:
-        return "no robustness left", f"no robustness left: {bound}, beside {beside}"
+        return "no robustness left", f"no robustness left: {bound} under all attacks, beside {beside}"
     if any(check.name == NO_FUNCTION for check in failed["rule"]):
         return "suspect", (
-            "suspect: a forward pass does more than to compute an answer from its image, so attacks may all have met "
-            f"another network than the one that is used; {bound} is an upper bound and no more"
+            "suspect: a forward pass does more than compute an answer from its image, so the attacks may not have seen "
+            f"the network as it is used; {bound} is an upper bound only"
         )
-    if evidence_of_masking or (signs and not refuted):  # a weak loss alone, where only the plain figure fell, is none
+    # a weak loss that lowers the plain figure only is no sign of masking
+    if evidence_of_masking or (signs and not refuted):
         return "suspect", (
-            f"suspect: {len(signs)} sign{'s' * (len(signs) > 1)} of masked gradients, though all attacks together did "
-            f"no better than the usual one, chance aside; {bound} is an upper bound and no more"
+            f"suspect: {len(signs)} sign{'s' * (len(signs) > 1)} of masked gradients, although all attacks together "
+            f"are not significantly stronger than the usual one; {bound} is an upper bound only"
         )
     if unanswered:
-        return "incomplete", f"incomplete: not without {', '.join(unanswered)}; {bound} is an upper bound"
+        return "incomplete", f"incomplete: a verdict also needs {', '.join(unanswered)}; {bound} is an upper bound"
     if headline.right < FEWEST_RIGHT:
         return "incomplete", f"incomplete: {_too_few(headline)}; {bound} is an upper bound"
     high = f"; {_figures(headline, refuted)} are too high" if refuted else ""
     if any(check.name == NOISE_CARRIES for check in failed["noise"]):
         return "rests on noise", (
-            f"rests on noise: {bound} is the tightest bound found and no other sign of masking, but the random draws "
-            "carry it; attacks that average over more draws may find less"
+            f"rests on noise: the tightest bound found is {bound} and there is no other sign of masking, but the same "
+            "weights with fixed oscillators are less robust; attacks that average over more draws may lower it"
         )
     if failed["strength"] or failed["noise"]:
         why = "the attacks had not converged" if failed["strength"] else "the gradient differs from draw to draw"
         return "not settled", f"not settled: no sign of masking, but {why}; {bound} is an upper bound{high}"
     return "no sign of masking", (
-        f"no sign of masking at this budget: {bound} is the tightest bound found, beside {beside}{high}"
+        f"no sign of masking at this budget: the tightest bound found is {bound}, beside {beside}{high}"
     )
 
 
 def _figures(headline: Headline, names: Sequence[str] | Mapping[str, float]) -> str:
-    return " and ".join(f"the {percent(headline.usual[name])} of {ATTACKS[name]}" for name in names)
+    return " and ".join(f"the {percent(headline.usual[name])} under {ATTACKS[name]}" for name in names)
 
 
 def _refuted(checks: Sequence[Check]) -> list[str]:
@@ -229,7 +231,7 @@ def _refuted(checks: Sequence[Check]) -> list[str]:
 
 
 def _unanswered(checks: Sequence[Check], headline: Headline) -> list[str]:
-    """Return what had to be answered before anything good is said; the control must have passed."""
+    """Return the checks that a favourable verdict still needs; the control must have passed."""
     answered = {check.name for check in checks if check.status != "not run"}
     essential = [*ESSENTIAL, *(ESSENTIAL_WITH_NOISE if headline.eot is not None else ())]
     controlled = any(check.kind == "control" and check.status == "pass" for check in checks)
@@ -246,14 +248,20 @@ def _reasons(checks: Sequence[Check], failed: dict[Kind, list[Check]], headline:
     n = headline.tightest.n
     assert n is not None
     seen = (
-        f"with {n} images, {headline.right} of them right when clean, differences below about "
-        f"{percent(smallest_visible(n))} cannot be told from chance"
+        f"with {n} images, {headline.right} of them correct without an attack, differences below about "
+        f"{percent(smallest_visible(n))} are not significant"
     )
     return [*reasons, seen if headline.right >= FEWEST_RIGHT else _too_few(headline)]
 
 
 def _too_few(headline: Headline) -> str:
+    assert headline.tightest.n is not None
+    return too_few(headline.right, headline.tightest.n)
+
+
+def too_few(right: int, n: int) -> str:
+    """Return why ``right`` of ``n`` images are too few for a favourable verdict."""
     return (
-        f"{headline.right} of {headline.tightest.n} images are right when clean, and with fewer than {FEWEST_RIGHT} "
-        "attacks cannot be told apart"
+        f"{right} of {n} images are classified correctly without an attack; with fewer than {FEWEST_RIGHT} the "
+        "differences between attacks are not significant"
     )

@@ -25,9 +25,9 @@ class Bins:
 
     Attributes:
         edges: from 0 to 1, increasing.
-        confidence: mean confidence a bin; NaN where it is empty.
-        accuracy: share of right answers a bin; NaN where it is empty.
-        count: answers a bin.
+        confidence: mean confidence per bin; NaN where it is empty.
+        accuracy: share of right answers per bin; NaN where it is empty.
+        count: answers per bin.
     """
 
     edges: Float[Tensor, " m_plus_1"]

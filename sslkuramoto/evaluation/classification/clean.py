@@ -17,7 +17,7 @@ from sslkuramoto.values import Count, checked
 
 @checked
 class Clean(Protocol):
-    """Share of a split that is classified rightly.
+    """Share of a split that is classified correctly.
 
     Args:
         initial: how the oscillators start: "random", "fixed", "fixed_per_image", or "averaged" (mean logits of

@@ -44,7 +44,7 @@ class NoiseAccuracy(Protocol):
     Args:
         sizes: eps in pixels of [0,1], numbers or fractions such as "8/255".
         kinds: "sign" (every value moves by exactly eps before the cut) and "gaussian" (standard deviation eps).
-        samples: noise samples an image; a stochastic classifier gets a fresh one in each draw, so at least ``draws``.
+        samples: noise samples per image; a stochastic classifier gets a fresh one in each draw, so at least ``draws``.
         initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
         average: draws behind one forward of "averaged".
         images: how many images, None for all: a choice that depends on the set alone.

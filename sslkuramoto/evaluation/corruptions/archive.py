@@ -1,10 +1,10 @@
 """The archives CIFAR-10-C and CIFAR-100-C as their authors publish them.
 
-Hendrycks and Dietterich 2019 (1903.12261). A folder with one NAME.npy a corruption, uint8 [5 m, s, s, 3] (50,000 of
+Hendrycks and Dietterich 2019 (1903.12261). A folder with one NAME.npy per corruption, uint8 [5 m, s, s, 3] (50,000 of
 32 x 32), severities 1 to 5 in blocks of m, and labels.npy, [5 m], the same m labels in every block. The images are
 those of the test split in the order of the original archive.
 
-Shapes: m images a block, s side, r rows.
+Shapes: m images per block, s side, r rows.
 """
 
 from collections.abc import Iterable
@@ -62,7 +62,7 @@ class Archive:
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0 or len(labels) % count:
             raise UserError(
                 f"archive={self.folder}: labels.npy is {labels.dtype} {list(labels.shape)}; "
-                f"must be whole numbers [50000], one an image of {count} blocks"
+                f"must be whole numbers [50000], one per image of {count} blocks"
             )
         blocks = np.asarray(labels).astype(np.int64).reshape(count, -1)
         if (blocks != blocks[0]).any():

@@ -36,7 +36,7 @@ from sslkuramoto.results import Metric, Result
 from sslkuramoto.values import Count, Mark, Must, checked, small
 
 NAME = "corruptions"
-SMALLEST = 4  # pixels a side
+SMALLEST = 4  # pixels per side
 
 Severities = Annotated[
     tuple[int, ...],
@@ -50,7 +50,7 @@ Severities = Annotated[
 @small(images=4, corruptions=("contrast", "jpeg_compression"), severities=(1, 5))
 @checked
 class Corruptions(Protocol):
-    """Share of corrupted images that are classified rightly.
+    """Share of corrupted images that are classified correctly.
 
     Args:
         source: "ours" (made on the device, any image size) or "archive" (CIFAR-10-C, CIFAR-100-C as published).
@@ -185,7 +185,7 @@ class Corruptions(Protocol):
         images = subject.images(self.split)
         check_classes(subject, images)
         if images.size < SMALLEST:
-            raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels a side")
+            raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels per side")
 
     def _archive(self, subject: Subject) -> Archive | None:
         """Return the archive, checked against the run's own images, or None when the corruptions are made here."""

@@ -97,7 +97,7 @@ def aligned(archive: Archive, images: ImageSet) -> None:
         UserError: another number of images, or another order.
     """
     assert images.labels is not None
-    where = f"archive={archive.folder}: {len(archive)} images a severity"
+    where = f"archive={archive.folder}: {len(archive)} images per severity"
     if len(archive) != len(images):
         raise UserError(f"{where}, data {images.name!r}, split {images.split!r}, has {len(images)}: must be the same")
     wrong = int((archive.labels != images.labels.cpu()).sum())

@@ -14,7 +14,7 @@ from typing import Any
 NATIVE_SIZE = 32
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# One entry a severity. Lengths are pixels at 32 x 32, intensities pixels in [0,1].
+# One entry per severity. Lengths are pixels at 32 x 32, intensities pixels in [0,1].
 STRENGTHS: dict[str, tuple[Any, ...]] = {
     "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation
     "shot_noise": (500, 250, 100, 75, 50),  # photons of a white pixel

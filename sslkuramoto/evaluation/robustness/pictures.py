@@ -1,4 +1,4 @@
-"""Adversarial images that are kept beside a result, for people to look at.
+"""Adversarial images that are stored beside a result, for pictures.
 
 Shapes: n images, y x pixels, k draws, m stored images.
 """
@@ -22,14 +22,14 @@ def store_broken(
     robust: Int64[Tensor, "k n"],
     most: int,
 ) -> None:
-    """Keep images that the vote of the draws has right and, moved, wrong.
+    """Store images that the majority vote of the draws classifies correctly before the attack and wrongly after it.
 
     Args:
         path: of the file, safetensors: index, labels, clean, adversarial, prediction; m images each.
         chosen: the images.
-        worst: what an attack made of each.
-        clean, robust: predictions for the images and for what was made of them.
-        most: how many are kept.
+        worst: the worst candidate of each.
+        clean, robust: predictions for the images and for their candidates.
+        most: how many are stored at most.
     """
     labels = chosen.labels.cpu()
     broken = right_by_vote(clean, labels) & (robust.mode(dim=0).values != labels)

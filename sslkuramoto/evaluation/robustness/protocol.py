@@ -1,8 +1,9 @@
 """Accuracy under attack, for networks that may draw new oscillators at every forward pass.
 
-A battery of attacks on the same images, its work kept in a ledger, and the union over attacks an image as the headline
-(docs/evaluation.md). A result can hold several ways of reading the same network (``ways``): as published
-(new oscillators at each forward, AutoAttack standard), with the oscillators fixed, with EoT, with EoT on held noise.
+A battery of attacks runs on the same images, and a ledger stores its work. The headline is the union over attacks: each
+image counts with its worst candidate (docs/evaluation.md). A result can hold several readings of the same network, the
+entries of the option ``ways``: as published (new oscillators at each forward pass, AutoAttack "standard"), with fixed
+oscillators, with EoT, with an adaptive attacker that holds the draws.
 
 Shapes: n images, y x pixels, k draws, m stored images.
 """
@@ -54,30 +55,31 @@ GROUP = "Robust accuracy"
 
 @checked
 class Robustness(Protocol):
-    """Share of images that stay right inside the ball, as far as these attacks can tell (an upper bound).
+    """Share of images that no attack breaks within eps: an upper bound of the robust accuracy.
 
     Args:
         attacks: in order; each a name or ``{name: NAME, OPTION: VALUE}`` (``sslkuramoto list attacks``).
         norm: "linf" or "l2".
         eps: radius in pixels of [0,1]: a number or a fraction such as "8/255"; None: 8/255 in linf, 0.5 in l2. 0 gives
             exactly the clean accuracy.
-        initial: how the oscillators start, in attack and score: "random", "fixed", "fixed_per_image" or "averaged".
-        average: draws behind a forward of "averaged".
-        decided_by: when an image counts as broken and is left alone: by "one draw" (AutoAttack) or by the "majority".
-        chained: whether an attack sees only the images that the earlier ones left standing.
-        images: how many images are attacked, None for all: a choice that depends on the set alone, so that all runs
-            are attacked on the same images.
-        split: where they come from.
-        chunk: images a unit of the ledger and a forward pass; it decides which noise an image meets.
+        initial: initial oscillators in attack and score: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws per forward pass of "averaged".
+        decided_by: when an image counts as broken and is not attacked further: when "one draw" errs (as in AutoAttack)
+            or by the "majority" of draws.
+        chained: whether each attack sees only the images that the earlier ones did not break.
+        images: number of attacked images, None for all. The choice depends on the data set alone, so all runs are
+            attacked on the same images.
+        split: split that the images are taken from.
+        chunk: images per unit of the ledger and per forward pass; it decides which draws an image gets.
         draws: fresh draws that score a stochastic network, at least 20.
-        select_draws: other fresh draws that decide which candidate of an image is the worst and whether it is broken;
-            more than score it, since the lowest of several noisy shares is too low and its choice too random.
-        control: images on which all attacks run with eps = 0 too, which must change nothing; 0 for none.
-        store: adversarial images that are written beside the result, for pictures; 0 for none.
+        select_draws: other fresh draws that choose the worst candidate of an image and decide whether it is broken.
+            They should be many, since the minimum of several noisy accuracies is biased low.
+        control: number of images on which all attacks also run with eps = 0, which must change nothing; 0 for none.
+        store: number of adversarial images that are written beside the result, for pictures; 0 for none.
         ledger: folder of the ledger, shared by processes and machines; None: ``RUN/ledger``.
-        ways: name -> options that replace those above; every way is measured and its metrics read WAY/METRIC. The
-            headline is union/robust_accuracy: the worst that any attack of any way found for an image, on the first
-            way's network; all candidates compete on the same draws.
+        ways: readings of the network, name -> options that replace those above. Each is measured, with metrics named
+            NAME/METRIC. The headline is union/robust_accuracy: each image counts with the worst candidate of all
+            attacks of all readings, on the network of the first reading; all candidates compete on the same draws.
     """
 
     name = NAME
@@ -130,9 +132,9 @@ class Robustness(Protocol):
     def _way(self, name: str, options: dict[str, Any]) -> "Robustness":
         check_name("ways", name)
         if name == UNION:
-            raise UserError(f"ways.{name}: is the name of the union of all ways; choose another")
+            raise UserError(f"ways.{name}: is the name of the union over all of them; choose another")
         if taken := [key for key in ("images", "split", "ledger", "ways") if key in options]:
-            raise UserError(f"ways.{name}: {taken[0]} is the same for all ways")
+            raise UserError(f"ways.{name}: {taken[0]} must be the same for all of them; set it outside ways")
         base = {**self.options, "ways": None}
         try:
             own = PROTOCOLS.check(NAME, options)
@@ -148,7 +150,7 @@ class Robustness(Protocol):
             UserError: no classifier, no labels, too few images, an attack that cannot be run, a foreign ledger.
         """
         chosen = self._chosen(subject)
-        # whatever is wrong with one way is said before the first has taken hours
+        # all readings are built first, so that an error in the last one does not come after hours of attacks
         ways = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
         if not self.ways:
             result, (worst, *_) = ways[0].measure()
@@ -161,16 +163,16 @@ class Robustness(Protocol):
         done: dict[str, tuple[str, Result]] = {}
         found: dict[str, list[Tensor]] = {}
         for way in ways:
-            subject.report(f"way {way.name}")
+            subject.report(f"reading {way.name} ({list(ways).index(way) + 1} of {len(ways)})")
             key = repr(self.ways[way.name]._essence(subject.encoder.stochastic))
             if key in done:
-                twin, result = done[key]
-                joined.notes.append(f"{way.name}: the same as {twin}, the network is deterministic")
+                equal, result = done[key]
+                joined.notes.append(f"{way.name}: identical to {equal}, since the network is deterministic")
             else:
                 result, found[way.name] = way.measure()
                 joined.notes.extend(f"{way.name}: {note}" for note in result.notes)
                 done[key] = way.name, result
-            robust = replace(result.metrics["robust_accuracy"], reading=way.reading)  # a twin has its own
+            robust = replace(result.metrics["robust_accuracy"], reading=way.reading)  # an identical one states its own
             metrics = {**result.metrics, "robust_accuracy": robust}
             joined.metrics.update({f"{way.name}/{metric}": value for metric, value in metrics.items()})
             joined.per_image.update({f"{way.name}/{entry}": values for entry, values in result.per_image.items()})
@@ -180,10 +182,10 @@ class Robustness(Protocol):
         return joined
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs at most on this device, all ways together; attacks nothing.
+        """Return an upper bound of the cost on this device, all readings together; attacks nothing.
 
-        One image of a stand-in network is measured, once as one of the control and once not, by attacks that charge
-        their passes and do nothing else; passes of the networks themselves are timed.
+        One image of a small stand-in network is measured twice, with and without the control, by attacks that only
+        count their passes. Passes of the networks themselves are timed.
         """
         chosen = self._chosen(subject)
         ready = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
@@ -195,14 +197,14 @@ class Robustness(Protocol):
             with rehearsed(subject, account, images) as small:
                 self._charging(account, ways, held, control).measure(small)
         notes = [
-            f"{name or 'attacks'}: all their work is in the ledger and costs nothing" for name in ways if name in held
+            f"{name or 'attacks'}: all work is in the ledger already and costs nothing" for name in ways if name in held
         ]
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), notes))]
 
     def _charging(
         self, account: Account, ways: Mapping[str, Way], held: Collection[str], control: int, name: str = ""
     ) -> "Robustness":
-        """Return the same measurement of one image by attacks that charge what they take."""
+        """Return the same measurement for one image, with attacks that only count their passes."""
         own = copy(self)
         own.images, own.control, own.ledger = 1, min(self.control, control), None
         own.attacks = [
@@ -213,7 +215,7 @@ class Robustness(Protocol):
         return own
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
-        """Return the options that matter for a network: a deterministic one is the same however it starts."""
+        """Return the options that affect the result: for a deterministic network, those about draws do not."""
         idle = () if stochastic else ("initial", "average", "decided_by", "draws", "select_draws")
         return {key: value for key, value in self.options.items() if key not in idle}
 
@@ -224,10 +226,10 @@ class Robustness(Protocol):
         return chosen_images(subject, self.split, self.images, self.chunk)
 
     def _ready(self, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> list[Way]:
-        """Return the ways, with everything built that attacks and scores need.
+        """Return the readings, with everything built that attacks and scores need.
 
         Raises:
-            UserError: too few draws, an attack that cannot be run, a way of which none can.
+            UserError: too few draws, an attack that cannot be run, a reading without any attack that can.
         """
         return [way._built(name, subject, chosen, data) for name, way in (self.ways or {"": self}).items()]
 
@@ -250,7 +252,7 @@ class Robustness(Protocol):
             notes += ready[-1].notes
             taken.append(attack)
         if not ready:
-            raise UserError(f"no attack is left: {'; '.join(notes)}")
+            raise UserError(f"no attack can be run: {'; '.join(notes)}")
         return Way(
             name=name,
             subject=subject,
@@ -274,12 +276,12 @@ class Robustness(Protocol):
         )
 
     def _reading(self, attacks: Sequence[Attack], encoder: Encoder, *, alone: bool) -> Reading | None:
-        """Return what kind of number the attacks lead to, as they and the start of the oscillators are written.
+        """Return the kind of robust accuracy, from the attacks and the initial oscillators.
 
-        A network without noise can be read in one way only, and a result of its own says so. Among several ways each
-        keeps the reading that is written, so that networks with and without noise stand beside each other.
+        A deterministic network has a single reading when it is measured alone. Among several ``ways`` each keeps the
+        reading that its options state, so that stochastic and deterministic networks fill the same columns.
         """
-        if self.threat.eps == 0:  # a control: no attack could do anything
+        if self.threat.eps == 0:  # a control, no robust accuracy
             return None
         reading, initial = reading_of(attacks), str(self.initial)
         if reading and alone and not encoder.stochastic:
@@ -290,7 +292,7 @@ class Robustness(Protocol):
 
 
 def _is_held(way: Way) -> bool:
-    """Return whether the ledger holds the attacks of a way and their control."""
+    """Return whether the ledger holds all attacks of a reading and their control."""
     options = {"threat": way.threat, "chunk": way.chunk, "decided_by": way.decided_by, "chained": way.chained}
     nowhere = {"threat": Threat(way.threat.norm, 0.0), "chunk": way.control, **NOTHING}
     whole = len(way.chosen.index)

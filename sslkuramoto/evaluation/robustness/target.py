@@ -1,4 +1,4 @@
-"""A measured run as the target of attacks, whose source networks are other runs."""
+"""A measured run as the target of attacks; source networks of transfer attacks are other runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from sslkuramoto.run_directory import RunDirectory, Weights
 
 
 def attack_target(subject: Subject, num_classes: int) -> Target:
-    """Return what attacks are prepared for; they find source networks in run directories.
+    """Return the target that attacks are prepared for; it loads source networks from run directories.
 
     Args:
         subject: the measured run.

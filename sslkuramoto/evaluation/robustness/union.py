@@ -1,6 +1,7 @@
-"""The worst of all ways: an image meets the worst that any attack of any way found for it, on the first way's network.
+"""The union over all readings: each image counts with its worst candidate of all attacks of all ``ways``.
 
-What was found on another reading of the weights (fixed oscillators) counts too: it is a transfer.
+Candidates are scored on the network of the first reading. One that was found on another reading of the same weights,
+such as fixed oscillators, is a transfer attack and counts too.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -16,20 +17,22 @@ from sslkuramoto.evaluation.robustness.way import Way
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.results import Metric, Reading, Result
 
-UNION = "union"  # of all ways
+UNION = "union"  # over all readings
 
 
 def join(joined: Result, ways: Sequence[Way], found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]]) -> None:
-    """Add the union over ways to a result that holds them.
+    """Add the union over all readings to the result that holds them.
 
     Args:
-        joined: metrics, per-image lists and notes of the union are added to it.
-        ways: all, in order.
-        found: the candidates of each way that was attacked, one set per attack.
+        joined: gets the metrics, per-image lists and notes of the union.
+        ways: all readings, in order.
+        found: the candidates of each reading that was attacked, one set per attack.
     """
     first, by_name = ways[0], {way.name: way for way in ways}
     if others := [name for name in found if by_name[name].threat != first.threat]:
-        joined.notes.append(f"{UNION}: within {first.threat} only, without {', '.join(others)}")
+        joined.notes.append(
+            f"{UNION}: over readings with {first.threat} only, not over {', '.join(others)}, which have another threat"
+        )
     within = {name: candidates for name, candidates in found.items() if name not in others}
     stated = any(by_name[name].reading is not None for name in within)
     metrics, per_image = _worst(first, within, UNION if stated else None)
@@ -40,12 +43,12 @@ def join(joined: Result, ways: Sequence[Way], found: Mapping[str, Sequence[Float
 
 
 def above(metrics: Mapping[str, Metric], ways: Sequence[Way], first: Way) -> list[str]:
-    """Say by how much the union lies above a way of the same network, where it does: it chose on other draws."""
+    """Return notes where the union is above one reading of the same network: by chance, since other draws chose."""
     union = metrics[f"{UNION}/robust_accuracy"].value
     same = [way for way in ways if (way.initial, way.classifier.draws) == (first.initial, first.classifier.draws)]
     gaps = {way.name: union - metrics[f"{way.name}/robust_accuracy"].value for way in same}
     return [
-        f"{UNION}: {100 * gap:.2f} points above {name}, by chance: other draws chose it than those that score"
+        f"{UNION}: {100 * gap:.2f} points above {name}, by chance: the draws that chose candidates do not score them"
         for name, gap in gaps.items()
         if gap > 1e-9
     ]

@@ -1,6 +1,7 @@
-"""One way of reading a network under attack: its battery, its score over fresh draws, and the control without room.
+"""One reading of a network under attack (an entry of the option ``ways``): attacks, score over fresh draws, control.
 
-Everything that attack, score and control need is built once for a run (:class:`Way`) and handed down.
+Everything that they need is built once per run and held by :class:`Way`. The *control* repeats the attacks with
+eps = 0, which must change nothing.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -31,21 +32,21 @@ NOTHING: dict[str, Any] = {"decided_by": "majority", "chained": False}  # of the
 
 @dataclass(frozen=True)
 class Way:
-    """How a run is attacked and scored, with everything built.
+    """One reading of a network: how it is attacked and scored, with everything built.
 
     Attributes:
-        name: of the way; empty for the only one.
+        name: key of ``ways``; empty if the protocol has none.
         subject: the measured run.
-        chosen: images that are attacked.
-        data: what the result says about them.
+        chosen: the attacked images.
+        data: their description in the result.
         options: of the protocol, defaults included.
         classifier: in its mode.
         attacks: prepared for the network.
-        notes: what a reader must know of them, and of those left out.
-        reading: what kind of number the robust accuracy is, or None.
-        threat: the ball.
+        notes: sentences about the attacks, and about those that were skipped.
+        reading: kind of robust accuracy, or None.
+        threat: norm and radius.
         initial, decided_by, chained, chunk, draws, select_draws, control, store: see the protocol.
-        ledger_folder: of the ledger; None: of the run.
+        ledger_folder: of the ledger; None: that of the run.
     """
 
     name: str
@@ -72,12 +73,12 @@ class Way:
         """Attack and score.
 
         Returns:
-            The result, and the worst candidates: of each attack where the way has a name (the union needs them),
+            The result, and the worst candidates: of each attack if the reading has a name (the union needs them),
             otherwise of all attacks together.
 
         Raises:
             UserError: equal images scored differently.
-            MisbehavedError: an attack moved an image without room.
+            MisbehavedError: an attack changed an image with eps = 0.
         """
         classifier, chosen = self.classifier, self.chosen
         found = run_battery(
@@ -111,7 +112,7 @@ class Way:
         if self.control:
             metrics |= self._controlled()
         self.store_broken(self.name, found.worst, clean, robust)
-        standing = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
+        robust_after = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
         decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
         notes = [note for attack in self.attacks for note in attack.findings(found.noticed[attack.label])]
         result = Result(
@@ -125,7 +126,7 @@ class Way:
                 "broken_by": found.broken_by,
             },
             verdicts=["clean_correct", "correct"],
-            notes=[*self.notes, *notes, f"share standing after each attack{decided}: {standing}"],
+            notes=[*self.notes, *notes, f"share of images still robust after each attack{decided}: {robust_after}"],
             details={"threat": str(self.threat), "standing_after": found.standing_after},
         )
         return result, [candidates.cpu() for candidates in (found.candidates.values() if self.name else [found.worst])]
@@ -137,27 +138,27 @@ class Way:
         draws: int | None = None,
         purpose: str = "score",
     ) -> Int64[Tensor, "k n"]:
-        """Classify with the same noise whatever the candidates are: equal images score equally."""
+        """Classify with the same draws whatever the candidates are, so that equal images score equally."""
         chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
         return predictions_over_draws(self.classifier, chunks, draws or self.draws, purpose)
 
     def store_broken(
         self, name: str, candidates: Float[Tensor, "n 3 y x"], clean: Int64[Tensor, "k n"], robust: Int64[Tensor, "k n"]
     ) -> None:
-        """Keep some broken images beside the result, as many as were asked for."""
+        """Write ``store`` adversarial images beside the result."""
         if self.store:
             file = f"{self.subject.file or 'robustness'}{f'-{name}' if name else ''}.safetensors"
             path = self.subject.run_dir / "results" / "images" / file
             store_broken(path, self.chosen, candidates, clean, robust, self.store)
 
     def _controlled(self) -> dict[str, Metric]:
-        """Run every attack with no room to move: the images must come back as they were, and score as they did.
+        """Run every attack with eps = 0: the images must be returned unchanged and score the same.
 
         Returns:
-            Both scores, of the same few images: what is left with eps = 0, and the clean accuracy that it must equal.
+            The accuracy with eps = 0 and the clean accuracy of the same few images; they must be equal.
 
         Raises:
-            MisbehavedError: an attack moved an image.
+            MisbehavedError: an attack changed an image.
             UserError: equal images scored differently.
         """
         pixels, labels, index = (part[: self.control] for part in self.chosen[:3])
@@ -175,14 +176,14 @@ class Way:
             **NOTHING,
         )
         if not torch.equal(nowhere.worst, pixels):
-            raise MisbehavedError("an attack moved an image with eps = 0")
+            raise MisbehavedError("an attack changed an image with eps = 0")
         controlled, clean = (self.predictions(part, index) for part in (nowhere.worst, pixels))
         check_equal_scores(clean, controlled, reordered=pixels.is_cuda)
         scores = {"control_accuracy": controlled, "control_clean_accuracy": clean}
         return {name: accuracies(predictions, labels.cpu())["accuracy"] for name, predictions in scores.items()}
 
     def without_room(self) -> dict[str, Any]:
-        """Return what the control changes of the options."""
+        """Return the options that the control changes."""
         return {"eps": 0.0, "chunk": self.control, **NOTHING}
 
     def ledger(
@@ -192,7 +193,7 @@ class Way:
         *,
         reading: bool = False,
     ) -> Ledger:
-        """Return the ledger of these images, with the protocol's options or changed ones; idle options do not count."""
+        """Return the ledger of these images; options that do not affect this network are not part of its key."""
         options = {**self.options, "eps": self.threat.eps, **changed}
         shared = ["chained", "chunk"]
         if self.subject.encoder.stochastic:

@@ -159,7 +159,7 @@ def test_the_twin_of_averaged_logits_holds_as_many_states(subject_of, noisy) -> 
         draws=20,
     )
     budget = BUDGETS["quick"]
-    twin = Case(bench, Arsenal(subject_of(noisy), budget, True, 10), budget, (), (), GradientFacts()).twin()
+    twin = Case(bench, Arsenal(subject_of(noisy), budget, True, 10), budget, (), (), GradientFacts()).fixed_version()
     assert not twin.stochastic
     assert (twin.mode, twin.draws, twin.held) == ("averaged", 5, True)
 
@@ -184,7 +184,7 @@ def test_fab_meets_a_deterministic_network_at_the_full_budget(small, subject_of,
             if check["name"] == "fab"
         )
         assert left["status"] == "not run"
-        assert left["reason"] != "left out (skip)"
+        assert left["reason"] != "skipped (option skip)"
 
 
 def test_an_audit_without_its_control_never_reads_no_sign_of_masking(small) -> None:
@@ -230,14 +230,14 @@ def test_in_l2_the_same_questions_are_answered(small) -> None:
 
 def test_the_planted_defence_is_named(small) -> None:
     result = Audit(**TINY, plant="quantised", skip=[question.name for question in CHECKS])(small)
-    assert result.notes[0] == "audited with the planted defence 'quantised'"
+    assert result.notes[0] == "audited with the fake defence 'quantised'"
     assert not isinstance(small.encoder, NoisyEncoder)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": 0.0}, "eps=0: an audit needs room"),
+        ({"eps": 0.0}, "eps=0: an audit needs eps > 0"),
         ({"eps": 8.0}, "did you mean 8/255"),
         ({"grid": [0.0, 0.1]}, "radii must be above 0"),
         ({"steps": [5]}, r"steps=\[5\]: needs at least two"),
@@ -264,7 +264,7 @@ def test_options_that_cannot_be_are_answered_in_one_line(options: dict, message:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": 14.0}, r"eps=14: an l2 ball of radius 13\.86 holds every image of 3 x 8 x 8 pixels"),
+        ({"eps": 14.0}, r"eps=14: an l2 ball of radius 13\.86 contains every image of 3 x 8 x 8 pixels"),
         ({"eps": 1.0, "grid": [1.0, 20.0]}, r"grid=20: an l2 ball"),
     ],
 )

@@ -82,8 +82,8 @@ def test_what_lies_outside_the_ball_does_not_count(cnn, bench_of) -> None:
 def test_what_is_found_elsewhere_is_scored_on_the_audited_network(noisy, bench_of) -> None:
     bench = bench_of(Classifier(*noisy))
     twin = Classifier(*noisy, "fixed")
-    run = bench.run(Shift(1), against=twin, name="the fixed twin")
-    assert run.label == "shift +1 on the fixed twin"
+    run = bench.run(Shift(1), against=twin, name="a fixed version")
+    assert run.label == "shift +1 on a fixed version"
     assert set(run.there.tolist()) <= {0.0, 1.0}
     assert torch.equal(run.right, bench.share_right(run.candidates))
     assert not torch.equal(run.right, run.there)

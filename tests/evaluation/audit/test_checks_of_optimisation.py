@@ -151,10 +151,10 @@ def test_an_honest_network_passes(kind: type[Encoder], mode: str, build: Build) 
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Remembering, "its answers depend on what it has seen before"),
+        (Remembering, "its answers depend on images seen before"),
         (Optimising, "the forward pass asks for gradients: element 0 of tensors does not require grad"),
         (Adapting, "a forward pass changes encoder.seen"),
-        (Batched, "an image's logits depend on the other images of its batch"),
+        (Batched, "the logits of an image depend on the other images of its batch"),
     ],
 )
 def test_another_fails_and_says_why(kind: type[Encoder], reason: str, build: Build) -> None:
@@ -192,7 +192,7 @@ def test_an_audit_of_a_network_that_remembers_its_images_is_not_taken_in(subject
     audit = Audit(eps=0.1, skip=skip, **options)(subject).details["audit"]
     (check,) = (check for check in audit["checks"] if check["name"] == "no_optimisation")
     assert check["status"] == "fail"
-    assert check["reason"].startswith("its answers depend on what it has seen before")
+    assert check["reason"].startswith("its answers depend on images seen before")
 
 
 def test_the_copy_is_made_before_the_network_is_asked_anything(build: Build) -> None:

@@ -74,7 +74,7 @@ def test_a_gain_of_three_points_is_no_masking_but_no_convergence_either() -> Non
     assert not compare(before, last).stronger
     found = convergence(before, last)
     assert found.gains
-    assert found.remark() == "still gaining 3.0 %"
+    assert found.remark() == "not converged: the last increase gained 3.0 %"
     assert not found.proven
 
 
@@ -83,7 +83,7 @@ def test_five_images_one_way_are_the_fewest_that_show_an_attack_still_gains() ->
     four = convergence(stands(64, range(0)), stands(64, range(4)))
     assert not four.gains
     assert not four.proven
-    assert "seen 6.2 %" in four.remark()
+    assert "(observed: 6.2 %)" in four.remark()
 
 
 def test_few_images_that_show_no_gain_prove_nothing() -> None:
@@ -92,7 +92,7 @@ def test_few_images_that_show_no_gain_prove_nothing() -> None:
     assert not found.proven
     # no win and no loss in 64, one of each added: z sqrt(2 / 66) / sqrt(66)
     assert found.at_most == pytest.approx(1.645 * (2 / 66) ** 0.5 / 66**0.5, rel=1e-3)
-    assert found.remark() == "no gain beyond chance, but with 64 images gains below 3.5 % cannot be told"
+    assert found.remark() == "no significant gain, but 64 images cannot rule out gains below 3.5 %"
     assert found.figures()["gain_at_most"] == pytest.approx(found.at_most, abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The control voids an audit whose attacks move what may not move, or break nothing of what can be broken."""
+"""The control voids an audit whose attacks change images with eps = 0 or fail on a network of known robustness."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ def test_an_attack_that_moves_images_at_eps_0_voids_the_audit_and_raises_nothing
     assert set(result.metrics) == {"clean_accuracy", "clean_accuracy_majority", "clean_accuracy_all"}
     first, *rest = audit["checks"]
     assert (first["name"], first["status"]) == ("control", "fail")
-    assert "moved images that may not move" in first["reason"]
+    assert "with eps = 0 attacks changed the images" in first["reason"]
     assert "left the ball" in first["reason"]
     assert {check["status"] for check in rest} == {"not run"}
 
@@ -94,7 +94,9 @@ def test_an_attack_that_does_nothing_voids_the_audit(kind, network, request, sub
     monkeypatch.setattr(kind, "__call__", lambda self, classifier, images, labels, **_: images.clone())
     audit = Audit(**TINY)(subject_of(request.getfixturevalue(network))).details["audit"]
     assert audit["word"] == "void"
-    assert "the attacks themselves are broken: of a linear classifier with 50.0 %" in audit["checks"][0]["reason"]
+    assert (
+        "the attacks do not work: the robust accuracy of a linear classifier is 50.0 %" in audit["checks"][0]["reason"]
+    )
     assert "leaves 100.0 %" in audit["checks"][0]["reason"]
 
 
@@ -170,7 +172,7 @@ def test_a_void_audit_prints_no_robust_accuracy_and_stores_none(trained, tmp_pat
     assert main(["evaluate", str(run), "audit-quick", *options]) == 0
     (result,) = (run / "results").glob("audit*.json")
     said, stored = capsys.readouterr().out, json.loads(result.read_text())
-    assert "void: the measurement itself is broken" in said
+    assert "void: the measurement itself failed its control" in said
     assert set(stored["metrics"]) == {"clean_accuracy", "clean_accuracy_majority", "clean_accuracy_all"}
     assert "correct" not in stored["per_image"]
     for figure in ("robust_accuracy", "plain_accuracy", "control_accuracy"):

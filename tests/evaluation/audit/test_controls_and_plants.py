@@ -111,6 +111,6 @@ def test_a_planted_defence_is_exposed(
     reported, tightest = result.metrics["plain_accuracy"].value, result.metrics["robust_accuracy"].value
     assert reported >= at_least_reported
     assert tightest < 0.12
-    assert f"{100 * reported:.1f} % of the plain attack are not to be trusted" in audit["verdict"]
+    assert f"{100 * reported:.1f} % under the plain attack overstate the robustness" in audit["verdict"]
     assert any(check["reason"] in reason for check in audit["checks"] for reason in audit["reasons"])
     assert plain.metrics["robust_accuracy"].value <= 0.02, "the same weights without the plant"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.check import Check
-from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
 from sslkuramoto.evaluation.audit.gradients import LOSSES, TIMES, GradientFacts
 from sslkuramoto.threat import Threat
 
@@ -56,8 +56,8 @@ CASES: dict[str, tuple[Callable[[Case], Check], dict, dict]] = {
     ),
     "transfer": (
         attack_checks.transfer,
-        {"found": {f"{PLAIN} on the fixed twin": broken(40)}, **NOISY},
-        {"found": {f"{PLAIN} on the fixed twin": broken(10)}, "otherwise": broken(12), **NOISY},
+        {"found": {f"{PLAIN} on {FIXED_VERSION}": broken(40)}, **NOISY},
+        {"found": {f"{PLAIN} on {FIXED_VERSION}": broken(10)}, "otherwise": broken(12), **NOISY},
     ),
     "fab": (
         attack_checks.fab,
@@ -136,8 +136,8 @@ CASES: dict[str, tuple[Callable[[Case], Check], dict, dict]] = {
     ),
     "fixed_random": (
         noise_checks.fixed_random,
-        {"there": {f"{DLR} on the fixed twin": broken(60)}, "otherwise": broken(20), **NOISY},
-        {"there": {f"{DLR} on the fixed twin": broken(22)}, "otherwise": broken(20), **NOISY},
+        {"there": {f"{DLR} on {FIXED_VERSION}": broken(60)}, "otherwise": broken(20), **NOISY},
+        {"there": {f"{DLR} on {FIXED_VERSION}": broken(22)}, "otherwise": broken(20), **NOISY},
     ),
     "deterministic": (
         network_checks.deterministic,
@@ -255,7 +255,7 @@ def test_surrogates_without_a_meaning_are_named_and_alone_no_answer(build: Build
     unprojected = {"encoder": oscillators(project=False)}
     found = attack_checks.surrogate(build(**unprojected))
     assert found.status == "pass"
-    assert found.reason.endswith("not run, for want of a projected drive: root_arctan")
+    assert found.reason.endswith("not run, since they need a projected drive: root_arctan")
     found = attack_checks.surrogate(build(budget={"surrogates": ("root_arctan",)}, **unprojected))
     assert found.status == "not run"
     assert "root_arctan" in found.reason

@@ -93,7 +93,7 @@ def test_equal_images_that_score_differently_are_refused(noisy, subject_of, monk
         return torch.full((20, len(candidates)), max(0, next(calls) - agree) % 10)
 
     monkeypatch.setattr(Way, "predictions", restless)
-    with pytest.raises(UserError, match=r"equal images on equal noise score differently \(100\.0 %"):
+    with pytest.raises(UserError, match=r"equal images with equal draws have different predictions \(100\.0 %"):
         build(eps=eps, control=5)(subject_of(noisy))
 
 
@@ -213,7 +213,7 @@ def test_ways_of_a_deterministic_network_are_measured_once(cnn, subject_of):
     assert silent(robust[0]) == silent(robust[1])
     assert [metric.reading for metric in robust] == ["as published", "fixed", None], "each way states its own"
     assert result.per_image["published/broken_by"] == result.per_image["per/broken_by"]
-    assert sum("the same as published, the network is deterministic" in note for note in result.notes) == 2
+    assert sum("identical to published, since the network is deterministic" in note for note in result.notes) == 2
     assert len(lines) == 1
     assert result.initial == "deterministic"
 
@@ -315,7 +315,7 @@ def test_a_network_that_returns_probabilities_is_refused(cnn, subject_of):
 
 @pytest.mark.parametrize(
     ("classes", "words"),
-    [(6, "apgd-t: targeted attacks shrink from 9 to 5 targets: 6 classes"), (3, "apgd-t left out: its loss needs 4")],
+    [(6, "apgd-t: 5 target classes in place of 9: there are 6 classes"), (3, "apgd-t skipped: its loss needs 4")],
 )
 def test_few_classes_are_noted(cnn, subject_of, some_set, classes, words):
     images = some_set(12, classes=classes)
@@ -330,9 +330,11 @@ def test_attacks_that_two_classes_cannot_carry_leave_nothing(cnn, subject_of, so
     two = some_set(12, classes=2)
     subject, lines = subject_of((cnn[0], torch.nn.Linear(24, 2)), data=lambda split: two), []
     subject.report = lines.append
-    with pytest.raises(UserError, match="no attack is left: apgd-dlr left out: its loss needs 3 classes, there are 2"):
+    with pytest.raises(
+        UserError, match="no attack can be run: apgd-dlr skipped: its loss needs 3 classes, there are 2"
+    ):
         build(attacks=[DLR], images=None)(subject)
-    with pytest.raises(UserError, match="no attack is left"):
+    with pytest.raises(UserError, match="no attack can be run"):
         build(images=None, ways={"one": {"attacks": [SQUARE]}, "two": {"attacks": [DLR]}})(subject)
     assert lines == [], "it is said before the first way has taken hours"
 
@@ -359,7 +361,7 @@ def test_data_are_not_read_for_a_network_that_cannot_be_attacked(cnn, subject_of
         ({"attacks": [{"iterations": 3}]}, r"attacks\[0\]=\{'iterations': 3\}: needs the key 'name', one of "),
         ({"attacks": [{"name": "pgd", "steps": 3}]}, "unknown key of attack pgd 'steps'"),
         ({"attacks": [{"name": "pgd", "iterations": "many"}]}, "attack.iterations='many'"),
-        ({"attacks": [CE, CE]}, "two are called 'apgd-ce'; give one another label"),
+        ({"attacks": [CE, CE]}, "two have the label 'apgd-ce'; give one of them another label"),
         ({"attacks": [CE | {"iterations": 0}]}, "iterations=0: must be >= 1"),
         ({"images": 0}, "images=0: must be >= 1"),
         ({"chunk": 0}, "chunk=0: must be >= 1"),
@@ -369,12 +371,12 @@ def test_data_are_not_read_for_a_network_that_cannot_be_attacked(cnn, subject_of
         ({"store": -1}, "store=-1: must be >= 0"),
         ({"version": "standard"}, "unknown key of protocol robustness 'version'"),
         ({"ways": {"a": {"epsilon": 1}}}, "ways.a: unknown key of protocol robustness 'epsilon'"),
-        ({"ways": {"a": {"images": 3}}}, "ways.a: images is the same for all ways"),
-        ({"ways": {"a": {"ledger": "x"}}}, "ways.a: ledger is the same for all ways"),
-        ({"ways": {"a": {"ways": {}}}}, "ways.a: ways is the same for all ways"),
+        ({"ways": {"a": {"images": 3}}}, "ways.a: images must be the same for all of them"),
+        ({"ways": {"a": {"ledger": "x"}}}, "ways.a: ledger must be the same for all of them"),
+        ({"ways": {"a": {"ways": {}}}}, "ways.a: ways must be the same for all of them"),
         ({"ways": {"a": {"eps": 8}}}, r"ways.a: eps=8: .*did you mean 8/255\?"),
         ({"ways": {"a": {"attacks": ["pdg"]}}}, "ways.a: unknown attack 'pdg'"),
-        ({"ways": {"union": {}}}, "ways.union: is the name of the union of all ways"),
+        ({"ways": {"union": {}}}, "ways.union: is the name of the union over all of them"),
     ],
 )
 def test_bad_options_are_named_in_one_line(options, message):

@@ -11,12 +11,21 @@ CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 6}
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ways": {"../x": {}}}, r"ways='../x': names files, but must hold no / or "),
-        ({"ways": {"x" * 101: {}}}, "ways='xxx.*: names files, but has 101 bytes, at most 100"),
-        ({"ways": {" ": {}}}, "ways=' ': names files, but is empty"),
-        ({"attacks": [CE | {"label": ".."}]}, "attacks: label='..': names files, but must .* begin with no dot"),
-        ({"attacks": [{"name": "pgd", "label": "y" * 300}]}, "attacks: label='yyy.*: names files, but has 300 bytes"),
-        ({"attacks": [{"name": "pgd", "label": "a\nb"}]}, "names files, but holds signs that cannot be printed"),
+        ({"ways": {"../x": {}}}, r"ways='../x': is used in file names, but must not contain / or "),
+        ({"ways": {"x" * 101: {}}}, "ways='xxx.*: is used in file names, but has 101 bytes, at most 100"),
+        ({"ways": {" ": {}}}, "ways=' ': is used in file names, but is empty"),
+        (
+            {"attacks": [CE | {"label": ".."}]},
+            "attacks: label='..': is used in file names, but must .* begin with a dot",
+        ),
+        (
+            {"attacks": [{"name": "pgd", "label": "y" * 300}]},
+            "attacks: label='yyy.*: is used in file names, but has 300 bytes",
+        ),
+        (
+            {"attacks": [{"name": "pgd", "label": "a\nb"}]},
+            "is used in file names, but contains characters that cannot be printed",
+        ),
     ],
 )
 def test_names_that_cannot_be_files_are_refused_in_one_line(options, message):
