@@ -2,6 +2,8 @@
 #   make quickstart   the main job on scikit-learn's digits, to one table and runs/quickstart/report.html
 #   make test         the test suite
 #   make check        the test suite, ruff, pyright, import-linter
+#   make docs         the site, to build/docs/index.html; every warning is an error (make linkcheck: links to other sites)
+#   make dist         wheel and source archive, to dist/
 # PYTHON=python3.12 names the interpreter that .venv is made with, EPS=8/255 the radius of the quickstart's
 # attacks (for another one after a first run, remove runs/quickstart/*/finetune/results).
 
@@ -17,7 +19,7 @@ EPS ?= 0.1
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quickstart-models test check
+.PHONY: help quickstart quickstart-models test check docs linkcheck dist
 .PRECIOUS: $(QUICK)/%/encoder.safetensors $(QUICK)/%/results/finetune-digits.json \
 	$(QUICK)/%/finetune/results/robustness-quick.json
 
@@ -39,6 +41,15 @@ check: test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
+
+linkcheck: $(STAMP)
+	$(BIN)/python -m sphinx -b linkcheck -q -d build/doctrees docs build/linkcheck
+
+dist: $(STAMP)
+	$(BIN)/python -m hatchling build -d dist
 
 # A file stands for each finished part, so that the same command goes on where it was stopped. The two models share the
 # machine, one thread each: that is as fast as taking turns on two cores, and does not collapse on a busy machine.
