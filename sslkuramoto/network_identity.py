@@ -1,19 +1,18 @@
-"""By what a network that nobody trained here is known again: a hash of all that decides its answers.
+"""The identity of a network that was not trained by this package: a hash of everything that decides its outputs.
 
-The rule. Two networks are the same if these are equal:
+Two networks count as the same if these are equal:
 
 - parameters and buffers, by name, also buffers that no state dict holds;
-- options: the plain attributes of each part, such as the ``p`` of dropout: numbers, text, tensors, arrays, functions
-  (their code and what they close over), hooks, modules that are kept in lists, and sequences, mappings and dataclasses
-  of these. Of any other object, of one that cannot be read and of what lies more than 100 of these deep only the class
-  counts;
-- which parts are in training mode;
-- the source files of the classes of the parts, where these are neither torch's nor ours.
+- options: the plain attributes of each submodule, such as the ``p`` of dropout: numbers, text, tensors, arrays,
+  functions (their code and closures), hooks, modules kept in lists, and sequences, mappings and dataclasses of these.
+  For any other object, one that cannot be read, or one nested more than 100 levels deep, only the class counts;
+- which submodules are in training mode;
+- the source files of the classes of the submodules, except those of torch and of this package.
 
-A buffer or attribute that changes while the network answers is its state and no option: a counter of calls, a running
-mean. A copy is asked twice, and what the two passes leave otherwise is not hashed; a cache that the first one fills is
-the same for a network that was asked before and for one that never was. An attribute that is another one at each start
-of the program and then stays, such as a time stamp, makes another network at each start: its attacks are run again.
+A buffer or attribute that changes during a forward pass, such as a counter of calls or a running mean, is state and not
+part of the identity. A copy makes two forward passes, and what differs between them is not hashed; a cache that the
+first pass fills is therefore the same for used and unused networks. An attribute that is new at each start of the
+program, such as a time stamp, makes another network at each start, and its attacks are run again.
 """
 
 import copy
@@ -43,12 +42,12 @@ _DEEPEST = 100  # values within values; far below the depth at which Python stop
 
 
 def identity_of(network: nn.Module, ask: Callable[[nn.Module], object], more: object = None) -> str:
-    """Return the hash by which a network is known.
+    """Return the hash that identifies a network.
 
     Args:
-        network: stays as it is, where it can be copied.
-        ask: answers a few images by a network, always the same ones under the same seed.
-        more: plain values that decide its answers too.
+        network: not changed, if it can be copied.
+        ask: makes a forward pass of a network with a few images, always the same ones under the same seed.
+        more: other plain values that decide its outputs.
     """
     copied = a_copy(network)
     passes = []
@@ -61,22 +60,23 @@ def identity_of(network: nn.Module, ask: Callable[[nn.Module], object], more: ob
 
 
 def images_to_ask(size: int) -> Float[Tensor, "4 3 y x"]:
-    """Return the images that are answered for an identity, on the CPU: always the same ones of a size."""
+    """Return the images for :func:`identity_of`, on the CPU: always the same for one size."""
     return torch.rand(4, 3, size, size, generator=generator("cpu", "images for an identity"))
 
 
 def a_copy(network: nn.Module) -> nn.Module:
-    """Return a copy, which may be asked without a trace; the network itself where it cannot be copied."""
+    """Return a copy, whose calls leave no trace in the network; the network itself if it cannot be copied."""
     with suppress(RuntimeError, TypeError, ValueError, copy.Error, pickle.PicklingError):
         return copy.deepcopy(network)
     return network
 
 
 class _Description:
-    """What stands in the hash for the values of a network, while none of them changes.
+    """Descriptions of the values of a network that enter the hash; valid while no value changes.
 
-    A value that stands in several places is described once: lists that share their items would otherwise take twice as
-    long with each level. That of a value in a circle is not kept, for it depends on where the circle is entered.
+    A value that occurs in several places is described once: otherwise the time would double with each level of lists
+    that share their items. Descriptions inside a reference cycle are not cached, since they depend on where the cycle
+    was entered.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Description:
         self._circular = False  # whether something was met inside itself
 
     def facts(self, network: nn.Module) -> Iterator[tuple[str, str]]:
-        """Return weights, modes and options of a network, each by the place where it stands."""
+        """Return weights, modes and options of a network, each with its name."""
         for name, value in (*network.named_parameters(), *network.named_buffers()):
             yield f"weight {name}", self.of(value)
         self._open.append(id(network))
@@ -98,7 +98,7 @@ class _Description:
         self._open.pop()
 
     def of(self, value: object) -> str:
-        """Return what stands for a value: of one that cannot be described, the name of its type."""
+        """Return the description of a value; the name of its type if it cannot be described."""
         if id(value) in self._known:
             return self._known[id(value)][1]
         if id(value) in self._open:
@@ -113,7 +113,7 @@ class _Description:
                 if not isinstance(value, nn.Module):  # that is entered below its weights
                     self._open.append(id(value))
                 found = sha256(json.dumps(self._parts(value)).encode()).hexdigest()
-        except Exception:  # whatever an object of somebody else does when it is read
+        except Exception:  # objects of other packages may raise anything when they are read
             found = type(value).__qualname__
         del self._open[depth:]
         if not self._circular:
@@ -122,7 +122,7 @@ class _Description:
         return found
 
     def _parts(self, value: Any) -> Any:
-        """Return the descriptions of what a value consists of, under the name of its kind."""
+        """Return the descriptions of the parts of a value, under the name of its type."""
         kind = str(getattr(value, "__qualname__", type(value).__qualname__))
         if isinstance(value, nn.Module):
             return [kind, sorted(self.facts(value))]
@@ -141,7 +141,7 @@ class _Description:
             return self._named(kind, fields | getattr(value, "__dict__", {}))  # with slots there is none
         if isinstance(value, Namespace | SimpleNamespace):
             return self._named(kind, vars(value))
-        if isinstance(value, CodeType):  # what it does, without the place and the lines where it stands
+        if isinstance(value, CodeType):  # what it does, without file name and line numbers
             return [value.co_code.hex(), value.co_names, *map(self.of, value.co_consts)]
         if isinstance(value, FunctionType):
             cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
@@ -158,7 +158,7 @@ class _Description:
 
 
 def _filled(cell: CellType) -> bool:
-    """Return whether a name that a function closes over has a value yet."""
+    """Return whether a variable of a closure has a value."""
     try:
         _ = cell.cell_contents
     except ValueError:
@@ -167,7 +167,7 @@ def _filled(cell: CellType) -> bool:
 
 
 def _single(value: object) -> str | None:
-    """Return what stands for a value without parts, None for one that has some."""
+    """Return the description of a value without parts; None for one with parts."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.Size):
         return repr(value)
     if isinstance(value, Tensor):

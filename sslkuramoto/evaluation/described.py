@@ -1,6 +1,6 @@
-"""What a result is beside the file that describes its protocol: that measurement, or one that departs from it.
+"""Compares a result with the protocol file that describes it: in which options does the measurement differ?
 
-The options' own marks (:class:`~sslkuramoto.values.Mark`) say which differences change no meaning.
+The marks of the options (:class:`~sslkuramoto.values.Mark`) tell which differences do not affect the meaning.
 """
 
 import json
@@ -19,11 +19,11 @@ from sslkuramoto.values import Mark, option_text, plain
 
 
 class Departure(NamedTuple):
-    """One thing in which a result is other than its protocol's file describes.
+    """One difference between a result and its protocol file.
 
     Attributes:
-        what: and how it is here: ``eps 0.1``.
-        there: how the file has it; empty where that has no words.
+        what: the option and its value in the result: ``eps 0.1``.
+        there: its value in the file; empty if it cannot be shown in a few words.
     """
 
     what: str
@@ -39,7 +39,7 @@ class _Description(NamedTuple):
 
 
 def kind_of(result: Result) -> str:
-    """Return the registered protocol that a result is of; empty where neither it nor the name of its file says so."""
+    """Return the registered protocol of a result; empty if neither the result nor the name of its file tells it."""
     if result.kind:
         return result.kind
     described = _description(result.described_by) if result.described_by in protocol_files() else None
@@ -47,31 +47,30 @@ def kind_of(result: Result) -> str:
 
 
 def incidental_options(result: Result) -> frozenset[str]:
-    """Return the options of a result's protocol that change no meaning; none where the protocol is unknown here."""
+    """Return the options of a result's protocol that do not affect its meaning; none if the protocol is unknown."""
     return _marked(PROTOCOLS, kind_of(result), Mark.INCIDENTAL)
 
 
 def is_described(result: Result) -> bool:
-    """Return whether something describes a result: a protocol file, or a registered protocol that has none by defaults
-    that were not changed."""
+    """Return whether a result is described: by a protocol file or, if there is none, by unchanged defaults."""
     if result.described_by in protocol_files():
         return True
     return result.described_by in set(PROTOCOLS) and not any(departures(result, name) for name in result.metrics)
 
 
 def named_as_described(result: Result) -> bool:
-    """Return whether a result bears the name of what describes it: measured so, or put in its place (--as)."""
+    """Return whether a result has the name of the protocol file that describes it, possibly by option --as."""
     return result.path.stem == result.described_by
 
 
 def departures(result: Result, metric: str) -> list[Departure]:
-    """Return in what a number departs from what describes its protocol; nothing for a number that does not.
+    """Return the differences between the options of a number and those of its protocol file.
 
-    Options that a result does not know (it is older than they are) are not compared where it bears the name of what
-    describes it. Of a protocol with ``ways``, the options are those of the number's way.
+    Options that the result lacks, since it is older than they are, are ignored if it has the name of the protocol file.
+    For a protocol with ``ways``, the options are those of the entry that the number belongs to.
 
     Args:
-        result: one that something describes.
+        result: described by a protocol file or by defaults.
         metric: name of the number.
     """
     described = _description(result.described_by)
@@ -98,7 +97,7 @@ def departures(result: Result, metric: str) -> list[Departure]:
 
 
 def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """Return the options behind a number: of a protocol with ``ways``, those of the way that its name begins with."""
+    """Return the options of a number: for a protocol with ``ways``, those of the entry that its name begins with."""
     ways, (way, *rest) = options.get("ways"), metric.split("/")
     if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict):
         return {key: value for key, value in options.items() if key != "ways"} | ways[way]
@@ -106,13 +105,13 @@ def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 
 def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options in which a radius is the same however it is written: 8/255, "8/255" and 0.031372549 are one.
+    """Return options in which equal radii are equal values: 8/255, "8/255" and 0.031372549.
 
-    Radii are the options that take a number or text. What is none by :func:`~sslkuramoto.threat.parse_eps` stays.
+    Radii are the options that take a number or text. A value that ``parse_eps`` refuses is kept.
 
     Args:
-        kind: the registered protocol; options of an unknown one stay as they are.
-        options: of a result or a file; those of each of the ``ways`` too.
+        kind: the registered protocol; options of an unknown one are returned unchanged.
+        options: of a result or a file, with those of each of the ``ways``.
     """
     radii = _radii(kind)
     found = {key: _radius(value, options) if key in radii else value for key, value in options.items()}
@@ -128,7 +127,7 @@ def _radius(value: Any, options: Mapping[str, Any]) -> Any:
         return value
     try:
         return float(f"{parse_eps(value, 'l2' if options.get('norm') == 'l2' else 'linf'):.6g}")
-    except UserError:  # a damaged file, or an option with words of its own
+    except UserError:  # a damaged file, or an option that takes other words
         return value
 
 
@@ -138,13 +137,13 @@ def _radii(kind: str) -> frozenset[str]:
 
 
 def _types(hint: Any) -> set[Any]:
-    """Return the types that an annotation is made of, those of its items too."""
+    """Return the types in an annotation, with those of its items."""
     inner = get_args(hint)
     return {hint} if not inner else set().union(*map(_types, inner))
 
 
 def _essential(options: Mapping[str, Any], idle: frozenset[str]) -> dict[str, Any]:
-    """Leave out what changes no meaning, also of each of the ``ways``, which hold options of the protocol again."""
+    """Remove options that do not affect the meaning, also from each of the ``ways``."""
     kept = {key: value for key, value in options.items() if key not in idle}
     if isinstance(ways := kept.get("ways"), dict):
         kept["ways"] = {way: _essential(own, idle) if isinstance(own, dict) else own for way, own in ways.items()}
@@ -157,7 +156,7 @@ def _marked(registry: Registry[Any], name: str, mark: Mark) -> frozenset[str]:
 
 @cache
 def _description(name: str) -> _Description | None:
-    """Return what a protocol file says, or the defaults of a registered protocol; None for other names."""
+    """Return the content of a protocol file, or the defaults of a registered protocol; None for other names."""
     if name in protocol_files():
         loaded = load_protocol(name)
         return _Description(loaded.name, json.loads(json.dumps(loaded.options, default=str)))

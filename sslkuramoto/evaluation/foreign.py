@@ -1,10 +1,10 @@
-"""A network that nobody trained here, made ready to be measured: from a function in a file, or as it lies in memory.
+"""Networks that were not trained by this package, as subjects of protocols: from a function in a file, or in memory.
 
 ``FILE.py:FUNCTION`` or ``package.module:FUNCTION`` names a function without arguments that returns a classifier: a
-``torch.nn.Module`` from pixels in [0,1] to logits. Naming one runs the file's code. Of an ``Encoder``, such as
-``as_encoder`` makes of a network, the features are measured; a ``Classifier`` of ours has both.
-Its results lie in a directory with ``model.json`` (the function, hashes of code and weights, the data) in place of a
-recipe: whoever reads it knows what was measured, and another network is refused there.
+``torch.nn.Module`` from pixels in [0,1] to logits. Using it runs the code of the file. If the function returns an
+``Encoder``, such as one made by ``as_encoder``, its features are measured; a ``Classifier`` of this package has both.
+The results are written to a directory with ``model.json`` (the function, hashes of code and weights, the data) in place
+of a recipe. The directory belongs to that network, and another network is refused.
 """
 
 import ast
@@ -36,12 +36,12 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.sources import PACKAGE, code_beside
 
 _MEND = "choose another directory (--run, folder=)"
-_neighbours = set[str]()  # modules that lie beside the file that was read last
+_neighbours = set[str]()  # modules in the folder of the last file
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 
 
 def names_function(text: str) -> bool:
-    """Return whether a text names a function, ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``, and no directory."""
+    """Return whether a text names a function (``FILE.py:FUNCTION``, ``package.module:FUNCTION``), not a directory."""
     found = FUNCTION.fullmatch(text)
     if found is None or Path(text).exists():
         return False
@@ -49,16 +49,16 @@ def names_function(text: str) -> bool:
 
 
 def run_of_function(text: str) -> Path:
-    """Return where results of a function's network lie unless somebody says otherwise."""
+    """Return the default directory for results of a function's network."""
     place, _, name = text.rpartition(":")
     return Path("runs") / f"{Path(place).stem if place.endswith('.py') else place}-{name}"
 
 
 def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
-    """Call a function that returns a network; this runs the file's code.
+    """Call a function that returns a network; this runs the code of its file.
 
     Args:
-        text: names the function. What it draws, such as random weights, is the same at every call.
+        text: names the function. It is called under a fixed seed, so random weights are the same at every call.
 
     Returns:
         The network, and hashes of the source files that were read for it, by module.
@@ -84,17 +84,17 @@ def network_from(text: str) -> tuple[nn.Module, dict[str, str]]:
 
 
 def code_of_function(text: str) -> dict[str, str]:
-    """Return hashes of the source files behind a function, by module, and run none of them.
+    """Return hashes of the source files of a function, by module, without running them.
 
     Args:
         text: names the function.
 
     Raises:
-        UserError: it names no function; no such file, module or function.
+        UserError: it does not name a function; no such file, module or function.
     """
     found = FUNCTION.fullmatch(text)
     if found is None or not names_function(text):
-        raise UserError(f"{text!r}: names no function: write FILE.py:FUNCTION or package.module:FUNCTION")
+        raise UserError(f"{text!r}: does not name a function: write FILE.py:FUNCTION or package.module:FUNCTION")
     place, name = found["place"], found["name"]
     file = Path(place) if place.endswith(".py") else _file_of_module(place)
     if not file.is_file():
@@ -109,7 +109,7 @@ def code_of_function(text: str) -> dict[str, str]:
 
 
 def _file_of_module(place: str) -> Path:
-    """Find the file of a module; ``importlib.util.find_spec`` would run the packages that it lies in."""
+    """Find the file of a module without importing its parent packages, which ``importlib.util.find_spec`` would do."""
     names, path = place.split("."), None
     for number in range(1, len(names) + 1):
         name = ".".join(names[:number])
@@ -124,7 +124,7 @@ def _file_of_module(place: str) -> Path:
 
 
 def _names_in(file: Path) -> list[str] | None:
-    """Return the names that a source gives a value at its top; None where only running it would tell."""
+    """Return the names that a source defines at module level; None if that depends on running it."""
     source = file.read_text()
     stars = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
     symbols = symtable.symtable(source, str(file), "exec").get_symbols()
@@ -133,7 +133,7 @@ def _names_in(file: Path) -> list[str] | None:
 
 
 def _module_of(place: str) -> ModuleType:
-    """Import a module by its name, or by its file, whose neighbours it may import."""
+    """Import a module by name, or by file; a file may import modules of its folder."""
     try:
         if not place.endswith(".py"):
             return importlib.import_module(place)
@@ -141,7 +141,7 @@ def _module_of(place: str) -> ModuleType:
         if not path.is_file():
             raise UserError(f"{place}: no such file")
         folder = path.parent.resolve()
-        for name in _neighbours:  # another file may have others of the same name, and these may have changed
+        for name in _neighbours:  # modules of another folder may have the same names, or may have changed
             sys.modules.pop(name, None)
         _neighbours.clear()
         before = {*sys.modules}
@@ -196,18 +196,18 @@ def foreign_subject(
 
     Args:
         text: names the function.
-        run_dir: where its results shall lie.
-        data: the source's ``name`` and options, as in a recipe.
+        run_dir: directory for its results.
+        data: ``name`` and options of the data source, as in a recipe.
         device: where to measure.
         seed: of every draw.
         batch_size: images per forward pass.
-        write: whether ``run_dir`` becomes the directory of its results; otherwise it is only checked.
-        about: what ``model.json`` says besides function and code, in place of the data as they are given here.
-        mend: advice where ``run_dir`` belongs to another network.
-        measures: protocols that are to measure it; that they read the data is checked before anything is loaded.
+        write: whether to claim ``run_dir`` for this network; otherwise it is only checked.
+        about: content of ``model.json`` besides function and code; None: the data.
+        mend: advice in the error if ``run_dir`` belongs to another network.
+        measures: protocols that will measure it; whether they read the data is checked before anything is loaded.
 
     Raises:
-        UserError: what is wrong with function, network, data or directory.
+        UserError: names what is wrong with function, network, data or directory.
     """
     options = dict(data)
     name = options.pop("name", None)
@@ -220,7 +220,7 @@ def foreign_subject(
         check_reads(protocol.name, protocol.reads, f"data {name}", spec)
     network, code = network_from(text)
     if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
-        raise UserError(f"{text}: the network's weights lie on the device meta: they have no values")
+        raise UserError(f"{text}: the network's weights are on the device meta, so they have no values")
     network.to(device)
 
     @cache
@@ -257,10 +257,10 @@ def subject_from(
         network: on the device.
         images: split -> its images.
         run_dir: the directory.
-        about: what ``model.json`` says, besides the hashes of encoder and head.
+        about: content of ``model.json`` besides the hashes of encoder and head.
         seed, batch_size, device: of the measurement.
-        write: whether the directory is made.
-        mend: advice where it belongs to another network.
+        write: whether to create the directory.
+        mend: advice in the error if it belongs to another network.
 
     Raises:
         UserError: the directory belongs to another network.
@@ -287,7 +287,7 @@ def subject_from(
 
 
 def _lacking(name: str, encoder: Encoder, head: nn.Module | None) -> dict[Need, str]:
-    """Return what a network that nobody trained here does not offer, and how it might."""
+    """Return what such a network does not provide, with advice."""
     lacks: dict[Need, str] = {"recipe": f"a run that was trained from a recipe; {name} is a network as it was given"}
     if encoder.gives == "logits":
         lacks["features"] = features_wanted(name)
@@ -297,7 +297,7 @@ def _lacking(name: str, encoder: Encoder, head: nn.Module | None) -> dict[Need, 
 
 
 def features_wanted(name: str) -> str:
-    """Return how to mend that a network gives logits where features are measured."""
+    """Return advice for a network that returns logits where features are measured."""
     return (
         f"features; {name} gives logits (a plain network counts as a classifier): give an Encoder, such as "
         "sk.as_encoder(network, images) makes of a network that returns features, or sk.Classifier(encoder, head)"
@@ -305,7 +305,9 @@ def features_wanted(name: str) -> str:
 
 
 def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: str = _MEND) -> None:
-    """Make a directory that of a network's results (without ``write``: check that it can be), or see that it is.
+    """Claim a directory for the results of a network, or check that it already belongs to it.
+
+    Without ``write`` nothing is created: it is only checked whether the directory could be claimed.
 
     Raises:
         UserError: it belongs to another network, holds other files or cannot be written.

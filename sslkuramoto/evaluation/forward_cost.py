@@ -1,6 +1,6 @@
-"""What a measurement costs that makes a fixed number of forward passes: that number, and the seconds of a pass.
+"""The cost of a measurement with a fixed number of forward passes: that number times the seconds of a pass.
 
-Reading images, making corruptions and fitting probes are not counted.
+Reading images, making corruptions and fitting probes are not included.
 
 Shapes: b batch, y x pixels.
 """
@@ -19,7 +19,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 
 LOOKS = 3
-"""Passes of the first batch before a classifier is measured, at most: one, and two more of a deterministic network."""
+"""Most passes of the first batch before a measurement: one, and two more for a deterministic network."""
 
 
 def classifier_cost(
@@ -35,11 +35,11 @@ def classifier_cost(
 
     Args:
         subject: data and device.
-        classifier: in its mode; of its passes each counts once, however many starts it averages.
-        split: of which images are classified.
-        images: how many of them; None for all.
-        passes: of each image.
-        look: whether ``check_first_chunk`` looks at a batch of them first.
+        classifier: in its mode; a pass counts once, however many draws it averages.
+        split: whose images are classified.
+        images: number of images; None for all.
+        passes: per image.
+        look: whether ``check_first_chunk`` checks a batch first.
     """
     index = torch.arange(subject.batch_size)
 

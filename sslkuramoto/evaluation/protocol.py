@@ -1,7 +1,8 @@
-"""How one checkpoint is measured: subject in, result out, both written down completely.
+"""Protocols: how a trained network is measured.
 
-A :class:`Protocol` is built from keyword-only options; calling it with a subject yields a :class:`Result`.
-``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and options; ``RUN/results/NAME.json`` holds what came out.
+A :class:`Protocol` is built from keyword-only options. Calling it with a :class:`Subject`, the measured network with
+its data, yields a :class:`Result`. ``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and its options;
+``RUN/results/NAME.json`` holds the result.
 """
 
 import re
@@ -34,44 +35,46 @@ from sslkuramoto.values import read_text
 
 
 def _silent(line: str) -> None:
-    """Report progress to nobody."""
+    """Discard a line of progress."""
 
 
 def _forgotten(name: str, tensor: torch.Tensor) -> None:
-    """Keep nothing."""
+    """Discard a tensor."""
 
 
 def _nothing_to_remember() -> None:
-    """Keep nothing of the data."""
+    """Record nothing about the data."""
 
 
 @dataclass
 class Subject:
-    """What is measured, and where.
+    """A network that is measured, with its data and settings.
 
     Attributes:
         encoder: in eval mode; its parameters are not changed.
-        head: what the run trained on top of the encoder (for images a linear classifier on pooled features), or None
-            when it holds an encoder only.
+        head: trained on top of the encoder (for images a linear classifier on pooled features); None if the run holds
+            an encoder only.
         data: split ("train", "val", "test") -> data set.
-        device: where the networks live and the images go.
+        device: of networks and images.
         run_dir: the run; features are cached under ``run_dir/cache``.
-        encoder_hash: SHA-256 of the encoder's weights (key of the cache, and part of the result); of an encoder that
-            somebody brings, of all that decides its answers (:mod:`~sslkuramoto.network_identity`).
-        seed: every draw of the evaluation is keyed by it.
+        encoder_hash: SHA-256 of the encoder's weights, the key of the cache and part of the result. For an encoder that
+            was not trained here, the hash of everything that decides its outputs
+            (:mod:`~sslkuramoto.network_identity`).
+        seed: keys every draw of the evaluation.
         batch_size: images per forward pass.
         weights: ``"ema"`` or ``"raw"``.
-        encoder_options: what was changed for the measurement of the options the encoder was trained with.
+        encoder_options: options of the encoder that were changed for the measurement.
         data_options: the same for the data source.
-        workers: loader processes for sets that stream.
+        workers: loader processes for streamed data sets.
         file: name of the result that is being measured, set by :func:`evaluate`.
-        report: receives one line of progress at a time.
+        report: receives lines of progress.
         keep: receives tensors by name that are too large for a result file: the adversarial images.
-        trained_on: name of the data source that the run was trained on; None where nobody knows.
-        lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
-        remember_data: lets a run keep what it has seen of its data; called once something was measured on them.
-        spec: what the data source promises to give; None: the splits say it, once they are loaded.
-        head_identity: hash of all that decides the answers of a head that somebody brings; empty: its weights do.
+        trained_on: name of the data source that the run was trained on; None if unknown.
+        lacks: what it does not provide, each with a phrase that completes "PROTOCOL needs".
+        remember_data: lets a run record facts about its data; called after a measurement.
+        spec: spec of the data source; None: taken from the splits when they are loaded.
+        head_identity: hash of everything that decides the outputs of a head that was not trained here; empty: the hash
+            of its weights is used.
     """
 
     encoder: Encoder
@@ -102,14 +105,14 @@ class Subject:
 
     @property
     def network(self) -> dict[str, Any]:
-        """What identifies the network: hashes of its weights, and its encoder's options changed for the measurement."""
+        """Identity of the network: hashes of its weights, and the options of its encoder that were changed."""
         return {"encoder": self.encoder_hash, "head": self.head_hash, "changed": dict(self.encoder_options)}
 
     def images(self, split: str) -> ImageSet:
         """Return a split of a protocol that reads images.
 
         Raises:
-            UserError: another package's source gives images, but no set of images.
+            UserError: the data source of a plug-in yields images, but no set of images.
         """
         return image_set(self.data(split))
 
@@ -119,17 +122,17 @@ Need = Literal["head", "labels", "masks", "features", "recipe"]
 
 @dataclass(frozen=True)
 class Input:
-    """Files that a protocol reads beside the data. A study keys results by their content, wherever they lie.
+    """Files that a protocol reads besides the data. A study identifies them by content, not by path.
 
     Attributes:
-        option: the option that says where.
-        place: its value; None where nobody has said it yet.
-        wanted: what lies there, for errors.
-        parts: what is read of it.
-        files: opens the place for examples of a spec and returns the files that are read, by name.
+        option: the option that names the path.
+        place: its value; None if it is not set yet.
+        wanted: what the path should contain, for errors.
+        parts: names of what is read.
+        files: opens the path for examples of a spec and returns the files that are read, by name.
 
     Raises:
-        UserError: (``files``) the place lacks something, or does not fit the spec.
+        UserError: (``files``) something is missing there, or does not fit the spec.
     """
 
     option: str
@@ -140,17 +143,16 @@ class Input:
 
 
 class Protocol(ABC):
-    """Measures one checkpoint. Subclasses are final; their keyword-only constructor options are the schema of a
-    protocol file.
+    """Measures a network. Subclasses are final; their keyword-only options are the schema of a protocol file.
 
     Attributes:
-        name: as messages show it.
+        name: shown in messages.
         options: every option with its value, defaults included.
-        reads: kinds of spec that it measures on.
-        needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (what it
-            returns is not the logits already), ``"recipe"`` (it was trained from one).
-        splits: those that it always reads, the scored one first.
-        columns: what the summary of a report shows of its results.
+        reads: kinds of spec that it can be measured on.
+        needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (its
+            output is not logits), ``"recipe"`` (it was trained from one).
+        splits: splits that it always reads, the scored one first.
+        columns: its columns in the summary of a report page.
     """
 
     name: ClassVar[str] = "protocol"
@@ -192,11 +194,11 @@ class Protocol(ABC):
         """Measure the subject; writes no result file."""
 
     def inputs(self) -> tuple[Input, ...]:
-        """Return the files beside the data that the measurement reads; none by default."""
+        """Return the files that the measurement reads besides the data; none by default."""
         return ()
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what the parts of the measurement cost at most, after timing a few passes; none where unknown."""
+        """Return upper bounds of the cost of each part, after timing a few passes; empty if unknown."""
         return []
 
 
@@ -221,7 +223,7 @@ def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None
 
 
 def described(images: DataSet, n: int | None = None) -> dict[str, Any]:
-    """Return what a result says about the examples it was measured on."""
+    """Return the description of the measured examples in a result."""
     size = len(images) if n is None else n
     return {"name": images.name, "split": images.split, "fingerprint": images.fingerprint, "n": size}
 
@@ -233,7 +235,7 @@ def classifier_of(subject: Subject, mode: Initial = "random", *, average: int = 
 
 
 def start_of(encoder: Encoder, initial: str = "random") -> str:
-    """Return the word for the initial oscillators in a result: a deterministic encoder keeps its own."""
+    """Return the description of the initial oscillators in a result; a deterministic encoder has its own."""
     return initial if encoder.stochastic else encoder.initial
 
 
@@ -241,11 +243,11 @@ class Loaded(NamedTuple):
     """A protocol ready to measure.
 
     Attributes:
-        file: name of its results: that of its file, unless another one is asked for.
+        file: name of its results: that of its file, unless another one is given.
         name: registered protocol.
         options: every option, defaults included.
         measure: the protocol itself.
-        described_by: name of its file, or the registered protocol where there is none.
+        described_by: name of its file, or of the registered protocol if there is no file.
     """
 
     file: str
@@ -261,7 +263,7 @@ def protocol_files(folder: Path = PROTOCOL_FILES) -> dict[str, Path]:
 
 
 def load_protocols(names: Sequence[str], overrides: Sequence[str] = (), folder: Path = PROTOCOL_FILES) -> list[Loaded]:
-    """Build several protocols; an override goes to those that know its key.
+    """Build several protocols; an override applies to those that have its key.
 
     Raises:
         UserError: as :func:`load_protocol`; a key that none of them knows.
@@ -273,18 +275,18 @@ def load_protocols(names: Sequence[str], overrides: Sequence[str] = (), folder: 
 
     for override in overrides:
         if not any(key(override) in keys for keys in known):
-            load_protocol(names[0], [override], folder)  # says what is allowed
+            load_protocol(names[0], [override], folder)  # raises an error that lists the allowed keys
     own = ([override for override in overrides if key(override) in keys] for keys in known)
     return [load_protocol(name, mine, folder) for name, mine in zip(names, own, strict=True)]
 
 
 def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTOCOL_FILES) -> Loaded:
-    """Build the protocol that a name stands for.
+    """Build a protocol by name.
 
     Args:
         name: a file of ``folder`` without its ending, the path of a YAML file, or a registered protocol (its defaults).
-        overrides: ``key=value`` in the spelling of YAML; ``ways.eot.attacks[0].iterations=40`` reaches inside.
-        folder: where the protocol files lie.
+        overrides: ``key=value`` with YAML values; ``ways.eot.attacks[0].iterations=40`` sets a nested value.
+        folder: of the protocol files.
 
     Raises:
         UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
@@ -300,7 +302,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
 
 
 def _written(name: str, folder: Path) -> dict[str, Any]:
-    """Return what the file of a protocol holds, its registered name among it."""
+    """Return the content of a protocol file, which includes the registered name."""
     files = protocol_files(folder)
     if name.endswith(ENDINGS):
         if not Path(name).is_file():
@@ -359,7 +361,7 @@ def evaluate(
     """Measure a subject and write the result.
 
     Args:
-        subject: what is measured.
+        subject: the network to measure.
         protocol: from :func:`load_protocol`.
         environment: versions and hardware, as the run directory records them.
         path: of the result; None: ``run_dir/results/FILE.json``.

@@ -1,4 +1,4 @@
-"""A measurement carried out on one image of a stand-in network, to count what it takes."""
+"""Runs a measurement on one image of a small stand-in network, to count its passes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ def account_of(classifier: Classifier, chosen: Chosen) -> Account:
 
 @contextmanager
 def rehearsed(subject: Subject, account: Account, times: int) -> Iterator[Subject]:
-    """Let the stand-in of an account stand for a subject, in a folder of its own, and count its passes.
+    """Replace the network of a subject by the stand-in of an account, in a temporary folder, and count its passes.
 
     Args:
-        subject: what is to be measured.
-        account: where passes are counted.
-        times: images that the one image stands for.
+        subject: to be measured.
+        account: gets the passes.
+        times: number of images that the single image represents.
     """
     classes = tuple(map(str, range(account.num_classes)))
     image, label = (

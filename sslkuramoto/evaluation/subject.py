@@ -1,4 +1,4 @@
-"""What a run directory holds, made ready to be measured."""
+"""Loads the networks and data of a run directory for a measurement."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -33,12 +33,12 @@ def subject_of(
     Args:
         path: the run directory.
         device: where to measure.
-        weights: ``"ema"`` (what the run leaves behind) or ``"raw"`` (the last weights, where they were also averaged).
-        encoder_options: options changed for the measurement, such as ``{"num_steps": 8}``; weights must still fit.
+        weights: ``"ema"`` (the exported weights) or ``"raw"`` (the last weights, if they were also averaged).
+        encoder_options: options changed for the measurement, such as ``{"num_steps": 8}``; the weights must still fit.
         data_options: options of the run's data source changed for the measurement, such as ``{"root": ...}``.
-        seed: of every draw of the measurement; the run's own when None.
+        seed: of every draw of the measurement; None: that of the run.
         batch_size: images per forward pass.
-        measures: protocols that are to measure it; that they read its data is checked before anything is loaded.
+        measures: protocols that will measure it; whether they read its data is checked before anything is loaded.
 
     Raises:
         UserError: no run directory, not finished, data that a protocol does not read, weights that do not exist or do
@@ -49,7 +49,7 @@ def subject_of(
     run = RunDirectory(path)
     recipe = run.recipe()
     if not run.finished:
-        raise UserError(f"{path}: the run is not finished (no encoder.safetensors); go on with the same train command")
+        raise UserError(f"{path}: the run is not finished (no encoder.safetensors); continue it with the train command")
     if not run.encoder_file(weights).is_file():
         raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
     options = {**recipe.data.options, **(data_options or {})}

@@ -188,7 +188,7 @@ def test_a_network_that_fails_says_why_in_one_line(plain, some, change, said):
         (lambda logits: {"logits": logits}, "returns a dict"),
         (lambda logits: logits.T, r"returns the shape \[10, 16\] for 16 images"),
         (lambda logits: logits.where(logits > 0, torch.nan), "NaN or infinite"),
-        (lambda logits: logits[:, :7], "labels reach from 0 to 9, the network tells 7 classes apart"),
+        (lambda logits: logits[:, :7], "labels range from 0 to 9, and the network has 7 classes"),
     ],
 )
 def test_answers_that_are_no_logits_are_one_line(plain, some, answer, said):
@@ -209,7 +209,7 @@ def test_weights_of_another_type_or_on_two_devices_are_one_line(plain, some):
 def test_a_network_that_expects_pixels_up_to_255_is_refused_or_scaled(plain, digits):
     images, labels = digits["test"].images.float() / 255, digits["test"].labels
     network = plain(lambda pixels: pixels / 255)
-    with pytest.raises(UserError, match="when they are multiplied by 255: does it expect these"):
+    with pytest.raises(UserError, match="on images multiplied by 255: does it expect these"):
         as_classifier(network, images, labels)
     as_classifier(network, images, labels, range_checked=False)
     scaled = as_classifier(network, images, labels, mean=(0, 0, 0), std=(1 / 255,) * 3)

@@ -256,8 +256,8 @@ def test_features_of_any_module_and_of_an_encoder(plain, some):
         (lambda x, y: (x.numpy(), y), r"images: a ndarray"),
         (lambda x, y: (x, y[:30]), r"labels: 30 for 40 images"),
         (lambda x, y: (x, y.float()), r"labels: torch.float32"),
-        (lambda x, y: (x, y - 1), r"labels: the least is -1"),
-        (lambda x, y: (x, y + 1), r"labels reach from 1 to 10, the network tells 10 classes apart"),
+        (lambda x, y: (x, y - 1), r"labels: the smallest is -1"),
+        (lambda x, y: (x, y + 1), r"labels range from 1 to 10, and the network has 10 classes"),
     ],
 )
 def test_images_and_labels_that_do_not_fit_are_one_line(plain, some, change, said):
@@ -333,7 +333,7 @@ def test_a_network_may_overwrite_what_it_is_given(plain, some):
     [
         ({"budget": "huge"}, "unknown budget 'huge'"),
         ({"images": lambda x: x.clone().requires_grad_()}, "images: require a gradient"),
-        ({"images": lambda x: x.to_sparse()}, "images: hold no values one by one"),
+        ({"images": lambda x: x.to_sparse()}, "images: must be a dense torch.Tensor"),
         ({"labels": lambda y: y.to(torch.uint64)}, "labels: torch.uint64"),
     ],
 )

@@ -213,7 +213,7 @@ def test_a_network_in_training_mode_is_set_to_eval_with_a_word(place, capsys):
         (["net.py:ends", "clean", DATA], "net.py:ends: the function fails: SystemExit: 1"),
         (["net.py:needs", "clean", DATA], "net.py:needs: the function fails: TypeError: needs() missing 1 required"),
         (["net.py:no_network", "clean", DATA], "the function returns a int, wanted a torch.nn.Module"),
-        (["net.py:thousand", "clean", DATA], "has 10 classes, the classifier of the run tells 1000 apart"),
+        (["net.py:thousand", "clean", DATA], "has 10 classes, the classifier of the run has 1000"),
         (["net.py:probabilities", "clean", DATA], "the network returns probabilities: give its logits"),
         (["net.py:build", "clean", "data={name: digits, size: 4}"], "cannot answer images of 3 x 4 x 4: RuntimeError"),
         (["net.py:build", "clean", "data={name: nix}"], "unknown data 'nix'"),

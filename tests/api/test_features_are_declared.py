@@ -121,7 +121,7 @@ def test_finetuning_needs_a_run_that_was_trained_from_a_recipe(function, place, 
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("nine", "labels reach from 0 to 9, the network tells 9 classes apart"),
+        ("nine", "labels range from 0 to 9, and the network has 9 classes"),
         ("misfit", "the classifier cannot answer images of 3 x 8 x 8: RuntimeError"),
         ("sizeless", "the head, a Sequential, does not say how many classes it tells apart: set its out_features"),
         ("fixed", "a Classifier of mode 'fixed': protocols decide it (initial=fixed)"),
@@ -137,7 +137,7 @@ def test_a_classifier_of_ours_is_looked_at_like_any_network(function, words, pla
         ("tensor", "the encoder returns a Tensor, wanted Features(pooled, map)"),
         ("raising", "the encoder cannot answer images of 3 x 8 x 8: ZeroDivisionError: division by zero"),
         ("empty", "the network returns the shape [16, 0] for 16 images"),
-        ("meta", "nets.py:meta: the network's weights lie on the device meta: they have no values"),
+        ("meta", "nets.py:meta: the network's weights are on the device meta, so they have no values"),
     ],
 )
 def test_an_encoder_that_gives_no_features_and_weights_without_values_are_one_line(function, words, place, capsys):

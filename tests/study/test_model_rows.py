@@ -80,7 +80,7 @@ def finished(shown, monkeypatch):
         ({"model": "json.nix:build"}, "rows.net.model: json.nix: there is no module json.nix"),
         ({"model": "sys:exit"}, "rows.net.model: sys: has no source file"),
         ({"model": "broken.py:build"}, "rows.net.model: broken.py: cannot be read: SyntaxError"),
-        ({"model": "net.py"}, "rows.net.model: 'net.py': names no function: write FILE.py:FUNCTION"),
+        ({"model": "net.py"}, "rows.net.model: 'net.py': does not name a function: write FILE.py:FUNCTION"),
         ({"model": 3}, "rows.net.model=3"),
         ({"data": None}, "row net: say on which images: data: {name: NAME, ...}"),
         ({"data": {"limit_test": 20}}, "row net: say on which images"),

@@ -1,9 +1,9 @@
-"""The attacks of an audit at its budget.
+"""The attacks of an audit, at its budget.
 
-"Plain" is what a paper reports that takes the network as deterministic: APGD on the cross entropy, one draw a forward.
-"EoT" is what a paper reports that knows better: AutoAttack's "rand", APGD along means over fresh draws.
-The "reference" knows what it is up against: a loss that does not saturate and, against noise, K draws that are held
-through the ascent (docs/attacks.md, "held_noise").
+The *plain* attack treats the network as deterministic: APGD on the cross entropy, with one draw per forward pass. *EoT*
+is the usual attack on randomised networks: AutoAttack "rand", APGD on gradients averaged over fresh draws. The
+*reference* attack is adaptive: its loss does not saturate and, on a stochastic network, it averages over K draws that
+are held fixed during the ascent (docs/attacks.md, "held_noise").
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class Arsenal:
     Attributes:
         subject: for attacks that need a source network.
         budget: how much each may spend.
-        stochastic: whether the audited classifier draws.
+        stochastic: whether the audited classifier is stochastic.
         num_classes: of the data.
-        finish: what is done with each attack at last.
+        finish: applied to each attack after it is built.
     """
 
     subject: Subject
@@ -37,7 +37,7 @@ class Arsenal:
     finish: Callable[[Attack], Attack] = lambda attack: attack
 
     def for_control(self) -> "Arsenal":
-        """Return the same attacks with the little that shows whether they keep still."""
+        """Return the same attacks at the small budget of the control."""
         return replace(self, budget=self.budget.for_control())
 
     def attack(self, name: str, label: str, **options: Any) -> Attack:
@@ -46,12 +46,12 @@ class Arsenal:
         return self.finish(attack.prepared(attack_target(self.subject, self.num_classes)))
 
     def plain(self, loss: str = "ce", steps: int | None = None) -> Attack:
-        """Return APGD with one fresh draw a forward."""
+        """Return APGD with one fresh draw per forward pass."""
         steps = steps or self.budget.most_steps
         return self.attack("apgd", f"plain apgd-{loss}-{steps}", loss=loss, iterations=steps, noise="fresh", k=1)
 
     def eot(self, *, k: int | None = None, steps: int | None = None) -> list[Attack]:
-        """Return the two attacks of AutoAttack "rand": APGD whose gradients are means over fresh draws (EoT)."""
+        """Return the two attacks of AutoAttack "rand": APGD on gradients averaged over fresh draws (EoT)."""
         k, steps = k or self.budget.eot_draws, steps or self.budget.most_steps
         return [
             self.attack("apgd", f"eot apgd-{loss}-k{k}-{steps}", loss=loss, iterations=steps, noise="fresh", k=k)
@@ -59,7 +59,7 @@ class Arsenal:
         ]
 
     def targeted(self) -> Attack:
-        """Return targeted APGD with one fresh draw a forward."""
+        """Return targeted APGD with one fresh draw per forward pass."""
         return self.attack(
             "apgd",
             "plain apgd-t",
@@ -73,7 +73,7 @@ class Arsenal:
     def reference(
         self, *, k: int | None = None, steps: int | None = None, restarts: int = 1, noise: Noise = "held"
     ) -> Attack:
-        """Return the attack that adapts: the margin, and for a stochastic network the mean over K held draws."""
+        """Return the adaptive attack: on the margin and, for a stochastic network, its mean over K held draws."""
         steps = steps or self.budget.most_steps
         more = f" x{restarts}" if restarts > 1 else ""
         if not self.stochastic:
@@ -93,7 +93,7 @@ class Arsenal:
         )
 
     def fab(self) -> list[Attack]:
-        """Return the search for the nearest boundary, if the budget has it and the network does not draw."""
+        """Return FAB, if the budget includes it and the network is deterministic."""
         if self.stochastic or not self.budget.fab:
             return []
         steps, targets = self.budget.most_steps, self.budget.targets
@@ -101,7 +101,7 @@ class Arsenal:
         return [self.attack("autoattack", label, member="fab-t", iterations=steps, targets=targets, restarts=1)]
 
     def black_boxes(self) -> list[Attack]:
-        """Return attacks that ask for logits, for classes, or for nothing, and never for gradients."""
+        """Return the attacks that query logits, classes or nothing, and never gradients."""
         budget = self.budget
         return [
             self.attack("square_eot", f"square-{budget.queries}", queries=budget.queries, draws=budget.votes),
@@ -115,7 +115,7 @@ class Arsenal:
         return self.attack("transfer", f"transfer from {name}", iterations=self.budget.most_steps, **source)
 
     def surrogate(self, name: str, *, most: bool = False) -> Attack:
-        """Return the reference attack with another derivative of the Kuramoto step, at the usual or the full budget."""
+        """Return the reference attack with a surrogate derivative of the Kuramoto step, at the usual or full budget."""
         k = self.budget.k[-1] if most and self.stochastic else self.budget.usual_k
         steps = self.budget.most_steps if most else self.budget.usual_steps
         search = {"loss": "log_margin", "optimiser": "momentum"}
@@ -131,7 +131,7 @@ class Arsenal:
         )
 
     def one_step(self, loss: str) -> Attack:
-        """Return the fast gradient sign method, from the image itself, with one draw."""
+        """Return the fast gradient sign method, started at the image, with one draw."""
         return self.attack(
             "pgd", f"fgsm-{loss}", loss=loss, iterations=1, step_size=1.0, random_start=False, noise="fresh", k=1
         )

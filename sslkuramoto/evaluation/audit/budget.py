@@ -1,4 +1,4 @@
-"""How much an audit spends."""
+"""The budget of an audit: numbers of images, steps, draws, restarts and queries."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,31 +10,29 @@ BudgetName = Literal["quick", "full"]
 
 LEAST = {
     "restarts": (2, ", since they are compared with a single start"),
-    "directions": (8, ": a correlation over fewer is chance"),
-    "queries": (100, ": a black box with fewer finds nothing, whatever it is compared with"),
+    "directions": (8, ": a correlation over fewer is mostly chance"),
+    "queries": (100, ": a black-box attack with fewer finds nothing"),
 }
-"""Counts below which a question would be answered by its own budget."""
+"""Smallest counts with which the checks are meaningful."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much an audit spends.
+    """The budget of an audit.
 
     Attributes:
-        images: attacked.
-        steps: iterations of the white-box attacks, rising; the largest is what every attack gets where steps are not
-            the question.
-        k: draws behind a gradient of a stochastic network, rising; the last but one is what attacks get where draws
-            are not the question.
-        eot_draws: behind a gradient of the EoT that a stochastic network's figure is usually made with.
+        images: number of attacked images.
+        steps: iterations of the white-box attacks, increasing. Checks that do not vary the steps use the largest.
+        k: draws per gradient of a stochastic network, increasing. Checks that do not vary them use the second largest.
+        eot_draws: draws per gradient of the usual EoT attack.
         restarts: compared with a single start, at least 2.
-        queries: of each black box that searches, for each image, at least 100.
-        votes: draws behind one query of a stochastic network.
+        queries: of each black-box search, per image, at least 100.
+        votes: draws per query of a stochastic network.
         samples: random perturbations tried on each image.
-        targets: wrong classes of the targeted attack.
-        directions: random directions of the finite differences, for each image, at least 8.
-        surrogates: derivatives of the Kuramoto step that are tried in place of its own.
-        fab: whether a deterministic network meets FAB.
+        targets: target classes of the targeted attack.
+        directions: random directions of the finite differences, per image, at least 8.
+        surrogates: surrogate derivatives of the Kuramoto step that are tried.
+        fab: whether FAB is run on a deterministic network.
     """
 
     images: int
@@ -52,23 +50,23 @@ class Budget:
 
     @property
     def most_steps(self) -> int:
-        """Iterations where steps are not the question."""
+        """Iterations of checks that do not vary the steps."""
         return self.steps[-1]
 
     @property
     def usual_steps(self) -> int:
-        """Iterations where a shorter ascent answers the question."""
+        """Iterations of checks for which a shorter ascent suffices."""
         return self.steps[-2]
 
     @property
     def usual_k(self) -> int:
-        """Draws a gradient where draws are not the question."""
+        """Draws per gradient of checks that do not vary the draws."""
         return self.k[-2]
 
     def for_control(self) -> "Budget":
-        """Return what attacks may spend that may not move: every part of them has its turn, and none more than a few.
+        """Return the small budget of the control at eps = 0, large enough that every stage of an attack runs.
 
-        APGD halves its steps several times in 20, HopSkipJump comes to a round of probes within 200 queries.
+        APGD halves its step size several times in 20 steps; HopSkipJump makes a round of probes within 200 queries.
         """
         return replace(
             self,
@@ -81,10 +79,10 @@ class Budget:
         )
 
     def changed(self, **values: int | list[int] | None) -> "Budget":
-        """Return the budget with values replaced; None keeps one.
+        """Return the budget with some values replaced; None keeps a value.
 
         Raises:
-            UserError: a count below its least, or a ladder that does not rise or has a single rung.
+            UserError: a count that is too small, or a list that is not increasing or has fewer than two entries.
         """
         kept = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value}
         for key, value in values.items():
@@ -92,7 +90,7 @@ class Budget:
             if isinstance(value, int) and value < least:
                 raise UserError(f"{key}={value}: must be at least {least}{why}")
             if isinstance(value, list) and (len(value) < 2 or value[0] < 1 or sorted(set(value)) != value):
-                raise UserError(f"{key}={value}: needs at least two numbers >= 1, rising")
+                raise UserError(f"{key}={value}: needs at least two numbers >= 1, in increasing order")
         return replace(self, **kept)  # type: ignore[arg-type]
 
 

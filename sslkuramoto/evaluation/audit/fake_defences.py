@@ -1,10 +1,10 @@
-"""Four defences that do nothing but look robust: what an audit of robustness must expose.
+"""Four fake defences that only mask gradients: an audit must expose them.
 
-Each hides the gradient in a way of its own, none makes the network harder to fool: rounded outputs have no gradient, a
-detached one has not even a graph (as behind a median filter or a JPEG outside torch), large logits saturate the cross
-entropy in float32, and noise at the input blurs what an attacker who draws once sees
-(Athalye, Carlini and Wagner 2018, 1802.00420: "shattered", "vanishing" and "stochastic" gradients; Carlini and Wagner
-2017, 1608.04644, section V, for the large logits of defensive distillation).
+Each masks the gradient differently, and none makes the network more robust. Rounded logits have zero gradients.
+Detached logits have no autograd graph (as behind a median filter or a JPEG codec outside torch). Large logits saturate
+the cross entropy in float32. Noise on the input makes the gradient of a single draw unreliable. See Athalye, Carlini
+and Wagner 2018 (1802.00420) on shattered, vanishing and stochastic gradients, and Carlini and Wagner 2017 (1608.04644,
+section V) on the large logits of defensive distillation.
 
 Shapes: b batch, c channels, h w grid, y x pixels, d features, q classes.
 """
@@ -19,7 +19,7 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 
 Plant = Literal["quantised", "detached", "scaled", "noisy"]
-STEP = 0.5  # of rounded logits: fine enough to leave the clean accuracy alone
+STEP = 0.5  # of rounded logits: fine enough not to change the clean accuracy
 FACTOR = 1e4  # softmax of such logits is exactly 0 or 1 in float32
 SIGMA = 0.6  # of the noise, pixels in [0,1]
 
@@ -37,7 +37,7 @@ class QuantisedHead(nn.Module):
 
 
 class DetachedHead(nn.Module):
-    """The same logits, and no graph that leads back to the image."""
+    """The same logits without an autograd graph to the image."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class ScaledHead(nn.Module):
 class NoisyEncoder(Encoder):
     """Gaussian noise on the pixels, new at every forward pass.
 
-    Its initial state is the noise, three channels of standard normal numbers, with the states of a stochastic encoder
-    inside behind them; so the noise can be fixed or held like oscillators.
+    Its initial state is the noise, three channels of standard normal numbers, followed by the initial state of the
+    wrapped encoder if that is stochastic. The noise can therefore be fixed or held like oscillators.
     """
 
     stochastic = True
@@ -97,19 +97,19 @@ class NoisyEncoder(Encoder):
         """Draw the noise of each image, and what the encoder inside draws.
 
         Raises:
-            UserError: that is not on the grid of the pixels.
+            UserError: the initial states of the wrapped encoder do not have the height and width of the image.
         """
         noise = torch.randn(images.shape, generator=draw, device=draw.device)
         if not self.encoder.stochastic:
             return noise
         inner = self.encoder.sample_initial(images, draw)
         if inner.shape[2:] != noise.shape[2:]:
-            raise UserError("plant=noisy: the encoder's initial states do not lie on the grid of the pixels")
+            raise UserError("plant=noisy: the encoder's initial states must have the height and width of the images")
         return torch.cat([noise, inner], dim=1)
 
 
 def planted(plant: Plant | None, encoder: Encoder, head: nn.Module) -> tuple[Encoder, nn.Module]:
-    """Return encoder and head with a defence planted in them (None: as they are); weights are shared, not copied."""
+    """Return encoder and head with a fake defence added (None: unchanged); weights are shared, not copied."""
     if plant == "quantised":
         return encoder, QuantisedHead(head)
     if plant == "detached":

@@ -1,7 +1,7 @@
-"""What the gradient of a network says about itself: is there one, is it right, is it the same from draw to draw.
+"""Diagnostics of the input gradient: does it exist, is it correct, is it the same for every draw?
 
-Athalye, Carlini and Wagner 2018 (1802.00420) name the ways a gradient misleads an attacker: it vanishes, it shatters
-(it is right at a point and wrong at the distance of eps), it is a matter of chance. Each is measured here.
+Athalye, Carlini and Wagner 2018 (1802.00420) name the kinds of masked gradients: vanishing, shattered (correct at a
+point and wrong at the distance of eps) and stochastic gradients. Each is measured here.
 
 Shapes: b batch, n images, y x pixels, q classes, k draws, c h w a field of initial states.
 """
@@ -24,13 +24,13 @@ Loss = Literal["cross entropy", "margin"]
 LOSSES: tuple[Loss, ...] = ("cross entropy", "margin")
 TIMES: tuple[float, ...] = (1 / 16, 1 / 4, 1.0)
 """Steps of the finite differences, times eps."""
-SIDE = 8  # points of the curve along the gradient, each way
-ROWS = 2  # lines of the plane, each way
+SIDE = 8  # points of the curve along the gradient, in each direction
+ROWS = 2  # lines of the plane, in each direction
 DRAWS = 4  # of a stochastic classifier
 
 
 def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss) -> Float[Tensor, " b"]:
-    """Return what an attacker lets grow: the cross entropy, or the best wrong logit minus the right one."""
+    """Return the loss that an attack maximises: the cross entropy, or the largest wrong logit minus the true one."""
     if loss == "cross entropy":
         return F.cross_entropy(logits, labels, reduction="none")
     return wrong_by(logits, labels)
@@ -38,20 +38,20 @@ def losses(logits: Float[Tensor, "b q"], labels: Int64[Tensor, " b"], loss: Loss
 
 @dataclass
 class GradientFacts:
-    """Diagnostics of the gradient, one entry per image unless said otherwise.
+    """Diagnostics of the gradient, one entry per image unless stated otherwise.
 
     Attributes:
-        zero: loss -> whether the gradient is exactly zero in every pixel, in a share of the draws.
-        cut: whether the logits carry no graph that leads to the pixels: these zeros are not the network's.
+        zero: loss -> share of draws in which the gradient is exactly zero in every pixel.
+        cut: whether the logits have no autograd graph to the pixels, which makes every gradient zero.
         norms: loss -> l1 norm of the gradient, first draw.
-        cosine: mean cosine between the margin's gradients of two draws; None for a deterministic network.
-        agreement: step (times eps) -> correlation, over random directions, of the margin's change that the gradient
-            predicts with the one that is seen; 0 where the gradient is zero or nothing changes.
-        rises: whether a quarter of eps along the sign of the gradient raises the margin's loss.
+        cosine: mean cosine between the gradients of the margin in two draws; None for a deterministic network.
+        agreement: step (times eps) -> correlation, over random directions, between the predicted and the actual change
+            of the margin; 0 if the gradient is zero or nothing changes.
+        rises: whether a step of eps / 4 along the sign of the gradient increases the margin loss.
         along: name -> mean margin at ``positions`` (times eps), along the sign of the gradient and along random signs.
         positions: of those curves.
-        plane: position along a random direction -> margin of the first image at ``positions`` along another, a random
-            plane through it; of one image, since a mean over images would smooth what is looked for.
+        plane: position along one random direction -> margin of the first image at ``positions`` along another. It is
+            that of one image, since a mean over images would smooth the surface.
     """
 
     zero: dict[Loss, Float[Tensor, " n"]] = field(default_factory=dict)
@@ -80,11 +80,11 @@ def gradient_facts(
     """Measure the gradient at the images.
 
     Args:
-        classifier: in its own mode; of a stochastic one, gradients are those of single draws, and finite differences
-            are taken with the draw held (they ask whether the gradient is right, not whether it is steady).
+        classifier: in its own mode. For a stochastic one, gradients are those of single draws, and finite differences
+            hold the draw fixed: they test whether the gradient is correct, not whether it is stable.
         images: pixels in [0,1]; finite differences may step out of [0,1].
         labels: true classes.
-        eps: l-inf radius that the steps are measured in, > 0.
+        eps: l-inf radius, the unit of all steps, > 0.
         seed: keys the draws and directions.
         chunk: images per forward pass.
         directions: random sign fields per image for the finite differences.
@@ -95,7 +95,7 @@ def gradient_facts(
     parts = []
     with frozen(classifier):
         for number, rows in enumerate(torch.arange(len(images)).split(chunk)):
-            part = _Part(classifier, images[rows], labels[rows], (seed, "audit", "gradients", number), draws)
+            part = _Chunk(classifier, images[rows], labels[rows], (seed, "audit", "gradients", number), draws)
             parts.append(part.facts(eps, directions))
             if number == 0:
                 parts[0].plane = part.plane(eps, parts[0].positions)
@@ -103,8 +103,8 @@ def gradient_facts(
 
 
 @dataclass
-class _Part:
-    """One chunk of the images, with the draws it is looked at under."""
+class _Chunk:
+    """One chunk of the images, with the key of its draws."""
 
     classifier: Classifier
     images: Tensor
@@ -114,7 +114,7 @@ class _Part:
     cut: bool = False
 
     def value(self, images: Tensor, loss: Loss, draw: int = 0) -> Tensor:
-        """Return the loss; the same draw starts from the same states, in every mode of the classifier."""
+        """Return the loss; the same draw means the same initial states, in every mode of the classifier."""
         state = generator(self.images.device, *self.key, "state", draw)
         return losses(self.classifier(images, draw=state), self.labels[: len(images)], loss)
 
@@ -147,7 +147,7 @@ class _Part:
         return found
 
     def _differences(self, found: GradientFacts, gradient: Tensor, eps: float, directions: int) -> None:
-        """Compare what the gradient predicts with central differences (their even terms cancel)."""
+        """Compare the gradient's prediction with central differences, in which even terms cancel."""
         for times in TIMES:
             step = times * eps
             predicted, seen = [], []
@@ -193,7 +193,7 @@ def correlation(predicted: Float[Tensor, "m b"], seen: Float[Tensor, "m b"]) -> 
 
 
 def draws_for_direction(cosine: float, wanted: float = 0.9) -> float:
-    """Return how many draws must be averaged until the mean gradient has cosine ``wanted`` with the expected one.
+    """Return over how many draws the gradient must be averaged to have cosine ``wanted`` with the expected gradient.
 
     With unit gradients of mutual cosine r, the mean of K of them has cosine sqrt(K r / (1 + (K - 1) r)) with their
     expectation.
@@ -204,7 +204,7 @@ def draws_for_direction(cosine: float, wanted: float = 0.9) -> float:
 
 
 def _joined(parts: Sequence[GradientFacts]) -> GradientFacts:
-    """Put chunks together; curves become means over images."""
+    """Concatenate the chunks; curves become means over images."""
     first = parts[0]
     total = sum(len(part.norms["margin"]) for part in parts)
     cosines = [part.cosine.cpu() for part in parts if part.cosine is not None]

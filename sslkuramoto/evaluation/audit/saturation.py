@@ -1,13 +1,13 @@
-"""How far the oscillators of each layer turn in each Kuramoto step.
+"""The angle by which the oscillators of each layer turn in each Kuramoto step.
 
 An oscillator turns by the angle arctan(|gamma F|), F its total force in the tangent space (Miyato et al. 2025,
-2410.13821, Eq. 4-5). For n = 2 the derivative of a step with respect to the drive is gamma / (1 + gamma^2 F^2): where
-|gamma F| is large the step saturates, and its gradient nearly vanishes while its output still depends on the sign.
+2410.13821, Eq. 4-5). For n = 2 the derivative of a step with respect to the drive is gamma / (1 + gamma^2 F^2). If
+|gamma F| is large the step saturates: its gradient nearly vanishes, while its output still depends on the sign.
 
-The angle is read from the states themselves, so that |gamma F| = tan(angle) is what acted, whatever the step added:
-without projection, or with the published identity, it is the effective one. With projection the angle also gives the
-singular values of the step's Jacobian with respect to the drive, through which the image acts: as shares of those at
-rest, cos^2 along the force and cos across it (there is no across for n = 2).
+The angle is computed from the states, so |gamma F| = tan(angle) is the effective force, also without projection or with
+the identity term of the published code. With projection the angle also gives the singular values of the step's Jacobian
+with respect to the drive, through which the image acts. Relative to those at rest they are cos^2 along the force and
+cos perpendicular to it (for n = 2 there is no perpendicular direction).
 
 Shapes: b batch, c channels (c = m n), n oscillator dimension, h w grid, y x pixels.
 """
@@ -24,23 +24,23 @@ from sslkuramoto.dynamics.surrogate import kuramoto_layers
 from sslkuramoto.encoders.features import Encoder
 
 EDGES = [round(-2 + k / 8, 3) for k in range(41)]
-"""Bins of log10 |gamma F|: from 1/100 to 1000; what lies outside is counted in the first and the last."""
+"""Bins of log10 |gamma F| from 1/100 to 1000; values outside are counted in the first and the last bin."""
 SATURATED = 3.0
-"""|gamma F| from which a step passes less than a tenth of the gradient that it passes at rest, 1 / (1 + 9)."""
+"""|gamma F| from which the gradient of a step is less than a tenth of that at rest, 1 / (1 + 9)."""
 
 
 @dataclass(frozen=True)
 class StepTurns:
-    """The turns of one Kuramoto step.
+    """The rotation of the oscillators in one Kuramoto step.
 
     Attributes:
         layer: from 1.
         step: from 1.
         median: of |gamma F|.
         saturated: share of oscillators with |gamma F| above ``SATURATED``.
-        backwards: share that turned by more than 90 degrees (only a step without projection can).
+        backwards: share that turned by more than 90 degrees (possible without projection only).
         least, most: median over oscillators of the smallest and the largest singular value of the Jacobian with respect
-            to the drive, as shares of those at rest; None without projection.
+            to the drive, relative to those at rest; None without projection.
         count: oscillators in each bin of ``EDGES``.
     """
 
@@ -66,7 +66,7 @@ def turning_angles(before: Float[Tensor, "b c h w"], after: Float[Tensor, "b c h
 def step_turns(
     encoder: Encoder, images: Float[Tensor, "b 3 y x"], initial: Float[Tensor, "b c h w"] | None
 ) -> list[StepTurns]:
-    """Return the turns of every layer and step; empty for an encoder without Kuramoto layers.
+    """Return the rotations in every layer and step; empty for an encoder without Kuramoto layers.
 
     Args:
         encoder: in eval mode.

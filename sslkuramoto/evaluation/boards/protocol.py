@@ -1,7 +1,7 @@
 """Protocol ``boards``: share of puzzles that are solved, over fresh draws of the initial oscillators.
 
-AKOrN (Miyato et al. 2025, arXiv 2410.13821) counts the blank cells only, WONN requires all cells. A network may write
-over a given, so the two differ; both are always reported.
+AKOrN (Miyato et al. 2025, arXiv 2410.13821) scores the blank cells only, WONN requires all cells. The two differ if a
+network changes a given cell; both are always reported.
 Shapes: k draws, n boards, b batch, y x cells.
 """
 
@@ -31,7 +31,7 @@ GROUP = "Boards solved"
 
 @checked
 class BoardAccuracy(Protocol):
-    """Share of boards, and of cells, that are filled in correctly.
+    """Share of boards, and of cells, that are solved correctly.
 
     Args:
         split: split that is scored.
@@ -79,16 +79,16 @@ class BoardAccuracy(Protocol):
                 "correct_all_cells": _per_board(solved["all_cells"]),
             },
             verdicts=["correct", "correct_all_cells"],
-            notes=["a board is solved when its blank cells are right; all_cells also wants its givens kept"],
+            notes=["a board is solved if its blank cells are correct; all_cells also requires unchanged given cells"],
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs on this device after timing a few passes; measures nothing."""
+        """Return the cost on this device after timing a few passes; measures nothing."""
         return [("", features_cost(subject, self.splits[0], self.draws))]
 
 
 def _symbols(subject: Subject, boards: Tensor, draw: torch.Generator) -> Tensor:
-    """Return the symbol of every cell, from 1; one that no solution holds where a logit is no finite number."""
+    """Return the symbol of every cell, from 1; a symbol of no solution if a logit is not finite."""
     assert subject.head is not None
     features = subject.encoder(boards, draw=draw if subject.encoder.stochastic else None)
     logits = subject.head(features.map).permute(0, 2, 3, 1)
@@ -96,13 +96,13 @@ def _symbols(subject: Subject, boards: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _share(correct: Bool[Tensor, "k n s"], counted: Bool[Tensor, "n s"]) -> Float[Tensor, "k n"]:
-    """Return the share of the counted cells of each board that are right; 1 where a board has none."""
+    """Return the share of the counted cells of each board that are correct; 1 if a board has none."""
     number = counted.sum(dim=1)
     return ((correct & counted).sum(dim=2).double() / number.clamp(min=1)).masked_fill(number == 0, 1.0)
 
 
 def _metric(shares: Float[Tensor, "k n"]) -> Metric:
-    """Return the mean over boards and draws. Boards are the sampling unit: cells of one board depend on each other."""
+    """Return the mean over boards and draws. The interval is over boards, since cells of one board are dependent."""
     draws, n = shares.shape
     per_draw = shares.mean(dim=1).tolist()
     value = min(1.0, fmean(per_draw))

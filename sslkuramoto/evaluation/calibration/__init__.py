@@ -1,1 +1,1 @@
-"""Protocol ``calibration``: are the probabilities of a classifier right?"""
+"""Protocol ``calibration``: do the confidences of a classifier match its accuracy?"""

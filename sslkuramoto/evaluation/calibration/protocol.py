@@ -1,7 +1,7 @@
-"""Protocol ``calibration``: ECE, NLL and Brier score of a classifier, before and after scaling by one temperature.
+"""Protocol ``calibration``: ECE, NLL and Brier score of a classifier, before and after temperature scaling.
 
-A stochastic network has two predictions: that of one draw of its oscillators (the mean of each measure over at least 20
-draws) and the mixture of the draws, whose probabilities are their mean. Both are measured.
+A stochastic network has two predictions, and both are measured: that of a single draw of its oscillators (each measure
+is then a mean over at least 20 draws), and the *mixture*, the mean of the predicted probabilities over draws.
 
 Shapes: k draws, n images, q classes, r resamples.
 """
@@ -44,17 +44,17 @@ from sslkuramoto.values import Count, Must, ShareAboveZero, checked
 
 NAME = "calibration"
 RESAMPLES = 500
-SPLITTING = ("holdout", "limit", "split_seed")  # options of a data source that decide which images are val
+SPLITTING = ("holdout", "limit", "split_seed")  # options of a data source that decide which images are in val
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Temperatures and where they come from.
+    """Fitted temperatures.
 
     Attributes:
-        notes: sentences on it.
-        images: how many they were fitted on.
-        temperatures: prefix of a prediction -> its temperature; empty when none was fitted.
+        notes: sentences about the fit.
+        images: number of images they were fitted on.
+        temperatures: prefix of a prediction -> its temperature; empty if none was fitted.
     """
 
     notes: list[str]
@@ -70,19 +70,19 @@ Bins = Annotated[
 
 @checked
 class Calibration(Protocol):
-    """How far the confidence of a classifier can be believed: ECE in percent, NLL, Brier score, temperature scaling.
+    """Calibration of a classifier: ECE in percent, NLL, Brier score, temperature scaling.
 
     Args:
-        bins: numbers of bins; the first one's errors are called ``ece`` (equal width) and ``ece_equal_mass``, the
-            others' ``ece_10`` and so on.
-        initial: how the oscillators start: "random", "fixed", "fixed_per_image", or "averaged" (mean logits over fresh
+        bins: numbers of bins. With the first the metrics are ``ece`` (equal width) and ``ece_equal_mass``; with the
+            others ``ece_10`` and so on.
+        initial: initial oscillators: "random", "fixed", "fixed_per_image", or "averaged" (mean logits over fresh
             draws).
         average: draws in that mean.
-        temperature: also fit one temperature, and measure all again with the logits divided by it.
-        held_out: where it is fitted. "val": the split that the run kept back (``data.holdout`` of its recipe); a run
-            that kept none has no temperature, and a note says so. A share in (0,1]: that part of the training images,
-            which the network has seen, so that the temperature comes out too low; a note says that too.
-        images: how many images are measured, None for all; the same ones as for attacks.
+        temperature: whether to fit a temperature, and measure again with the logits divided by it.
+        held_out: images for the fit. "val": the split that training held out (``data.holdout`` of the recipe); without
+            one no temperature is fitted, and a note says so. A share in (0,1]: that part of the training images, which
+            biases the temperature low; a note says so.
+        images: number of measured images, None for all; the same images as for attacks.
         split: split that is measured; never the one that the temperature is fitted on.
         draws: fresh draws of a stochastic classifier, at least 20.
     """
@@ -132,7 +132,7 @@ class Calibration(Protocol):
                 scaled = self._measured(values / found.value, labels, weights)
                 own |= {f"{name}_scaled": metric for name, metric in scaled.items() if name != "accuracy"}
                 own["temperature"] = Metric(found.value, None, None, fitted.images, draws, unit="factor")
-            if prefix:  # the mixture is one prediction, with all draws behind it
+            if prefix:  # the mixture is a single prediction made from all draws
                 own = {name: replace(metric, draws=draws, std_over_draws=None) for name, metric in own.items()}
             metrics |= {prefix + name: metric for name, metric in own.items()}
         chance, note = self._chance(predictions, labels, subject.seed)
@@ -156,7 +156,7 @@ class Calibration(Protocol):
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs on this device after timing a few passes; measures nothing."""
+        """Return the cost on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         costs = [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=draws, look=True))]
@@ -164,7 +164,7 @@ class Calibration(Protocol):
             split, images = "val", None
             if self.held_out != "val":
                 split, images = "train", max(1, round(self.held_out * len(subject.data("train"))))
-            with suppress(UserError):  # a run that kept no val images back has no temperature
+            with suppress(UserError):  # without held-out images no temperature is fitted
                 costs.append((split, classifier_cost(subject, classifier, split, images=images, passes=draws)))
         return costs
 
@@ -185,7 +185,7 @@ class Calibration(Protocol):
         return logits_over_draws(classifier, chunks, draws, *key).double(), images.labels.cpu()[index]
 
     def _fitted(self, subject: Subject, classifier: Classifier, draws: int) -> Fitted:
-        """Return the temperatures of one draw's prediction and of the mixture."""
+        """Return the temperatures of single-draw predictions and of the mixture."""
         if not self.temperature:
             return Fitted([])
         if self.held_out == "val":
@@ -197,14 +197,14 @@ class Calibration(Protocol):
             try:
                 images = subject.images("val")
             except UserError as error:
-                return Fitted([f"no temperature was fitted: the run kept no val images back ({error})"])
+                return Fitted([f"no temperature was fitted: training held out no val images ({error})"])
             index, where = torch.arange(len(images)), "val images, which the network was not trained on"
         else:
             images = subject.images("train")
             assert images.labels is not None
             order = proportional(len(images), images.labels.cpu(), seed=subject.seed, key=NAME)
             index = order[: max(1, round(self.held_out * len(images)))].sort().values
-            where = "training images, which the network has seen: it comes out too low, train with data.holdout instead"
+            where = "training images, which biases it low; train with data.holdout to avoid this"
         subject.report(f"calibration: {len(index)} images for the temperature")
         logits, labels = self._answers(subject, classifier, images, index, draws, NAME, "temperature")
         found = {
@@ -213,7 +213,7 @@ class Calibration(Protocol):
         }
         notes = [f"temperature fitted on {len(index)} {where}"]
         notes += [
-            f"temperature of {_title(prefix)}: at the bound of its search, no finite one is best"
+            f"temperature of {_title(prefix)}: at the bound of the search, since no finite temperature is optimal"
             for prefix, temperature in found.items()
             if temperature.at_bound
         ]
@@ -248,7 +248,7 @@ class Calibration(Protocol):
     def _diagrams(
         self, predictions: dict[str, Tensor], labels: Int64[Tensor, " n"], fitted: dict[str, Temperature]
     ) -> dict[str, Any]:
-        """Return the bins of every diagram; those of one draw's prediction hold the answers of all draws."""
+        """Return the bins of every reliability diagram; that of single-draw predictions pools all draws."""
         found: dict[str, Any] = {}
         for prefix, logits in predictions.items():
             correct = (logits.argmax(dim=2) == labels).flatten()
@@ -264,7 +264,7 @@ class Calibration(Protocol):
     def _chance(
         self, predictions: dict[str, Tensor], labels: Int64[Tensor, " n"], seed: int
     ) -> tuple[dict[str, Any], str]:
-        """Return the ECE of a perfectly calibrated network with these confidences, and a sentence on it."""
+        """Return the ECE that a perfectly calibrated network with these confidences would have, and a note on it."""
         found = {}
         for prefix, logits in predictions.items():
             errors = 100 * errors_if_calibrated(
@@ -280,8 +280,8 @@ class Calibration(Protocol):
             }
         own = found[_title("")]
         note = (
-            f"with these confidences and {len(labels)} images a perfectly calibrated network would show an ece of "
-            f"{own['mean']:.2f} % on average, below {own['q95']:.2f} % in 19 of 20 cases"
+            f"a perfectly calibrated network with these confidences would have a mean ECE of {own['mean']:.2f} % "
+            f"over {len(labels)} images (95th percentile {own['q95']:.2f} %)"
         )
         return found, note
 
@@ -290,7 +290,7 @@ class Calibration(Protocol):
 def logits_over_draws(
     classifier: Classifier, chunks: Iterator[tuple[Tensor, Tensor]], draws: int, *key: str
 ) -> Float[Tensor, "k n q"]:
-    """Return the logits of every image in every draw, on the CPU, with the noise of ``predictions_over_draws``."""
+    """Return the logits of every image in every draw, on the CPU, with the draws of ``predictions_over_draws``."""
     parts = []
     for i, (images, index) in enumerate(chunks):
         bound = classifier.at(index)
@@ -308,9 +308,9 @@ def resamples(n: int, seed: int) -> Float[Tensor, "r n"]:
 
 
 def _with_interval(values: list[float], resampled: Tensor, n: int, unit: str, highest: float) -> Metric:
-    """Return the mean of ``values`` with the central 95 % of the resampled values, moved so that their mean meets it.
+    """Return the mean of ``values`` with a bootstrap interval, shifted so that the resampled mean equals it.
 
-    An ECE grows when images are drawn twice; the spread is what resampling tells, not the place.
+    Resampling biases the ECE upwards, since images occur twice; only the width of the bootstrap distribution is used.
     """
     value = sum(values) / len(values)
     low, high = (resampled.quantile(torch.tensor([0.025, 0.975]).double()) - resampled.mean() + value).tolist()

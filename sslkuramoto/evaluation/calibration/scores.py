@@ -1,4 +1,4 @@
-"""How far a classifier's confidence can be believed: reliability bins, expected calibration error, NLL, Brier score.
+"""Measures of calibration: reliability bins, expected calibration error (ECE), NLL, Brier score.
 
 Guo, Pleiss, Sun, Weinberger 2017, arXiv 1706.04599, equations 2-3 (bins of equal width); Nguyen and O'Connor 2015,
 arXiv 1508.05154 (of equal mass); Brier 1950, Verification of forecasts. Everything is computed in float64.
@@ -25,9 +25,9 @@ class Bins:
 
     Attributes:
         edges: from 0 to 1, increasing.
-        confidence: mean confidence per bin; NaN where it is empty.
-        accuracy: share of right answers per bin; NaN where it is empty.
-        count: answers per bin.
+        confidence: mean confidence per bin; NaN if it is empty.
+        accuracy: share of correct predictions per bin; NaN if it is empty.
+        count: predictions per bin.
     """
 
     edges: Float[Tensor, " m_plus_1"]
@@ -42,7 +42,7 @@ class Bins:
         return float((self.count.double() / self.count.sum() * gaps).sum())
 
     def entry(self) -> dict[str, Any]:
-        """Return plain lists for a result file; what an empty bin does not have is None."""
+        """Return plain lists for a result file; values of empty bins are None."""
 
         def plain(values: Tensor) -> list[float | None]:
             return [None if value != value else round(value, 6) for value in values.tolist()]
@@ -58,21 +58,21 @@ class Bins:
 def reliability_bins(
     confidence: Float[Tensor, " n"], correct: Bool[Tensor, " n"], *, bins: int = 15, kind: Binning = "equal-width"
 ) -> Bins:
-    """Sort answers into bins by confidence.
+    """Sort predictions into bins by confidence.
 
     Args:
         confidence: probability of the predicted class (not its logit), in [0,1].
-        correct: whether the prediction is right.
-        bins: how many, >= 1.
-        kind: "equal-width": edges k / bins; "equal-mass": as many answers in each as ties allow.
+        correct: whether the prediction is correct.
+        bins: number of bins, >= 1.
+        kind: "equal-width": edges k / bins; "equal-mass": equally many predictions per bin, as far as ties allow.
 
     Returns:
-        ``bins`` bins of equal width, some perhaps empty; of equal mass fewer where there are fewer distinct values.
+        ``bins`` bins of equal width, some possibly empty; of equal mass fewer if there are fewer distinct values.
 
     Raises:
-        UserError: no answers, confidences outside [0,1] or not finite, fewer than one bin.
+        UserError: no predictions, confidences outside [0,1] or not finite, fewer than one bin.
 
-    Differs: torchmetrics puts a confidence of exactly 1 into a bin of its own behind the last one.
+    Differs: torchmetrics puts a confidence of exactly 1 into an extra bin after the last one.
     """
     _check(confidence, correct, bins)
     edges = bin_edges(confidence, bins, kind)
@@ -86,7 +86,7 @@ def reliability_bins(
 def expected_calibration_error(
     confidence: Float[Tensor, " n"], correct: Bool[Tensor, " n"], bins: int = 15, kind: Binning = "equal-width"
 ) -> float:
-    """Return ECE = sum over bins of share of the answers * |accuracy - mean confidence|, a fraction in [0,1].
+    """Return ECE = sum over bins of (share of the predictions) * |accuracy - mean confidence|, in [0,1].
 
     Args and Raises: as :func:`reliability_bins`. Protocols report it in percent.
     """
@@ -94,10 +94,10 @@ def expected_calibration_error(
 
 
 def bin_edges(confidence: Float[Tensor, " n"], bins: int, kind: Binning) -> Float[Tensor, " m_plus_1"]:
-    """Return the edges of bins, in the precision of the confidences, so that 0.2 in float32 meets the edge 3 / 15.
+    """Return the edges of bins, in the precision of the confidences, so that 0.2 in float32 equals the edge 3 / 15.
 
-    Of equal mass: the sorted values are cut behind ranks k * n // bins, and an edge is the value before the cut. Equal
-    values so stay together, whatever the order of the images, and edges that coincide become one.
+    For equal mass the sorted values are cut after the ranks k * n // bins, and an edge is the value before the cut.
+    Equal values therefore share a bin, whatever the order of the images, and coinciding edges are merged.
     """
     if kind == "equal-width":
         return (torch.arange(bins + 1, dtype=torch.float64) / bins).to(confidence)
@@ -109,7 +109,7 @@ def bin_edges(confidence: Float[Tensor, " n"], bins: int, kind: Binning) -> Floa
 
 
 def bin_of(confidence: Float[Tensor, " n"], edges: Float[Tensor, " m_plus_1"]) -> Int64[Tensor, " n"]:
-    """Return each confidence's bin: an edge belongs to the bin below it, so 1 to the last one; 0 to the first."""
+    """Return each confidence's bin. An edge belongs to the bin below it: 1 to the last bin, but 0 to the first."""
     return torch.bucketize(confidence.contiguous(), edges[1:-1].contiguous())
 
 
@@ -123,17 +123,17 @@ def brier_score(probabilities: Float[Tensor, "n q"], labels: Int64[Tensor, " n"]
     """Return the squared distance between prediction and one-hot label, summed over the classes, in [0,2].
 
     Raises:
-        UserError: rows that are no probabilities, such as logits that happen to lie in [0,1].
+        UserError: rows that are not probabilities, such as logits that happen to be in [0,1].
     """
     _check_finite("probabilities", probabilities)
     wide = probabilities.double()
     if bool((wide < 0).any()) or bool(((wide.sum(dim=1) - 1).abs() > 1e-4).any()):
-        raise UserError("probabilities: rows must be >= 0 and sum to 1; these look like logits, take their softmax")
+        raise UserError("probabilities: rows must be >= 0 and sum to 1; apply a softmax if these are logits")
     return (wide - F.one_hot(labels, wide.shape[1])).square().sum(dim=1)
 
 
 def mixture_logits(logits: Float[Tensor, "k n q"]) -> Float64[Tensor, "n q"]:
-    """Return the log of the mean over draws of softmax(logits): the logits of the draws' averaged prediction."""
+    """Return the log of the mean over draws of softmax(logits): the logits of the mixture of the draws."""
     _check_finite("logits", logits)
     return torch.logsumexp(logits.double().log_softmax(dim=-1), dim=0) - torch.tensor(len(logits)).double().log()
 
@@ -146,7 +146,7 @@ def resampled_errors(
     bins: int,
     kind: Binning,
 ) -> Float64[Tensor, " r"]:
-    """Return the ECE of each resample of the images, with the bins of the whole set.
+    """Return the ECE of each bootstrap resample of the images, with the bins of the whole set.
 
     Args:
         confidence, correct, bins, kind: as :func:`reliability_bins`.
@@ -162,9 +162,9 @@ def resampled_errors(
 def errors_if_calibrated(
     confidence: Float[Tensor, " n"], *, bins: int, kind: Binning, repetitions: int, draw: torch.Generator
 ) -> Float64[Tensor, " repetitions"]:
-    """Return the ECE that chance alone gives: answers right with just the probability that is claimed.
+    """Return simulated ECEs of a perfectly calibrated classifier: each prediction is correct with its confidence.
 
-    Few images leave an ECE above 0 even when every confidence is true; a measured ECE says something beyond that.
+    On few images the ECE is above 0 even for perfect calibration; only a larger one indicates miscalibration.
 
     Source: consistency resampling, Vaicenavicius et al. 2019, arXiv 1902.06977, section 5.
     """
@@ -180,12 +180,12 @@ def _check(confidence: Tensor, correct: Tensor, bins: int) -> None:
     if bins < 1:
         raise UserError(f"bins={bins}: must be at least 1")
     if len(confidence) == 0:
-        raise UserError("confidence: no answers to be calibrated")
+        raise UserError("confidence: there are no predictions")
     assert confidence.shape == correct.shape, f"{tuple(confidence.shape)} confidences, {tuple(correct.shape)} answers"
     _check_finite("confidence", confidence)
     low, high = float(confidence.min()), float(confidence.max())
     if low < 0 or high > 1:
-        raise UserError(f"confidence: lies in [{low:.3g}, {high:.3g}]; must be probabilities in [0,1], not logits")
+        raise UserError(f"confidence: is in [{low:.3g}, {high:.3g}]; must be probabilities in [0,1], not logits")
 
 
 def _check_finite(name: str, values: Tensor) -> None:

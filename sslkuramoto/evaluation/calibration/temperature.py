@@ -1,6 +1,6 @@
-"""Temperature scaling: one number that divides all logits, fitted on images kept apart.
+"""Temperature scaling: all logits are divided by one number, fitted on held-out images.
 
-Guo, Pleiss, Sun, Weinberger 2017, arXiv 1706.04599, section 4.2. It changes confidences and no prediction.
+Guo, Pleiss, Sun, Weinberger 2017, arXiv 1706.04599, section 4.2. It changes the confidences but no prediction.
 
 Shapes: n images (or images and draws), q classes.
 """
@@ -21,10 +21,10 @@ class Temperature(NamedTuple):
     """A fitted temperature.
 
     Attributes:
-        value: T; the scaled logits are logits / T. Above 1: the network was too sure.
-        nll_before: mean negative log-likelihood of the fitted images, nats.
+        value: T; the scaled logits are logits / T. Above 1: the network was overconfident.
+        nll_before: mean negative log-likelihood of the images of the fit, nats.
         nll_after: the same with T.
-        at_bound: whether the search ended at its bounds: no finite T is best (all answers right, or worse than chance).
+        at_bound: whether the search ended at its bounds: no finite T is optimal (all correct, or worse than chance).
     """
 
     value: float
@@ -36,13 +36,13 @@ class Temperature(NamedTuple):
 def fit_temperature(logits: Float[Tensor, "n q"], labels: Int64[Tensor, " n"], *, steps: int = 60) -> Temperature:
     """Return the T in [0.01, 100] whose scaled logits have the smallest mean negative log-likelihood.
 
-    In 1/T that mean is convex: its slope mean(E_p[z] - z_label) grows with 1/T and is searched for its zero by
-    bisection in log T, which has one answer, the same on every machine.
+    That mean is convex in 1/T: its slope mean(E_p[z] - z_label) increases with 1/T. Its zero is found by bisection in
+    log T, which gives the same result on every machine.
 
     Args:
-        logits: of images on which the network was not trained; several draws of an image count as so many images.
+        logits: of images that the network was not trained on; several draws of an image count as several images.
         labels: their classes.
-        steps: halvings of the interval.
+        steps: bisection steps.
 
     Raises:
         UserError: no images, or logits that are not finite.
@@ -59,9 +59,9 @@ def fit_temperature(logits: Float[Tensor, "n q"], labels: Int64[Tensor, " n"], *
         return float((expected - own).mean())
 
     lowest, highest = slope(LOWEST), slope(HIGHEST)
-    if lowest == highest == 0:  # all classes alike for every image: T changes nothing
+    if lowest == highest == 0:  # equal logits for every image: T has no effect
         value, bound = 1.0, False
-    elif lowest <= 0:  # the likelihood still grows as T falls
+    elif lowest <= 0:  # the likelihood still increases as T decreases
         value, bound = LOWEST, True
     elif highest >= 0:
         value, bound = HIGHEST, True

@@ -20,7 +20,7 @@ class Clean(Protocol):
     """Share of a split that is classified correctly.
 
     Args:
-        initial: how the oscillators start: "random", "fixed", "fixed_per_image", or "averaged" (mean logits of
+        initial: initial oscillators: "random", "fixed", "fixed_per_image", or "averaged" (mean logits of
             fresh draws).
         average: draws in that mean.
         split: split that is scored.
@@ -66,7 +66,7 @@ class Clean(Protocol):
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs on this device after timing a few passes; measures nothing."""
+        """Return the cost on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, self.initial, average=self.average)
         passes = draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, passes=passes))]

@@ -1,10 +1,10 @@
-"""Protocol ``noise``: accuracy under random sign and Gaussian noise, which no adversary chose.
+"""Protocol ``noise``: accuracy under random sign noise and Gaussian noise.
 
-Random noise of the adversary's size is the floor of any attack: a network whose robust accuracy equals its noise
-accuracy was not attacked, it was shaken (docs/corruptions.md).
+Random noise of size eps is a baseline for every attack. If the robust accuracy of a network equals its accuracy under
+such noise, the attack is no better than noise (docs/corruptions.md).
 
-    sign       x + eps s,  s = -1 or 1 for each value, cut to [0,1]
-    gaussian   x + eps N(0, 1), cut to [0,1]
+    sign       x + eps s,  s = -1 or 1 for each value, clipped to [0,1]
+    gaussian   x + eps N(0, 1), clipped to [0,1]
 
 Shapes: b batch, k passes, n images, y x pixels.
 """
@@ -39,16 +39,16 @@ Kind = Literal["sign", "gaussian"]
 @small(images=4, samples=2)
 @checked
 class NoiseAccuracy(Protocol):
-    """Share of images that are right when random noise is added.
+    """Share of images that are classified correctly when random noise is added.
 
     Args:
         sizes: eps in pixels of [0,1], numbers or fractions such as "8/255".
-        kinds: "sign" (every value moves by exactly eps before the cut) and "gaussian" (standard deviation eps).
+        kinds: "sign" (every value changes by exactly eps before clipping) and "gaussian" (standard deviation eps).
         samples: noise samples per image; a stochastic classifier gets a fresh one in each draw, so at least ``draws``.
-        initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
-        average: draws behind one forward of "averaged".
-        images: how many images, None for all: a choice that depends on the set alone.
-        split: where they come from.
+        initial: initial oscillators: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws per forward pass of "averaged".
+        images: number of images, None for all; the choice depends on the data set alone.
+        split: split that the images are taken from.
         draws: fresh draws of a stochastic classifier, at least 20.
     """
 
@@ -76,10 +76,10 @@ class NoiseAccuracy(Protocol):
         self.sizes = [parse_eps(size) for size in sizes]
         for key, values in {"sizes": self.sizes, "kinds": kinds}.items():
             if len(set(values)) < len(values):
-                raise UserError(f"{key}={self.options[key]}: one stands there twice")
+                raise UserError(f"{key}={self.options[key]}: must not contain the same value twice")
         shown = [shown_eps(size) for size in self.sizes]
         if alike := next((text for text in shown if shown.count(text) > 1), None):
-            raise UserError(f"sizes={self.options['sizes']}: two of them are both called {alike}; must differ by more")
+            raise UserError(f"sizes={self.options['sizes']}: two are shown as {alike}; must differ by more")
         self.kinds, self.samples = kinds, samples
         self.initial: Initial = initial
         self.average = average
@@ -108,7 +108,7 @@ class NoiseAccuracy(Protocol):
         return result
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs on this device after timing a few passes; measures nothing."""
+        """Return the cost on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
         passes = draws + len(self.kinds) * len(self.sizes) * max(draws, self.samples)
@@ -126,7 +126,7 @@ def noisy(images: Float[Tensor, "b 3 y x"], kind: Kind, size: float, draw: Image
 def _predictions(
     classifier: Classifier, chosen: Chosen, batch_size: int, kind: Kind, size: float, passes: int
 ) -> Int64[Tensor, "k n"]:
-    """Return the predicted classes; pass k has a noise sample and, in a stochastic classifier, a start of its own."""
+    """Return the predicted classes; each pass has its own noise sample and, if stochastic, its own draw."""
     parts = []
     for i, (images, index) in enumerate(clean_chunks(chosen, batch_size)):
         bound = classifier.at(index)

@@ -1,4 +1,4 @@
-"""What must hold on the first images before a classifier is measured for hours.
+"""Checks on the first images, before a classifier is measured for hours.
 
 Shapes: b batch, y x pixels.
 """
@@ -18,7 +18,7 @@ from sslkuramoto.threat import check_images, check_logits
 
 
 def check_classes(subject: Subject, images: ImageSet) -> None:
-    """Refuse images of another number of classes than the head tells apart: a label would mean another class.
+    """Check that images and head have equally many classes, since a label would otherwise mean another class.
 
     Raises:
         UserError: the numbers differ.
@@ -28,8 +28,8 @@ def check_classes(subject: Subject, images: ImageSet) -> None:
     own, found = cast(int, subject.head.out_features), len(images.classes)
     if own != found:
         raise UserError(
-            f"data {images.name!r}, split {images.split!r}, has {found} classes, the classifier of the run tells "
-            f"{own} apart: must be the same"
+            f"data {images.name!r}, split {images.split!r}, has {found} classes, the classifier of the run has {own}: "
+            "must be the same"
         )
 
 
@@ -37,17 +37,17 @@ def check_classes(subject: Subject, images: ImageSet) -> None:
 def check_first_chunk(
     classifier: Classifier, images: Float[Tensor, "b 3 y x"], index: Int64[Tensor, " b"], protocol: str
 ) -> None:
-    """Look at the answers to a few images.
+    """Check the outputs for the first images.
 
     Args:
-        classifier: in its own mode; one pass is made, and two that must agree where it is deterministic.
-        images: the first ones.
-        index: of each in its set.
-        protocol: who asks, for messages.
+        classifier: in its own mode; one pass is made, and two more that must agree if it is deterministic.
+        images: the first images.
+        index: of each in its data set.
+        protocol: name of the protocol, for messages.
 
     Raises:
-        UserError: pixels outside [0,1], logits that are no finite numbers, probabilities in their place, a network that
-            says it is deterministic and is not.
+        UserError: pixels outside [0,1], logits that are not finite, probabilities in place of logits, a network that
+            is declared deterministic and is not.
     """
     try:
         check_images(images)

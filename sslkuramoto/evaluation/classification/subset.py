@@ -1,4 +1,4 @@
-"""Which images a costly protocol works on: the same for every run on the same data.
+"""The choice of images for expensive protocols: the same for every run on the same data.
 
 Shapes: n images, y x pixels.
 """
@@ -51,7 +51,7 @@ def chosen_images(subject: Subject, split: str, wanted: int | None, batch: int) 
 
 
 def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
-    """Return which images of a set are attacked: a random choice that depends on the set's size alone, in order.
+    """Return the indices of the chosen images, sorted: a random choice that depends on the size of the set alone.
 
     Raises:
         UserError: there are fewer.
@@ -59,6 +59,6 @@ def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
     wanted = len(images) if wanted is None else wanted
     if wanted > len(images):
         raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
-    # not the first so many: folders are sorted by class
+    # not the first images of the set: folders are sorted by class
     draw = generator("cpu", "attacked images", len(images))
     return torch.randperm(len(images), generator=draw)[:wanted].sort().values

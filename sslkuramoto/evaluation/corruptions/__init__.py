@@ -1,4 +1,4 @@
-"""Corruptions of images, and how well a classifier bears them."""
+"""Corruptions of images, and the accuracy of classifiers on corrupted images."""
 
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS, corrupted
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws

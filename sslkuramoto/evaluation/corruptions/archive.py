@@ -24,13 +24,13 @@ EXTRA = ("gaussian_blur", "saturate", "spatter", "speckle_noise")  # in the arch
 
 
 class Archive:
-    """An archive, mapped into memory: only what is asked for is read.
+    """An archive, memory-mapped: only the requested images are read.
 
     Args:
-        folder: where the files lie: a folder, or the tar file as it was fetched.
-        names: corruptions that will be asked for.
-        size: side of the images the network takes.
-        classes: how many the network tells apart.
+        folder: of the files, or the downloaded tar file.
+        names: corruptions that will be read.
+        size: side of the network's images.
+        classes: number of classes of the network.
 
     Attributes:
         labels: of one block.
@@ -69,8 +69,8 @@ class Archive:
             raise UserError(f"archive={self.folder}: the {count} blocks of labels.npy differ; must be the same labels")
         if blocks.min() < 0 or blocks.max() >= classes:
             raise UserError(
-                f"archive={self.folder}: labels reach from {blocks.min()} to {blocks.max()}; "
-                f"the run tells {classes} classes apart, 0 to {classes - 1}"
+                f"archive={self.folder}: labels range from {blocks.min()} to {blocks.max()}; "
+                f"the run has {classes} classes, 0 to {classes - 1}"
             )
         return torch.from_numpy(blocks[0].copy())
 
@@ -98,7 +98,7 @@ def checked_names(wanted: Iterable[str], *, archive: bool) -> tuple[str, ...]:
         raise UserError(f"corruptions: must name at least one of {', '.join(known)}")
     for name in names:
         if name in EXTRA and not archive:
-            raise UserError(f"corruptions: {name} is in the archives only (source=archive)")
+            raise UserError(f"corruptions: {name} exists in the archives only (source=archive)")
         if name not in known:
             raise unknown("corruption", name, known)
         if names.count(name) > 1:

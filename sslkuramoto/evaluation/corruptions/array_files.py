@@ -1,4 +1,4 @@
-"""Arrays of an archive, mapped into memory where they lie: a folder of NAME.npy, or a tar file as it was fetched."""
+"""Memory-mapped arrays of an archive: a folder of NAME.npy, or the downloaded tar file."""
 
 import tarfile
 from pathlib import Path
@@ -14,17 +14,17 @@ LABELS = f"labels{ENDING}"
 
 
 class _Place(NamedTuple):
-    """Where in the tar file an array file begins, and how many bytes it has."""
+    """Start and size in bytes of an array file inside the tar file."""
 
     start: int
     size: int
 
 
 class ArrayFiles:
-    """The array files of one folder, whether it was unpacked or not.
+    """The array files of one folder, unpacked or inside a tar file.
 
     Args:
-        path: a folder with labels.npy, a folder that holds nothing but such a folder, or an uncompressed tar of one.
+        path: a folder with labels.npy, a folder that contains only such a folder, or an uncompressed tar of one.
 
     Raises:
         UserError: no such folder or tar file, or one without labels.npy, or with several.

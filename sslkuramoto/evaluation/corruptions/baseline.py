@@ -24,13 +24,13 @@ class Baseline(NamedTuple):
     data: dict[str, Any]
 
     def differences(self, data: Mapping[str, Any]) -> list[str]:
-        """Return a sentence for each way in which it met other images than a result with this ``data``."""
+        """Return a sentence for each difference between its images and those of a result with this ``data``."""
         found = []
         if any(self.data.get(key) != data[key] for key in ("fingerprint", "split", "n")):
             found.append(f"the baseline was measured on other images: {_identity(self.data)}; here {_identity(data)}")
         theirs, ours = self.data.get("corruption_seed"), data.get("corruption_seed")
         if theirs != ours:
-            found.append(f"the baseline met other noise: its corruption_seed is {theirs}, here it is {ours}")
+            found.append(f"the baseline has other noise: its corruption_seed is {theirs}, here it is {ours}")
         theirs, ours = self.data.get("archive_files"), data.get("archive_files", {})
         theirs = theirs if isinstance(theirs, dict) else {}
         if other := [name for name, content in ours.items() if theirs.get(name) != content]:
@@ -52,8 +52,8 @@ def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
         source: where the corrupted images come from, "ours" or "archive".
 
     Raises:
-        UserError: no such file, no result of this protocol, another source, a corruption or severity that it lacks,
-            a number that is no share, a corruption in which it makes no error.
+        UserError: no such file, no result of this protocol, another source, a missing corruption or severity, a number
+            outside [0,1], a corruption on which it makes no error.
     """
     where = f"baseline={path}"
     try:

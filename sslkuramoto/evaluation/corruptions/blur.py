@@ -7,8 +7,8 @@ Hendrycks and Dietterich 2019 (1903.12261), section 4.1; kernels as in the autho
     motion     one-sided Gaussian exp(-i^2 / (2 sigma^2)), i = 0, 1, ..., along a line within 45 degrees of the x axis
     zoom       mean of the image and of the image enlarged by 1.00, 1.01, ..., 1 + z
 
-Differs: in glass blur the published loop means to swap neighbours, but swaps two views of one numpy array, which copies
-one over the other: each pixel reads a neighbour of the original image, and so it does here.
+Differs: the published loop of glass blur is meant to swap neighbours, but swaps two views of one numpy array, which
+overwrites one with the other. Each pixel thus takes the value of a neighbour; this behaviour is kept here.
 
 Shapes: b batch, c channels, s side of the square images, i taps.
 """
@@ -30,7 +30,7 @@ WIDEST = 45.0  # degrees
 
 
 def defocus_blur(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Convolve with a soft disk; nothing is drawn."""
+    """Convolve with a softened disk; not random."""
     radius, softness = strength("defocus_blur", severity)
     kernel = disk(radius, softness, growth(images.shape[-1])).to(images)
     return filter2d(images, kernel[None], border_type="reflect").clamp(0.0, 1.0)
@@ -95,7 +95,7 @@ def _taken(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 def motion_blur(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Blur along a direction of each image's own."""
+    """Blur each image along a random direction."""
     reach, sigma = strength("motion_blur", severity)
     return along(images, draw.uniform(low=-WIDEST, high=WIDEST), reach, sigma)
 
@@ -129,7 +129,7 @@ def along(
 
 
 def zoom_blur(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Take the mean of the image and its zooms about the centre; nothing is drawn."""
+    """Return the mean of the image and its zooms about the centre; not random."""
     # to the last bit as numpy.arange(1, ..., 0.01) makes them: at 1.25 it decides between 32 and 33 rows of 32 pixels
     zooms = [1 + percent * (1.01 - 1) for percent in range(strength("zoom_blur", severity) + 1)]
     total = images.clone()

@@ -50,9 +50,9 @@ def corrupted(name: str, images: Images, severity: int, draw: ImageDraws, *, eig
         images: pixels in [0,1], square, of any size from 4 pixels.
         severity: 1 to 5.
         draw: the random numbers of these images.
-        eight_bit: round to the 256 levels that a stored image has.
+        eight_bit: whether to round to the 256 levels of a stored image.
 
-    Differs: the authors cut off to whole levels, which darkens by half a level on average; here it is rounded.
+    Differs: the authors truncate to whole levels, which darkens images by half a level on average; here it is rounded.
     """
     result = CORRUPTIONS[name](images, severity, draw)
     return (result * WHITE).round() / WHITE if eight_bit else result

@@ -25,7 +25,7 @@ WHITE = 255
 
 
 def contrast(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Draw every value towards the mean of its channel; nothing is drawn at random."""
+    """Move every value towards the mean of its channel; not random."""
     mean = images.mean(dim=(2, 3), keepdim=True)
     return (mean + strength("contrast", severity) * (images - mean)).clamp(0.0, 1.0)
 
@@ -70,7 +70,7 @@ def read_at(images: Images, x: Float[Tensor, "#b s s"], y: Float[Tensor, "#b s s
 
 
 def pixelate(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Reduce to whole pixels and enlarge again, with the box filter of Pillow; nothing is drawn."""
+    """Reduce the image and enlarge it again, with the box filter of Pillow; not random."""
     size = images.shape[-1]
     small = max(1, int(size * strength("pixelate", severity)))
     down, up = (box_weights(a, b).to(images) for a, b in ((size, small), (small, size)))

@@ -1,9 +1,9 @@
-"""Random numbers that belong to an image, not to its place in a batch.
+"""Random numbers that depend on the image, not on its place in a batch.
 
-A number is a function of (key, index of the image in its set, how many numbers that image had before it): the counter
-of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), started at a place of its
-own for each image. So an image is corrupted alike in any batch, in any order, and on any device up to the last bits of
-the functions applied afterwards; torch's generators give a batch one stream and each device another.
+Each number is a function of the key, the index of the image in its set, and the count of numbers already drawn for that
+image. It is the counter-based generator SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+generators"), with a different start for each image. The corruption of an image is therefore the same in every batch and
+order, and on every device up to rounding. With torch's generators it would depend on the batch and the device.
 
 Shapes: b batch.
 """

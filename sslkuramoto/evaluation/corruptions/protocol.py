@@ -54,17 +54,17 @@ class Corruptions(Protocol):
 
     Args:
         source: "ours" (made on the device, any image size) or "archive" (CIFAR-10-C, CIFAR-100-C as published).
-        archive: folder of the archive, or its .tar, for source "archive".
-        corruptions: a list of names, [fog] for one, text alone is refused; None: the 15. Archives hold four more.
-        severities: from 1 to 5; means over severities are reported for all five only.
-        images: how many images, None for all: a choice that depends on the set alone, so that all runs see the same.
-        split: where they come from; an archive holds the test images.
+        archive: folder of the archive, or its .tar file, for source "archive".
+        corruptions: a list of names, such as [fog]; None: the usual 15. Archives contain four more.
+        severities: from 1 to 5; means over severities are reported only if all five are given.
+        images: number of images, None for all. The choice depends on the data set alone, so all runs use the same.
+        split: split that the images are taken from; an archive contains the test images.
         draws: fresh draws of a stochastic classifier, at least 20.
-        initial: how the oscillators start: "random", "fixed", "fixed_per_image" or "averaged".
-        average: draws behind one forward of "averaged".
-        calibration: also measure the expected calibration error, 15 bins of equal width, percent.
-        baseline: result file of another run under this protocol: mCE is measured against it, draw by draw.
-        corruption_seed: of the noise in our own corruptions; every run sees the same noise.
+        initial: initial oscillators: "random", "fixed", "fixed_per_image" or "averaged".
+        average: draws per forward pass of "averaged".
+        calibration: whether to also measure the expected calibration error (15 bins of equal width, percent).
+        baseline: result file of another run under this protocol; mCE is relative to it.
+        corruption_seed: of the random numbers of our own corruptions, the same for every run.
     """
 
     name = NAME
@@ -100,7 +100,7 @@ class Corruptions(Protocol):
         if source == "ours" and archive is not None:
             raise UserError(f"archive={archive}: only source=archive reads one")
         if source == "archive" and split != "test":
-            raise UserError(f"split={split}: an archive holds test images; must be test")
+            raise UserError(f"split={split}: an archive contains test images only; must be test")
         if baseline is not None and set(severities) != set(SEVERITIES):
             raise UserError(f"baseline={baseline}: mCE is a mean over the severities 1 to 5; give all of them")
         self.names = checked_names(CORRUPTIONS if corruptions is None else corruptions, archive=source == "archive")
@@ -157,24 +157,24 @@ class Corruptions(Protocol):
         if baseline is not None:
             result.metrics.update(corruption_errors(cells, clean, baseline))
             if "relative_mce" not in result.metrics:
-                result.notes.append("relative mCE is not defined: the baseline loses nothing in some corruption")
+                result.notes.append("relative mCE is not defined: under some corruption the baseline loses no accuracy")
             result.notes += baseline.differences(result.data)
         return result
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
-        """Return what it costs on this device after timing a few passes; measures nothing."""
+        """Return the cost on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, self.initial, average=self.average)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
     def inputs(self) -> tuple[Input, ...]:
-        """Return the archive, where one is read."""
+        """Return the archive, if one is read."""
         if self.source == "ours":
             return ()
         return (Input("archive", self.archive, "the folder of CIFAR-10-C or CIFAR-100-C", self.names, self._files),)
 
     def _files(self, spec: Spec) -> dict[str, Path]:
-        """Return the files of the archive by name, after a look whether it fits."""
+        """Return the files of the archive by name, after checking that they fit the spec."""
         assert self.archive is not None
         assert isinstance(spec, Images)
         folder = Path(self.archive).expanduser()
@@ -188,7 +188,7 @@ class Corruptions(Protocol):
             raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels per side")
 
     def _archive(self, subject: Subject) -> Archive | None:
-        """Return the archive, checked against the run's own images, or None when the corruptions are made here."""
+        """Return the archive, checked against the images of the run; None if the corruptions are made here."""
         if self.source == "ours":
             return None
         if self.archive is None:
@@ -222,7 +222,7 @@ class Corruptions(Protocol):
         }
 
     def _verdicts(self, cells: dict[str, list[Cell]], clean: Cell) -> dict[str, list]:
-        """Return the share of draws (and corruptions) that are right, image by image."""
+        """Return for each image the share of draws (and corruptions) that are correct."""
         verdicts: dict[str, list] = {"clean_correct": _rounded([clean])}
         for i, severity in enumerate(self.severities):
             verdicts[f"correct_severity_{severity}"] = _rounded([row[i] for row in cells.values()])
@@ -234,11 +234,11 @@ class Corruptions(Protocol):
         notes = []
         if self.source == "ours":
             notes.append(
-                "our own corruptions (docs/corruptions.md), frost with a texture of our own: "
-                "near, not equal to, figures on the published archives"
+                "corruptions made by this package (docs/corruptions.md), with a different texture for frost: results "
+                "are close, but not equal, to those on the published archives"
             )
             if size != 32:
-                notes.append(f"images of {size} pixels: the strengths are those of 32 pixels, lengths by our own rule")
+                notes.append(f"images of {size} pixels: strengths as for 32 pixels, lengths scaled by the image size")
         if set(self.names) != set(CORRUPTIONS):
             count = f"{len(self.names)} corruption{'s' if len(self.names) > 1 else ''}"
             notes.append(f"{count}, not the 15 of the published means: {', '.join(self.names)}")

@@ -1,4 +1,4 @@
-"""From answers on corrupted images to error rates, their means, and mCE.
+"""Error rates on corrupted images, their means, and mCE.
 
 Hendrycks and Dietterich 2019 (1903.12261), section 4.2. E(s, c) is the error at severity s of corruption c, E the clean
 error, * those of a baseline:
@@ -29,12 +29,12 @@ from sslkuramoto.statistics import spread, wilson
 
 
 class Cell(NamedTuple):
-    """Answers to one corruption at one severity, or to the clean images.
+    """Results for one corruption at one severity, or for the clean images.
 
     Attributes:
-        shares: for each image the share of draws that are right.
+        shares: for each image the share of draws that are correct.
         by_draw: accuracy of each draw.
-        ece: expected calibration error of each draw in percent; empty when it is not asked for.
+        ece: expected calibration error of each draw in percent; empty if not requested.
     """
 
     shares: Float[Tensor, " n"]
@@ -46,7 +46,7 @@ class Cell(NamedTuple):
         return fmean(self.by_draw)
 
     def entry(self) -> dict[str, float]:
-        """Return what the result's details say about this cell."""
+        """Return the entry of this cell in the details of the result."""
         found = {"accuracy": self.accuracy, "error": 1 - self.accuracy}
         return {**found, "ece": fmean(self.ece)} if self.ece else found
 
@@ -55,19 +55,19 @@ class Cell(NamedTuple):
 def answers(
     classifier: Classifier, chunks: Iterable[Chunk], labels: Int64[Tensor, " n"], draws: int, *, ece: bool, where: str
 ) -> Cell:
-    """Return how a classifier answers.
+    """Return accuracy and calibration of a classifier on some images.
 
     Args:
         classifier: in its own mode.
         chunks: images and their indices.
         labels: of all of them, in order.
-        draws: passes; pass k of chunk i draws its oscillators from ``(seed, "corruptions", k, i)``, whatever the
-            corruption: one that changes nothing changes no answer.
-        ece: whether to measure calibration: top-label confidence, 15 bins of equal width, percent.
-        where: what the images are, for messages.
+        draws: number of draws. Draw k of chunk i is keyed by ``(seed, "corruptions", k, i)`` for every corruption, so
+            a corruption that changes nothing changes no prediction.
+        ece: whether to measure the ECE of the top-label confidence (15 bins of equal width, percent).
+        where: description of the images, for messages.
 
     Raises:
-        UserError: logits that are NaN or infinite, which are an answer of no class and of no confidence.
+        UserError: logits that are NaN or infinite.
     """
     right: list[Tensor] = []
     confidence: list[Tensor] = []
@@ -91,7 +91,7 @@ def answers(
 
 
 def mean_accuracy(cells: Iterable[Cell]) -> Metric:
-    """Return the accuracy, averaged over cells; the interval is over images, whose share right is averaged likewise."""
+    """Return the accuracy, averaged over cells; the interval is over images."""
     cells = list(cells)
     shares = torch.stack([cell.shares for cell in cells])
     value = min(1.0, float(shares.mean()))
@@ -109,7 +109,7 @@ def error_of(accuracy: Metric) -> Metric:
 
 
 def increase(cells: Iterable[Cell], clean: Cell) -> Metric:
-    """Return by how much the error is above that of the clean images, fraction; no interval (the images are paired)."""
+    """Return the increase of the error over that on clean images, fraction; without an interval."""
     cells = list(cells)
     pairs = zip(*(cell.by_draw for cell in cells), strict=True)
     by_draw = [own - fmean(values) for own, values in zip(clean.by_draw, pairs, strict=True)]

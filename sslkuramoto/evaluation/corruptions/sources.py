@@ -1,4 +1,4 @@
-"""Where corrupted images come from: made here, or read from an archive; both in chunks, together with their indices.
+"""Sources of corrupted images: made here, or read from an archive. Both yield chunks of images with their indices.
 
 Shapes: b batch, n measured images, s side.
 """
@@ -33,7 +33,7 @@ def clean_chunks(chosen: Chosen, batch_size: int) -> Iterator[Chunk]:
 
 
 class Made:
-    """Corruptions made here; an image looks the same to every run that is measured with the same seed.
+    """Corruptions made here; the corrupted images are the same for all runs measured with the same seed.
 
     Args:
         chosen: the images.
@@ -51,7 +51,7 @@ class Made:
             yield Chunk(corrupted(name, images, severity, draw), index)
 
     def described(self) -> dict[str, Any]:
-        """Return what a result says about the source."""
+        """Return the description of the source in a result."""
         return {"source": "ours", "corruption_seed": self._seed}
 
 
@@ -79,7 +79,7 @@ class Read:
             yield Chunk(levels.to(self._device).float() / WHITE, index)
 
     def described(self) -> dict[str, Any]:
-        """Return what a result says about the source, once all was read: hashes of the images, all and each file's."""
+        """Return the description of the source in a result, after reading: hashes of all images, and of each file's."""
         files = {name: content.hexdigest() for name, content in sorted(self._hashes.items())}
         whole = hashlib.blake2b(self._index + repr(files).encode(), digest_size=16)
         return {
@@ -91,7 +91,7 @@ class Read:
 
 
 def aligned(archive: Archive, images: ImageSet) -> None:
-    """Refuse an archive whose images are not those of the split, one by one, as far as labels can tell.
+    """Check by the labels that an archive has the images of the split, in the same order.
 
     Raises:
         UserError: another number of images, or another order.
@@ -104,5 +104,5 @@ def aligned(archive: Archive, images: ImageSet) -> None:
     if wrong:
         raise UserError(
             f"{where}; the labels of {wrong} differ from data {images.name!r}, split {images.split!r}: must be "
-            "the same images in the same order (a folder tree is sorted otherwise; the original CIFAR archive is right)"
+            "the same images in the same order (that of the original CIFAR archive; a folder tree has another order)"
         )

@@ -1,12 +1,12 @@
-"""How strong a corruption is at each severity, and how its lengths grow with the image.
+"""The strength of a corruption at each severity, and how its lengths scale with the image size.
 
-The numbers are those of the 32-pixel set, CIFAR-10-C (Hendrycks and Dietterich 2019, 1903.12261; the values stand in
-the authors' repository hendrycks/robustness, Apache-2.0).
+The numbers are those of the 32-pixel set, CIFAR-10-C (Hendrycks and Dietterich 2019, 1903.12261; values from the
+authors' repository hendrycks/robustness, Apache-2.0).
 
 The rule for other sizes is ours: **lengths in pixels are multiplied by max(1, size / 32); everything else (amplitudes,
-probabilities, shares of the image, qualities) stays.** An image of 64 pixels is blurred twice as far, so that it looks
-alike from the same distance. Images below 32 pixels keep the lengths of 32: a blur of less than a pixel is none.
-Noise is drawn anew for each pixel and its amplitude stays; the authors make it stronger for larger images.
+probabilities, shares of the image, qualities) is unchanged.** A blur in an image of 64 pixels is twice as wide, so the
+image looks the same when shown at the same size. Images below 32 pixels keep the lengths of 32 pixels, since a blur of
+less than a pixel has no effect. The amplitude of pixel noise is unchanged; the authors increase it for larger images.
 """
 
 from typing import Any

@@ -33,7 +33,7 @@ GLOW = 0.7  # exponent that lifts its dark parts
 
 
 def snow(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Whiten the image and let blurred flakes fall over it."""
+    """Whiten the image and add motion-blurred snow flakes."""
     mean, deviation, flake, threshold, reach, sigma, share = strength("snow", severity)
     size = images.shape[-1]
     layer = clipped_zoom(mean + deviation * draw.normal(1, size, size), flake * growth(size))
@@ -45,20 +45,20 @@ def snow(images: Images, severity: int, draw: ImageDraws) -> Images:
 
 
 def frost(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Lay a texture of ice over a dimmed image."""
+    """Add a texture of ice to a dimmed image."""
     own, ice = strength("frost", severity)
     return (own * images + ice * frost_texture(images.shape[-1], draw)).clamp(0.0, 1.0)
 
 
 def frost_texture(size: int, draw: ImageDraws) -> Images:
-    """Return ice: where a rough fractal passes its middle there is a bright vein, within patches of a smoother one."""
+    """Return an ice texture: bright veins where a rough fractal crosses its middle, masked by a smoother fractal."""
     veins = 1 - (2 * fractal(size, VEINS, draw) - 1).abs()
     light = _stretched(veins**2 * fractal(size, PATCHES, draw)) ** GLOW
     return light[:, None] * light.new_tensor(ICE)[:, None, None]
 
 
 def fog(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Add a fractal of light and rescale, so that the brightest value stays where it was."""
+    """Add a bright fractal and rescale, so that the largest value is unchanged."""
     thickness, decay = strength("fog", severity)
     brightest = images.amax(dim=(1, 2, 3), keepdim=True)
     hazy = images + thickness * fractal(images.shape[-1], decay, draw)[:, None]
@@ -98,7 +98,7 @@ def _bumped(heights: Float[Tensor, "b m m"], amplitude: float, draw: ImageDraws)
 
 
 def brightness(images: Images, severity: int, draw: ImageDraws) -> Images:
-    """Raise the value V = max(r, g, b); hue and saturation stay, black becomes grey. Nothing is drawn."""
+    """Increase the value V = max(r, g, b); hue and saturation are unchanged, black becomes grey. Not random."""
     value = images.amax(dim=1, keepdim=True)
     raised = (value + strength("brightness", severity)).clamp(max=1.0)
     return torch.where(value > 0, images * (raised / value.clamp_min(1e-12)), raised).clamp(0.0, 1.0)

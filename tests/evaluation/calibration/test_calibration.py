@@ -149,7 +149,7 @@ def test_simulated_calibrated_answers_have_an_ece_near_zero_and_overconfident_on
     ("confidence", "bins", "message"),
     [
         ([0.5, float("nan")], 15, "confidence: 1 of 2 values are not finite"),
-        ([0.5, 1.5], 15, r"confidence: lies in \[0.5, 1.5\]; must be probabilities in \[0,1\], not logits"),
+        ([0.5, 1.5], 15, r"confidence: is in \[0.5, 1.5\]; must be probabilities in \[0,1\], not logits"),
         ([0.5, -0.5], 15, "not logits"),
         ([], 15, "no answers"),
         ([0.5, 0.5], 0, "bins=0: must be at least 1"),
@@ -182,7 +182,7 @@ def test_logits_in_the_range_of_probabilities_are_taken_for_what_the_name_says()
     """torchmetrics would read logits inside [0,1] as probabilities."""
     logits, labels = torch.tensor([[0.9, 0.1, 0.2]]), torch.tensor([0])
     assert negative_log_likelihood(logits, labels).item() == pytest.approx(-math.log(logits.softmax(1)[0, 0]))
-    with pytest.raises(UserError, match="these look like logits"):
+    with pytest.raises(UserError, match="apply a softmax if these are logits"):
         brier_score(logits, labels)
 
 

@@ -157,7 +157,7 @@ def test_it_repeats_itself_and_leaves_the_global_generator_alone(noisy, subject_
 def test_a_run_that_kept_no_images_back_has_no_temperature_and_a_note(cnn, subject_of):
     result = Calibration()(subject_of(cnn, data=lambda split: DATA.build("digits", {}, split)))
     assert not any("scaled" in name or "temperature" in name for name in result.metrics)
-    assert "the run kept no val images back" in result.notes[0]
+    assert "training held out no val images" in result.notes[0]
     assert math.isfinite(result.metrics["ece"].value)
     without = Calibration(temperature=False)(subject_of(cnn))
     assert without.metrics == result.metrics

@@ -68,7 +68,7 @@ def test_data_and_head_tell_the_same_number_of_classes_apart(name, cnn, subject_
     encoder, head = cnn
     for classes in (7, 12):
         subject = subject_of((encoder, head), data=lambda split, n=classes: some_set(30, n))
-        wanted = rf"data 'random', split 'test', has {classes} classes, the classifier of the run tells 10 apart"
+        wanted = rf"data 'random', split 'test', has {classes} classes, the classifier of the run has 10: must be"
         with pytest.raises(UserError, match=wanted):
             (MEASURES.get(name) or Clean())(subject)
 

@@ -151,7 +151,7 @@ def _zipped(folder):
         (lambda f: _broken(f, lambda labels: labels[:-1]), r"labels.npy is uint8 \[149\]; must be whole numbers"),
         (lambda f: _broken(f, lambda labels: labels / 2), r"labels.npy is float64"),
         (lambda f: _broken(f, lambda labels: np.roll(labels, 1) + np.arange(150) // 75), r"the 5 blocks .* differ"),
-        (lambda f: _broken(f, lambda labels: labels * 11), r"labels reach from 0 to 99; the run tells 10 classes"),
+        (lambda f: _broken(f, lambda labels: labels * 11), r"labels range from 0 to 99; the run has 10 classes"),
         (lambda f: _broken(f, lambda labels: 9 - labels), r"the labels of 30 differ from data 'random', split 'test'"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_run_measured_against_itself_has_an_mce_of_100(cnn, subject_of):
     fewer = Corruptions(corruptions=FEW, images=50, baseline=str(path))(subject)
     assert any("baseline was measured on other images" in note for note in fewer.notes)
     noise = Corruptions(corruptions=FEW, images=60, baseline=str(path), corruption_seed=4)(subject)
-    assert "the baseline met other noise: its corruption_seed is 0, here it is 4" in noise.notes
+    assert "the baseline has other noise: its corruption_seed is 0, here it is 4" in noise.notes
     assert set(json.loads(path.read_text())["details"]["corruptions"]["fog"]) == set("12345")
 
 
@@ -138,7 +138,7 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
     ("options", "message"),
     [
         ({"corruptions": ("fogg",)}, "unknown corruption 'fogg': did you mean 'fog'"),
-        ({"corruptions": ("spatter",)}, r"spatter is in the archives only \(source=archive\)"),
+        ({"corruptions": ("spatter",)}, r"spatter exists in the archives only \(source=archive\)"),
         ({"corruptions": ("fog", "fog")}, "fog is named twice"),
         ({"corruptions": ()}, "must name at least one"),
         ({"corruptions": "fog"}, r"^corruptions=fog: must be a list: did you mean corruptions=\[fog\]\?$"),
