@@ -61,7 +61,7 @@ def adjust_colours(images: Pixels, factors: Float[Tensor, "b 4"], order: Int[Ten
 
 
 class ColorJitter(nn.Module):
-    """Jitter brightness, contrast, saturation and hue of a random share of the images, as torchvision's ``ColorJitter``.
+    """Jitter brightness, contrast, saturation and hue of a share of the images, as torchvision's ``ColorJitter``.
 
     Args:
         brightness, contrast, saturation: v >= 0; the factor is uniform in [max(0, 1 - v), 1 + v].

@@ -49,8 +49,8 @@ class RandomResizedCrop(nn.Module):
         scale: range (low, high) of the box's area as a share of the image, in (0, 1], uniform.
         ratio: range (low, high) of the box's width / height, uniform in the logarithm.
 
-    Differs: if none of ten drawn boxes fits, torchvision takes the largest box in the centre; kornia and this class take
-        one at a random position. With ratios on both sides of 1 either is the whole image.
+    Differs: if none of ten drawn boxes fits, torchvision takes the largest box in the centre. kornia and this class
+        take one at a random position. With ratios on both sides of 1 either is the whole image.
     """
 
     def __init__(self, size: int, *, scale: tuple[float, float], ratio: tuple[float, float]) -> None:

@@ -1,4 +1,7 @@
-"""The energy against double loops, its invariance under common rotations and its descent (METHODS 1.10, T2 to T5)."""
+"""The energy equals double loops, is invariant under common rotations, and falls (AKOrN, arXiv 2410.13821, Eq. 3).
+
+The bound on the step size is derived in docs/methods/kuramoto.md.
+"""
 
 from itertools import pairwise
 
@@ -26,7 +29,7 @@ def symmetric_conv(n: int, m: int, kernel: int, normal) -> ConvCoupling:
 
 
 def bound(x: Tensor, y: Tensor, matrix: Tensor, n: int) -> float:
-    """The factor of gamma in T3: max_i <x_i, y_i> + max(0, -lambda_min(J))."""
+    """The energy falls for gamma <= 2 / bound, with bound = max_i <x_i, y_i> + max(0, -lambda_min(J))."""
     lowest = torch.linalg.eigvalsh(matrix)[0].item()
     return dot(x, y, n).max().item() + max(0.0, -lowest)
 
