@@ -1,6 +1,8 @@
 """The energy equals double loops, is invariant under common rotations, and falls (AKOrN, arXiv 2410.13821, Eq. 3).
 
-The bound on the step size is derived in docs/methods/kuramoto.md.
+The energy never rises if gamma (max_i <x_i, y_i> + max(0, -lambda_min(J))) <= 2. For J + mu I >= 0, which changes the
+energy by a constant only, E is concave, so that its change is at most -sum_i <y_i', x_i+ - x_i>. Each term is >= 0 when
+gamma <x_i, y_i'> <= 2.
 """
 
 from itertools import pairwise
