@@ -186,7 +186,7 @@ def time_views(args: argparse.Namespace) -> None:
     images = torch.rand(args.batch, 3, args.size, args.size, generator=generator("cpu", "benchmark", "views"))
     images, draw = images.to(args.device), generator("cpu", "benchmark", "draw")
     taken = medians({"views": lambda: policy(images, draw)}, args.repeats, args.warmup, args.device)
-    print(f" views: {1000 * taken['views']:9.1f} ms per batch (three views), {args.batch / taken['views']:8.1f} images/s")
+    print(f" views: {1000 * taken['views']:9.1f} ms per batch (3 views), {args.batch / taken['views']:8.1f} images/s")
 
 
 def time_step(encoder: AKOrN, args: argparse.Namespace) -> None:
@@ -210,7 +210,7 @@ def time_step(encoder: AKOrN, args: argparse.Namespace) -> None:
         objective.after_step(encoder, 0.5)
 
     taken = medians({"step": work}, args.repeats, args.warmup, args.device)
-    print(f"  step: {1000 * taken['step']:9.1f} ms per X-PhiNet step, {args.batch / taken['step']:8.1f} images/s")
+    print(f"  step: {1000 * taken['step']:9.1f} ms/X-PhiNet step, {args.batch / taken['step']:8.1f} images/s")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -226,7 +226,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (torch's choice)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--dtype", choices=sorted(AGREE), default="float32", help="bfloat16: by autocast")
-    parser.add_argument("--at-least", type=float, default=None, metavar="RATIO", help="exit with 1 if the ratio is below")
+    parser.add_argument("--at-least", type=float, default=None, metavar="RATIO", help="exit 1 if the ratio is below")
     parser.add_argument("--views", action="store_true", help="also time the views of PhiNet")
     parser.add_argument("--step", action="store_true", help="also time a whole X-PhiNet step")
     args = parser.parse_args(argv)

@@ -7,7 +7,7 @@
 #   DATA     CIFAR-10: a folder with the archive, a tree or a zip with {train,test}/CLASS/image
 #   OUT      folder for the log, the benchmark and the run (default runs/gpu-check)
 #   PYTHON   interpreter that has the dependencies (default .venv/bin/python, else python3)
-#   RECIPE, CHANNELS, BATCH, IMAGES, EPOCHS   the run (default: the network of Habibi, OIST 2025, 5,120 images, 2 epochs)
+#   RECIPE, CHANNELS, BATCH, IMAGES, EPOCHS   the run (default: network of Habibi, OIST 2025; 5,120 images, 2 epochs)
 #
 # The package is imported from this checkout and need not be installed. Exit code: 0 only if every part passed.
 set -uo pipefail

@@ -47,7 +47,7 @@ def folder_of(name: str) -> str:
 
 
 def check(root: Path) -> int:
-    """Decode every image below ``root``, print counts per folder and damaged images, return the number of the latter."""
+    """Decode every image below ``root``, print counts per folder and damaged images; return the number of damaged."""
     files = open_files(str(root))
     workers = torch.get_num_threads() if len(files.names) > 1000 else 0
     loader: DataLoader[Any] = DataLoader(_Looks(files), batch_size=64, num_workers=workers, collate_fn=list)

@@ -120,7 +120,7 @@ def scalar_conv(n: int, m: int, normal) -> ConvCoupling:
 
 
 def rotated(x: Tensor, angle: float) -> Tensor:
-    """exp(t Omega) x with a shared omega: each plane turned backwards by ``angle``."""
+    """Return exp(t Omega) x with a shared omega: each plane rotated by minus ``angle``."""
     one = real(1.0)
     return torch.cos(real(angle)) * x + torch.sin(real(angle)) * rotate_planes(x, one)
 
