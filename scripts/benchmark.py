@@ -2,11 +2,11 @@
 
     python scripts/benchmark.py [--channels 64 --batch 16 ...] [--at-least 1.7] [--views] [--step]
 
-The transcription (:class:`PlainAKOrN`) normalises oscillators and takes readout norms by ``torch.linalg.vector_norm``
-over the middle axis. Both networks have the same weights and see the same images, oscillators and labels; first they
-must agree on the loss, then forward + backward passes are timed in turn (A B A B ...) and the medians compared.
+The transcription (:class:`PlainAKOrN`) computes lengths by ``torch.linalg.vector_norm`` over the middle axis. Both
+networks have the same weights, images, oscillators and labels. Their losses must agree. Then forward and backward
+passes are timed alternately (A B A B ...), and the medians are compared.
 
-Exit code 0, 1 when the losses differ or the ratio is below ``--at-least``, 2 for arguments that cannot be used.
+Exit code: 0; 1 if the losses differ or the ratio is below ``--at-least``; 2 for invalid arguments.
 
 Shapes: b batch, c channels, n oscillator dimension, h w grid.
 """
@@ -51,10 +51,10 @@ def plain_rotation(x: Tensor, frequency: Tensor) -> Tensor:
 
 
 class PlainAKOrN(nn.Module):
-    """The classification network as METHODS.md section 1 reads, with the weights of one of our encoders.
+    """AKOrN's classification network in plain operations, with the weights of one of our encoders.
 
-    Convolutions, attention, GroupNorm and g are the encoder's own modules (copies); the Kuramoto step and the readout
-    norm are written out.
+    Convolutions, attention, GroupNorm and g are copies of the encoder's modules. The Kuramoto step and the norm of the
+    readout are transcribed from Miyato et al. 2025 (arXiv 2410.13821), Eq. 2 and 4-6.
     """
 
     def __init__(self, encoder: AKOrN) -> None:
@@ -62,7 +62,7 @@ class PlainAKOrN(nn.Module):
         self.weights = copy.deepcopy(encoder)
 
     def step(self, layer: Any, x: Tensor, c: Tensor, gamma: Tensor) -> Tensor:
-        """Return x after one Kuramoto step under the stimulus c."""
+        """Return x after one Kuramoto step with the stimulus c and the step size gamma."""
         n = layer.oscillator_dim
         shape = x.shape
         y = layer.coupling(x) + c
@@ -97,13 +97,13 @@ class PlainAKOrN(nn.Module):
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long ``work`` takes."""
+    """Return how many seconds ``work`` takes."""
     synchronise(device)
     start = time.perf_counter()
     work()
@@ -114,7 +114,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def medians(
     works: Mapping[str, Callable[[], object]], repeats: int, warmup: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the median seconds of each, timed in turn so that a change of the machine's speed strikes all alike."""
+    """Return the median seconds of each, timed alternately so that changes in the machine's speed affect all alike."""
     for _ in range(warmup):
         for work in works.values():
             work()
@@ -126,7 +126,7 @@ def medians(
 
 
 def precision(args: argparse.Namespace) -> AbstractContextManager[object]:
-    """Return the autocast context of the wanted precision."""
+    """Return the autocast context of the requested precision."""
     if args.dtype == "float32":
         return nullcontext()
     return torch.autocast(args.device.type, dtype=torch.bfloat16)
@@ -172,7 +172,7 @@ def compare(encoder: AKOrN, args: argparse.Namespace) -> int:
     taken = medians(works, args.repeats, args.warmup, device)
     ratio = taken["plain"] / taken["ours"]
     for name, value in taken.items():
-        print(f"{name:>6}: {1000 * value:9.1f} ms a training step, {args.batch / value:8.1f} images/s")
+        print(f"{name:>6}: {1000 * value:9.1f} ms per training step, {args.batch / value:8.1f} images/s")
     print(f"ratio plain / ours: {ratio:.2f}")
     if args.at_least is not None and ratio < args.at_least:
         print(f"below --at-least {args.at_least:g}")
@@ -181,16 +181,16 @@ def compare(encoder: AKOrN, args: argparse.Namespace) -> int:
 
 
 def time_views(args: argparse.Namespace) -> None:
-    """Print how many images a second pass the three views of PhiNet."""
+    """Print the rate, in images per second, at which the three views of PhiNet are made."""
     policy = VIEWS.build("phinet", {}, args.size)
     images = torch.rand(args.batch, 3, args.size, args.size, generator=generator("cpu", "benchmark", "views"))
     images, draw = images.to(args.device), generator("cpu", "benchmark", "draw")
     taken = medians({"views": lambda: policy(images, draw)}, args.repeats, args.warmup, args.device)
-    print(f" views: {1000 * taken['views']:9.1f} ms a batch (three views), {args.batch / taken['views']:8.1f} images/s")
+    print(f" views: {1000 * taken['views']:9.1f} ms per batch (3 views), {args.batch / taken['views']:8.1f} images/s")
 
 
 def time_step(encoder: AKOrN, args: argparse.Namespace) -> None:
-    """Print how many images a second pass a whole X-PhiNet step: views, loss, backward, Adam, moving average."""
+    """Print the rate of a whole X-PhiNet step: views, loss, backward pass, Adam, moving average of the target."""
     policy = VIEWS.build("phinet", {}, args.size)
     with borrowed_global(generator("cpu", "benchmark", "objective")):
         objective = OBJECTIVES.build("xphinet", {}, encoder, None).to(args.device)
@@ -210,7 +210,7 @@ def time_step(encoder: AKOrN, args: argparse.Namespace) -> None:
         objective.after_step(encoder, 0.5)
 
     taken = medians({"step": work}, args.repeats, args.warmup, args.device)
-    print(f"  step: {1000 * taken['step']:9.1f} ms a X-PhiNet step, {args.batch / taken['step']:8.1f} images/s")
+    print(f"  step: {1000 * taken['step']:9.1f} ms/X-PhiNet step, {args.batch / taken['step']:8.1f} images/s")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -226,7 +226,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (torch's choice)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--dtype", choices=sorted(AGREE), default="float32", help="bfloat16: by autocast")
-    parser.add_argument("--at-least", type=float, default=None, metavar="RATIO", help="exit 1 when below")
+    parser.add_argument("--at-least", type=float, default=None, metavar="RATIO", help="exit 1 if the ratio is below")
     parser.add_argument("--views", action="store_true", help="also time the views of PhiNet")
     parser.add_argument("--step", action="store_true", help="also time a whole X-PhiNet step")
     args = parser.parse_args(argv)
@@ -240,7 +240,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run what was asked for and return the exit code."""
+    """Run the requested timings and return the exit code."""
     args = parse(argv)
     if args.threads is not None:
         torch.set_num_threads(args.threads)

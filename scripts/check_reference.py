@@ -2,10 +2,11 @@
 
     python scripts/check_reference.py FILE.npz [FILE.npz ...]
 
-Each file holds the constructor arguments and weights of one published network, an input, the initial noise and what
-came out. One line a file: its largest relative error, that is |ours - recorded| over the largest recorded value, over
-logits, the states after every step and the energies. Exit code 0, 1 when an error exceeds 1e-4, 2 when a file cannot be
-read.
+Each file holds the constructor arguments and weights of one published network, an input, the initial noise and the
+recorded output. The script prints one line per file with its largest relative error, |ours - recorded| divided by the
+largest recorded value, over logits, states after every Kuramoto step, and energies.
+
+Exit code: 0; 1 if an error exceeds 1e-4; 2 if a file cannot be read.
 """
 
 import argparse
@@ -26,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def relative_error(ours: torch.Tensor, recorded: np.ndarray) -> float:
-    """Return the largest absolute difference over the largest recorded magnitude (nan counts as infinite)."""
+    """Return the largest absolute difference divided by the largest recorded magnitude; NaN counts as infinite."""
     if tuple(ours.shape) != recorded.shape:
         raise UserError(f"our shape {tuple(ours.shape)} is not the recorded {recorded.shape}")
     error = np.abs(ours.numpy() - recorded).max() / max(np.abs(recorded).max(), 1e-30)
@@ -47,7 +48,7 @@ def config_of(recorded: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def tensor(recorded: dict[str, np.ndarray], name: str) -> torch.Tensor:
-    """Return one recorded array, real numbers as float32."""
+    """Return a recorded array as a tensor, real numbers as float32."""
     value = recorded[name]
     if value.dtype.kind not in "fiub":
         raise UserError(f"{name} holds {value.dtype}, not numbers")
@@ -55,7 +56,7 @@ def tensor(recorded: dict[str, np.ndarray], name: str) -> torch.Tensor:
 
 
 def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
-    """Return the relative error of each recorded array, and the arguments of the file that nothing read."""
+    """Return the relative error of each recorded array, and the arguments in the file that are not used."""
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):

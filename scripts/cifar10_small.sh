@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Every objective on 2,000 CIFAR-10 images with a small encoder: pretrain, measure, finetune, attack three ways.
+# Every objective on 2,000 CIFAR-10 images with a small encoder: pretrain, evaluate features, finetune, attack.
 #
 #     bash scripts/cifar10_small.sh PATH/cifar10.zip OUT SEED [OBJECTIVE ...]
 #
-# One core, about 7 minutes an objective. What is finished is kept; the same command goes on. docs/results/index.md holds the table.
+# About 7 minutes per objective on one core. The same command continues after a stop. docs/results/index.md shows the table.
 set -euo pipefail
 if [ $# -lt 3 ]; then echo "usage: $0 CIFAR10 OUT SEED [OBJECTIVE ...]" >&2; exit 2; fi
 data=$1 out=$2 seed=$3

@@ -7,9 +7,9 @@
 #   DATA     CIFAR-10: a folder with the archive, a tree or a zip with {train,test}/CLASS/image
 #   OUT      folder for the log, the benchmark and the run (default runs/gpu-check)
 #   PYTHON   interpreter that has the dependencies (default .venv/bin/python, else python3)
-#   RECIPE, CHANNELS, BATCH, IMAGES, EPOCHS   size of the run (default the report's network on 5,120 images, 2 epochs)
+#   RECIPE, CHANNELS, BATCH, IMAGES, EPOCHS   the run (default: network of Habibi, OIST 2025; 5,120 images, 2 epochs)
 #
-# The package is taken from this checkout; it need not be installed. Exit code 0 only when every part passed.
+# The package is imported from this checkout and need not be installed. Exit code: 0 only if every part passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 [ $# -ge 1 ] || { sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -28,7 +28,7 @@ mkdir -p "$OUT"
 exec > >(tee "$OUT/gpu-check.log") 2>&1
 
 failed=()
-part() { # part NAME COMMAND...: run it, say how long it took, remember a failure
+part() { # part NAME COMMAND...: run the command, print its duration, record a failure
     local name=$1 start=$SECONDS
     shift
     echo "== $name"
@@ -72,7 +72,7 @@ run() {
         tail -n 1 "$run/metrics.csv"
 }
 
-judge() { # figures of a network that is hardly trained: what counts is that they come out, and how long they take
+evaluation() { # of a network that is hardly trained: only that it runs, and for how long, is of interest
     local run="$OUT/judged"
     "$PYTHON" -m sslkuramoto.cli train cifar10-akorn-supervised --run "$run" "data.root=$DATA" "data.limit=$IMAGES" \
         encoder.channels=64 batch_size=256 "epochs=$EPOCHS" engine.device=cuda &&
@@ -87,7 +87,7 @@ if [ ${#failed[@]} -eq 0 ]; then
     part "benchmark, float32" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --views --step
     part "benchmark, bfloat16" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --dtype bfloat16
     part "$RECIPE, $CHANNELS channels, $IMAGES images" run
-    part "robustness, audit, corruptions, calibration of $IMAGES images' worth of training" judge
+    part "robustness, audit, corruptions and calibration of a network trained on $IMAGES images" evaluation
 fi
 echo "== total $SECONDS s"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

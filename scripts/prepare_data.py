@@ -1,9 +1,9 @@
-"""Fetch the data sets of the recipes, or look through a folder of images before a long run.
+"""Download the data sets of the recipes, or check a folder of images before a long run.
 
-    python scripts/prepare_data.py cifar10 --root data/          # cifar100, tiny_imagenet: fetched, checked by md5
+    python scripts/prepare_data.py cifar10 --root data/          # also cifar100, tiny_imagenet; checks the md5 sum
     python scripts/prepare_data.py check --root data/my-images   # a tree or a zip: decodes every image, counts classes
 
-Exit code 2 when a download fails or an image is broken.
+Exit code: 0; 2 if a download fails or an image is damaged.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sslkuramoto.errors import UserError
 
 
 def fetch(name: str, root: Path) -> str:
-    """Download data set ``name`` into ``root`` unless it is there, check it, and return a line about it."""
+    """Download data set ``name`` into ``root`` unless it is there, check it, and return one line on it."""
     if name == "tiny_imagenet":
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,13 @@ def fetch(name: str, root: Path) -> str:
 
 
 def folder_of(name: str) -> str:
-    """Return the split and class folders that an image counts for."""
+    """Return the folders of split and class under which an image is counted."""
     folders = name.split("/")[:-1]
     return "/".join(folders[:2] if folders and folders[0] in SPLIT_FOLDERS else folders[:1]) or "."
 
 
 def check(root: Path) -> int:
-    """Decode every image below ``root``, print the counts of each folder and each broken image; return their number."""
+    """Decode every image below ``root``, print counts per folder and damaged images; return the number of damaged."""
     files = open_files(str(root))
     workers = torch.get_num_threads() if len(files.names) > 1000 else 0
     loader: DataLoader[Any] = DataLoader(_Looks(files), batch_size=64, num_workers=workers, collate_fn=list)
@@ -67,7 +67,7 @@ def check(root: Path) -> int:
 
 @dataclass(frozen=True)
 class _Looks(Dataset[Any]):
-    """Width and height of each image, or the line about what is wrong with it."""
+    """Width and height of each image, or the error line of a damaged one."""
 
     files: ImageFiles
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "check"])
-    parser.add_argument("--root", type=Path, required=True, help="folder to fetch into; tree or zip to check")
+    parser.add_argument("--root", type=Path, required=True, help="folder to download into; or the tree or zip to check")
     given = parser.parse_args(arguments)
     try:
         if given.task == "check":

@@ -1,7 +1,7 @@
-"""What one example is: an image, a board, or several images that belong together; and a batch of them.
+"""Specs, which say what one example is (an image, a board, or several images that belong together), and batches.
 
-A data set states its spec, encoders, objectives and protocols state which they read; docs/tasks.md says how they agree.
-Shapes: b batch, y x pixels or cells, p images per example.
+A data set declares its spec; encoders, objectives and protocols declare which specs they read. docs/tasks.md explains
+how these are matched. Shapes: b batch, y x pixels or cells, p images per example.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from sslkuramoto.errors import UserError
 
 
 class Batch(NamedTuple):
-    """Examples with what belongs to them.
+    """A batch of examples with their targets.
 
     Attributes:
-        inputs: what the encoder reads, on the device. Images: float32 pixels in [0,1], "b 3 y x". Boards: int64 symbols
-            "b y x", 0 where a cell is blank. Pairs: "b p 3 y x".
-        targets: what is to be found, on the device; None where nobody knows. Images and pairs: int64 class "b". Boards:
-            int64 symbol of each cell "b y x", from 1.
-        indices: place of each example in its set, on the CPU.
-        extra: further tensors with one entry per example, by name: masks, givens.
+        inputs: what the encoder reads, on the device. Images: float32 pixels in [0, 1], "b 3 y x". Boards: int64
+            symbols, "b y x", 0 for a blank cell. Pairs: float32 pixels, "b p 3 y x".
+        targets: what is to be predicted, on the device; None for unlabelled examples. Images and pairs: int64 class,
+            "b". Boards: int64 symbol of each cell, "b y x", from 1.
+        indices: index of each example in its set, on the CPU.
+        extra: further tensors with one entry per example, by name: ``masks``, ``givens``.
     """
 
     inputs: Shaped[Tensor, "b ..."]
@@ -46,7 +46,7 @@ class Images:
     Attributes:
         size: side, pixels.
         classes: number of classes; None where the images have no labels.
-        masks: whether ``extra["masks"]`` says which object each pixel belongs to.
+        masks: whether ``extra["masks"]`` holds the object that each pixel belongs to.
     """
 
     size: int
@@ -62,7 +62,7 @@ class Images:
 
     @property
     def num_classes(self) -> int | None:
-        """Number of answers a head tells apart."""
+        """Number of classes of a head's output; None where the images have no labels."""
         return self.classes
 
     def random(self, n: int, draw: torch.Generator) -> Batch:
@@ -76,10 +76,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Boards:
-    """Square boards, grid in and grid out: Sudoku, mazes.
+    """Square boards, where input and target are grids of symbols: Sudoku, mazes.
 
     Attributes:
-        side: cells.
+        side: side of the board in cells.
         symbols: number of symbols that a cell can hold, numbered from 1; 0 is a blank cell.
     """
 
@@ -91,11 +91,11 @@ class Boards:
 
     @property
     def num_classes(self) -> int:
-        """Number of answers a head tells apart in each cell."""
+        """Number of classes of a head's output in each cell."""
         return self.symbols
 
     def random(self, n: int, draw: torch.Generator) -> Batch:
-        """Return ``n`` random examples, on the CPU; about half of the cells are given, and nothing is solvable."""
+        """Return ``n`` random examples, on the CPU; about half of the cells are given, and no rule is obeyed."""
         size = (n, self.side, self.side)
         solutions = torch.randint(1, self.symbols + 1, size, generator=draw)
         givens = torch.rand(size, generator=draw) < 0.5
@@ -104,11 +104,11 @@ class Boards:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Several images that make up one example: same or different (2), match to sample (6).
+    """Several images that form one example: two for same/different, six for match-to-sample.
 
     Attributes:
-        of: each image.
-        per_example: how many.
+        of: spec of each image.
+        per_example: number of images per example.
     """
 
     of: Images
@@ -119,12 +119,12 @@ class Pairs:
 
     @property
     def side(self) -> int:
-        """Side of each image, pixels."""
+        """Side of each image in pixels."""
         return self.of.size
 
     @property
     def num_classes(self) -> int:
-        """Number of answers a head tells apart: yes or no, left or right."""
+        """Number of classes of a head's output: same or different, left or right."""
         return 2
 
     def random(self, n: int, draw: torch.Generator) -> Batch:
@@ -135,45 +135,45 @@ class Pairs:
 
 Spec = Images | Boards | Pairs
 Reads = tuple[type[Spec], ...]
-"""The kinds of spec that a part accepts."""
+"""The kinds of specs that a component accepts."""
 
 
 def check_reads(part: str, reads: Reads, source: str, spec: Spec) -> None:
-    """Check that a part reads what a source gives.
+    """Check that a component accepts the examples of a source.
 
     Args:
-        part: kind and name, as errors show them: ``"encoder akorn"``.
-        reads: what it accepts.
-        source: the same of what it is given: ``"data sudoku"``.
-        spec: what that gives.
+        part: kind and name of the component for the error, such as ``"encoder akorn"``.
+        reads: the kinds of specs that it accepts.
+        source: kind and name of the source for the error, such as ``"data sudoku"``.
+        spec: the spec of the source's examples.
 
     Raises:
-        UserError: it does not.
+        UserError: the component does not accept them.
     """
     if not accepts(reads, spec):
         raise UserError(f"{part} reads {shown_reads(reads)}; {source} gives {spec.kind}")
 
 
 def accepts(reads: Reads, spec: Spec) -> bool:
-    """Return whether a part that states what it reads reads a spec."""
+    """Return whether a spec is of one of the accepted kinds."""
     return isinstance(spec, reads)
 
 
 def shown_reads(reads: Reads) -> str:
-    """Return the kinds of spec for a sentence."""
+    """Return the kinds of specs as words for a message."""
     return " or ".join(kind.kind for kind in reads)
 
 
 def spec_to_dict(spec: Spec) -> dict[str, Any]:
-    """Return plain values that :func:`spec_from_dict` reads back."""
+    """Return a spec as plain values, which :func:`spec_from_dict` reads."""
     return {"kind": spec.kind, **asdict(spec)}
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> Spec:
-    """Return the spec that :func:`spec_to_dict` described.
+    """Return the spec of values that :func:`spec_to_dict` wrote.
 
     Raises:
-        KeyError, TypeError: the values describe none.
+        KeyError, TypeError: the values are not those of a spec.
     """
     kinds = {kind.kind: kind for kind in (Images, Boards, Pairs)}
     options = {key: value for key, value in values.items() if key != "kind"}

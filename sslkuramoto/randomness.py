@@ -1,7 +1,8 @@
-"""Random generators keyed by what they are for, so that any draw of a run can be repeated by naming it.
+"""Random generators that are seeded by a key, which says what they are for.
 
-Nothing in the package reads the global generator of torch, numpy or ``random``. A training step draws from
-``generator(device, seed, "views", step, rank)``: to resume at a step, or to replay a batch, is to name that step again.
+Nothing in the package draws from the global generators of torch, numpy or ``random``. The views of an optimiser step,
+for example, come from ``generator(device, seed, "views", step, rank)``. The same key repeats the same numbers; this
+makes a resumed run exact.
 """
 
 import hashlib
@@ -17,23 +18,38 @@ Key = int | str
 
 
 def seed_of(*key: Key) -> int:
-    """Return a seed in [0, 2**63) that depends on every part of ``key`` and on nothing else."""
+    """Return a seed in [0, 2**63) that depends on every entry of ``key``, its type included, and on nothing else.
+
+    Example:
+        >>> seed_of("views", 1) == seed_of("views", 1), seed_of("views", 1) == seed_of("views", "1")
+        (True, False)
+    """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(device: torch.device | str, *key: Key) -> torch.Generator:
-    """Return a fresh generator on ``device``, seeded by ``key``."""
+    """Return a new generator on ``device``, seeded by ``key``.
+
+    Args:
+        device: where the generator draws, such as ``"cpu"`` or ``"cuda"``.
+        key: numbers and words that name what the generator is for.
+
+    Example:
+        >>> one, same = generator("cpu", 7, "views", 0), generator("cpu", 7, "views", 0)
+        >>> torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=same))
+        True
+    """
     return torch.Generator(device=device).manual_seed(seed_of(*key))
 
 
 @contextmanager
 def borrowed_global(draw: torch.Generator) -> Iterator[None]:
-    """Let a library that samples from torch's global generators draw from ``draw`` instead.
+    """Within this context, libraries that sample from torch's global generators depend only on ``draw``.
 
-    The global generators that the library may use (the CPU's, and that of the CUDA device of ``draw``) are seeded by
-    one number taken from ``draw`` and put back as they were on leaving; those of other devices are not touched. For
-    kornia, pyautoattack and weight initialisation, which take no generator.
+    The global generators of the CPU, and of the CUDA device of ``draw``, are seeded by one number drawn from ``draw``
+    and restored afterwards; those of other devices are not touched. This is for code that accepts no generator: kornia,
+    pyautoattack and the initialisation of weights.
     """
     seed = int(torch.randint(0, 2**62, (), generator=draw, device=draw.device).item())
     with torch.random.fork_rng(devices=[draw.device] if draw.device.type == "cuda" else []):
@@ -42,7 +58,7 @@ def borrowed_global(draw: torch.Generator) -> Iterator[None]:
 
 
 def seed_global(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators of the CPU and of ``device``; only within :func:`borrowed_global`."""
+    """Seed torch's global generators of the CPU and of ``device``; only where they are restored afterwards."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -51,12 +67,12 @@ def seed_global(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def reseeded(seed: int, device: torch.device, own: Sequence[torch.Generator] = ()) -> Iterator[None]:
-    """Seed all that a network may draw from, and put it back afterwards.
+    """Within this context, every generator that a network may draw from is seeded; all are restored afterwards.
 
     Args:
-        seed: for the global generators of torch (CPU and ``device``), numpy and Python.
-        device: of the network.
-        own: generators that the network holds.
+        seed: seed of the global generators of torch (CPU and ``device``), numpy and Python.
+        device: device of the network.
+        own: generators that the network itself holds; each gets a seed derived from ``seed``.
     """
     states = [each.get_state() for each in own]
     python, array = random.getstate(), np.random.get_state()
@@ -76,7 +92,7 @@ def reseeded(seed: int, device: torch.device, own: Sequence[torch.Generator] = (
 
 
 def own_generators(network: nn.Module) -> list[torch.Generator]:
-    """Return the generators that a network's parts hold as attributes, or in lists and mappings there."""
+    """Return the generators that a network's submodules hold as attributes, directly or in a list, tuple or dict."""
     found: dict[int, torch.Generator] = {}
     for part in network.modules():
         for value in vars(part).values():

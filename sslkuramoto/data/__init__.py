@@ -1,7 +1,7 @@
-"""Data: a source of the registry yields the :class:`DataSet` of a split, ``batches`` reads it in a given order.
+"""Data sources: each returns the :class:`DataSet` of a split, which ``batches`` reads in a given order.
 
-Another package adds a source by an entry point ``sslkuramoto.data``. A source takes ``split`` positionally and its
-options by keyword; its return annotation (``-> ImageSet``) says what it gives before anything is loaded.
+Another package adds a source through the entry-point group ``sslkuramoto.data``. A source takes ``split`` by position
+and its options by keyword. Its return annotation (``-> ImageSet``) declares the kind of examples before any is loaded.
 """
 
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ DATA.add("sudoku", "sslkuramoto.data.boards.sudoku:Sudoku")
 
 
 def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
-    """Return what a source promises to give, before anything is loaded (:meth:`DataSet.expected`).
+    """Return the spec that a source declares, before anything is loaded (:meth:`DataSet.expected`).
 
     Args:
-        name: of the source.
-        options: as the recipe has them.
+        name: name of the source in the registry.
+        options: options as in a recipe.
 
     Raises:
-        UserError: an unknown source or option, or an option that its spec cannot have.
+        UserError: the source or an option is unknown, or an option is out of range.
     """
     found = DATA.result_class(name, DataSet)
     if found is DataSet:

@@ -1,6 +1,7 @@
-"""What a data source hands out, whatever its examples are: a set that states its spec and is read in a given order.
+"""The contract of a data set: the examples of one split, of any kind, which state their spec.
 
-Order is never decided here: whoever asks for batches names the indices of each (``in_order``, ``shuffled``).
+A data set does not decide the order of its examples. The caller gives the indices of each batch (``in_order``,
+``shuffled``).
 """
 
 from abc import ABC, abstractmethod
@@ -18,13 +19,13 @@ class DataSet(ABC):
     """The examples of one split.
 
     Attributes:
-        name: the source's name in the recipe.
+        name: name of the source in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        fingerprint: hash of the content and of the options that shape it.
-        covers: what the fingerprint and the stamp know of the examples, besides those options.
-        stamp: hash of the times of files that are read while they are used; empty for examples whose content the
-            fingerprint covers.
-        notes: what a reader must know of how the examples were found, such as files that were passed over.
+        fingerprint: hash of the examples and of the options that determine them.
+        covers: which properties of the examples enter the fingerprint and the stamp: "content", or names, sizes and
+            times of the files.
+        stamp: hash of the modification times of files that are streamed; empty if the fingerprint covers the content.
+        notes: sentences on how the examples were found, such as the number of files that were ignored.
     """
 
     name: str
@@ -37,30 +38,31 @@ class DataSet(ABC):
     @property
     @abstractmethod
     def spec(self) -> Spec:
-        """What one example is."""
+        """The kind and the sizes of one example."""
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes in which a label is a place; None where nothing has a class."""
+        """Names of the classes, indexed by label; None for unlabelled examples."""
         return None
 
     def sampled_content(self) -> str:
-        """Return a hash of the stored content of some examples, the same ones each time; empty without a stamp."""
+        """Return a hash of the stored content of a fixed sample of the examples; empty for a set without a stamp."""
         return ""
 
     def with_classes(self, names: tuple[str, ...]) -> "DataSet":
-        """Return the same examples with labels that are places in ``names``, which hold :attr:`class_names`."""
+        """Return the same examples with labels that index ``names``, which contain all of :attr:`class_names`."""
         raise AssertionError(f"{self.name} has no classes")
 
     @classmethod
     @abstractmethod
     def expected(cls, options: Mapping[str, Any]) -> Spec:
-        """Return the spec that options promise, before anything is loaded.
+        """Return the spec that the options declare, before anything is loaded.
 
-        Its kind is certain. What only the data can tell, such as the number of classes, is a guess for a dry build.
+        Its kind is certain. What only the data can tell, such as the number of classes, is a placeholder with which a
+        recipe can be checked.
 
         Args:
-            options: of the source, defaults included.
+            options: options of the source, including defaults.
         """
 
     @abstractmethod
@@ -68,20 +70,20 @@ class DataSet(ABC):
 
     @abstractmethod
     def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
-        """Yield one :class:`~sslkuramoto.examples.Batch` for each index tensor of ``order``; called by ``batches``."""
+        """Yield one :class:`~sslkuramoto.examples.Batch` per index tensor of ``order``; see :func:`batches`."""
 
 
 def batches(data: DataSet, order: Sequence[Tensor], *, device: torch.device | str, workers: int = 0) -> Iterator[Batch]:
-    """Yield one :class:`~sslkuramoto.examples.Batch` for each index tensor of ``order``.
+    """Yield one :class:`~sslkuramoto.examples.Batch` per index tensor of ``order``.
 
     Args:
         data: the examples.
-        order: int64 index tensors on the CPU, one a batch.
-        device: where inputs and targets shall lie.
-        workers: processes that decode (0: this one). Without effect on a set that lies in memory.
+        order: int64 index tensors on the CPU, one per batch.
+        device: device of inputs and targets.
+        workers: number of processes that decode; 0 decodes in this process. No effect on a set in memory.
 
     Raises:
-        UserError: a broken example, named by its path, whichever process met it.
+        UserError: ``workers`` is negative, or an example is damaged (the error names its file).
     """
     if workers < 0:
         raise UserError(f"workers={workers}: must be >= 0")

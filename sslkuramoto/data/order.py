@@ -1,4 +1,4 @@
-"""In which order images are read: once each for evaluation, a permutation named by (seed, epoch) for training."""
+"""The order in which examples are read: each once for evaluation, a permutation by (seed, epoch) for training."""
 
 import torch
 from jaxtyping import Int64
@@ -9,7 +9,11 @@ from sslkuramoto.randomness import generator
 
 
 def in_order(n: int, batch_size: int) -> list[Int64[Tensor, " b"]]:
-    """Return every index below ``n`` exactly once, in order; the last batch may be short."""
+    """Return the batches of 0, 1, ..., n - 1 in order; the last one may be smaller.
+
+    Raises:
+        UserError: ``batch_size`` is below 1.
+    """
     _check_batch_size(batch_size)
     return list(torch.arange(n).split(batch_size)) if n else []
 
@@ -17,22 +21,25 @@ def in_order(n: int, batch_size: int) -> list[Int64[Tensor, " b"]]:
 def shuffled(
     n: int, batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, world_size: int = 1
 ) -> list[Int64[Tensor, " b"]]:
-    """Return the training batches of one epoch, as this process reads them.
+    """Return the training batches of one epoch that this process reads.
 
-    The permutation is a pure function of (seed, epoch). The last incomplete batch is dropped; it is another one in each
-    epoch. Over the ranks the slices of one batch make up exactly the batch of a single process.
+    The permutation is a pure function of (seed, epoch). The last, incomplete batch is dropped; it holds other examples
+    in each epoch. The batches of all processes together are exactly those of a single process.
 
     Args:
-        n: images in the training set.
-        batch_size: of all processes together.
-        seed: the run's seed.
-        epoch: from 0.
-        start: batches to leave out at the beginning (resume).
-        rank: this process.
-        world_size: all processes.
+        n: number of examples in the training set.
+        batch_size: examples per batch, over all processes.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        start: number of batches to skip at the beginning of the epoch, for a resumed run.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+
+    Returns:
+        One index tensor per batch, on the CPU.
 
     Raises:
-        UserError: a batch that is larger than the set or not divisible by the processes.
+        UserError: the batch is larger than the set, or not divisible by the number of processes.
     """
     _check_batch_size(batch_size)
     if batch_size > n:

@@ -1,6 +1,7 @@
-"""Examples -> named views (of images: pixels in [0,1]), drawn on the device from a generator of the caller's.
+"""View policies: maps from a batch of examples to named views, computed on the device of the batch.
 
-A policy is built by ``VIEWS.build(name, options, image_size)`` and called as ``policy(images, draw)``.
+A policy is built by ``VIEWS.build(name, options, image_size)`` and called as ``policy(images, draw)``, where ``draw``
+is the caller's generator. Views of images have pixels in [0, 1].
 """
 
 from sslkuramoto.registry import Registry

@@ -1,7 +1,7 @@
-"""The steps that SimCLR, BYOL, SimSiam and PhiNet share: crop, flip, jitter, grey, blur, solarize.
+"""The augmentations that SimCLR, BYOL, SimSiam and PhiNet share: crop, flip, colour jitter, grey, blur, solarize.
 
 Sources: Chen et al. 2020 (SimCLR, arXiv:2002.05709, appendix A); Grill et al. 2020 (BYOL, arXiv:2006.07733, appendix
-B); Chen and He 2020 (SimSiam, arXiv:2011.10566). They differ in strengths and probabilities only.
+B); Chen and He 2020 (SimSiam, arXiv:2011.10566). They differ only in strengths and probabilities.
 """
 
 from math import inf
@@ -17,7 +17,7 @@ from sslkuramoto.views.colour import ColorJitter
 from sslkuramoto.views.crop import RandomResizedCrop
 
 Side = Annotated[int, Field(ge=4)]
-"""Side of images in pixels, large enough for every step of a policy."""
+"""Side of images in pixels, large enough for every augmentation of a policy."""
 Interval = Annotated[tuple[float, float], Must("(low, high) with 0 < low <= high", lambda v: 0 < v[0] <= v[1] < inf)]
 CropScale = Annotated[
     tuple[float, float], Must("(low, high) with 0 < low <= high <= 1", lambda v: 0 < v[0] <= v[1] <= 1)
@@ -30,12 +30,12 @@ LARGEST_WITHOUT_BLUR = 32
 
 
 def default_blur(image_size: Side, published: float) -> float:
-    """Return the ``published`` probability of a blur, or 0 for images so small that CIFAR recipes leave it out."""
+    """Return the ``published`` probability of a blur above 32 pixels, otherwise 0: recipes for CIFAR do not blur."""
     return published if image_size > LARGEST_WITHOUT_BLUR else 0.0
 
 
 def blur_kernel(image_size: Side) -> int:
-    """Return the side of the blur's kernel, an odd tenth of the image's: 23 at 224 pixels, at least 3."""
+    """Return the side of the blur's kernel in pixels: odd, about a tenth of the image's side, 23 at 224, at least 3."""
     return max(3, image_size // 20 * 2 + 1)
 
 
@@ -54,23 +54,24 @@ def appearance(
     blur_sigma: Interval,
     solarize: Share,
 ) -> nn.Sequential:
-    """Return the chain of one view; a step of probability 0 is left out.
+    """Return the augmentations of one view in their order; one of probability 0 is left out.
 
     Args:
-        image_size: side of the images, pixels.
-        crop_scale: area of the crop as a share of the image, in (0, 1].
-        crop_ratio: width / height of the crop.
-        horizontal_flip: probability of mirroring left and right.
-        jitter: brightness, contrast, saturation (relative change) and hue (turns).
-        jitter_strength: factor on all four; four times zero is no jitter.
-        jitter_probability: probability of the jitter as a whole.
-        grayscale: probability of dropping the colour (ITU-R 601 weights).
-        blur: probability of a Gaussian blur.
-        blur_sigma: its standard deviation, pixels.
-        solarize: probability of inverting the pixels from 0.5 upwards.
+        image_size: side of the images in pixels.
+        crop_scale: range of the crop's area as a share of the image, drawn uniformly.
+        crop_ratio: range of the crop's aspect ratio, width / height, uniform in the logarithm.
+        horizontal_flip: probability that an image is mirrored left to right.
+        jitter: largest change of brightness, contrast and saturation (relative) and of hue (turns of the colour
+            circle).
+        jitter_strength: factor on all four numbers of jitter (0: no jitter).
+        jitter_probability: probability that an image's colours are jittered.
+        grayscale: probability that an image becomes grey (ITU-R 601 weights).
+        blur: probability that an image is blurred by a Gaussian.
+        blur_sigma: range of the blur's standard deviation in pixels, drawn uniformly.
+        solarize: probability that an image's pixels of at least 0.5 are inverted.
 
     Raises:
-        UserError: a value out of range.
+        UserError: a value is out of range.
     """
     strengths = tuple(value * jitter_strength for value in jitter)
     if strengths[3] > 0.5:
@@ -87,6 +88,6 @@ def appearance(
         kernel = blur_kernel(image_size)
         steps.append(augmentation.RandomGaussianBlur((kernel, kernel), blur_sigma, p=blur))
     if solarize > 0:
-        # One number t would mean a threshold drawn from 0.5 - t .. 0.5 + t; a range of no width is the published 0.5.
+        # A single number t would draw the threshold from 0.5 - t .. 0.5 + t; the published threshold is exactly 0.5.
         steps.append(augmentation.RandomSolarize(thresholds=(0.5, 0.5), additions=(0.0, 0.0), p=solarize))
     return nn.Sequential(*steps)

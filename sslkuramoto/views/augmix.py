@@ -1,14 +1,14 @@
-"""AugMix (Hendrycks et al. 2019, arXiv:1912.02781) for a batch, as ``torchvision.transforms.AugMix`` does one image.
+"""AugMix (Hendrycks et al. 2019, arXiv:1912.02781) of a whole batch; equals ``torchvision.transforms.AugMix``.
 
-An image is mixed with several copies of itself, each of which went through a short chain of random operations:
+An image is mixed with several copies of itself. Each copy has passed a short chain of random operations:
 
     m ~ Beta(alpha, alpha),  w ~ Dirichlet(alpha, ..., alpha),  out = m image + (1 - m) sum_i w_i chain_i(image)
 
-Differs from the paper, as torchvision does: magnitudes are bins of AutoAugment's ranges, not uniform numbers; the four
-operations that resemble corruptions of CIFAR-10-C (brightness, colour, contrast, sharpness) are in unless
-``all_ops=False``; no Jensen-Shannon loss goes with it.
+Differs: as in torchvision, magnitudes are bins of AutoAugment's ranges and not uniform numbers. The four operations
+that resemble corruptions of CIFAR-10-C (brightness, colour, contrast, sharpness) are included unless
+``all_ops=False``. There is no Jensen-Shannon loss.
 
-Shapes: b batch, k chains, t operations a chain, y x pixels.
+Shapes: b batch, k chains, t operations per chain, y x pixels.
 """
 
 from typing import NamedTuple
@@ -26,10 +26,13 @@ CORRUPTIONS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
 def magnitudes(size: int) -> dict[str, tuple[Float[Tensor, "10"], bool]]:
-    """Return for each operation its ten magnitudes, weakest first, and whether the sign is random.
+    """Return for each operation its ten magnitudes, weakest first, and whether their sign is random.
 
-    Shears are slopes; translations pixels; rotations degrees; posterize bits kept; solarize the level from which an
-    image is inverted; the last four changes of a factor. AutoContrast and Equalize have none.
+    Units: slope for shears, pixels for translations, degrees for rotations, bits kept for posterize, the lowest level
+    that is inverted for solarize, change of a factor for the last four. AutoContrast and Equalize have no magnitude.
+
+    Args:
+        size: side of the images in pixels.
     """
     none = torch.zeros(BINS)
     return {
@@ -47,13 +50,13 @@ def magnitudes(size: int) -> dict[str, tuple[Float[Tensor, "10"], bool]]:
 
 
 class Mixture(NamedTuple):
-    """What was drawn for a batch, on the CPU.
+    """The random parameters of a batch, on the CPU.
 
     Attributes:
-        operation: index into :attr:`AugMix.operations`.
-        magnitude: its magnitude, sign included, float64.
-        active: False from the end of a chain on.
-        own_weight: weight m of the image itself.
+        operation: index of each operation in :attr:`AugMix.operations`.
+        magnitude: its magnitude with sign, float64.
+        active: whether the operation is applied; False past the end of a chain.
+        own_weight: m, weight of the image itself.
         chain_weights: (1 - m) w, weights of the chains.
     """
 
@@ -65,15 +68,17 @@ class Mixture(NamedTuple):
 
 
 class AugMix(nn.Module):
-    """Mix each image with randomly operated copies of itself.
+    """Mix each image with copies of itself that passed random chains of operations.
 
     Args:
-        size: side of the images, pixels.
-        severity: magnitudes come from the weakest so many of ten bins, 1..10.
-        mixture_width: number of chains k.
-        chain_depth: operations in a chain; -1 draws 1, 2 or 3 for each.
+        size: side of the images in pixels.
+        severity: magnitudes are drawn from this many of the ten bins, weakest first, 1..10.
+        mixture_width: k, number of chains, >= 1.
+        chain_depth: operations per chain, >= 1; -1 draws 1, 2 or 3 for each chain.
         alpha: parameter of the Beta and Dirichlet distributions, > 0.
-        all_ops: also change brightness, colour, contrast and sharpness.
+        all_ops: whether brightness, colour, contrast and sharpness are among the operations.
+
+    Source: Hendrycks et al. 2019 (arXiv:1912.02781).
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class AugMix(nn.Module):
         self._signed = torch.tensor([table[name][1] for name in self.operations])
 
     def mixture_for(self, count: int) -> Mixture:
-        """Return a random mixture for ``count`` images."""
+        """Draw the parameters of ``count`` images from torch's global generator (see :class:`ViewPolicy`)."""
         longest = self.chain_depth if self.chain_depth > 0 else LONGEST_CHAIN
         shape = (self.mixture_width, count, longest)
         if self.chain_depth > 0:
@@ -114,10 +119,10 @@ class AugMix(nn.Module):
         return Mixture(operation, torch.where(negative, -magnitude, magnitude), active, own, (1.0 - own) * chains)
 
     def mix(self, images: Float[Tensor, "b 3 y x"], drawn: Mixture) -> Float[Tensor, "b 3 y x"]:
-        """Mix ``images``, pixels in [0, 1], as ``drawn``; the result holds whole 8-bit levels."""
+        """Return the mixtures of ``images``, pixels in [0, 1], with parameters ``drawn``, rounded down to 8 bits."""
         device = images.device
         levels = (images * WHITE).round().to(torch.uint8)
-        # All chains of all images stand in one batch; an operation is one call over whatever chose it at this step.
+        # All chains of all images form one batch. At each position an operation is one call on the images that drew it.
         chains = levels.repeat(self.mixture_width, 1, 1, 1)
         for step in range(drawn.operation.shape[2]):
             operation = drawn.operation[..., step].flatten()
@@ -143,7 +148,7 @@ class AugMix(nn.Module):
         return (active & (operation == self.operations.index(name))).nonzero().flatten()
 
     def _apply_geometric(self, chains: Tensor, operation: Tensor, magnitude: Tensor, active: Tensor) -> None:
-        """Warp in place, in one call, whatever chose a geometric operation."""
+        """Warp in place, in one call, all images that drew a geometric operation."""
         chosen = [(self._where(name, operation, active), matrix) for name, matrix in GEOMETRIC.items()]
         indices = torch.cat([index for index, _ in chosen]).to(chains.device, non_blocking=True)
         if len(indices):

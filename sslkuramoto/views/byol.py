@@ -1,4 +1,4 @@
-"""Views of BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B): the two differ in blur and solarize."""
+"""Views of BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B): the two views differ in blur and solarize."""
 
 from functools import partial
 
@@ -33,13 +33,13 @@ def byol(
     solarize_a: Share = 0.0,
     solarize_b: Share = 0.2,
 ) -> ViewPolicy:
-    """Return views ``a`` (always blurred) and ``b`` (rarely blurred, sometimes solarized).
+    """Return views ``a``, always blurred, and ``b``, rarely blurred and sometimes solarized.
 
     Args:
-        blur_a: None is 1 above 32 pixels and 0 up to them.
-        blur_b: None is 0.1 above 32 pixels and 0 up to them.
-        solarize_a: probability of inverting the pixels of ``a`` from 0.5 upwards.
-        solarize_b: that of ``b``.
+        blur_a: probability that view a is blurred by a Gaussian (null: 1 for images above 32 pixels, else 0).
+        blur_b: probability that view b is blurred by a Gaussian (null: 0.1 for images above 32 pixels, else 0).
+        solarize_a: probability that pixels of at least 0.5 are inverted in view a.
+        solarize_b: probability that pixels of at least 0.5 are inverted in view b.
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """

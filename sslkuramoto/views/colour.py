@@ -1,7 +1,7 @@
-"""Colour jitter with an order of its own for every image; the pixel maths is kornia's and agrees with torchvision's.
+"""Colour jitter with a random order of adjustments per image; the arithmetic is kornia's and equals torchvision's.
 
-Differs: kornia.augmentation.ColorJitter draws one order for the whole batch, and works also on the images that it then
-leaves as they were. Here the order is each image's own, as in torchvision, and only chosen images are worked on.
+Differs: kornia.augmentation.ColorJitter draws one order for the whole batch, and computes all images before it discards
+those not chosen. Here each image has its own order, as in torchvision, and only the chosen images are computed.
 
 Shapes: b batch, y x pixels, k adjustments.
 """
@@ -30,17 +30,21 @@ ADJUSTMENTS = (
 
 
 def adjust_colours(images: Pixels, factors: Float[Tensor, "b 4"], order: Int[Tensor, "b k"]) -> Pixels:
-    """Apply to each image its adjustments in its order.
+    """Apply to each image its own adjustments in its own order.
 
     Args:
         images: pixels in [0, 1].
-        factors: brightness, contrast and saturation factors and the hue shift in turns [-0.5, 0.5], on the CPU.
+        factors: factors of brightness, contrast and saturation (1: no change) and the shift of the hue in turns
+            [-0.5, 0.5], on the CPU.
         order: indices into (brightness, contrast, saturation, hue), first to last, on the CPU.
+
+    Returns:
+        Pixels in [0, 1], in the order of ``images``.
     """
     device = images.device
     place = torch.arange(len(images))
     for step in range(order.shape[1]):
-        # Images with the same adjustment at this step stand together, so each is one call on a slice.
+        # Images are sorted by their adjustment at this position, so that each adjustment is one call on a slice.
         grouped = order[place, step].argsort(stable=True)
         place = place[grouped]
         counts = torch.bincount(order[place, step], minlength=len(ADJUSTMENTS)).tolist()
@@ -57,12 +61,12 @@ def adjust_colours(images: Pixels, factors: Float[Tensor, "b 4"], order: Int[Ten
 
 
 class ColorJitter(nn.Module):
-    """Random brightness, contrast, saturation and hue, as torchvision's ``ColorJitter``, on a share of the images.
+    """Jitter brightness, contrast, saturation and hue of a share of the images, as torchvision's ``ColorJitter``.
 
     Args:
-        brightness, contrast, saturation: factors are uniform in [max(0, 1 - v), 1 + v].
-        hue: shift uniform in [-v, v] turns, v in [0, 0.5].
-        p: probability that an image is jittered at all.
+        brightness, contrast, saturation: v >= 0; the factor is uniform in [max(0, 1 - v), 1 + v].
+        hue: v in [0, 0.5]; the shift is uniform in [-v, v] turns of the colour circle.
+        p: probability that an image is changed.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, *, p: float) -> None:
@@ -74,7 +78,7 @@ class ColorJitter(nn.Module):
         self.p = p
 
     def parameters_for(self, count: int) -> tuple[Float[Tensor, "b 4"], Int[Tensor, "b k"]]:
-        """Return factors and orders for ``count`` images, on the CPU, ready for :func:`adjust_colours`."""
+        """Draw factors and orders for ``count`` images, on the CPU, as :func:`adjust_colours` takes them."""
         factors = self.low + torch.rand(count, len(self.low)) * (self.high - self.low)
         return factors, self.active[torch.rand(count, len(self.active)).argsort(dim=1)]
 

@@ -1,11 +1,11 @@
 """Crops: random resized (Szegedy et al. 2014, arXiv:1409.4842), random after padding, and the centre after enlarging.
 
-Boxes are whole pixels (top, left, height, width). A resized crop is never larger than the image it fills, so it only
-ever enlarges, where antialiasing changes nothing.
+Boxes are whole pixels (top, left, height, width). A box is never larger than the result, so it is only ever enlarged,
+and antialiasing has no effect.
 
-Differs: kornia draws the boxes, but its own resampling is not used. With ``cropping_mode="resample"`` it stretches the
-crop's corner pixels onto the image's corners, where torchvision and Pillow align the pixels' edges; noise then differs
-by 3 % of the range on average. ``slice`` aligns as they do but copies image by image.
+Differs: kornia draws the boxes, but its resampling is not used. Its mode ``resample`` aligns the centres of the corner
+pixels, whereas torchvision and Pillow align the edges; on noise the results differ by 3 % of the range on average. Its
+mode ``slice`` aligns the edges, but copies image by image.
 
 Shapes: b batch, y x pixels, s size of the output.
 """
@@ -20,19 +20,19 @@ Boxes = Int[Tensor, "b 4"]
 
 
 def _source(start: Tensor, extent: Tensor, size: int) -> Float[Tensor, "b s"]:
-    """Return where along one axis each output pixel is read, in pixels, never beyond the outer pixels of the crop."""
+    """Return the coordinate along one axis, in pixels, from which each output pixel is read; clamped to the box."""
     steps = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
     offset = steps * (extent[:, None] / size) - 0.5
     return start[:, None] + torch.minimum(offset.clamp(min=0.0), extent[:, None] - 1.0)
 
 
 def resized_crop(images: Float[Tensor, "b 3 y x"], boxes: Boxes, size: int) -> Float[Tensor, "b 3 s s"]:
-    """Cut one box out of each image and enlarge it: bilinear, half-pixel centres, as torchvision's ``resized_crop``.
+    """Cut one box out of each image and enlarge it bilinearly, as torchvision's ``resized_crop`` does.
 
     Args:
-        images: pixels.
-        boxes: top, left, height, width in pixels; height and width at most ``size``.
-        size: side of the result, pixels.
+        images: pixels in [0, 1].
+        boxes: top, left, height and width in pixels; height and width are at most ``size``.
+        size: side of the result in pixels.
     """
     top, left, height, width = boxes.to(images.device, torch.float32, non_blocking=True).unbind(1)
     rows = (2.0 * _source(top, height, size) + 1.0) / images.shape[-2] - 1.0
@@ -42,15 +42,15 @@ def resized_crop(images: Float[Tensor, "b 3 y x"], boxes: Boxes, size: int) -> F
 
 
 class RandomResizedCrop(nn.Module):
-    """A random box of random area and aspect ratio, enlarged to the whole image.
+    """Cut out a box of random area, aspect ratio and position, and enlarge it to the size of the image.
 
     Args:
-        size: side of the images, pixels.
-        scale: area of the box as a share of the image's, (low, high) in (0, 1], uniform.
-        ratio: width / height of the box, (low, high), uniform in the logarithm.
+        size: side of the images in pixels.
+        scale: range (low, high) of the box's area as a share of the image, in (0, 1], uniform.
+        ratio: range (low, high) of the box's width / height, uniform in the logarithm.
 
-    Differs: where ten tries found no box that fits, torchvision takes the largest one in the centre and kornia puts it
-    at a random place; with ratios on both sides of 1 both take the whole image.
+    Differs: if none of ten drawn boxes fits, torchvision takes the largest box in the centre. kornia and this class
+        take one at a random position. With ratios on both sides of 1 either is the whole image.
     """
 
     def __init__(self, size: int, *, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
@@ -61,7 +61,7 @@ class RandomResizedCrop(nn.Module):
         self._sampler = ResizedCropGenerator((size, size), scale, ratio)
 
     def boxes(self, count: int) -> Boxes:
-        """Return ``count`` random boxes, on the CPU."""
+        """Draw ``count`` boxes, on the CPU."""
         corners = self._sampler(torch.Size((count, 3, self.size, self.size)))["src"].long()
         top_left, bottom_right = corners[:, 0].flip(1), corners[:, 2].flip(1)
         return torch.cat([top_left, bottom_right - top_left + 1], dim=1)
@@ -74,10 +74,10 @@ class RandomResizedCrop(nn.Module):
 
 
 class RandomPaddedCrop(nn.Module):
-    """The image with a black frame, cut back to its size at a random place.
+    """Pad the image with a black frame and cut it back to its size at a random position.
 
     Args:
-        padding: width of the frame, pixels.
+        padding: width of the frame in pixels, >= 1.
     """
 
     def __init__(self, padding: int) -> None:
@@ -100,15 +100,15 @@ class RandomPaddedCrop(nn.Module):
 
 
 class EnlargedCentre(nn.Module):
-    """The image enlarged by 8/7 (32 -> 36, 224 -> 256; bicubic) and cut back to its size in the centre.
+    """Enlarge the image by 8/7 (bicubic; 32 -> 36 pixels, 224 -> 256) and cut it back to its size in the centre.
 
-    Source: the weakly processed view of PhiNets (their ``transform_ori``).
+    Source: the clean view of PhiNet's published code, ``transform_ori`` (Ishikawa et al. 2024, arXiv:2405.14650).
     """
 
     def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
         size = images.shape[-1]
         enlarged = size * 8 // 7
-        # antialias=True is Pillow's bicubic kernel (a = -0.5); without it torch uses another one (a = -0.75)
+        # With antialias=True torch uses Pillow's bicubic kernel (a = -0.5), otherwise a kernel with a = -0.75.
         large = functional.interpolate(images, (enlarged, enlarged), mode="bicubic", antialias=True)
         start = round((enlarged - size) / 2)
         return large[..., start : start + size, start : start + size].clamp(0.0, 1.0)

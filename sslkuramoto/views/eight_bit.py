@@ -1,8 +1,8 @@
-"""AutoAugment's operations (Cubuk et al. 2018, arXiv:1805.09501) on 8-bit images, one magnitude an image.
+"""AutoAugment's operations (Cubuk et al. 2018, arXiv:1805.09501) on batches of 8-bit images, one magnitude per image.
 
-Each function equals the operation of the same name in ``torchvision.transforms.autoaugment``, its rounding included:
-sums are cut off to whole levels, resampled and smoothed levels are rounded. torchvision takes one magnitude a call;
-here a whole group of images is one call.
+Each function equals the operation of the same name in ``torchvision.transforms.autoaugment``, including its rounding:
+blended levels are rounded down, resampled and smoothed levels to the nearest. torchvision takes one magnitude per call;
+these functions take one per image.
 
 Shapes: b batch, y x pixels.
 """
@@ -26,7 +26,7 @@ def _each(values: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, other: Tensor | float, share: Magnitudes) -> Levels:
-    """Return share * images + (1 - share) * other; a share above 1 goes beyond ``images``."""
+    """Return share * images + (1 - share) * other, clamped to 0..255; a share above 1 extrapolates."""
     mixed = _each(share) * images + _each(1.0 - share) * other
     return mixed.clamp(0, WHITE).to(torch.uint8)
 
@@ -52,7 +52,7 @@ def contrast(images: Levels, change: Magnitudes) -> Levels:
 
 
 def sharpness(images: Levels, change: Magnitudes) -> Levels:
-    """Multiply the distance from a 3 x 3 smoothing, inside the outer pixels, by 1 + ``change``."""
+    """Multiply the distance from a 3 x 3 smoothing by 1 + ``change``; pixels at the border do not change."""
     kernel = torch.ones(3, 3, device=images.device)
     kernel[1, 1] = 5.0
     kernel = (kernel / kernel.sum()).expand(3, 1, 3, 3)
@@ -62,18 +62,18 @@ def sharpness(images: Levels, change: Magnitudes) -> Levels:
 
 
 def posterize(images: Levels, bits: Magnitudes) -> Levels:
-    """Keep the highest ``bits`` (0..8) of each level."""
+    """Keep the ``bits`` (0..8) most significant bits of each level."""
     mask = 256 - 2 ** (8 - bits.long())
     return images & mask.to(torch.uint8)[:, None, None, None]
 
 
 def solarize(images: Levels, threshold: Magnitudes) -> Levels:
-    """Invert the levels that reach ``threshold`` (0..255)."""
+    """Invert the levels of at least ``threshold`` (0..255)."""
     return torch.where(images >= _each(threshold), WHITE - images, images)
 
 
 def autocontrast(images: Levels, _: Magnitudes) -> Levels:
-    """Stretch each channel of each image to 0..255; a channel of one level stays."""
+    """Stretch each channel of each image to 0..255; a constant channel does not change."""
     low = images.amin((-2, -1), keepdim=True).float()
     high = images.amax((-2, -1), keepdim=True).float()
     flat = high == low
@@ -82,36 +82,36 @@ def autocontrast(images: Levels, _: Magnitudes) -> Levels:
 
 
 def equalize(images: Levels, _: Magnitudes) -> Levels:
-    """Flatten the histogram of each channel of each image."""
+    """Equalise the histogram of each channel of each image."""
     return equalize_image(images)
 
 
-# The geometric operations give the 2 x 3 matrix from an output pixel's place to where it is read, both in pixels from
-# the centre of the image: columns x, y, 1 of rows x, y.
+# Each geometric operation returns a 2 x 3 matrix. It maps the position (x, y, 1) of an output pixel to the position
+# (x, y) from which it is read, both in pixels from the centre of the image.
 
 
 def shear_x(magnitude: Magnitudes, size: int) -> Float[Tensor, "b 2 3"]:
-    """x is read from x + m y, anchored in the upper left corner."""
+    """Read x from x + m y, with the upper left corner fixed; m is the slope."""
     return _matrix([[1.0, magnitude, magnitude * (0.5 * size)], [0.0, 1.0, 0.0]])
 
 
 def shear_y(magnitude: Magnitudes, size: int) -> Float[Tensor, "b 2 3"]:
-    """y is read from y + m x, anchored in the upper left corner."""
+    """Read y from y + m x, with the upper left corner fixed; m is the slope."""
     return _matrix([[1.0, 0.0, 0.0], [magnitude, 1.0, magnitude * (0.5 * size)]])
 
 
 def translate_x(magnitude: Magnitudes, _: int) -> Float[Tensor, "b 2 3"]:
-    """Move to the right by the whole part of m pixels."""
+    """Move to the right by m pixels, truncated to a whole number."""
     return _matrix([[1.0, 0.0, -magnitude.trunc()], [0.0, 1.0, 0.0]])
 
 
 def translate_y(magnitude: Magnitudes, _: int) -> Float[Tensor, "b 2 3"]:
-    """Move down by the whole part of m pixels."""
+    """Move down by m pixels, truncated to a whole number."""
     return _matrix([[1.0, 0.0, 0.0], [0.0, 1.0, -magnitude.trunc()]])
 
 
 def rotate(magnitude: Magnitudes, _: int) -> Float[Tensor, "b 2 3"]:
-    """Turn by m degrees, counter-clockwise, about the centre."""
+    """Rotate by m degrees counter-clockwise about the centre."""
     angle = magnitude.deg2rad()
     return _matrix([[angle.cos(), -angle.sin(), 0.0], [angle.sin(), angle.cos(), 0.0]])
 
@@ -123,13 +123,13 @@ def _matrix(entries: list[list[Tensor | float]]) -> Float[Tensor, "b 2 3"]:
 
 
 def warp(images: Levels, matrices: Float[Tensor, "b 2 3"]) -> Levels:
-    """Read each image through its matrix: bilinear, black outside."""
+    """Resample each image through its matrix, bilinearly; outside of the image is black."""
     size = images.shape[-1]
     place = torch.arange(size, device=images.device) - 0.5 * (size - 1)
     matrices = (matrices / (0.5 * size)).float()
     x, y, one = (matrices[:, None, None, :, column] for column in range(3))
     grid = x * place[None, None, :, None] + y * place[None, :, None, None] + one
-    # No matrix product: on a GPU it may run in TF32, which moves pixels.
+    # Not a matrix product: on a GPU it may run in TF32, which is too coarse for positions.
     read = functional.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return read.round().to(torch.uint8)
 

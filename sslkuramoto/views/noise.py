@@ -1,4 +1,4 @@
-"""Gaussian noise on the pixels, as in training that is to withstand noise (Cohen et al. 2019, arXiv:1902.02918).
+"""Gaussian noise on the pixels, as in training with noise augmentation (Cohen et al. 2019, arXiv:1902.02918).
 
 Shapes: b batch, y x pixels.
 """
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class GaussianNoise(nn.Module):
-    """Independent normal noise on every channel of every pixel, cut to [0, 1].
+    """Add independent normal noise to every channel of every pixel, then clamp to [0, 1].
 
-    The noise is drawn on the CPU, like every parameter of a view, so it is the same whatever device holds the images.
-    Cutting makes it weaker where pixels are near 0 or 1: its measured deviation is below ``sigma`` there.
+    The noise is drawn on the CPU, like every parameter of a view, and so does not depend on the device of the images.
+    Clamping reduces its standard deviation below ``sigma`` where pixels are near 0 or 1.
 
     Args:
-        sigma: standard deviation before the cut, pixels in [0, 1].
+        sigma: standard deviation before clamping, for pixels in [0, 1], >= 0.
     """
 
     def __init__(self, sigma: float) -> None:

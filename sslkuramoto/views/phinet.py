@@ -1,4 +1,4 @@
-"""Views of PhiNet (Ishikawa et al. 2024, arXiv:2405.14650): SimSiam's two and a clean one."""
+"""Views of PhiNet and X-PhiNet (Ishikawa et al. 2024, arXiv:2405.14650): the two of SimSiam and a clean one."""
 
 from typing import Literal
 
@@ -37,12 +37,13 @@ def phinet(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b``, drawn alike, and ``clean``.
+    """Return views ``a`` and ``b`` of the same distribution, and view ``clean``.
 
     Args:
-        clean: ``resize_crop`` is the published one (32 -> 36 pixels, centre 32); ``identity`` the image itself;
-            ``augmented`` a third view drawn like ``a`` (the published code's ``*_aug`` models).
-        blur: None is 0.5 above 32 pixels and 0 up to them.
+        clean: what the clean view is: ``resize_crop`` (the published one: enlarged by 8/7, then its centre),
+            ``identity`` (the image itself) or ``augmented`` (a third view like a and b, the models ``*_aug`` of the
+            published code).
+        blur: probability that a view is blurred by a Gaussian (null: 0.5 for images above 32 pixels, else 0).
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """

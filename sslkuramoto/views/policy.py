@@ -1,4 +1,4 @@
-"""A view policy: images in [0,1] -> named views, still in [0,1], on the images' device.
+"""A view policy: it maps images in [0, 1] to named views in [0, 1], on the device of the images.
 
 Shapes: b batch, y x pixels.
 """
@@ -14,20 +14,21 @@ from sslkuramoto.randomness import borrowed_global
 
 
 class ViewPolicy(nn.Module):
-    """One chain of steps for each named view.
+    """One chain of augmentations per named view.
 
-    Each image of a batch gets parameters of its own, and each view draws anew. Parameters are drawn on the CPU and
-    pixels are computed where the images are, so a generator on the CPU gives the same views on every device.
+    Random parameters are drawn per image and per view. They are drawn on the CPU, and pixels are computed on the device
+    of the images: a generator on the CPU gives the same views on every device.
 
-    The chains are held in a plain dict: with ``.to(...)`` kornia would otherwise move its sampling to the device or
-    change its precision, and it would keep constants in the ``state_dict``. A policy has no parameters and no state.
+    A policy has no parameters and no state. Its chains are in a plain dict, so that ``.to(...)`` does not reach them:
+    kornia would sample on the device or in another precision, and would put constants into the ``state_dict``.
 
     Attributes:
-        reads: kinds of spec whose inputs it takes.
+        reads: the kinds of examples that it accepts.
+        names: names of the views.
 
     Args:
-        image_size: side of the images, pixels; views have the same.
-        chains: the steps of each view, keyed by its name; the order is that of ``names``.
+        image_size: side of the images and of the views in pixels.
+        chains: the augmentations of each view, by the view's name.
     """
 
     reads: ClassVar[Reads] = (Images,)
@@ -40,14 +41,14 @@ class ViewPolicy(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> dict[str, Float[Tensor, "b 3 y x"]]:
-        """Return every view of ``images``.
+        """Return all views of ``images``.
 
         Args:
-            images: pixels in [0, 1], ``image_size`` on each side.
-            draw: the only source of randomness; the same state gives the same views.
+            images: pixels in [0, 1], of side ``image_size``.
+            draw: generator, the only source of randomness; the same state gives the same views.
 
         Returns:
-            float32 pixels in [0, 1], one tensor a name.
+            One tensor of float32 pixels in [0, 1] per view, by its name.
         """
         assert images.shape[-2:] == (self.image_size, self.image_size), f"{tuple(images.shape)} != {self.image_size}"
         assert images.is_floating_point(), f"pixels in [0, 1] are wanted, not {images.dtype}"

@@ -29,11 +29,13 @@ def simclr(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b``, drawn alike.
+    """Return views ``a`` and ``b`` of the same distribution.
 
     Args:
-        jitter_strength: the paper's s: 0.5 for CIFAR-10 (the default here) and in AKOrN's code, 1 for ImageNet.
-        blur: None is 0.5 above 32 pixels and 0 up to them (appendix B.9).
+        jitter_strength: factor on all four numbers of jitter, s of the paper (0.5 for CIFAR-10 and in AKOrN's published
+            code, 1 for ImageNet).
+        blur: probability that a view is blurred by a Gaussian (null: 0.5 for images above 32 pixels, else 0 as in
+            appendix B.9).
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """

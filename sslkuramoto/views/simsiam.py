@@ -29,10 +29,10 @@ def simsiam(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b``, drawn alike.
+    """Return views ``a`` and ``b`` of the same distribution.
 
     Args:
-        blur: None is 0.5 above 32 pixels and 0 up to them.
+        blur: probability that a view is blurred by a Gaussian (null: 0.5 for images above 32 pixels, else 0).
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
     """

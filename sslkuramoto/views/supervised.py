@@ -1,4 +1,4 @@
-"""The one view ``a`` of supervised training, and of finetuning."""
+"""View policies of supervised training and finetuning: a single view ``a``."""
 
 from typing import Annotated
 
@@ -39,21 +39,24 @@ def akorn_supervised(
     augmix_all_ops: bool = True,
     noise: NotNegative = 0.0,
 ) -> ViewPolicy:
-    """Return view ``a`` of AKOrN's code on CIFAR-10 (Miyato et al. 2024, arXiv:2410.13821): flip, crop, jitter, AugMix.
+    """Return the view of AKOrN's published code on CIFAR-10 (Miyato et al. 2025, arXiv:2410.13821), ``a``.
+
+    Its augmentations are crop, flip, colour jitter and AugMix (Hendrycks et al. 2019, arXiv:1912.02781).
 
     Args:
-        augmix: mix each image once with operated copies of itself; without it the pixels are not cut to 8 bits.
-        augmix_severity: the weakest so many of ten magnitudes are in use, 1..10.
-        augmix_width: number of chains.
-        augmix_depth: operations in a chain; -1 draws 1, 2 or 3.
-        augmix_alpha: parameter of the mixing weights, > 0.
-        augmix_all_ops: also change brightness, colour, contrast and sharpness.
-        noise: standard deviation of Gaussian noise on the pixels, the last step; in [0,1], 0: none. Not in that code:
-            for the ResNets of the paper's table 8.
+        augmix: whether each image is mixed with randomly distorted copies of itself by AugMix (which rounds pixels to 8
+            bits).
+        augmix_severity: how strong AugMix distorts: operations use the weakest this many of ten magnitudes.
+        augmix_width: number of distorted copies that AugMix mixes.
+        augmix_depth: number of operations per distorted copy (-1: 1, 2 or 3 at random).
+        augmix_alpha: parameter of the Beta and Dirichlet distributions of AugMix's weights.
+        augmix_all_ops: whether AugMix also changes brightness, colour, contrast and sharpness.
+        noise: standard deviation of Gaussian noise added to the pixels in [0, 1] at the end (0: none). The published
+            code has none; it is for the ResNets of AKOrN table 8.
 
     The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
 
-    Differs: the crop comes before the flip here, which gives the same distribution; the jitter is not cut to 8 bits.
+    Differs: the crop precedes the flip, which gives the same distribution, and the jitter is not rounded to 8 bits.
     """
     chain = appearance(
         image_size,
@@ -86,11 +89,15 @@ def akorn_supervised(
 
 @checked
 def flip_crop(image_size: Side, *, padding: Whole = 4, horizontal_flip: Share = 0.5) -> ViewPolicy:
-    """Return view ``a`` of the usual CIFAR training (He et al. 2015, arXiv:1512.03385, 4.2): padded crop and flip.
+    """Return the view of common CIFAR training, ``a``: padded crop and flip (He et al. 2015, arXiv:1512.03385, 4.2).
 
     Args:
-        padding: width of the black frame from which the image's size is cut again, pixels.
-        horizontal_flip: probability of mirroring left and right.
+        image_size: side of the images in pixels.
+        padding: width in pixels of the black frame added before a random crop to the image's size.
+        horizontal_flip: probability that an image is mirrored left to right.
+
+    Raises:
+        UserError: the padding is not below the side of the images.
     """
     if padding >= image_size:
         raise UserError(f"padding={padding}: must be below {image_size}, the side of the images")
@@ -104,5 +111,5 @@ def flip_crop(image_size: Side, *, padding: Whole = 4, horizontal_flip: Share = 
 
 @checked
 def plain(image_size: Side) -> ViewPolicy:
-    """Return the image itself as view ``a``."""
+    """Return a policy without augmentation: view ``a`` is the image itself."""
     return ViewPolicy(image_size, a=nn.Identity())

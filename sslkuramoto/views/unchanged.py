@@ -1,4 +1,4 @@
-"""No views: what the data set gives, whatever that is, as view ``a``. For boards, and wherever nothing is augmented.
+"""A view policy without augmentation for every kind of example: view ``a`` is the example itself.
 
 Shapes: b batch.
 """
@@ -14,10 +14,10 @@ from sslkuramoto.views.policy import ViewPolicy
 
 
 class Unchanged(ViewPolicy):
-    """The example itself as view ``a``; nothing is drawn.
+    """Return the example itself as view ``a``; nothing is drawn at random.
 
     Args:
-        side: of the grid, pixels or cells.
+        side: side of the image in pixels, or of the board in cells.
     """
 
     reads: ClassVar[Reads] = (Images, Boards, Pairs)
@@ -26,5 +26,5 @@ class Unchanged(ViewPolicy):
         super().__init__(side, a=torch.nn.Identity())
 
     def forward(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> dict[str, Shaped[Tensor, "b ..."]]:
-        """Return the examples."""
+        """Return the examples as view ``a``."""
         return {"a": images}

@@ -1,4 +1,4 @@
-"""Runs of a second that the contract tests share."""
+"""Runs that the contract tests share, trained in a second."""
 
 import pytest
 from house_files import ROOT, train_tiny

@@ -1,4 +1,4 @@
-"""What holds for every attack, on a deterministic and on a stochastic network, in both norms."""
+"""The contract of every attack, on a deterministic and a stochastic network, in both norms."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What holds for every source of images, each on a few images made here: pixels, labels, splits, fingerprints."""
+"""The contract of every image source, on a few generated images: pixels, labels, splits, fingerprints."""
 
 import pickle
 from collections.abc import Callable
@@ -118,7 +118,7 @@ def test_a_limit_takes_as_many_of_every_class(name: str, options_of: Callable) -
 
 
 @every_source
-def test_the_fingerprint_tells_other_images_apart_and_is_the_same_each_time(name: str, options_of: Callable) -> None:
+def test_the_fingerprint_differs_for_other_images_and_is_the_same_each_time(name: str, options_of: Callable) -> None:
     options = options_of(name)
     first, again = (DATA.build(name, options, "train").fingerprint for _ in range(2))
     assert first == again

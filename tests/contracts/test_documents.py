@@ -1,4 +1,4 @@
-"""The documents say what the code does: names, keys, defaults, commands and links."""
+"""The documentation agrees with the code: names, keys, defaults, commands and links."""
 
 import dataclasses
 import re
@@ -98,7 +98,7 @@ def test_the_minimal_loop_takes_the_steps_it_says_and_repeats_itself() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_to_files_lead_somewhere(path: Path) -> None:
+def test_links_point_to_files_that_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
@@ -114,7 +114,7 @@ def test_commands_name_recipes_protocols_and_keys_that_exist(path: Path) -> None
         options = {rest[i]: rest[i + 1] for i, word in enumerate(rest) if word in ("--run", "--init")}
         words = [word for word in rest if word not in {*options, *options.values(), "--check"}]
         if any("chanels" in word for word in words):
-            continue  # shows what a misspelt key is answered with
+            continue  # shows the answer to a misspelt key
         if target == "recipes/digits-akorn-xphinet.yaml" and not (ROOT / target).exists():
             continue
         check(load_recipe(ROOT / target, [*words, *(["init=null"] if "--init" in options else [])]))

@@ -1,4 +1,4 @@
-"""What every encoder promises (DESIGN, contracts 1, 3, 4 and 6), over all members of the registry."""
+"""The contract of every encoder in the registry: pixels, randomness, features, states and options."""
 
 import copy
 
@@ -41,7 +41,7 @@ def draw(number: int = 0) -> torch.Generator:
     return generator("cpu", "draw", number)
 
 
-def test_both_kinds_of_encoder_are_under_contract():
+def test_encoders_with_and_without_dynamics_are_tested():
     assert {build(*case.values).stochastic for case in EACH} == {False, True}
 
 
@@ -133,7 +133,7 @@ def test_weights_go_through_a_state_dict_strictly_and_give_the_same_features(nam
 
 
 @pytest.mark.parametrize(("name", "options"), EACH)
-def test_a_trace_comes_on_request_only_and_changes_nothing(name, options):
+def test_a_trace_is_returned_only_on_request_and_changes_no_features(name, options):
     encoder = build(name, options)
     with torch.no_grad():
         plain, traced = encoder(images(), draw=draw()), encoder(images(), draw=draw(), trace=True)

@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check: sizes, names, and nothing of anybody's machine."""
+"""Rules for the repository that a test can check: sizes and names of files, and no path of a particular machine."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ FILES = sorted(
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml")
 ]
 CODE = [path for path in FILES if path.suffix == ".py"]
-# Written in two parts, so that this file does not hold what it looks for.
+# Written in two parts, so that this file does not contain the text that it searches for.
 MACHINE_PATHS = [f"/{name}/" for name in ("home", "root", "Users", "work", "mnt", "scratch")]
 INDEX_HOSTS = ["pypi" + ".org", "python" + "hosted", "index" + "-url", "download.py" + "torch.org"]
 
@@ -33,7 +33,7 @@ def test_no_file_is_longer_than_400_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
-def test_no_file_is_named_after_nothing() -> None:
+def test_no_file_has_a_name_without_meaning() -> None:
     assert [shown(path) for path in CODE if path.stem in ("utils", "helpers", "manager", "misc", "common")] == []
 
 

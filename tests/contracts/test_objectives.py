@@ -1,4 +1,4 @@
-"""What holds for every objective on real encoders: a stochastic one with dynamics, and one of timm."""
+"""The contract of every objective, with a stochastic encoder that has dynamics and with one of timm."""
 
 import copy
 

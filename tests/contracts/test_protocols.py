@@ -1,4 +1,4 @@
-"""What holds for every file in eval/protocols/, measured on runs of two steps."""
+"""The contract of every file in eval/protocols/, on runs of two optimiser steps."""
 
 import json
 import math
@@ -46,7 +46,7 @@ every_measured_protocol = pytest.mark.parametrize("path", HERE, ids=lambda path:
 
 
 def few(name: str) -> list[str]:
-    """Return the overrides that leave of a protocol what a test can wait for."""
+    """Return overrides that make a protocol small enough for a test."""
     if not name.startswith("robustness"):
         declared = [f"{key}={json.dumps(value)}" for key, value in REGISTRY.small(load_protocol(name).name).items()]
         return next((overrides for start, overrides in TINY.items() if name.startswith(start)), declared)
@@ -167,7 +167,7 @@ def test_a_run_without_a_classifier_is_told_to_be_finetuned_first(path: Path, pr
 
 
 @pytest.mark.parametrize("name", [path.stem for path in PROTOCOLS if path.stem.startswith("robustness")])
-def test_robust_accuracy_is_reported_four_ways_and_their_union_and_never_above_clean(
+def test_robust_accuracy_has_four_readings_and_their_union_and_is_never_above_clean(
     name: str, result_of: Callable
 ) -> None:
     metrics = result_of(name)["metrics"]

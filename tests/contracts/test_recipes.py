@@ -1,4 +1,4 @@
-"""What holds for every file in recipes/."""
+"""The contract of every file in recipes/."""
 
 import csv
 import dataclasses
@@ -23,7 +23,7 @@ TITLES = ["# --- method", "# --- measurement", "# --- engine"]
 DIGITS = [path for path in RECIPES if path.stem.startswith("digits-")]
 CIFAR = [path for path in RECIPES if path.stem.startswith("cifar10-") and not path.stem.startswith("cifar10-small-")]
 FROM_A_RUN = [path for path in RECIPES if path.stem.endswith("-finetune")]
-# Options that change nothing where they are left out: of attention, of learned or fixed starts, of a blur that is off.
+# Options without effect where they may be left out: of attention, of learned or fixed starts, of a blur that is off.
 IDLE = {"attention_heads", "initial_seed", "image_size", "blur_sigma", "arguments", "hold", "decay_norm_and_bias"}
 IDLE_DATA = {"size", "limit", "limit_test", "holdout", "split_seed", "device_resident"}
 

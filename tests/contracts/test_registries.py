@@ -1,4 +1,4 @@
-"""The constructor's signature is the schema, in every registry: keys, types, nearest names, entry points."""
+"""In every registry the constructor's signature is the schema: keys, types, nearest names, entry points."""
 
 import inspect
 from importlib.metadata import EntryPoint

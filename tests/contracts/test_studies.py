@@ -1,4 +1,4 @@
-"""What holds for every file in eval/studies/; nothing is trained and no data are read.
+"""The contract of every file in eval/studies/; nothing is trained and no data are read.
 
 Rows and columns of a twin have the keys of those in its study that they stand for; labels and titles say what they are.
 What a twin leaves out is named in its header after "Without:", what it has of its own after "Besides:", each key in
@@ -33,7 +33,7 @@ def recipes(study: Study) -> list[Recipe]:
 
 
 def of_images(study: Study) -> bool:
-    """Whether a study is of images; others have no twins, for nothing large has been built on them yet."""
+    """Return whether a study is of images; other studies have no small versions yet."""
     return all(isinstance(expected_spec(r.data.name, r.data.options), Images) for r in recipes(study))
 
 
@@ -68,7 +68,7 @@ def test_its_header_says_what_it_reproduces_how_and_at_what_cost(path: Path) -> 
 
 
 @every_study
-def test_it_has_a_small_twin_that_a_small_machine_computes_or_is_one(path: Path) -> None:
+def test_it_has_or_is_a_small_version_that_a_small_machine_computes(path: Path) -> None:
     study = loaded(path)
     if path.stem.endswith("-small"):
         assert study.small is None
@@ -104,14 +104,14 @@ def trained_and_measured(study: Study) -> set[str]:
 
 
 @every_twin
-def test_a_twin_has_the_rows_and_columns_of_its_study_or_its_header_names_the_difference(path: Path) -> None:
+def test_a_small_version_has_the_rows_and_columns_of_its_study_or_its_header_names_the_difference(path: Path) -> None:
     of_study, of_twin = trained_and_measured(study_of(path)), trained_and_measured(loaded(path))
     assert of_study - of_twin == named_in_header(path, "Without")
     assert of_twin - of_study == named_in_header(path, "Besides")
 
 
 @every_twin
-def test_a_row_of_a_twin_trains_the_same_kind_of_network_by_the_same_objectives(path: Path) -> None:
+def test_a_row_of_a_small_version_trains_the_same_kind_of_network_by_the_same_objectives(path: Path) -> None:
     study, twin = study_of(path), loaded(path)
     for key in study.rows.keys() & twin.rows.keys():
         ours, theirs = kinds(twin, key), kinds(study, key)
@@ -171,8 +171,8 @@ def test_every_study_of_an_adversary_audits_its_rows(path: Path) -> None:
 
 
 @every_twin
-def test_a_twin_audits_no_random_network_that_the_twin_of_the_mechanism_does_not(path: Path) -> None:
-    """Eight minutes of a core each: what is audited once is shared, at the same seeds."""
+def test_a_small_version_audits_no_random_network_that_small_mechanism_does_not(path: Path) -> None:
+    """An audit takes eight minutes on one core; studies share it at equal seeds, so that it is computed once."""
     if "audit" not in loaded(path).columns:
         return
     mechanism = loaded(path.with_name("robustness-mechanism-small.yaml"))

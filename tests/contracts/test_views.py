@@ -1,4 +1,4 @@
-"""What holds for every view policy: named views of pixels in [0,1], drawn from a generator of the caller's."""
+"""The contract of every view policy: named views with pixels in [0, 1], drawn from the caller's generator."""
 
 import pytest
 import torch

@@ -70,7 +70,7 @@ def test_reading_leaves_the_global_generators_alone(tree: Path, resident: bool) 
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_reading_twice_does_not_wear_out_the_pixels(tree: Path) -> None:
+def test_reading_twice_gives_the_same_pixels(tree: Path) -> None:
     data = build(tree)
     assert torch.equal(read(data)[0].inputs, read(data)[0].inputs)
 

@@ -1,4 +1,4 @@
-"""Trees and zips of class folders, and the lines said about those that cannot be read."""
+"""Trees and zips of class folders, and the one-line errors of those that cannot be read."""
 
 import os
 import shutil
@@ -162,7 +162,7 @@ def test_broken_images_are_named(tree: Path, tmp_path: Path, pack: Callable[...,
     assert "0.png: not an image" in fault(tree)
 
 
-def test_a_zip_that_rotted_is_caught_by_its_checksum(tree: Path, tmp_path: Path, pack: Callable[..., Path]) -> None:
+def test_a_damaged_zip_is_detected_by_its_checksum(tree: Path, tmp_path: Path, pack: Callable[..., Path]) -> None:
     zipped = pack(tree, tmp_path / "x.zip")
     content = bytearray(zipped.read_bytes())
     content[content.find(b"IDAT") + 30] ^= 255

@@ -1,4 +1,4 @@
-"""Evaluation reads each image once; training reads a permutation named by (seed, epoch)."""
+"""Evaluation reads each image once; training reads a permutation seeded by (seed, epoch)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The script that fetches and checks data."""
+"""The script that downloads and checks data."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -33,7 +33,7 @@ def test_there_are_288_solutions_of_an_empty_board_of_4_x_4() -> None:
     assert all(map(follows_the_rules, found))
 
 
-def test_every_puzzle_has_the_one_solution_that_stands_beside_it(splits) -> None:
+def test_every_puzzle_has_exactly_the_solution_stored_with_it(splits) -> None:
     for data in splits.values():
         for puzzle, solution in zip(data.puzzles, data.solutions, strict=True):
             givens = puzzle > 0
@@ -56,7 +56,7 @@ def test_a_single_solution_is_told_by_brute_force() -> None:
     assert Rules(4).single(puzzle) == (fits == 1)
 
 
-def test_no_solution_is_in_two_splits_and_no_puzzle_stands_twice(splits) -> None:
+def test_no_solution_is_in_two_splits_and_no_puzzle_occurs_twice(splits) -> None:
     solutions = {name: {tuple(s.flatten().tolist()) for s in data.solutions} for name, data in splits.items()}
     assert not solutions["train"] & solutions["test"]
     assert not solutions["train"] & solutions["val"]

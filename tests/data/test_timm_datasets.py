@@ -1,4 +1,4 @@
-"""What timm's create_dataset opens, read by us: every image once, none replaced by its neighbour."""
+"""Datasets that timm opens: every image is read once, and none is replaced by its neighbour."""
 
 import io
 import json

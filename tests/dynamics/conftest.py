@@ -12,7 +12,7 @@ from sslkuramoto.randomness import generator
 
 @pytest.fixture
 def normal() -> Callable[..., Tensor]:
-    """Draw standard normal float64 tensors; each call of one test draws on."""
+    """Draw standard normal float64 tensors; successive calls in a test continue the stream."""
     draw = generator("cpu", "tests of the dynamics")
     return lambda *shape: torch.randn(shape, generator=draw, dtype=torch.float64)
 

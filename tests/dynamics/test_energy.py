@@ -1,4 +1,9 @@
-"""The energy against double loops, its invariance under common rotations and its descent (METHODS 1.10, T2 to T5)."""
+"""The energy equals double loops, is invariant under common rotations, and falls (AKOrN, arXiv 2410.13821, Eq. 3).
+
+The energy never rises if gamma (max_i <x_i, y_i> + max(0, -lambda_min(J))) <= 2. For J + mu I >= 0, which changes the
+energy by a constant only, E is concave, so that its change is at most -sum_i <y_i', x_i+ - x_i>. Each term is >= 0 when
+gamma <x_i, y_i'> <= 2.
+"""
 
 from itertools import pairwise
 
@@ -26,7 +31,7 @@ def symmetric_conv(n: int, m: int, kernel: int, normal) -> ConvCoupling:
 
 
 def bound(x: Tensor, y: Tensor, matrix: Tensor, n: int) -> float:
-    """The factor of gamma in T3: max_i <x_i, y_i> + max(0, -lambda_min(J))."""
+    """The energy falls for gamma <= 2 / bound, with bound = max_i <x_i, y_i> + max(0, -lambda_min(J))."""
     lowest = torch.linalg.eigvalsh(matrix)[0].item()
     return dot(x, y, n).max().item() + max(0.0, -lowest)
 
@@ -115,7 +120,7 @@ def scalar_conv(n: int, m: int, normal) -> ConvCoupling:
 
 
 def rotated(x: Tensor, angle: float) -> Tensor:
-    """exp(t Omega) x with a shared omega: each plane turned backwards by ``angle``."""
+    """Return exp(t Omega) x with a shared omega: each plane rotated by minus ``angle``."""
     one = real(1.0)
     return torch.cos(real(angle)) * x + torch.sin(real(angle)) * rotate_planes(x, one)
 

@@ -1,4 +1,4 @@
-"""One Kuramoto step: geometry on the sphere, the switches, and the derivative written by hand."""
+"""One Kuramoto step: geometry on the sphere, its options, and the explicit backward pass."""
 
 import math
 
@@ -120,7 +120,7 @@ def test_one_shared_frequency_equals_the_same_frequency_in_each_plane(oscillator
 
 
 @pytest.mark.parametrize(("n", "omega", "project", "identity"), SWITCHES)
-def test_the_written_derivative_is_right_to_the_second_order(n, omega, project, identity, oscillators, normal):
+def test_first_and_second_derivatives_equal_finite_differences(n, omega, project, identity, oscillators, normal):
     x, y, gamma = oscillators(n, 1, 2, 1, 1), normal(1, 2 * n, 1, 1), real(0.7)
     omega = frequencies(omega, n, 2, normal)
     given = [v.requires_grad_() for v in (x, y, gamma, *([] if omega is None else [omega]))]

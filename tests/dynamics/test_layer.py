@@ -1,4 +1,4 @@
-"""The layer: T steps under one stimulus, its norm, and what the trace records."""
+"""The Kuramoto layer: T steps under one stimulus, the norm of the stimulus, and the trace."""
 
 import pytest
 import torch
@@ -97,10 +97,10 @@ def test_the_group_norm_treats_each_oscillator_channel_over_its_coordinates_and_
     groups = c.view(2, 6 // n, -1)
     mean, variance = groups.mean(2, keepdim=True), groups.var(2, keepdim=True, unbiased=False)
     torch.testing.assert_close(net.norm(c), ((groups - mean) / (variance + 1e-5).sqrt()).view(c.shape))
-    assert net.norm.weight.shape == (6,)  # one factor a channel, not a group
+    assert net.norm.weight.shape == (6,)  # one factor per channel, not per group
 
 
-def test_scale_and_bias_act_a_channel_and_none_acts_not(normal):
+def test_scale_and_bias_act_per_channel_and_none_is_the_identity(normal):
     net, c = layer(norm="scale_bias"), normal(2, 6, 4, 5)
     assert torch.equal(net.norm(c), c)
     net.norm.weight[2], net.norm.bias[4] = 3.0, -1.0

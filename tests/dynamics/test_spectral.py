@@ -1,4 +1,4 @@
-"""Convolution in the Fourier domain against the direct sum.
+"""Convolution in the Fourier domain equals the direct convolution.
 
 Shapes: b batch, c channels, h w grid.
 """

@@ -1,4 +1,4 @@
-"""Surrogate derivatives of the Kuramoto step: results untouched, p = 1 and arctan' are autograd, all others differ."""
+"""Surrogate derivatives of the Kuramoto step: the states stay equal, exact rules equal autograd, the others differ."""
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_the_state_is_the_same_to_the_last_bit_and_the_gradient_another(name, n,
 
 
 def test_saturation_shrinks_the_gradient_of_the_step_and_not_that_of_the_surrogates(oscillators, normal):
-    """n = 2: autograd falls like 1 / F^2, root_arctan like 1 / F, linear_arctan not at all (METHODS 7.2)."""
+    """n = 2: autograd decays as 1 / F^2, root_arctan as 1 / F, linear_arctan never (docs/methods/robustness.md)."""
     x, g = oscillators(2), normal(2, 6, 4, 5)
     across = tangent(x, normal(2, 6, 4, 5), 2)
     across = across / norm(across, 2).repeat_interleave(2, dim=1)

@@ -1,4 +1,4 @@
-"""Where the oscillators start: drawn at each call, one fixed field, the stimulus, a trained field, or as given."""
+"""Initial oscillators: drawn at each call, one fixed field, the stimulus, a trained field, or passed in."""
 
 import pytest
 import torch
@@ -22,9 +22,9 @@ def test_random_starts_are_the_draws_of_sample_initial_and_differ_between_images
     first = start(encoder, images, draw=draw())
     assert torch.equal(first, normalise(encoder.sample_initial(images, draw()), 2))
     assert not torch.equal(first[0], first[1])
-    going_on = draw()
-    start(encoder, images, draw=going_on)
-    assert not torch.equal(first, start(encoder, images, draw=going_on))
+    continued = draw()
+    start(encoder, images, draw=continued)
+    assert not torch.equal(first, start(encoder, images, draw=continued))
 
 
 def test_a_stochastic_encoder_without_a_source_of_oscillators_is_an_error(akorn, images):

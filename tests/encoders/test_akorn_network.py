@@ -1,4 +1,4 @@
-"""AKOrN as a whole: its switches train, its ablations are what they say, its errors are one line."""
+"""The AKOrN encoder: gradients with every option, the ablations, shapes, and one-line errors."""
 
 import pytest
 import torch
@@ -130,7 +130,7 @@ def test_the_number_of_steps_may_change_at_each_call_with_the_same_weights(akorn
     assert encoder.num_steps == (2,)
 
 
-def test_one_number_of_steps_a_layer_is_honoured(akorn, images, draw):
+def test_each_layer_can_have_its_own_number_of_steps(akorn, images, draw):
     features = akorn(num_steps=(3, 1, 2)).eval()(images, draw=draw(), trace=True)
     assert [len(trace.states) for trace in features.trace] == [3, 1, 2]
     again = akorn().eval()(images, draw=draw(), trace=True, num_steps=(1, 4, 1))

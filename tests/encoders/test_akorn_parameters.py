@@ -1,4 +1,4 @@
-"""Parameter counts of the published classification networks (METHODS 1.5), the linear classifier included."""
+"""Parameter counts equal those of the published AKOrN networks (docs/methods/akorn.md), with the linear classifier."""
 
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The AKOrN encoder of boards: shapes, starts of given and blank cells, and one-line errors."""
+
 import pytest
 import torch
 

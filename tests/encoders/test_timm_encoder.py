@@ -124,7 +124,7 @@ def test_images_of_a_size_that_the_network_does_not_take_are_one_line():
 
 
 class Payload:
-    """Leaves a file behind when it is unpickled by whoever runs code."""
+    """Creates a file when it is unpickled, which shows that code ran."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""AugMix agrees with torchvision's, operation by operation and as a whole."""
+"""AugMix equals torchvision's, each operation by itself and the whole mixture."""
 
 import pytest
 import torch

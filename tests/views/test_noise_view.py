@@ -1,4 +1,4 @@
-"""Facts about Gaussian noise as the last step of the supervised policy."""
+"""Gaussian noise, the last augmentation of the supervised policy."""
 
 import pytest
 import torch

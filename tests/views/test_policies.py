@@ -1,4 +1,4 @@
-"""Facts about every member of VIEWS."""
+"""Each view policy: names of views, pixels, randomness and probabilities."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_same_generator_state_gives_the_same_views(name):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_generator_moves_on_so_the_next_batch_is_drawn_anew(name):
+def test_the_generator_advances_so_that_the_next_batch_gets_other_parameters(name):
     policy, generator = VIEWS.build(name, {}, SIZE), draw()
     assert not torch.equal(policy(noise(), generator)["a"], policy(noise(), generator)["a"])
 

@@ -1,1 +1,1 @@
-"""Board sources: puzzles made or read, a :class:`BoardSet` out."""
+"""Board sources: each returns a :class:`BoardSet` of puzzles with their solutions."""

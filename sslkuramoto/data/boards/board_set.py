@@ -17,13 +17,13 @@ from sslkuramoto.examples import Batch, Boards
 
 
 class BoardSet(DataSet):
-    """The boards of one split; a cell that is not blank is a given (``extra["givens"]``).
+    """The boards of one split. ``extra["givens"]`` of a batch is true where a cell is given, that is, not blank.
 
     Args:
-        name: the source's name in the recipe.
+        name: name of the source in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         spec: side and symbols of every board.
-        puzzles: what is given, from 1; 0 is blank.
+        puzzles: the given symbols, from 1; 0 is a blank cell.
         solutions: the symbol of every cell, from 1.
     """
 

@@ -1,8 +1,7 @@
-"""Sudoku puzzles with exactly one solution, made here and with no download.
+"""Sudoku puzzles with exactly one solution, generated without a download.
 
-A row, a column and a box each hold every symbol once. A solution belongs to one split by a hash of its symbols, so no
-solution of the test split is ever trained on, however many puzzles are made of it.
-Shapes: n boards, y x cells.
+Each row, column and box holds every symbol once. A hash of its symbols assigns each solution to one split, so that no
+puzzle of the training split has a solution of the test split. Shapes: n boards, y x cells.
 """
 
 import random
@@ -21,27 +20,27 @@ from sslkuramoto.randomness import seed_of
 from sslkuramoto.values import Count, Whole, checked, small
 
 Grid = tuple[int, ...]
-"""The symbols of a board, row by row; 0 is blank."""
+"""The symbols of a board, row by row; 0 is a blank cell."""
 
-_SHARES = {"test": 2, "val": 1}  # of ten solutions; the rest is for training
-_TRIES = 200  # puzzles begun for each one wanted
+_SHARES = {"test": 2, "val": 1}  # of ten solutions; the others are for training
+_TRIES = 200  # attempts per puzzle before giving up
 
 
 @small(puzzles=24, puzzles_test=20)
 @checked
 class Sudoku(BoardSet):
-    """Puzzles of one split, seeded; every one has a single solution.
+    """Random puzzles of one split, each with a single solution.
 
     Args:
         split: "train", "val" or "test".
-        side: cells of a side, a square number: 4 or 9.
+        side: side of the board in cells, a square number such as 4 or 9.
         puzzles: number of training puzzles.
-        puzzles_test: number of puzzles of each of the two other splits.
-        givens: cells that are given. Fewer than a third make the search for a single solution long.
-        puzzle_seed: names every choice made here, and which solutions belong to which split.
+        puzzles_test: number of puzzles in the val split and in the test split.
+        givens: number of given cells per puzzle (generation is slow below a third of the cells).
+        puzzle_seed: seed of the puzzles and of the assignment of solutions to splits.
 
     Raises:
-        UserError: an option out of range, or more puzzles than are found.
+        UserError: an option is out of range, or fewer puzzles were found than requested.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class Sudoku(BoardSet):
 
 
 class Rules:
-    """What may stand together on a board, and a search for what can.
+    """The rules of Sudoku and a search for solutions by backtracking.
 
     Args:
-        side: cells of a side, a square number.
+        side: side of the board in cells, a square number.
     """
 
     def __init__(self, side: int) -> None:
@@ -92,8 +91,8 @@ class Rules:
         """Yield every solution of a puzzle.
 
         Args:
-            grid: the puzzle, whose givens agree.
-            draw: order in which symbols are tried; None for that of their numbers.
+            grid: the puzzle; its givens obey the rules.
+            draw: generator of the order in which symbols are tried; None tries them in increasing order.
         """
         cells = list(grid)
         options = [self._free(cells, cell) if not symbol else set() for cell, symbol in enumerate(cells)]
@@ -112,7 +111,7 @@ class Rules:
         if not blank:
             yield tuple(cells)
             return
-        cell = min(blank, key=lambda each: len(options[each]))  # the most constrained one
+        cell = min(blank, key=lambda each: len(options[each]))  # the most constrained cell
         symbols = sorted(options[cell])
         if draw is not None:
             draw.shuffle(symbols)
@@ -128,7 +127,7 @@ class Rules:
 
 
 def split_of(solution: Grid, seed: int) -> str:
-    """Return the split that a solution belongs to."""
+    """Return the split to which a solution is assigned."""
     place = seed_of("sudoku split", seed, *solution) % 10
     for split, share in _SHARES.items():
         if place < share:
@@ -138,7 +137,7 @@ def split_of(solution: Grid, seed: int) -> str:
 
 
 def _puzzles(rules: Rules, split: str, wanted: int, givens: int, seed: int) -> dict[Grid, Grid]:
-    """Return different puzzles with their solutions."""
+    """Return distinct puzzles with their solutions."""
     draw = random.Random(seed_of("sudoku", seed, split, rules.side, givens))
     found: dict[Grid, Grid] = {}
     for _ in range(_TRIES * wanted):
@@ -151,7 +150,7 @@ def _puzzles(rules: Rules, split: str, wanted: int, givens: int, seed: int) -> d
 
 
 def _dug(rules: Rules, solution: Grid, givens: int, draw: random.Random) -> Grid | None:
-    """Return a puzzle: cells are blanked in random order while one solution is left; None where too many remain."""
+    """Blank cells in random order as long as the solution stays unique; None if too many givens remain."""
     cells = list(solution)
     left = len(cells)
     for cell in draw.sample(range(len(cells)), len(cells)):

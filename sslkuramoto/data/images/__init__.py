@@ -1,1 +1,1 @@
-"""Image sources: files and archives in, an :class:`ImageSet` out."""
+"""Image sources: each reads files or an archive and returns an :class:`ImageSet`."""

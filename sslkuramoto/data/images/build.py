@@ -1,4 +1,4 @@
-"""From the samples of a source to an image set: choose, resize, and decide between memory and stream."""
+"""Builds an image set from the samples of a source: chooses images, resizes them, keeps them in memory or streams."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,9 @@ from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.data.images.subset import Choice
 
-RESIDENT_BYTES = 2**30  # largest set that "auto" keeps on the device
-_CHUNK = 64  # images a thread decodes in one go
-_THREADED_PIXELS = 96 * 96  # for smaller images threads wait for the interpreter's lock longer than they gain
+RESIDENT_BYTES = 2**30  # largest set that device_resident="auto" keeps on the device
+_CHUNK = 64  # images per task of a decoding thread
+_THREADED_PIXELS = 96 * 96  # threads do not pay for smaller images: they wait for the interpreter's lock
 
 
 def assemble(
@@ -23,12 +23,15 @@ def assemble(
     """Return the images of ``split``.
 
     Args:
-        name: the source's name in the recipe.
-        split: what was asked for.
-        part: the part of the source that ``samples`` are, as ``Choice.part`` says.
-        samples: all native images of that part.
-        choice: the common options.
-        notes: what a reader must know of how the images were found.
+        name: name of the source in the recipe.
+        split: "train", "val" or "test".
+        part: the part of the source from which the split is taken (:meth:`Choice.part`).
+        samples: all images of that part, in their own sizes.
+        choice: the options that all sources share.
+        notes: sentences on how the images were found.
+
+    Raises:
+        UserError: an image is damaged, or sizes and limits do not fit the images.
     """
     chosen = choice.indices(split, part, len(samples), samples.labels)
     if choice.size is None:
@@ -50,7 +53,7 @@ def assemble(
 
 
 def decoded(samples: Samples, chosen: Int64[Tensor, " n"], frame: Frame) -> UInt8[Tensor, "n 3 s s"]:
-    """Decode the chosen images, large ones in a pool of threads (decoders release the interpreter's lock)."""
+    """Return the chosen images, decoded and fitted to the frame; large ones are decoded by several threads."""
     images = torch.empty(len(chosen), 3, frame.side, frame.side, dtype=torch.uint8)
 
     def decode_chunk(start: int) -> None:
@@ -64,7 +67,7 @@ def decoded(samples: Samples, chosen: Int64[Tensor, " n"], frame: Frame) -> UInt
         for _ in pool.map(decode_chunk, range(0, len(chosen), _CHUNK)):
             pass
     finally:
-        pool.shutdown(cancel_futures=True)  # a broken image ends the work at once
+        pool.shutdown(cancel_futures=True)  # a damaged image stops all threads at once
     return images
 
 

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100: the original archives, or the same images as a folder tree or zip.
+"""CIFAR-10 and CIFAR-100, from the original archives or from the same images as a folder tree or zip.
 
-Source: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images. The archives hold pickles; they are
-opened by torchvision only, after its md5 check. A tree re-encoded as JPEG is near, not equal to, the original.
+Source: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images. The archives hold pickles, which
+only torchvision opens, after its md5 check. A tree of JPEG images is close to the original but not equal.
 """
 
 from pathlib import Path
@@ -37,13 +37,13 @@ def cifar10(
     split_seed: int = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
-    """Return CIFAR-10: 50,000 training and 10,000 test images, 32x32, ten classes.
+    """Return CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels in 10 classes.
 
     Args:
         split: "train", "val" (with ``holdout``) or "test".
-        root: folder with the archive (``cifar-10-python.tar.gz``, packed or unpacked), or a tree or zip with
-            ``{train,test}/CLASS/image``.
-        download: fetch the archive into ``root`` when it is not there.
+        root: folder that holds the archive (``cifar-10-python.tar.gz``, packed or unpacked), or a folder tree or zip
+            with ``{train,test}/CLASS/image``.
+        download: whether to download the archive into root if it is missing.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
@@ -64,9 +64,13 @@ def cifar100(
     split_seed: int = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
-    """Return CIFAR-100 (fine labels): 50,000 training and 10,000 test images, 32x32, a hundred classes.
+    """Return CIFAR-100 (fine labels): 50,000 training and 10,000 test images of 32x32 pixels in 100 classes.
 
-    Options as :func:`cifar10`; the archive is ``cifar-100-python.tar.gz``.
+    Args:
+        root: folder that holds the archive (``cifar-100-python.tar.gz``, packed or unpacked), or a folder tree or zip
+            with ``{train,test}/CLASS/image``.
+
+    The other options are those of :func:`cifar10`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     return _cifar("cifar100", CIFAR100, 100, split, root, download, choice)
@@ -93,16 +97,16 @@ def _cifar(
 
 
 def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool) -> ArraySamples:
-    """Unpack (and fetch) the archive in ``root`` where needed, check its md5 sums, and return one part.
+    """Return one part of the archive in ``root``, which is downloaded and unpacked if needed; its md5 sums are checked.
 
     Raises:
-        UserError: a wrong checksum, a failed download, a root that cannot be written.
+        UserError: a checksum is wrong, the download failed, or ``root`` cannot be written.
     """
     try:
         if download:
             root.mkdir(parents=True, exist_ok=True)
         if not _is_whole(original, root):
-            with lock(root / _LOCK, wait=True):  # of several processes one unpacks, the others wait
+            with lock(root / _LOCK, wait=True):  # one of several processes unpacks, the others wait
                 _unpack(original, root, download)
         data = original(str(root), train=part == "train")
     except (OSError, RuntimeError, EOFError) as error:
@@ -113,13 +117,13 @@ def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool)
 
 
 def _is_whole(original: type[CIFAR10], root: Path) -> bool:
-    """Return whether every unpacked file is there and has its md5 sum."""
+    """Return whether every unpacked file exists and has the correct md5 sum."""
     files = [*original.train_list, *original.test_list]
     return all(check_integrity(root / original.base_folder / file, md5) for file, md5 in files)
 
 
 def _unpack(original: type[CIFAR10], root: Path, download: bool) -> None:
-    """Unpack the archive in ``root``, fetched first where that was asked for; nothing where it is whole by now."""
+    """Download the archive if requested and unpack it, unless another process has done so in the meantime."""
     if _is_whole(original, root):
         return
     packed = root / original.filename

@@ -1,7 +1,7 @@
-"""scikit-learn's handwritten digits: 1,797 real 8x8 grey images of ten classes, with no download.
+"""The handwritten digits of scikit-learn: 1,797 grey images of 8x8 pixels in ten classes, without a download.
 
 Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
-Its grey levels are 0..16; a pixel is round(255 * level / 16) / 255, within 0.002 of level / 16.
+Their grey levels are 0..16; a pixel is round(255 * level / 16) / 255, which is within 0.002 of level / 16.
 """
 
 from typing import Annotated, Literal
@@ -29,17 +29,18 @@ def digits(
     split_seed: int = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
-    """Return the digits of one split: 1,437 for training and 360 for testing, stratified, seeded by ``split_seed``.
+    """Return handwritten digits: 1,437 images for training and 360 for testing, stratified by class.
 
     Args:
         split: "train", "val" (with ``holdout``) or "test".
-        size: side in pixels; None keeps 8, larger is bilinear.
+        size: side of the images in pixels (null: 8, their own; other sizes are interpolated bilinearly).
+        split_seed: seed of the split into training and test images, of limits and of the holdout.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, ("train", "test"), "the digits data")
-    from sklearn.datasets import load_digits  # here: its import takes a second that no other source should cost
+    from sklearn.datasets import load_digits  # imported here because it takes a second
 
     levels, labels = load_digits(return_X_y=True)
     pixels = torch.from_numpy(levels).view(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)

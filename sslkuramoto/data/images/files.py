@@ -1,8 +1,8 @@
-"""The files below a root that is a folder or a zip; a zip is read in place, nothing is unpacked.
+"""The image files below a root, which is a folder or a zip. A zip is read in place and never unpacked.
 
-Names are relative to the root with ``/`` between their parts. A lone folder at the top (``cifar10/`` in
-``cifar10.zip``) is descended into. What is no image is passed over and counted: other kinds of files, dead links,
-pipes, what systems put beside images (thumbnails, caches), folders that lead back into themselves.
+Names are relative to the root and separated by ``/``. If the root contains a single folder (``cifar10/`` in
+``cifar10.zip``), that folder counts as the root. Everything else is skipped and counted: other kinds of files, dead
+links, pipes, files that operating systems add (thumbnails, caches), and folders that are linked into themselves.
 """
 
 import os
@@ -18,9 +18,9 @@ from sslkuramoto.errors import UserError
 
 SPLIT_FOLDERS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
-"""What other people call the folders of a split."""
+"""Other common names of the folders of a split."""
 PICTURES = (".gif", ".heic", ".heif", ".avif", ".jxl", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".psd", ".jp2")
-"""Kinds of pictures that are not read; a class of nothing else is missed by somebody, a class of texts is not."""
+"""Suffixes of pictures that are not read. A class folder that holds only such files is an error, for it was meant."""
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
@@ -31,8 +31,8 @@ class ImageFiles(Protocol):
     Attributes:
         root: the path as given.
         names: image files, sorted.
-        unread: other files below the root and folders without any (with ``/`` at the end), sorted.
-        notes: what was passed over and how often, one line each.
+        unread: other files below the root, and empty folders (ending in ``/``), sorted.
+        notes: what was skipped and how often, one line each.
     """
 
     root: Path
@@ -41,7 +41,7 @@ class ImageFiles(Protocol):
     notes: tuple[str, ...]
 
     def read(self, name: str) -> bytes:
-        """Return a file's content; ``FileNotFoundError`` or ``KeyError`` when there is none."""
+        """Return the content of a file; raises ``FileNotFoundError`` or ``KeyError`` if it does not exist."""
         ...
 
     def size(self, name: str) -> int:
@@ -49,20 +49,20 @@ class ImageFiles(Protocol):
         ...
 
     def stamp(self, name: str) -> str:
-        """Return what changes with a file's content, found without reading it."""
+        """Return a text that changes with the content of a file, found without reading it."""
         ...
 
     def real(self, name: str) -> str:
-        """Return where a file truly lies, links followed: two names of one file have one place."""
+        """Return the path of a file with all links resolved, which is the same for two names of one file."""
         ...
 
     def where(self, name: str) -> str:
-        """Return the name of a file in errors."""
+        """Return the name of a file for error messages."""
         ...
 
 
 def stamp_of(path: Path) -> str:
-    """Return size and time of the last change of a file, which change with its content."""
+    """Return size and modification time of a file, which change with its content."""
     found = path.stat()
     return f"{found.st_size} {found.st_mtime_ns}"
 
@@ -164,7 +164,7 @@ class TreeFiles:
 
 
 class ZipFiles:
-    """Files of a zip, which each process opens for itself on its first read."""
+    """Files of a zip; each process opens the zip on its first read."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -217,7 +217,7 @@ class ZipFiles:
 
 
 class _Found:
-    """All names below a root sorted into images below the lone folders at the top, and what is passed over."""
+    """The names below a root, sorted into images and others, without the single folders at the top."""
 
     def __init__(self, names: list[str], passed: Counter[str]) -> None:
         images = [name for name in names if name.lower().endswith(SUFFIXES)]
@@ -232,7 +232,7 @@ class _Found:
 
 
 def _lone_top(images: list[str]) -> str:
-    """Return the prefix of folders at the top that are alone and are no folder of a split."""
+    """Return the path of single folders at the top, up to a folder of a split."""
     top = ""
     while True:
         firsts = {_first(name, len(top)) for name in images}
@@ -242,13 +242,13 @@ def _lone_top(images: list[str]) -> str:
 
 
 def split_of(folder: str) -> str:
-    """Return the split that a folder is for, by its name in any case; the name itself for any other folder."""
+    """Return the split that a folder name stands for, in upper or lower case; for other folders the lower-case name."""
     name = folder.lower()
     return OTHER_NAMES.get(name, name)
 
 
 def _first(name: str, start: int) -> str | None:
-    """Return the first folder of ``name`` after ``start``, or None for a file that lies there itself."""
+    """Return the first folder of ``name`` after ``start``, or None for a file without a folder."""
     end = name.find("/", start)
     return None if end < 0 else name[start:end]
 

@@ -1,7 +1,7 @@
-"""Images in folders of classes, as a tree or a zip of one: ``{train,val,test}/CLASS/**/image``, or ``CLASS/**/image``.
+"""Images in class folders, as a folder tree or a zip: ``{train,val,test}/CLASS/**/image``, or ``CLASS/**/image``.
 
-Labels are places in the sorted class names of the training images, as in torchvision's ImageFolder; classes of other
-parts are matched by name. For pretraining, ``labels=false`` takes any images, in folders of classes or not.
+Labels index the sorted class names of the training images, as in torchvision's ImageFolder; classes of the other splits
+are matched by name. For pretraining, ``labels=false`` reads all images, with or without class folders.
 """
 
 from pathlib import PurePosixPath
@@ -32,17 +32,20 @@ def image_folder(
     split_seed: int = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
-    """Return the images of one split of a tree or zip.
+    """Return the images of one split of a folder tree or zip.
 
-    "train" is the folder ``train``. "test" is ``test``, or ``val`` where there is no ``test`` (ImageNet's layout).
-    "val" is the held-out share of the training images, or ``val`` where there is a ``test`` beside it.
+    "train" is the folder ``train``. "test" is the folder ``test``, or ``val`` if there is no ``test`` (the layout of
+    ImageNet). "val" is the share ``holdout`` of the training images, or ``val`` if there is also a ``test``.
 
     Args:
         split: "train", "val" or "test".
-        root: the tree or zip; a lone folder at its top is descended into.
-        labels: whether folders name classes. Without, and without a folder ``train``, all images are for training.
-        val_share: for a tree without a folder ``train``: share of all images that is set aside by ``split_seed``,
-            equally from every class, to serve as "test".
+        root: folder tree or zip with ``{train,val,test}/CLASS/image`` or ``CLASS/image``.
+        labels: whether folders are classes (false: unlabelled images; without a folder train, all are for training).
+        val_share: share of every class that is set aside at random (by ``split_seed``) as "test"; only for a tree
+            without a folder train.
+
+    Raises:
+        UserError: the root cannot be read, lacks the split, or has another layout; or two splits share a file.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
@@ -58,7 +61,7 @@ def image_folder(
 
 
 def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> dict[str, str]:
-    """Return which folder serves as "train", "val", "test"; the empty name is the whole root."""
+    """Return the folder of each split; an empty name stands for the root itself."""
     tops = sorted({name.partition("/")[0] for name in files.names if "/" in name})
     folders: dict[str, str] = {}
     for split in SPLIT_FOLDERS:
@@ -88,11 +91,11 @@ def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> di
 
 
 def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tuple[FileSamples, tuple[str, ...]]:
-    """Return the labelled images of one part and what must be said about the others, after a look at all parts.
+    """Return the labelled images of one part, and notes on all parts, which are checked together.
 
     Raises:
-        UserError: images outside class folders; classes that the training images lack; a class of pictures of which
-            none can be read; parts that share a file.
+        UserError: an image is outside the class folders; a class is not among those of the training images; no picture
+            of a class can be read; or two parts share a file.
     """
     names = {name: loose_images(files, folder).names for name, folder in folders.items()}
     found, notes = {}, []
@@ -127,7 +130,7 @@ def loose_images(files: ImageFiles, folder: str) -> FileSamples:
 
 
 def check_classes(train: tuple[str, ...], other: tuple[str, ...], where: str) -> None:
-    """Raise a UserError when ``other`` are not the classes of the training images."""
+    """Raise a UserError if ``other`` are not the classes of the training images."""
     if surplus := sorted(set(other) - set(train)):
         raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}")
     if lacking := sorted(set(train) - set(other)):
@@ -135,7 +138,7 @@ def check_classes(train: tuple[str, ...], other: tuple[str, ...], where: str) ->
 
 
 def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) -> list[str]:
-    """Return a line on empty class folders; pictures of a class of which none can be read are a UserError."""
+    """Return a note on empty class folders; raise a UserError if a class holds only pictures that cannot be read."""
     prefix = f"{folder}/" if folder else ""
     empty, kinds = set(), {}
     for name in files.unread:
@@ -155,7 +158,7 @@ def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) ->
 
 
 def _check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
-    """Raise a UserError when two parts hold one file, by links."""
+    """Raise a UserError if two parts contain the same file through links."""
     owner: dict[str, str] = {}
     for part, names in parts.items():
         for name in names:

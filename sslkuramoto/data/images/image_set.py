@@ -1,6 +1,6 @@
-"""Image sets, in memory or streamed: the :class:`~sslkuramoto.data.data_set.DataSet` of images.
+"""Data sets of images, in memory or streamed.
 
-A small set is one uint8 tensor that moves to the device once; a large one is decoded by DataLoader workers. Both give
+A small set is one uint8 tensor, which moves to the device once. A large set is decoded by DataLoader workers. Both give
 the same pixels, because both come from the same decoded uint8 images.
 
 Shapes: b batch, n images, s side of the square images.
@@ -29,17 +29,17 @@ from sslkuramoto.errors import UserError, say_once
 from sslkuramoto.examples import Batch, Images
 
 SAMPLED = 256
-"""Images of a streamed set whose content is hashed, spread evenly: what tells a copy from other images."""
+"""Number of images of a streamed set whose content is hashed, spread evenly; it distinguishes a copy of the files."""
 
 
 class ImageSet(DataSet):
     """The images of one split.
 
     Attributes:
-        name, split, fingerprint: as of every data set.
-        classes: class names, the label is the place in this list; None when unlabelled.
-        labels: int64 [n] on the CPU, or None.
-        size: images are size x size with 3 channels (grey is repeated).
+        name, split, fingerprint: see :class:`~sslkuramoto.data.data_set.DataSet`.
+        classes: class names, indexed by label; None for unlabelled images.
+        labels: int64 class of each image, shape "n", on the CPU; None for unlabelled images.
+        size: side of the images in pixels; they have three channels, which are equal for a grey image.
     """
 
     classes: tuple[str, ...] | None
@@ -59,7 +59,7 @@ class ImageSet(DataSet):
         assert self.labels is not None
         place = torch.tensor([names.index(name) for name in self.classes])
         copied = copy(self)
-        object.__setattr__(copied, "classes", names)  # sets are frozen
+        object.__setattr__(copied, "classes", names)  # the dataclass is frozen
         object.__setattr__(copied, "labels", place[self.labels])
         return copied
 
@@ -76,17 +76,17 @@ class ImageSet(DataSet):
 
     @abstractmethod
     def pixels(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Tensor]:
-        """Yield the images ``[b, 3, size, size]`` of each index tensor of ``order``, on ``device``.
+        """Yield the images of each index tensor of ``order``, shape "b 3 size size", on ``device``.
 
-        They are uint8 as decoded, or float32 in [0,1] where a set was given as such; these are never rounded.
+        They are uint8 as decoded; or float32 in [0, 1], unchanged, if the set was given as such.
         """
 
 
 def image_set(data: DataSet) -> ImageSet:
-    """Return a data set that gives images as what it must be.
+    """Return a data set of images as an ImageSet.
 
     Raises:
-        UserError: another package's source promises images and hands out a data set of its own.
+        UserError: it is not one, although its source declares images (a source of another package).
     """
     if not isinstance(data, ImageSet):
         raise UserError(f"data {data.name}, split {data.split}: {type(data).__name__} gives images but is no ImageSet")
@@ -95,7 +95,7 @@ def image_set(data: DataSet) -> ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class MemorySet(ImageSet):
-    """An image set that lies in memory, decoded, and moves to a device once."""
+    """A decoded image set in memory, which moves to a device once."""
 
     name: str
     split: str
@@ -111,7 +111,7 @@ class MemorySet(ImageSet):
         return len(self.images)
 
     def on(self, device: torch.device) -> UInt8[Tensor, "n 3 s s"]:
-        """Return the images on ``device``; they stay there until another device is asked for."""
+        """Return the images on ``device``, where they stay until another device is requested."""
         if device not in self._resident:
             self._resident.clear()
             self._resident[device] = self.images.to(device)
@@ -124,13 +124,13 @@ class MemorySet(ImageSet):
 
 
 class TensorSet(ImageSet):
-    """Labelled images that somebody holds as float32 pixels in [0,1]; they are handed out as they are, bit for bit.
+    """Labelled images given as a tensor of float32 pixels in [0, 1], which are returned unchanged.
 
     Args:
-        images: the pixels.
-        labels: a class for each, on the CPU.
-        classes: their names.
-        split: what they stand for.
+        images: pixels in [0, 1].
+        labels: class of each image, on the CPU.
+        classes: class names, indexed by label.
+        split: the split that the images represent.
     """
 
     name = "images"
@@ -155,7 +155,7 @@ class TensorSet(ImageSet):
 
 @dataclass(frozen=True, eq=False)
 class StreamedSet(ImageSet):
-    """An image set that is decoded while it is read; ``chosen`` are the places of its images in ``samples``."""
+    """An image set that is decoded while it is read; ``chosen`` are the indices of its images in ``samples``."""
 
     name: str
     split: str
@@ -166,7 +166,7 @@ class StreamedSet(ImageSet):
     samples: Samples
     chosen: Int64[Tensor, " n"]
     frame: Frame
-    covers = "names, sizes and times"  # their content is read while they are used
+    covers = "names, sizes and times"  # the content is read only during use
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -194,7 +194,7 @@ class StreamedSet(ImageSet):
             collate_fn=_collated,
             num_workers=workers,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # without it the loader takes a number from the global one
+            generator=torch.Generator().manual_seed(0),  # otherwise the loader draws from the global generator
         )
         for pixels in loader:
             if isinstance(pixels, _Broken):
@@ -203,14 +203,14 @@ class StreamedSet(ImageSet):
 
 
 def workers_with_room(wanted: int, batch_bytes: int) -> int:
-    """Return how many loader processes the shared memory of this machine has room for; the rest is said once.
+    """Return how many loader processes fit into the shared memory of this machine; a reduction is reported once.
 
-    A container may have 64 MiB of it, or none that can be written. A worker that finds it full dies, and the loader
-    waits.
+    A container may have only 64 MiB of shared memory, or none that is writable. A worker that finds it full dies, and
+    the loader would wait forever.
 
     Args:
-        wanted: processes that were asked for.
-        batch_bytes: of a decoded batch; each process holds two that are ready and one that it fills.
+        wanted: requested number of processes.
+        batch_bytes: size of a decoded batch in bytes; a process holds two complete ones and one that it fills.
     """
     memory = Path("/dev/shm")
     if not wanted or not memory.is_dir():
@@ -230,7 +230,7 @@ def workers_with_room(wanted: int, batch_bytes: int) -> int:
 
 
 class _Broken(NamedTuple):
-    """A worker's UserError as a value: raised there, the loader would wrap its one line in a traceback."""
+    """A worker's UserError as a value, because the loader would wrap a raised one in a traceback."""
 
     message: str
 

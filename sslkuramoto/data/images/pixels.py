@@ -1,7 +1,7 @@
-"""From an encoded image to a square uint8 tensor.
+"""Decodes an image file to a square uint8 tensor.
 
-Every image takes this one path, so that a set in memory and a streamed one hold the same pixels: Pillow decodes,
-torchvision's antialiased bilinear filter brings the short side to the wanted size, the centre is cut out.
+All images are decoded by these functions, so that a set in memory and a streamed one have the same pixels. Pillow
+decodes, torchvision's antialiased bilinear filter resizes the short side, and the centre is cut out.
 
 Shapes: y x native height and width, s side of the square.
 """
@@ -24,30 +24,30 @@ from sslkuramoto.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
-# What Pillow's decoders raise on damaged files.
+# Exceptions that Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, AttributeError, RuntimeError)
 _DAMAGE += (struct.error, zlib.error, Image.DecompressionBombError, NotImplementedError, OverflowError)
 
 
 def broken(where: str, reason: object) -> UserError:
-    """Return the error for an image that cannot be decoded, in one line."""
+    """Return the one-line error for an image that cannot be decoded."""
     line = " ".join(str(reason).split()) or type(reason).__name__
     return UserError(f"broken image {where}: {line}")
 
 
 def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
-    """Read and decode one image; grey is repeated to three channels, transparency is dropped.
+    """Read and decode one image to three channels; a grey image is repeated, transparency is dropped.
 
     Args:
-        read: returns the encoded bytes.
-        where: the image's name in errors.
+        read: function that returns the content of the file.
+        where: name of the image for error messages.
 
     Raises:
-        UserError: unreadable, damaged or truncated; or with more than 8 bits a channel.
+        UserError: the image is unreadable, damaged or truncated, or has more than 8 bits per channel.
     """
     try:
         encoded = read()
-    except Exception as error:  # disk, zip checksum, encryption: whatever it is, it concerns this file
+    except Exception as error:  # disk, zip checksum, encryption: any error here concerns this file
         raise broken(where, error) from None
     try:
         with Image.open(io.BytesIO(encoded)) as image:
@@ -60,11 +60,11 @@ def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
 
 
 def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
-    """Return a Pillow image as a tensor of three channels."""
+    """Return a Pillow image as a tensor of three channels, turned as its EXIF orientation says."""
     if image.mode[0] in "IF":
         raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
-    with suppress(*_DAMAGE):  # a damaged tag says nothing of the pixels
-        image = ImageOps.exif_transpose(image)  # as a viewer shows it: cameras store a turned picture and a tag
+    with suppress(*_DAMAGE):  # the pixels may be sound although a tag is damaged
+        image = ImageOps.exif_transpose(image)  # cameras store a rotated picture with a tag; show it as a viewer does
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
@@ -72,11 +72,11 @@ def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
 
 @dataclass(frozen=True)
 class Frame:
-    """The square that every image of a set is brought to.
+    """The square size of all images of a set.
 
     Attributes:
-        side: its side in pixels.
-        resize: whether images of another size are resized and cropped; without it they are an error.
+        side: side of the square in pixels.
+        resize: whether images of another size are resized and cropped (False: they are an error).
     """
 
     side: int
@@ -84,14 +84,14 @@ class Frame:
 
     @staticmethod
     def native(first: UInt8[Tensor, "3 y x"], where: str) -> "Frame":
-        """Return the frame of a set that keeps its own size, as its first image shows it."""
+        """Return the frame of a set that keeps its own size, that of its first image."""
         height, width = first.shape[1:]
         if height != width:
             raise UserError(f"size=null: {where} is {width}x{height} pixels, not square; give a size, say size=32")
         return Frame(height, resize=False)
 
     def fit(self, image: UInt8[Tensor, "3 y x"], where: str) -> UInt8[Tensor, "3 s s"]:
-        """Return ``image`` with its short side resized to the frame and its centre cut out."""
+        """Return ``image`` with its short side resized to the frame, cropped to its centre."""
         height, width = image.shape[1:]
         if (height, width) == (self.side, self.side):
             return image

@@ -1,4 +1,4 @@
-"""Random access to the native images of one part of a source, before any choice or resizing.
+"""Random access to the images of one part of a source, in their own sizes and before any choice.
 
 Shapes: n images, y x native height and width.
 """
@@ -16,11 +16,11 @@ from sslkuramoto.data.images.pixels import decode
 
 @runtime_checkable
 class Samples(Protocol):
-    """What every source reduces to; it travels to DataLoader workers.
+    """Access to the images of a source; it is copied to DataLoader workers.
 
     Attributes:
-        classes: class names, or None when unlabelled.
-        labels: int64 [n] on the CPU, known without decoding; or None.
+        classes: class names, indexed by label; None for unlabelled images.
+        labels: int64 class of each image, shape "n", on the CPU, known without decoding; or None.
     """
 
     @property
@@ -31,29 +31,29 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def pixels(self, index: int) -> Tensor:
-        """Return image ``index`` as uint8 ``[3, y, x]``; a damaged one is a UserError that names it."""
+        """Return image ``index`` as uint8, "3 y x"; raises a UserError that names a damaged image."""
         ...
 
     def where(self, index: int) -> str:
-        """Return the name of image ``index`` in errors."""
+        """Return the name of image ``index`` for error messages."""
         ...
 
     def digest(self, indices: Tensor) -> bytes:
-        """Return a hash of the images at ``indices`` that needs no decoding."""
+        """Return a hash of the images at ``indices``, computed without decoding them."""
         ...
 
     def stamp(self, index: int) -> str:
-        """Return what a change of image ``index`` changes, found without reading it; empty where nothing can."""
+        """Return a text that changes with image ``index``, found without reading it; empty for data in memory."""
         ...
 
     def encoded(self, index: int) -> bytes:
-        """Return image ``index`` as it is stored."""
+        """Return the stored bytes of image ``index``."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ArraySamples:
-    """Images that a source holds as one array; ``origin`` names the array in errors."""
+    """Images that a source holds as one array; ``origin`` names the array in error messages."""
 
     images: UInt8[Tensor, "n 3 y x"]
     labels: Int64[Tensor, " n"] | None

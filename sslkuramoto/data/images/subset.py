@@ -1,8 +1,8 @@
-"""Which images of a source make up a split: holdout and limit, seeded and balanced over the classes.
+"""The choice of a source's images for a split (holdout and limit), seeded and stratified by class.
 
-Two orders of the images do it all. In the *balanced* order the first images of every class come first, then the
-second ones, and so on: its first N images are as equal in number over the classes as can be. In the *proportional*
-order each class is spread evenly: its first N images have the shares of the whole. Within a class both are random.
+It uses two orders of the images, both random within a class. The *balanced* order takes one image of every class in
+turn, so that its first N images have class counts as equal as possible. The *proportional* order spreads each class
+evenly, so that its first N images have the class proportions of the whole.
 """
 
 from dataclasses import dataclass
@@ -22,16 +22,17 @@ SPLITS = ("train", "val", "test")
 @checked
 @dataclass(frozen=True)
 class Choice:
-    """The options that every source has in common.
+    """The options that all image sources share.
 
     Attributes:
-        size: side in pixels that images are resized and centre-cropped to; None keeps their own.
-        limit: use only this many of the source's training images (balanced over the classes); None for all.
-        limit_test: the same for a test part, and for a val part that the source itself brings.
-        holdout: share of the training images, after ``limit``, that is set aside as "val"; in [0, 1).
-        split_seed: names every choice made here.
-        device_resident: True keeps the decoded set on the device, False streams it through DataLoader workers,
-            "auto" decides by its size (1 GiB).
+        size: side in pixels to which images are resized and centre-cropped (null: their own size).
+        limit: number of training images to use, balanced over the classes (null: all).
+        limit_test: number of test images to use, balanced over the classes (null: all). It also holds for validation
+            images of the source itself.
+        holdout: share of the training images, after the limit, that is set aside as the val split.
+        split_seed: seed of limits and of the holdout.
+        device_resident: whether the decoded set stays on the device (false: streamed by DataLoader workers; "auto":
+            stays if it has at most 1 GiB).
     """
 
     size: Count | None = None
@@ -42,12 +43,15 @@ class Choice:
     device_resident: Literal["auto"] | bool = "auto"
 
     def part(self, split: str, parts: tuple[str, ...], where: str) -> str:
-        """Return the part of the source that ``split`` is taken from.
+        """Return the part of the source from which ``split`` is taken.
 
         Args:
             split: "train", "val" or "test".
-            parts: which of them the source itself brings.
-            where: the source's name in errors.
+            parts: the parts that the source itself has.
+            where: name of the source for error messages.
+
+        Raises:
+            UserError: the source has no such images.
         """
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
@@ -60,7 +64,11 @@ class Choice:
         raise UserError(f"{where} has no {split} images, only {', '.join(parts)}")
 
     def indices(self, split: str, part: str, n: int, labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:
-        """Return the sorted places of the images of ``split`` among the ``n`` images of ``part``."""
+        """Return the sorted indices of the images of ``split`` among the ``n`` images of ``part``.
+
+        Raises:
+            UserError: a limit exceeds ``n``, or the holdout leaves no image on one side.
+        """
         key, limit = ("limit", self.limit) if part == "train" else ("limit_test", self.limit_test)
         chosen = torch.arange(n)
         if limit is not None:
@@ -78,10 +86,10 @@ class Choice:
 
 
 def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
-    """Return which of ``n`` images are set aside for measuring: ``share`` of every class, chosen at random.
+    """Return which of ``n`` images are set aside for evaluation: ``share`` of every class, chosen at random.
 
     Raises:
-        UserError: that leaves no image on one of the two sides.
+        UserError: one of the two sides would have no image.
     """
     aside = round(share * n)
     if not 0 < aside < n:
@@ -92,13 +100,13 @@ def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: 
 
 
 def balanced(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str) -> Int64[Tensor, " n"]:
-    """Return a random order of ``n`` images that takes from the classes in turn."""
+    """Return a random order of ``n`` images that takes one image of every class in turn."""
     rank, _ = _ranks(n, labels, seed, key)
     return _ordered(rank, labels)
 
 
 def proportional(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str) -> Int64[Tensor, " n"]:
-    """Return a random order of ``n`` images in which every beginning has the classes' shares of the whole."""
+    """Return a random order of ``n`` images whose first N images have the class proportions of the whole, for any N."""
     rank, count = _ranks(n, labels, seed, key)
     return _ordered((rank + 0.5) / count, labels)
 
@@ -106,7 +114,7 @@ def proportional(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: 
 def _ranks(
     n: int, labels: Int64[Tensor, " n"] | None, seed: int, key: str
 ) -> tuple[Float64[Tensor, " n"], Int64[Tensor, " n"]]:
-    """Return each image's random rank within its class and the size of its class."""
+    """Return the random rank of each image within its class, and the size of its class."""
     labels = torch.zeros(n, dtype=torch.int64) if labels is None else labels
     permutation = torch.randperm(n, generator=generator("cpu", seed, key))
     by_class = permutation[labels[permutation].argsort(stable=True)]
@@ -118,6 +126,6 @@ def _ranks(
 
 
 def _ordered(place: Float64[Tensor, " n"], labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " n"]:
-    """Return the images sorted by place, then by class."""
+    """Return the indices of the images, sorted by ``place`` and then by class."""
     by_class = torch.arange(len(place)) if labels is None else labels.argsort(stable=True)
     return by_class[place[by_class].argsort(stable=True)]

@@ -1,8 +1,8 @@
-"""WebDataset shards read at random: an index of the tar headers, made once, replaces the one-way iteration.
+"""Random access to WebDataset shards through an index of the tar headers.
 
-timm iterates over shards, drops damaged samples with a warning, and gives each process other shards. An index reads
-each sample exactly once, in an order we choose, by any process, and names a damaged one. The rules are timm's: files of
-a tar that share a name up to its first dot are one sample; its class is ``.cls``, or a field of ``.json``.
+timm iterates over shards, skips damaged samples with a warning, and gives each process its own shards. With an index,
+any process can read any sample, each exactly once, and a damaged one is named. The format is timm's: files of a tar
+whose names agree up to the first dot form one sample; its class is in ``.cls`` or in a field of ``.json``.
 
 Source: timm/data/readers/reader_wds.py (R. Wightman); the WebDataset format, T. Breuel.
 """
@@ -24,7 +24,7 @@ from sslkuramoto.errors import UserError
 
 
 class Entry(NamedTuple):
-    """Where the encoded image of a sample lies."""
+    """Position of a sample's encoded image: index of the shard, name, offset and length in bytes."""
 
     shard: int
     name: str
@@ -74,16 +74,16 @@ class ShardSamples:
 def index_shards(
     shards: Sequence[Path], image_keys: Sequence[str], target_key: str | None, labels: bool
 ) -> tuple[tuple[Entry, ...], list[int]]:
-    """Return the samples of all shards in order, with their classes (none when ``labels`` is False).
+    """Return the samples of all shards in order, and their classes (an empty list if ``labels`` is False).
 
     Args:
         shards: uncompressed tar files.
-        image_keys: extensions of images, the first that a sample has is taken.
+        image_keys: extensions of images; of several in a sample, the first in this order is taken.
         target_key: field of the ``.json`` file that holds the class; None reads the ``.cls`` file.
-        labels: whether classes are wanted.
+        labels: whether classes are read.
 
     Raises:
-        UserError: an unreadable shard; a sample without image or class.
+        UserError: a shard is unreadable, or a sample has no image or no class.
     """
     entries: list[Entry] = []
     targets: list[int] = []

@@ -1,8 +1,8 @@
-"""Whatever ``timm.data.create_dataset`` reads: ``torch/NAME``, ``hfds/NAME``, ``wds/NAME``, folders and tars.
+"""All datasets that ``timm.data.create_dataset`` opens: ``torch/NAME``, ``hfds/NAME``, ``wds/NAME``, folders and tars.
 
-timm opens the dataset and says what belongs to it; the images are then read here, because timm replaces a damaged image
-by its neighbour and shards what it iterates over the processes. ``hfids/`` and ``tfds/`` can only be iterated over:
-they are read once, into memory.
+timm opens the dataset and lists its samples. The images are read here, because timm replaces a damaged image by the
+next one and splits iterated data over the processes. ``hfids/`` and ``tfds/`` have no random access and are read once
+into memory.
 
 Source: R. Wightman, PyTorch Image Models, timm/data/dataset_factory.py.
 """
@@ -35,7 +35,7 @@ from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
-READ_ONCE_BYTES = 8 * 2**30  # most that a source without random access may fill
+READ_ONCE_BYTES = 8 * 2**30  # limit of memory for a source without random access
 
 
 @checked
@@ -63,17 +63,18 @@ def timm_dataset(
 
     Args:
         split: "train", "val" (with ``holdout`` or ``val_split``) or "test".
-        dataset: timm's name, say "torch/cifar10", "hfds/uoft-cs/cifar10", "wds/imagenet"; "" is a folder or a tar.
+        dataset: name of the dataset in timm, such as "torch/cifar10", "hfds/uoft-cs/cifar10" or "wds/imagenet" ("" is
+            a folder or tar).
         root: folder of the data, or cache folder of a download.
-        train_split: the dataset's own name for its training images (folders: the folder or tar in ``root``; wds: also
-            shards, "train-{000..009}.tar").
-        test_split: the same for "test".
-        val_split: the same for "val".
-        labels: whether classes are read.
-        image_key: column or extension that holds the image, where the dataset differs from timm's default.
-        target_key: column or JSON field that holds the class.
-        num_classes: where the dataset names no classes; None counts up to the largest label of the training images.
-        download: fetch the data, where the dataset can.
+        train_split: name that the dataset has for its training images. For folders it is the folder or tar in
+            ``root``; for wds it may be shards, "train-{000..009}.tar".
+        test_split: name that the dataset has for its test images.
+        val_split: name that the dataset has for its validation images (null: it has none).
+        labels: whether classes are read (false: unlabelled images).
+        image_key: column or file extension that holds the image (null: timm's default).
+        target_key: column or JSON field that holds the class (null: timm's default).
+        num_classes: number of classes of a dataset without class names (null: 1 + the largest training label).
+        download: whether to download the data, if the dataset supports it.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
@@ -117,7 +118,7 @@ def timm_dataset(
 
 @dataclass(frozen=True, eq=False)
 class _Named:
-    """Samples under class names that may come from another part."""
+    """Samples with class names that may come from another part."""
 
     samples: Samples
     classes: tuple[str, ...] | None
@@ -146,7 +147,7 @@ class _Named:
 
 
 def _check_apart(train: Samples, other: Samples, train_split: str, name: str) -> None:
-    """Raise a UserError when two splits share image files, or rows of one table."""
+    """Raise a UserError if two splits share image files, or rows of a table."""
     if shared := sorted(_places(train) & _places(other)):
         raise UserError(f"split {name!r} shares {shared[0]} with {train_split!r}; what is trained on cannot measure")
     rows, others = _rows(train, train_split), _rows(other, name)
@@ -155,7 +156,7 @@ def _check_apart(train: Samples, other: Samples, train_split: str, name: str) ->
 
 
 def _places(samples: Samples) -> set[str]:
-    """Return where the images of samples truly lie, links followed, for samples that are files or members of shards."""
+    """Return the paths of the images with links resolved, for samples that are files or members of shards."""
     if isinstance(samples, ShardSamples):
         return set(map(samples.where, range(len(samples))))
     folders: dict[str, str] = {}
@@ -169,7 +170,7 @@ def _places(samples: Samples) -> set[str]:
 
 
 def _rows(samples: Samples, split: str) -> dict[str, set[int]]:
-    """Return which rows of which table a split such as "train[:80%]" of a Hugging Face dataset takes."""
+    """Return, for each table of a Hugging Face dataset, the rows that a split such as "train[:80%]" selects."""
     table = getattr(getattr(getattr(samples, "dataset", None), "reader", None), "dataset", None)
     info = getattr(table, "info", None)
     if info is None or not info.splits:
@@ -191,11 +192,11 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
         raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")
     if kind.startswith("hf") and "/" not in (name := dataset.partition("/")[2]) and not Path(name).exists():
         check_builder(dataset, name)
-    from timm.data import create_dataset  # here: its import takes seconds that no other source should cost
+    from timm.data import create_dataset  # imported here because it takes seconds
 
     try:
         return create_dataset(dataset, folder, split, download=download, search_split=False, **given)
-    except Exception as error:  # a library's whole world of mistakes, all about what the recipe names
+    except Exception as error:  # libraries raise many kinds here; all concern what the recipe names
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
 
@@ -209,7 +210,7 @@ def _samples(opened: Any, origin: str, labels: bool, size: int | None) -> Sample
     if len(opened) == 0:
         raise UserError(f"{origin}: holds no images")
     if hasattr(reader, "cache_tarfiles"):
-        reader.cache_tarfiles = False  # open tars would share one file position between threads and workers
+        reader.cache_tarfiles = False  # threads and workers would share the file position of an open tar
     names = getattr(opened, "classes", None) or _names(getattr(reader, "class_to_idx", None))
     targets = _checked(_targets(opened), origin) if labels else None
     return MapSamples(opened, targets, tuple(map(str, names)) if labels and names else None, origin)
@@ -229,7 +230,7 @@ class MapSamples:
 
     def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
         reader = getattr(self.dataset, "reader", None)
-        if reader is not None:  # past timm's own __getitem__, which hides damaged images
+        if reader is not None:  # not through timm's __getitem__, which hides damaged images
             return decode(lambda: _closed(reader[index][0]), self.where(index))
         try:
             image = self.dataset[index][0]
@@ -260,12 +261,12 @@ class MapSamples:
 
     @cached_property
     def files(self) -> list[str]:
-        """Image files of a folder; none of any other dataset."""
+        """Image files of a folder; empty for any other dataset."""
         return _files_of(self.dataset)
 
 
 def _files_of(dataset: Any) -> list[str]:
-    """Return the image files of a folder that timm or torchvision opened; none for any other dataset."""
+    """Return the image files of a folder that timm or torchvision opened; an empty list for any other dataset."""
     samples = getattr(getattr(dataset, "reader", dataset), "samples", ())
     files = [file for file, *_ in samples if isinstance(file, str) and os.path.isabs(file)]
     return files if len(files) == len(samples) else []
@@ -292,7 +293,7 @@ def _targets(dataset: Any) -> Iterable[Any]:
 
 
 def _checked(targets: Iterable[Any], origin: str) -> Int64[Tensor, " n"]:
-    """Return class numbers as a tensor."""
+    """Return class numbers as a tensor, after checking that each is a whole number >= 0."""
     numbers = []
     for place, target in enumerate(targets):
         if isinstance(target, Tensor) and target.ndim:  # QMNIST: class first, then provenance
@@ -324,7 +325,7 @@ def _shards(reader: Any, origin: str, labels: bool) -> ShardSamples:
     target_key = reader.target_key or reader.split_info.alt_label or None
     keys = dict.fromkeys(reader.input_key.split(";"))
     if "jpg" in keys:
-        keys["jpeg"] = None  # two names of one format, which some shards mix
+        keys["jpeg"] = None  # some shards mix the two names of this format
     entries, targets = index_shards(shards, list(keys), target_key, labels)
     names = tuple(_names(reader.class_to_idx) or ()) or None if labels else None
     if not entries:
@@ -333,7 +334,7 @@ def _shards(reader: Any, origin: str, labels: bool) -> ShardSamples:
 
 
 def _read_once(opened: Any, origin: str, labels: bool, size: int | None) -> ArraySamples:
-    """Read a source without random access into memory, each image brought to its frame at once."""
+    """Read a source without random access into memory; each image is resized as soon as it is read."""
     reader = opened.reader
     reader.dist_rank, reader.dist_num_replicas, reader.global_num_workers = 0, 1, 1  # every process reads all of it
     frame = None if size is None else Frame(size, resize=True)

@@ -1,7 +1,7 @@
-"""Which folder or part of a dataset of timm a split is; what is not there is refused.
+"""The folder or part of a timm dataset that a split names; a name that does not exist is refused.
 
-Where timm finds no folder of the name it takes the whole root, and torchvision's sets of two parts take every name but
-"train" for the test images.
+The libraries would fall back silently. timm takes the whole root if there is no folder of the name, and torchvision's
+sets of two parts return their test images for every name but "train".
 """
 
 import os
@@ -11,13 +11,13 @@ from sslkuramoto.errors import UserError, unknown
 
 FOLDERS = ("", "torch/image_folder", "torch/folder")
 TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
-"""Sets of torchvision that know training images and others."""
+"""Datasets of torchvision with exactly two parts, training and test images."""
 TRAINING = ("train", "training")
 MEASURING = ("val", "valid", "validation", "eval", "evaluation", "test")
 
 
 def check_names(dataset: str, own: dict[str, str]) -> None:
-    """Raise a UserError where two splits are one, or a split is none that the dataset tells from others."""
+    """Raise a UserError if two splits have the same name, or if the dataset does not know a name."""
     owner: dict[str, str] = {}
     for part, name in own.items():
         if (other := owner.setdefault(name, part)) != part:
@@ -33,7 +33,7 @@ def folder_of(dataset: str, root: str, part: str, name: str) -> str:
     """Return the folder or tar in ``root`` that holds the split ``name``.
 
     Raises:
-        UserError: there is none, or ``root`` is a tar itself.
+        UserError: there is none, or ``root`` is itself a tar.
     """
     top = Path(root).expanduser()
     if not top.is_dir():
@@ -50,11 +50,11 @@ def folder_of(dataset: str, root: str, part: str, name: str) -> str:
 
 
 def check_builder(dataset: str, name: str) -> None:
-    """Raise a UserError for a loader of files in place of a dataset: without files it reads the working directory."""
+    """Raise a UserError for a file loader such as ``imagefolder``, which would read the working directory."""
     try:
         from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as loaders
     except ImportError:
-        return  # timm says what is missing
+        return  # timm reports that the package datasets is missing
     if name in loaders:
         raise UserError(
             f"dataset={dataset}: {name} is a loader of files and would read the working directory; for images in"

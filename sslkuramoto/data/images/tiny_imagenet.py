@@ -1,8 +1,8 @@
-"""Tiny-ImageNet: 100,000 training and 10,000 labelled validation images, 64x64, 200 classes, in its archive's layout.
+"""Tiny-ImageNet: 100,000 training and 10,000 validation images of 64x64 pixels in 200 classes. The archive's layout is
 
     train/WNID/images/WNID_0.JPEG    val/images/val_0.JPEG    val/val_annotations.txt (file, WNID, box)
 
-Source: Stanford CS231N (2015). Its test images have no labels; the validation images serve as "test", as in the papers.
+Source: Stanford CS231N (2015). Its test images have no labels. The validation images serve as "test", as in papers.
 """
 
 from typing import Annotated, Literal
@@ -35,11 +35,11 @@ def tiny_imagenet(
     split_seed: int = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
-    """Return Tiny-ImageNet from its archive or from the folder that it unpacks to. Classes are WordNet ids.
+    """Return Tiny-ImageNet from its archive, or from the unpacked folder. Its classes are WordNet ids.
 
     Args:
-        split: "train", "val" (with ``holdout``) or "test" (the archive's validation images).
-        root: ``tiny-imagenet-200.zip`` or ``tiny-imagenet-200/``.
+        split: "train", "val" (with ``holdout``) or "test" (the validation images of the archive).
+        root: the archive ``tiny-imagenet-200.zip``, or the unpacked folder ``tiny-imagenet-200/``.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
