@@ -25,7 +25,7 @@ from sslkuramoto.encoders.features import Encoder, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
-from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.files import name_beside
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.measuring import Labelled, Network, Setting, check_size, encoder_of, measured_on, written
@@ -286,7 +286,7 @@ def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None =
     else:
         file = recipe_file(str(recipe))
         found, place = load_recipe(file, overrides), Path(run or Path("runs") / file.stem)
-    train_recipe(found, place, monitor=online_knn(found, RunDirectory(place)))
+    train_recipe(found, place, monitor=online_measures(found, RunDirectory(place)))
     return place
 
 

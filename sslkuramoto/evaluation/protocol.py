@@ -41,6 +41,10 @@ def _forgotten(name: str, tensor: torch.Tensor) -> None:
     """Keep nothing."""
 
 
+def _not_logged(name: str, metrics: Mapping[str, float]) -> None:
+    """Send the numbers of a result to no logger."""
+
+
 def _nothing_to_remember() -> None:
     """Keep nothing of the data."""
 
@@ -69,6 +73,7 @@ class Subject:
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None where nobody knows.
         lacks: what it does not offer, each with a phrase that follows "PROTOCOL needs".
+        log: receives the numbers of a result by name, once it is written: the loggers of a run.
         remember_data: lets a run keep what it has seen of its data; called once something was measured on them.
         spec: what the data source promises to give; None: the splits say it, once they are loaded.
         head_identity: hash of all that decides the answers of a head that somebody brings; empty: its weights do.
@@ -92,6 +97,7 @@ class Subject:
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
+    log: Callable[[str, Mapping[str, float]], None] = _not_logged
     remember_data: Callable[[], None] = _nothing_to_remember
     head_identity: str = ""
 
@@ -214,6 +220,8 @@ def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None
     where = f"data {data.name!r}, split {data.split!r}"
     if "labels" in needs and data.spec.num_classes is None:
         raise UserError(f"{protocol} needs labels: {where}, has none")
+    if "labels" in needs and data.spec.num_classes == 1:
+        raise UserError(f"{protocol} needs at least two classes: {where}, has one")
     if "masks" in needs and not data.spec.masks:
         raise UserError(f"{protocol} needs masks: {where}, has none")
     if len(data) == 0:
@@ -388,4 +396,5 @@ def evaluate(
     )
     result.write(path)
     subject.remember_data()
+    subject.log(path.stem, {name: metric.value for name, metric in result.metrics.items()})
     return result, path
