@@ -25,7 +25,7 @@ from sslkuramoto.encoders.features import Encoder, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
-from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.files import name_beside, places_told
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.measuring import (
@@ -318,7 +318,7 @@ def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None =
         file = recipe_file(str(_place(recipe, "recipe")))
         found = load_recipe(file, check_value("overrides", overrides, tuple[str, ...]))
         place = Path("runs") / file.stem if run is None else _place(run, "run")
-    train_recipe(found, place, monitor=online_knn(found, RunDirectory(place)))
+    train_recipe(found, place, monitor=online_measures(found, RunDirectory(place)))
     return place
 
 

@@ -28,7 +28,7 @@ def add_train(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from sslkuramoto.evaluation.representation.monitor import online_knn
+    from sslkuramoto.evaluation.representation.monitor import online_measures
     from sslkuramoto.recipe import load_recipe, recipe_file, recipe_files
     from sslkuramoto.run_directory import RunDirectory
     from sslkuramoto.training import check, check_device, train
@@ -50,9 +50,9 @@ def _train(arguments: argparse.Namespace) -> None:
         check_device(recipe.engine.device)
         print(f"{path}: a valid recipe")
         return
-    run = again if continues else RunDirectory(arguments.run or Path("runs") / path.stem)
+    run = again if continues else RunDirectory(arguments.run or Path("runs") / Path(arguments.recipe).stem)
     was_finished = run.finished
-    train(recipe, run.path, monitor=online_knn(recipe, run))
+    train(recipe, run.path, monitor=online_measures(recipe, run))
     if not which_process():
         print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
         _take_pictures(run.path)

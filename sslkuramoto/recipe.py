@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.files import packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.values import (
@@ -68,17 +68,20 @@ class Measure:
     Attributes:
         log_every: steps between lines of metrics.csv, >= 1; the end of an epoch is always logged.
         checkpoint_every: epochs between checkpoints, >= 1; the end of the run always has one.
-        monitor_every: epochs between online k-NN measurements, 0 for none.
-        monitor_images: training images that they take, >= 1.
-        stop_on_collapse: smallest ``feature_std`` at the end of an epoch with which the run goes on (1: directions of
-            the features spread evenly over the sphere; 0: all images have one), 0 for any. Small fresh AKOrNs have 0.1
-            to 0.5, a BYOL that collapsed on digits 0.006 to 0.013.
+        monitor_every: epochs between measurements of the encoder while it trains (``monitors``), 0 for none.
+        monitor_images: training images that these take, >= 1.
+        monitors: which ones: ``knn`` (k-NN accuracy) and ``linear`` (accuracy of a linear probe, fitted anew each
+            time), both for data with two classes or more, and ``rankme`` (RankMe and alpha-ReQ, without labels).
+        stop_on_collapse: smallest ``feature_std`` at the end of an epoch with which the run continues (1: directions of
+            the features are spread evenly over the sphere; 0: all images have the same one), 0 for any. All images
+            start from the same field of oscillators, so that noise does not count. Small AKOrNs begin at 0.06 to 0.6.
     """
 
     log_every: Count = 1
     checkpoint_every: Count = 1
     monitor_every: Whole = 0
     monitor_images: Count = 2000
+    monitors: tuple[Literal["knn", "linear", "rankme"], ...] = ("knn", "linear", "rankme")
     stop_on_collapse: NotNegative = 0.02
 
 
@@ -324,6 +327,17 @@ def _first_line(error: OmegaConfBaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+RENAMED = {
+    f"cifar10-{name}": f"cifar10-{name.replace('phinet', 'xphinet')}"
+    for name in (
+        *("akorn-phinet-200", "akorn-phinet-400", "akorn-phinet-400-clip1", "akorn-phinet-400-clip10"),
+        "resnet18-phinet-400",
+    )
+}
+"""Old name of a recipe -> the name that it has now; the old one keeps working wherever a recipe is named."""
+PHINET_ITSELF = "cifar10-akorn-phinet-original-200 and -400"
+
+
 def recipe_files() -> dict[str, Path]:
     """Return the recipes that come with the package by name."""
     return {path.stem: path for path in sorted(packaged("recipes").glob("*.yaml"))}
@@ -341,6 +355,9 @@ def recipe_file(name: str) -> Path:
         raise UserError(f"{name}: is no regular file")
     known = recipe_files()
     stem = Path(name).stem if name.startswith("recipes/") else name
+    if stem in RENAMED and stem not in known:
+        say_once(f"recipe {stem} is called {RENAMED[stem]} now (it trains X-PhiNet; PhiNet itself: {PHINET_ITSELF})")
+        stem = RENAMED[stem]
     if stem in known:
         return known[stem]
     if name.endswith((".yaml", ".yml")) and not name.startswith("recipes/"):

@@ -117,7 +117,7 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Give every buffer below ``module`` its value back afterwards: passes in train mode move BatchNorm's statistics."""
+    """Give every buffer its value back afterwards: passes in train mode move the statistics of BatchNorm."""
     kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield

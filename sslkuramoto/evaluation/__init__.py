@@ -26,6 +26,7 @@ _HERE = "sslkuramoto.evaluation"
 PROTOCOLS.add("knn", f"{_HERE}.representation.knn:NearestNeighbours")
 PROTOCOLS.add("linear", f"{_HERE}.representation.linear:LinearProbe")
 PROTOCOLS.add("clustering", f"{_HERE}.representation.clustering:Clustering")
+PROTOCOLS.add("rank", f"{_HERE}.representation.rank:Rank")
 PROTOCOLS.add("finetune", f"{_HERE}.representation.finetune:Finetune")
 PROTOCOLS.add("clean", f"{_HERE}.classification.clean:Clean")
 PROTOCOLS.add("noise", f"{_HERE}.classification.noise:NoiseAccuracy")

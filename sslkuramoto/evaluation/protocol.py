@@ -42,6 +42,10 @@ def _forgotten(name: str, tensor: torch.Tensor) -> None:
     """Discard a tensor."""
 
 
+def _not_logged(name: str, metrics: Mapping[str, float]) -> None:
+    """Send the numbers of a result to no logger."""
+
+
 def _nothing_to_remember() -> None:
     """Record nothing about the data."""
 
@@ -71,6 +75,7 @@ class Subject:
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None if unknown.
         lacks: what it does not provide, each with a phrase that completes "PROTOCOL needs".
+        log: receives the metrics of a result by name once it is written; the loggers of a run.
         remember_data: lets a run record facts about its data; called after a measurement.
         spec: spec of the data source; None: taken from the splits when they are loaded.
         head_identity: hash of everything that decides the outputs of a head that was not trained here; empty: the hash
@@ -95,6 +100,7 @@ class Subject:
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
+    log: Callable[[str, Mapping[str, float]], None] = _not_logged
     remember_data: Callable[[], None] = _nothing_to_remember
     head_identity: str = ""
 
@@ -216,6 +222,8 @@ def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None
     where = f"data {data.name!r}, split {data.split!r}"
     if "labels" in needs and data.spec.num_classes is None:
         raise UserError(f"{protocol} needs labels: {where}, has none")
+    if "labels" in needs and data.spec.num_classes == 1:
+        raise UserError(f"{protocol} needs at least two classes: {where}, has one")
     if "masks" in needs and not data.spec.masks:
         raise UserError(f"{protocol} needs masks: {where}, has none")
     if len(data) == 0:
@@ -390,4 +398,5 @@ def evaluate(
     )
     result.write(path)
     subject.remember_data()
+    subject.log(path.stem, {name: metric.value for name, metric in result.metrics.items()})
     return result, path

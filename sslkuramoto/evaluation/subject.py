@@ -15,6 +15,7 @@ from sslkuramoto.examples import Reads, check_reads
 from sslkuramoto.files import ABOUT
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory, Weights
+from sslkuramoto.training.log import log_result
 
 
 def subject_of(
@@ -90,5 +91,6 @@ def subject_of(
         workers=recipe.engine.workers,
         trained_on=recipe.data.name,
         spec=spec,
+        log=lambda name, metrics: log_result(run, recipe, name, metrics),
         remember_data=remember_data,
     )

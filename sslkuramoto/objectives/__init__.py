@@ -6,9 +6,11 @@ What a new one needs comes from here: the contract, ``encode``, projector and pr
 from typing import cast
 
 from sslkuramoto.objectives.adversarial import Adversarial
+from sslkuramoto.objectives.barlow_twins import BarlowTwins
 from sslkuramoto.objectives.byol import BYOL
 from sslkuramoto.objectives.cells import Cells
 from sslkuramoto.objectives.classification import Classification
+from sslkuramoto.objectives.lejepa import LeJEPA
 from sslkuramoto.objectives.losses import (
     agreement,
     cross_entropy,
@@ -53,9 +55,11 @@ __all__ = [
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")
 OBJECTIVES.add("adversarial", Adversarial)
+OBJECTIVES.add("barlow_twins", BarlowTwins)
 OBJECTIVES.add("byol", BYOL)
 OBJECTIVES.add("cells", Cells)
 OBJECTIVES.add("classification", Classification)
+OBJECTIVES.add("lejepa", LeJEPA)
 OBJECTIVES.add("phinet", PhiNet)
 OBJECTIVES.add("simclr", SimCLR)
 OBJECTIVES.add("simsiam", SimSiam)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from sslkuramoto.encoders.features import Encoder, buffers_kept, frozen, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
-from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.objective import Objective, Step, check_classes, encode, features_of
 from sslkuramoto.recipe import Part
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, NotNegative, Positive, Share, checked, small
@@ -89,15 +89,14 @@ class Adversarial(Objective):
             raise UserError("eps=0: must be > 0")
         if loss == "trades" and not random_start:
             raise UserError("random_start=False: the divergence of loss='trades' has no gradient at the image itself")
-        if num_classes is None:
-            raise UserError("needs labels, but the data has none")
+        classes = check_classes(num_classes)
         super().__init__()
         self.loss, self.beta, self.label_smoothing = loss, beta, label_smoothing
         self.threat = Threat(norm, radius)
         self.steps = steps
         self.step_size = 2.5 * radius / steps if step_size is None else step_size
         self.random_start, self.noise, self.inner_mode = random_start, noise, inner_mode
-        self.head = self.new_head(features_of(encoder), num_classes)
+        self.head = self.new_head(features_of(encoder), classes)
 
     def forward(
         self,

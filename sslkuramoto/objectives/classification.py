@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy
-from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
+from sslkuramoto.objectives.objective import Objective, Step, check_classes, encode, features_of
 from sslkuramoto.recipe import Part
 from sslkuramoto.values import Share, checked
 
@@ -28,7 +27,7 @@ class Classification(Objective):
         head: the linear layer on pooled features.
 
     Raises:
-        UserError: the data has no labels, or an option is out of range.
+        UserError: the data has no labels or one class, or an option is out of range.
     """
 
     views = ("a",)
@@ -36,11 +35,10 @@ class Classification(Objective):
     head_part = Part("linear")
 
     def __init__(self, encoder: nn.Module, num_classes: int | None, *, label_smoothing: Share = 0.0) -> None:
-        if num_classes is None:
-            raise UserError("needs labels, but the data has none")
+        classes = check_classes(num_classes)
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.head = self.new_head(features_of(encoder), num_classes)
+        self.head = self.new_head(features_of(encoder), classes)
 
     def forward(
         self,

@@ -117,10 +117,10 @@ def agreement(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, T
     """Return what the projections of two views tell about learning and collapse.
 
     Returns:
-        ``alignment``: mean cosine between the two views of an image. ``spread``: covariance over images of the normalised
-        projections of the two views, summed over coordinates: about 1 when projections fill the sphere and views agree,
-        0 when projections collapse to a point. The two views start from oscillators of their own, so the noise of these
-        adds nothing on average (in a batch about 1 / sqrt(b d) in size, of either sign).
+        ``alignment``: mean cosine between the two views of an image. ``spread``: covariance over images between the
+        normalised projections of the two views, summed over coordinates. It is about 1 when projections fill the sphere
+        and the views agree, and 0 when projections collapse to a point. Each view draws its own oscillators, so their
+        noise adds nothing on average (about 1 / sqrt(b d) in one batch, of either sign).
     """
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     spread = ((z1 - z1.mean(dim=0)) * (z2 - z2.mean(dim=0))).sum() / max(len(z1) - 1, 1)

@@ -136,6 +136,19 @@ def features_of(encoder: nn.Module) -> int:
     return length
 
 
+def check_classes(num_classes: int | None) -> int:
+    """Return the number of classes that a classifier is trained on.
+
+    Raises:
+        UserError: the data have no labels, or one class only.
+    """
+    if num_classes is None:
+        raise UserError("needs labels, but the data has none")
+    if num_classes < 2:
+        raise UserError("needs at least two classes, but the data has one")
+    return num_classes
+
+
 def check_views(name: str, objective: Objective, given: Iterable[str]) -> None:
     """Check, before the first batch, that a view policy yields what an objective reads.
 

@@ -13,7 +13,7 @@ import torch
 from sslkuramoto.errors import Interrupted, UserError, line_of, one_line, too_large
 from sslkuramoto.evaluation import Subject, evaluate, load_protocol, subject_of
 from sslkuramoto.evaluation.foreign import code_of_function, foreign_subject
-from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.files import lock, write_atomically
 from sslkuramoto.recipe import dump_recipe
 from sslkuramoto.run_directory import RunDirectory, describe_environment
@@ -91,7 +91,7 @@ def _train(stage: Stage, device: str) -> None:
     run = RunDirectory(stage.path)
     if run.recipe_file.is_file() and run.recipe().method() != (moved := resolved(recipe)).method():
         write_atomically(run.recipe_file, dump_recipe(moved))  # same key: only the root of runs or data has moved
-    train(recipe, stage.path, monitor=online_knn(recipe, run))
+    train(recipe, stage.path, monitor=online_measures(recipe, run))
 
 
 def _measure(task: Evaluation, device: str) -> None:

@@ -101,15 +101,37 @@ class Log:
             sink.close()
 
 
-class _TensorBoard:
-    """Event files in ``RUN/tensorboard``; steps from ``start`` on replace those of an interrupted session."""
+def log_result(run: RunDirectory, recipe: Recipe, name: str, metrics: Mapping[str, float]) -> None:
+    """Send the numbers of an evaluation to the loggers of a run, as ``evaluation/NAME/METRIC``.
 
-    def __init__(self, path: Path, start: int) -> None:
+    The result is written already; a logger that fails costs one line on stderr, never the evaluation.
+
+    Args:
+        run: that was evaluated.
+        recipe: of the run; names the loggers.
+        name: of the result.
+        metrics: its numbers.
+    """
+    named = {f"evaluation/{name}/{metric}": value for metric, value in metrics.items()}
+    for logger in recipe.engine.loggers:
+        try:
+            check_loggers([logger])
+            sink = _TensorBoard(run.path, None) if logger == "tensorboard" else _WandB(run.path, recipe)
+            sink.write(named, None)
+            sink.close()
+        except Exception as error:  # whatever another package does without network, disk or account
+            print(f"{run.path}: the result is not sent to {logger}: {line_of(error)}", file=sys.stderr, flush=True)
+
+
+class _TensorBoard:
+    """Event files in ``RUN/tensorboard``; steps from ``start`` on, if any, replace those of an interrupted session."""
+
+    def __init__(self, path: Path, start: int | None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(path / "tensorboard"), purge_step=start)
 
-    def write(self, metrics: Mapping[str, float], step: int) -> None:
+    def write(self, metrics: Mapping[str, float], step: int | None) -> None:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
@@ -171,7 +193,7 @@ class _WandB:
         print(f"wandb: {reason}; logging offline, wandb sync {path}/wandb sends it later", file=sys.stderr, flush=True)
         return "offline"
 
-    def write(self, metrics: Mapping[str, float], step: int) -> None:
+    def write(self, metrics: Mapping[str, float], step: int | None) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from house_files import RECIPES, ROOT, tiny, train_tiny
 from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives import OBJECTIVES, head_of
-from sslkuramoto.recipe import Engine, Measure, Recipe, dump_recipe, load_recipe, read_yaml
+from sslkuramoto.recipe import RENAMED, Engine, Measure, Recipe, dump_recipe, load_recipe, read_yaml, recipe_file
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import check, train
 from sslkuramoto.training.learner import resolved
@@ -43,11 +43,26 @@ def without_run(path: Path) -> Recipe:
 def test_there_are_the_recipes_of_the_report_and_their_digits_versions() -> None:
     stems = {path.stem for path in RECIPES}
     methods = ("simclr", "byol", "simsiam", "phinet")
-    assert {f"cifar10-akorn-{method}-{epochs}" for method in methods for epochs in (200, 400)} <= stems
+    published = ("simclr", "byol", "simsiam", "xphinet", "phinet-original")
+    assert {f"cifar10-akorn-{method}-{epochs}" for method in published for epochs in (200, 400)} <= stems
     assert {f"cifar10-akorn-{name}" for name in ("finetune", "supervised", "simclr-50")} <= stems
-    assert {f"cifar10-akorn-phinet-400-clip{norm}" for norm in (1, 10)} <= stems
+    assert {f"cifar10-akorn-xphinet-400-clip{norm}" for norm in (1, 10)} <= stems
     assert {f"digits-akorn-{name}" for name in (*methods, "finetune", "supervised")} <= stems
     assert {f"digits-akorn-xphinet-clip{norm}" for norm in (1, 10)} <= stems
+
+
+def test_a_recipe_named_after_an_objective_has_that_objective() -> None:
+    for path in RECIPES:
+        named = [word for word in path.stem.split("-") if word in ("phinet", "xphinet")]
+        assert not named or load_recipe(path).objective.name == named[0], path.stem
+
+
+@pytest.mark.parametrize(("old", "new"), list(RENAMED.items()))
+def test_an_old_name_of_a_recipe_means_the_renamed_one(old: str, new: str) -> None:
+    assert old not in {path.stem for path in RECIPES}
+    for spelling in (old, f"recipes/{old}.yaml"):
+        assert recipe_file(spelling) == ROOT / "recipes" / f"{new}.yaml"
+    assert load_recipe(recipe_file(old)).objective.name == "xphinet"
 
 
 @every_recipe
@@ -105,14 +120,14 @@ def test_a_recipe_of_a_published_table_leaves_no_option_to_a_default(path: Path)
         assert not missing, f"{section}: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("method", ["simclr", "byol", "simsiam", "phinet"])
+@pytest.mark.parametrize("method", ["simclr", "byol", "simsiam", "xphinet", "phinet-original"])
 def test_table_2_and_table_3_differ_in_epochs_only(method: str) -> None:
     two, four = (load_recipe(ROOT / f"recipes/cifar10-akorn-{method}-{epochs}.yaml") for epochs in (200, 400))
     assert (two.epochs, four.epochs) == (200, 400)
     assert dataclasses.replace(two, epochs=400) == four
 
 
-@pytest.mark.parametrize("base", ["cifar10-akorn-phinet-400", "digits-akorn-xphinet"])
+@pytest.mark.parametrize("base", ["cifar10-akorn-xphinet-400", "digits-akorn-xphinet"])
 @pytest.mark.parametrize("norm", [1, 10])
 def test_a_clipped_recipe_differs_from_its_base_in_the_clipping_only(base: str, norm: int) -> None:
     plain, clipped = (load_recipe(ROOT / "recipes" / f"{name}.yaml") for name in (base, f"{base}-clip{norm}"))

@@ -109,6 +109,42 @@ def test_vicreg_sums_its_three_weighted_terms(make, views, draw) -> None:
     assert outcome.loss.item() == pytest.approx(expected)
 
 
+def test_barlow_twins_weights_the_redundancy(make, views, draw) -> None:
+    encoder, objective = make("barlow_twins", redundancy_weight=0.3)
+    outcome = objective(encoder, views, draw=draw())
+    parts = outcome.metrics
+    assert outcome.loss.item() == pytest.approx(parts["invariance"].item() + 0.3 * parts["redundancy"].item())
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_lejepa_mixes_prediction_and_sigreg(fresh, make, views, draw) -> None:
+    encoder, objective = make("lejepa", sigreg_weight=0.3, fresh_directions=fresh)
+    outcome = objective(encoder, views, draw=draw())
+    parts = outcome.metrics
+    assert outcome.loss.item() == pytest.approx(0.7 * parts["invariance"].item() + 0.3 * parts["sigreg"].item())
+
+
+def test_lejepa_draws_its_directions_from_the_generator(make, views) -> None:
+    encoder, objective = make("lejepa", fresh_directions=True)
+    first, second, third = (
+        objective(encoder, views, draw=torch.Generator().manual_seed(seed)).metrics["sigreg"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+    with pytest.raises(UserError, match=r"^draw=None: SIGReg draws its directions; give draw= a torch\.Generator$"):
+        objective(encoder, views)
+
+
+@pytest.mark.parametrize("name", ["classification", "adversarial"])
+def test_one_class_is_no_classification_task(name) -> None:
+    from conftest import TinyEncoder
+
+    from sslkuramoto.objectives import OBJECTIVES
+
+    with pytest.raises(UserError, match=f"objective {name}: needs at least two classes, but the data has one"):
+        OBJECTIVES.build(name, {}, TinyEncoder(), 1)
+
+
 def test_classification_is_the_mean_negative_log_softmax_of_the_label_smoothed(make, views, labels_of, draw) -> None:
     encoder, objective = make("classification", label_smoothing=0.3)
     logits = objective.head(encoder(views["a"]).pooled).detach().numpy()
@@ -122,7 +158,16 @@ def test_classification_is_the_mean_negative_log_softmax_of_the_label_smoothed(m
 
 @pytest.mark.parametrize(
     ("name", "silent"),
-    [("simsiam", ()), ("byol", ()), ("phinet", ("clean",)), ("xphinet", ("clean",)), ("simclr", ()), ("vicreg", ())],
+    [
+        ("simsiam", ()),
+        ("byol", ()),
+        ("phinet", ("clean",)),
+        ("xphinet", ("clean",)),
+        ("simclr", ()),
+        ("vicreg", ()),
+        ("barlow_twins", ()),
+        ("lejepa", ()),
+    ],
 )
 def test_pixels_of_the_clean_view_receive_no_gradient_and_those_of_the_others_do(
     name, silent, make, views, draw

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from sslkuramoto.objectives.barlow_twins import barlow_twins_terms
+from sslkuramoto.objectives.lejepa import epps_pulley, prediction_loss, random_directions
 from sslkuramoto.objectives.losses import agreement, negative_cosine, nt_xent, sim1_loss, sim2_loss
 from sslkuramoto.objectives.vicreg import vicreg_terms
 
@@ -96,6 +98,61 @@ def test_vicreg_terms_equal_their_formulae() -> None:
     assert terms["variance"].item() == pytest.approx(variance)
     covariance = sum(np.cov(z.T)[i, j] ** 2 / d for z in (a, b) for i in range(d) for j in range(d) if i != j)
     assert terms["covariance"].item() == pytest.approx(covariance)
+
+
+def test_barlow_twins_terms_equal_their_formulae() -> None:
+    z1, z2 = rows(0, 1)
+    a, b = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (array(z1), array(z2)))
+    n, d = a.shape
+    correlation = [[sum(a[k, i] * b[k, j] for k in range(n)) / n for j in range(d)] for i in range(d)]
+    invariance, redundancy = barlow_twins_terms(z1, z2)
+    assert invariance.item() == pytest.approx(sum((1 - correlation[i][i]) ** 2 for i in range(d)))
+    off = sum(correlation[i][j] ** 2 for i in range(d) for j in range(d) if i != j)
+    assert redundancy.item() == pytest.approx(off)
+
+
+def test_barlow_twins_is_zero_for_equal_views_whose_coordinates_are_uncorrelated() -> None:
+    z = torch.cat([torch.eye(4), -torch.eye(4)]).double() * 100
+    invariance, redundancy = barlow_twins_terms(z, z)
+    assert invariance.item() == pytest.approx(0, abs=1e-6)
+    assert redundancy.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_epps_pulley_equals_its_closed_form() -> None:
+    """The integral over all t, as sums over pairs: Epps and Pulley 1983, with the kernel exp(-t^2 / 2)."""
+    (z,) = rows(2)
+    directions = random_directions(z.shape[1], 3, torch.Generator().manual_seed(0))
+    found = epps_pulley(z.double(), directions)
+    for column in range(3):
+        x = array(z) @ array(directions[:, column])
+        n = len(x)
+        pairs = sum(np.exp(-((p - q) ** 2) / 2) for p in x for q in x) * np.sqrt(2 * np.pi) / n
+        single = 2 * sum(np.exp(-(p**2) / 4) for p in x) * np.sqrt(np.pi)
+        wanted = pairs - single + n * np.sqrt(2 * np.pi / 3)
+        assert found[column].item() == pytest.approx(wanted, rel=1e-2, abs=1e-3)
+
+
+def test_epps_pulley_is_small_for_a_gaussian_sample_and_grows_with_a_constant_one() -> None:
+    draw = torch.Generator().manual_seed(1)
+    directions = random_directions(6, 50, draw)
+    gaussian = epps_pulley(torch.randn(2000, 6, generator=draw), directions).mean()
+    assert gaussian.item() < 1
+    for n in (100, 1000):
+        constant = epps_pulley(torch.zeros(n, 6), directions)
+        wanted = n * (np.sqrt(2 * np.pi) - 2 * np.sqrt(np.pi) + np.sqrt(2 * np.pi / 3))
+        torch.testing.assert_close(constant, torch.full((50,), wanted), rtol=1e-3, atol=0)
+
+
+def test_directions_are_unit_vectors() -> None:
+    found = random_directions(6, 50, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found.norm(dim=0), torch.ones(50))
+
+
+def test_the_prediction_loss_is_the_squared_distance_from_the_mean_view() -> None:
+    z1, z2 = rows(0, 1)
+    mean = (array(z1) + array(z2)) / 2
+    wanted = np.mean([np.mean((array(z) - mean) ** 2) for z in (z1, z2)])
+    assert prediction_loss(z1, z2).item() == pytest.approx(wanted)
 
 
 def test_spread_is_zero_for_collapsed_projections_and_about_one_for_an_orthonormal_frame() -> None:

@@ -28,10 +28,12 @@ class Joined(nn.Module):
 
 
 def loss_and_gradients(name: str, rows: slice, wrap) -> dict[str, torch.Tensor]:
-    module = Joined(*build_pair(name, norms=False, dtype=torch.float64))
+    fresh = {"fresh_directions": True} if name == "lejepa" else {}  # the first process's, whatever the second draws
+    module = Joined(*build_pair(name, norms=False, dtype=torch.float64, **fresh))
     views = {key: images[rows] for key, images in random_views(COUNT, torch.float64).items()}
     wrapped = wrap(module)  # DDP averages gradients only while it is alive
-    loss = wrapped(views, torch.Generator(), random_labels(COUNT)[rows])
+    draw = torch.Generator().manual_seed(rows.start or 0)  # of the whole batch and of the first process: 0
+    loss = wrapped(views, draw, random_labels(COUNT)[rows])
     loss.backward()
     gradients = {key: p.grad for key, p in module.named_parameters() if p.grad is not None}
     return {"loss": loss.detach(), **gradients}

@@ -4,8 +4,10 @@ import pytest
 from small_runs import after_step, metrics, press_ctrl_c, small
 
 from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
 from sslkuramoto.training import log as log_module
 from sslkuramoto.training import train
+from sslkuramoto.training.log import log_result
 
 
 def test_lines_on_something_else_than_a_terminal_say_rate_and_time_left(tmp_path, capsys):
@@ -47,6 +49,41 @@ def test_tensorboard_gets_every_number_and_a_resumed_run_goes_on(tmp_path):
     wanted = {int(row["step"]): float(row["loss"]) for row in metrics(tmp_path / "run")}
     assert found == pytest.approx(wanted, rel=1e-6)
     assert [scalar.step for scalar in events.Scalars("feature_std")] == [2, 5]
+
+
+def evaluated(path, *loggers):
+    recipe = small(epochs=1, engine={"device": "cpu", "loggers": list(loggers)})
+    run = train(recipe, path)
+    (protocol,) = load_protocols(["rank"], ["draws=20"])
+    return run, evaluate(subject_of(run.path), protocol, {})
+
+
+def test_tensorboard_gets_the_numbers_of_an_evaluation(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, (result, _) = evaluated(tmp_path / "run", "tensorboard")
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    (scalar,) = events.Scalars("evaluation/rank/rankme")
+    assert scalar.value == pytest.approx(result.metrics["rankme"].value, rel=1e-6)
+    assert len(events.Scalars("loss")) == 3, "the curves of the training stay"
+
+
+def test_a_logger_that_fails_costs_an_evaluation_one_line(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboard")
+
+    def broken(*_):
+        raise ConnectionError("no network")
+
+    run = train(small(epochs=1), tmp_path / "run")
+    recipe = small(epochs=1, engine={"device": "cpu", "loggers": ["tensorboard"]})
+    monkeypatch.setattr(log_module._TensorBoard, "write", broken)
+    capsys.readouterr()
+    log_result(run, recipe, "knn", {"accuracy": 0.5})
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the result is not sent to tensorboard" in error
+    assert "no network" in error
 
 
 def test_wandb_writes_into_the_run_directory_without_account_or_network(tmp_path, monkeypatch):

@@ -131,12 +131,14 @@ def test_training_leaves_the_global_generator_and_the_callers_signals_alone(tmp_
 
 
 def test_measuring_and_logging_change_no_weight(tmp_path):
-    from sslkuramoto.evaluation.representation.monitor import online_knn
+    from sslkuramoto.evaluation.representation.monitor import online_measures
 
     average = {"decay": 0.9, "update_after": 0, "update_every": 1}
     plain = train(small(weight_ema=average), tmp_path / "plain").path
     watched = small(weight_ema=average, measure={"monitor_every": 1, "log_every": 2, "checkpoint_every": 2})
-    run = train(watched, tmp_path / "watched", monitor=online_knn(watched, RunDirectory(tmp_path / "watched"))).path
+    run = train(
+        watched, tmp_path / "watched", monitor=online_measures(watched, RunDirectory(tmp_path / "watched"))
+    ).path
     for file in ("encoder.safetensors", "encoder-raw.safetensors"):
         assert (run / file).read_bytes() == (plain / file).read_bytes()
     assert [row["step"] for row in metrics(run)] == list("0245"), "each second step, and the ends of epochs"

@@ -19,6 +19,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
+from sslkuramoto.evaluation.representation.progress import Progress
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
@@ -92,8 +93,14 @@ class Clustering(Protocol):
         if count > len(labels):
             raise UserError(f"clustering: clusters={count} is larger than the split ({len(labels)} images)")
         values = F.normalize(test.values, dim=2) if self.normalise else test.values
-        repetitions = range(self.seeds)
-        found = np.stack([[self._clusters(x.numpy(), count, subject.seed, s) for s in repetitions] for x in values])
+        progress = Progress(subject.report, "k-means", len(values) * self.seeds, "repetitions")
+        fitted: list[list[np.ndarray]] = []
+        for draw, features in enumerate(values):
+            fitted.append([])
+            for repetition in range(self.seeds):
+                fitted[-1].append(self._clusters(features.numpy(), count, subject.seed, repetition))
+                progress.done(draw * self.seeds + repetition + 1)
+        found = np.stack(fitted)
 
         accuracy = self._metric(found, lambda clusters: matching_accuracy(labels, clusters), len(labels), interval=True)
         nmi = self._metric(found, lambda clusters: float(normalized_mutual_info_score(labels, clusters)), len(labels))

@@ -15,8 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.data import ImageSet, batches, in_order
+from sslkuramoto.encoders.features import one_field
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
+from sslkuramoto.evaluation.representation.progress import Progress
 from sslkuramoto.files import write_atomically
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
@@ -47,8 +49,26 @@ def split_features(subject: Subject, split: str, *, draws: int | None = None) ->
 
     Pass k draws its oscillators from ``generator(device, seed, "features", split, k)``.
     """
-    images = subject.images(split)
+    values, images = split_values(subject, split, draws=draws)
     assert images.labels is not None
+    return FeatureSet(values, images.labels.cpu(), images)
+
+
+def split_values(
+    subject: Subject, split: str, *, draws: int | None = None, shared_field: bool = False
+) -> tuple[Float[Tensor, "k n d"], ImageSet]:
+    """Return the pooled features of a split, labelled or not, from the cache when it holds them, and the split.
+
+    Args:
+        subject: encoder, data and cache folder.
+        split: "train", "val" or "test".
+        draws: as for :func:`split_features`.
+        shared_field: whether all images of pass k start from the same field of oscillators; otherwise each image has
+            its own. An encoder that draws nothing has one kind of features.
+
+    Pass k draws from ``generator(device, seed, "features", split, k)``, or ``(..., "one field", split, k)``.
+    """
+    images = subject.images(split)
     passes = 1 if draws is None else draws_for(subject.encoder.stochastic, draws)
     key = {
         "encoder": subject.encoder_hash,
@@ -60,29 +80,37 @@ def split_features(subject: Subject, split: str, *, draws: int | None = None) ->
         "seed": subject.seed if subject.encoder.stochastic else None,
         "batch_size": subject.batch_size,
         "precision": f"float32/{torch.get_float32_matmul_precision()}",
+        **({"field": "shared"} if shared_field and subject.encoder.stochastic else {}),
     }
     text = json.dumps(key, sort_keys=True)
     path = subject.run_dir / "cache" / f"features-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
     values = _load(path, text, len(images))
     if values is None:
         subject.report(f"features of {split}: {len(images)} images, {passes} draw{'s' if passes > 1 else ''}")
-        values = _extract(subject, images, split, passes)
+        values = _extract(subject, images, split, passes, shared_field)
         _save(path, values, text, subject)
-    return FeatureSet(values, images.labels.cpu(), images)
+    return values, images
 
 
 @torch.no_grad()
-def _extract(subject: Subject, images: ImageSet, split: str, passes: int) -> Float[Tensor, "k n d"]:
+def _extract(subject: Subject, images: ImageSet, split: str, passes: int, shared_field: bool) -> Float[Tensor, "k n d"]:
     encoder, n = subject.encoder, len(images)
-    noise = [generator(subject.device, subject.seed, "features", split, k) for k in range(passes)]
+    kind = "one field" if shared_field else "features"
+    noise = [generator(subject.device, subject.seed, kind, split, k) for k in range(passes)]
+    fields: list[Tensor | None] = []
+    progress = Progress(subject.report, f"features of {split}", n, "images")
     values = torch.empty(passes, n, encoder.num_features)
     seen = torch.zeros(n, dtype=torch.int64)
     order = in_order(n, subject.batch_size)
     for batch in batches(images, order, device=subject.device, workers=subject.workers):
         seen[batch.indices] += 1
+        if shared_field and not fields:
+            fields = [one_field(encoder, batch.inputs, draw) for draw in noise]
         for k in range(passes):
-            features = encoder(batch.inputs, draw=noise[k] if encoder.stochastic else None)
+            start = {"initial": fields[k]} if fields else {"draw": noise[k] if encoder.stochastic else None}
+            features = encoder(batch.inputs, **start)
             values[k, batch.indices] = features.pooled.float().cpu()
+        progress.done(int(seen.sum()))
     assert bool((seen == 1).all()), "a sample was skipped or counted twice"
     return values
 

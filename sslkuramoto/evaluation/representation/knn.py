@@ -3,6 +3,7 @@
 Shapes: k draws, n images, m bank images, d features.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.forward_cost import features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features
+from sslkuramoto.evaluation.representation.progress import Progress
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
@@ -35,6 +37,7 @@ def knn_predict(
     neighbours: int = 20,
     temperature: float = 0.07,
     vote: Vote = "weighted",
+    done: Callable[[int], None] | None = None,
 ) -> Int64[Tensor, " n"]:
     """Return the class with the most votes among the nearest bank images.
 
@@ -46,6 +49,7 @@ def knn_predict(
         neighbours: how many vote; at most m.
         temperature: tau > 0; a neighbour of cosine s votes exp(s / tau) (vote "weighted").
         vote: "weighted" as in the paper, or "plain" (one neighbour, one vote). The lower class wins a tie.
+        done: is told how many queries are done, from time to time.
     """
     bank = F.normalize(bank.float(), dim=1)
     predicted = []
@@ -57,6 +61,8 @@ def knn_predict(
         weight = weight if vote == "weighted" else torch.ones_like(similarity)
         votes = chunk.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[nearest], weight)
         predicted.append(votes.argmax(dim=1))
+        if done is not None:
+            done(sum(map(len, predicted)))
     return torch.cat(predicted)
 
 
@@ -100,8 +106,11 @@ class NearestNeighbours(Protocol):
             raise UserError(f"knn: neighbours={self.neighbours} is larger than the training set ({size} images)")
         assert train.images.classes is not None
         bank, labels = train.values[0].to(subject.device), train.labels.to(subject.device)
-        predictions = torch.stack(
-            [
+        progress = Progress(subject.report, "k-NN", test.values.shape[0] * test.values.shape[1], "queries")
+        found = []
+        for number, queries in enumerate(test.values):
+            done_before = number * len(queries)
+            found.append(
                 knn_predict(
                     queries.to(subject.device),
                     bank,
@@ -110,10 +119,10 @@ class NearestNeighbours(Protocol):
                     neighbours=self.neighbours,
                     temperature=self.temperature,
                     vote=self.vote,
+                    done=lambda count, before=done_before: progress.done(before + count),
                 ).cpu()
-                for queries in test.values
-            ]
-        )
+            )
+        predictions = torch.stack(found)
         notes = ["the bank was drawn once, the scored split once a draw"] if subject.encoder.stochastic else []
         return Result(
             metrics=accuracies(predictions, test.labels),

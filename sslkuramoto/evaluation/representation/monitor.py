@@ -1,4 +1,4 @@
-"""k-NN accuracy while a run trains, on training images only: nothing is ever selected on the test split.
+"""What is measured while a run trains, on training images only: nothing is ever selected on the test split.
 
 Shapes: b images, d features.
 """
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from sslkuramoto.data import DataSet, batches
 from sslkuramoto.encoders import Encoder
+from sslkuramoto.encoders.features import one_field
 from sslkuramoto.evaluation.representation.knn import NearestNeighbours, knn_predict
+from sslkuramoto.evaluation.representation.linear import fit_probe
+from sslkuramoto.evaluation.representation.rank import alpha_req, rankme
 from sslkuramoto.examples import accepts
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
@@ -19,19 +22,28 @@ from sslkuramoto.training import Monitor
 
 BATCH_SIZE = 256
 NEIGHBOURS = 20
+PENALTY, ITERATIONS = 1e-3, 100
+"""Of the online linear probe: no penalty is chosen, and L-BFGS takes at most so many iterations."""
 
 
-def online_knn(recipe: Recipe, run: RunDirectory) -> Monitor | None:
+def online_measures(recipe: Recipe, run: RunDirectory) -> Monitor | None:
     """Return a monitor for ``recipe`` in ``run``, or None when it monitors nothing."""
-    return OnlineKNN(recipe, run) if recipe.measure.monitor_every else None
+    measure = recipe.measure
+    return OnlineMeasures(recipe, run) if measure.monitor_every and measure.monitors else None
 
 
-class OnlineKNN:
-    """Of ``measure.monitor_images`` training images four fifths vote and the rest are classified.
+class OnlineMeasures:
+    """The measures of ``measure.monitors`` on ``measure.monitor_images`` training images: curves to watch, not results.
 
-    Where the data set images aside (``data.holdout``), those are classified instead. 20 weighted neighbours, one draw
-    of the oscillators, the same images at every call: a curve to watch, not a result. Unlabelled images yield nothing,
-    nor do other examples.
+    Four fifths of the images serve as bank. The rest are classified, or as many of the images that the data set aside
+    (``data.holdout``). The images are the same at every call, and each is encoded from oscillators of its own draw.
+
+    - ``knn``: accuracy of 20 weighted neighbours from the bank.
+    - ``linear``: accuracy of a linear probe that is fitted on the bank anew at every call, so a resumed run needs
+      nothing of an earlier call.
+    - ``rankme``: RankMe and alpha-ReQ of the bank, all images from the same field of oscillators.
+
+    Data without labels or with one class have no accuracy, and examples other than images have no measure.
 
     Args:
         recipe: of the run that is watched; nothing is loaded before the first call.
@@ -42,10 +54,11 @@ class OnlineKNN:
         self.recipe, self.run = recipe, run
         self._aside: DataSet | None = None
 
+    @torch.no_grad()
     def __call__(self, encoder: Encoder, train: DataSet, epoch: int) -> dict[str, float]:
-        """Return ``{"knn": share of images classified rightly}``."""
+        """Return the measures by name, accuracies in [0, 1]; empty where the data allow none."""
         spec = train.spec
-        if not accepts(NearestNeighbours.reads, spec) or spec.num_classes is None:
+        if not accepts(NearestNeighbours.reads, spec):
             return {}
         recipe, images = self.recipe, min(self.recipe.measure.monitor_images, len(train))
         chosen = torch.randperm(len(train), generator=generator("cpu", recipe.seed, "monitor"))[:images]
@@ -57,22 +70,54 @@ class OnlineKNN:
             asked = torch.arange(len(queries))[: len(asked)]
         if not len(voters):
             return {}
-        bank, labels = self._features(encoder, train, voters, epoch)
-        features, wanted = self._features(encoder, queries, asked, epoch)
-        neighbours = min(NEIGHBOURS, len(bank))
-        predicted = knn_predict(features, bank, labels, num_classes=spec.num_classes, neighbours=neighbours)
-        return {"knn": float((predicted == wanted).float().mean())}
+        found: dict[str, float] = {}
+        wanted, bank = set(recipe.measure.monitors), None
+        if wanted & {"knn", "linear"} and spec.num_classes is not None and spec.num_classes > 1:
+            bank, labels = self._labelled(encoder, train, voters, epoch)
+            features, classes = self._labelled(encoder, queries, asked, epoch)
+            if "knn" in wanted:
+                near = min(NEIGHBOURS, len(bank))
+                predicted = knn_predict(features, bank, labels, num_classes=spec.num_classes, neighbours=near)
+                found["knn"] = float((predicted == classes).float().mean())
+            if "linear" in wanted:
+                probe = fit_probe(
+                    bank.cpu(),
+                    labels.cpu(),
+                    num_classes=spec.num_classes,
+                    penalty=PENALTY,
+                    max_iterations=ITERATIONS,
+                )
+                right = probe(features.cpu()).argmax(dim=1) == classes.cpu()
+                found["linear"] = float(right.float().mean())
+        if "rankme" in wanted and len(voters) > 1:
+            if bank is None or encoder.stochastic:
+                bank = self._features(encoder, train, voters, epoch, shared_field=True)[0]
+            found |= {"rankme": rankme(bank), "alpha_req": alpha_req(bank)}
+        return found
 
-    @torch.no_grad()
-    def _features(
+    def _labelled(
         self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int
     ) -> tuple[Float[Tensor, "b d"], Int64[Tensor, " b"]]:
+        features, labels = self._features(encoder, images, indices, epoch)
+        return features, torch.cat(labels)
+
+    def _features(
+        self,
+        encoder: Encoder,
+        images: DataSet,
+        indices: Int64[Tensor, " b"],
+        epoch: int,
+        *,
+        shared_field: bool = False,
+    ) -> tuple[Float[Tensor, "b d"], list[Int64[Tensor, " _"]]]:
         weight = next(encoder.parameters())
         draw = generator(weight.device, self.recipe.seed, "monitor", epoch, images.split)
-        pooled, labels = [], []
+        pooled, labels, field = [], [], None
         chunks = list(indices.split(BATCH_SIZE))
         for batch in batches(images, chunks, device=weight.device, workers=self.recipe.engine.workers):
-            assert batch.targets is not None
-            pooled.append(encoder(batch.inputs.to(weight.dtype), draw=draw).pooled.float())
-            labels.append(batch.targets)
-        return torch.cat(pooled), torch.cat(labels)
+            inputs = batch.inputs.to(weight.dtype)
+            if shared_field and field is None:
+                field = one_field(encoder, inputs, draw)
+            pooled.append(encoder(inputs, initial=field, draw=draw).pooled.float())
+            labels += [] if batch.targets is None else [batch.targets]
+        return torch.cat(pooled), labels

@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
-from sslkuramoto.evaluation.representation.linear import fit_probe, held_out
+from sslkuramoto.evaluation.representation import linear, progress
+from sslkuramoto.evaluation.representation.linear import fit_large_probe, fit_probe, held_out
 from sslkuramoto.randomness import generator
 
 
@@ -27,6 +28,50 @@ def test_the_probe_equals_scikit_learn(blobs, penalty):
     torch.testing.assert_close(probe.weight, torch.from_numpy(theirs.coef_), atol=2e-4, rtol=1e-3)
     ours = probe(features).softmax(1)
     torch.testing.assert_close(ours, torch.from_numpy(theirs.predict_proba(scaled)), atol=1e-4, rtol=1e-3)
+
+
+def test_a_large_problem_is_solved_to_the_same_probabilities(blobs):
+    features, labels = blobs
+    for penalty in (1e-1, 1e-3):
+        exact = fit_probe(features, labels, num_classes=3, penalty=penalty)
+        start = fit_large_probe(features, labels, num_classes=3, penalty=1.0)
+        for begin in (None, start):
+            quick = fit_large_probe(features, labels, num_classes=3, penalty=penalty, start=begin)
+            torch.testing.assert_close(quick(features).softmax(1), exact(features).softmax(1), atol=2e-3, rtol=0)
+            torch.testing.assert_close(quick.weight, exact.weight, atol=1e-2, rtol=1e-2)
+
+
+def test_a_large_problem_of_many_classes_takes_forty_iterations(monkeypatch):
+    draw = generator("cpu", "many classes")
+    centres = torch.randn(50, 20, generator=draw)
+    labels = torch.arange(1500) % 50
+    scales = torch.logspace(-3, 3, 20)
+    features = (centres[labels] + 0.7 * torch.randn(1500, 20, generator=draw)) * scales
+    exact = fit_probe(features, labels, num_classes=50, penalty=1e-4)
+    quick = fit_large_probe(features, labels, num_classes=50, penalty=1e-4)
+    agree = (exact(features).argmax(1) == quick(features).argmax(1)).float().mean()
+    assert agree > 0.995
+
+
+def test_the_protocol_solves_a_large_problem_so_and_says_it(cnn, subject_of, monkeypatch):
+    plain = PROTOCOLS.build("linear", {})(subject_of(cnn))
+    monkeypatch.setattr(linear, "LARGE", 1)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = []
+    subject = subject_of(cnn)
+    subject.report = said.append
+    large = PROTOCOLS.build("linear", {})(subject)
+    assert large.metrics["accuracy"].value == pytest.approx(plain.metrics["accuracy"].value, abs=0.02)
+    assert any("a large problem" in note for note in large.notes)
+    assert any("passes, loss " in line and "s left" in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["linear", "knn", "clustering"])
+def test_one_class_is_refused_in_one_line(name, cnn, subject_of, some_set):
+    one = dataclasses.replace(some_set(20), labels=torch.zeros(20, dtype=torch.int64), classes=("only",))
+    with pytest.raises(UserError, match=f"{name} needs at least two classes: data .*, split 'test', has one") as caught:
+        PROTOCOLS.build(name, {})(subject_of(cnn, data={"train": one, "test": one}.__getitem__))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_constant_feature_does_no_harm(blobs):

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from torch import nn
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.evaluation.representation.knn import knn_predict
-from sslkuramoto.evaluation.representation.monitor import online_knn
+from sslkuramoto.evaluation.representation.linear import fit_probe
+from sslkuramoto.evaluation.representation.monitor import online_measures
+from sslkuramoto.evaluation.representation.rank import rankme
 from sslkuramoto.run_directory import RunDirectory
 
 NOWHERE = RunDirectory(Path("nowhere"))  # a run that has seen no data yet
@@ -48,13 +51,13 @@ def monitored(monkeypatch, splits=(), **changes):
         return build(name, options, split)
 
     monkeypatch.setattr(DATA, "build", watched)
-    encoder, monitor = Pixels(), online_knn(recipe, NOWHERE)
+    encoder, monitor = Pixels(), online_measures(recipe, NOWHERE)
     assert monitor is not None
     return monitor(encoder, train, 1), encoder, train
 
 
 def test_a_recipe_that_monitors_nothing_gets_no_monitor():
-    assert online_knn(small(), NOWHERE) is None
+    assert online_measures(small(), NOWHERE) is None
 
 
 def test_it_takes_training_images_only_some_vote_and_others_are_classified(monkeypatch):
@@ -99,10 +102,54 @@ def test_more_images_than_there_are_mean_all(monkeypatch):
 def test_a_network_in_double_precision_is_measured_too(monkeypatch):
     recipe = small(measure={"monitor_every": 1})
     train = DATA.build("digits", {"limit": 48}, "train")
-    assert 0 <= online_knn(recipe, NOWHERE)(Pixels().double(), train, 1)["knn"] <= 1
+    assert 0 <= online_measures(recipe, NOWHERE)(Pixels().double(), train, 1)["knn"] <= 1
 
 
-def test_unlabelled_and_single_images_yield_nothing(some_set):
-    monitor = online_knn(small(measure={"monitor_every": 1}), NOWHERE)
-    assert monitor(Pixels(), some_set(20, labelled=False), 1) == {}
+def test_unlabelled_images_have_a_rank_and_no_accuracy_and_a_single_image_nothing(some_set):
+    monitor = online_measures(small(measure={"monitor_every": 1}), NOWHERE)
+    assert {*monitor(Pixels(), some_set(20, labelled=False), 1)} == {"rankme", "alpha_req"}
     assert monitor(Pixels(), some_set(1), 1) == {}
+
+
+def test_one_class_has_no_accuracy(some_set):
+    one = dataclasses.replace(some_set(20), labels=torch.zeros(20, dtype=torch.int64), classes=("only",))
+    monitor = online_measures(small(measure={"monitor_every": 1}), NOWHERE)
+    assert {*monitor(Pixels(), one, 1)} == {"rankme", "alpha_req"}
+
+
+def test_only_what_is_asked_for_is_measured(some_set):
+    for asked, names in ((["linear"], {"linear"}), (["knn"], {"knn"}), (["rankme"], {"rankme", "alpha_req"})):
+        monitor = online_measures(small(measure={"monitor_every": 1, "monitors": asked}), NOWHERE)
+        assert {*monitor(Pixels(), some_set(20), 1)} == names
+    assert online_measures(small(measure={"monitor_every": 1, "monitors": []}), NOWHERE) is None
+
+
+def test_the_online_probe_is_fitted_on_the_bank_and_scored_on_the_others(monkeypatch):
+    measure = {"monitor_every": 1, "monitor_images": 200}
+    found, encoder, train = monitored(monkeypatch, data={"name": "digits"}, measure=measure)
+    label_of = {
+        tuple(row.tolist()): int(y) for row, y in zip((train.images / 255).flatten(1), train.labels, strict=True)
+    }
+    labels = [torch.tensor([label_of[tuple(row.tolist())] for row in part.flatten(1)]) for part in encoder.seen]
+    bank, queries = (part.flatten(1) for part in encoder.seen)
+    probe = fit_probe(bank, labels[0], num_classes=10, penalty=1e-3, max_iterations=100)
+    assert found["linear"] == pytest.approx(float((probe(queries).argmax(1) == labels[1]).float().mean()))
+    assert found["rankme"] == pytest.approx(rankme(bank))
+
+
+class Noise(Pixels):
+    """Features are noise, one field an image or one for all."""
+
+    stochastic = True
+
+    def sample_initial(self, images, draw):
+        return torch.randn(len(images), 192, 1, 1, generator=draw)
+
+    def forward(self, images, *, initial=None, draw=None, trace=False):
+        field = self.sample_initial(images, draw) if initial is None else initial.expand(len(images), -1, -1, -1)
+        return Features(field.flatten(1), field)
+
+
+def test_noise_of_the_oscillators_is_no_rank(some_set):
+    monitor = online_measures(small(measure={"monitor_every": 1}), NOWHERE)
+    assert monitor(Noise(), some_set(40), 1)["rankme"] == pytest.approx(1, abs=1e-3)
