@@ -8,9 +8,9 @@ Reading a checkpoint runs no code of its author. Files are written whole or not 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import content_of, write_atomically
 from sslkuramoto.heads import HEADS
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part
+
+M = TypeVar("M", bound=nn.Module)
 
 _HEADER = "sslkuramoto"
 _PLAIN = (bool, int, float, str, type(None))
@@ -85,12 +87,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if not path.exists():
+        raise UserError(f"{path}: no such checkpoint")
+    data = content_of(path)
     try:
         tensors = load_tensors(data)
         size = int.from_bytes(data[:8], "little")
@@ -172,10 +171,7 @@ def build_encoder(section: Mapping[str, Any], weights: Mapping[str, Any], source
     """
     name, options = cast(str, section.get("name")), {key: value for key, value in section.items() if key != "name"}
     options = ENCODERS.result_class(name, Encoder).rebuilt(options)
-    with borrowed_global(generator("cpu", "weights that are replaced")):
-        encoder = ENCODERS.build(name, options)
-    load_strictly(encoder, weights, source)
-    return encoder.eval().requires_grad_(False)
+    return _filled(lambda: ENCODERS.build(name, options), weights, source)
 
 
 class HeadParts(NamedTuple):
@@ -256,10 +252,21 @@ def build_head(parts: HeadParts, source: str) -> nn.Module:
         UserError: an unknown head or option, or weights that do not fit.
     """
     options = {key: value for key, value in parts.section.items() if key != "name"}
+    name = cast(str, parts.section.get("name"))
+    return _filled(lambda: HEADS.build(name, options, *parts.size), parts.weights, source)
+
+
+def _filled(build: Callable[[], M], weights: Mapping[str, Any], source: str) -> M:
+    """Build a module with given weights, in eval mode, without gradients.
+
+    Its sizes are compared with those of the weights before memory is taken for them: a file may name any size.
+    """
+    with torch.device("meta"), borrowed_global(generator("cpu", "weights that are replaced")):
+        check_fit(build(), weights, source)
     with borrowed_global(generator("cpu", "weights that are replaced")):
-        head = HEADS.build(cast(str, parts.section.get("name")), options, *parts.size)
-    load_strictly(head, parts.weights, source)
-    return head.eval().requires_grad_(False)
+        module = build()
+    load_strictly(module, weights, source)
+    return module.eval().requires_grad_(False)
 
 
 def load_kind(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             **common,
         )
-    subject.report = lambda line: print(line, file=sys.stderr, flush=True)
+    subject.report = lambda line: print(printable(line), file=sys.stderr, flush=True)
     if arguments.dry_run:
         _print_costs(subject, protocols)
         return
@@ -241,9 +241,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{asked}: {error}" if len(protocols) > 1 else str(error)) from None
         print(f"{arguments.run} {protocol.file}  ({path})")
         for name, metric in result.metrics.items():
-            print(f"  {name:32s} {shown(metric)}")
+            print(printable(f"  {name:32s} {shown(metric)}"))
         for note in result.notes:
-            print(f"  note: {note}")
+            print(printable(f"  note: {note}"))
 
 
 def _check_name(name: str, protocols: int) -> None:

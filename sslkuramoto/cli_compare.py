@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sslkuramoto.errors import printable
+
 
 def add_compare(commands: Any) -> None:
     """Add the command to a parser.
@@ -24,4 +26,5 @@ def _compare(arguments: argparse.Namespace) -> None:
     from sslkuramoto.report.tables.pairs import runs_text
     from sslkuramoto.study.run_pairs import compare_runs
 
-    print(runs_text(compare_runs(arguments.first, arguments.second, arguments.protocols)))
+    pairs = compare_runs(arguments.first, arguments.second, arguments.protocols)
+    print(printable(runs_text(pairs), keep="\n"))

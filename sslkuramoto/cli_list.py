@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import UserError, printable, unknown
 from sslkuramoto.files import packaged
 
 _REGISTRIES = {
@@ -33,19 +33,22 @@ def add_list(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("list", help="name what there is")
-    command.add_argument("what", metavar="|".join([*_REGISTRIES, *_FOLDERS]))
+    command.add_argument("what", nargs="?", metavar="|".join([*_REGISTRIES, *_FOLDERS]))
     command.add_argument("name", nargs="?", help="print the options of one")
     command.set_defaults(act=_list)
 
 
 def _list(arguments: argparse.Namespace) -> None:
     kinds = _kinds()
+    if arguments.what is None:
+        print("\n".join(kinds))
+        return
     if arguments.what not in kinds:
         raise unknown("kind of thing to list", arguments.what, kinds)
     listed = kinds[arguments.what]()
     if arguments.name is None:
         for name, line in listed.items():
-            print(f"{name:36s} {line}".rstrip())
+            print(printable(f"{name:36s} {line}".rstrip()))
         return
     if arguments.name not in listed:
         kind = "study" if arguments.what == "studies" else arguments.what.rstrip("s")

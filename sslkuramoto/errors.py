@@ -60,6 +60,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 _MEMORY = ("allocate memory", "not enough memory", "Storage size calculation overflowed", "Overflow when unpacking")
+_MEMORY += ("integer multiplication overflow",)
 
 
 class TooLarge(NamedTuple):

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from sslkuramoto.errors import UserError
@@ -22,6 +24,7 @@ LONGEST_NAME = 160
 """Bytes of a result's name; its images and unfinished files add to it."""
 _OF_PLACES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What a file system says of a place that was named badly or belongs to somebody else."""
+MOST_VALUES = 100_000  # of a YAML file, aliases put in
 _ENDING = ".part"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # network and cluster file systems
 _FOREVER = 1e9  # seconds; without an end, filelock takes another holder in the same thread for a deadlock
@@ -100,6 +103,23 @@ def name_beside(name: str, changed: Sequence[str]) -> str:
     return file.encode()[: LONGEST_NAME - 13].decode(errors="ignore") + f"-{digest}"
 
 
+def content_of(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        UserError: there is none, it cannot be read, is larger than the memory, or is a pipe or a device, which would
+            keep the reader waiting.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path}: is no regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise UserError(f"{path}: is larger than the memory") from None
+
+
 def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any]:
     """Read a JSON object.
 
@@ -111,14 +131,38 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
         UserError: naming the file, when it cannot be read, is truncated or something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        content = json.loads(content_of(path).decode())
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: truncated or not JSON: {error} ({advice})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object ({advice})")
     return content
+
+
+def bounded_yaml(text: str) -> str:
+    """Return a YAML text whose aliases (``*name``) do not multiply it: ten lines can stand for a billion values.
+
+    Raises:
+        yaml.YAMLError: no YAML, an alias within what it stands for, or more values than a file of ours ever has.
+    """
+    if "*" not in text:
+        return text
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node | None) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_VALUES + 1  # while it is counted: an alias of itself
+            pairs = isinstance(node, yaml.MappingNode)
+            sizes[id(node)] = 1 + sum(size(part) for item in node.value for part in (item if pairs else [item]))
+        return sizes[id(node)]
+
+    if size(yaml.compose(text, yaml.SafeLoader)) > MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases make more than {MOST_VALUES} values of it")
+    return text
 
 
 def is_leftover(path: Path) -> bool:

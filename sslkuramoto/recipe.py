@@ -7,6 +7,7 @@ constructors they name by the registries, not here.
 """
 
 import dataclasses
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, say_once, unknown
-from sslkuramoto.files import packaged
+from sslkuramoto.files import bounded_yaml, content_of, packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.values import (
     Count,
@@ -88,7 +89,18 @@ class Measure:
 @checked
 @dataclass(frozen=True)
 class Engine:
-    """How a run is carried out. Should not affect results."""
+    """How a run is carried out. Should not affect results.
+
+    Everything but the precision may change when a run continues.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:INDEX or mps.
+        precision: of the weights and, with bf16, of the products alone; stays as the run began.
+        compile: whether torch.compile speeds up the steps.
+        workers: processes that decode images that do not lie in memory.
+        loggers: beside metrics.csv.
+        wandb_project: name of the project at Weights & Biases.
+    """
 
     device: str = "auto"
     precision: Literal["32", "bf16", "64"] = "32"
@@ -214,9 +226,9 @@ def read_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        config = OmegaConf.load(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        config = OmegaConf.load(io.StringIO(bounded_yaml(content_of(path).decode())))
+    except UserError:
+        raise
     except RecursionError:
         raise UserError(f"{path}: no valid YAML: nested too deeply") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # ValueError: undecodable text

@@ -13,11 +13,14 @@ import io
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from getpass import getuser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,7 +30,7 @@ import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
+from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
 _LOCK = ".lock"  # held while a process trains here
@@ -99,13 +102,27 @@ class RunDirectory:
         if self.recipe_file.is_file():
             difference = _first_difference(self._method(complete(self.recipe())), self._method(recipe))
             if difference and self.begun:
-                longer = "; to train longer, start another run from its encoder: --init"
-                advice = f"choose another run directory{longer if difference.startswith('epochs is ') else ''}"
-                raise UserError(f"{self.path}: belongs to another recipe: {difference}; {advice}")
+                longer = f"; to train longer, {self._longer()}" if difference.startswith("epochs is ") else ""
+                raise UserError(
+                    f"{self.path}: belongs to another recipe: {difference}; choose another run directory{longer}"
+                )
+            there, here = self.recipe().engine.precision, recipe.engine.precision
+            if there != here and self.begun and not self.finished:
+                raise UserError(
+                    f"{self.path}: engine.precision is {there!r} there and {here!r} here; a run that has begun keeps "
+                    "the precision of its weights"
+                )
         elif self.path.exists() and (
             not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
         ):
             raise UserError(f"{self.path}: exists and is no run directory; choose another one")
+
+    def _longer(self) -> str:
+        """Return how a run of more epochs is begun, as it can be typed."""
+        run, recipe = (shlex.quote(str(path)) for path in (self.path, self.recipe_file))
+        if not self.finished:
+            return f"finish it first: sslkuramoto train {run}"
+        return f"start another run from its encoder: sslkuramoto train {recipe} --init {run} --run {run}-longer"
 
     def _method(self, recipe: Recipe) -> dict[str, Any]:
         """Return what identifies a recipe here: not where its data lie, once their content is known (run_data.py)."""
@@ -155,10 +172,10 @@ class RunDirectory:
         """Append this session's versions and hardware to environment.json."""
         sessions = []
         if self.environment_file.is_file():
-            try:
-                sessions = list(json.loads(self.environment_file.read_text())["sessions"])
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{self.environment_file}: damaged; remove it to go on") from None
+            advice = "damaged; remove it to continue"
+            sessions = read_object(self.environment_file, advice).get("sessions")
+            if not isinstance(sessions, list):
+                raise UserError(f"{self.environment_file}: holds no list of sessions ({advice})")
         sessions.append(describe_environment(device) | {"processes": processes})
         write_atomically(self.environment_file, json.dumps({"sessions": sessions}, indent=1))
 
@@ -182,8 +199,34 @@ def describe_environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "revision": _revision(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(impersonal, sys.argv[1:])],
     }
+
+
+_SECRET = re.compile(r"(token|secret|passw|credential|api_?key|access_?key|auth)", re.IGNORECASE)
+_TOKENS = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[\w-]{12,}")
+
+
+def impersonal(text: str) -> str:
+    """Return text as it may be handed to others: without home folders, the user's name in paths, and secrets.
+
+    A secret is the value of a key or an environment variable that is named so, what stands before the ``@`` of a URL,
+    and what begins like the tokens of well-known services.
+    """
+    key, sign, _ = text.partition("=")
+    if sign and "\n" not in text and _SECRET.search(key):
+        return f"{key}=***"
+    for name, value in os.environ.items():
+        if len(value) >= 8 and (_SECRET.search(name) or name.upper().endswith("_KEY")):
+            text = text.replace(value, "***")
+    text = re.sub(r"(?<=://)[^/\s@]+@", "", text)
+    text = _TOKENS.sub("***", text)
+    for home in {str(Path.home()), str(Path.home().resolve())} - {"/"}:
+        text = re.sub(rf"{re.escape(home)}(?=[/\s'\"]|$)", "~", text)
+    text = re.sub(r"(?<![\w.~])/(home|Users)/[^/\s'\"]+", "~", text)
+    with suppress(OSError, KeyError):  # a user without a name, as in a container
+        text = re.sub(rf"(?<=/){re.escape(getuser())}(?=/|$)", "USER", text)
+    return text
 
 
 def _processor() -> str:
@@ -232,9 +275,12 @@ class MetricsFile:
         rows: list[dict[str, str]] = []
         if path.is_file():
             with path.open(newline="", errors="replace") as file:
-                reader = csv.DictReader(file)
-                self.columns = list(reader.fieldnames or [])
-                rows = [row for row in reader if _is_whole(row) and int(row["step"]) < start]
+                reader = csv.DictReader(line.replace("\0", "") for line in file)
+                try:
+                    self.columns = list(reader.fieldnames or [])
+                    rows = [row for row in reader if _is_whole(row) and int(row["step"]) < start]
+                except csv.Error as error:  # a field of 128 KiB
+                    raise UserError(f"{path}: damaged ({error}); remove it to continue") from None
         self._rewrite(rows)
 
     def add(self, row: Mapping[str, float | int | str]) -> None:
@@ -261,4 +307,4 @@ class MetricsFile:
 
 
 def _is_whole(row: Mapping[str, str | None]) -> bool:
-    return (row.get("step") or "").isdigit() and None not in row and None not in row.values()
+    return (row.get("step") or "").isdecimal() and None not in row and None not in row.values()

@@ -1,4 +1,6 @@
 import json
+import platform
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from sslkuramoto.checkpoint import load
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import load_recipe
-from sslkuramoto.run_directory import MetricsFile, RunDirectory
+from sslkuramoto.run_directory import MetricsFile, RunDirectory, impersonal
 from sslkuramoto.training import train
 
 
@@ -223,3 +225,77 @@ def test_two_processes_never_train_in_one_directory(tmp_path):
         pass
     with run.locked():  # free again
         assert run.path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("data.root={home}/data/cifar", "data.root=~/data/cifar"),
+        ("--init={home}", "--init=~"),
+        ("data.root=/home/alice/data", "data.root=~/data"),
+        ("data.root=/Users/alice", "data.root=~"),
+        ("data.root=/scratch/alice/set", "data.root=/scratch/USER/set"),
+        ("data.root=/data/homework/home", "data.root=/data/homework/home"),
+        ("remote=https://alice:hunter2@example.org/x", "remote=https://example.org/x"),
+        ("hub_token=abc", "hub_token=***"),
+        ("WANDB_API_KEY=0123456789", "WANDB_API_KEY=***"),
+        ("note=hf_abcdefghijklmnopqrst", "note=***"),
+        ("note=the-value-of-a-variable", "note=***"),
+        ("optimizer.lr=1e-3", "optimizer.lr=1e-3"),
+        ("encoder.kernel_sizes=[3,3]", "encoder.kernel_sizes=[3,3]"),
+    ],
+)
+def test_what_a_run_keeps_of_its_command_names_no_person_and_no_secret(word, kept, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "bob"))
+    monkeypatch.setenv("SOME_TOKEN", "the-value-of-a-variable")
+    monkeypatch.setattr("sslkuramoto.run_directory.getuser", lambda: "alice")
+    assert impersonal(word.format(home=tmp_path / "bob")) == kept
+
+
+def test_the_environment_of_a_session_holds_no_host_no_user_and_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "bob"))
+    monkeypatch.setenv("HF_TOKEN", "value-of-the-token")
+    monkeypatch.setattr("sslkuramoto.run_directory.getuser", lambda: "bob")
+    words = ["/opt/venv/bin/sslkuramoto", "train", f"{tmp_path}/bob/a.yaml", "engine.wandb_project=value-of-the-token"]
+    monkeypatch.setattr("sys.argv", words)
+    RunDirectory(tmp_path / "run").record_session("cpu", 1)
+    text = (tmp_path / "run" / "environment.json").read_text()
+    assert json.loads(text)["sessions"][0]["command"] == [
+        "sslkuramoto",
+        "train",
+        "~/a.yaml",
+        "engine.wandb_project=***",
+    ]
+    for secret in ("bob", "value-of-the-token", platform.node()):
+        assert secret not in text
+
+
+def begun(path: Path, **engine: object) -> RunDirectory:
+    """Return a directory in which a training has begun."""
+    run = RunDirectory(path)
+    run.claim(small(engine={"device": "cpu", **engine}))
+    run.last_checkpoint.parent.mkdir(parents=True)
+    run.last_checkpoint.write_bytes(b"")
+    return run
+
+
+def test_every_word_of_the_engine_but_the_precision_may_change_when_a_run_continues(tmp_path):
+    run = begun(tmp_path / "run")
+    for name, value in {"device": "auto", "compile": True, "workers": 1, "loggers": ["wandb"]}.items():
+        run.check(small(engine={name: value}))
+    with pytest.raises(UserError, match=r"engine\.precision is '32' there and '64' here; .* keeps the precision"):
+        run.check(small(engine={"precision": "64"}))
+    run.encoder_file().write_bytes(b"")
+    run.check(small(engine={"precision": "64"}))  # finished: nothing is trained
+
+
+def test_training_longer_is_refused_with_a_command_that_can_be_typed(tmp_path):
+    run = begun(tmp_path / "a run")
+    with pytest.raises(UserError, match=r"epochs is 2 there and 9 here; .* finish it first: sslkuramoto train '.*'"):
+        run.check(small(epochs=9))
+    run.encoder_file().write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        run.check(small(epochs=9))
+    command = str(caught.value).partition("sslkuramoto train ")[2]
+    where = tmp_path / "a run"
+    assert shlex.split(command) == [f"{where}/recipe.yaml", "--init", f"{where}", "--run", f"{where}-longer"]

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, lock, write_atomically
+from sslkuramoto.files import is_leftover, lock, read_object, write_atomically
 from sslkuramoto.sources import code_behind, code_version, content_key
 from sslkuramoto.threat import Threat
 
@@ -91,7 +91,7 @@ class Ledger:
         # checked before the owner's file: another process that starts now writes that file first
         used = folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir())
         if owner.is_file():
-            known = _read_object(owner).get("model")
+            known = read_object(owner).get("model")
             if known != model:
                 raise UserError(
                     f"ledger {folder}: belongs to another network (hash {str(known)[:12]} there, {model[:12]} here); "
@@ -150,7 +150,7 @@ class Ledger:
             raise
         except KeyError as error:
             raise UserError(f"{path}: damaged (no {error}); remove it, and its images are attacked again") from None
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{path}: damaged ({reason}); remove it, and its images are attacked again") from None
 
@@ -244,13 +244,3 @@ def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[i
         fits = len(shape) == dimensions and (name == "candidates" or shape[counts.get(name, 0)] == r)
         if not fits or (wanted is not None and shape != tuple(wanted)):
             raise ValueError(f"{name} has the shape {list(shape)}")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: damaged ({error}); remove it") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: damaged (no object); remove it")
-    return content

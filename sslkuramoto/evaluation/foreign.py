@@ -31,7 +31,7 @@ from sslkuramoto.errors import UserError, line_of, unknown
 from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.protocol import Need, Protocol, Subject
 from sslkuramoto.examples import check_reads
-from sslkuramoto.files import ABOUT, is_leftover, write_atomically
+from sslkuramoto.files import ABOUT, is_leftover, read_object, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.sources import PACKAGE, code_beside
 
@@ -315,11 +315,8 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: 
     file = run_dir / ABOUT
     wanted = json.loads(json.dumps(dict(about), default=str))
     if file.is_file():
-        try:
-            known = json.loads(file.read_text())
-            differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
-        except (ValueError, AttributeError, TypeError, OSError):
-            raise UserError(f"{file}: damaged; remove it, or {mend}") from None
+        known = read_object(file, f"damaged; remove it, or {mend}")
+        differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
         if differing:
             there, here = (str(each.get(differing))[:60] for each in (known, wanted))
             raise UserError(

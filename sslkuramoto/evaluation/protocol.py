@@ -28,7 +28,7 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
-from sslkuramoto.recipe import escaped, key_and_text
+from sslkuramoto.recipe import escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result
 from sslkuramoto.values import read_text
@@ -328,13 +328,12 @@ def _written(name: str, folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except RecursionError:
-        raise UserError(f"protocol file {path}: is nested too deeply") from None
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"protocol file {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"protocol file {path}: must hold 'name: PROTOCOL' and options, one a line")
+        content = OmegaConf.to_container(read_yaml(path), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    except UserError as error:
+        raise UserError(f"protocol file {error}") from None
+    assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
 

@@ -16,7 +16,7 @@ from sslkuramoto.interop.trained import Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.run_directory import RunDirectory, impersonal
 from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
@@ -46,7 +46,7 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
         f"```yaml\n{dump_recipe(recipe_from(model.public_recipe())).strip()}\n```",
     ]
     header = f"---\n{yaml.safe_dump(_front_matter(model, results), sort_keys=False, allow_unicode=True)}---\n\n"
-    return (header if front_matter else "") + "\n\n".join(part for part in parts if part) + "\n"
+    return impersonal((header if front_matter else "") + "\n\n".join(part for part in parts if part) + "\n")
 
 
 _INPUTS = {

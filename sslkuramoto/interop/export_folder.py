@@ -27,10 +27,11 @@ from sslkuramoto.checkpoint import (
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import content_of, read_object, write_atomically
 from sslkuramoto.interop.card import card
 from sslkuramoto.interop.timm_models import ARCHITECTURES, create, timm_config
 from sslkuramoto.interop.trained import Trained
+from sslkuramoto.run_directory import impersonal
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json
@@ -72,7 +73,7 @@ def export_torch(model: Trained, out: Path, *, front_matter: bool = False) -> li
     if model.head is not None:
         weights |= {f"head.{name}": value for name, value in model.head.state_dict().items()}
     usage = _USE.replace("CALL", _call(model)) + (_TIMM if _timm_builds(model) else "")
-    config = json.dumps(config_of(model), indent=1) + "\n"
+    config = impersonal(json.dumps(config_of(model), indent=1) + "\n")
     text = card(model, usage, front_matter=front_matter)
     write_atomically(out / WEIGHTS, packed_weights(weights, {"format": "pt"}))
     write_atomically(out / CONFIG, config)
@@ -190,11 +191,8 @@ def _head_parts(config: Mapping[str, Any], weights: dict[str, Tensor], path: Pat
 
 
 def _config(path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: truncated or not JSON ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict) or config.get("library_name") != "sslkuramoto":
+    config = read_object(path, "export the run again")
+    if config.get("library_name") != "sslkuramoto":
         raise UserError(f"{path}: of another program, no export of sslkuramoto")
     if type(config.get("format")) is not int or not 1 <= config["format"] <= FORMAT:
         raise UserError(
@@ -214,8 +212,10 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     try:
-        tensors = load_tensors(path.read_bytes())
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        tensors = load_tensors(content_of(path))
+    except UserError:
+        raise
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: truncated, or no safetensors file: {' '.join(str(error).split())}") from None
     by_network: dict[str, dict[str, Tensor]] = {"encoder": {}, "head": {}}
     for name, value in tensors.items():

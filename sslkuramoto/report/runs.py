@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import ABOUT, read_object
+from sslkuramoto.files import ABOUT, bounded_yaml, read_object
 from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.results import Result
 from sslkuramoto.study.published import Published
@@ -129,7 +129,7 @@ def _left_a_head(run: Path) -> bool:
     if (run / ABOUT).is_file():
         return True
     try:
-        recipe = OmegaConf.to_container(OmegaConf.create(read_text(run / "recipe.yaml") or ""))
+        recipe = OmegaConf.to_container(OmegaConf.create(bounded_yaml(read_text(run / "recipe.yaml") or "")))
     except Exception as error:  # omegaconf's own, or its YAML reader's
         reason = " ".join(str(error).split())
         raise UserError(f"{run / 'recipe.yaml'}: not a readable recipe ({reason})") from None
@@ -167,8 +167,11 @@ def read_series(path: Path) -> dict[str, Series]:
     """
     text = (read_text(path) or "").replace("\0", "")
     reader = csv.DictReader(text.splitlines())
-    names = [name for name in reader.fieldnames or () if name]
-    rows = list(reader)
+    try:
+        names = [name for name in reader.fieldnames or () if name]
+        rows = list(reader)
+    except csv.Error as error:  # a field of 128 KiB
+        raise UserError(f"{path}: damaged ({error})") from None
     if rows and "step" not in names:
         raise UserError(f"{path}: no column 'step' among {', '.join(names)}")
     joined: dict[float, dict[str, float]] = {}

@@ -176,5 +176,5 @@ def recorded_failure(root: Path, key: str) -> str | None:
         return str(json.loads(file.read_text())["reason"])
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{file}: damaged; remove it to go on") from None

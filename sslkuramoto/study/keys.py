@@ -165,12 +165,12 @@ class DataFacts:
             write_atomically(self._file, json.dumps({key: facts.to_dict() for key, facts in known.items()}, indent=1))
 
     def _read(self) -> dict[str, Facts]:
-        if not self._file.exists():
+        if not self._file.is_file():
             return {}
         try:
             content: Mapping[str, Any] = json.loads(self._file.read_text())
             return {key: Facts.from_dict(facts) for key, facts in content.items()}
         except OSError as error:
             raise UserError(f"{self._file}: cannot be read: {error.strerror or error}") from None
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             raise UserError(f"{self._file}: damaged; remove it to go on") from None

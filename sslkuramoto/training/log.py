@@ -161,7 +161,7 @@ def _wandb_id(path: Path) -> str:
     file = path / "wandb" / "id.txt"
     if not file.is_file():
         write_atomically(file, secrets.token_hex(8))
-    return file.read_text().strip()
+    return file.read_text(errors="replace").strip()
 
 
 class _WandB:

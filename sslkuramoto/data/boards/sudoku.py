@@ -17,8 +17,10 @@ from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Boards
 from sslkuramoto.randomness import seed_of
-from sslkuramoto.values import Count, Whole, checked, small
+from sslkuramoto.values import Whole, checked, small
 
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How many puzzles; each is searched for when the data are made."""
 Grid = tuple[int, ...]
 """The symbols of a board, row by row; 0 is a blank cell."""
 
@@ -48,8 +50,8 @@ class Sudoku(BoardSet):
         split: str,
         *,
         side: Annotated[int, Field(ge=4)] = 4,
-        puzzles: Count = 4000,
-        puzzles_test: Count = 500,
+        puzzles: Number = 4000,
+        puzzles_test: Number = 500,
         givens: Count = 6,
         puzzle_seed: Whole = 0,
     ) -> None:

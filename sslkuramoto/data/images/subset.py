@@ -42,6 +42,10 @@ class Choice:
     split_seed: int = 0
     device_resident: Literal["auto"] | bool = "auto"
 
+    def __post_init__(self) -> None:
+        if self.size == 1:
+            raise UserError("size=1: must be >= 2; an image of one pixel shows nothing")
+
     def part(self, split: str, parts: tuple[str, ...], where: str) -> str:
         """Return the part of the source from which ``split`` is taken.
 

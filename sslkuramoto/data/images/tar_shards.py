@@ -88,6 +88,8 @@ def index_shards(
     entries: list[Entry] = []
     targets: list[int] = []
     for number, shard in enumerate(shards):
+        if shard.exists() and not shard.is_file():
+            raise UserError(f"{shard}: is no regular file")
         try:
             with tarfile.open(shard, "r:") as archive:
                 for key, members in _grouped(archive).items():

@@ -6,6 +6,7 @@ the page draws them. Shapes: b images, c channels, n oscillator dimension, h w g
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -248,13 +249,16 @@ def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
     return tuple(layers), dim, images
 
 
+_DAMAGE = (OSError, ValueError, EOFError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+
 def _load(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{path}: truncated or not an npz file ({error}); delete it and record again") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):

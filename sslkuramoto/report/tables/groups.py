@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sslkuramoto.files import bounded_yaml
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
 
 NO_METHOD = ("measure", "engine")  # sections of a recipe that change no weight
@@ -73,7 +74,7 @@ def _without_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _recipe(text: str | None) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text or "")
-    except yaml.YAMLError:
+        content = yaml.safe_load(bounded_yaml(text or ""))
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

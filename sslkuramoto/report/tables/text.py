@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sslkuramoto.errors import printable
 from sslkuramoto.report.tables.columns import percent
 from sslkuramoto.report.tables.table import Cell, Summary
 
@@ -34,8 +35,13 @@ def for_terminal(summary: Summary, console: Console) -> str:
             for first, last in _side_by_side(summary, console.width):
                 console.print(_rich(summary, turned=True, first=first, last=last))
         for line in _below(summary, lambda k: f"{k}".translate(SUPERSCRIPT)):
-            console.print(Text(line, style="dim"), soft_wrap=False)
+            console.print(_safe(line, style="dim"), soft_wrap=False)
     return captured.get()
+
+
+def _safe(text: str, style: str = "") -> Text:
+    """Return text of a run for the terminal, which it shall not steer."""
+    return Text(printable(text, keep="\n"), style=style)
 
 
 def _least_width(table: RichTable) -> int:
@@ -71,10 +77,10 @@ def _rich(summary: Summary, *, turned: bool, first: int = 0, last: int | None = 
         width = max((len(part) for text in texts for part in text.split("\n")), default=1)
         is_text = j == 0 or (j == 1 and bool(summary.groups) and not turned)
         table.add_column(
-            Text(title), justify="left" if is_text else "right", min_width=min(width, 16) if is_text else width
+            _safe(title), justify="left" if is_text else "right", min_width=min(width, 16) if is_text else width
         )
     for line in grid[1:]:
-        table.add_row(*map(Text, line))
+        table.add_row(*map(_safe, line))
     return table
 
 
@@ -103,7 +109,7 @@ def plain(summary: Summary) -> str:
     grid += [[*labels, *map(one_line, row)] for labels, row in zip(_row_heads(summary), summary.cells, strict=True)]
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
-    return "\n".join([*lines, *_below(summary, lambda k: f"({k})")]) + "\n"
+    return printable("\n".join([*lines, *_below(summary, lambda k: f"({k})")]) + "\n", keep="\n")
 
 
 def _corner(summary: Summary) -> list[str]:
