@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scipy.stats import binom, norm
 
 from sslkuramoto.statistics import holm
-from sslkuramoto.study.table import SeedValue, StudyTable
+from sslkuramoto.study.table import StudyTable
 
 FLIPS = 99_999  # of a test by chance: the least p is 1 / 100,000
 EXACT_WORK = 2e8  # products that an exact test may take
@@ -226,13 +226,9 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return Comparison(pair, column, reason="no seed that both rows have")
-    if any(_images(value) != _images(first[seeds[0]]) for seed in seeds for value in (first[seed], second[seed])):
+    measured = [(value.images, len(value.correct or [])) for seed in seeds for value in (first[seed], second[seed])]
+    if any(images != measured[0] for images in measured):
         return Comparison(pair, column, reason="measured on different images")
     shares = [(first[seed].correct or [], second[seed].correct or []) for seed in seeds]
     per_seed = {seed: paired_test([pair_of]) for seed, pair_of in zip(seeds, shares, strict=True)}
     return Comparison(pair, column, per_seed, paired_test(shares))
-
-
-def _images(value: SeedValue) -> tuple[tuple[str | None, str | None], list[int]]:
-    """Which images they are: data and split, places therein."""
-    return value.data, value.index or list(range(len(value.correct or [])))

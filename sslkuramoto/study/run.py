@@ -2,13 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.study.execute import Outcome
 from sslkuramoto.study.jobs import Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import value_of
+from sslkuramoto.study.time_left import TimeLeft, shown_time
 from sslkuramoto.study.workers import Crew, Here, Workers
 from sslkuramoto.training.stopping import StopRequest
 
@@ -24,6 +25,7 @@ def run_plan(
     retry: bool = False,
     prepare: Callable[[], None] | None = None,
     report: Callable[[str], None] | None = None,
+    expected: Mapping[str, float | None] | None = None,
 ) -> int:
     """Do everything of ``plan`` that is missing.
 
@@ -35,6 +37,7 @@ def run_plan(
         retry: also what failed before.
         prepare: called first in each worker.
         report: receives one line of progress at a time; stderr when None.
+        expected: estimated seconds by key of a task, such as ``cost_of_plan(plan).tasks``, for the time left.
 
     Returns:
         How many tasks failed, now or before, or lack their data; the table holds the reasons.
@@ -46,7 +49,8 @@ def run_plan(
     todo = plan.possible(retry)
     if plan.problems and not todo and not any(task.done() for task in plan.tasks.values()):
         raise UserError(plan.problems[0])
-    schedule = _Schedule(plan, todo, report or (lambda line: print(line, file=sys.stderr, flush=True)))
+    left = TimeLeft(expected or {}, min(max(jobs, 1), len(todo)))
+    schedule = _Schedule(plan, todo, left, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
         return plan.failures()
     if not jobs:
@@ -61,8 +65,8 @@ def run_plan(
 class _Schedule:
     """Which tasks wait, run and ended."""
 
-    def __init__(self, plan: Plan, todo: list[Task], report: Callable[[str], None]) -> None:
-        self.plan, self.report = plan, report
+    def __init__(self, plan: Plan, todo: list[Task], left: TimeLeft, report: Callable[[str], None]) -> None:
+        self.plan, self.left, self.report = plan, left, report
         self.waiting = {task.key: task for task in todo}
         self.running: dict[str, Task] = {}
         self.not_before: dict[str, float] = {}
@@ -97,6 +101,7 @@ class _Schedule:
                 self._fail(task, f"{recorded_failure(self.plan.root, task.key)} (in another process)")
                 continue
             self.running[task.key] = task
+            self.report(f"({self.settled}/{self.total}) {task.label}: starts")
             crew.give(task)
 
     def _failed_at(self, key: str) -> int | None:
@@ -134,7 +139,10 @@ class _Schedule:
         if outcome.kind == "done":
             self.settled += 1
             failure_file(self.plan.root, task.key).unlink(missing_ok=True)
-            self.report(f"{self._place()} {task.label}: done in {outcome.seconds:.0f} s")
+            self.left.finished(task.key, outcome.seconds)
+            left = self.left.of([*self.waiting, *self.running])
+            done = f"{self._place()} {task.label}: done in {shown_time(outcome.seconds)}"
+            self.report(f"{done}; {left}" if left else done)
             for line in self._unreadable(task):
                 self.report(f"{task.label}: {line}")
             return

@@ -168,7 +168,7 @@ def test_values_that_are_no_plain_values_are_refused(tmp_path: Path):
 
 def test_a_study_cannot_be_called_like_a_folder_of_the_root(tmp_path: Path):
     (tmp_path / "failures.yaml").write_text("title: x\n")
-    with pytest.raises(UserError, match="cannot be called 'failures'"):
+    with pytest.raises(UserError, match="'failures' names a folder of all studies"):
         load_study(tmp_path / "failures.yaml")
 
 

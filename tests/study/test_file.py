@@ -101,7 +101,7 @@ def test_an_encoder_that_does_not_fit_the_stage_before_is_found_before_hours_of_
 
 def test_a_study_that_does_not_exist_is_answered_with_the_nearest(monkeypatch, tmp_path):
     (tmp_path / "report-table-2.yaml").touch()
-    monkeypatch.setattr("sslkuramoto.study.parse.STUDY_FILES", tmp_path)
+    monkeypatch.setattr("sslkuramoto.study.named.STUDY_FILES", tmp_path)
     with pytest.raises(UserError, match=r"unknown study 'report-table2': did you mean 'report-table-2'\?"):
         load_study("report-table2")
     with pytest.raises(UserError, match=r"'nowhere.yaml' does not exist"):
