@@ -32,11 +32,11 @@ ROUNDING = 2e-6  # of shares that went through 32 bit floats or six digits
 
 @dataclass(frozen=True)
 class McNemar:
-    """An exact McNemar test: it knows most draws right and else wrong, and nothing between.
+    """An exact McNemar test: an image counts as right when most draws are, else as wrong.
 
     Attributes:
         b: images that the first row has right (most draws) and the second wrong; times seeds where several are pooled.
-        c: the other way round.
+        c: images that the second row has right and the first wrong.
         n: images compared, times seeds.
         p: two-sided; 1 when the rows agree on every image.
     """
@@ -61,7 +61,7 @@ class PairedTest:
         low, high: its 95 % interval over images, an image being a cluster of its seeds.
         n: images.
         p: two-sided, of exchanging the rows at images; 1 when they agree on every one.
-        mcnemar: what is left of it when draws are put to the vote; None where shares lie between 0 and 1 and most
+        mcnemar: the test of majority votes over draws; None where shares lie between 0 and 1 and most
             draws say the same of both rows at every image.
     """
 
@@ -112,15 +112,15 @@ def paired_test(seeds: Shares) -> PairedTest:
     low, high = _interval(ahead)
     votes = _mcnemar(first > 0.5, second > 0.5)
     between = bool(((first % 1) != 0).any() or ((second % 1) != 0).any())
-    told = None if between and votes.b == votes.c == 0 else votes
-    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), told)
+    by_votes = None if between and votes.b == votes.c == 0 else votes
+    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), by_votes)
 
 
 def mcnemar(correct_a: Sequence[float], correct_b: Sequence[float]) -> McNemar:
     """Test whether two rows are right on equally many images.
 
     Args:
-        correct_a, correct_b: share of draws that are right, one an image, the same images. An image is right when most
+        correct_a, correct_b: share of correct draws per image, of the same images. An image is correct when most
             draws are (> 0.5); one that half of the draws miss is wrong, as attacks count it broken.
     """
     first, second = _arrays([(correct_a, correct_b)])

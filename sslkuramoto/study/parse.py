@@ -1,6 +1,6 @@
 """A study file: one published table as rows, columns, seeds and published figures, read strictly.
 
-``eval/studies/NAME.yaml``; docs/studies.md lists every key. Whatever can be wrong is found here, before data are read:
+``eval/studies/NAME.yaml``; docs/studies.md lists every key. Every error is found here, before data are read:
 unknown keys, rows whose recipe is missing or does not load with its changes, protocols that do not load, published
 figures without a source.
 """
@@ -239,7 +239,7 @@ def _pairs(
         if len(pair) != 2 or pair[0] == pair[1]:
             raise UserError(f"compare: {pair!r}: must be two rows, not one with itself")
         if frozenset(pair) in known:
-            raise UserError(f"compare: {pair!r}: stands there twice; a test counts once, whatever the order")
+            raise UserError(f"compare: {pair!r}: is listed twice; the order of two rows does not matter")
         known.add(frozenset(pair))
         for name in pair:
             if name not in rows:

@@ -101,7 +101,6 @@ class _Schedule:
                 self._fail(task, f"{recorded_failure(self.plan.root, task.key)} (in another process)")
                 continue
             self.running[task.key] = task
-            self.report(f"({self.settled}/{self.total}) {task.label}: starts")
             crew.give(task)
 
     def _failed_at(self, key: str) -> int | None:
@@ -110,7 +109,7 @@ class _Schedule:
         return file.stat().st_mtime_ns if file.is_file() else None
 
     def _next(self) -> Task | None:
-        """Return a task that can be done now, of a run that nobody measures if there is one: features are shared."""
+        """Return a task that can be done now, if possible of a run that is not in use: its features are shared."""
         now = time.monotonic()
         ready = [
             task
@@ -127,13 +126,13 @@ class _Schedule:
             self._interrupted(outcome.reason)
         if outcome.kind == "busy":
             if task.key not in self.not_before:
-                self.report(f"{task.label}: another process is at it")
+                self.report(f"{task.label}: another process is computing it")
             self.not_before[task.key] = time.monotonic() + _PATIENCE
             self.waiting[task.key] = task
             return
         if outcome.kind == "killed" and task.key not in self.killed:
             self.killed.add(task.key)
-            self.report(f"{task.label}: {outcome.reason}; once more, from where it was")
+            self.report(f"{task.label}: {outcome.reason}; restarted, it continues from where it was")
             self.waiting[task.key] = task
             return
         if outcome.kind == "done":
@@ -179,4 +178,4 @@ class _Schedule:
 
     def _interrupted(self, reason: str = "") -> None:
         what = f"{reason}; " if reason else ""
-        raise Interrupted(f"{what}{self.settled} of {self.total} are done; the same command goes on from there")
+        raise Interrupted(f"{what}{self.settled} of {self.total} are done; the same command continues from there")

@@ -30,7 +30,7 @@ class SeedValue:
         n: images behind it.
         draws: of the initial oscillators, or None where the result does not say.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
-        result: the file it stands in.
+        result: the file that holds it.
         correct: share of correct draws per image; None unless the column names it.
         images: which images these are, as :meth:`~sslkuramoto.results.Result.images` states it.
     """
