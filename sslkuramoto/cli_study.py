@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
         commands: what ``add_subparsers`` returned.
         prepare: called first in every worker process.
     """
-    command = commands.add_parser("study", help="compute what a published table lacks and print it beside ours")
-    command.add_argument("study", help="a file, or the name of one under eval/studies/")
+    command = commands.add_parser("study", help="compute a table and print it beside the published figures")
+    command.add_argument("study", nargs="?", help="the path of a study file, or a name of 'list studies'")
     command.add_argument(
         "items",
         nargs="*",
@@ -29,6 +29,7 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
         help="changes of every training run, over those of the file, such as data.root=DIR; ROW.KEY=VALUE and "
         "ROW.STAGE.KEY=VALUE of some, columns.COLUMN.KEY=VALUE of a measurement",
     )
+    command.add_argument("--new", type=Path, metavar="FILE", help="write an annotated study file to start from")
     command.add_argument("--dry-run", action="store_true", help="only print what is missing and what it would cost")
     command.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0 works in this one")
     command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of each worker")
@@ -67,14 +68,20 @@ def _numbers(text: str) -> list[int]:
 
 def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     from sslkuramoto.measuring import usable_device
-    from sslkuramoto.study import load_study, plan_study, run_plan
+    from sslkuramoto.study import load_study, plan_study, recorded_study, run_plan
     from sslkuramoto.study.cost import cost_of_plan, plan_text
     from sslkuramoto.study.table import check_metrics
 
+    if arguments.new is not None:
+        _new(arguments)
+        return
+    if arguments.study is None:
+        raise UserError("name a study file or a name of 'sslkuramoto list studies', or write a new file by --new FILE")
     jobs = arguments.jobs
     if arguments.device != "auto" and not arguments.slurm:  # a job's device need not be here
         usable_device(arguments.device, "--device")
-    study = load_study(arguments.study, arguments.items)
+    name, words = recorded_study(arguments.study, arguments.root) or (arguments.study, [])
+    study = load_study(name, words := [*words, *arguments.items])
     chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
     plan = plan_study(study, arguments.root, **chosen)
     check_metrics(plan)
@@ -84,8 +91,12 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     print(plan_text(plan, cost, jobs=jobs, retry=arguments.retry), flush=True)
     if arguments.dry_run:
         return
-    failed = _submit(plan, arguments) if arguments.slurm else run_plan(plan, jobs=jobs, prepare=prepare, **where)
-    table = print_study(study, arguments.root, any_code=arguments.any_code)
+    failed = (
+        _submit(plan, words, arguments)
+        if arguments.slurm
+        else run_plan(plan, jobs=jobs, prepare=prepare, expected=cost.tasks, **where)
+    )
+    table = print_study(study, words, arguments.root, any_code=arguments.any_code)
     if failed:
         raise UserError(
             f"{failed} of {len(plan.tasks)} tasks failed; the footnotes say why, {arguments.root}/failures more"
@@ -94,16 +105,26 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
         raise UserError(f"{unread} of {len(plan.cells)} measurements have no number; the footnotes say why")
 
 
+def _new(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.study import new_study
+
+    if arguments.study is not None:
+        raise UserError(f"--new {arguments.new}: writes one file and takes no study and no KEY=VALUE")
+    new_study(arguments.new)
+    file = shlex.quote(str(arguments.new))
+    print(f"wrote {file}; sslkuramoto study {file} --dry-run says what it computes, sslkuramoto study {file} does it")
+
+
 def _on_terminal(line: str) -> None:
     if sys.stderr.isatty():
         print(line, file=sys.stderr, flush=True)
 
 
-def _submit(plan: Any, arguments: argparse.Namespace) -> int:
+def _submit(plan: Any, changes: list[str], arguments: argparse.Namespace) -> int:
     """Submit the jobs and, where they are processes of this machine, wait for them; return how many tasks failed."""
     from sslkuramoto.study.slurm import submit, wait_for
 
-    jobs = submit(plan, arguments.slurm, overrides=arguments.items, device=arguments.device, retry=arguments.retry)
+    jobs = submit(plan, arguments.slurm, overrides=changes, device=arguments.device, retry=arguments.retry)
     if not any(word in ("cluster=local", "cluster=debug") for word in arguments.slurm):
         words = ["sslkuramoto", "report", arguments.study, *arguments.items]
         words += [] if arguments.root == ROOT else ["--root", str(arguments.root)]
@@ -121,32 +142,38 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     Raises:
         UserError: whatever is wrong with the study; a file to write, for a study has its own.
     """
-    from sslkuramoto.study import load_study, study_files
+    from sslkuramoto.study import load_study, recorded_study, study_files
+    from sslkuramoto.study.named import ENDINGS
 
     names = [word for word in arguments.runs if "=" not in word]
-    if len(names) != 1 or Path(names[0]).is_dir():
+    if len(names) != 1:
         return False
-    if not names[0].endswith((".yaml", ".yml")) and names[0] not in study_files():
-        return False
+    found, changes = recorded_study(names[0], arguments.root), [word for word in arguments.runs if "=" in word]
+    if found is None:
+        here = names[0] in study_files() or names[0].endswith(ENDINGS) or Path(f"{names[0]}.yaml").is_file()
+        if not here or Path(names[0]).is_dir():
+            return False
+        found = names[0], []
     for option in ("html", "markdown", "latex", "csv"):
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
-    study = load_study(names[0], [word for word in arguments.runs if "=" in word])
-    print_study(study, arguments.root, any_code=arguments.any_code)
+    changes = [*found[1], *changes]
+    print_study(load_study(found[0], changes), changes, arguments.root, any_code=arguments.any_code)
     return True
 
 
-def print_study(study: Any, root: Path, *, any_code: bool = False) -> Any:
+def print_study(study: Any, changes: Sequence[str], root: Path, *, any_code: bool = False) -> Any:
     """Print what is there of a study, write its table and page under ``root/FOLDER``, and return the table.
 
     Args:
         study: a loaded study.
+        changes: ``KEY=VALUE`` words that it was loaded with.
         root: of all studies.
         any_code: take results of other versions of the code too.
     """
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text, write_study_page
-    from sslkuramoto.study import collect
+    from sslkuramoto.study import collect, record_study
 
     table = collect(study, root, any_code=any_code)
     print(study_text(table))
@@ -156,5 +183,6 @@ def print_study(study: Any, root: Path, *, any_code: bool = False) -> Any:
     for ending, text in texts.items():
         write_atomically(folder / f"table.{ending}", text)
     write_study_page(folder / "report.html", table)
+    record_study(folder, study.path, changes)
     print(f"wrote {folder}/table.md, table.tex, table.csv and report.html")
     return table

@@ -6,8 +6,9 @@ run_plan(plan, jobs=2)
 table = collect(study, Path("runs/studies"))
 """
 
+from sslkuramoto.study.named import new_study, record_study, recorded_study, study_file, study_files
 from sslkuramoto.study.paired import Comparison, McNemar, comparisons, mcnemar
-from sslkuramoto.study.parse import Study, StudyColumn, StudyRow, StudyStage, load_study, study_file, study_files
+from sslkuramoto.study.parse import Study, StudyColumn, StudyRow, StudyStage, load_study
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.run import run_plan
@@ -29,7 +30,10 @@ __all__ = [
     "comparisons",
     "load_study",
     "mcnemar",
+    "new_study",
     "plan_study",
+    "record_study",
+    "recorded_study",
     "run_plan",
     "study_file",
     "study_files",

@@ -76,7 +76,7 @@ def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
 
 
 def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, objective: Objective) -> None:
-    """Check that the protocol of a column can measure what a stage leaves behind."""
+    """Check that the protocol of a column can measure what a training run produces."""
     _check_spec(column, measure, recipe.data.name, expected_spec(recipe.data.name, recipe.data.options))
     if "head" in measure.needs and objective.head_part is None:
         raise UserError(

@@ -7,7 +7,7 @@ before, or from the protocol's own estimate (``measure.estimate(subject)``) on a
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -27,6 +27,7 @@ from sslkuramoto.sources import content_key
 from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts
 from sslkuramoto.study.plan import Plan
+from sslkuramoto.study.time_left import shown_time
 from sslkuramoto.training.learner import build
 
 _NOT_IN_A_STEP = (
@@ -63,10 +64,16 @@ class Share:
 
 @dataclass
 class Cost:
-    """What is missing of a plan."""
+    """What is missing of a plan.
+
+    Attributes:
+        training, measuring: equal tasks together.
+        tasks: key of a task -> its seconds, None when unknown.
+    """
 
     training: list[Share]
     measuring: list[Share]
+    tasks: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -79,8 +86,8 @@ class Cost:
         return sum(share.count for share in (*self.training, *self.measuring) if share.seconds is None)
 
 
-def _to_nobody(line: str) -> None:
-    """Report progress to nobody."""
+def _silent(line: str) -> None:
+    """Report no progress."""
 
 
 def cost_of_plan(
@@ -89,7 +96,7 @@ def cost_of_plan(
     retry: bool = False,
     threads: int = 1,
     device: str = "auto",
-    report: Callable[[str], None] = _to_nobody,
+    report: Callable[[str], None] = _silent,
 ) -> Cost:
     """Estimate what :func:`~sslkuramoto.study.run.run_plan` would take.
 
@@ -105,14 +112,16 @@ def cost_of_plan(
     torch.set_num_threads(threads)
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     try:
-        training = _trainings((task for task in todo if isinstance(task, Stage)), where, report)
-        measuring = _measurements(plan, [task for task in todo if isinstance(task, Evaluation)], where, report)
+        found = Cost([], [])
+        _trainings(found, (task for task in todo if isinstance(task, Stage)), where, report)
+        _measurements(found, plan, [task for task in todo if isinstance(task, Evaluation)], where, report)
     finally:
         torch.set_num_threads(before)
-    return Cost(training, measuring)
+    return found
 
 
-def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[str], None]) -> list[Share]:
+def _trainings(found: Cost, stages: Iterable[Stage], device: torch.device, report: Callable[[str], None]) -> None:
+    """Add training runs to ``found``."""
     timed: dict[str, float | None] = {}
     shares: dict[tuple[str, int, float | None], Share] = {}
     for stage in stages:
@@ -121,11 +130,11 @@ def _trainings(stages: Iterable[Stage], device: torch.device, report: Callable[[
             report(f"timing a step of {stage.label}")
             timed[kind] = None if stage.facts is None else seconds_a_step(stage.recipe, stage.facts.spec, device)
         each = timed[kind]
-        seconds = None if each is None else each * stage.steps
+        seconds = found.tasks[stage.key] = None if each is None else each * stage.steps
         name = stage.label.rpartition(": ")[2]
         share = Share(name, 0, stage.steps, seconds, "a step timed here")
         shares.setdefault((name, stage.steps, seconds), share).count += 1
-    return list(shares.values())
+    found.training += shares.values()
 
 
 def seconds_a_step(recipe: Recipe, spec: Spec, device: torch.device) -> float | None:
@@ -164,8 +173,9 @@ def _timed(recipe: Recipe, spec: Spec, n: int, device: torch.device) -> float:
 
 
 def _measurements(
-    plan: Plan, tasks: Iterable[Evaluation], device: torch.device, report: Callable[[str], None]
-) -> list[Share]:
+    found: Cost, plan: Plan, tasks: Iterable[Evaluation], device: torch.device, report: Callable[[str], None]
+) -> None:
+    """Add measurements to ``found``."""
     known: dict[str, tuple[float | None, str]] = {}
     shares: dict[tuple[str, float | None], Share] = {}
     for task in tasks:
@@ -178,9 +188,10 @@ def _measurements(
                 report(f"timing passes of {task.label}")
                 known[kind] = _own_estimate(task, stage, stage.facts, device), "its passes at most, timed here"
         seconds, source = known[kind]
+        found.tasks[task.key] = seconds
         name = task.label.rpartition(": ")[2]
         shares.setdefault((name, seconds), Share(name, 0, 0, seconds, source)).count += 1
-    return list(shares.values())
+    found.measuring += shares.values()
 
 
 def _name_of(run: Path) -> str:
@@ -265,13 +276,3 @@ def _share_text(share: Share) -> str:
     each = "cost unknown" if share.seconds is None else f"{shown_time(share.seconds)} each ({share.source})"
     steps = f"{share.steps:,} steps, " if share.steps else ""
     return f"    {share.count} x {share.name}: {steps}{each}"
-
-
-def shown_time(seconds: float) -> str:
-    """Return a duration in the unit that people would use."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:,.0f} days"

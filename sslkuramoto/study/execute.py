@@ -28,8 +28,8 @@ class Outcome:
     """How a task ended.
 
     Attributes:
-        kind: done; failed; busy (another process is at it); interrupted (a later call goes on); killed (its process
-            was, by a signal: once that may be chance).
+        kind: done; failed; busy (another process is computing it); interrupted (a later call continues); killed (a
+            signal ended its process, which may happen once by chance).
         reason: one line.
         trace: where a fault of ours arose.
         seconds: it took.
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def carry_out(task: Task, root: Path, device: str) -> Outcome:
-    """Do one task, unless it is done or another process does it; whatever goes wrong is told, not raised.
+    """Do one task, unless it is done or another process does it; whatever goes wrong is in the outcome, not raised.
 
     A failure is recorded before the lock is given back, so that no process that waits for it makes it again.
     """

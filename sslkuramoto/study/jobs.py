@@ -177,4 +177,4 @@ def recorded_failure(root: Path, key: str) -> str | None:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{file}: damaged; remove it to go on") from None
+        raise UserError(f"{file}: damaged; remove it and start again") from None

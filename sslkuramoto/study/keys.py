@@ -73,7 +73,7 @@ def _behind(*starts: str) -> str:
 def sampled_hash(path: Path) -> str:
     """Return the hash of a file's size and content; of a large one, of pieces at equal distances, both ends among them.
 
-    An archive of 3 GB is told from another one in milliseconds; one byte changed by hand between the pieces is not.
+    This compares archives of 3 GB in milliseconds. A byte that changes between the pieces is not noticed.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -173,4 +173,4 @@ class DataFacts:
         except OSError as error:
             raise UserError(f"{self._file}: cannot be read: {error.strerror or error}") from None
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            raise UserError(f"{self._file}: damaged; remove it to go on") from None
+            raise UserError(f"{self._file}: damaged; remove it and start again") from None

@@ -21,7 +21,7 @@ def as_overrides(settings: Settings) -> list[str]:
 
 
 def merged(*settings: Settings) -> dict[str, Any]:
-    """Return changes in the order in which they are made: a later one of a key stands behind all before it."""
+    """Return changes in the order in which they are made: the last change of a key comes last."""
     found: dict[str, Any] = {}
     for each in settings:
         for key, value in each.items():

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scipy.stats import binom, norm
 
 from sslkuramoto.statistics import holm
-from sslkuramoto.study.table import SeedValue, StudyTable
+from sslkuramoto.study.table import StudyTable
 
 FLIPS = 99_999  # of a test by chance: the least p is 1 / 100,000
 EXACT_WORK = 2e8  # products that an exact test may take
@@ -32,11 +32,11 @@ ROUNDING = 2e-6  # of shares that went through 32 bit floats or six digits
 
 @dataclass(frozen=True)
 class McNemar:
-    """An exact McNemar test: it knows most draws right and else wrong, and nothing between.
+    """An exact McNemar test: an image counts as right when most draws are, else as wrong.
 
     Attributes:
         b: images that the first row has right (most draws) and the second wrong; times seeds where several are pooled.
-        c: the other way round.
+        c: images that the second row has right and the first wrong.
         n: images compared, times seeds.
         p: two-sided; 1 when the rows agree on every image.
     """
@@ -61,7 +61,7 @@ class PairedTest:
         low, high: its 95 % interval over images, an image being a cluster of its seeds.
         n: images.
         p: two-sided, of exchanging the rows at images; 1 when they agree on every one.
-        mcnemar: what is left of it when draws are put to the vote; None where shares lie between 0 and 1 and most
+        mcnemar: the test of majority votes over draws; None where shares lie between 0 and 1 and most
             draws say the same of both rows at every image.
     """
 
@@ -112,15 +112,15 @@ def paired_test(seeds: Shares) -> PairedTest:
     low, high = _interval(ahead)
     votes = _mcnemar(first > 0.5, second > 0.5)
     between = bool(((first % 1) != 0).any() or ((second % 1) != 0).any())
-    told = None if between and votes.b == votes.c == 0 else votes
-    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), told)
+    by_votes = None if between and votes.b == votes.c == 0 else votes
+    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), by_votes)
 
 
 def mcnemar(correct_a: Sequence[float], correct_b: Sequence[float]) -> McNemar:
     """Test whether two rows are right on equally many images.
 
     Args:
-        correct_a, correct_b: share of draws that are right, one an image, the same images. An image is right when most
+        correct_a, correct_b: share of correct draws per image, of the same images. An image is correct when most
             draws are (> 0.5); one that half of the draws miss is wrong, as attacks count it broken.
     """
     first, second = _arrays([(correct_a, correct_b)])
@@ -226,13 +226,9 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return Comparison(pair, column, reason="no seed that both rows have")
-    if any(_images(value) != _images(first[seeds[0]]) for seed in seeds for value in (first[seed], second[seed])):
+    measured = [(value.images, len(value.correct or [])) for seed in seeds for value in (first[seed], second[seed])]
+    if any(images != measured[0] for images in measured):
         return Comparison(pair, column, reason="measured on different images")
     shares = [(first[seed].correct or [], second[seed].correct or []) for seed in seeds]
     per_seed = {seed: paired_test([pair_of]) for seed, pair_of in zip(seeds, shares, strict=True)}
     return Comparison(pair, column, per_seed, paired_test(shares))
-
-
-def _images(value: SeedValue) -> tuple[tuple[str | None, str | None], list[int]]:
-    """Which images they are: data and split, places therein."""
-    return value.data, value.index or list(range(len(value.correct or [])))

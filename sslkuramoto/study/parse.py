@@ -1,6 +1,6 @@
 """A study file: one published table as rows, columns, seeds and published figures, read strictly.
 
-``eval/studies/NAME.yaml``; docs/studies.md lists every key. Whatever can be wrong is found here, before data are read:
+``eval/studies/NAME.yaml``; docs/studies.md lists every key. Every error is found here, before data are read:
 unknown keys, rows whose recipe is missing or does not load with its changes, protocols that do not load, published
 figures without a source.
 """
@@ -13,44 +13,21 @@ from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function
-from sslkuramoto.files import packaged
 from sslkuramoto.recipe import read_yaml, recipe_file
 from sslkuramoto.registry import check_value
 from sslkuramoto.sources import content_key
 from sslkuramoto.study.checks import check_recipes
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow, StudyStage
+from sslkuramoto.study.named import study_file, study_files
 from sslkuramoto.study.options import Settings, merged
 from sslkuramoto.study.overrides import read_overrides
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from, settings_in
 
-STUDY_FILES = packaged("eval/studies")
 _STUDY = "title question seeds set small columns rows published compare curves curves_stage notes"
 _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
 _ROW = "label train model data published seeds group"
 _FIGURE = "value std n source differs"
-_TAKEN = ("runs", "failures", "locks", "slurm")  # folders of the root, which would hold the table of such a study
-
-
-def study_files(folder: Path | None = None) -> dict[str, Path]:
-    """Return the study files of a folder by name."""
-    return {path.stem: path for path in sorted((folder or STUDY_FILES).glob("*.yaml"))}
-
-
-def study_file(name: str) -> Path:
-    """Return the file that a name or a path stands for.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise UserError(f"study file {name!r} does not exist")
-        return Path(name)
-    files = study_files()
-    if name not in files:
-        raise unknown("study", name, files)
-    return files[name]
 
 
 def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -64,10 +41,6 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
         UserError: one line that names the study, the place and what is allowed.
     """
     path = study_file(str(name))
-    if path.stem in _TAKEN:
-        raise UserError(
-            f"study file {path}: a study cannot be called {path.stem!r}: a folder of the root has this name"
-        )
     content = OmegaConf.to_container(read_yaml(path), resolve=False)
     assert isinstance(content, dict)
     try:
@@ -266,7 +239,7 @@ def _pairs(
         if len(pair) != 2 or pair[0] == pair[1]:
             raise UserError(f"compare: {pair!r}: must be two rows, not one with itself")
         if frozenset(pair) in known:
-            raise UserError(f"compare: {pair!r}: stands there twice; a test counts once, whatever the order")
+            raise UserError(f"compare: {pair!r}: is listed twice; the order of two rows does not matter")
         known.add(frozenset(pair))
         for name in pair:
             if name not in rows:

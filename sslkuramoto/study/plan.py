@@ -310,7 +310,7 @@ class _Planner:
 
 
 def _start(recipe: Recipe) -> str | None:
-    """Return what stands for weights that no stage of the study made."""
+    """Return a hash of weights that no training run of the study made."""
     if recipe.init is None:
         return None
     file = RunDirectory(Path(recipe.init)).encoder_file()

@@ -1,4 +1,4 @@
-"""A figure that somebody else reported. It has a type of its own, so that it can never pass for a measured one."""
+"""A published figure. It has a type of its own, so that it cannot be mistaken for a measured one."""
 
 import math
 from dataclasses import dataclass

@@ -2,13 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.study.execute import Outcome
 from sslkuramoto.study.jobs import Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import value_of
+from sslkuramoto.study.time_left import TimeLeft, shown_time
 from sslkuramoto.study.workers import Crew, Here, Workers
 from sslkuramoto.training.stopping import StopRequest
 
@@ -24,6 +25,7 @@ def run_plan(
     retry: bool = False,
     prepare: Callable[[], None] | None = None,
     report: Callable[[str], None] | None = None,
+    expected: Mapping[str, float | None] | None = None,
 ) -> int:
     """Do everything of ``plan`` that is missing.
 
@@ -35,6 +37,7 @@ def run_plan(
         retry: also what failed before.
         prepare: called first in each worker.
         report: receives one line of progress at a time; stderr when None.
+        expected: estimated seconds by key of a task, such as ``cost_of_plan(plan).tasks``, for the time left.
 
     Returns:
         How many tasks failed, now or before, or lack their data; the table holds the reasons.
@@ -46,7 +49,8 @@ def run_plan(
     todo = plan.possible(retry)
     if plan.problems and not todo and not any(task.done() for task in plan.tasks.values()):
         raise UserError(plan.problems[0])
-    schedule = _Schedule(plan, todo, report or (lambda line: print(line, file=sys.stderr, flush=True)))
+    left = TimeLeft(expected or {}, min(max(jobs, 1), len(todo)))
+    schedule = _Schedule(plan, todo, left, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
         return plan.failures()
     if not jobs:
@@ -61,8 +65,8 @@ def run_plan(
 class _Schedule:
     """Which tasks wait, run and ended."""
 
-    def __init__(self, plan: Plan, todo: list[Task], report: Callable[[str], None]) -> None:
-        self.plan, self.report = plan, report
+    def __init__(self, plan: Plan, todo: list[Task], left: TimeLeft, report: Callable[[str], None]) -> None:
+        self.plan, self.left, self.report = plan, left, report
         self.waiting = {task.key: task for task in todo}
         self.running: dict[str, Task] = {}
         self.not_before: dict[str, float] = {}
@@ -105,7 +109,7 @@ class _Schedule:
         return file.stat().st_mtime_ns if file.is_file() else None
 
     def _next(self) -> Task | None:
-        """Return a task that can be done now, of a run that nobody measures if there is one: features are shared."""
+        """Return a task that can be done now, if possible of a run that is not in use: its features are shared."""
         now = time.monotonic()
         ready = [
             task
@@ -122,19 +126,22 @@ class _Schedule:
             self._interrupted(outcome.reason)
         if outcome.kind == "busy":
             if task.key not in self.not_before:
-                self.report(f"{task.label}: another process is at it")
+                self.report(f"{task.label}: another process is computing it")
             self.not_before[task.key] = time.monotonic() + _PATIENCE
             self.waiting[task.key] = task
             return
         if outcome.kind == "killed" and task.key not in self.killed:
             self.killed.add(task.key)
-            self.report(f"{task.label}: {outcome.reason}; once more, from where it was")
+            self.report(f"{task.label}: {outcome.reason}; restarted, it continues from where it was")
             self.waiting[task.key] = task
             return
         if outcome.kind == "done":
             self.settled += 1
             failure_file(self.plan.root, task.key).unlink(missing_ok=True)
-            self.report(f"{self._place()} {task.label}: done in {outcome.seconds:.0f} s")
+            self.left.finished(task.key, outcome.seconds)
+            left = self.left.of([*self.waiting, *self.running])
+            done = f"{self._place()} {task.label}: done in {shown_time(outcome.seconds)}"
+            self.report(f"{done}; {left}" if left else done)
             for line in self._unreadable(task):
                 self.report(f"{task.label}: {line}")
             return
@@ -171,4 +178,4 @@ class _Schedule:
 
     def _interrupted(self, reason: str = "") -> None:
         what = f"{reason}; " if reason else ""
-        raise Interrupted(f"{what}{self.settled} of {self.total} are done; the same command goes on from there")
+        raise Interrupted(f"{what}{self.settled} of {self.total} are done; the same command continues from there")

@@ -1,7 +1,7 @@
 """What a study found: one cell a row and column, measured values over seeds beside the published figure."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -30,10 +30,9 @@ class SeedValue:
         n: images behind it.
         draws: of the initial oscillators, or None where the result does not say.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
-        result: the file it stands in.
-        correct: share of draws that are right, one an image; None unless the column names it.
-        index: place of each of these images in its split; None for all of them in order.
-        data: fingerprint and split of the data they are from, None where the result does not say.
+        result: the file that holds it.
+        correct: share of correct draws per image; None unless the column names it.
+        images: which images these are, as :meth:`~sslkuramoto.results.Result.images` states it.
     """
 
     seed: int
@@ -45,8 +44,7 @@ class SeedValue:
     unit: str
     result: Path
     correct: list[float] | None = None
-    index: list[int] | None = None
-    data: tuple[str | None, str | None] = (None, None)
+    images: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -186,8 +184,7 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
         unit=column.unit or metric.unit,
         result=path,
         correct=None if correct is None else [float(value) for value in correct],
-        index=per_image.get("index"),
-        data=(result.data.get("fingerprint"), result.data.get("split")),
+        images=result.images(),
     )
 
 

@@ -238,7 +238,7 @@ def _labelled(label: str) -> Iterator[None]:
 
 
 class _Prefixed(io.TextIOBase):
-    """Passes whole lines on, each with a prefix; no terminal, so that nobody draws a bar into it."""
+    """Prefixes whole lines. It is no terminal, so that no progress bar is drawn into it."""
 
     def __init__(self, stream: TextIO, prefix: str) -> None:
         self._stream, self._prefix, self._line = stream, prefix, ""

@@ -1,6 +1,7 @@
 """Published figures in eval/studies/ are those of published_figures.yaml, and their rows are trained as the papers say.
 
-Both are written out here a second time, from METHODS.md and not from the studies: a slip in one of them does not pass.
+The figures and the training settings are written here a second time, from the papers and not from the studies: a slip
+in one of the two fails a test.
 """
 
 from pathlib import Path
@@ -66,7 +67,7 @@ MIX = {"coupling": ["conv", "conv", "attention"], "num_steps": [6, 4, 2]}
 
 
 def opl(pre: dict[str, Any] | None = None, fine: dict[str, Any] | None = None, **both: Any) -> list[dict[str, Any]]:
-    """Return OPL's two stages (METHODS, section 3), with what a row changes in one or both."""
+    """Return OPL's two stages (arXiv 2609.08683; docs/methods/published.md), with what a row changes in one or both."""
     first = {**SIZE_128, **XPHINET, "weight_decay": 1e-5, **both, **(pre or {})}
     return [first, {**SIZE_128, **CROSS_ENTROPY, **both, **(fine or {})}]
 

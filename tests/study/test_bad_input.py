@@ -32,7 +32,7 @@ def refused(computed, capsys):
 @pytest.mark.parametrize("content", ['{"x": 1}', "{", "[]", '"a"', "\0"])
 def test_a_damaged_record_of_the_data_is_named(refused, root: Path, content: str):
     (root / "data.json").write_text(content)
-    assert "data.json: damaged; remove it to go on" in refused(root)
+    assert "data.json: damaged; remove it and start again" in refused(root)
 
 
 @pytest.mark.parametrize("content", ["{}", "{", "[]", "null"])
@@ -41,7 +41,7 @@ def test_a_damaged_record_of_a_failure_is_named(refused, root: Path, content: st
     result.unlink()
     (root / "failures").mkdir()
     (root / "failures" / f"{result.parents[1].name}+{result.stem}.json").write_text(content)
-    assert ".json: damaged; remove it to go on" in refused(root)
+    assert ".json: damaged; remove it and start again" in refused(root)
 
 
 def test_a_damaged_result_is_a_dash_and_exit_code_2_until_it_is_removed(computed, root: Path, capsys):
@@ -168,7 +168,7 @@ def test_values_that_are_no_plain_values_are_refused(tmp_path: Path):
 
 def test_a_study_cannot_be_called_like_a_folder_of_the_root(tmp_path: Path):
     (tmp_path / "failures.yaml").write_text("title: x\n")
-    with pytest.raises(UserError, match="cannot be called 'failures'"):
+    with pytest.raises(UserError, match="'failures' names a folder of all studies"):
         load_study(tmp_path / "failures.yaml")
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.study import Study, collect, plan_study
-from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text, shown_time
+from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text
 from sslkuramoto.study.jobs import record_failure
 from sslkuramoto.study.table import check_metrics
+from sslkuramoto.study.time_left import TimeLeft, shown_time
 
 
 @pytest.fixture
@@ -201,3 +202,12 @@ def test_seconds_of_earlier_results_are_averaged(written, monkeypatch):
 )
 def test_a_duration_is_shown_in_the_unit_that_people_use(seconds: float, text: str):
     assert shown_time(seconds) == text
+
+
+def test_the_time_left_follows_what_the_finished_tasks_took():
+    left = TimeLeft({"a": 10.0, "b": 10.0, "c": 30.0, "d": None}, workers=2)
+    assert left.of(["a", "b", "c"]) == "about 30 s left", "the longest task, for two run side by side"
+    left.finished("a", 20.0)
+    assert left.of(["b", "c"]) == "about 60 s left", "tasks take twice their estimates"
+    assert left.of(["b", "d"]) == "about 20 s left, and 1 tasks of unknown cost"
+    assert left.of(["d"]) == left.of([]) == ""

@@ -53,8 +53,8 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"compare": [["simclr", "reported"]]}, "row reported is published only"),
         ({"compare": [["simclr"]]}, "must be two rows"),
         ({"compare": [["simclr", "simclr"]]}, "must be two rows, not one with itself"),
-        ({"compare": [["simclr", "steps"]] * 2}, "compare: ['simclr', 'steps']: stands there twice"),
-        ({"compare": [["simclr", "steps"], ["steps", "simclr"]]}, "compare: ['steps', 'simclr']: stands there twice"),
+        ({"compare": [["simclr", "steps"]] * 2}, "compare: ['simclr', 'steps']: is listed twice"),
+        ({"compare": [["simclr", "steps"], ["steps", "simclr"]]}, "compare: ['steps', 'simclr']: is listed twice"),
         ({"rows__reported__published": {"clean": 101}}, "published value=101 (a paper, table 2): wanted: percent"),
         ({"rows__reported__published": {"clean": -0.1}}, "wanted: percent, from 0 to 100"),
         ({"rows__reported__published": {"clean": {"value": 1, "std": -1}}}, "published std=-1 (a paper, table 2)"),
@@ -101,7 +101,7 @@ def test_an_encoder_that_does_not_fit_the_stage_before_is_found_before_hours_of_
 
 def test_a_study_that_does_not_exist_is_answered_with_the_nearest(monkeypatch, tmp_path):
     (tmp_path / "report-table-2.yaml").touch()
-    monkeypatch.setattr("sslkuramoto.study.parse.STUDY_FILES", tmp_path)
+    monkeypatch.setattr("sslkuramoto.study.named.STUDY_FILES", tmp_path)
     with pytest.raises(UserError, match=r"unknown study 'report-table2': did you mean 'report-table-2'\?"):
         load_study("report-table2")
     with pytest.raises(UserError, match=r"'nowhere.yaml' does not exist"):

@@ -153,7 +153,8 @@ def test_of_single_yes_or_no_the_interval_is_bonetts_and_prices():
 
 def value(seed: int, correct: list[float], index: list[int] | None = None, data=("abc", "test")) -> SeedValue:
     mean = sum(correct) / len(correct)
-    return SeedValue(seed, mean, None, None, len(correct), 20, "fraction", Path("r.json"), correct, index, data)
+    images = {"fingerprint": data[0], "split": data[1], "index": index}
+    return SeedValue(seed, mean, None, None, len(correct), 20, "fraction", Path("r.json"), correct, images)
 
 
 def table(study, first: list[SeedValue], second: list[SeedValue]) -> StudyTable:

@@ -171,7 +171,7 @@ def test_what_another_process_is_at_is_waited_for_not_done_twice(computed, tmp_p
     monkeypatch.setattr("sslkuramoto.study.execute._measure", lambda *_: pytest.fail("measured twice"))
     assert run_plan(plan_study(loaded, copy), jobs=0, report=lines.append) == 0
     timer.join()
-    assert lines[0] == "simclr, seed 0: knn (knn): another process is at it"
+    assert lines[0] == "simclr, seed 0: knn (knn): another process is computing it"
     assert len(lines) == 2
 
 
@@ -204,7 +204,7 @@ def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed
     reason = collect(loaded, copy).cells["simclr", "knn"].failures[0]
     assert reason == "twice the process ended by SIGKILL; the machine may have run out of memory"
     assert [line.rpartition("; ")[2] for line in lines] == [
-        "once more, from where it was",
+        "restarted, it continues from where it was",
         "the machine may have run out of memory",
     ]
     shutil.rmtree(result.parents[1] / "cache")

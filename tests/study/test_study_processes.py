@@ -145,7 +145,7 @@ def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Pa
     assert not set(workers) & set(of_session(process.pid)), "the command waits for its worker"
     until(lambda: not of_session(process.pid))  # the tracker sees the end of its pipe a moment later
     text = (tmp_path / "log-0.txt").read_text()
-    assert text.splitlines()[-1] == "sslkuramoto: 0 of 6 are done; the same command goes on from there"
+    assert text.splitlines()[-1] == "sslkuramoto: 0 of 6 are done; the same command continues from there"
     assert "Traceback" not in text
     assert len(list(root.glob("runs/*/checkpoints/last.safetensors"))) == 1
     assert not (root / "failures").exists()
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_once_is_replaced_and_its_task_goes_on_from_the_
     thread.join()
     assert [line for line in lines if "SIGKILL" in line] == [
         "simclr, seed 0: digits-akorn-simclr: the process ended by SIGKILL; the machine may have run out of memory; "
-        "once more, from where it was"
+        "restarted, it continues from where it was"
     ]
     first = root / "runs" / plan.chains["simclr", 0][0]
     assert len(json.loads((first / "environment.json").read_text())["sessions"]) == 2, "it went on"
@@ -183,7 +183,7 @@ def test_sigterm_ends_workers_after_a_checkpoint(computed, tmp_path: Path):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Interrupted, match="0 of 6 are done; the same command goes on from there"):
+    with pytest.raises(Interrupted, match="0 of 6 are done; the same command continues from there"):
         run_plan(plan_study(loaded, root), jobs=1, device="cpu", report=lambda line: None)
     thread.join()
     assert multiprocessing.active_children() == []

@@ -1,0 +1,44 @@
+"""How long the rest of a study takes: the estimates of the plan, corrected by what the finished tasks took."""
+
+from collections.abc import Iterable, Mapping
+
+
+class TimeLeft:
+    """Follows the tasks of a study.
+
+    Args:
+        expected: key of a task -> estimated seconds, None when unknown.
+        workers: tasks that run side by side.
+    """
+
+    def __init__(self, expected: Mapping[str, float | None], workers: int) -> None:
+        self.expected, self.workers = expected, workers
+        self._estimated, self._taken = 0.0, 0.0  # seconds of the finished tasks that had an estimate
+
+    def finished(self, key: str, seconds: float) -> None:
+        """Note what a task took."""
+        if estimate := self.expected.get(key):
+            self._estimated += estimate
+            self._taken += seconds
+
+    def of(self, keys: Iterable[str]) -> str:
+        """Return the time that unfinished tasks take, in words; empty where there is nothing to say."""
+        rest = [*keys]
+        known = [seconds for key in rest if (seconds := self.expected.get(key)) is not None]
+        if not known:
+            return ""
+        slower = self._taken / self._estimated if self._estimated else 1.0
+        side_by_side = max(1, min(self.workers, len(rest)))
+        seconds = max(sum(known) / side_by_side, *known) * slower
+        unknown = f", and {len(rest) - len(known)} tasks of unknown cost" if len(known) < len(rest) else ""
+        return f"about {shown_time(seconds)} left{unknown}"
+
+
+def shown_time(seconds: float) -> str:
+    """Return a duration in the unit that people would use."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:,.0f} days"
