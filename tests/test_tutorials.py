@@ -41,9 +41,7 @@ def test_rounding_hides_the_gradients_and_the_audit_sees_that(
 def test_oscillators_synchronise_above_the_critical_coupling_and_the_energy_on_the_ring_falls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = run(
-        "oscillators_to_look_at", monkeypatch, "--oscillators", "200", "--steps", "300", "--out", str(tmp_path)
-    )
+    names = run("oscillators_to_look_at", monkeypatch, "--oscillators", "200", "--steps", "300", "--out", str(tmp_path))
     orders, energies = names["orders"], names["energies"]
     assert isinstance(orders, dict)
     assert isinstance(energies, list)
