@@ -1,7 +1,7 @@
 """Training: a recipe in, a finished run directory out. The step stands whole in :meth:`_Training._fit`.
 
-Every draw of step s is named by (seed, what for, s, part, process), so a run that is resumed at s continues exactly as if
-it had never stopped, and nothing about randomness has to be saved.
+Every draw of step s is named by (seed, what for, s, part, process), so a run that is resumed at s continues exactly as
+if it had never stopped, and nothing about randomness has to be saved.
 """
 
 import itertools
