@@ -1,6 +1,6 @@
 """BYOL: predict what a slowly moving copy of the network makes of the other view.
 
-Grill et al. 2020, arXiv 2006.07733, equations 1-3; section 1.3.1 of the report.
+Grill et al. 2020, arXiv 2006.07733, equations 1-3; Habibi (OIST, 2025), section 1.3.1.
 Shapes: b batch, y x pixels.
 """
 
@@ -32,8 +32,8 @@ class BYOL(Objective):
     Raises:
         UserError: an option out of range.
 
-    Differs: the report's formula -cos - cos is half of this loss minus 2; the gradients differ by the factor 2, which
-        Adam without weight decay does not see.
+    Differs: the formula -cos - cos of Habibi (OIST, 2025) is half of this loss minus 2; the gradients differ by the
+        factor 2, which Adam without weight decay does not see.
     """
 
     views = ("a", "b")

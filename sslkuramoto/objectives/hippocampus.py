@@ -1,6 +1,6 @@
 """The hippocampus of PhiNet: the two predictors and the two losses that PhiNet and X-PhiNet share.
 
-Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); section 2.2 of the report. Published code:
+Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); Habibi (OIST, 2025), section 2.2. Published code:
 riverstone496/PhiNets. In the paper's picture f is the entorhinal cortex, h is CA3, g is CA1; Sim-1 is the loss of the
 hippocampus and Sim-2 that of the neocortex.
 Shapes: b batch, d features of a projection.

@@ -110,12 +110,12 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
     points = torch.linspace(-LARGEST, LARGEST, POINTS, dtype=z.dtype, device=z.device)
     gaussian = (-points.square() / 2).exp()
     angles = (z @ directions.to(z.dtype))[..., None] * points
-    real, imaginary = _mean_over_all(angles.cos()), _mean_over_all(angles.sin())
+    real, imaginary = _mean_over_all(torch.stack([angles.cos(), angles.sin()], dim=1))
     error = ((real - gaussian).square() + imaginary.square()) * gaussian
     return torch.trapezoid(error, points, dim=1) * len(z) * dist.world_size()
 
 
-def _mean_over_all(values: Float[Tensor, "b m t"]) -> Float[Tensor, "m t"]:
+def _mean_over_all(values: Float[Tensor, "b 2 m t"]) -> Float[Tensor, "2 m t"]:
     """Return the mean over the batches of all processes, which are equally large; gradients flow back to each."""
     mean = values.mean(dim=0)
     return all_reduce(mean) / dist.world_size() if dist.world_size() > 1 else mean

@@ -1,6 +1,6 @@
 """PhiNet: SimSiam, and a second predictor that recalls the clean image from what the first one predicted.
 
-Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); section 2.2 of the report. Losses: hippocampus.py.
+Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); Habibi (OIST, 2025), section 2.2. Losses: hippocampus.py.
 Shapes: b batch, y x pixels.
 """
 

@@ -1,6 +1,6 @@
 """SimCLR: tell the two views of an image from all other images of the batch.
 
-Chen, Kornblith, Norouzi, Hinton 2020, arXiv 2002.05709, equation 1; section 1.2.1 of the report.
+Chen, Kornblith, Norouzi, Hinton 2020, arXiv 2002.05709, equation 1; Habibi (OIST, 2025), section 1.2.1.
 Shapes: b batch, y x pixels.
 """
 

@@ -1,6 +1,6 @@
 """SimSiam: predict one view's projection from the other's, without negatives and without a second network.
 
-Chen and He 2021, arXiv 2011.10566, equation 2; section 1.3.2 of the report. Defaults are those for CIFAR-10
+Chen and He 2021, arXiv 2011.10566, equation 2; Habibi (OIST, 2025), section 1.3.2. Defaults are those for CIFAR-10
 (projector of 2 layers).
 Shapes: b batch, y x pixels.
 """

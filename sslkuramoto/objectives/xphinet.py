@@ -1,6 +1,7 @@
 """X-PhiNet: PhiNet whose clean image goes through a long-term encoder, a slow average of the online one.
 
-Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); section 2.2.2 of the report. Losses: hippocampus.py.
+Ishikawa, Yamada, Bao, Takezawa 2025, arXiv 2405.14650 (ICLR); Habibi (OIST, 2025), section 2.2.2.
+Losses: hippocampus.py.
 Defaults are those of Habibi, Ziu, Takac, Yamada (arXiv 2609.08683), who finetune the long-term encoder; their
 original-view weight of 0.1 is left to the recipe.
 Shapes: b batch, y x pixels.

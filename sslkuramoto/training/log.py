@@ -142,7 +142,7 @@ class _TensorBoard:
 def _answers(url: str, patience: float = 5.0) -> bool:
     """Return whether something listens at ``url`` within some seconds; a compute node may have no network.
 
-    Behind a proxy nobody can tell: True.
+    Behind a proxy this cannot be found out: True.
     """
     place = urlsplit(url)
     if place.scheme in getproxies():

@@ -1,7 +1,7 @@
 """Training: a recipe in, a finished run directory out. The step stands whole in :meth:`_Training._fit`.
 
-Every draw of step s is named by (seed, what for, s, part, process), so a run that is resumed at s goes on exactly as if
-it had never stopped, and nothing about randomness has to be saved.
+Every draw of step s is named by (seed, what for, s, part, process), so a run that is resumed at s continues exactly as
+if it had never stopped, and nothing about randomness has to be saved.
 """
 
 import itertools
@@ -44,7 +44,7 @@ may know more rooms than this one."""
 
 
 def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunDirectory:
-    """Carry out ``recipe`` in the run directory ``path``, or go on with it; a finished run is left as it is.
+    """Carry out ``recipe`` in the run directory ``path``, or continue it; a finished run is left as it is.
 
     Args:
         recipe: what to do.

@@ -1,4 +1,4 @@
-"""What a run saves to go on later, and what it leaves behind at its end.
+"""What a run saves to be continued later, and what it leaves behind at its end.
 
 Draws are named by their step (see loop.py), so a step number, weights and optimiser state are all there is to save.
 """
@@ -22,7 +22,7 @@ KIND = "training"
 def save_state(
     run: RunDirectory, step: int, learner: Learner, average: WeightAverage[Learner] | None, optimizer: Any
 ) -> None:
-    """Write the checkpoint from which :func:`restore_state` goes on.
+    """Write the checkpoint from which :func:`restore_state` continues.
 
     Args:
         run: where.

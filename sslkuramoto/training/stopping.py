@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the step it is in, so that it can save and go on later."""
+"""Ctrl-C and SIGTERM ask a run to stop after the step it is in, so that it can save and be continued later."""
 
 import signal
 import threading

@@ -30,7 +30,7 @@ class Finetune(Protocol):
         recipe: what differs from the pretraining recipe (sections replaced whole): objective, views, optimizer, ...
             Of that recipe remain data, encoder, seed, measurement and engine, unless they are named here.
         draws: independent draws of the initial oscillators at test time, >= 20 for a stochastic encoder.
-        into: folder in the run directory; name another one to keep two ways of finetuning the same encoder. The report
+        into: folder in the run directory; name another one to finetune the same encoder in two ways. The report
             takes the one called "finetune" for the row of the run.
 
     Raises:
@@ -65,7 +65,7 @@ class Finetune(Protocol):
         return recipe_from(base)
 
     def measure(self, subject: Subject) -> Result:
-        """Finetune in ``RUN/INTO`` (or go on there), then measure.
+        """Finetune in ``RUN/INTO`` (or continue there), then measure.
 
         Raises:
             UserError: whatever training raises; too few draws; the raw weights asked for.
