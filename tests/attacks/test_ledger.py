@@ -1,4 +1,4 @@
-"""One attack, whole, killed and resumed, shared by processes, and extended: the same images fall in the same way."""
+"""One attack, whole, killed and resumed, shared by processes, and extended: the same images are broken by the same candidates."""
 
 import json
 import os
