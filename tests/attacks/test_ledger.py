@@ -1,4 +1,4 @@
-"""One attack, whole, killed and resumed, shared by processes, and extended: the same images are broken by the same candidates."""
+"""One attack: whole, killed and resumed, shared by processes, extended. The same candidates break the same images."""
 
 import json
 import os
