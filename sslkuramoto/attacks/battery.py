@@ -80,6 +80,7 @@ def run_battery(
     ledger: Ledger | None = None,
     keep: bool = False,
     report: Callable[[str], None] = lambda line: None,
+    finished: Callable[[str], None] = lambda label: None,
 ) -> Attacked:
     """Run every attack on every image that is not yet fully broken.
 
@@ -105,6 +106,7 @@ def run_battery(
         ledger: stores the units of work; None: they are not stored.
         keep: whether ``candidates`` are returned.
         report: receives one line of progress per unit of work.
+        finished: receives the label of an attack when it has finished a chunk.
 
     For a deterministic classifier the result on a chunk equals that of AutoAttack on that chunk, image by image.
 
@@ -133,7 +135,7 @@ def run_battery(
         own = rows[number]
         bound = classifier.at(index[own])
         progress = f"chunk {number + 1} of {len(rows)}"
-        parts[number] = battery.on_chunk(bound, images[own], labels[own], number, progress)
+        parts[number] = battery.on_chunk(bound, images[own], labels[own], number, progress, finished)
     found = _joined([parts[number] for number in range(len(rows))], names, keep)
     for candidates in (found.worst, found.wrapper, *found.candidates.values()):
         threat.check(candidates, images, "the battery")
@@ -210,7 +212,13 @@ class _Battery:
     report: Callable[[str], None]
 
     def on_chunk(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, number: int, progress: str
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        number: int,
+        progress: str,
+        finished: Callable[[str], None] = lambda label: None,
     ) -> _ChunkResult:
         clean = self._clean(classifier, images, labels, number)
         shares = (clean.predictions.to(labels.device) == labels).float().mean(dim=0)
@@ -247,6 +255,7 @@ class _Battery:
             found.share_right[attack.label] = own_best
             found.broken[attack.label] = broken.clone()
             found.candidates[attack.label] = own
+            finished(attack.label)
         return found
 
     def _spent(self, broken: Bool[Tensor, " r"], share: Float[Tensor, " r"]) -> Bool[Tensor, " r"]:

@@ -87,7 +87,7 @@ def test_a_network_with_dropout_left_on_is_scored_over_draws_and_compared(plain,
     again = sk.robust_accuracy(dropping, images, labels, eps=0.1, attacks=PGD, options=options)
     assert first["robust_accuracy"].draws == 20
     assert first.correct == again.correct
-    assert any("held noise is a held seed" in note for note in first.notes)
+    assert any("held draws are held seeds" in note for note in first.notes)
     other = sk.robust_accuracy(plain(), images, labels, eps=0.1, attacks=PGD)
     test = sk.compare(first, other.path)
     assert test.n == 12

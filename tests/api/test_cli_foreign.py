@@ -159,7 +159,7 @@ def test_a_function_s_network_is_measured_and_reported(model, place, capsys):
     words = [attack, "images=10", "eps=0.1", "select_draws=20", DATA, "--run", "runs/net", "--as", "robustness"]
     assert main(["evaluate", model, "robustness", *words]) == 0
     printed = capsys.readouterr().out
-    assert "note: the network draws from torch's" in printed
+    assert "note: the network draws random numbers from torch" in printed
     about = json.loads((place / "runs/net/model.json").read_text())
     assert about["model"] == model
     assert about["data"] == {"name": "digits", "limit_test": 30}
@@ -214,7 +214,7 @@ def test_a_network_in_training_mode_is_set_to_eval_with_a_word(place, capsys):
         (["net.py:needs", "clean", DATA], "net.py:needs: the function fails: TypeError: needs() missing 1 required"),
         (["net.py:no_network", "clean", DATA], "the function returns a int, wanted a torch.nn.Module"),
         (["net.py:thousand", "clean", DATA], "has 10 classes, the classifier of the run has 1000"),
-        (["net.py:probabilities", "clean", DATA], "the network returns probabilities: give its logits"),
+        (["net.py:probabilities", "clean", DATA], "the network returns probabilities: must return logits"),
         (["net.py:build", "clean", "data={name: digits, size: 4}"], "cannot answer images of 3 x 4 x 4: RuntimeError"),
         (["net.py:build", "clean", "data={name: nix}"], "unknown data 'nix'"),
         (

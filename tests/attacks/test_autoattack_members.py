@@ -61,7 +61,7 @@ def test_eot_is_kept_for_a_network_that_draws_and_is_pointless_for_one_that_does
     assert [attack.eot_iter for attack in drawing] == [20, 20]
     assert [attack.notes for attack in drawing] == [[], []]
     assert [attack.eot_iter for attack in fixed] == [1, 1]
-    assert all("mean of 20 equal gradients" in attack.notes[0] for attack in fixed)
+    assert all("one gradient replaces the mean of 20" in attack.notes[0] for attack in fixed)
 
 
 def test_a_network_whose_oscillators_are_held_is_asked_for_one_gradient(noisy, digits, subject_of):
@@ -119,8 +119,8 @@ def test_with_one_state_an_image_each_is_attacked_as_if_alone(noisy, digits, sub
     ("classes", "left", "words"),
     [
         (10, ["apgd-ce", "apgd-t", "fab-t", "square"], None),
-        (6, ["apgd-ce", "apgd-t", "fab-t", "square"], "shrink from 9 to 5 targets: 6 classes"),
-        (4, ["apgd-ce", "apgd-t", "fab-t", "square"], "shrink from 9 to 3 targets: 4 classes"),
+        (6, ["apgd-ce", "apgd-t", "fab-t", "square"], "5 target classes in place of 9: there are 6 classes"),
+        (4, ["apgd-ce", "apgd-t", "fab-t", "square"], "3 target classes in place of 9: there are 4 classes"),
         (3, ["apgd-ce", "fab-t", "square"], "apgd-t skipped: its loss needs 4 classes, there are 3"),
         (2, ["apgd-ce", "fab-t", "square"], "apgd-t skipped: its loss needs 4 classes, there are 2"),
     ],
@@ -163,7 +163,7 @@ def test_images_without_a_gradient_are_reported(cnn, digits, subject_of):
     ("options", "message"),
     [
         ({}, "either version .* or member"),
-        ({"version": "rand", "member": "square"}, "either version .* or member, not both"),
+        ({"version": "rand", "member": "square"}, "exactly one of version .* and member"),
         ({"version": "rand", "label": "x"}, "label='x' names one member; version=rand has several"),
         ({"version": "custom"}, "attack.version='custom'"),
         ({"member": "apgd"}, "attack.member='apgd'.*apgd-ce"),

@@ -241,7 +241,7 @@ def test_attacks_whose_work_the_ledger_holds_whole_are_not_counted_again(silent,
     alone(subject)
     ((_, after),) = alone.estimate(subject)
     assert set(after.passes) == {"scoring"}
-    assert "attacks: all their work is in the ledger and costs nothing" in after.lines()
+    assert "attacks: all work is in the ledger already and costs nothing" in after.lines()
     with counted(subject.encoder) as count:
         alone(subject)
     assert count.forward + count.backward <= after.forward
@@ -251,7 +251,7 @@ def test_attacks_whose_work_the_ledger_holds_whole_are_not_counted_again(silent,
     ways = {"held": {"attacks": [pgd]}, "new": {"attacks": [few("gaussian")]}}
     ((_, both),) = PROTOCOLS.build("robustness", {**options, "ways": ways}).estimate(subject)
     assert set(both.passes) == {"new: gaussian", "scoring"}
-    assert "held: all their work is in the ledger and costs nothing" in both.lines()
+    assert "held: all work is in the ledger already and costs nothing" in both.lines()
 
 
 def test_a_source_and_images_attacked_one_by_one_are_timed_as_they_are(silent, subject_of, monkeypatch):

@@ -1,4 +1,4 @@
-"""One attack, whole, killed and resumed, shared by processes, and extended: the same images fall in the same way."""
+"""One attack: whole, killed and resumed, shared by processes, extended. The same candidates break the same images."""
 
 import json
 import os

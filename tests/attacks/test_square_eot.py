@@ -98,5 +98,5 @@ def test_bad_options_are_one_line(noisy, digits):
     with pytest.raises(UserError, match="queries=0: must be >= 1"):
         SquareEot(queries=0)
     images, labels = first(digits, 2)
-    with pytest.raises(UserError, match="at least 5 pixels a side"):
+    with pytest.raises(UserError, match="at least 5 pixels per side"):
         SquareEot()(Classifier(*noisy), images[..., :4, :4], labels, threat=L2, work=Work(0, 0))

@@ -176,7 +176,9 @@ class Audit(Protocol):
             verdicts: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
             broken: dict[str, list] = {}
         else:
-            checks += [self._answered(question, ask, case) for question, ask in rest]
+            for place, (question, ask) in enumerate(rest, start=2):
+                subject.report(f"check {place} of {len(CHECKS)}: {question.name}")
+                checks.append(self._answered(question, ask, case))
             scores = scores_of(case, self.select_draws, control="control" not in self.skip)
             checks.insert(1, scores.reported())
             metrics, verdict = scores.metrics, verdict_of(checks, scores.headline())

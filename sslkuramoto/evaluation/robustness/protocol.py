@@ -24,7 +24,7 @@ from sslkuramoto.attacks.attack import (
     reading_of,
 )
 from sslkuramoto.attacks.battery import DecidedBy, is_held
-from sslkuramoto.attacks.counting import Account, Charged
+from sslkuramoto.attacks.counting import Account, Charged, passes_of
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
@@ -40,6 +40,7 @@ from sslkuramoto.evaluation.protocol import (
     start_of,
 )
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
+from sslkuramoto.evaluation.robustness.progress import Progress
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.evaluation.robustness.union import UNION, join
 from sslkuramoto.evaluation.robustness.way import NOTHING, Way
@@ -49,6 +50,7 @@ from sslkuramoto.results import Reading, Result
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Mark, Whole, checked
 
+BACKWARD = 3  # duration of a forward and backward pass, in forward passes
 NAME = "robustness"
 GROUP = "Robust accuracy"
 
@@ -152,8 +154,9 @@ class Robustness(Protocol):
         chosen = self._chosen(subject)
         # all readings are built first, so that an error in the last one does not come after hours of attacks
         ways = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
+        progress = self._progress(subject, ways)
         if not self.ways:
-            result, (worst, *_) = ways[0].measure()
+            result, (worst, *_) = ways[0].measure(progress)
             subject.keep("adversarial", worst)
             result.per_image = {"index": chosen.index.tolist(), **result.per_image}
             return result
@@ -169,7 +172,7 @@ class Robustness(Protocol):
                 equal, result = done[key]
                 joined.notes.append(f"{way.name}: identical to {equal}, since the network is deterministic")
             else:
-                result, found[way.name] = way.measure()
+                result, found[way.name] = way.measure(progress)
                 joined.notes.extend(f"{way.name}: {note}" for note in result.notes)
                 done[key] = way.name, result
             robust = replace(result.metrics["robust_accuracy"], reading=way.reading)  # an identical one states its own
@@ -180,6 +183,22 @@ class Robustness(Protocol):
             joined.details[way.name] = result.details
         join(joined, ways, found)
         return joined
+
+    def _progress(self, subject: Subject, ways: Sequence[Way]) -> Progress:
+        """Return the progress of all readings, equal ones once."""
+        stochastic = subject.encoder.stochastic
+        first = {repr(self.ways[way.name]._essence(stochastic)) if way.name else "": way for way in reversed(ways)}
+        own = {way.name: way for way in first.values()}
+        chosen = ways[0].chosen
+        assert chosen.images.classes is not None
+        classes, (y, x) = len(chosen.images.classes), chosen.pixels.shape[2:]
+
+        def passes(name: str, attack: Attack) -> float:
+            counted = passes_of(attack, own[name].classifier, classes, (y, x), own[name].threat.norm)
+            return attack.restarts * (counted.forward + BACKWARD * counted.backward)
+
+        chunks = {name: len(chosen.index.split(way.chunk)) for name, way in own.items()}
+        return Progress({name: way.attacks for name, way in own.items()}, chunks, passes, subject.report)
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return an upper bound of the cost on this device, all readings together; attacks nothing.

@@ -8,6 +8,7 @@ Shapes: n images, y x pixels, k draws.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
 from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.protocol import Subject, start_of
 from sslkuramoto.evaluation.robustness.pictures import store_broken
+from sslkuramoto.evaluation.robustness.progress import Progress
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right
 from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.threat import MisbehavedError, Threat
@@ -69,8 +71,11 @@ class Way:
     store: int
     ledger_folder: str | None
 
-    def measure(self) -> tuple[Result, list[Float[Tensor, "n 3 y x"]]]:
+    def measure(self, progress: Progress) -> tuple[Result, list[Float[Tensor, "n 3 y x"]]]:
         """Attack and score.
+
+        Args:
+            progress: of all readings together.
 
         Returns:
             The result, and the worst candidates: of each attack if the reading has a name (the union needs them),
@@ -95,7 +100,8 @@ class Way:
             index=chosen.index,
             ledger=self.ledger(chosen.index),
             keep=bool(self.name),
-            report=self.subject.report,
+            report=progress.line,
+            finished=partial(progress.finished, self.name),
         )
         clean, robust, theirs = (
             self.predictions(candidates, chosen.index) for candidates in (chosen.pixels, found.worst, found.wrapper)

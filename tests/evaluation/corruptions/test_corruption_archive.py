@@ -165,7 +165,7 @@ def test_a_broken_archive_is_one_clear_line(spoil, message, folder, some_set, cn
 
 def test_an_archive_of_another_number_of_images_is_refused(folder, some_set, cnn, subject_of):
     subject = subject_of(cnn, data=lambda split: some_set(40))
-    with pytest.raises(UserError, match=r"30 images a severity, data 'random', split 'test', has 40"):
+    with pytest.raises(UserError, match=r"30 images per severity, data 'random', split 'test', has 40"):
         Corruptions(source="archive", archive=str(folder), corruptions=NAMES, images=None)(subject)
 
 

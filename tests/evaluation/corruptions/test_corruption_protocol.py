@@ -147,7 +147,7 @@ def test_other_sizes_are_said_to_be_ours(cnn, subject_of):
         ({"severities": (1, 1)}, "must be different numbers"),
         ({"severities": ()}, "must be different numbers"),
         ({"archive": "folder"}, "only source=archive reads one"),
-        ({"source": "archive", "split": "val"}, "split=val: an archive holds test images"),
+        ({"source": "archive", "split": "val"}, "split=val: an archive contains test images"),
         ({"baseline": "x.json", "severities": (5,)}, "mCE is a mean over the severities 1 to 5"),
         ({"images": 0}, "images=0: must be >= 1"),
         ({"draws": 0}, "draws=0"),

@@ -201,7 +201,9 @@ def test_the_union_keeps_to_one_threat_model(cnn, subject_of):
     result = build(ways=ways)(subject_of(cnn))
     assert result.metrics["wide/robust_accuracy"].value == 0.0
     assert silent(result.metrics["union/robust_accuracy"]) == silent(result.metrics["narrow/robust_accuracy"])
-    assert "union: within linf, eps 0.01 only, without wide, long" in result.notes
+    assert (
+        "union: over readings with linf, eps 0.01 only, not over wide, long, which have another threat" in result.notes
+    )
 
 
 def test_ways_of_a_deterministic_network_are_measured_once(cnn, subject_of):
