@@ -1,7 +1,7 @@
 """The contract of every file in eval/studies/; nothing is trained and no data are read.
 
-Rows and columns of a twin have the keys of those in its study that they stand for; labels and titles say what they are.
-What a twin leaves out is named in its header after "Without:", what it has of its own after "Besides:", each key in
+A study has a small version. Its rows and columns have the keys of those of the study; labels and titles describe them.
+What it leaves out is named in its header after "Without:", what it has of its own after "Besides:", each key in
 backquotes.
 """
 
