@@ -31,6 +31,7 @@ def test_a_finished_study_is_printed_and_written_by_study_and_by_report(computed
         assert ("nothing to do" in out) == (command == "study")
         assert sorted(path.name for path in (root / "tiny").iterdir()) == [
             "report.html",
+            "study.json",
             "table.csv",
             "table.md",
             "table.tex",
