@@ -18,7 +18,7 @@ from sslkuramoto.registry import Registry
 from sslkuramoto.training import check
 
 README = ROOT / "README.md"
-DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 WITH_COMMANDS = [*DOCUMENTS, *RECIPES]
 
 
