@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sslkuramoto.results import Reading, Result
 
@@ -22,6 +23,7 @@ class Column:
         optional: whether the column is left out of a table in which no model has a number for it.
         made_with: (option, value) that a result must have been measured with.
         beside: where a result has none of ``metrics`` by itself, that of the way whose number states this reading.
+        better: which of two numbers is the better one, for tables that mark the best; None: they mark none.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Column:
     optional: bool = False
     made_with: tuple[str, object] | None = None
     beside: Reading | None = None
+    better: Literal["higher", "lower"] | None = "higher"
 
     @property
     def name(self) -> str:

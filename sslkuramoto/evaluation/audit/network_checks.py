@@ -4,6 +4,7 @@ RobustBench (Croce et al. 2021, 2010.09670, section 3.1) lists no network that h
 input, that is randomised, or that optimises at inference.
 """
 
+import math
 import re
 from typing import cast
 
@@ -155,6 +156,7 @@ def finite_differences(case: Case) -> Check:
         list(medians),
         {"median over images": list(medians.values())},
         "correlation",
+        AGREES,
     )
     case.add_curve(
         "loss along the gradient",
@@ -190,7 +192,8 @@ def gradient_draws(case: Case) -> Check:
     middle, mean = median(cosine), cosine.double().mean().item()
     edges = [round(-1 + k / 20, 2) for k in range(41)]
     count = torch.histc(cosine.float(), bins=40, min=-1, max=1).long().tolist()
-    case.add_histogram("cosine between draws", "Cosine of two draws' gradients, an image", "cosine", edges, count)
+    title = "Cosine of two draws' gradients, an image"
+    case.add_histogram("cosine between draws", title, "cosine", edges, count, STEADY)
     needed = draws_for_direction(mean)
     shown = f"{needed:.0f} draws" if needed < 1e6 else "no number of draws"
     reason = (
@@ -211,7 +214,8 @@ def saturation(case: Case) -> Check:
     figures = {}
     for turn in turns:
         place = f"layer {turn.layer}, step {turn.step}"
-        case.add_histogram(f"|gamma F|, {place}", f"|gamma F| of {place}", "log10 |gamma F|", EDGES, turn.count)
+        title, passes = f"|gamma F| of {place}", math.log10(SATURATED)
+        case.add_histogram(f"|gamma F|, {place}", title, "log10 |gamma F|", EDGES, turn.count, passes)
         figures[place] = {"median": turn.median, "saturated": turn.saturated, "backwards": turn.backwards}
         if turn.least is not None:
             figures[place] |= {"singular_value_least": turn.least, "singular_value_most": turn.most}
