@@ -109,7 +109,9 @@ class Browser:
 
     def screenshot(self, path: Path, *, whole: bool = False) -> Path:
         """Write a picture of the window, or of the whole page."""
-        shot = self._cdp("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole, **self._clip(whole)})
+        shot = self._cdp(
+            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole, **self._clip(whole)}
+        )
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
 

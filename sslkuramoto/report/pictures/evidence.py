@@ -25,7 +25,6 @@ from sslkuramoto.report.pictures.drawing import (
     wrapped,
 )
 from sslkuramoto.report.pictures.oscillators import frame, place, tiles_of
-from sslkuramoto.threat import shown_eps
 
 SHOWN_IMAGES = 8
 LARGEST_FACTOR = 64
@@ -144,7 +143,7 @@ def places_on_log_axis(axes: Axes, x: Sequence[float]) -> np.ndarray:
     at = {value: math.log10(value) if value > 0 else zero for value in x}
     shown = sorted(at)
     shown = shown if len(shown) <= MOST_TICKS else [shown[0], *shown[1:-1:2], shown[-1]]
-    axes.set_xticks([at[value] for value in shown], [shown_eps(value) for value in shown], fontsize=7)
+    axes.set_xticks([at[value] for value in shown], [f"{value:.3g}" for value in shown], fontsize=7)
     if 0 in at:
         axes.axvline((zero + math.log10(positive[0])) / 2, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
     return np.asarray([at[value] for value in x])
@@ -167,7 +166,7 @@ def curve_picture(curve: Curve, *, name: str) -> Markup:
         passes = f"passes from {scale * curve.threshold:.3g} on"
         axes.axhline(scale * curve.threshold, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=passes)
         told.append(f"A check {passes}.")
-        if curve.unit != "fraction":
+        if curve.unit != "fraction":  # a share has its range already; here 0 and 1 show how far the line is
             finite = [value for values in curve.series.values() for value in values if math.isfinite(value)]
             axes.set_ylim(min(0.0, *finite, curve.threshold), max(1.0, *finite))
     axes.set_title(wrapped(curve.title, CURVE_TITLE_WIDTH))

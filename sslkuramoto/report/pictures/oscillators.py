@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -178,6 +178,25 @@ def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
     axes.xaxis.tick_top()
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def of_several_classes(labels: Int64[Tensor, " n"] | None, n: int, count: int) -> Int64[Tensor, " m"]:
+    """Return the places of a few examples: the first of each class in turn, then the second of each, in order.
+
+    Args:
+        labels: of the examples; None where there are none, then the places are spread evenly.
+        n: number of examples.
+        count: how many are wanted; fewer where there are fewer examples.
+    """
+    count = min(count, n)
+    if labels is None:
+        return torch.arange(count) * n // max(count, 1)
+    seen: dict[int, int] = {}
+    turns = []
+    for place, label in enumerate(labels.tolist()):
+        turns.append((seen.get(label, 0), place))
+        seen[label] = seen.get(label, 0) + 1
+    return torch.tensor(sorted(place for _, place in sorted(turns)[:count]))
 
 
 def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Path:

@@ -86,7 +86,7 @@ def _block(axes: Axes, standing: Standing, rows: Sequence[tuple[str, Measured]],
         weight = "bold" if is_headline else "normal"
         place = axes.get_yaxis_transform()
         axes.text(1.03, y, f"{found.value:.1f}", transform=place, va="center", fontweight=weight)
-    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5))
+    axes.set(xlim=(-4, 103), xticks=range(0, 101, 20), ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), [NAMES.get(key, key) for key, _ in rows])
     if headline is not None:
         axes.get_yticklabels()[[key for key, _ in rows].index(headline[0])].set_fontweight("bold")
