@@ -156,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--markdown", type=Path, metavar="FILE")
     command.add_argument("--latex", type=Path, metavar="FILE")
     command.add_argument("--csv", type=Path, metavar="FILE")
+    figures_help = "also write every figure of the page as SVG and PDF"
+    command.add_argument("--figures", type=Path, metavar="DIR", help=figures_help)
+    command.add_argument("-v", "--verbose", action="store_true", help="also print how each number was scored")
     command.add_argument("--no-groups", action="store_true", help="a row for each run, also where only seeds differ")
     command.add_argument("--title", default="sslkuramoto report")
     command.set_defaults(act=_report)
@@ -270,7 +273,9 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
-    from sslkuramoto.report import csv_text, discover, load, markdown, show, summarise, summary_latex, write_page
+    from sslkuramoto.report import csv_text, discover, load, markdown, page, show, summarise, summary_latex
+    from sslkuramoto.report.pictures.export import exported_to
+    from sslkuramoto.report.pictures.readings import write_readings
 
     for option in ("html", "markdown", "latex", "csv"):
         path = getattr(arguments, option)
@@ -280,17 +285,25 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     rows = discover([Path(run) for run in arguments.runs])
     grouped = not arguments.no_groups
-    summary = summarise([load(row) for row in rows], grouped=grouped)
-    show(summary)
-    if arguments.html:
-        write_page(arguments.html, rows, title=arguments.title, grouped=grouped)
+    models = [load(row) for row in rows]
+    summary = summarise(models, grouped=grouped)
+    show(summary, verbose=arguments.verbose)
+    if arguments.html or arguments.figures:
+        with exported_to(arguments.figures):
+            text = page(models, title=arguments.title, grouped=grouped)
+        if arguments.html:
+            write_atomically(arguments.html, text)
+    robust = [standing for standing in summary.standings if standing.robust]
+    if arguments.figures and robust:
+        for ending in ("svg", "pdf"):
+            write_readings(arguments.figures / f"readings.{ending}", robust)
     if arguments.markdown:
         write_atomically(arguments.markdown, markdown(summary))
     if arguments.latex:
         write_atomically(arguments.latex, summary_latex(summary, arguments.title))
     if arguments.csv:
         write_atomically(arguments.csv, csv_text(summary))
-    for path in (arguments.html, arguments.markdown, arguments.latex, arguments.csv):
+    for path in (arguments.html, arguments.markdown, arguments.latex, arguments.csv, arguments.figures):
         if path:
             print(f"wrote {path}")
 

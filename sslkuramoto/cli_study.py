@@ -142,6 +142,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     Raises:
         UserError: whatever is wrong with the study; a file to write, for a study has its own.
     """
+    from sslkuramoto.report.pictures.export import exported_to
     from sslkuramoto.study import load_study, recorded_study, study_files
     from sslkuramoto.study.named import ENDINGS
 
@@ -158,11 +159,15 @@ def reported_study(arguments: argparse.Namespace) -> bool:
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
     changes = [*found[1], *changes]
-    print_study(load_study(found[0], changes), changes, arguments.root, any_code=arguments.any_code)
+    with exported_to(arguments.figures):
+        options = {"any_code": arguments.any_code, "verbose": arguments.verbose}
+        print_study(load_study(found[0], changes), changes, arguments.root, **options)
     return True
 
 
-def print_study(study: Any, changes: Sequence[str], root: Path, *, any_code: bool = False) -> Any:
+def print_study(
+    study: Any, changes: Sequence[str], root: Path, *, any_code: bool = False, verbose: bool = False
+) -> Any:
     """Print what is there of a study, write its table and page under ``root/FOLDER``, and return the table.
 
     Args:
@@ -170,19 +175,21 @@ def print_study(study: Any, changes: Sequence[str], root: Path, *, any_code: boo
         changes: ``KEY=VALUE`` words that it was loaded with.
         root: of all studies.
         any_code: take results of other versions of the code too.
+        verbose: also print how each number was scored.
     """
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text, write_study_page
     from sslkuramoto.study import collect, record_study
 
     table = collect(study, root, any_code=any_code)
-    print(study_text(table))
+    print(study_text(table, verbose=verbose))
     folder = root / study.folder
     marks = "".join(f"# {said}\n" for said in study.changes)  # a comment, for a line of cells would be a result
-    texts = {"md": study_markdown(table), "tex": study_latex(table), "csv": marks + study_csv(table)}
-    for ending, text in texts.items():
-        write_atomically(folder / f"table.{ending}", text)
+    texts = {"table.md": study_markdown(table), "table.csv": marks + study_csv(table)}
+    texts |= {f"{name}.tex": text for name, text in study_latex(table).items()}
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
     write_study_page(folder / "report.html", table)
     record_study(folder, study.path, changes)
-    print(f"wrote {folder}/table.md, table.tex, table.csv and report.html")
+    print(f"wrote {folder}/{', '.join(sorted(texts))} and report.html")
     return table

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sslkuramoto.results import Reading, Result
 
@@ -24,6 +25,7 @@ class Column:
         made_with: (option, value) that a result must have been measured with.
         beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the way whose robust
             accuracy states this reading is shown.
+        better: which of two numbers is the better one, for tables that mark the best; None: they mark none.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Column:
     optional: bool = False
     made_with: tuple[str, object] | None = None
     beside: Reading | None = None
+    better: Literal["higher", "lower"] | None = "higher"
 
     @property
     def name(self) -> str:

@@ -24,7 +24,8 @@ from sslkuramoto.report.study_page import study_page, write_study_page
 from sslkuramoto.report.tables.columns import columns
 from sslkuramoto.report.tables.latex import study_latex, summary_latex
 from sslkuramoto.report.tables.study_text import study_csv, study_markdown, study_text
-from sslkuramoto.report.tables.table import Summary, summarise
+from sslkuramoto.report.tables.summary import Summary
+from sslkuramoto.report.tables.table import summarise
 from sslkuramoto.report.tables.text import csv_text, markdown, plain, show
 from sslkuramoto.study.published import Published
 

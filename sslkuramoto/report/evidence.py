@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import read_object
 from sslkuramoto.results import Result
 
 IMAGES = Path("images")  # beside the results
+DATA_FILE = "data.json"  # what a run knows of its data
 UNION = "union"  # of all ways: its images are stored beside theirs
 STATUSES = ("pass", "fail", "not run")
 
@@ -74,23 +76,28 @@ class AuditCheck:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over x, one line a series, in ``unit`` (``"fraction"``: shares in [0,1])."""
+    """Values over x, one line per series, in ``unit`` (``"fraction"``: shares in [0,1]).
+
+    ``threshold`` is the value from which a check passes, if it has one.
+    """
 
     title: str
     x_label: str
     unit: str
     x: tuple[float, ...]
     series: Mapping[str, tuple[float, ...]]
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts between edges."""
+    """Counts between edges; ``threshold`` is the place from which (or up to which) a check passes, if it has one."""
 
     title: str
     x_label: str
     edges: tuple[float, ...]
     count: tuple[float, ...]
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Attacked:
-    """Images before and after an attack, in [0,1], their classes and what the network then says."""
+    """Images before and after an attack, in [0,1], their classes and what the network then answers."""
 
     way: str
     clean: Float[Tensor, "m 3 y x"]
@@ -120,6 +127,11 @@ class Attacked:
     labels: Int64[Tensor, " m"]
     prediction: Int64[Tensor, " m"]
     index: Int64[Tensor, " m"]
+    classes: tuple[str, ...] = ()
+
+    def class_of(self, label: int) -> str:
+        """Return the name of a class, its number where names are not known."""
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
 
 def bins_of(result: Result) -> list[Bins]:
@@ -207,14 +219,20 @@ def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
     if any(len(values) != len(x) for values in lines.values()):
         raise UserError(f"{where}: each series needs one number for each of x")
     title, label, unit = (str(content.get(key) or "") for key in ("title", "x_label", "unit"))
-    return Curve(title or name, label, unit, x, lines)
+    return Curve(title or name, label, unit, x, lines, _threshold(where, content))
+
+
+def _threshold(where: str, content: Mapping[str, Any]) -> float | None:
+    found = content.get("threshold")
+    return None if found is None else numbers(f"{where}.threshold", [found])[0]
 
 
 def _histogram(where: str, name: str, content: Mapping[str, Any]) -> Histogram:
     edges, count = (numbers(f"{where}.{key}", content.get(key)) for key in ("edges", "count"))
     if len(edges) != len(count) + 1:
         raise UserError(f"{where}: edges need one number more than count")
-    return Histogram(str(content.get("title") or name), str(content.get("x_label") or ""), edges, count)
+    title, label = str(content.get("title") or name), str(content.get("x_label") or "")
+    return Histogram(title, label, edges, count, _threshold(where, content))
 
 
 def _check(content: Mapping[str, Any]) -> AuditCheck:
@@ -235,10 +253,21 @@ def attacked_of(result: Result) -> list[Attacked]:
     ways = result.options.get("ways")
     names = {str(way): folder / f"{result.path.stem}-{way}.safetensors" for way in [*ways, UNION]} if ways else {}
     names = names or {"": folder / f"{result.path.stem}.safetensors"}
-    return [_attacked(way, path) for way, path in names.items() if path.parent == folder and path.is_file()]
+    stored = {way: path for way, path in names.items() if path.parent == folder and path.is_file()}
+    classes = classes_of(result) if stored else ()
+    return [_attacked(way, path, classes) for way, path in stored.items()]
 
 
-def _attacked(way: str, path: Path) -> Attacked:
+def classes_of(result: Result) -> tuple[str, ...]:
+    """Return the class names of the run that a result belongs to, as its data.json has them; none where it has none."""
+    path = result.path.parent.parent / DATA_FILE
+    splits = read_object(path).get("splits") if path.is_file() else None
+    train = splits.get("train") if isinstance(splits, Mapping) else None
+    classes = train.get("classes") if isinstance(train, Mapping) else None
+    return tuple(map(str, classes)) if isinstance(classes, list) else ()
+
+
+def _attacked(way: str, path: Path, classes: tuple[str, ...]) -> Attacked:
     try:
         tensors = load_file(path)
         clean, adversarial = tensors["clean"].float(), tensors["adversarial"].float()
@@ -250,4 +279,4 @@ def _attacked(way: str, path: Path) -> Attacked:
         raise UserError(
             f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: wanted: (m, 3, y, x)"
         )
-    return Attacked(way, clean, adversarial, labels, prediction, index)
+    return Attacked(way, clean, adversarial, labels, prediction, index, classes)

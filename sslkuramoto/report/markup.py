@@ -57,8 +57,8 @@ def figure(picture: Markup, below: object = "") -> Markup:
 
 
 def folded(title: str, content: object) -> Markup:
-    """Return what a reader opens."""
-    return _parts().folded(title, content)
+    """Return what a reader opens; nothing where there is no content."""
+    return _parts().folded(title, content) if content else NOTHING
 
 
 def left_out_note(labels: Iterable[str], what: str) -> Markup:
@@ -72,15 +72,16 @@ def bullets(lines: Iterable[object]) -> Markup:
     return _parts().bullets(list(lines))
 
 
-def table_of(head: Markup, lines: Iterable[Markup], kind: str) -> Markup:
+def table_of(head: Markup, lines: Iterable[Markup], kind: str, *, label: str) -> Markup:
     """Return a table that scrolls by itself where the page is narrower; nothing when it has no line.
 
     Args:
         head: lines of its head.
         lines: of its body.
         kind: CSS classes; ``sortable`` lets a click on a heading sort it.
+        label: what it shows, for readers who cannot see it; unique on the page.
     """
-    return _parts().table(head, list(lines), kind)
+    return _parts().table(head, list(lines), kind, label)
 
 
 def heads_of(*names: str, numbers: Iterable[str] = ()) -> Markup:
@@ -108,9 +109,9 @@ def swatch_of(series: int, dashes: str) -> Markup:
     return _parts().swatch(series, dashes)
 
 
-def hues() -> Markup:
-    """Return a bar from hue to angle."""
-    return _parts().hues(range(0, 361, 30))
+def colours_bar(colours: Iterable[str]) -> Markup:
+    """Return a bar of CSS colours that blend into each other from left to right."""
+    return _parts().bar(list(colours))
 
 
 def picture_of(body: str, *, alt: str, width: str, height: str, style: str) -> Markup:

@@ -24,6 +24,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A footnote may stand in what is folded away.
+for (const mark of document.querySelectorAll("sup a")) {
+  mark.addEventListener("click", () => {
+    const fold = document.getElementById(mark.hash.slice(1))?.closest("details");
+    if (fold) fold.open = true;
+  });
+}
+
 // Paper shows what the screen folds away.
 let opened = [];
 addEventListener("beforeprint", () => {

@@ -14,6 +14,10 @@ from sslkuramoto.report.markup import rendered
 from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import Model, Row, load
 from sslkuramoto.report.sections import SECTIONS, Runs, parts_for
+from sslkuramoto.report.tables.escape import TURNING
+
+# Control characters that HTML forbids, and those that turn the direction of writing around.
+NO_TEXT = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), 65533) | {ord(c): "" for c in TURNING}
 
 
 def write_page(
@@ -75,7 +79,7 @@ def document(parts: Mapping[str, tuple[str, Markup]], *, title: str, lead: str, 
         notes=notes,
         parts=[(key, heading, content) for key, (heading, content) in parts.items() if content],
         script=script,
-    )
+    ).translate(NO_TEXT)
 
 
 def _own(name: str) -> Markup:

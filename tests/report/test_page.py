@@ -40,7 +40,7 @@ def pictured(complete):
 def test_the_page_of_a_complete_run_has_every_section(pictured):
     outline = Outline(page([load(Row("akorn", pictured))], notes=["read me"]))
     sections = [attributes["id"] for tag, attributes in outline.tags if tag == "section"]
-    assert sections == ["summary", "curves", "pictures", "results", "scored", "recipes", "environment"]
+    assert sections == ["answer", "summary", "curves", "pictures", "results", "scored", "recipes", "environment"]
     assert "read me" in outline.text
 
 

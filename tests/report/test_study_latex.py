@@ -38,8 +38,7 @@ def fields_of(line):
 
 
 def test_the_table_has_rules_of_booktabs_and_as_many_fields_in_each_line(studied):
-    text = study_latex(studied.table())
-    measured, tests = text.split(r"\end{table}")[:2]
+    measured, tests = study_latex(studied.table()).values()
     assert [measured.count(f"\\{rule}rule\n") for rule in ("top", "mid", "bottom")] == [1, 2, 1]
     body = measured[measured.index("\\toprule") : measured.index("\\bottomrule")]
     rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
@@ -53,7 +52,7 @@ def test_the_table_has_rules_of_booktabs_and_as_many_fields_in_each_line(studied
 
 
 def test_measured_and_published_figures_are_fields_of_their_own(studied):
-    (line,) = (line for line in study_latex(studied.table()).splitlines() if line.startswith("PhiNet &"))
+    (line,) = (line for line in study_latex(studied.table())["table"].splitlines() if line.startswith("PhiNet &"))
     fields = fields_of(line)
     assert r"95.0\\\footnotesize {[}90.0, 99.0{]}\end{tabular}" in fields[1]
     assert r"\textit{81.55\textsuperscript{" in fields[2]
@@ -80,14 +79,19 @@ def wide(studied):
     return studied.table()
 
 
-def test_heads_wrap_and_scoring_and_tests_stand_outside_the_float_of_the_table(studied):
-    text = study_latex(wide(studied))
-    measured, tests, notes = text.split(r"\end{table}")
+def test_heads_wrap_notes_stand_inside_the_float_and_tests_have_a_file_of_their_own(studied):
+    files = study_latex(wide(studied))
+    assert list(files) == ["table", "paired"]
+    measured, tests = files.values()
+    assert all(text.endswith("\\end{table}\n") for text in files.values())
     assert r"\begin{tabular}[b]{@{}r@{}}adaptive:\\held noise,\\summed\\gradients 0" in measured
-    assert "scored: " not in measured + tests
+    scored = [line for line in measured.splitlines() if "scored: " in line]
+    assert scored
+    assert all(line.startswith("% scored: ") for line in scored)
     assert "against" not in measured
-    assert "scored: " in notes
-    assert "not alike in every row" in notes
+    assert "against" in tests
+    assert measured.index("not alike in every row") < measured.index(r"\end{table}")
+    measured = measured.partition(r"\begin{minipage}")[0].partition(r"\begin{table}")[2]
     assert r"\ifdim\wd0>\linewidth" in measured
     words = [r"\\".join(re.findall(r"\{@\{\}[rl]@\{\}\}(.*?)\\end\{tabular\}", line)) for line in measured.splitlines()]
     assert max(len(re.sub(r"\\\w+|[{}$]", "", part)) for line in words for part in line.split(r"\\")) <= 30
@@ -107,7 +111,7 @@ def compiled(text, folder):
 
 
 def test_a_wide_study_fits_its_page(studied, tmp_path):
-    said = compiled(study_latex(wide(studied)), tmp_path)
+    said = compiled("".join(study_latex(wide(studied)).values()), tmp_path)
     assert "Float too large" not in said
     assert "undefined" not in said
     assert [x for x in re.findall(r"Overfull \\[hv]box \((\d+\.\d+)pt too", said) if float(x) > 20] == []
@@ -118,4 +122,4 @@ def test_it_compiles_whatever_the_text(studied, tmp_path):
     studied.notes = (HOSTILE, "".join(chr(k) for k in range(0x20, 0x250)), "αβγδεζηθικλμνξοπρστυφχψω ΓΔΘΛΞΠΣΥΦΨΩ ℓ√∞→≤")
     for key, row in studied.rows.items():
         studied.rows[key] = replace(row, label=f"[{key}] {HOSTILE}", group=f"*{HOSTILE}")
-    compiled(study_latex(studied.table()), tmp_path)
+    compiled("".join(study_latex(studied.table()).values()), tmp_path)

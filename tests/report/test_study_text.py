@@ -167,7 +167,11 @@ def test_the_audits_verdict_is_a_footnote_in_terminal_markdown_and_latex(studied
     table = audited(studied, "an upper bound only")
     wanted = "audit's verdict: masked: an upper bound only"
     assert field(table, "simsiam", "audit")[1] == [wanted]
-    for text in (study_text(table, Console(file=io.StringIO(), width=200)), study_markdown(table), study_latex(table)):
+    for text in (
+        study_text(table, Console(file=io.StringIO(), width=200)),
+        study_markdown(table),
+        study_latex(table)["table"],
+    ):
         assert wanted in text
 
 

@@ -294,18 +294,29 @@ def test_markdown_has_as_many_fields_in_each_line_and_escapes_labels(complete):
     assert {line.replace("\\|", "").count("|") for line in lines} == {len(STANDING) + 2}
 
 
-def test_plain_text_is_ascii_with_one_line_a_model(complete):
-    text = plain(summary(Row("first", complete), Row("second", complete)))
+def test_plain_text_is_ascii_with_one_line_per_model(fabricate, metric):
+    runs = [fabricate(name).result("knn", {"accuracy": metric(0.9, 0.86, 0.93)}) for name in ("first", "second")]
+    text = plain(summary(*(Row(run.path.name, run.path) for run in runs)))
     assert text.isascii()
-    assert [line.split()[0] for line in text.splitlines()[1:3]] == ["first", "second"]
-    assert "90.0 [86.0, 93.0]" in text.splitlines()[1]
+    lines = text.splitlines()
+    assert lines[0].startswith("first: Frozen encoder: k-NN 90.0 %"), "headlines come first"
+    assert [line.split()[0] for line in lines[3:5]] == ["first", "second"]
+    assert "90.0 [86.0, 93.0]" in lines[3]
+
+
+def test_plain_text_that_would_be_too_wide_is_a_block_per_model(complete):
+    lines = plain(summary(Row("first", complete), Row("second", complete)), verbose=False).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines.count("  Frozen encoder: k-NN                90.0 [86.0, 93.0]") == 2
 
 
 def test_a_pipe_gets_plain_text(complete):
     out = io.StringIO()
     table = summary(Row("a", complete))
     show(table, Console(file=out, width=80))
-    assert out.getvalue() == plain(table)
+    assert out.getvalue() == plain(table, verbose=False)
+    assert "scored:" not in out.getvalue()
+    assert "scored:" in plain(table)
 
 
 @pytest.mark.parametrize("width", [200, 100, 50])

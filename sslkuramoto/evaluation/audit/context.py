@@ -113,14 +113,25 @@ class Case:
         x: Sequence[float | int],
         series: Mapping[str, Sequence[float]],
         unit: str = "fraction",
+        threshold: float | None = None,
     ) -> None:
-        """Keep a curve for the report: values over x, one list per series."""
+        """Keep a curve for the report: values over x, one list per series, and the threshold of the check, if any."""
         rounded = {label: [round(value, 6) for value in values] for label, values in series.items()}
         self.curves[name] = {"title": title, "x_label": x_label, "x": list(x), "series": rounded, "unit": unit}
+        self.curves[name] |= {} if threshold is None else {"threshold": round(threshold, 6)}
 
-    def add_histogram(self, name: str, title: str, x_label: str, edges: list[float], count: list[int]) -> None:
-        """Keep a histogram for the report."""
+    def add_histogram(
+        self,
+        name: str,
+        title: str,
+        x_label: str,
+        edges: list[float],
+        count: list[int],
+        threshold: float | None = None,
+    ) -> None:
+        """Keep a histogram for the report, and the place at which a check passes."""
         self.histograms[name] = {"title": title, "x_label": x_label, "edges": edges, "count": count}
+        self.histograms[name] |= {} if threshold is None else {"threshold": round(threshold, 6)}
 
 
 def median(values: torch.Tensor) -> float:

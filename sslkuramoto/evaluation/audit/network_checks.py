@@ -4,6 +4,7 @@ RobustBench (Croce et al. 2021, 2010.09670, section 3.1) lists no network that h
 input, that is randomised, or that optimises at inference.
 """
 
+import math
 import re
 from typing import cast
 
@@ -159,6 +160,7 @@ def finite_differences(case: Case) -> Check:
         list(medians),
         {"median over images": list(medians.values())},
         "correlation",
+        AGREES,
     )
     case.add_curve(
         "loss along the gradient",
@@ -194,9 +196,8 @@ def gradient_draws(case: Case) -> Check:
     middle, mean = median(cosine), cosine.double().mean().item()
     edges = [round(-1 + k / 20, 2) for k in range(41)]
     count = torch.histc(cosine.float(), bins=40, min=-1, max=1).long().tolist()
-    case.add_histogram(
-        "cosine between draws", "Cosine of the gradients of two draws, per image", "cosine", edges, count
-    )
+    title = "Cosine of the gradients of two draws, per image"
+    case.add_histogram("cosine between draws", title, "cosine", edges, count, STEADY)
     needed = draws_for_direction(mean)
     shown = f"a mean over {needed:.0f} draws" if needed < 1e6 else "no mean over draws"
     reason = (
@@ -217,7 +218,8 @@ def saturation(case: Case) -> Check:
     figures = {}
     for turn in turns:
         place = f"layer {turn.layer}, step {turn.step}"
-        case.add_histogram(f"|gamma F|, {place}", f"|gamma F| of {place}", "log10 |gamma F|", EDGES, turn.count)
+        title, passes = f"|gamma F| of {place}", math.log10(SATURATED)
+        case.add_histogram(f"|gamma F|, {place}", title, "log10 |gamma F|", EDGES, turn.count, passes)
         figures[place] = {"median": turn.median, "saturated": turn.saturated, "backwards": turn.backwards}
         if turn.least is not None:
             figures[place] |= {"singular_value_least": turn.least, "singular_value_most": turn.most}

@@ -89,7 +89,7 @@ class Calibration(Protocol):
 
     name = NAME
     needs = frozenset({"head", "labels"})
-    columns = (Column("calibration_ece", "ECE", "Calibration", False, 17, ["ece"], optional=True),)
+    columns = (Column("calibration_ece", "ECE", "Calibration", False, 17, ["ece"], optional=True, better="lower"),)
 
     def __init__(
         self,

@@ -71,7 +71,10 @@ class Corruptions(Protocol):
     needs = frozenset({"head", "labels"})
     columns = tuple(
         Column(
-            f"{kind}_{key}", title, group, False, place + step, [metric], optional=True, made_with=("source", source)
+            *(f"{kind}_{key}", title, group, False, place + step, [metric]),
+            optional=True,
+            made_with=("source", source),
+            better="lower" if key == "mce" else "higher",
         )
         for place, kind, group, source in (
             (13, "corruption", "Our corruptions", "ours"),

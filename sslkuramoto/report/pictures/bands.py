@@ -7,7 +7,16 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from sslkuramoto.report.pictures.curves import SMOOTH_FROM, cross_out, not_finite, panel_of, title_of, told_of
+from sslkuramoto.report.pictures.curves import (
+    SMOOTH_FROM,
+    cross_out,
+    named_below,
+    not_finite,
+    panel_of,
+    set_step_ticks,
+    title_of,
+    told_of,
+)
 from sslkuramoto.report.pictures.drawing import MAX_POINTS, colour, dash, downsample, running_mean, styled, svg_of
 from sslkuramoto.report.runs import Series
 
@@ -85,4 +94,6 @@ def band_panel(
         remarks += [text] if (text := not_finite(label, line)) else []
         seeds = len(curves.values)
         told.append(told_of(f"{label}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}", line))
+    named_below(figure, axes, {series: label for series, (label, _) in rows.items()})
+    set_step_ticks(axes, [step for _, curves in rows.values() for step in curves.steps.tolist()])
     return svg_of(figure, alt=f"{title_of(metric)} over steps, {stage}. {' '.join(told)}", name=name), remarks

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import yaml
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from sslkuramoto.report.pictures.drawing import (
@@ -20,9 +22,13 @@ from sslkuramoto.report.pictures.drawing import (
     running_mean,
     styled,
     svg_of,
+    wrapped,
 )
-from sslkuramoto.report.runs import Model, Series
+from sslkuramoto.report.runs import Model, Part, Series
 
+LOSS = "loss"
+TITLE_WIDTH, LABEL_WIDTH = 48, 56  # characters
+LINE_HEIGHT = 0.17  # of a label, inches
 SMOOTH_FROM = 120  # points; below, a curve is drawn as it is
 FIRST = ("loss", "grad_norm")
 ACCURACY = {"accuracy", "acc", "knn", "probe", "top1"}
@@ -61,21 +67,48 @@ def panels(models: Sequence[Model], part: str) -> list[Panel]:
     order = [m for m in FIRST if m in metrics] + [m for m in metrics if _is_accuracy(m)]
     order += [m for m in metrics if m not in order and m not in SKIPPED]
     drawn = []
+    labels = [model.label for model in models]
+    objectives = {i: objective_of(model.parts[part]) for i, model in enumerate(models) if part in model.parts}
     for index, metric in enumerate(order):
-        lines = {
-            i: model.parts[part].series[metric]
-            for i, model in enumerate(models)
-            if part in model.parts and metric in model.parts[part].series
-        }
+        lines = {i: model.parts[part].series[metric] for i, model in enumerate(models) if _records(model, part, metric)}
         main = metric in FIRST or _is_accuracy(metric)
-        drawn.append(_panel(metric, lines, [model.label for model in models], part, f"{part}-{index}", main))
+        alone = LOSS in metric.split("_") and len({objectives[i] for i in lines}) > 1
+        groups = dict.fromkeys(objectives[i] if alone else "" for i in lines)
+        for k, objective in enumerate(groups):
+            own = {i: line for i, line in lines.items() if not alone or objectives[i] == objective}
+            drawn.append(_panel(metric, own, labels, part, f"{part}-{index}-{k}", main, objective))
     return drawn
 
 
+def objective_of(part: Part) -> str:
+    """Return the name of the objective of a run; empty where its recipe states none.
+
+    Losses of two objectives have no common scale, so they share no axes.
+    """
+    try:
+        recipe = yaml.safe_load(part.recipe or "")
+    except yaml.YAMLError:
+        return ""
+    objective = recipe.get("objective") if isinstance(recipe, dict) else None
+    return str(objective.get("name", "")) if isinstance(objective, dict) else ""
+
+
+def _records(model: Model, part: str, metric: str) -> bool:
+    return part in model.parts and metric in model.parts[part].series
+
+
 @styled
-def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part: str, name: str, main: bool) -> Panel:
+def _panel(
+    metric: str,
+    lines: Mapping[int, Series],
+    labels: Sequence[str],
+    part: str,
+    name: str,
+    main: bool,
+    objective: str,
+) -> Panel:
     limit = max(24, min(MAX_POINTS, 4 * MAX_POINTS // len(lines)))
-    figure, axes = panel_of(metric, np.concatenate([values for _, values in lines.values()]))
+    figure, axes = panel_of(metric, np.concatenate([values for _, values in lines.values()]), of=objective)
     for index, (steps, values) in lines.items():
         x, y = downsample(steps, values, limit)
         style = {"color": colour(index), "linestyle": dash(index)}
@@ -87,24 +120,51 @@ def _panel(metric: str, lines: Mapping[int, Series], labels: Sequence[str], part
             lone = np.isfinite(y).sum() < 40
             axes.plot(x, y, marker="o" if lone else None, markersize=3, **style)
         cross_out(axes, index, steps, values)
+    named_below(figure, axes, {index: labels[index] for index in lines})
+    set_step_ticks(axes, [step for steps, _ in lines.values() for step in steps])
     remarks = [text for index, line in lines.items() if (text := not_finite(labels[index], line))]
     told = [told_of(labels[index], line) for index, line in lines.items()]
-    alt = f"{title_of(metric)} over steps, {part}. {' '.join(told)}"
+    alt = f"{title_of(metric)} over steps, {', '.join(filter(None, (part, objective)))}. {' '.join(told)}"
     return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))
 
 
-def panel_of(metric: str, values: np.ndarray) -> tuple[Figure, Axes]:
-    """Axes for one quantity over steps, dressed for the ``values`` that they will show."""
-    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7, margins=(0.14, 0.98, 0.17, 0.9))
+def named_below(figure: Figure, axes: Axes, labels: Mapping[int, str]) -> None:
+    """Name the curves of a panel under it, where it has several; the figure grows by the lines that they need."""
+    if len(labels) < 2:
+        return
+    lines = [wrapped(label, LABEL_WIDTH) for label in labels.values()]
+    marks = [Line2D([], [], color=colour(index), linestyle=dash(index)) for index in labels]
+    columns = 2 if max(map(len, lines)) <= LABEL_WIDTH // 2 else 1
+    height = sum(text.count("\n") + 1 for text in lines) / columns
+    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * (height + 1))
+    figure.legend(marks, lines, loc="outside lower left", ncols=columns, frameon=False, fontsize=8)
+
+
+def set_step_ticks(axes: Axes, steps: Sequence[float]) -> None:
+    """Put ticks at whole steps; a record of one step has one tick."""
+    if len(set(steps)) == 1:
+        axes.set_xticks([steps[0]], [f"{steps[0]:g}"])
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def panel_of(metric: str, values: np.ndarray, *, of: str = "") -> tuple[Figure, Axes]:
+    """Axes for one quantity over steps, dressed for the ``values`` that they will show.
+
+    Args:
+        metric: column of metrics.csv.
+        values: all that will be shown.
+        of: the objective whose quantity it is, for the title; empty where the title needs none.
+    """
+    figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.7)
     plain_axes(axes)
     finite = values[np.isfinite(values)]
     is_percent = _is_accuracy(metric) and finite.size > 0 and finite.min() >= 0 and finite.max() <= 1
     if metric == "grad_norm" and finite.size and finite.min() > 0 and finite.max() / finite.min() > 30:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_title(f"{title_of(metric)}{' (%)' if is_percent else ''}")
+    axes.set_title(wrapped(f"{title_of(metric)}{f' of {of}' if of else ''}{' (%)' if is_percent else ''}", TITLE_WIDTH))
     axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     scale = 100 if is_percent else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{scale * value:g}"))
     return figure, axes

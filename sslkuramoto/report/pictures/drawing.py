@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sslkuramoto.report.markup import legend_of, picture_of, swatch_of
+from sslkuramoto.report.pictures.export import FAINT, INK, SERIES, export
 
 MAX_POINTS = 400
-INK, FAINT = "#010203", "#040506"  # stand-ins that become CSS colours
-NUM_COLOURS = 8
-SERIES = tuple(f"#0a0b{index:02x}" for index in range(NUM_COLOURS))
+NUM_COLOURS = len(SERIES)
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DASHES_SVG = ("none", "5 2", "1 1.5", "6 2 1 2")
 OPTIONS: Any = {
@@ -95,6 +95,11 @@ def axes_grid(
     return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
+def wrapped(title: str, width: int) -> str:
+    """Return a title over as many lines as it needs, ``width`` characters each."""
+    return "\n".join(textwrap.wrap(title, width)) or title
+
+
 def plain_axes(axes: Axes) -> None:
     """Light horizontal rules and no more."""
     axes.grid(axis="y")
@@ -111,6 +116,7 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
         alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """
+    export(figure, alt=alt, name=name)
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()

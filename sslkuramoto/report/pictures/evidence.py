@@ -4,7 +4,6 @@ Shapes: m images, y x pixels.
 """
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,12 +13,25 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from sslkuramoto.report.evidence import Attacked, Bins, Curve, Histogram
-from sslkuramoto.report.pictures.drawing import FAINT, axes_grid, colour, dash, plain_axes, styled, svg_of
+from sslkuramoto.report.pictures.drawing import (
+    FAINT,
+    INK,
+    axes_grid,
+    colour,
+    dash,
+    plain_axes,
+    styled,
+    svg_of,
+    wrapped,
+)
 from sslkuramoto.report.pictures.oscillators import frame, place, tiles_of
 
 SHOWN_IMAGES = 8
 LARGEST_FACTOR = 64
 TITLE_WIDTH = 34  # characters of a title over a diagram of 3.3 inches
+CURVE_TITLE_WIDTH, HISTOGRAM_TITLE_WIDTH = 46, 30  # characters
+DECADES = 20  # times the least positive x: from there on an axis is logarithmic
+MOST_TICKS = 8
 LINE_HEIGHT = 0.19  # of a title, inches
 
 
@@ -53,7 +65,7 @@ def reliability_axes(axes: Axes, counts: Axes, bins: Bins, series: int) -> None:
 @styled
 def reliability_picture(label: str, bins: Bins, *, series: int, name: str) -> Markup:
     """Return an inline SVG of one reliability diagram with the histogram of confidences below."""
-    title = textwrap.wrap(label, TITLE_WIDTH) or [""]
+    title = wrapped(label, TITLE_WIDTH).split("\n")
     height = 3.8 + LINE_HEIGHT * (len(title) - 1)
     margins = (0.16, 0.95, 0.13 * 3.8 / height, 1 - (0.304 + LINE_HEIGHT * (len(title) - 1)) / height)
     figure, ((axes,), (counts,)) = axes_grid(2, 1, 3.3, height, margins=margins, heights=(3, 1))
@@ -95,23 +107,46 @@ def magnification(attacked: Attacked) -> int:
 
 
 @styled
-def attacked_picture(attacked: Attacked, *, name: str) -> Markup:
-    """Return an inline SVG: a row of clean images, one of adversarial ones, one of their differences on grey."""
+def attacked_pictures(attacked: Attacked, *, name: str) -> list[Markup]:
+    """Return one inline SVG per image: clean, its perturbation magnified on grey, adversarial, side by side."""
     factor, count = magnification(attacked), min(len(attacked.clean), SHOWN_IMAGES)
     difference: Float[Tensor, "m 3 y x"] = 0.5 + factor * (attacked.adversarial - attacked.clean)
-    figure, ((axes,),) = axes_grid(1, 1, 0.78 * count + 1.1, 0.78 * 3 + 0.3)
-    for row, batch in enumerate((attacked.clean, attacked.adversarial, difference)):
-        for column, tile in enumerate(tiles_of(batch[:count])):
-            place(axes, tile, row, column)
-    labels, predictions = attacked.labels.tolist()[:count], attacked.prediction.tolist()[:count]
-    frame(
-        axes,
-        ["clean", "adversarial", f"difference\n× {factor}"],
-        [f"{a} → {b}" for a, b in zip(labels, predictions, strict=True)],
-    )
-    told = ", ".join(f"class {a} taken for {b}" for a, b in zip(labels, predictions, strict=True))
-    alt = f"Images before and after the attack and their difference, magnified {factor} times, on grey: {told}."
-    return svg_of(figure, alt=alt, name=name)
+    batches = [tiles_of(batch[:count]) for batch in (attacked.clean, difference, attacked.adversarial)]
+    drawn = []
+    for k in range(count):
+        before, after = (attacked.class_of(int(labels[k])) for labels in (attacked.labels, attacked.prediction))
+        title = wrapped(f"{before} → {after}", TITLE_WIDTH)
+        figure, ((axes,),) = axes_grid(1, 1, 3.5, 1.45 + LINE_HEIGHT * (title.count("\n") + 1))
+        for column, tiles in enumerate(batches):
+            place(axes, tiles[k], 0, column)
+        frame(axes, [""], ["clean", f"perturbation × {factor}", "adversarial"])
+        axes.set_title(title)
+        alt = f"An image of class {before}, its perturbation magnified {factor} times, and the sum, taken for {after}."
+        drawn.append(svg_of(figure, alt=alt, name=f"{name}-{k}"))
+    return drawn
+
+
+def spans_decades(x: Sequence[float]) -> bool:
+    """Return whether values are better told apart on a logarithmic axis."""
+    positive = [value for value in x if value > 0]
+    return bool(positive) and min(x) >= 0 and max(positive) >= DECADES * min(positive)
+
+
+def places_on_log_axis(axes: Axes, x: Sequence[float]) -> np.ndarray:
+    """Return where the values lie on a logarithmic axis, with ticks at the values themselves.
+
+    0 has its place one step left of the least positive value, behind a break of the axis.
+    """
+    positive = sorted({value for value in x if value > 0})
+    step = math.log10(positive[1] / positive[0]) if len(positive) > 1 else 0.5
+    zero = math.log10(positive[0]) - max(step, 0.25)
+    at = {value: math.log10(value) if value > 0 else zero for value in x}
+    shown = sorted(at)
+    shown = shown if len(shown) <= MOST_TICKS else [shown[0], *shown[1:-1:2], shown[-1]]
+    axes.set_xticks([at[value] for value in shown], [f"{value:.3g}" for value in shown], fontsize=7)
+    if 0 in at:
+        axes.axvline((zero + math.log10(positive[0])) / 2, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
+    return np.asarray([at[value] for value in x])
 
 
 @styled
@@ -121,17 +156,28 @@ def curve_picture(curve: Curve, *, name: str) -> Markup:
     plain_axes(axes)
     scale = 100 if curve.unit == "fraction" else 1
     told = []
+    logarithmic = spans_decades(curve.x)
+    x = places_on_log_axis(axes, curve.x) if logarithmic else np.asarray(curve.x)
     for index, (label, values) in enumerate(curve.series.items()):
         y = scale * np.asarray(values)
-        axes.plot(curve.x, y, color=colour(index), linestyle=dash(index), marker="o", markersize=3, label=label)
+        axes.plot(x, y, color=colour(index), linestyle=dash(index), marker="o", markersize=3, label=label)
         told.append(f"{label}: " + ", ".join(f"{b:.4g} at {a:.4g}" for a, b in zip(curve.x, y, strict=True)) + ".")
-    axes.set_title(curve.title)
-    axes.set_xlabel(curve.x_label)
+    if curve.threshold is not None:
+        passes = f"passes from {scale * curve.threshold:.3g} on"
+        axes.axhline(scale * curve.threshold, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=passes)
+        told.append(f"A check {passes}.")
+        if curve.unit != "fraction":  # a share has its range already; here 0 and 1 show how far the line is
+            finite = [value for values in curve.series.values() for value in values if math.isfinite(value)]
+            axes.set_ylim(min(0.0, *finite, curve.threshold), max(1.0, *finite))
+    axes.set_title(wrapped(curve.title, CURVE_TITLE_WIDTH))
+    axes.set_xlabel(f"{curve.x_label}{' (log scale)' if logarithmic else ''}")
     axes.set_ylabel("%" if curve.unit == "fraction" else curve.unit)
     if curve.unit == "fraction":
         axes.set_ylim(-2, 102)
-    if len(curve.series) > 1:
-        axes.legend(frameon=False, fontsize=7)
+    if len(curve.series) > 1 or curve.threshold is not None:
+        lines = -(-(len(curve.series) + 1) // 2)
+        figure.set_figheight(2.9 + LINE_HEIGHT * lines)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
     return svg_of(figure, alt=f"{curve.title}. {' '.join(told)}", name=name)
 
 
@@ -140,7 +186,7 @@ def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
     """Return an inline SVG of histograms side by side, each as shares of its total."""
     columns = min(len(histograms), 3)
     rows = -(-len(histograms) // columns)
-    figure, grid = axes_grid(rows, columns, 2.2 * columns + 0.4, 1.6 * rows + 0.4)
+    figure, grid = axes_grid(rows, columns, 2.6 * columns + 0.4, 1.9 * rows + 0.4)
     told = []
     for axes in grid.flat[len(histograms) :]:
         axes.set_visible(False)
@@ -149,7 +195,10 @@ def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
         total = sum(one.count)
         shares = 100 * np.asarray(one.count) / (total or 1)
         axes.bar(one.edges[:-1], shares, np.diff(one.edges), align="edge", color=colour(0), linewidth=0)
-        axes.set_title(one.title, fontsize=8)
+        if one.threshold is not None:
+            axes.axvline(one.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+            told.append(f"{one.title}: a check passes at {one.threshold:.3g}.")
+        axes.set_title(wrapped(one.title, HISTOGRAM_TITLE_WIDTH), fontsize=8)
         axes.set_xlabel(one.x_label)
         if index % columns == 0:
             axes.set_ylabel("%")

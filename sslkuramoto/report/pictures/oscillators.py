@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from markupsafe import Markup
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
+from matplotlib.colors import to_hex
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -28,6 +29,7 @@ VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz"
 OF_A_VIEW = "view."  # before a view's name, which may be any
 MAX_TILE = 64  # pixels: larger images are shrunk for the page
 NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
+CYCLE = colormaps["twilight"]  # cyclic and perceptually uniform: equal differences of phase look equal
 GAP = 0.06  # between tiles, in tiles
 
 
@@ -63,7 +65,7 @@ def phases_picture(
     """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
-    neighbours and least over the whole grid. N = 2: hue is the phase angle. N > 2: the first three coordinates, from
+    neighbours and least over the whole grid. N = 2: colour is the phase angle. N > 2: the first three coordinates, from
     [-1,1], are red, green and blue.
 
     Args:
@@ -90,7 +92,9 @@ def phases_picture(
                 place(axes, _coloured(field[step, k]), row, step + 1)
         rows = [f"layer {row + 1}" if k == 0 else "" for row in range(layers)]
         frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
-    coding = "hue is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
+    coding = (
+        "colour is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
+    )
     alt = (
         f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps "
         f"(columns); {coding}."
@@ -145,11 +149,15 @@ def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n 
     return field[..., ::stride, ::stride]
 
 
+def phase_colours(count: int = 25) -> list[str]:
+    """Return the colours of phases from 0 to 2 pi, as CSS has them."""
+    return [to_hex(CYCLE(k / (count - 1))) for k in range(count)]
+
+
 def _coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
     x = field.numpy()
     if len(x) == 2:
-        hue = np.arctan2(x[1], x[0]) / (2 * np.pi) % 1.0
-        rgb = hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.8), np.full_like(hue, 0.95)], axis=-1))
+        rgb = CYCLE(np.nan_to_num(np.arctan2(x[1], x[0]) / (2 * np.pi) % 1.0))[..., :3]
     else:
         length = np.maximum(np.linalg.norm(x, axis=0, keepdims=True), 1e-12)
         rgb = np.moveaxis((x / length)[:3] / 2 + 0.5, 0, -1)
@@ -171,6 +179,25 @@ def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
     axes.xaxis.tick_top()
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def of_several_classes(labels: Int64[Tensor, " n"] | None, n: int, count: int) -> Int64[Tensor, " m"]:
+    """Return the places of a few examples: the first of each class in turn, then the second of each, in order.
+
+    Args:
+        labels: of the examples; None where there are none, then the places are spread evenly.
+        n: number of examples.
+        count: how many are wanted; fewer where there are fewer examples.
+    """
+    count = min(count, n)
+    if labels is None:
+        return torch.arange(count) * n // max(count, 1)
+    seen: dict[int, int] = {}
+    turns = []
+    for place, label in enumerate(labels.tolist()):
+        turns.append((seen.get(label, 0), place))
+        seen[label] = seen.get(label, 0) + 1
+    return torch.tensor(sorted(place for _, place in sorted(turns)[:count]))
 
 
 def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Path:

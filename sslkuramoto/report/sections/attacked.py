@@ -4,45 +4,40 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from sslkuramoto.report.evidence import (
-    Evidence,
-    attacked_of,
-)
-from sslkuramoto.report.markup import NOTHING, element, figure, fine, left_out_note
-from sslkuramoto.report.pictures.evidence import (
-    attacked_picture,
-    magnification,
-)
+from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of
+from sslkuramoto.report.markup import NOTHING, element, figure, fine, folded, joined, left_out_note
+from sslkuramoto.report.pictures.evidence import attacked_pictures, magnification
 from sslkuramoto.report.pictures.oscillators import MAX_TILE
-from sslkuramoto.report.sections.section import (
-    PICTURE_BUDGET,
-    Half,
-    Section,
-)
+from sslkuramoto.report.sections.section import PICTURE_BUDGET, Half, Section
 
 
 def adversarial_images(items: Sequence[Evidence]) -> Markup:
-    """Images before and after an attack, as many as the page may weigh."""
+    """Images before and after an attack, as many as the page may weigh: of the last reading open, the others folded."""
     text, left_out, budget = NOTHING, [], PICTURE_BUDGET
     for index, item in enumerate(items):
-        drawn = NOTHING
-        for way, attacked in enumerate(attacked_of(item.result)):
-            if not len(attacked.clean):
-                drawn += fine(f"{attacked.way or 'attack'}: no image was broken, there is none to show.")
-                continue
-            below = (
-                f"{f'{attacked.way}: a' if attacked.way else 'A'}bove each image its label and what the network then "
-                f"says most often. Third row: the difference on grey, magnified {magnification(attacked)} times"
-                f"{f', all averaged down to {MAX_TILE} pixels' if max(attacked.clean.shape[-2:]) > MAX_TILE else ''}."
-            )
-            picture = attacked_picture(attacked, name=f"attacked-{index}-{way}")
-            drawn += figure(picture, below)
+        stored = attacked_of(item.result)
+        empty = ", ".join(each.way or "the attack" for each in stored if not len(each.clean))
+        drawn = fine(f"No image was broken by {empty}: there is none to show.") if empty else NOTHING
+        for k, attacked in enumerate(reversed([each for each in stored if len(each.clean)])):
+            content = _pictures(attacked, f"attacked-{index}-{k}")
+            drawn += content if k == 0 else folded(f"Images of the reading {attacked.way!r}", content)
         if drawn and len(drawn) <= budget:
             budget -= len(drawn)
             text += element("h3", f"{item.label}, {item.result.protocol}") + drawn
         elif drawn:
             left_out.append(item.label)
     return text + left_out_note(left_out, "Left out")
+
+
+def _pictures(attacked: Attacked, name: str) -> Markup:
+    smaller = f", all averaged down to {MAX_TILE} pixels" if max(attacked.clean.shape[-2:]) > MAX_TILE else ""
+    below = (
+        f"{f'{attacked.way}: a' if attacked.way else 'A'}bove each image its class and what the network answers most "
+        f"often after the attack. In the middle the perturbation, magnified {magnification(attacked)} times on grey"
+        f"{smaller}."
+    )
+    pictures = joined(map(figure, attacked_pictures(attacked, name=name)))
+    return fine(below) + element("div", pictures, class_="panels middle")
 
 
 def section() -> Section:

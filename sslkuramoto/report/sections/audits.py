@@ -44,13 +44,15 @@ def status_of(status: str) -> Markup:
 
 
 def audits(items: Sequence[Evidence], rows: Sequence[str] = ()) -> Markup:
-    """The verdict on each network and, folded, its reasons, its checks and its drawings.
+    """The verdict on each network and, folded, its reasons, its checks and its drawings; nothing without an audit.
 
     Args:
         items: results, audits among them.
         rows: what there is no audit of, to be said in the same table.
     """
     found = [(item, audit) for item in items if (audit := audit_of(item.result))]
+    if not found:
+        return NOTHING
     lines, text = [], NOTHING
     for item, audit in found:
         fields = cells((item.result.path.stem, audit.threat), class_="name")
@@ -68,16 +70,13 @@ def audits(items: Sequence[Evidence], rows: Sequence[str] = ()) -> Markup:
             left_out.append(item.label)
             drawn = NOTHING
         budget -= len(drawn)
-        checks = table_of(
-            heads_of("status", "check", "kind", "why", "figures"), map(_line, audit.checks), "text sortable"
-        )
-        text += folded(f"{item.label}: the checks", bullets(audit.reasons) + checks + drawn)
+        heads = heads_of("status", "check", "kind", "why")
+        checks = table_of(heads, map(_line, audit.checks), "text sortable", label=f"checks {index + 1}")
+        figures = folded("Figures behind the checks", _figures(audit.checks, f"figures {index + 1}"))
+        text += folded(f"{item.label}: the checks", bullets(audit.reasons) + checks + drawn + figures)
     head = heads_of("model", "audit", "threat", "verdict", "in words", numbers=MARKS)
-    return (
-        table_of(head, lines, "text sortable") + text + left_out_note(left_out, "Drawings left out")
-        if lines
-        else NOTHING
-    )
+    verdicts = table_of(head, lines, "text sortable", label="verdicts")
+    return verdicts + text + left_out_note(left_out, "Drawings left out")
 
 
 def _drawn(audit: Audit, name: str) -> Markup:
@@ -92,17 +91,29 @@ def _drawn(audit: Audit, name: str) -> Markup:
 
 
 def _line(check: AuditCheck) -> Markup:
-    figures = ", ".join(f"{key} = {_shown(value)}" for key, value in check.figures.items())
-    texts = ((check.title, "wide"), (check.kind, None), (check.reason, "wide"), (figures, "wide"))
+    texts = ((check.title, "wide"), (check.kind, None), (check.reason, "wide"))
     fields = joined(element("td", text, class_=kind) for text, kind in texts)
     return row_of(element("td", status_of(check.status), data_sort=check.status) + fields)
 
 
+def _figures(checks: Sequence[AuditCheck], label: str) -> Markup:
+    """A line per check and what its figures are of: an attack, a layer, or the check itself."""
+    lines = []
+    for check in checks:
+        nested = {key: value for key, value in check.figures.items() if isinstance(value, Mapping)}
+        own = {key: value for key, value in check.figures.items() if key not in nested}
+        for of, figures in (("", own), *nested.items()):
+            told = ", ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in figures.items())
+            if told:
+                lines.append(line_of(check.title, cells((of.replace("_", " "), told), class_="name wide")))
+    return table_of(heads_of("check", "of", "figures"), lines, "text", label=label)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) + ")"
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return "[" + ", ".join(map(_shown, value)) + "]"
+        return " / ".join(map(_shown, value))
     return f"{value:.4g}" if isinstance(value, float) else option_text(value)
 
 

@@ -10,7 +10,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.markup import NOTHING, element, fine, folded, heads_of, joined, line_of, table_of
 from sslkuramoto.report.sections.section import Half, Section
-from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.report.tables.summary import MISSING
 from sslkuramoto.results import Result
 
 
@@ -48,8 +48,12 @@ def corruptions(items: Sequence[Evidence]) -> Markup:
         return NOTHING
     numbers = [*(f"severity {severity}" for severity in severities), "mean"]
     text = fine("Error in percent, mean over images and, for a randomised network, draws; lower is better.")
-    text += table_of(heads_of("model", "made by", numbers=["corruptions", *numbers]), means, "text sortable")
-    table = table_of(heads_of("model", "corruption", numbers=numbers), single, "text sortable")
+    text += table_of(
+        heads_of("model", "made by", numbers=["corruptions", *numbers]), means, "text sortable", label="mean errors"
+    )
+    table = table_of(
+        heads_of("model", "corruption", numbers=numbers), single, "text sortable", label="errors by corruption"
+    )
     return text + folded("Every corruption", table)
 
 

@@ -7,7 +7,6 @@ from markupsafe import Markup
 from sslkuramoto.report.markup import NOTHING, element, figure, fine, folded, joined
 from sslkuramoto.report.pictures.bands import Together, band_panel, together
 from sslkuramoto.report.pictures.curves import Panel, panels
-from sslkuramoto.report.pictures.drawing import legend
 from sslkuramoto.report.runs import Model, read_series
 from sslkuramoto.report.sections.section import (
     TITLES_OF_PARTS,
@@ -39,8 +38,7 @@ def curves_of_runs(models: Sequence[Model]) -> Markup:
         "Of a long curve the faint line is the record, the bold one its mean over stretches of steps. "
         "A cross marks the first value that is not finite."
     )
-    labels = {k: model.label for k, model in enumerate(models) if model.parts}
-    return legend(labels) + key + text + note if text else note
+    return key + text + note if text else note
 
 
 def _figure(panel: Panel) -> Markup:
@@ -50,7 +48,7 @@ def _figure(panel: Panel) -> Markup:
 def curves_of_study(table: StudyTable) -> Markup:
     """The columns of metrics.csv that the study names, of each training run that it names: one panel a column."""
     labels = labels_of(table)
-    drawn, missing, names, shown = NOTHING, [], [], set[int]()
+    drawn, missing, names = NOTHING, [], []
     for place, number in enumerate(table.study.curves_stages):
         stage, by_row = _records(table, number)
         names.append(stage)
@@ -59,7 +57,6 @@ def curves_of_study(table: StudyTable) -> Markup:
             for series, seeds in by_row.items():
                 if (found := together([one[metric] for one in seeds if metric in one])) is not None:
                     rows[series] = list(labels.values())[series], found
-            shown |= set(rows)
             if rows:
                 picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{place}-{index}")
                 told = [stage, *remarks] if len(table.study.curves_stages) > 1 else remarks
@@ -74,8 +71,7 @@ def curves_of_study(table: StudyTable) -> Markup:
         "is one standard deviation over seeds to each side, where there are several. Of a long curve the faint line is "
         "the mean of the records themselves. A cross marks the first value that is not finite."
     )
-    series_names = {series: label for series, label in enumerate(labels.values()) if series in shown}
-    return legend(series_names) + text + element("div", drawn, class_="panels") + note
+    return text + element("div", drawn, class_="panels") + note
 
 
 def _records(table: StudyTable, stage: int) -> tuple[str, dict[int, list[Mapping]]]:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from sslkuramoto.report.markup import NOTHING, cells, element, fine, joined, row_of, table_of
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.sections.section import Half, Section, parts_of
-from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.report.tables.summary import MISSING
 from sslkuramoto.values import option_text
 
 
@@ -28,9 +28,12 @@ def environment(models: Sequence[Model]) -> Markup:
         alike = len(set(values)) == 1
         fields = element("td", values[0], colspan=str(len(values))) if alike else cells(values)
         lines.append(row_of(element("th", key, scope="row", class_="key") + fields))
-    head = row_of(element("td", "") + joined(element("th", label, scope="col") for label in columns))
+    head = row_of(
+        element("th", "what", scope="col", class_="name")
+        + joined(element("th", label, scope="col") for label in columns)
+    )
     note = fine("A value that is the same everywhere is written once.") if len(columns) > 1 else NOTHING
-    return (note if lines else NOTHING) + table_of(head, lines, "text")
+    return (note if lines else NOTHING) + table_of(head, lines, "text", label="environment table")
 
 
 def sessions_of(content: Mapping[str, Any]) -> dict[str, Any]:

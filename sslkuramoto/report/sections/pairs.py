@@ -26,7 +26,7 @@ def paired_tests(table: StudyTable) -> Markup:
     head = heads_of("first", "column", "second", "seeds", numbers=HEADS)
     return (
         (fine(HOW_TO_READ + WHAT_P_SAYS) if lines else NOTHING)
-        + table_of(head, lines, "sortable")
+        + table_of(head, lines, "sortable", label="table of paired tests")
         + bullets(untested_lines(comparisons(table), labels))
     )
 

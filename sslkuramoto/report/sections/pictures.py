@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from sslkuramoto.report.markup import NOTHING, element, figure, fine, hues, joined
+from sslkuramoto.report.markup import NOTHING, colours_bar, element, figure, fine, joined
 from sslkuramoto.report.pictures.oscillators import (
     PHASES_FILE,
     VIEWS_FILE,
     energies_picture,
     load_phases,
     load_views,
+    phase_colours,
     phases_picture,
     views_picture,
 )
@@ -56,7 +57,7 @@ def _pictures_of(part: Part, name: str) -> Markup:
         trace, dim, images = phases
         coding: Iterable[object] = ("Red, green and blue are an oscillator's first three coordinates.",)
         if dim == 2:
-            coding = ("Hue is the phase: ", hues(), " from 0 to 2π.")
+            coding = ("Colour is the phase: ", colours_bar(phase_colours()), " from 0 to 2π.")
         below = joined([f"Oscillators (N = {dim}) after each Kuramoto step. ", *coding, f" {CHOICE}"])
         text += figure(phases_picture(trace, dim, images=images, name=f"{name}-phases"), below)
         below = f"Energy before each step and after the last: mean and range over {len(images)} images."

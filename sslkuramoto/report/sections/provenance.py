@@ -18,7 +18,7 @@ from sslkuramoto.report.tables.study import (
     shown_value,
     unit_of,
 )
-from sslkuramoto.report.tables.table import MISSING
+from sslkuramoto.report.tables.summary import MISSING
 from sslkuramoto.study.table import SeedValue, StudyTable
 
 OF_A_SESSION = {"started", "command", "processes"}  # what tells sessions apart and not machines
@@ -38,7 +38,7 @@ class Numbered:
     def table(self, title: str) -> Markup:
         """All texts under their names."""
         lines = [line_of(name, element("td", text, class_="wide")) for text, name in self.texts.items()]
-        return table_of(heads_of("", title), lines, "text")
+        return table_of(heads_of("name", title), lines, "text", label=f"{title} table")
 
 
 def provenance(table: StudyTable) -> Markup:
@@ -89,7 +89,7 @@ def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> Ma
                 fields += element("td", "", data_sort="") * 7 + element("td", reason, class_="wide name")
                 lines.append(line_of(labels[key], place + fields))
     numbers = ("seed", "value", "interval", "unit", "n", "draws", "seconds", "P", "E", "result, or why there is none")
-    return table_of(heads_of("model", "column", numbers=numbers), lines, "text sortable")
+    return table_of(heads_of("model", "column", numbers=numbers), lines, "text sortable", label="table of cells")
 
 
 def _number(value: SeedValue) -> Markup:
@@ -122,7 +122,7 @@ def _runs(table: StudyTable, environments: Numbered) -> Markup:
             fields += element("td", started or MISSING) + element("td", ", ".join(names) or MISSING)
             lines.append(line_of(labels[key], fields))
     head = heads_of("model", "seed", "recipe", "run directory", numbers=("started", "E"))
-    return table_of(head, lines, "text sortable")
+    return table_of(head, lines, "text sortable", label="table of training runs")
 
 
 def _networks(table: StudyTable) -> Markup:
@@ -142,7 +142,7 @@ def _networks(table: StudyTable) -> Markup:
         return NOTHING
     head = heads_of("model", "seed", "function", "hashes of its code", "hash of the network", "data", "results")
     return fine("These networks were not trained here; measuring them ran the code of their files.") + table_of(
-        head, lines, "text sortable"
+        head, lines, "text sortable", label="table of networks"
     )
 
 

@@ -18,5 +18,5 @@ def measured_and_reported(table: StudyTable) -> Markup:
 def section() -> Section:
     """Return this section."""
     return Section(
-        study=Half(10, "Measured and reported", lambda shown: measured_and_reported(shown.table)),
+        study=Half(10, "Results", lambda shown: measured_and_reported(shown.table)),
     )

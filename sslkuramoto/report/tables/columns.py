@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError
@@ -18,11 +18,17 @@ from sslkuramoto.evaluation.described import departures, is_described, kind_of, 
 from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
-from sslkuramoto.results import Metric, Result
+from sslkuramoto.results import Metric, Reading, Result
 
 IN_PERCENT = {"fraction": 100, "percent": 1, "index": 100}  # index: NMI and ARI, times 100 as papers print them
 _LONG = 40  # characters of a name in a cell
 _FEW = 3  # metrics of a result that are named where the wanted one is missing
+
+
+class Absent(str):
+    """Why there is no number, where nothing was measured that could hold one: a column of such cells says nothing."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,27 @@ def _sources() -> dict[str, list[tuple[str, Column]]]:
     return found
 
 
+def declares(kind: str) -> bool:
+    """Return whether a protocol declares columns."""
+    return any(protocol == kind for sources in _sources().values() for protocol, _ in sources)
+
+
+def direction_of(kind: str, name: str, reading: Reading | None) -> Literal["higher", "lower"] | None:
+    """Return which of two numbers is better, as a registered protocol declares it of one of its columns; else None.
+
+    Args:
+        kind: the protocol that measured the number.
+        name: of the number in the result.
+        reading: that it states.
+    """
+    for sources in _sources().values():
+        for protocol, column in sources:
+            by_name = column.reading is None and name.rpartition("/")[2] in column.metrics
+            if protocol == kind and (by_name or (reading is not None and column.reading == reading)):
+                return column.better
+    return None
+
+
 def find(column: Column, model: Model) -> Found | str:
     """Return the number of ``model`` for ``column``, or the reason why there is none.
 
@@ -75,10 +102,10 @@ def find(column: Column, model: Model) -> Found | str:
         UserError: the number is there, no percentage by its unit, and the column is not optional.
     """
     if not model.parts:
-        return "published only: no run of ours"
+        return Absent("published only: no run of ours")
     results = _results_for(column, model)
     if results is None:
-        return "not measured: the run has no finetuned part"
+        return Absent("not measured: the run has no finetuned part")
     near: list[tuple[Result, Column]] = []
     by_protocol: list[list[Found]] = []
     for name, own in _sources()[column.key]:
@@ -172,9 +199,9 @@ def _weakness(found: Found) -> tuple[bool, bool, int]:
 def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
     deterministic = any(result.encoder.get("stochastic") is False for result, _ in near)
     if column.reading in ("fixed", "EoT", "adaptive") and deterministic:
-        return "the encoder is deterministic: there is one way only, in the column 'as published'"
+        return Absent("the encoder is deterministic: 'as published' and this reading are one")
     if not near:
-        return "not measured: no result for it in the run directory"
+        return Absent("not measured: no result for it in the run directory")
     result, own = near[0]
     if own.reading is not None and (stated := own.stated_in(result)):
         return f"not shown: {result.path.name} holds {len(stated)} numbers of one reading: {', '.join(stated)}"

@@ -5,10 +5,11 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from sslkuramoto.report.tables.escape import visible
 from sslkuramoto.report.tables.pairs import HEADS as PAIRED_HEADS
 from sslkuramoto.report.tables.pairs import HOW_TO_READ, PairedLine, paired_table, untested_lines
 from sslkuramoto.report.tables.study import labels_of, study_summary
-from sslkuramoto.report.tables.table import MISSING, Cell, Head, Summary
+from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary
 from sslkuramoto.study.paired import comparisons
 from sslkuramoto.study.table import StudyTable
 
@@ -62,67 +63,81 @@ def _sign(sign: str) -> str:
     return sign if accented else f"U+{ord(sign):04X}"
 
 
-def study_latex(table: StudyTable) -> str:
-    """Return the study as ``table`` environments, measured and then the paired tests, and notes as text after them.
+def study_latex(table: StudyTable) -> dict[str, str]:
+    """Return the study as ``table`` environments, one a file: ``table`` and, where it has tests, ``paired``.
 
-    Heads, labels and intervals go over several lines; what is still too large for a page is scaled down.
+    Heads, labels and intervals go over several lines; what is still too large for a page is scaled down. Notes stand
+    inside the environment, how each number was scored in comments.
 
     Raises:
         UserError: a result that cannot be read.
     """
-    study, summary = table.study, study_summary(table)
+    study, summary = table.study, study_summary(table).informative()
     summary.below = [*study.notes, *table.notes]
     labels = labels_of(table)
     name = re.sub(r"[^A-Za-z0-9-]+", "-", study.name)
     title = " ".join(text for text in (study.title + ".", study.question) if text)
-    lines = _measured(
-        summary, title, name, f"{' '.join(study.title.split())}; written by sslkuramoto study {study.name}"
-    )
+    comment = f"{' '.join(study.title.split())}; written by sslkuramoto study {study.name}"
+    files = {"table": _measured(summary, title, name, comment)}
     tests = paired_table(table, labels, every_seed=False)
     if tests:
         heads = ["column", *map(in_latex, PAIRED_HEADS)]
-        lines += _float(HOW_TO_READ, f"tab:{name}-paired", "l" + "r" * len(PAIRED_HEADS), heads, _tests(tests))
-    lines += _notes(summary, name, untested_lines(comparisons(table), labels))
-    return "\n".join(lines) + "\n"
+        untested = [in_latex(text) for text in untested_lines(comparisons(table), labels)]
+        columns = "l" + "r" * len(PAIRED_HEADS)
+        files["paired"] = [
+            *_comments(f"{comment}: paired tests"),
+            *_float(HOW_TO_READ, f"tab:{name}-paired", columns, heads, _tests(tests), untested),
+        ]
+    return {key: "\n".join(lines) + "\n" for key, lines in files.items()}
 
 
 def summary_latex(summary: Summary, title: str) -> str:
-    """Return the table of runs as a ``table`` environment, and its notes as text after it.
+    """Return the table of runs as a ``table`` environment with its notes.
 
     Args:
         summary: of :func:`~sslkuramoto.report.tables.table.summarise`.
         title: its caption, plain.
     """
-    name = "runs"
-    lines = _measured(summary, title, name, f"{' '.join(title.split())}; written by sslkuramoto report")
-    return "\n".join([*lines, *_notes(summary, name)]) + "\n"
+    comment = f"{' '.join(title.split())}; written by sslkuramoto report"
+    return "\n".join(_measured(summary.informative(), title, "runs", comment)) + "\n"
 
 
 def _measured(summary: Summary, title: str, name: str, comment: str) -> list[str]:
     corner = f"model ({in_latex(summary.unit)})" if summary.unit else "model"
     heads = [corner, *map(_head, summary.heads)]
-    return [
-        f"% {comment}",
-        r"% \usepackage{booktabs,graphicx}",
-        *_float(title, f"tab:{name}", "l" + "r" * len(summary.heads), heads, _body(summary)),
-    ]
-
-
-def _notes(summary: Summary, name: str, more: Sequence[str] = ()) -> list[str]:
+    count = summary.seeds
+    caption = f"{title} ({count} seeds)" if count is not None and count > 1 else title
     notes = [f"{_marks((k + 1,))} {in_latex(text)}" for k, text in enumerate(summary.footnotes)]
-    notes += [in_latex(text) for text in [*summary.lines_below, *more]]
-    if not notes:
-        return []
+    notes += [in_latex(text) for text in [*summary.reading, *summary.below]]
+    columns = "l" + "r" * len(summary.heads)
     return [
-        r"\begingroup\footnotesize\raggedright\sloppy",
-        f"\\noindent Notes to Table~\\ref{{tab:{name}}}.\\par",
-        *(f"\\noindent {_breakable(note)}\\par" for note in notes),
-        r"\endgroup",
+        *_comments(comment, *summary.scored),
+        *_float(caption, f"tab:{name}", columns, heads, _body(summary), notes),
     ]
 
 
-def _float(caption: str, label: str, columns: str, heads: Sequence[str], body: Sequence[str]) -> list[str]:
-    """A table with its caption, scaled down where it is wider than the text or higher than most of a page."""
+def _comments(first: str, *more: str) -> list[str]:
+    """Lines that LaTeX does not read: where the table is from, what it needs, how its numbers were scored."""
+    packages = r"% \usepackage{booktabs,graphicx}"
+    return [
+        f"% {visible(' '.join(first.split()))}",
+        packages,
+        *(f"% {visible(' '.join(text.split()))}" for text in more),
+    ]
+
+
+def _float(
+    caption: str, label: str, columns: str, heads: Sequence[str], body: Sequence[str], notes: Sequence[str]
+) -> list[str]:
+    """A table with its caption and notes, scaled down where it is wider than the text or higher than half a page."""
+    below = [f"{_breakable(note)}\\par" for note in notes]
+    if below:
+        below = [
+            r"\par\medskip",
+            r"\begin{minipage}{\linewidth}\footnotesize\raggedright\sloppy",
+            *below,
+            r"\end{minipage}",
+        ]
     return [
         r"\begin{table}",
         r"\centering",
@@ -138,6 +153,7 @@ def _float(caption: str, label: str, columns: str, heads: Sequence[str], body: S
         r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
         r"\ifdim\dimexpr\ht0+\dp0\relax>.75\textheight\sbox0{\resizebox{!}{.75\textheight}{\usebox0}}\fi",
         r"\usebox0",
+        *below,
         r"\end{table}",
     ]
 
@@ -150,7 +166,9 @@ def _body(summary: Summary) -> list[str]:
         if summary.groups and summary.groups[i] != group:
             group = summary.groups[i]
             lines += [_across(f"\\emph{{{in_latex(group)}}}", len(summary.heads))] if group else []
-        fields = [_field(head, cell) for head, cell in zip(summary.heads, cells, strict=True)]
+        fields = [
+            _field(head, cell, alike=summary.seeds is not None) for head, cell in zip(summary.heads, cells, strict=True)
+        ]
         lines.append(" & ".join([_wrapped(label, LABEL_WIDTH, "l"), *fields]) + r" \\")
     return lines
 
@@ -196,11 +214,14 @@ def _head(head: Head) -> str:
     return _wrapped(head.column.name, HEAD_WIDTH, "r", after, _marks(head.marks), "b")
 
 
-def _field(head: Head, cell: Cell) -> str:
+def _field(head: Head, cell: Cell, *, alike: bool) -> str:
+    """A cell; where all have equally many seeds the caption says how many."""
     if cell.value is None:
         return ("--" if cell.text == MISSING else in_latex(cell.text)) + _marks(cell.marks)
-    lines = [in_latex(cell.text) + _marks(cell.marks)]
-    lines += [f"\\footnotesize {in_latex(text)}" for text in cell.beside]
+    number = f"\\textbf{{{in_latex(cell.text)}}}" if cell.best else in_latex(cell.text)
+    beside = (cell.interval, cell.departs) if alike else cell.beside
+    lines = [number + _marks(cell.marks)]
+    lines += [f"\\footnotesize {in_latex(text)}" for text in beside if text]
     return _stack([f"\\textit{{{line}}}" for line in lines] if head.published else lines, "r")
 
 

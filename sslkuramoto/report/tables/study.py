@@ -5,22 +5,21 @@ Nothing else decides what a field shows: terminal, Markdown, LaTeX and page all 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from sslkuramoto.report.evidence import audit_of
-from sslkuramoto.report.tables.columns import IN_PERCENT, Found
+from sslkuramoto.report.tables.columns import IN_PERCENT, Found, direction_of
 from sslkuramoto.report.tables.pairs import paired_lines
+from sslkuramoto.report.tables.standing import standing_of
+from sslkuramoto.report.tables.summary import Cell, Head, Summary, with_best
 from sslkuramoto.report.tables.table import (
-    Cell,
-    Head,
     Mark,
     Scoring,
-    Summary,
     decimals,
     marker,
     marks_unlike,
@@ -29,7 +28,7 @@ from sslkuramoto.report.tables.table import (
     scored,
     scoring_lines,
 )
-from sslkuramoto.results import Result
+from sslkuramoto.results import Reading, Result
 from sslkuramoto.study.parse import StudyColumn, StudyRow
 from sslkuramoto.study.table import SeedValue, StudyCell, StudyTable
 
@@ -62,12 +61,19 @@ def study_summary(table: StudyTable) -> Summary:
     by_head: list[list[Cell]] = []
     scoring: Scoring = {}
     labels = labels_of(table)
+    robust: dict[str, dict[Reading, list[Found]]] = {key: {} for key in study.rows}
     for column in study.columns.values():
         by_row = {key: table.cells[key, column.key] for key in study.rows}
         head = StudyHead(column.key, _title(table, column))
-        by_head.append([_measured(study.rows[key], column, cell, mark) for key, cell in by_row.items()])
         found = {labels[key]: _found(column, cell.values) for key, cell in by_row.items() if cell.values}
-        heads.append(Head(head, marks=marks_unlike({label: items[0] for label, items in found.items()}, mark)))
+        unlike = marks_unlike({label: items[0] for label, items in found.items()}, mark)
+        cells = [_measured(study.rows[key], column, cell, mark) for key, cell in by_row.items()]
+        by_head.append(cells if unlike else with_best(cells, _better(found.values())))
+        heads.append(Head(head, marks=unlike))
+        for key in study.rows:
+            items = found.get(labels[key], [])
+            if items and (reading := items[0].metric.reading) is not None:
+                robust[key].setdefault(reading, items)
         quoted = f"'{head.name}'" if set(head.name) & set(",:") else head.name
         for items in found.values():
             for item in items:
@@ -87,7 +93,22 @@ def study_summary(table: StudyTable) -> Summary:
         below=[*paired_lines(table, labels), *study.notes, *table.notes],
         reading=reading_lines(table),
         unit="%" if all(unit_of(table, column) == "%" for column in study.columns.values()) else "",
+        standings=[standing_of(labels[key], robust[key], results=_results_of(table, key)) for key in study.rows],
     )
+
+
+def _results_of(table: StudyTable, row: str) -> list[Result]:
+    """Every result of a row, once."""
+    paths = (value.result for column in table.study.columns for value in table.cells[row, column].values)
+    return [result_of(path) for path in dict.fromkeys(paths)]
+
+
+def _better(found: Iterable[Sequence[Found]]) -> Literal["higher", "lower"] | None:
+    """Return which of two numbers of a column is better, as the protocols declare it that measured them."""
+    metrics: set[tuple[str, str, Reading | None]]
+    metrics = {(item.result.kind, item.name, item.metric.reading) for items in found for item in items}
+    stated = [direction_of(kind, name, reading) for kind, name, reading in metrics]
+    return stated[0] if len(set(stated)) == 1 else None
 
 
 def labels_of(table: StudyTable) -> dict[str, str]:
@@ -152,15 +173,16 @@ def _measured(row: StudyRow, column: StudyColumn, cell: StudyCell, mark: Mark) -
     marks = tuple(mark(text) for text in [*gaps(row, column, cell), *verdicts(cell)])
     spread = spread_of(cell)
     if spread is None:
-        return Cell(marks=marks)
+        return Cell(marks=marks, absent=not row.changes or row.key not in column.rows)
     values, (mean, low, high) = finite(cell), spread
     unit, n = values[0].unit, min(value.n for value in values)
     interval = ""
     if len(values) > 1:
-        interval = f"± {number_text(mean - low, unit, n)} ({len(values)} seeds)"
+        interval = f"± {number_text(mean - low, unit, n)}"
     elif interval_of(values[0]):
         interval = f"[{number_text(low, unit, n)}, {number_text(high, unit, n)}]"
-    return Cell(mean, number_text(mean, unit, n), interval, marks)
+    count = f"{len(values)} seeds" if len(values) > 1 else ""
+    return Cell(mean, number_text(mean, unit, n), interval, marks, seeds=len(values), count=count)
 
 
 def image_spread_of(cell: StudyCell) -> tuple[float, float, float] | None:

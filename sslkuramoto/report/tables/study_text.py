@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sslkuramoto.report.evidence import audit_of
 from sslkuramoto.report.tables.columns import IN_PERCENT
+from sslkuramoto.report.tables.escape import csv_field, visible
 from sslkuramoto.report.tables.pairs import HEADS, HOW_TO_READ, paired_table, untested_lines
 from sslkuramoto.report.tables.study import finite, interval_of, labels_of, result_of, shown_value, study_summary
 from sslkuramoto.report.tables.text import for_terminal, in_markdown, markdown
@@ -27,15 +28,21 @@ FIELDS = (
 )
 
 
-def study_text(table: StudyTable, console: Console | None = None) -> str:
+def study_text(table: StudyTable, console: Console | None = None, *, verbose: bool = True) -> str:
     """Return the study's table for a console (standard output when left out), ours beside the published figures.
+
+    Args:
+        table: from :func:`sslkuramoto.study.collect`.
+        console: standard output when left out.
+        verbose: also how each number was scored.
 
     Raises:
         UserError: a result that cannot be read.
     """
     study = table.study
     head = "\n".join(text for text in (study.title, study.question) if text)
-    return f"{head}\n\n{for_terminal(study_summary(table), console or Console(highlight=False))}"
+    console = console or Console(highlight=False)
+    return f"{visible(head)}\n\n{for_terminal(study_summary(table), console, verbose=verbose)}"
 
 
 def study_markdown(table: StudyTable, *, every_seed: bool = True, folded: bool = False) -> str:
@@ -83,23 +90,24 @@ def study_csv(table: StudyTable) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
+    rows: list[dict[str, object]] = []
     for row in table.study.rows.values():
         for column in table.study.columns.values():
             cell = table.cells[row.key, column.key]
             place = {"row": row.key, "label": row.label, "group": row.group or ""}
             place |= {"column": column.key, "title": column.title}
-            writer.writerows({**place, **_measured(value)} for value in cell.values)
+            rows.extend({**place, **_measured(value)} for value in cell.values)
             if values := finite(cell):
                 shown = [shown_value(value) for value in values]
                 spread = {"std_over_seeds": round(stdev(shown), 10)} if len(shown) > 1 else {}
                 count = {"mean": round(fmean(shown), 10), "seeds": len(shown), "unit": _unit(values[0])}
-                writer.writerow({**place, "kind": "mean", **count, **spread})
+                rows.append({**place, "kind": "mean", **count, **spread})
             for seed, reason in cell.failures.items():
-                writer.writerow({**place, "kind": "failed", "seed": seed, "reason": " ".join(reason.split())})
+                rows.append({**place, "kind": "failed", "seed": seed, "reason": " ".join(reason.split())})
             for seed in cell.missing:
-                writer.writerow({**place, "kind": "missing", "seed": seed, "reason": "not computed yet"})
+                rows.append({**place, "kind": "missing", "seed": seed, "reason": "not computed yet"})
             if (figure := cell.published) is not None:
-                writer.writerow(
+                rows.append(
                     {
                         **place,
                         **{"kind": "published", "reported": figure.value, "reported_std": figure.std},
@@ -107,7 +115,8 @@ def study_csv(table: StudyTable) -> str:
                         **{"reported_differs": figure.differs},
                     }
                 )
-    writer.writerows(_paired(table))
+    rows.extend(_paired(table))
+    writer.writerows({key: csv_field(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
 
 

@@ -2,97 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from statistics import fmean, stdev
-from typing import Protocol
 
 from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import incidental_options
 from sslkuramoto.report.runs import Model
-from sslkuramoto.report.tables.columns import Found, columns, find, number, percent
+from sslkuramoto.report.tables.columns import Absent, Found, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
-from sslkuramoto.results import Metric
+from sslkuramoto.report.tables.standing import Standing, standing_of
+from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary, with_best
+from sslkuramoto.results import Metric, Reading
 from sslkuramoto.study.published import Published
 from sslkuramoto.values import option_text
-
-MISSING = "-"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one field shows. ``marks`` are numbers of footnotes; ``found`` is set in measured columns only.
-
-    ``departs`` says in what a number is other than the heading's protocol is described.
-
-    Of several runs ``value`` is the mean of ``seeds`` of them, ``std`` their standard deviation, ``found`` the first.
-    """
-
-    value: float | None = None
-    text: str = MISSING
-    interval: str = ""
-    marks: tuple[int, ...] = ()
-    found: Found | None = None
-    published: Published | None = None
-    seeds: int = 1
-    std: float | None = None
-    departs: str = ""
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """What is shown beside the number: its interval, and in what it departs from what the heading promises."""
-        return tuple(text for text in (self.interval, self.departs) if text)
-
-
-class Titled(Protocol):
-    """What stands above a column: of run directories (:class:`Column`) or of a study."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Head:
-    """One column of the table: measured, or (``published``) the figures of papers for the same quantity."""
-
-    column: Titled
-    published: bool = False
-    marks: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """ "Reported" is the word for published figures: "as published" already names a way to attack."""
-        return f"{self.column.name} (reported)" if self.published else self.column.name
-
-
-@dataclass
-class Summary:
-    """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
-
-    ``groups[i]`` is a heading that row i stands under, if any row has one. ``reading`` are lines on how to read the
-    numbers, ``below`` all others under the table.
-    """
-
-    heads: list[Head]
-    labels: list[str]
-    cells: list[list[Cell]]
-    footnotes: list[str] = field(default_factory=list)
-    scoring: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    below: list[str] = field(default_factory=list)
-    reading: list[str] = field(default_factory=list)
-    unit: str = "%"
-
-    @property
-    def lines_below(self) -> list[str]:
-        """What stands under the footnotes."""
-        return [*self.reading, *(f"scored: {line}" for line in self.scoring), *self.below]
 
 
 def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
@@ -133,8 +56,11 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         if column.optional and not reported and all(number(item) is None for item in found.values()):
             continue
         cells = [_cell(each, mark) for each in by_row]
-        by_head.append([_with_file(cell) for cell in cells] if _of_several_files(column, measured) else cells)
-        heads.append(Head(column, marks=marks_unlike(measured, mark)))
+        several = _of_several_files(column, measured)
+        unlike = marks_unlike(measured, mark)
+        cells = cells if several or unlike else with_best(cells, column.better)
+        by_head.append([_with_file(cell) for cell in cells] if several else cells)
+        heads.append(Head(column, marks=unlike))
         group = "" if column.title.startswith(column.group) else column.group
         for item in measured.values():
             scoring.setdefault(scored(item), {}).setdefault((group, column.title), []).append(item)
@@ -144,6 +70,10 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     for text in _mixed_weights(models):
         mark(text)
+    standings = [
+        _standing(label, list(zip(heads, (cells[i] for cells in by_head), strict=True)), group)
+        for i, (label, group) in enumerate(zip(rows, groups, strict=True))
+    ]
     return Summary(
         heads=heads,
         labels=rows,
@@ -151,9 +81,28 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
         reading=[HOW_TO_READ] if any(len(group) > 1 for group in groups) else [],
+        standings=standings,
     )
 
 
+def _standing(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Model]) -> Standing:
+    """Return where a row stands, from its cells."""
+    declared = {column.key: column for column in columns()}
+    robust: dict[Reading, tuple[Found, ...]] = {}
+    others: list[tuple[str, str]] = []
+    for head, cell in cells:
+        column = declared[head.column.key]
+        if head.published or cell.value is None:
+            continue
+        if column.reading is not None:
+            robust[column.reading] = cell.every
+        elif len(others) < FIRST:
+            others.append((column.name, " ".join([f"{cell.text} %", *cell.beside])))
+    results = [result for model in group for part in model.parts.values() for result in part.results]
+    return standing_of(label, robust, results=results, others=others)
+
+
+FIRST = 3  # numbers that are told of a model without a robust accuracy
 Mark = Callable[[str], int]  # gives a text its number among the footnotes, one number to equal texts
 Scoring = dict[str, dict[tuple[str, str], list[Found]]]
 """Description (of :func:`scored`) -> group and title of a column -> numbers."""
@@ -199,7 +148,7 @@ def _cell(items: Mapping[str, Found | str], mark: Mark) -> Cell:
     if unlike := _unlike(found):
         return Cell(marks=(*marks, mark(f"no mean over seeds, not measured alike: {'; '.join(unlike)}")))
     if not found:
-        return Cell(marks=marks)
+        return Cell(marks=marks, absent=all(cell.absent for cell in single))
     values = [value for _, value in numbers.values()]
     if len(values) < len(items):
         marks = (*marks, mark(f"mean over {len(values)} of {len(items)} seeds: {', '.join(found)}"))
@@ -208,7 +157,8 @@ def _cell(items: Mapping[str, Found | str], mark: Mark) -> Cell:
     interval = "" if std is None else f"± {decimals(std, n)}"
     mean = fmean(values)
     seeds = len(values)
-    return Cell(mean, decimals(mean, n), interval, marks, first, seeds=seeds, std=std, departs=first.departs)
+    shown = {"seeds": seeds, "std": std, "departs": first.departs, "every": tuple(found.values())}
+    return Cell(mean, decimals(mean, n), interval, marks, first, **shown)
 
 
 def _of_several_files(column: Column, measured: Mapping[str, Found]) -> bool:
@@ -225,12 +175,13 @@ def _with_file(cell: Cell) -> Cell:
 
 def _measured(item: Found | str, mark: Mark) -> Cell:
     if isinstance(item, str):
-        return Cell(marks=(mark(item),))
+        return Cell(marks=(mark(item),), absent=isinstance(item, Absent))
     metric, value = item.metric, number(item)
     if value is None:
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
     marks = (mark(item.remark),) if item.remark else ()
-    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, found=item, departs=item.departs)
+    shown = {"departs": item.departs, "every": (item,)}
+    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, item, **shown)
 
 
 def decimals(value: float, n: int | None) -> str:
@@ -260,7 +211,7 @@ def _digits(value: float) -> int:
 def published_cell(figure: Published | None, mark: Mark, digits: int = 1) -> Cell:
     """A published figure with its source as a footnote, or a dash; at least ``digits`` decimals."""
     if figure is None:
-        return Cell()
+        return Cell(absent=True)
     runs = f", {figure.n} run{'s' if figure.n > 1 else ''}" if figure.n else ""
     differs = f"; differs: {figure.differs}" if figure.differs else ""
     interval = "" if figure.std is None else f"± {figure.std:.{_digits(figure.std)}f}"

@@ -1,0 +1,180 @@
+"""The first screen: one line per model, its readings as one picture; tables mark the best and leave out the empty."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from sslkuramoto.report import Row, load, markdown, page, plain, study_page, summarise, summary_latex
+from sslkuramoto.report.evidence import Curve
+from sslkuramoto.report.pictures.evidence import curve_picture, places_on_log_axis, spans_decades
+from sslkuramoto.report.pictures.export import LIGHT, exported_to
+from sslkuramoto.report.pictures.oscillators import of_several_classes
+from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
+from sslkuramoto.report.tables.escape import csv_field, visible
+from sslkuramoto.report.tables.standing import Measured, Standing
+from sslkuramoto.report.tables.summary import Cell, with_best
+
+STANDING = Standing(
+    "net <b>",
+    {"as published": Measured(94.9, 86.6, 98.2), "union": Measured(38.4, 27.4, 50.6)},
+    Measured(97.7, 90.5, 99.5),
+    "l-inf 2/255",
+    64,
+    audit=("masked",),
+)
+
+
+def table_of(*rows):
+    return summarise([load(row) for row in rows])
+
+
+def test_the_headline_is_the_union_with_threat_images_clean_accuracy_and_audit():
+    assert STANDING.line == (
+        "net <b>: robust accuracy 38.4 % [27.4, 50.6], l-inf 2/255, union, 64 images; "
+        "clean on the same images 97.7 % [90.5, 99.5]; audit: masked"
+    )
+
+
+def test_without_a_union_the_lowest_reading_is_the_headline():
+    robust = {"as published": Measured(90.0), "fixed": Measured(10.0)}
+    assert Standing("a", robust).headline == ("fixed", Measured(10.0))
+
+
+def test_a_run_states_its_headline_from_its_result_file(complete, metric):
+    (standing,) = table_of(Row("akorn", complete)).standings
+    assert standing.threat == ""  # the file states no norm
+    assert standing.headline == ("union", Measured(30.0, None, None))
+    assert "akorn: robust accuracy 30.0 %, union of four readings, 360 images" in plain(
+        table_of(Row("akorn", complete))
+    )
+
+
+def test_a_model_that_was_never_attacked_tells_its_first_numbers(fabricate, metric):
+    run = fabricate().result("knn", {"accuracy": metric(0.9, 0.86, 0.93)})
+    assert table_of(Row("a", run.path)).headlines == ["a: Frozen encoder: k-NN 90.0 % [86.0, 93.0]"]
+
+
+def test_the_page_begins_with_the_answer(complete, studied):
+    for text in (page([load(Row("akorn", complete))]),):
+        assert text.index('<section id="answer"') < text.index('<section id="summary"')
+        assert "Accuracy of akorn by reading" in text
+    assert '<section id="audits"' not in study_page(studied.table()), "nothing was audited"
+
+
+def test_the_picture_of_readings_states_its_numbers_and_escapes_its_labels():
+    (svg,) = readings_pictures([STANDING], name="r")
+    assert "as published 94.9 % [86.6, 98.2]" in svg
+    assert "<b>" not in svg
+    ElementTree.fromstring(svg.replace("<svg", '<svg xmlns:x="x"', 1))
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_the_picture_of_readings_is_a_file_in_colours_of_a_light_page(tmp_path, ending, begins):
+    path = write_readings(tmp_path / f"readings.{ending}", [STANDING, STANDING])
+    content = path.read_bytes()
+    assert content.startswith(begins)
+    if ending == "svg":
+        assert LIGHT["#0a0b00"].encode() in content
+        assert not any(stand_in.encode() in content for stand_in in LIGHT)
+
+
+def test_figures_of_a_page_are_exported_as_svg_and_pdf(complete, tmp_path):
+    with exported_to(tmp_path / "figures"):
+        text = page([load(Row("akorn", complete))])
+    assert text == page([load(Row("akorn", complete))]), "the page is the same"
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {path.rpartition(".")[2] for path in names} == {"svg", "pdf"}
+    assert any("loss-over-steps" in name for name in names)
+
+
+def test_columns_and_rows_without_a_number_are_left_out_and_footnotes_numbered_anew(fabricate, metric):
+    run = fabricate("a").result("knn", {"accuracy": metric(0.9)}).result("linear", {"precision": metric(0.5)})
+    summary = table_of(Row("a", run.path), Row("empty", fabricate("empty").path)).informative()
+    assert [head.column.key for head in summary.heads] == ["knn", "linear"]
+    assert summary.labels == ["a"]
+    assert summary.footnotes == ["not measured: linear.json holds precision, not accuracy"]
+    assert summary.cells[0][1].marks == (1,)
+    assert "no number yet: empty" in summary.below
+
+
+def test_the_best_value_of_a_column_is_bold_in_every_output(fabricate, metric):
+    runs = [fabricate(name).result("knn", {"accuracy": metric(value)}) for name, value in (("a", 0.9), ("b", 0.8))]
+    summary = table_of(*(Row(run.path.name, run.path) for run in runs))
+    assert "| a | **90.0**" in markdown(summary)
+    assert "\\textbf{90.0}" in summary_latex(summary, "t")
+    assert "<strong>90.0</strong>" in page([load(Row(run.path.name, run.path)) for run in runs])
+
+
+@pytest.mark.parametrize(
+    ("better", "best"), [("higher", [False, True]), ("lower", [True, False]), (None, [False, False])]
+)
+def test_the_best_is_that_of_the_declared_direction(better, best):
+    assert [cell.best for cell in with_best([Cell(1.0), Cell(2.0)], better)] == best
+
+
+def test_values_of_different_measurements_have_no_best():
+    assert not any(cell.best for cell in with_best([Cell(1.0, departs="eps 0.1"), Cell(2.0)], "higher"))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"])
+def test_text_that_begins_like_a_formula_stands_behind_an_apostrophe(text):
+    assert str(csv_field(text)).startswith("'")
+    assert csv_field(-1.5) == -1.5
+
+
+def test_what_steers_a_terminal_or_turns_text_around_is_shown_as_a_question_mark():
+    assert visible("a\x1b[31m\x00\u202eb\nc") == "a?[31m??b\nc"
+
+
+def test_hostile_names_steer_neither_terminal_nor_page_nor_spreadsheet(fabricate, metric):
+    run = fabricate().result("knn", {"accuracy": metric(0.9)})
+    row = Row("=cmd\x1b[2J\u202e\x07", run.path)
+    summary = table_of(row)
+    assert "\x1b" not in plain(summary) + markdown(summary) + summary_latex(summary, "t\x1b")
+    text = page([load(row)])
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\u202e]", text)
+
+
+@pytest.mark.parametrize(
+    ("labels", "places"),
+    [
+        ([0] * 9 + [1] * 9, [0, 1, 9, 10]),
+        ([2, 2, 2], [0, 1, 2]),
+        ([0, 1, 2, 3, 4], [0, 1, 2, 3]),
+        (None, [0, 4, 9, 13]),
+    ],
+)
+def test_images_to_look_at_are_of_several_classes(labels, places):
+    found = of_several_classes(
+        None if labels is None else torch.tensor(labels), 18 if labels is None else len(labels), 4
+    )
+    assert found.tolist() == places
+
+
+def test_radii_over_decades_have_a_logarithmic_axis_with_a_place_for_zero():
+    eps = [0.0, 0.004, 0.008, 0.03, 1.0]
+    assert spans_decades(eps)
+    assert not spans_decades([0.1, 0.2, 1.0])
+    assert not spans_decades([-1.0, 0.01, 1.0])
+    axes = Figure().subplots()
+    places = places_on_log_axis(axes, eps)
+    assert (places[1:] > places[:-1]).all()
+    assert places[2] - places[1] == pytest.approx(places[1] - places[0])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.004", "0.008", "0.03", "1"]
+
+
+def test_a_threshold_is_drawn_and_told():
+    curve = Curve(
+        "Correlation of the gradient with finite differences, all of it",
+        "step",
+        "correlation",
+        (0.1, 1.0),
+        {"median": (0.97, 0.99)},
+        0.707,
+    )
+    svg = curve_picture(curve, name="c")
+    assert "passes from 0.707 on" in svg
+    assert "A check passes from 0.707 on." in svg
