@@ -112,7 +112,7 @@ def content_of(path: Path) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"{path}: is no regular file")
+            raise UserError(f"{path}: cannot be read: is no regular file")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
