@@ -20,7 +20,7 @@ extensions = [
     "registry_tables",
     "pages_from_files",
 ]
-exclude_patterns = ["extensions"]
+exclude_patterns = ["extensions", "static"]
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -37,6 +37,8 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"sslkuramoto {version}"
 html_show_copyright = False
 html_show_sphinx = False

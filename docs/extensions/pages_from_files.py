@@ -47,8 +47,8 @@ def linked_from_the_site(text: str, *, at_root: bool) -> str:
         target = match[1]
         if "://" in target or target.startswith(("#", "mailto:")):
             return match[0]
-        outside = target if at_root else target.removeprefix("../")
-        if outside in ON_THE_SITE and (at_root or target.startswith("../")):
+        outside = target if at_root else re.sub(r"^(\.\./)+", "", target)
+        if outside in ON_THE_SITE and (at_root or outside != target):
             return f"]({ON_THE_SITE[outside]})"
         if not at_root:
             return match[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from house_files import ROOT
 
-FOLDERS = ("sslkuramoto", "tests", "docs", "recipes", "eval", "scripts", ".ci")
+FOLDERS = ("sslkuramoto", "tests", "docs", "recipes", "eval", "scripts", ".ci", ".github")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".cff", ".css", ".js", ""}
 FILES = sorted(
     path
@@ -16,7 +16,10 @@ FILES = sorted(
     if path.is_file() and path.suffix in TEXT and "__pycache__" not in path.parts
 ) + [
     ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml")
+    for name in (
+        *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml"),
+        *("Dockerfile", ".dockerignore", ".pre-commit-config.yaml"),
+    )
 ]
 CODE = [path for path in FILES if path.suffix == ".py"]
 # Written in two parts, so that this file does not contain the text that it searches for.
@@ -44,7 +47,13 @@ def test_no_two_test_files_have_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in CODE if path.relative_to(ROOT).parts[0] != "tests" and path.stat().st_size], ids=shown
+    "path",
+    [
+        path
+        for path in CODE
+        if path.relative_to(ROOT).parts[0] != "tests" and path.parent.name != "tutorials" and path.stat().st_size
+    ],
+    ids=shown,
 )
 def test_every_file_of_the_package_begins_with_a_sentence_about_itself(path: Path) -> None:
     assert path.read_text().startswith('"""')
@@ -71,3 +80,16 @@ def test_losses_and_draws_never_touch_the_global_generator_by_name() -> None:
 def test_continuous_integration_runs_the_test_command_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
     assert lines == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."', "make test"]
+
+
+def test_workflows_call_the_commands_of_the_makefile_and_nothing_else() -> None:
+    runs = {
+        path.name: re.findall(r"^ *- run: (.+)$", path.read_text(), flags=re.MULTILINE)
+        for path in (ROOT / ".github/workflows").glob("*.yml")
+    }
+    assert runs == {"tests.yml": ["make check PYTHON=python"], "docs.yml": ["make docs PYTHON=python"]}
+
+
+def test_one_version_stands_in_the_package_and_in_the_citation() -> None:
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()

@@ -1,0 +1,85 @@
+"""The wheel and the source archive, built here and used outside the checkout."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from house_files import ROOT
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="the build backend is missing")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return wheel and source archive."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=ROOT, check=True)
+    (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    return wheel, source
+
+
+@pytest.fixture(scope="module")
+def installed(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds the wheel's content and nothing else."""
+    place = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(archives[0]) as wheel:  # what pip does with a pure wheel, --no-deps
+        wheel.extractall(place)
+    return place
+
+
+def command(installed: Path, cwd: Path, *words: str) -> str:
+    """Return what the installed command prints, run in ``cwd`` with the packages of this environment beside it."""
+    env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-m", "sslkuramoto", *words], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_source_archive_holds_what_the_tests_need_and_nothing_of_a_machine(archives: tuple[Path, Path]) -> None:
+    with tarfile.open(archives[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    files = ("README.md", "LICENSE", "Makefile", "CITATION.cff", "docs/conf.py", "tests/conftest.py", ".ci/run")
+    assert [name for name in files if name not in names] == []
+    tops = {name.partition("/")[0] for name in names}
+    assert {"recipes", "eval", "scripts", "sslkuramoto", "tests", "docs"} <= tops
+    assert tops & {".venv", "runs", "data", "build", "dist", ".git"} == set()
+
+
+def test_the_wheel_holds_package_recipes_protocols_and_studies_alone(archives: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(archives[0]) as wheel:
+        names = wheel.namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"sslkuramoto"}
+    for folder, inside in (
+        ("recipes", "recipes"),
+        ("eval/protocols", "eval/protocols"),
+        ("eval/studies", "eval/studies"),
+    ):
+        ours = {path.name for path in (ROOT / folder).glob("*.yaml")}
+        assert {name.rpartition("/")[2] for name in names if name.startswith(f"sslkuramoto/{inside}/")} == ours
+    assert "sslkuramoto/py.typed" in names
+    assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
+
+
+def test_the_installed_command_lists_trains_and_measures_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    assert command(installed, tmp_path, "--version").split()[-1] == "0.2.0"
+    assert "digits-akorn-simsiam" in command(installed, tmp_path, "list", "recipes")
+    assert "robustness-quick" in command(installed, tmp_path, "list", "protocols")
+    small = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1", "encoder.channels=4"]
+    command(
+        installed, tmp_path, "train", "digits-akorn-simsiam", *small, "measure.monitor_every=0", "--run", "runs/small"
+    )
+    assert "accuracy" in command(installed, tmp_path, "evaluate", "runs/small", "knn", "neighbours=5")
+    assert (tmp_path / "runs/small/results").is_dir()
+    where = subprocess.run(
+        [sys.executable, "-c", "import sslkuramoto; print(sslkuramoto.__file__)"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert where.stdout.startswith(str(installed))
