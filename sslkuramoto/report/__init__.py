@@ -4,6 +4,7 @@ rows = discover([Path("runs/digits")])
 summary = summarise([load(row) for row in rows])
 show(summary)
 write_page(Path("report.html"), rows)
+write_readings(Path("readings.pdf"), summary.standings)
 
 table = collect(load_study("digits"), Path("runs/studies"))
 print(study_text(table))
@@ -19,6 +20,7 @@ from sslkuramoto.report.pictures.oscillators import (
     record_views,
     views_picture,
 )
+from sslkuramoto.report.pictures.readings import write_readings
 from sslkuramoto.report.runs import Model, Row, discover, load
 from sslkuramoto.report.study_page import study_page, write_study_page
 from sslkuramoto.report.tables.columns import columns
@@ -56,5 +58,6 @@ __all__ = [
     "summary_latex",
     "views_picture",
     "write_page",
+    "write_readings",
     "write_study_page",
 ]

@@ -169,10 +169,10 @@ def test_rows_of_other_protocol_files_say_which_in_the_cell(fabricate, robust):
     for name in ("robustness-quick", "robustness-digits"):
         run = fabricate(name.upper(), "classification").result(name, robust(0.3), options=load_protocol(name).options)
         runs.append(run.path)
-    _, quick, digits, *_ = plain(summarise([load(row) for row in discover(runs)])).splitlines()
+    _, _, _, quick, digits, *_ = plain(summarise([load(row) for row in discover(runs)])).splitlines()
     assert " robustness-quick" in quick
     assert " robustness-digits" in digits
-    _, alone, *_ = plain(summarise([load(row) for row in discover(runs[:1])])).splitlines()
+    _, _, alone, *_ = plain(summarise([load(row) for row in discover(runs[:1])])).splitlines()
     assert "robustness-quick" not in alone
 
 

@@ -73,10 +73,13 @@ def test_phases_show_a_tile_for_each_image_layer_and_step(n):
     assert len(images_in(phases_picture(trace(n), n, images=torch.rand(2, 3, 8, 8)))) == 2 * (1 + 2 * 3)
 
 
-def test_hue_is_the_phase():
-    angle = torch.tensor([0.0, 2 * torch.pi / 3, 4 * torch.pi / 3])
-    red, green, blue = _coloured(torch.stack([angle.cos(), angle.sin()])[:, None])[0]
-    assert (red.argmax(), green.argmax(), blue.argmax()) == (0, 1, 2)
+def test_colours_of_phases_are_cyclic_and_tell_phases_apart():
+    angle = torch.linspace(0, 2 * torch.pi, 65)
+    colours = _coloured(torch.stack([angle.cos(), angle.sin()])[:, None])[0].astype(int)
+    steps = abs(colours[1:] - colours[:-1]).sum(-1)
+    assert abs(colours[0] - colours[-1]).sum() <= steps.max(), "0 and 2 pi look alike"
+    assert steps.max() < 60, "no edge where the phase has none"
+    assert len({tuple(colour) for colour in colours[:-1]}) > 60
 
 
 def test_length_does_not_change_the_colour():

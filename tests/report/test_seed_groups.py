@@ -116,7 +116,7 @@ def test_csv_has_value_std_and_number_of_seeds_and_no_interval_of_a_mean(three, 
 def test_latex_has_the_rows_and_their_notes(three):
     text = summary_latex(table_of(three), "Seeds & co")
     assert text.startswith("% Seeds & co; written by sslkuramoto report\n% \\usepackage{booktabs,graphicx}\n")
-    assert "\\caption{Seeds \\& co}\\label{tab:runs}" in text
+    assert "\\caption{Seeds \\& co (3 seeds)}\\label{tab:runs}" in text
     assert "85.0" in text
     assert "$\\pm$ 5.0" in text
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 1
@@ -130,4 +130,4 @@ def test_the_command_groups_and_writes_every_format(three, tmp_path, capsys):
     assert "akorn (seeds 0, 1, 2)" in capsys.readouterr().out
     assert all("85.0" in file.read_text() for file in files.values() if file.suffix != ".csv")
     assert main([*words, "--no-groups"]) == 0
-    assert "akorn-seed1" in capsys.readouterr().out.splitlines()[2]
+    assert "akorn-seed1" in capsys.readouterr().out.splitlines()[1]

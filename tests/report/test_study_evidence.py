@@ -101,11 +101,11 @@ def test_an_audit_shows_verdict_reasons_and_every_check_by_word_and_sign(result)
         "✓ pass",
         "✗ fail",
         "– not run",
-        "first = 0.25",
+        "first 0.25",
     ):
         assert told in words
-    assert words.count(" as it should be") == 3
-    assert "nested = (median: 0.5)" in words
+    assert words.count(" as it should be") >= 3
+    assert "nested|median 0.5" in words
 
 
 def test_an_audits_curve_and_histograms_are_drawn(result):
@@ -184,7 +184,7 @@ def test_stored_images_are_found_by_the_name_of_their_way(result):
 def test_adversarial_images_say_factor_label_and_prediction(result):
     text = adversarial_images([Evidence("akorn", 0, stored(result, {"held": {}}, "robustness-held.safetensors"))])
     assert "magnified 4 times" in text
-    assert "class 0 taken for 1" in text
+    assert "An image of class 0, its perturbation magnified 4 times, and the sum, taken for 1." in text
     assert "0 → 1" in text
     assert text.count("data:image/png") == 6
 

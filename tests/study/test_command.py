@@ -30,6 +30,7 @@ def test_a_finished_study_is_printed_and_written_by_study_and_by_report(computed
         assert "81.50" in out or "81.5" in out
         assert ("nothing to do" in out) == (command == "study")
         assert sorted(path.name for path in (root / "tiny").iterdir()) == [
+            "paired.tex",
             "report.html",
             "study.json",
             "table.csv",

@@ -116,9 +116,9 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
         alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """
-    export(figure, alt=alt, name=name)
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    export(figure, alt=alt, name=name)  # after the page's own drawing, which it must not change
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
