@@ -63,7 +63,7 @@ def _take_pictures(path: Path) -> None:
 
     Of examples that are no pictures nothing is shown.
     """
-    from sslkuramoto.data import batches
+    from sslkuramoto.data import batches, image_set
     from sslkuramoto.evaluation import subject_of
     from sslkuramoto.files import remove_leftovers
     from sslkuramoto.randomness import generator
@@ -81,7 +81,7 @@ def _take_pictures(path: Path) -> None:
     if (not views_missing and dim is None) or (subject.spec is not None and not subject.spec.pictures):
         return
     try:
-        train = subject.data("train")
+        train = image_set(subject.data("train"))
     except UserError as error:  # the run is whole without pictures, its images may be gone
         print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
         return

@@ -78,8 +78,7 @@ class Subject:
         log: receives the metrics of a result by name once it is written; the loggers of a run.
         remember_data: lets a run record facts about its data; called after a measurement.
         spec: spec of the data source; None: taken from the splits when they are loaded.
-        head_identity: hash of everything that decides the outputs of a head that was not trained here; empty: the hash
-            of its weights is used.
+        head_identity: hash of all that decides the outputs of a head from elsewhere; empty: hash of its weights.
     """
 
     encoder: Encoder

@@ -14,8 +14,8 @@ from sslkuramoto.report.markup import rendered
 from sslkuramoto.report.members import importable
 from sslkuramoto.report.runs import Model, Row, load
 from sslkuramoto.report.sections import SECTIONS, Runs, parts_for
-from sslkuramoto.report.tables.escape import TURNING
 
+TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Control characters that HTML forbids, and those that turn the direction of writing around.
 NO_TEXT = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), 65533) | {ord(c): "" for c in TURNING}
 

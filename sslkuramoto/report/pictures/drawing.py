@@ -54,7 +54,7 @@ def colour(index: int) -> str:
     return SERIES[index % NUM_COLOURS]
 
 
-def dash(index: int) -> object:
+def dash(index: int) -> Any:
     """The dash pattern of series ``index``: colours repeat after eight, patterns then change."""
     return DASHES[index // NUM_COLOURS % len(DASHES)]
 

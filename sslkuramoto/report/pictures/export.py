@@ -66,8 +66,8 @@ def write_figure(figure: Figure, path: Path) -> Path:
     figure.draw_without_rendering()  # makes the ticks, which are coloured too
     with _in_light_colours(figure):
         out = BytesIO()
-        dated = {} if ending == "png" else {"metadata": {"Date" if ending == "svg" else "CreationDate": None}}
-        figure.savefig(out, format=ending, dpi=200, **dated)
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+        figure.savefig(out, format=ending, dpi=200, metadata=undated)
     write_atomically(path, out.getvalue())
     return path
 

@@ -109,7 +109,7 @@ def standing_of(
     """
     audits = [audit.word or audit.verdict for result in results if (audit := audit_of(result))]
     words = tuple(dict.fromkeys(audits))
-    by_reading = {reading: found[reading] for reading in READINGS if found.get(reading)}
+    by_reading: dict[Reading, Sequence[Found]] = {reading: found[reading] for reading in READINGS if found.get(reading)}
     if not by_reading:
         return Standing(label, audit=words, others=tuple(others))
     main = by_reading[UNION] if UNION in by_reading else next(iter(by_reading.values()))
