@@ -109,7 +109,7 @@ def standing_of(
     """
     audits = [audit.word or audit.verdict for result in results if (audit := audit_of(result))]
     words = tuple(dict.fromkeys(audits))
-    by_reading = {reading: found[reading] for reading in READINGS if found.get(reading)}
+    by_reading: dict[Reading, Sequence[Found]] = {reading: found[reading] for reading in READINGS if found.get(reading)}
     if not by_reading:
         return Standing(label, audit=words, others=tuple(others))
     main = by_reading[UNION] if UNION in by_reading else next(iter(by_reading.values()))
@@ -117,10 +117,11 @@ def standing_of(
     threat = ""
     if options.get("norm") is not None and options.get("eps") is not None:
         threat = f"{NORMS.get(str(options['norm']), options['norm'])} {option_text(options['eps'])}"
+    robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
     clean = [metric for item in main if (metric := _clean_beside(item)) is not None]
     return Standing(
         label,
-        robust={reading: measured([item.metric for item in items]) for reading, items in by_reading.items()},
+        robust=robust,
         clean=measured(clean) if len(clean) == len(main) else None,
         threat=threat,
         images=main[0].metric.n,

@@ -107,7 +107,9 @@ def _better(found: Iterable[Sequence[Found]]) -> Literal["higher", "lower"] | No
     """Return which of two numbers of a column is better, as the protocols declare it that measured them."""
     metrics: set[tuple[str, str, Reading | None]]
     metrics = {(item.result.kind, item.name, item.metric.reading) for items in found for item in items}
-    stated = [direction_of(kind, name, reading) for kind, name, reading in metrics]
+    stated: list[Literal["higher", "lower"] | None] = [
+        direction_of(kind, name, reading) for kind, name, reading in metrics
+    ]
     return stated[0] if len(set(stated)) == 1 else None
 
 
