@@ -69,7 +69,7 @@ def _take_pictures(path: Path) -> None:
     from sslkuramoto.randomness import generator
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.report import record_phases, record_views
-    from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, of_several_classes
+    from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, spread_places
     from sslkuramoto.views import VIEWS
 
     remove_leftovers((path / VIEWS_FILE).parent)  # of a process that was killed between training and pictures
@@ -85,7 +85,7 @@ def _take_pictures(path: Path) -> None:
     except UserError as error:  # the run is whole without pictures, its images may be gone
         print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
         return
-    images = next(iter(batches(train, [of_several_classes(train.labels, len(train), 8)], device="cpu"))).inputs
+    images = next(iter(batches(train, [spread_places(len(train), 8)], device="cpu"))).inputs
     if views_missing:
         policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
         record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))

@@ -3,14 +3,13 @@
 import re
 
 import pytest
-import torch
 from matplotlib.figure import Figure
 
 from sslkuramoto.report import Row, load, markdown, page, plain, study_page, summarise, summary_latex
 from sslkuramoto.report.evidence import Curve
 from sslkuramoto.report.pictures.evidence import curve_picture, places_on_log_axis, spans_decades
 from sslkuramoto.report.pictures.export import LIGHT, exported_to
-from sslkuramoto.report.pictures.oscillators import of_several_classes
+from sslkuramoto.report.pictures.oscillators import spread_places
 from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
 from sslkuramoto.report.tables.escape import csv_field, visible
 from sslkuramoto.report.tables.standing import Measured, Standing
@@ -137,20 +136,9 @@ def test_hostile_names_steer_neither_terminal_nor_page_nor_spreadsheet(fabricate
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\u202e]", text)
 
 
-@pytest.mark.parametrize(
-    ("labels", "places"),
-    [
-        ([0] * 9 + [1] * 9, [0, 1, 9, 10]),
-        ([2, 2, 2], [0, 1, 2]),
-        ([0, 1, 2, 3, 4], [0, 1, 2, 3]),
-        (None, [0, 4, 9, 13]),
-    ],
-)
-def test_images_to_look_at_are_of_several_classes(labels, places):
-    found = of_several_classes(
-        None if labels is None else torch.tensor(labels), 18 if labels is None else len(labels), 4
-    )
-    assert found.tolist() == places
+def test_images_to_look_at_are_spread_over_the_set():
+    assert spread_places(18, 4).tolist() == [0, 4, 9, 13]
+    assert spread_places(3, 8).tolist() == [0, 1, 2]
 
 
 def test_radii_over_decades_have_a_logarithmic_axis_with_a_place_for_zero():

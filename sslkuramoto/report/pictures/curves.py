@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -133,7 +134,7 @@ def named_below(figure: Figure, axes: Axes, labels: Mapping[int, str]) -> None:
     if len(labels) < 2:
         return
     lines = [wrapped(label, LABEL_WIDTH) for label in labels.values()]
-    marks = [Line2D([], [], color=colour(index), linestyle=dash(index)) for index in labels]
+    marks = [Line2D([], [], color=colour(index), linestyle=cast(Any, dash(index))) for index in labels]
     columns = 2 if max(map(len, lines)) <= LABEL_WIDTH // 2 else 1
     height = sum(text.count("\n") + 1 for text in lines) / columns
     figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * (height + 1))

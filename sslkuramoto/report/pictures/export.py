@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
@@ -66,8 +67,10 @@ def write_figure(figure: Figure, path: Path) -> Path:
     figure.draw_without_rendering()  # makes the ticks, which are coloured too
     with _in_light_colours(figure):
         out = BytesIO()
-        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-        figure.savefig(out, format=ending, dpi=200, metadata=undated)
+        dated: dict[str, Any] = (
+            {} if ending == "png" else {"metadata": {"Date" if ending == "svg" else "CreationDate": None}}
+        )
+        figure.savefig(out, format=ending, dpi=200, **dated)
     write_atomically(path, out.getvalue())
     return path
 

@@ -181,23 +181,13 @@ def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
         spine.set_visible(False)
 
 
-def of_several_classes(labels: Int64[Tensor, " n"] | None, n: int, count: int) -> Int64[Tensor, " m"]:
-    """Return the places of a few examples: the first of each class in turn, then the second of each, in order.
+def spread_places(n: int, count: int) -> Int64[Tensor, " m"]:
+    """Return ``count`` places spread evenly over ``n`` examples: those of a folder are sorted by class, so of several.
 
-    Args:
-        labels: of the examples; None where there are none, then the places are spread evenly.
-        n: number of examples.
-        count: how many are wanted; fewer where there are fewer examples.
+    All places where there are fewer examples.
     """
     count = min(count, n)
-    if labels is None:
-        return torch.arange(count) * n // max(count, 1)
-    seen: dict[int, int] = {}
-    turns = []
-    for place, label in enumerate(labels.tolist()):
-        turns.append((seen.get(label, 0), place))
-        seen[label] = seen.get(label, 0) + 1
-    return torch.tensor(sorted(place for _, place in sorted(turns)[:count]))
+    return torch.arange(count) * n // max(count, 1)
 
 
 def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Path:

@@ -117,10 +117,11 @@ def standing_of(
     threat = ""
     if options.get("norm") is not None and options.get("eps") is not None:
         threat = f"{NORMS.get(str(options['norm']), options['norm'])} {option_text(options['eps'])}"
+    robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
     clean = [metric for item in main if (metric := _clean_beside(item)) is not None]
     return Standing(
         label,
-        robust={reading: measured([item.metric for item in items]) for reading, items in by_reading.items()},
+        robust=robust,
         clean=measured(clean) if len(clean) == len(main) else None,
         threat=threat,
         images=main[0].metric.n,

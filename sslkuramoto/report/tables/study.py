@@ -107,10 +107,10 @@ def _better(found: Iterable[Sequence[Found]]) -> Literal["higher", "lower"] | No
     """Return which of two numbers of a column is better, as the protocols declare it that measured them."""
     metrics: set[tuple[str, str, Reading | None]]
     metrics = {(item.result.kind, item.name, item.metric.reading) for items in found for item in items}
-    stated: set[Literal["higher", "lower"] | None] = {
+    stated: list[Literal["higher", "lower"] | None] = [
         direction_of(kind, name, reading) for kind, name, reading in metrics
-    }
-    return stated.pop() if len(stated) == 1 else None
+    ]
+    return stated[0] if len(set(stated)) == 1 else None
 
 
 def labels_of(table: StudyTable) -> dict[str, str]:
