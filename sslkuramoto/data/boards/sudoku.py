@@ -18,7 +18,7 @@ from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Boards
 from sslkuramoto.randomness import seed_of
-from sslkuramoto.values import Whole, checked, small
+from sslkuramoto.values import Count, Whole, checked, small
 
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
 """How many puzzles; each is searched for when the data are made."""
