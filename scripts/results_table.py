@@ -2,9 +2,11 @@
 
     python scripts/results_table.py FOLDER
     python scripts/results_table.py FOLDER --into docs/results/cifar10-small.md
+    python scripts/results_table.py FOLDER --figure docs/figures/quickstart.svg
 
 FOLDER holds finished runs called ROW-seedK (as scripts/cifar10_small.sh leaves them). Hardware and versions, read from
-the runs, are printed below the table. ``--into`` writes both between the markers of a page instead of printing them.
+the runs, are printed below the table. ``--into`` writes both between the markers of a page instead of printing them,
+``--figure`` also draws the robust accuracies: the mean over seeds and its standard deviation, one block per row.
 Exit code 2 when there is nothing to read.
 """
 
@@ -13,12 +15,13 @@ import json
 import re
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from result_pages import write_table
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.report import Column, Model, columns, discover, load
+from sslkuramoto.report import Column, Model, columns, discover, load, summarise, write_readings
 from sslkuramoto.report.tables.columns import Found, find, number
 
 
@@ -57,6 +60,23 @@ def table(folder: Path) -> str:
     return "\n".join([*lines, "", *sorted(conditions)])
 
 
+def figure(folder: Path, path: Path) -> None:
+    """Draw the robust accuracies of the rows that have one.
+
+    Raises:
+        UserError: none has.
+    """
+    standings = []
+    for row, seeds in rows_of(folder).items():
+        summary = summarise([load(discover([run])[0]) for run in seeds.values()], grouped=True)
+        if len(summary.standings) > 1:
+            raise UserError(f"{row}: its runs differ in more than the seed")
+        standings += [replace(standing, label=row) for standing in summary.standings if standing.robust]
+    if not standings:
+        raise UserError(f"{folder}: no run has a robust accuracy")
+    write_readings(path, standings)
+
+
 def _values(column: Column, seeds: list[Model]) -> tuple[list[float], str]:
     """Return the numbers of a row's seeds, in percent, and in what they depart from what their protocol's file says.
 
@@ -84,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--into", type=Path, metavar="PAGE")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="ends in .svg, .pdf or .png")
     arguments = parser.parse_args(argv)
     try:
         text = table(arguments.folder)
@@ -91,6 +112,8 @@ def main(argv: list[str] | None = None) -> int:
             print(text)
         else:
             write_table(arguments.into, text)
+        if arguments.figure is not None:
+            figure(arguments.folder, arguments.figure)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
