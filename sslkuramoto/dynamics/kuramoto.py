@@ -194,7 +194,7 @@ def kuramoto_step(
     Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 4-5.
 
     Example:
-        An oscillator at angle 0 is driven towards 90 degrees. It turns by arctan(gamma |dx|), here arctan(1).
+        An oscillator at angle 0 is driven towards 90 degrees. It turns by ``arctan(gamma |dx|)``, here ``arctan(1)``.
 
         >>> import torch
         >>> x, drive = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
