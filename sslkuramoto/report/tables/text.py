@@ -129,8 +129,9 @@ def plain(summary: Summary, *, verbose: bool = True) -> str:
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in grid]
     if max(map(len, lines)) > WIDE:
         lines = _blocks(grid, len(_corner(summary)))
-    told = [*summary.headlines, *lines, *_below(summary, lambda k: f"({k})", verbose=verbose)]
-    return visible("\n".join(told)).replace("±", "+-") + "\n"
+    headlines = [line.replace("±", "+-") for line in summary.headlines]
+    told = [*headlines, *lines, *_below(summary, lambda k: f"({k})", verbose=verbose)]
+    return visible("\n".join(told)) + "\n"
 
 
 def _blocks(grid: list[list[str]], corner: int) -> list[str]:
