@@ -202,7 +202,7 @@ def test_weights_of_another_type_or_on_two_devices_are_one_line(plain, some):
         as_classifier(plain().double(), *some)
     network = plain()
     network.head.to("meta")
-    with pytest.raises(UserError, match="lies on cpu and meta"):
+    with pytest.raises(UserError, match="the network is on cpu and meta: must be on one device"):
         as_classifier(network, *some)
 
 

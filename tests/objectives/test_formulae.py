@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from conftest import TinyEncoder
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.objectives.losses import nt_xent
 
 
@@ -137,10 +139,6 @@ def test_lejepa_draws_its_directions_from_the_generator(make, views) -> None:
 
 @pytest.mark.parametrize("name", ["classification", "adversarial"])
 def test_one_class_is_no_classification_task(name) -> None:
-    from conftest import TinyEncoder
-
-    from sslkuramoto.objectives import OBJECTIVES
-
     with pytest.raises(UserError, match=f"objective {name}: needs at least two classes, but the data has one"):
         OBJECTIVES.build(name, {}, TinyEncoder(), 1)
 

@@ -80,7 +80,7 @@ def test_losses_that_differ_end_in_one_before_anything_is_timed(capsys, monkeypa
 def test_views_and_a_whole_step_are_timed_on_request(capsys):
     assert benchmark.main([*TINY, "--views", "--step"]) == 0
     out = capsys.readouterr().out
-    assert "three views" in out
+    assert "(3 views)" in out
     assert "X-PhiNet step" in out
 
 

@@ -201,7 +201,7 @@ def test_a_planted_defence_whose_telling_checks_are_skipped_is_given_no_clean_wo
     skip = [question.name for question in CHECKS if question.name not in ("control", "one_step")]
     audit = Audit(**TINY | {"eps": 0.3, "images": 32}, plant=plant, skip=skip)(small).details["audit"]
     assert audit["word"] in ("incomplete", "plain figure too high")
-    assert "without eps, black_box, logit_scale, zero_gradients, finite_differences, steps" in audit["verdict"]
+    assert "a verdict also needs eps, black_box, logit_scale, zero_gradients, finite_differences, steps" in audit["verdict"]
 
 
 def test_too_few_correct_images_are_said_before_anything_is_attacked(subject_of, cnn) -> None:
@@ -305,7 +305,7 @@ def test_eot_is_reported_beside_the_plain_attack_for_a_network_that_draws(small,
     assert len(result.per_image["eot_correct"]) == TINY["images"]
     (found,) = (check for check in result.details["audit"]["checks"] if check["name"] == "reported")
     assert found["figures"]["first"] == pytest.approx(result.metrics["eot_accuracy"].value, abs=1e-6)
-    assert "EoT leaves" in found["reason"]
+    assert "% under EoT" in found["reason"]
     assert "eot_accuracy" not in Audit(**TINY, skip=skip)(small).metrics
 
 
