@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.files import packaged, write_atomically
+from sslkuramoto.files import packaged, read_object, write_atomically
 
 STUDY_FILES = packaged("eval/studies")
 ENDINGS = (".yaml", ".yml")
@@ -51,13 +51,12 @@ def recorded_study(name: str, root: Path) -> tuple[str, list[str]] | None:
     record = next((place / _RECORD for place in places if (place / _RECORD).is_file()), None)
     if record is None:
         return None
+    advice = "damaged; name the study file instead"
+    content = read_object(record, advice)
     try:
-        content = json.loads(record.read_text())
         file, words = str(content["file"]), [str(word) for word in content["changes"]]
-    except OSError as error:
-        raise UserError(f"{record}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{record}: damaged; name the study file instead") from None
+    except (KeyError, TypeError):
+        raise UserError(f"{record}: {advice}") from None
     path = Path(os.path.normpath(record.parent / file))
     if not path.is_file():
         raise UserError(f"{record.parent}: its study file {path} is no longer there; name the file")

@@ -89,4 +89,4 @@ def test_the_folder_of_a_changed_study_knows_its_changes(computed, here: Path, c
     assert "its study file" in capsys.readouterr().err
     (folder / "study.json").write_text("[]")
     assert main(["report", str(folder)]) == 2
-    assert "study.json: damaged; name the study file instead" in capsys.readouterr().err
+    assert "damaged; name the study file instead" in capsys.readouterr().err
