@@ -29,7 +29,7 @@ from typing import Any, Literal
 import torch
 
 from sslkuramoto.data import DATA
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import LONGEST_WORD, UserError, shortened
 from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
@@ -168,16 +168,23 @@ class RunDirectory:
                 raise UserError(f"{self.path}: another process is training here; wait for it or end it")
             yield
 
-    def record_session(self, device: str, processes: int) -> None:
-        """Append this session's versions and hardware to environment.json."""
+    def record_session(self, device: str, processes: int) -> list[str]:
+        """Append this session's versions and hardware to environment.json.
+
+        Returns:
+            What of hardware and processes is not as in the session before, such as "processes=2 (before: 1)".
+        """
         sessions = []
         if self.environment_file.is_file():
             advice = "damaged; remove it to continue"
             sessions = read_object(self.environment_file, advice).get("sessions")
             if not isinstance(sessions, list):
                 raise UserError(f"{self.environment_file}: holds no list of sessions ({advice})")
-        sessions.append(describe_environment(device) | {"processes": processes})
-        write_atomically(self.environment_file, json.dumps({"sessions": sessions}, indent=1))
+        before = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
+        session = describe_environment(device) | {"processes": processes}
+        write_atomically(self.environment_file, json.dumps({"sessions": [*sessions, session]}, indent=1))
+        differ = [key for key in ("hardware", "processes") if key in before and before[key] != session[key]]
+        return [f"{key}={session[key]} (before: {shortened(str(before[key]), LONGEST_WORD)})" for key in differ]
 
 
 def describe_environment(device: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -16,6 +16,10 @@ PACKAGE = Path(__file__).parent
 CODE_DIGITS = 6  # hexadecimal
 _SOURCES = (".py", ".pyx", ".c", ".cc", ".cpp", ".cu", ".h", ".so", ".pyd")  # what a package can compute with
 _CONTENT_DIGITS = 12
+
+Plugins = Mapping[str, str]
+"""Name of a package of others -> hash of its sources."""
+NO_PLUGINS: Plugins = {}
 
 
 def content_key(content: Any) -> str:
@@ -131,6 +135,17 @@ def foreign_code(*objects: object) -> dict[str, str]:
     return found
 
 
+def plugins_of(modules: Iterable[str]) -> Plugins:
+    """Return the packages of modules that are neither ours nor torch's, whose version is recorded instead."""
+    packages = {module.partition(".")[0] for module in modules} - {PACKAGE.name, "torch"}
+    return {package: content_key(package_code(package)) for package in sorted(packages)}
+
+
+def plugins_behind(*objects: object) -> Plugins:
+    """Return the packages of others that the classes of objects belong to."""
+    return plugins_of(type(one).__module__ for one in objects)
+
+
 @cache
 def package_code(module: str) -> dict[str, str]:
     """Return the hash of every source file of another package, by file, and of what it imports from its neighbours.
@@ -153,13 +168,13 @@ def package_code(module: str) -> dict[str, str]:
 
 def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:
     """Yield where a package, or a module that lies in none, is imported from, with its source files there."""
-    main = getattr(sys.modules.get(name), "__file__", None) if name == "__main__" else None
-    spec = None if name == "__main__" else find_spec(name)
+    imported_already = sys.modules.get(name)
+    spec = find_spec(name) if imported_already is None else imported_already.__spec__
     if spec is not None and spec.submodule_search_locations:
         for folder in map(Path, spec.submodule_search_locations):
             files = (file for file in sorted(folder.rglob("*")) if file.suffix in _SOURCES)
             yield folder.parent, [file for file in files if file.is_file()]
-    elif file := spec.origin if spec is not None and spec.has_location else main:
+    elif file := spec.origin if spec is not None and spec.has_location else getattr(imported_already, "__file__", None):
         yield Path(file).parent, [Path(file)]
 
 

@@ -30,7 +30,7 @@ from sslkuramoto.classifier import (
 )
 from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import draws_for
-from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, foreign_code
+from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, plugins_behind
 from sslkuramoto.threat import MisbehavedError, Threat, check_images, check_logits
 
 DecidedBy = Literal["one draw", "majority"]
@@ -287,7 +287,7 @@ class _Battery:
         options = _known_by(attack, self.classifier.stochastic)
         about = {"attack": type(attack).__name__, "options": options, "rows": rows.tolist()}
         about |= {"code": _code_of(attack)}
-        about |= {"foreign": foreign_code(attack, self.classifier.encoder, self.classifier.head)}
+        about |= {"plugins": plugins_behind(attack)}
         key = content_key(about)
         place = (attack.label, work.chunk, work.restart, key)
         shapes = {"rows": rows.shape, "candidates": images[rows].shape, "broken": rows.shape}

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import is_leftover, lock, read_object, write_atomically
-from sslkuramoto.sources import code_behind, code_version, content_key
+from sslkuramoto.sources import Plugins, code_behind, code_version, content_key
 from sslkuramoto.threat import Threat
 
 CODE = (
@@ -187,6 +187,7 @@ class Ledger:
 
 def ledger_for(
     network: Mapping[str, Any],
+    plugins: Plugins,
     folder: Path,
     *,
     inside: bool = True,
@@ -202,6 +203,8 @@ def ledger_for(
 
     Args:
         network: identity of the attacked network: hashes of its weights, changed options.
+        plugins: packages of others whose code decides the result, with their hashes. After a change of one of them
+            the units are computed again, in the same folder.
         folder: of the ledger.
         inside: whether each network gets its own folder under ``folder``.
         seed, device: of the measurement.
@@ -216,6 +219,7 @@ def ledger_for(
         "seed": seed,
         "precision": f"float32/{torch.get_float32_matmul_precision()}",
         "device": device.type,
+        **({"plugins": plugins} if plugins else {}),
         **mode,
     }
     return Ledger(folder / name if inside else folder, name, battery, reading=reading)

@@ -31,6 +31,7 @@ from sslkuramoto.files import packaged
 from sslkuramoto.recipe import escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result
+from sslkuramoto.sources import Plugins, plugins_behind
 from sslkuramoto.values import read_text
 
 
@@ -79,6 +80,8 @@ class Subject:
         remember_data: lets a run record facts about its data; called after a measurement.
         spec: spec of the data source; None: taken from the splits when they are loaded.
         head_identity: hash of all that decides the outputs of a head from elsewhere; empty: hash of its weights.
+        plugins: packages of others, besides those of the classes of encoder and head, whose code decides the result:
+            of the members that built the two, and of the protocol that measures.
     """
 
     encoder: Encoder
@@ -102,6 +105,7 @@ class Subject:
     log: Callable[[str, Mapping[str, float]], None] = _not_logged
     remember_data: Callable[[], None] = _nothing_to_remember
     head_identity: str = ""
+    plugins: Plugins = field(default_factory=dict)
 
     @property
     def head_hash(self) -> str:
@@ -112,6 +116,14 @@ class Subject:
     def network(self) -> dict[str, Any]:
         """Identity of the network: hashes of its weights, and the options of its encoder that were changed."""
         return {"encoder": self.encoder_hash, "head": self.head_hash, "changed": dict(self.encoder_options)}
+
+    @property
+    def code(self) -> dict[str, str]:
+        """Packages of others whose code decides the result, with their hashes; our own code is not among them.
+
+        Together with :attr:`network` it is part of the keys of cached features and of units of attacks.
+        """
+        return {**self.plugins, **plugins_behind(self.encoder, self.head)}
 
     def images(self, split: str) -> ImageSet:
         """Return a split of a protocol that reads images.
@@ -174,7 +186,7 @@ class Protocol(ABC):
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
         self.check(subject)
-        return self.measure(subject)
+        return self.measure(replace(subject, plugins={**subject.plugins, **plugins_behind(self)}))
 
     def check(self, subject: Subject) -> None:
         """Check that the subject has what the protocol needs.

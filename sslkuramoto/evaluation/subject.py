@@ -7,14 +7,17 @@ from typing import Any, cast
 
 import torch
 
-from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
+from sslkuramoto.checkpoint import head_parts, load_encoder, load_head, weights_hash
 from sslkuramoto.data import DataSet, expected_spec
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol, Subject
 from sslkuramoto.examples import Reads, check_reads
 from sslkuramoto.files import ABOUT
+from sslkuramoto.heads import HEADS
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory, Weights
+from sslkuramoto.sources import plugins_of
 from sslkuramoto.training.log import log_result
 
 
@@ -60,6 +63,9 @@ def subject_of(
     encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
     head_file = run.head_file(weights)
     head = load_head(head_file).to(device) if head_file.is_file() else None
+    members = [ENCODERS.module_of(recipe.encoder.name)]
+    if head is not None:
+        members.append(HEADS.module_of(head_parts(head_file).section["name"]))
     check_reads(f"encoder {recipe.encoder.name}", encoder.reads, given, spec)
     if head is not None:
         check_reads(f"the head of {path}", cast(Reads, head.reads), given, spec)
@@ -93,4 +99,5 @@ def subject_of(
         spec=spec,
         log=lambda name, metrics: log_result(run, recipe, name, metrics),
         remember_data=remember_data,
+        plugins=plugins_of(members),
     )

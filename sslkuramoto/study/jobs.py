@@ -10,8 +10,8 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.sources import Plugins
 from sslkuramoto.study.keys import Facts
-from sslkuramoto.study.plugins import Plugins
 
 
 @dataclass(frozen=True)

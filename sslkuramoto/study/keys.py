@@ -18,8 +18,7 @@ from sslkuramoto.evaluation.protocol import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
-from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, content_key
-from sslkuramoto.study.plugins import NO_PLUGINS, Plugins, plugins_of
+from sslkuramoto.sources import CODE_DIGITS, NO_PLUGINS, PACKAGE, Plugins, code_behind, content_key, plugins_behind
 
 TRAINING = ("data", "views", "dynamics", "encoders", "objectives", "training")
 """Rooms whose members a recipe names: all of each counts, with what it imports."""
@@ -43,7 +42,7 @@ def measuring_code(measure: object, opening: str = OPENING_RUNS, plugins: Plugin
     """
     package, *module = type(measure).__module__.split(".")
     if package != PACKAGE.name:
-        return _with_plugins(every_code(), {**plugins, **plugins_of([type(measure).__module__])})
+        return _with_plugins(every_code(), {**plugins, **plugins_behind(measure)})
     behind = _behind(f"{'/'.join(module)}.py", opening)
     return _with_plugins(content_key([training_code(), behind])[:CODE_DIGITS], plugins)
 

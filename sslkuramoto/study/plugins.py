@@ -4,7 +4,7 @@ A package adds members to registries by entry points (docs/plugins.md). Content 
 that a changed objective, or a function that it calls, gives a new run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sslkuramoto.attacks import ATTACKS
@@ -14,11 +14,7 @@ from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.recipe import PARTS
 from sslkuramoto.registry import registry_of
-from sslkuramoto.sources import PACKAGE, content_key, package_code
-
-Plugins = Mapping[str, str]
-"""Name of a package -> hash of its sources."""
-NO_PLUGINS: Plugins = {}
+from sslkuramoto.sources import NO_PLUGINS, PACKAGE, Plugins, content_key, package_code, plugins_of
 
 
 def plugins_named(content: Any) -> Plugins:
@@ -38,12 +34,6 @@ def plugins_named(content: Any) -> Plugins:
     named = set(_texts(content))
     heads = {head.name for name in named & {*OBJECTIVES} if (head := head_of(name)) is not None}
     return plugins_of(module for name in named | heads for module in added.get(name, ()))
-
-
-def plugins_of(modules: Iterable[str]) -> Plugins:
-    """Return the packages of modules that are not ours."""
-    packages = {module.partition(".")[0] for module in modules if not _ours(module)}
-    return {package: content_key(package_code(package)) for package in sorted(packages)}
 
 
 def check_unchanged(plugins: Plugins) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from sslkuramoto.data import DataSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
 from sslkuramoto.encoders.features import buffers_kept, one_field
-from sslkuramoto.errors import Interrupted, UserError, too_large
+from sslkuramoto.errors import Interrupted, UserError, printable, too_large
 from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
 from sslkuramoto.objectives.collapse import effective_rank, feature_std
@@ -124,7 +124,7 @@ class _Training:
         if self.run.last_checkpoint.is_file():
             self.step = restore_state(self.run, self.total, self.learner, self.average, self.optimizer)
         if self.fabric.is_global_zero:
-            self.run.record_session(str(self.fabric.device), self.fabric.world_size)
+            self._record_session()
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)
         try:
             with StopRequest() as stop, borrowed_global(generator(self.fabric.device, self.recipe.seed, "global")):
@@ -140,6 +140,16 @@ class _Training:
             export(self.run, self.recipe.encoder, self.learner, self.average)
         self.fabric.barrier()
         return self.run
+
+    def _record_session(self) -> None:
+        """Record versions and hardware; say so where a run does not continue exactly."""
+        changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size)
+        compiled, before = self.recipe.engine.compile, self.run.recipe().engine.compile
+        if compiled != before:
+            changed.append(f"engine.compile={str(compiled).lower()} (before: {str(before).lower()})")
+        if changed and self.step:
+            line = "continues, but not bit for bit as a run that was never stopped"
+            print(printable(f"{self.run.path}: {', '.join(changed)}: {line}"), file=sys.stderr, flush=True)
 
     def _fit(self, log: Log, stop: StopRequest) -> None:
         recipe, fabric, learner = self.recipe, self.fabric, self.learner

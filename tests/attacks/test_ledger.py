@@ -380,9 +380,9 @@ def test_units_belong_to_a_version_of_the_packages_and_of_the_code_of_plugins(tm
     assert Ledger(tmp_path, "model", {"threat": 1}).folder != first
     units: list[str] = []
     measure(subject, [], attacks=[PGD])
-    monkeypatch.setattr("sslkuramoto.attacks.battery.foreign_code", lambda *parts: {"mine": "changed"})
+    monkeypatch.setattr("sslkuramoto.attacks.battery.plugins_behind", lambda *parts: {"mine": "changed"})
     measure(subject, units, attacks=[PGD])
-    assert units, "an encoder or attack of another package that changed is attacked again"
+    assert units, "an attack of another package that changed is made again"
 
 
 def test_a_changed_attack_is_made_again_and_the_others_are_not(subject, monkeypatch):

@@ -124,6 +124,7 @@ def test_a_unit_belongs_to_a_kind_of_device(cnn, subject_of):
     for device in ("cpu", "cuda"):
         made = ledger_for(
             subject.network,
+            subject.code,
             subject.run_dir,
             seed=0,
             device=torch.device(device),

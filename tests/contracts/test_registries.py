@@ -12,11 +12,13 @@ from sslkuramoto import registry as registry_module
 from sslkuramoto.errors import UserError
 from sslkuramoto.meanings import options_in_words
 from sslkuramoto.registry import Registry
+from sslkuramoto.report.sections import SECTIONS
 from sslkuramoto.values import check_value, has_range
 
-MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry]
+EVERY = [*REGISTRIES, SECTIONS]
+MEMBERS = [(registry, name) for registry in EVERY for name in registry]
 
-every_registry = pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+every_registry = pytest.mark.parametrize("registry", EVERY, ids=lambda registry: registry.kind)
 every_member = pytest.mark.parametrize(
     ("registry", "name"), MEMBERS, ids=[f"{registry.kind}-{name}" for registry, name in MEMBERS]
 )

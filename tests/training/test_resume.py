@@ -1,5 +1,6 @@
 """N steps in one go are k steps, an end at any moment, and the rest: bit for bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,27 @@ def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_goes_on_from_it
     assert main(["train", file, "--run", str(tmp_path / "parts")]) == 0
     train(small(**RECIPES[name]), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_another_number_of_processes_began_says_that_it_is_not_exact(tmp_path, capsys):
+    with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
+        train(small(), tmp_path / "run")
+    file = tmp_path / "run" / "environment.json"
+    content = json.loads(file.read_text())
+    (session,) = content["sessions"]
+    file.write_text(json.dumps({"sessions": [session | {"processes": 2, "hardware": "another one"}]}))
+    capsys.readouterr()
+    train(small(), tmp_path / "run")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "bit for bit" in line]
+    hardware = session["hardware"]
+    assert f"run: hardware={hardware} (before: another one), processes=1 (before: 2): continues, but not" in line
+
+
+def test_a_run_that_continues_as_it_began_says_nothing_of_it(tmp_path, capsys):
+    with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
+        train(small(), tmp_path / "run")
+    train(small(), tmp_path / "run")
+    assert "bit for bit" not in capsys.readouterr().err
 
 
 def test_a_run_stopped_after_its_last_step_only_exports(tmp_path):

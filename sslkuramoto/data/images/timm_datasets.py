@@ -171,7 +171,7 @@ def _places(samples: Samples) -> set[str]:
 
 def _rows(samples: Samples, split: str) -> dict[str, set[int]]:
     """Return, for each table of a Hugging Face dataset, the rows that a split such as "train[:80%]" selects."""
-    table = getattr(getattr(getattr(samples, "dataset", None), "reader", None), "dataset", None)
+    table = getattr(samples.reader, "dataset", None) if isinstance(samples, MapSamples) else None
     info = getattr(table, "info", None)
     if info is None or not info.splits:
         return {}
@@ -201,6 +201,21 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
         raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
 
 
+# timm and torchvision declare no common type: create_dataset returns objects of many classes, and which attributes one
+# has depends on its kind. This file therefore looks for them by name, and no other file does. It asks for:
+#
+#   dataset                 len(), dataset[index] -> (image, class), unless it is iterated; .reader only of timm's own
+#   dataset of torchvision  .classes, .samples (folders: path, class) and .targets, ._labels or .labels
+#   reader of timm          reader[index] -> (open file, class), .filename(index), .class_to_idx, and of
+#     a folder              .samples (path, class)
+#     a tar                 .targets, .cache_tarfiles
+#     Hugging Face          .iter_targets(), .dataset (the table)
+#     WebDataset            .split_info, .input_key, .target_key, .root
+#     an iterated source    .dist_rank, .dist_num_replicas, .global_num_workers
+#
+# Classes that none of these gives are read with the images, one by one.
+
+
 def _samples(opened: Any, origin: str, labels: bool, size: int | None) -> Samples:
     reader: Any = getattr(opened, "reader", None)
     if hasattr(reader, "split_info") and hasattr(reader, "_split_by_node_and_worker"):  # WebDataset
@@ -228,10 +243,14 @@ class MapSamples:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    @cached_property
+    def reader(self) -> Any:
+        """The reader of a dataset of timm; None for one of torchvision."""
+        return getattr(self.dataset, "reader", None)
+
     def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
-        reader = getattr(self.dataset, "reader", None)
-        if reader is not None:  # not through timm's __getitem__, which hides damaged images
-            return decode(lambda: _closed(reader[index][0]), self.where(index))
+        if self.reader is not None:  # not through timm's __getitem__, which hides damaged images
+            return decode(lambda: self.encoded(index), self.where(index))
         try:
             image = self.dataset[index][0]
         except Exception as error:
@@ -239,8 +258,7 @@ class MapSamples:
         return from_pillow(image, self.where(index))
 
     def where(self, index: int) -> str:
-        reader = getattr(self.dataset, "reader", None)
-        if reader is not None and (name := reader.filename(index)):
+        if self.reader is not None and (name := self.reader.filename(index)):
             return f"{self.origin}/{name}"
         files = getattr(self.dataset, "samples", None)
         return str(files[index][0]) if files else f"{self.origin}[{index}]"
@@ -256,8 +274,7 @@ class MapSamples:
         return stamp_of(Path(files[index])) if files else ""
 
     def encoded(self, index: int) -> bytes:
-        reader = getattr(self.dataset, "reader", None)
-        return self.pixels(index).numpy().tobytes() if reader is None else _closed(reader[index][0])
+        return self.pixels(index).numpy().tobytes() if self.reader is None else _closed(self.reader[index][0])
 
     @cached_property
     def files(self) -> list[str]:

@@ -316,6 +316,7 @@ class Audit(Protocol):
         def ledger_of(threat: Threat, against: str) -> Ledger:
             return ledger_for(
                 subject.network,
+                subject.code,
                 Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
                 inside=self.ledger is None,
                 seed=subject.seed,

@@ -73,6 +73,7 @@ def split_values(
     key = {
         "encoder": subject.encoder_hash,
         "encoder_options": dict(subject.encoder_options),
+        **({"code": subject.code} if subject.code else {}),
         "data": images.fingerprint,
         **({"stamp": images.stamp} if images.stamp else {}),
         "split": split,

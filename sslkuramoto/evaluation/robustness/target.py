@@ -51,6 +51,8 @@ def _source(subject: Subject, run: str | None, changes: Mapping[str, Any]) -> So
     if other.head is None:
         raise UserError(f"run={other.run_dir} holds an encoder only; the source needs a classifier")
     identity: dict[str, Any] = {"source": other.encoder_hash, "head": other.head_hash}
+    if other.code:
+        identity["code"] = other.code
     if run is not None:
         encoder = RunDirectory(other.run_dir).recipe().encoder
         identity["network"] = {"name": encoder.name, **encoder.options}

@@ -208,6 +208,7 @@ class Way:
             shared += ["decided_by", "select_draws"]
         return ledger_for(
             self.subject.network,
+            self.subject.code,
             Path(self.ledger_folder) if self.ledger_folder else self.subject.run_dir / "ledger",
             inside=self.ledger_folder is None,
             seed=self.subject.seed,
