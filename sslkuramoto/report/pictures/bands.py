@@ -1,4 +1,4 @@
-"""Curves of a study: one panel a quantity, one line a row, its mean over seeds with a band."""
+"""Curves of a study: one panel per quantity, one line per row, its mean over seeds with a band."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

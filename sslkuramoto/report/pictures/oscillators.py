@@ -35,7 +35,7 @@ GAP = 0.06  # between tiles, in tiles
 
 @styled
 def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str = "views") -> Markup:
-    """Return an inline SVG: one row a view, one column an image, in the order of the mapping.
+    """Return an inline SVG: one row per view, one column per image, in the order of the mapping.
 
     Args:
         images: pixels in [0,1] by the name of the view, for example ``{"clean": ..., "a": ..., "b": ...}``.
@@ -62,7 +62,7 @@ def phases_picture(
     images: Float[Tensor, "b 3 y x"] | None = None,
     name: str = "phases",
 ) -> Markup:
-    """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
+    """Return an inline SVG: one block per image, in it one row per layer and one column per Kuramoto step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
     neighbours and least over the whole grid. N = 2: colour is the phase angle. N > 2: the first three coordinates, from

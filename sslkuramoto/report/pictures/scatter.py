@@ -1,4 +1,4 @@
-"""Clean against robust accuracy: one panel a way to attack, one point a row; reported points are hollow."""
+"""Clean against robust accuracy: one panel per reading, one point per row; reported points are hollow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

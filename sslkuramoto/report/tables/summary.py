@@ -75,7 +75,7 @@ class Head:
 
     @property
     def name(self) -> str:
-        """ "Reported" is the word for published figures: "as published" already names a way to attack."""
+        """ "Reported" is the word for published figures: "as published" already names a reading."""
         return f"{self.column.name} (reported)" if self.published else self.column.name
 
 

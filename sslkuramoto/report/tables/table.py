@@ -26,7 +26,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         grouped: runs that differ in the seed only share a row.
 
     Raises:
-        UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
+        UserError: a published figure under a key that is no column, a result that does not state its unit, or
             two models of one label.
     """
     labels = [model.label for model in models]
