@@ -28,7 +28,7 @@ class SeedValue:
         value: in ``unit``.
         low, high: 95 % interval over images, or None.
         n: images behind it.
-        draws: of the initial oscillators, or None where the result does not say.
+        draws: of the initial oscillators, or None where the result does not state them.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
         result: the file that holds it.
         correct: share of correct draws per image; None unless the column names it.

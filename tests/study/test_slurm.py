@@ -211,7 +211,7 @@ def test_a_pretraining_that_is_there_is_no_job(computed, tmp_path: Path, sent):
 def test_the_command_submits_does_not_wait_and_says_how_to_see_what_is_there(study, tmp_path: Path, sent, capsys):
     words = [str(study().path), "epochs=2", "--root", str(tmp_path / "root")]
     assert main(["study", *words, "--slurm", "partition=gpu", "timeout_min=90"]) == 0
-    said = f"3 jobs submitted; this prints what is there: sslkuramoto report {' '.join(words)}\n"
+    said = f"3 jobs submitted; to print the results so far: sslkuramoto report {' '.join(words)}\n"
     assert capsys.readouterr().err.endswith(said)
     assert len(sent()) == 2
     pickled = next((tmp_path / "root" / "slurm").rglob("*submitted.pkl"))
