@@ -1,4 +1,4 @@
-"""Adversarial images that a robustness protocol stored (``store=N``), as PNG files to look at and one exact NPZ per reading.
+"""Adversarial images that a robustness protocol stored (``store=N``), as PNG files to look at and an exact NPZ each.
 
 Shapes: m images, y x pixels.
 """

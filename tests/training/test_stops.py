@@ -147,7 +147,7 @@ def test_collapse_stops_a_run_by_default(tmp_path):
     assert not kept.exists() or checkpoint.load(kept)["step"] < int(last["step"]) + 1
 
 
-def test_collapse_goes_on_when_asked_to(tmp_path):
+def test_collapse_continues_when_asked_to(tmp_path):
     run = train(small(**{**COLLAPSING, "epochs": 4}, measure={"stop_on_collapse": 0.0}), tmp_path / "run")
     assert float(metrics(run.path)[-1]["feature_std"]) < 0.02
 
