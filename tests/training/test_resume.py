@@ -48,7 +48,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
+def test_a_killed_run_continues_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS._members, "dropping", Dropping)
     recipe = small(**RECIPES[name])
     whole = train(recipe, tmp_path / "whole").path
@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["averaged, accumulated, clipped, scheduled", "dropout"])
-def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_goes_on_from_it(name, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_continues_from_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(ENCODERS._members, "dropping", Dropping)
     file = recipe_file(tmp_path / "recipe.yaml", **RECIPES[name])
     before = signal.getsignal(signal.SIGINT)
