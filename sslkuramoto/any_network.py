@@ -147,11 +147,11 @@ def as_classifier(
     range_checked: bool = True,
     seed: int = 0,
 ) -> Classifier:
-    """Return a network that maps images to logits as a classifier; a classifier comes back as it is, once looked at.
+    """Return a network that maps images to logits as a classifier; a classifier is checked and returned as it is.
 
     Args:
         network: maps images in [0,1] to logits ``[b, q]``.
-        images: some, of different classes; at most 128 of them, spread over all, are looked at.
+        images: some, of different classes; at most 128 of them, spread over all, are used for the checks.
         labels: their classes; without them the range that the network expects is not checked.
         mean, std, keep_training: as for :func:`as_encoder`.
         range_checked: refuse a network that is far better on images of another range than [0,1].
@@ -186,7 +186,7 @@ def as_classifier(
 
 @torch.no_grad()
 def check_encoder(encoder: Encoder, images: Float[Tensor, "b 3 y x"]) -> None:
-    """Look at what an encoder that somebody brings returns for a few images.
+    """Check what an encoder of the user returns for a few images.
 
     Raises:
         UserError: it fails, or returns no features of finite numbers.
@@ -211,7 +211,7 @@ def _check_classifier(classifier: Classifier, images: Tensor, labels: Tensor | N
     """Check the answers of a classifier of ours; its own noise stays as it was."""
     if not isinstance(getattr(classifier.head, "out_features", None), int):
         kind = type(classifier.head).__name__
-        raise UserError(f"the head, a {kind}, does not say how many classes it tells apart: set its out_features")
+        raise UserError(f"the head, a {kind}, does not state its number of classes: set its out_features")
     if classifier.mode != "random":
         raise UserError(f"a Classifier of mode {classifier.mode!r}: protocols decide it (initial={classifier.mode})")
     some = _spread(images, SOME).to(check_network(classifier, images))
@@ -265,11 +265,11 @@ def identity_of_encoder(encoder: Encoder, size: int) -> str:
 
 
 def identity_of_head(encoder: Encoder, head: nn.Module, size: int) -> str:
-    """Return what a head is known by, which somebody put on an encoder.
+    """Return the identity of a head that the user put on an encoder.
 
     Args:
-        encoder: gives the features that the head is asked about; stays as it is.
-        head: in eval mode; stays as it is.
+        encoder: gives the features that the head reads; unchanged.
+        head: in eval mode; unchanged.
         size: side of the images that the encoder reads, pixels.
     """
     device = network_device(encoder)

@@ -5,7 +5,7 @@
     print(robust)
 
 A network is a ``torch.nn.Module`` from pixels in [0,1] to logits, a :class:`Classifier`, or what :func:`load` returns.
-The protocols are those of the command line, with every image that is handed over.
+The protocols are those of the command line, on every image that is passed.
 
 Shapes: n images, m bank images, y x pixels, k draws, d features.
 """
@@ -76,7 +76,7 @@ def robust_accuracy(
         eps, norm: radius in pixels of [0,1] ("8/255" or a number; None: 8/255 in linf, 0.5 in l2), "linf" or "l2".
         budget: of the four ways of reading a network (as published, fixed noise, EoT, adaptive): "quick" is that of
             ``robustness-quick``, "full" that of ``robustness-linf`` or ``-l2``.
-        attacks: these alone, one way of reading, in place of the four: names or ``{name: ..., ...}``.
+        attacks: these alone, as one reading, in place of the four: names or ``{name: ..., ...}``.
         ways: other ways: name -> options.
         options: further options of the protocol ``robustness``, such as ``draws``.
         **setting: see :class:`Setting`.
@@ -92,7 +92,7 @@ def robust_accuracy(
         raise unknown("budget", budget, BUDGETS)
     file = load_protocol("robustness-quick" if budget == "quick" else f"robustness-{norm}").options
     if attacks is not None and ways is not None:
-        raise UserError("attacks: one way of reading, cannot stand beside ways")
+        raise UserError("attacks: one reading, cannot be combined with ways")
     if attacks is not None:
         named = check_value("attacks", attacks, Sequence[str | dict[str, Any]])
         file |= {"attacks": [*named], "ways": None}
@@ -218,7 +218,7 @@ def features(
         batch_size: images per forward pass.
 
     Raises:
-        UserError: a network that gives logits, or a plain one that nobody declared an encoder; no pixels of [0,1].
+        UserError: a network that gives logits, or a plain one that was not declared an encoder; pixels outside [0,1].
     """
     check_pixels(images)
     found = encoder_of(encoder, "sk.features")
@@ -271,7 +271,7 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
 
 def _place(path: object, key: str = "path") -> Path:
-    """Return a path that was handed over as text or as a path.
+    """Return a path that was given as text or as a path.
 
     Raises:
         UserError: something else, or a null character.

@@ -1,8 +1,8 @@
 """Checkpoints: the only bridge from training to evaluation.
 
-A checkpoint is one safetensors file. Exported weights (:func:`save_weights`) stand in it under their parameters' names,
-so that any reader of safetensors finds them; the metadata entry ``sslkuramoto`` is JSON that says how to rebuild the
-module. The nested state of a training run (:func:`save`) has numbered tensors, and that entry says where each belongs.
+A checkpoint is one safetensors file. Exported weights (:func:`save_weights`) are in it under their parameters' names,
+so that any reader of safetensors finds them; the metadata entry ``sslkuramoto`` is JSON from which the module is
+rebuilt. The nested state of a training run (:func:`save`) has numbered tensors, and that entry lists the place of each.
 Reading a checkpoint runs no code of its author. Files are written whole or not at all.
 """
 
@@ -36,7 +36,7 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write nested mappings, lists, tuples, numbers, text and tensors to ``path``.
 
     Raises:
-        UserError: the disk is full or the place cannot be written; what was there is kept.
+        UserError: the disk is full or the place cannot be written; the previous file remains.
     """
     tensors: dict[str, Tensor] = {}
     header = json.dumps(_pack(state, tensors))

@@ -169,7 +169,7 @@ class Classifier(nn.Module):
         return self._fields[key]
 
     def _own_states(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b c h w"]:
-        assert self._index is not None, "fixed_per_image: the classifier was not told which images these are"
+        assert self._index is not None, "fixed_per_image: the images that these states belong to were not given"
         assert len(self._index) == len(images), f"{len(images)} images for {len(self._index)} states"
         if self._states is None:
             draws = (generator(images.device, self.seed, "fixed", "image", int(index)) for index in self._index)

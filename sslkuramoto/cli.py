@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _told(f"{found.what}; {found.advice}", 2)
         if not _lost(error):
             raise
-        return _told("another process of this run has ended; its message says why", 1, last=True)
+        return _told("another process of this run has ended; see its message", 1, last=True)
     return 0
 
 
@@ -85,7 +85,7 @@ def _told(message: str, code: int, *, last: bool = False) -> int:
     Args:
         message: what went wrong.
         code: exit code.
-        last: whether every other process has more to say.
+        last: whether the message of every other process is more useful.
     """
     process = which_process()
     if process or last:
@@ -95,7 +95,7 @@ def _told(message: str, code: int, *, last: bool = False) -> int:
 
 
 def _lost(error: Exception) -> bool:
-    """Return whether this is one process of many and the error only says that another one has ended."""
+    """Return whether this is one process of many and the error only reports that another one has ended."""
     if not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
         return False
     from sslkuramoto.training.processes import another_ended
@@ -131,25 +131,25 @@ def _parser() -> argparse.ArgumentParser:
 
     add_train(commands)
 
-    command = commands.add_parser("evaluate", help="measure a finished run, or anybody's network, by protocols")
+    command = commands.add_parser("evaluate", help="measure a finished run, or any network, by protocols")
     model_help = "a finished run, or FILE.py:FUNCTION or package.module:FUNCTION, which runs that code: a function "
-    model_help += "without arguments that returns a classifier; say on which images by data='{name: NAME, ...}'"
+    model_help += "without arguments that returns a classifier; its images are given by data='{name: NAME, ...}'"
     command.add_argument("run", metavar="RUN|FUNCTION", type=Path, help=model_help)
     command.add_argument("items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="encoder.KEY and data.KEY reach those")
-    results_help = "where results of a FUNCTION lie (default runs/FILE-FUNCTION)"
+    results_help = "where results of a FUNCTION are written (default runs/FILE-FUNCTION)"
     command.add_argument("--run", "--run-dir", dest="results", type=Path, metavar="DIR", help=results_help)
     command.add_argument("--device", default="auto")
     command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="of a run that averaged them")
     command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
     command.add_argument("--batch-size", type=int, default=100)
     command.add_argument("--as", dest="name", help="name of the result file (one protocol only)")
-    command.add_argument("--dry-run", action="store_true", help="only say what it would cost on this device")
+    command.add_argument("--dry-run", action="store_true", help="only print what it would cost on this device")
     command.set_defaults(act=_evaluate)
 
     add_study(commands, prepare=_quieten)
 
     command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown, LaTeX or CSV")
-    command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: what is there of it")
+    command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: its results so far")
     command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
     command.add_argument("--any-code", action="store_true", help="a study: results of other code versions too")
     command.add_argument("--html", type=Path, metavar="FILE")
@@ -190,7 +190,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--seed={arguments.seed}: must be >= 0")
     foreign = names_function(str(arguments.run))
     if not foreign and arguments.results is not None:
-        raise UserError(f"--run={arguments.results}: results of a run lie in the run; only a FUNCTION's need a place")
+        raise UserError(
+            f"--run={arguments.results}: the results of a run are in its directory; only a FUNCTION takes --run"
+        )
     data_items = ("data=", "data.") if foreign else ("data.",)
     changed = [item for item in settings if not (foreign and item.startswith(data_items))]
     if arguments.weights != "ema":

@@ -101,7 +101,7 @@ def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
 def _described(registry: Any, name: str) -> str:
     try:
         return _first_line(registry[name].__doc__)
-    except UserError as error:  # another package's member that cannot be loaded hides nobody else
+    except UserError as error:  # another package's member that cannot be loaded hides no other
         return f"({error})"
 
 

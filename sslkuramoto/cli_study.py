@@ -1,4 +1,4 @@
-"""The command ``study``: say what is missing and its cost, compute it, print ours beside the published table."""
+"""The command ``study``: print what is missing and its cost, compute it, print ours beside the published table."""
 
 import argparse
 import shlex
@@ -98,9 +98,7 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     )
     table = print_study(study, words, arguments.root, any_code=arguments.any_code)
     if failed:
-        raise UserError(
-            f"{failed} of {len(plan.tasks)} tasks failed; the footnotes say why, {arguments.root}/failures more"
-        )
+        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; see the footnotes and {arguments.root}/failures")
     if unread := sum(seed in table.cells[row, column].failures for row, column, seed in plan.cells):
         raise UserError(f"{unread} of {len(plan.cells)} measurements have no number; the footnotes say why")
 
@@ -112,7 +110,7 @@ def _new(arguments: argparse.Namespace) -> None:
         raise UserError(f"--new {arguments.new}: writes one file and takes no study and no KEY=VALUE")
     new_study(arguments.new)
     file = shlex.quote(str(arguments.new))
-    print(f"wrote {file}; sslkuramoto study {file} --dry-run says what it computes, sslkuramoto study {file} does it")
+    print(f"wrote {file}; sslkuramoto study {file} --dry-run lists what it computes, sslkuramoto study {file} runs it")
 
 
 def _on_terminal(line: str) -> None:
@@ -129,7 +127,7 @@ def _submit(plan: Any, changes: list[str], arguments: argparse.Namespace) -> int
         words = ["sslkuramoto", "report", arguments.study, *arguments.items]
         words += [] if arguments.root == ROOT else ["--root", str(arguments.root)]
         words += ["--any-code"] if arguments.any_code else []
-        print(f"{len(jobs)} jobs submitted; this prints what is there: {shlex.join(words)}", file=sys.stderr)
+        print(f"{len(jobs)} jobs submitted; to print the results so far: {shlex.join(words)}", file=sys.stderr)
         return 0
     for job, ending in wait_for(jobs):
         print(f"job {job.job_id}: {ending}", file=sys.stderr, flush=True)
@@ -137,7 +135,7 @@ def _submit(plan: Any, changes: list[str], arguments: argparse.Namespace) -> int
 
 
 def reported_study(arguments: argparse.Namespace) -> bool:
-    """Print what is there of a study when ``report`` was given one, and perhaps KEY=VALUE, in place of runs.
+    """Print the results of a study so far when ``report`` was given one, and perhaps KEY=VALUE, in place of runs.
 
     Raises:
         UserError: whatever is wrong with the study; a file to write, for a study has its own.
@@ -168,7 +166,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
 def print_study(
     study: Any, changes: Sequence[str], root: Path, *, any_code: bool = False, verbose: bool = False
 ) -> Any:
-    """Print what is there of a study, write its table and page under ``root/FOLDER``, and return the table.
+    """Print the results of a study so far, write its table and page under ``root/FOLDER``, and return the table.
 
     Args:
         study: a loaded study.

@@ -99,6 +99,6 @@ def which_process() -> str:
     if {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & set(os.environ):
         from sslkuramoto.training.processes import rank
 
-        with suppress(UserError):  # variables that are no numbers are told by whoever needs them
+        with suppress(UserError):  # variables that are no numbers are refused where they are needed
             number = rank(os.environ)
     return f" (process {number})" if number else ""

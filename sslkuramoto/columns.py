@@ -23,8 +23,8 @@ class Column:
         reading: the reading that the number must state (:data:`~sslkuramoto.results.Reading`).
         optional: whether the column is omitted from tables in which it is empty.
         made_with: (option, value) that a result must have been measured with.
-        beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the way whose robust
-            accuracy states this reading is shown.
+        beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the entry of ``ways``
+            whose robust accuracy states this reading is shown.
         better: which of two numbers is the better one, for tables that mark the best; None: they mark none.
     """
 

@@ -39,7 +39,7 @@ def printable(text: str, keep: str = "") -> str:
 
     Args:
         text: to be shown; a line break becomes a space.
-        keep: characters that stay, such as the line breaks and tabs of a whole file.
+        keep: characters that are not replaced, such as the line breaks and tabs of a whole file.
     """
     if text.isprintable():
         return text
@@ -111,10 +111,10 @@ def say_once(line: str) -> None:
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
-    """Return the error for a name outside a closed list, with the nearest right name.
+    """Return the error for a name outside a closed list, with the nearest allowed name.
 
     Args:
-        kind: what the name stands for, for example ``"encoder"`` or ``"key of objective simclr"``.
+        kind: what is named, for example ``"encoder"`` or ``"key of objective simclr"``.
         name: what the user wrote.
         allowed: every name that would have been accepted.
     """

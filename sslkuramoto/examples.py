@@ -1,4 +1,4 @@
-"""Specs, which say what one example is (an image, a board, or several images that belong together), and batches.
+"""Specs, which describe one example (an image, a board, or several images that belong together), and batches.
 
 A data set declares its spec; encoders, objectives and protocols declare which specs they read. docs/tasks.md explains
 how these are matched. Shapes: b batch, y x pixels or cells, p images per example.

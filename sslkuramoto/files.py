@@ -19,11 +19,11 @@ from filelock import FileLock, Timeout
 from sslkuramoto.errors import UserError
 
 ABOUT = "model.json"
-"""Says whose results a directory holds, in place of a recipe, where a network was not trained by one."""
+"""Names the network of a directory of results that has no recipe, because no recipe trained it."""
 LONGEST_NAME = 160
 """Bytes of a result's name; its images and unfinished files add to it."""
 _OF_PLACES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""What a file system says of a place that was named badly or belongs to somebody else."""
+"""Errors of a file system for a path with a bad name or without permission."""
 MOST_VALUES = 100_000  # of a YAML file, aliases put in
 _ENDING = ".part"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # network and cluster file systems
@@ -60,7 +60,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def places_told() -> Iterator[None]:
-    """Let a place that was named badly, or that belongs to somebody else, be one line; also a decorator.
+    """Turn the error for a path with a bad name, or without permission, into one line; also a decorator.
 
     Raises:
         UserError: inside, a file system refused a name that is too long, or a permission.
@@ -92,8 +92,8 @@ def _flush_name(folder: Path) -> None:
 def name_beside(name: str, changed: Sequence[str]) -> str:
     """Return the name of a result under changed options, of signs and a length that every file system takes.
 
-    It lies beside the result that its protocol describes, never in its place. Where the options cannot be read off it,
-    it ends with a hash of them: other options, another file.
+    Its file is stored beside that of the result that its protocol describes and never replaces it. If it
+    cannot show the options it ends with a hash of them: other options, another file.
     """
     whole = "+".join([name, *changed])
     file = re.sub(r"[^\w.=+-]+", "_", whole)
@@ -108,7 +108,7 @@ def content_of(path: Path) -> bytes:
 
     Raises:
         UserError: there is none, it cannot be read, is larger than the memory, or is a pipe or a device, which would
-            keep the reader waiting.
+            make the reader wait.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -142,10 +142,10 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
 
 
 def bounded_yaml(text: str) -> str:
-    """Return a YAML text whose aliases (``*name``) do not multiply it: ten lines can stand for a billion values.
+    """Return a YAML text whose aliases (``*name``) do not multiply it: ten lines can expand to a billion values.
 
     Raises:
-        yaml.YAMLError: no YAML, an alias within what it stands for, or more values than a file of ours ever has.
+        yaml.YAMLError: no YAML, an alias within its own anchor, or more values than a file of ours ever has.
     """
     if "*" not in text:
         return text
@@ -171,7 +171,7 @@ def is_leftover(path: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writes left in ``folder``; only while nobody writes there."""
+    """Remove what killed writes left in ``folder``; only while no process writes there."""
     if folder.is_dir():
         for path in filter(is_leftover, folder.iterdir()):
             with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """What an objective trains on top of an encoder and evaluation reads: features in, one logit for each answer out.
 
-``HEADS.build(name, options, in_features, out_features)`` makes one; a checkpoint keeps it with the section that
+``HEADS.build(name, options, in_features, out_features)`` makes one; a checkpoint saves it with the section that
 rebuilds it. Another package adds one by an entry point ``sslkuramoto.heads``.
 Shapes: b batch, d features, h w grid, k answers.
 """
@@ -14,8 +14,8 @@ from sslkuramoto.examples import Boards, Images, Pairs, Reads, Spec, check_reads
 from sslkuramoto.registry import Registry
 
 Takes = Literal["pooled", "map"]
-"""What of the features a head is given. A module that does not say so in ``takes``, such as a plain ``nn.Linear``, is
-given the pooled ones."""
+"""Which of the features a head is given. A module without ``takes``, such as a plain ``nn.Linear``, is given the
+pooled ones."""
 
 
 class Linear(nn.Linear):

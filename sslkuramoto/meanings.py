@@ -50,7 +50,7 @@ def _written(default: Any) -> str:
 def meanings(member: Callable[..., Any]) -> dict[str, str]:
     """Return option -> first sentence of its entry under "Args" or "Attributes".
 
-    A class has the entries of its bases too; "The other options are those of :func:`X`" brings those of X.
+    A class has the entries of its bases too; "The other options are those of :func:`X`" adds those of X.
     """
     found: dict[str, str] = {}
     for documented in inspect.getmro(member) if inspect.isclass(member) else (member,):

@@ -26,7 +26,7 @@ class Measured:
         result: metrics, notes, per-image lists, details, options.
         adversarial: what the strongest attack made of each image, float32 pixels in [0,1], in the order of ``index``;
             None where the protocol attacks nothing.
-        owner: keeps the temporary folder.
+        owner: holds the temporary folder, which exists as long as this does.
     """
 
     result: Result
@@ -96,7 +96,7 @@ class Measured:
 
 
 def headline_of(per_image: Mapping[str, Any], where: object) -> str:
-    """Return the name of the list that says which images are right.
+    """Return the name of the list of correctly classified images.
 
     Raises:
         UserError: there is none.

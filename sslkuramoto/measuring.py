@@ -1,4 +1,4 @@
-"""Measure a network that lies in memory, by a protocol, on images that were handed over.
+"""Measure a network in memory, by a protocol, on images in memory.
 
 Shapes: n images, y x pixels.
 """
@@ -35,7 +35,7 @@ Labelled = tuple[Float[Tensor, "n 3 y x"], Int64[Tensor, " n"]]
 
 
 class Looks(TypedDict, total=False):
-    """How a plain network that gives logits is taken.
+    """How a plain network that returns logits is read.
 
     Attributes:
         mean, std: of each channel, if the network expects normalised pixels; both or none (None).
@@ -43,7 +43,7 @@ class Looks(TypedDict, total=False):
         range_checked: refuse a network that is far better on images of another range than [0,1] (True).
     """
 
-    mean: Any  # a sequence of floats, a tensor or an array, looked at where it is used
+    mean: Any  # a sequence of floats, a tensor or an array, checked where it is used
     std: Any
     keep_training: bool
     range_checked: bool
@@ -55,7 +55,7 @@ class Setting(Looks, total=False):
     Attributes:
         seed: of every draw (0).
         batch_size: images per forward pass, and per unit of an attack (100).
-        folder: where results and the ledger of attacks are kept: a later call continues there. None: a temporary one.
+        folder: where results and the ledger of attacks are saved: a later call continues there. None: a temporary one.
         progress: print a line of progress to stderr at a time (False).
     """
 
@@ -79,7 +79,7 @@ def check_setting(setting: Setting, who: str) -> None:
 
 
 def stated(key: str, options: object) -> dict[str, Any]:
-    """Return options that were handed over as a mapping, or None for none.
+    """Return options that were given as a mapping, or None for none.
 
     Raises:
         UserError: something else.
@@ -96,7 +96,7 @@ def measured_on(
     setting: Setting,
     more: Mapping[str, Labelled] | None = None,
 ) -> Measured:
-    """Measure a network on images that were handed over; its parts are in the modes they were in afterwards.
+    """Measure a network on images; its parts have their former modes afterwards.
 
     Args:
         protocol: registered name.
@@ -146,14 +146,16 @@ def measured_on(
 def _ready(
     measure: Protocol, model: Network, sets: Mapping[str, Labelled], setting: Setting
 ) -> tuple[Classifier | Encoder, int]:
-    """Return what a protocol measures of a network, looked at, and the number of classes."""
+    """Return what a protocol measures of a network, checked, and the number of classes."""
     images, labels = sets["test"]
     looks: Looks = {key: setting[key] for key in Looks.__annotations__ if key in setting}  # pyright: ignore
     if "head" in measure.needs:
         classifier = as_classifier(model, images, labels, seed=setting.get("seed", 0), **looks)
         return classifier, cast(int, classifier.head.out_features)
     if looks:
-        raise UserError(f"{next(iter(looks))}: is for networks that give logits; say it to as_encoder(network, images)")
+        raise UserError(
+            f"{next(iter(looks))}: is for networks that return logits; give it to as_encoder(network, images)"
+        )
     encoder = encoder_of(model, measure.name).eval()
     check_encoder(encoder, images)
     return encoder, 1 + max(int(classes.max()) for _, classes in sets.values())
@@ -213,7 +215,7 @@ def run_options(run: Path, settings: Sequence[str]) -> tuple[dict[str, dict[str,
 
 def written(subject: Subject, protocol: Loaded, owner: object = None) -> Measured:
     """Measure, write the result and hand it back."""
-    kept: dict[str, Tensor] = {}
+    saved: dict[str, Tensor] = {}
     environment = describe_environment(str(subject.device))
-    result, _ = evaluate(replace(subject, keep=kept.__setitem__), protocol, environment)
-    return Measured(result, kept.get("adversarial"), owner)
+    result, _ = evaluate(replace(subject, keep=saved.__setitem__), protocol, environment)
+    return Measured(result, saved.get("adversarial"), owner)

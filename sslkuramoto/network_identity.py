@@ -4,7 +4,7 @@ Two networks count as the same if these are equal:
 
 - parameters and buffers, by name, also buffers that no state dict holds;
 - options: the plain attributes of each submodule, such as the ``p`` of dropout: numbers, text, tensors, arrays,
-  functions (their code and closures), hooks, modules kept in lists, and sequences, mappings and dataclasses of these.
+  functions (their code and closures), hooks, modules in lists, and sequences, mappings and dataclasses of these.
   For any other object, one that cannot be read, or one nested more than 100 levels deep, only the class counts;
 - which submodules are in training mode;
 - the source files of the classes of the submodules, except those of torch and of this package.

@@ -1,6 +1,6 @@
 """A recipe: one complete run, read strictly from one YAML file.
 
-Three sections, titled by consequence: *method* (what the paper's table row says), *measurement* (what is recorded) and
+Three sections, titled by consequence: *method* (what a paper's table states), *measurement* (what is recorded) and
 *engine* (what should not affect results). Unknown keys, values of the wrong type and values out of range are errors
 before anything else happens. Parts such as ``encoder: {name: akorn, channels: 64}`` are checked against the
 constructors they name by the registries, not here.
@@ -97,7 +97,7 @@ class Engine:
         device: auto, cpu, cuda, cuda:INDEX or mps.
         precision: of the weights and, with bf16, of the products alone; stays as the run began.
         compile: whether torch.compile speeds up the steps.
-        workers: processes that decode images that do not lie in memory.
+        workers: processes that decode images that are not held in memory.
         loggers: beside metrics.csv.
         wandb_project: name of the project at Weights & Biases.
     """
@@ -123,7 +123,7 @@ class Recipe:
         seed: of every draw of the run (initial weights, order, views, oscillators).
         data, views, encoder, objective, optimizer, schedule: parts by name.
         epochs: passes over the training set, >= 1.
-        batch_size: images a step, over all processes and accumulated parts together, >= 1.
+        batch_size: images per step, over all processes and accumulated parts together, >= 1.
         accumulate: parts a batch is cut into; gradients are summed before the step (BatchNorm then sees the parts).
         clip_grad_norm: largest L2 norm of the gradient, None for no clipping; the norm is logged in any case.
         weight_ema: averaging of the weights, None for none.
@@ -253,7 +253,7 @@ def key_and_text(word: str, complaint: str) -> tuple[str, str]:
 def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Apply ``key=value`` overrides (dots reach into sections) and resolve to plain values.
 
-    A value is read as its option's type says (:func:`~sslkuramoto.values.read_text`): text stays text.
+    A value is read by its option's type (:func:`~sslkuramoto.values.read_text`): text stays text.
 
     Raises:
         UserError: an override without ``=``, one that does not fit the structure, another name for a part whose

@@ -194,7 +194,7 @@ class Registry(Generic[T]):
 
         Args:
             name: of the member.
-            stated: options as they stood before.
+            stated: the options before the change.
             changed: checked options that take their place.
 
         Raises:
@@ -206,7 +206,7 @@ class Registry(Generic[T]):
             old, new = stated.get(other, self.options(name)[other].default), changed[other]
             if old != new:
                 why = f"{key}={stated[key]} was stated for {other}={old}"
-                raise UserError(f"{other}={new}: {why}; say {key} too (usual: {table[new]})")
+                raise UserError(f"{other}={new}: {why}; set {key} too (usual: {table[new]})")
 
     def build(self, name: str, options: Mapping[str, Any], *given: Any) -> T:
         """Construct member ``name`` from checked ``options``.

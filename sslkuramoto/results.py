@@ -37,7 +37,7 @@ class Metric:
         value: the number, a mean over draws (and seeds); nan if there is none, null in the file.
         low: lower end of the 95 % interval over images; None if no interval is known.
         high: upper end of that interval.
-        n: number of images; None if a file does not say.
+        n: number of images; None if a file does not state it.
         draws: number of independent draws of the initial oscillators; 1 for a deterministic network.
         std_over_draws: standard deviation over draws (0 for one draw); None if the value is one of all draws together:
             a vote, a mixture, a fitted temperature.
@@ -77,7 +77,7 @@ class Result:
         details: curves, bins, verdicts for a report page, in plain lists and mappings.
         verdicts: names of the lists of ``per_image`` that hold shares of correct draws, for paired tests.
         protocol: name of the result.
-        kind: the registered protocol that measured it; empty if a file does not say.
+        kind: the registered protocol that measured it; empty if a file does not state it.
         described_by: name of the protocol file, before any option was changed.
         seed: of the measurement.
         batch_size: images per forward pass.
@@ -160,7 +160,7 @@ class Result:
 
         Args:
             path: of the file.
-            per_image: whether to keep the lists with one entry per image, which are most of a file.
+            per_image: whether to read the lists with one entry per image, which are most of a file.
 
         Raises:
             UserError: it cannot be read, is damaged (the key is named), or has a newer version.

@@ -1,8 +1,8 @@
 """What a run knows of its data: data.json beside its recipe, written by the first session, checked by all later.
 
-A recipe names a folder; the run keeps where that was (absolute), which examples lay there (fingerprint and number) and
-how their classes were called. The same command from another directory then reads the same examples, and examples
-that were added, replaced or renamed meanwhile are refused in place of being trained or measured on.
+A recipe names a folder; the run saves its absolute path, which examples it held (fingerprint and number) and the
+names of their classes. The same command from another directory then reads the same examples, and examples
+that were added, replaced or renamed meanwhile are refused.
 """
 
 import json
@@ -101,7 +101,7 @@ def _fits(found: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _check_seen(run: RunDirectory, split: str, seen: Mapping[str, Any], data: DataSet) -> None:
-    """Refuse other examples than a run has seen; files with other times are told from replaced ones by a sample."""
+    """Refuse other examples than a run has seen; files with other times are compared by a sample."""
     if seen["fingerprint"] != data.fingerprint:
         raise UserError(f"{run.path}: {_difference(split, seen, data)}")
     if seen["stamp"] == data.stamp:
@@ -112,7 +112,7 @@ def _check_seen(run: RunDirectory, split: str, seen: Mapping[str, Any], data: Da
 
 
 def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the folders lie that a recipe names: where they were, if that still exists."""
+    """Return the paths of the folders that a recipe names: the saved ones that still exist."""
     found = {}
     for key, written in DATA.places(source.name, source.options).items():
         place = known["places"].get(key)
@@ -135,7 +135,7 @@ def _difference(split: str, seen: Mapping[str, Any], data: DataSet) -> str:
         line += f" (classes {_few(seen['classes'])} then, {_few(classes)} now)"
     else:
         line += f" (their {data.covers} differ)"
-    return f"{line}; bring them back, measure these by data.KEY=VALUE, or train another run on them"
+    return f"{line}; restore them, measure these by data.KEY=VALUE, or train another run on them"
 
 
 def _few(classes: list[str] | None) -> str:

@@ -60,11 +60,11 @@ class RunDirectory:
         self.cache = path / "cache"
 
     def encoder_file(self, weights: Weights = "ema") -> Path:
-        """Return where the exported encoder lies; ``"raw"`` exists beside it only when weights were averaged."""
+        """Return the file of the exported encoder; ``"raw"`` exists beside it only when weights were averaged."""
         return self.path / ("encoder.safetensors" if weights == "ema" else "encoder-raw.safetensors")
 
     def head_file(self, weights: Weights = "ema") -> Path:
-        """Return where the exported head lies: under its older name, ``classifier.safetensors``, where only that is."""
+        """Return the file of the exported head: its older name, ``classifier.safetensors``, if only that exists."""
         ending = "" if weights == "ema" else "-raw"
         file, older = (self.path / f"{name}{ending}.safetensors" for name in ("head", "classifier"))
         return older if older.is_file() and not file.is_file() else file
@@ -76,7 +76,7 @@ class RunDirectory:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything of a training to lose: a first start that failed leaves nothing to keep."""
+        """Whether the directory holds any training: a first start that failed leaves none."""
         return self.last_checkpoint.is_file() or self.finished
 
     def recipe(self) -> Recipe:
@@ -94,7 +94,7 @@ class RunDirectory:
 
         Args:
             recipe: what shall be carried out here.
-            complete: fills in what the recipe that lies here leaves at its defaults, as was done with ``recipe``.
+            complete: fills in what the recipe stored here leaves at its defaults, as was done with ``recipe``.
 
         Raises:
             UserError: it belongs to another recipe (the first difference is named) or holds other files.
@@ -125,7 +125,7 @@ class RunDirectory:
         return f"start another run from its encoder: sslkuramoto train {recipe} --init {run} --run {run}-longer"
 
     def _method(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what identifies a recipe here: not where its data lie, once their content is known (run_data.py)."""
+        """Return what identifies a recipe here: not the path of its data, once their content is known (run_data.py)."""
         method = recipe.method()
         for key in DATA.places(recipe.data.name, recipe.data.options) if self.data_file.is_file() else ():
             del method["data"][key]
@@ -215,10 +215,10 @@ _TOKENS = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[
 
 
 def impersonal(text: str) -> str:
-    """Return text as it may be handed to others: without home folders, the user's name in paths, and secrets.
+    """Return text as it may be shown to others: without home folders, the user's name in paths, and secrets.
 
-    A secret is the value of a key or an environment variable that is named so, what stands before the ``@`` of a URL,
-    and what begins like the tokens of well-known services.
+    A secret is the value of a key or an environment variable that is named so, the part before the ``@`` of a URL,
+    and a word that begins like the tokens of well-known services.
     """
     key, sign, _ = text.partition("=")
     if sign and "\n" not in text and _SECRET.search(key):

@@ -54,7 +54,7 @@ def code_behind(
         rooms: folders of the package, with those in them, and files; ``""`` is all of it; the first start's own folder
             when empty.
         without: files that are left out, and not followed.
-        package: where it lies.
+        package: its folder.
     """
     within = [package / room for room in rooms] or [(package / starts[0]).parent]
     paths = [package / start for start in starts]
@@ -79,7 +79,7 @@ def imported(source: str, package: Sequence[str] = ()) -> set[str]:
 
     Args:
         source: Python text.
-        package: names of the folders that it lies in, for relative imports; without any these are left out.
+        package: names of the folders that contain it, for relative imports; without any these are left out.
     """
     names = set[str]()
     for node in ast.walk(ast.parse(source)):
@@ -105,8 +105,8 @@ def code_beside(*files: Path, root: Path, top: str | None = None, without: Colle
 
     Args:
         files: not of this package.
-        root: where their imports are looked for.
-        top: only modules of this package; None: all that lie there.
+        root: where their imports are searched.
+        top: only modules of this package; None: all that are there.
         without: packages that are left out.
     """
     found, waiting = dict[str, str](), [*files]
@@ -167,7 +167,7 @@ def package_code(module: str) -> dict[str, str]:
 
 
 def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield where a package, or a module that lies in none, is imported from, with its source files there."""
+    """Yield where a package, or a module outside any, is imported from, with its source files there."""
     imported_already = sys.modules.get(name)
     spec = find_spec(name) if imported_already is None else imported_already.__spec__
     if spec is not None and spec.submodule_search_locations:

@@ -19,7 +19,7 @@ from sslkuramoto.errors import UserError
 
 Norm = Literal["linf", "l2"]
 DEFAULT_EPS: Mapping[str, float | str] = {"linf": "8/255", "l2": 0.5}
-"""Radius of each norm where nobody says one: those of RobustBench on CIFAR-10 (Croce et al. 2021, arXiv 2010.09670)."""
+"""Default radius of each norm: those of RobustBench on CIFAR-10 (Croce et al. 2021, arXiv 2010.09670)."""
 BY_NORM = {"eps": ("norm", DEFAULT_EPS)}
 """For a member with these two options: ``eps`` left out is that of ``norm`` (:mod:`~sslkuramoto.registry`)."""
 FRACTION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
@@ -137,7 +137,7 @@ class Threat:
         """Refuse what no attack may return: anything but finite float32 pixels inside the ball and [0,1].
 
         Raises:
-            MisbehavedError: says what is wrong with it.
+            MisbehavedError: a candidate is not allowed.
         """
         fault = None
         if candidates.dtype != torch.float32:

@@ -1,6 +1,6 @@
-"""Values of options: types and ranges stand in the signature, and are checked in one place.
+"""Values of options: the signature states types and ranges, and one place checks them.
 
-A constructor says ``temperature: Positive = 0.5``; recipes, protocol files and calls from Python are then all checked
+A constructor states ``temperature: Positive = 0.5``; recipes, protocol files and calls from Python are then all checked
 against that, and ``sslkuramoto list`` prints it. An option may be a dataclass: a mapping in YAML.
 """
 
@@ -51,9 +51,9 @@ class Must:
 class Mark(enum.Enum):
     """What an option states about itself: ``Annotated[Count, Mark.INCIDENTAL]``."""
 
-    INCIDENTAL = "says how or where a number is computed, not what it means"
+    INCIDENTAL = "affects how or where a number is computed, not what it means"
     OPEN = "has no value in the protocol's file: the user gives one"
-    PLACE = "names a file or folder, which a run keeps as an absolute path"
+    PLACE = "names a file or folder, which a run saves as an absolute path"
 
 
 def marks(annotation: Any) -> frozenset[Mark]:
@@ -223,7 +223,7 @@ def option_text(value: object) -> str:
 def checked(constructor: T) -> T:
     """Let a function or a class refuse arguments out of the ranges that its signature states, whoever calls it.
 
-    Only arguments whose annotation states a range are looked at; they are passed on as they are.
+    Only arguments whose annotation states a range are checked; they are passed on unchanged.
 
     Raises:
         UserError: from each call with such an argument: key, value and what is allowed.
@@ -318,7 +318,7 @@ def _ranges(annotation: Any) -> list[str]:
 def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # a type that brings its own pydantic config
+    except Exception:  # a type that has its own pydantic config
         return TypeAdapter(annotation)
 
 

@@ -275,7 +275,7 @@ def test_a_dry_run_says_what_an_attack_would_cost_and_does_nothing(classified, c
     assert sorted(classified.rglob("*")) == before
 
 
-def test_an_attack_goes_on_where_it_was_interrupted(classified, capsys, monkeypatch, tmp_path):
+def test_an_attack_continues_where_it_was_interrupted(classified, capsys, monkeypatch, tmp_path):
     from sslkuramoto.attacks import Ledger
 
     written = Ledger.write

@@ -64,7 +64,7 @@ def test_the_command_prints_a_line_for_each_list_and_corrects_over_all_of_them(p
     ]
     p = paired_test([(RIGHT, WRONG)]).p
     assert [item.holm for item in compare_runs(*pair).tests] == pytest.approx([3 * p, 1.0, 3 * p])
-    assert lines[3].startswith(f"Difference of the mean shares of right draws in points, {pair[0]} minus {pair[1]}")
+    assert lines[3].startswith(f"Difference of the mean shares of correct draws in points, {pair[0]} minus {pair[1]}")
 
 
 def test_a_protocol_and_one_of_its_lists_can_be_chosen(pair, measured):
@@ -110,7 +110,7 @@ def test_options_that_are_not_alike_are_said(pair, measured):
         for run, moved, eps, chunk in (("a", RIGHT, 0.2, 7), ("b", WRONG, 0.1, 9))
     ]
     assert compare_runs(*runs, ["robustness"]).notes == [
-        "robustness: not measured alike: eps is 0.2 of the first and 0.1 of the second"
+        "robustness: not measured alike: eps is 0.2 in the first and 0.1 in the second"
     ]
     radii = zip("ab", ("8/255", 8 / 255), strict=True)
     runs = [measured(run, "robustness", {"correct": RIGHT}, options={"eps": eps}) for run, eps in radii]
@@ -135,6 +135,6 @@ def test_what_is_missing_is_one_line(pair, measured, tmp_path, capsys):
     bare = measured("bare", "clean", {})
     assert "share no list of verdicts" in fails(capsys, pair[0], bare)
     odd = measured("odd", "clean", {"correct": ["right"] * 40})
-    assert "clean: correct holds no shares of right draws" in fails(capsys, odd, pair[1])
+    assert "clean: correct holds no shares of correct draws" in fails(capsys, odd, pair[1])
     (bare / "results" / "clean.json").write_text("{")
     assert "damaged result" in fails(capsys, pair[0], bare)

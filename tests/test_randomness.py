@@ -45,7 +45,7 @@ def test_what_is_drawn_from_the_borrowed_global_generator_depends_on_the_lender_
     assert not torch.equal(borrowed(0, 0), borrowed(0, 1))
 
 
-def test_the_global_generator_goes_on_as_if_it_had_not_been_lent():
+def test_the_global_generator_continues_as_if_it_had_not_been_lent():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         wanted = torch.rand(3)

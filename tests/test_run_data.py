@@ -170,7 +170,7 @@ def test_an_encoder_alone_is_measured_on_any_classes(place, tmp_path):
     assert subject_of(run.path, data_options={"root": str(strange)}).data("test").class_names == ("asp", "bee")
 
 
-def test_a_run_goes_on_with_images_that_were_moved(place, tmp_path):
+def test_a_run_continues_with_images_that_were_moved(place, tmp_path):
     run = train(recipe(), place / "run")
     (place / "pictures").rename(tmp_path / "elsewhere")
     assert "no such file or folder" in fault(run)

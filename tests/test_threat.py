@@ -273,8 +273,8 @@ def test_a_radius_that_is_stated_stays_as_it_is(name, overrides, threat):
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("robustness-linf", ["norm=l2"], r"^norm=l2: eps=8/255 was stated for norm=linf; say eps too \(usual: 0.5\)$"),
-        ("robustness-l2", ["norm=linf"], r"^norm=linf: eps=0.5 was stated for norm=l2; say eps too \(usual: 8/255\)$"),
+        ("robustness-linf", ["norm=l2"], r"^norm=l2: eps=8/255 was stated for norm=linf; set eps too \(usual: 0.5\)$"),
+        ("robustness-l2", ["norm=linf"], r"^norm=linf: eps=0.5 was stated for norm=l2; set eps too \(usual: 8/255\)$"),
         ("audit-quick", ["norm=l2"], "norm=l2: eps=8/255 was stated for norm=linf"),
         ("robustness", ["ways={a: {attacks: [pgd], norm: l2}}"], r"ways\.a: norm=l2: eps=8/255 was stated"),
         ("robustness-linf", ["norm=l3"], "norm='l3': must be 'linf' or 'l2'"),

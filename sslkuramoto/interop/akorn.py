@@ -92,7 +92,7 @@ def _weight(state: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def unread(config: Mapping[str, Any]) -> list[str]:
-    """Return the keys of ``config`` that :func:`encoder_options` does not know, to be told to the user."""
+    """Return the keys of ``config`` that :func:`encoder_options` does not know, for a message to the user."""
     return sorted(set(config) - _READ - _READ_FROM_WEIGHTS)
 
 
@@ -158,7 +158,7 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tu
                 raise UserError(f"weight {published!r} differs from {copy_of!r}: x and c share one convolution here")
             continue
         if ".frequencies." in name and name not in wanted:
-            continue  # frequencies that the network holds but was told not to use
+            continue  # frequencies that the network holds but is configured not to use
         if name.endswith("frequencies.vector") or ".norm." in name:
             value = value.reshape(wanted[name].shape) if _same_size(value, wanted.get(name)) else value
         ours[name] = value

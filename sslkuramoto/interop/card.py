@@ -1,6 +1,6 @@
 """The model card: how the weights were trained, how to load them, and every figure that was measured of them.
 
-A figure stands with its interval, images, draws, protocol and seed. Its front matter is that of Mitchell et al. 2019
+A figure has its interval, images, draws, protocol and seed beside it. The front matter is that of Mitchell et al. 2019
 as hubs read it ("Model Cards for Model Reporting", arXiv 1810.03993).
 """
 
@@ -30,7 +30,7 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
         model: the run.
         usage: Markdown that shows how the files are read.
         notes: further paragraphs, such as on the check of an ONNX file.
-        front_matter: whether a header of YAML says the same for a hub.
+        front_matter: whether a YAML header repeats the main facts for a hub.
     """
     results, others = model.results()
     parts = [
@@ -50,8 +50,8 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
 
 
 _INPUTS = {
-    "images": "Images have {size} pixels a side, values in [0,1]; normalisation happens inside. ",
-    "boards": "Boards have {size} cells a side; 0 stands for a blank cell. ",
+    "images": "Images have {size} pixels per side, values in [0,1]; normalisation happens inside. ",
+    "boards": "Boards have {size} cells per side; 0 is a blank cell. ",
 }
 """What a reader must know of the inputs, by kind of spec."""
 
@@ -100,8 +100,8 @@ def measured(results: Sequence[Result], others: int) -> str:
         lines += [f"| {' | '.join(map(in_markdown, row))} |" for row in rows]
     if others:
         lines += ["", f"{others} results of the run are of other weights or of changed options, and are left out."]
-    told = [(result.protocol, line) for result in results for line in (_options(result), *result.notes) if line]
-    how = [f"- {in_markdown(protocol)}: {in_markdown(line)}" for protocol, line in told]
+    stated = [(result.protocol, line) for result in results for line in (_options(result), *result.notes) if line]
+    how = [f"- {in_markdown(protocol)}: {in_markdown(line)}" for protocol, line in stated]
     return "\n".join([*lines, *(["", "How they were measured:", "", *how] if how else [])])
 
 

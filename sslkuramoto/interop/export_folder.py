@@ -67,7 +67,7 @@ def export_torch(model: Trained, out: Path, *, front_matter: bool = False) -> li
         front_matter: whether the card begins with YAML for a hub.
 
     Returns:
-        Lines that say what was written.
+        Lines on what was written.
     """
     weights = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
     if model.head is not None:

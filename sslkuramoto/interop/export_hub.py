@@ -13,10 +13,10 @@ def export_hub_folder(model: Trained, out: Path, *, push: str | None = None) -> 
     Args:
         model: the run.
         out: the folder.
-        push: ``OWNER/NAME``; None to keep the folder here.
+        push: ``OWNER/NAME``; None to push nothing.
 
     Raises:
-        UserError: pushing is asked for and huggingface_hub is missing, nobody is logged in, or the hub refuses.
+        UserError: to push, huggingface_hub or a login is missing, or the hub refuses.
     """
     hub = None if push is None else _logged_in(push)
     lines = export_torch(model, out, front_matter=True)
@@ -32,7 +32,7 @@ def _logged_in(repository: str) -> object:
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise UserError(f"--push={repository}: must read OWNER/NAME")
     if get_token() is None:
-        raise UserError(f"--push={repository}: nobody is logged in; run: hf auth login")
+        raise UserError(f"--push={repository}: no login found; run: hf auth login")
     return HfApi()
 
 

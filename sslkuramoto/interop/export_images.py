@@ -1,4 +1,4 @@
-"""Adversarial images that a robustness protocol stored (``store=N``), as PNG files to look at and one exact NPZ a way.
+"""Adversarial images that a robustness protocol stored (``store=N``), as PNG files to look at and an exact NPZ each.
 
 Shapes: m images, y x pixels.
 """
@@ -15,16 +15,16 @@ from sslkuramoto.report.evidence import Attacked, attacked_of
 from sslkuramoto.results import Result
 from sslkuramoto.threat import Norm, parse_eps
 
-ROUNDED = "PNG files hold 8 bits a pixel: rounding may undo an attack; the NPZ holds the exact float32 pixels"
+ROUNDED = "PNG files hold 8 bits per pixel: rounding may undo an attack; the NPZ holds the exact float32 pixels"
 
 
 def export_images(run: Path, name: str, out: Path) -> list[str]:
     """Write the stored images of a result.
 
-    Each way gives ``WAY.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``, ``clean_prediction``,
+    Each reading gives ``WAY.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``, ``clean_prediction``,
     ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image, ``WAY/INDEX-clean.png`` and
-    ``WAY/INDEX-adversarial-PREDICTION.png``. A result without ways is written as the way ``images``. Only images that
-    the network has right are stored, so their clean prediction is their label.
+    ``WAY/INDEX-adversarial-PREDICTION.png``. A result without ``ways`` is written as ``images``. Only images that
+    the network classifies correctly are stored, so their clean prediction is their label.
 
     Args:
         run: the run directory.
@@ -32,7 +32,7 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
         out: the folder.
 
     Returns:
-        Lines that say what was written.
+        Lines on what was written.
 
     Raises:
         UserError: no such result, no stored images, a damaged file.
@@ -80,7 +80,7 @@ def _npz(found: Attacked, result: Result) -> bytes:
 
 
 def _threat(way: str, result: Result) -> tuple[Norm, float]:
-    """Return norm and radius of a way; the union lies in the ball of the first way."""
+    """Return norm and radius of a reading; the union is in the ball of the first one."""
     ways = result.options.get("ways") or {}
     options = {**result.options, **ways.get(way, next(iter(ways.values()), {}))}
     norm, eps = options.get("norm", "linf"), options.get("eps")

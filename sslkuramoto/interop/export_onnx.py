@@ -1,7 +1,7 @@
 """A run as an ONNX file, checked against torch.
 
-A stochastic encoder gets its initial oscillators as the input ``initial``: the file itself draws nothing. Whoever runs
-it draws them (standard normal, any length) or keeps one field.
+A stochastic encoder gets its initial oscillators as the input ``initial``: the file itself draws nothing. Its user
+draws them (standard normal, any length) or uses the same ones each time.
 
 Shapes: b batch, c channels, h w grid, y x pixels, q classes or d features.
 """
@@ -60,7 +60,7 @@ def export_onnx(model: Trained, out: Path) -> list[str]:
         out: the folder.
 
     Returns:
-        Lines that say what was written and the largest difference.
+        Lines on what was written and on the largest difference.
 
     Raises:
         UserError: a package is missing, the network cannot be expressed, or its outputs differ from torch's.

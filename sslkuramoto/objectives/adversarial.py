@@ -179,7 +179,7 @@ def ascend(
     """Return the end of projected gradient ascent on ``loss``, detached.
 
     Args:
-        loss: mean over the batch of a loss that each image has to itself.
+        loss: mean over the batch of a loss of each image alone.
         images: centres of the balls, pixels in [0,1].
         start: where the ascent begins, inside the balls.
         threat: the ball, and the steepest direction of its norm.

@@ -26,7 +26,7 @@ class Cells(Objective):
         cells: over which cells the loss is averaged: "all" (AKOrN, WONN), or "blank" ones only.
 
     Attributes:
-        head: logits of each cell; class k stands for symbol k + 1.
+        head: logits of each cell; class k is symbol k + 1.
     """
 
     views = ("a",)

@@ -14,7 +14,7 @@ def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     About 1 for directions spread evenly over the sphere, 0 when all images have one direction.
     Source: Chen and He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
     """
-    from lightly.utils.debug import std_of_l2_normalized  # here: it brings matplotlib's windows along
+    from lightly.utils.debug import std_of_l2_normalized  # imported here: it imports pyplot
 
     return std_of_l2_normalized(features.float()) * features.shape[1] ** 0.5
 

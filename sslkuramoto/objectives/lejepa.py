@@ -33,7 +33,7 @@ class LeJEPA(Objective):
         num_classes: not used.
         sigreg_weight: w, the paper's lambda, in [0, 1].
         directions: random directions of SIGReg; the same in all processes.
-        fresh_directions: draw them anew at each step; False keeps those of a fixed seed.
+        fresh_directions: draw them anew at each step; False uses those of a fixed seed.
         projector: its widths, depth and norms (the output has no norm).
 
     Raises:

@@ -69,7 +69,7 @@ class Objective(nn.Module, ABC):
         """Return loss, metrics and features of one batch.
 
         Args:
-            encoder: the online encoder, called once a view (BatchNorm statistics are those of one view): an
+            encoder: the online encoder, called once per view (BatchNorm statistics are those of one view): an
                 :class:`~sslkuramoto.encoders.Encoder`, or any module that returns features ``[b, d]``.
             views: pixels in [0,1], by name.
             draw: generator from which every encoder call, online and target, draws fresh initial oscillators. May be

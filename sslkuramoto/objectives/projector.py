@@ -1,9 +1,9 @@
 """Projectors and predictors: small perceptrons on pooled features, made of lightly's ``ProjectionHead``.
 
 Source: SimCLR (Chen et al. 2020, 2002.05709), BYOL (Grill et al. 2020, 2006.07733), SimSiam (Chen and He 2021,
-2011.10566), PhiNet (Ishikawa et al. 2025, 2405.14650) differ in widths, depth and where BatchNorm stands.
+2011.10566), PhiNet (Ishikawa et al. 2025, 2405.14650) differ in widths, depth and the place of BatchNorm.
 
-Differs: a linear layer in front of a BatchNorm has no bias (lightly's way; the PhiNets code keeps one, which BatchNorm
+Differs: a linear layer in front of a BatchNorm has no bias (as in lightly; the PhiNets code has one, which BatchNorm
 removes again).
 """
 

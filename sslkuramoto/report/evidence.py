@@ -244,7 +244,7 @@ def _check(content: Mapping[str, Any]) -> AuditCheck:
 
 
 def attacked_of(result: Result) -> list[Attacked]:
-    """Return the adversarial images that were stored beside a result, one entry a way.
+    """Return the adversarial images that were stored beside a result, one entry per reading.
 
     Raises:
         UserError: a file of them is broken.

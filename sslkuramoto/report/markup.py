@@ -100,7 +100,7 @@ def row_of(fields: Markup) -> Markup:
 
 
 def legend_of(labels: Iterable[tuple[Markup, str]]) -> Markup:
-    """Return a list of swatches and what they stand for."""
+    """Return a list of swatches and what they mean."""
     return _parts().legend(list(labels))
 
 

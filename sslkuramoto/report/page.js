@@ -24,7 +24,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// A footnote may stand in what is folded away.
+// A footnote may be inside a folded part.
 for (const mark of document.querySelectorAll("sup a")) {
   mark.addEventListener("click", () => {
     const fold = document.getElementById(mark.hash.slice(1))?.closest("details");

@@ -66,7 +66,7 @@ def document(parts: Mapping[str, tuple[str, Markup]], *, title: str, lead: str, 
     Args:
         parts: address -> heading (plain) and content of each section; those without content are left out.
         title: heading of the page, plain.
-        lead: what stands below it, plain.
+        lead: text below the title, plain.
         notes: paragraphs before the sections, plain.
     """
     script = _own("page.js")

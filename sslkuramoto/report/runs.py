@@ -1,6 +1,6 @@
 """Reads what runs left behind: recipe, environment, metrics over steps, results. Their text is never trusted.
 
-A model is one row of the report. Its run directory holds the pretraining; a finetuned run may lie in ``RUN/finetune``.
+A model is one row of the report. Its run directory holds the pretraining; a finetuned run may be in ``RUN/finetune``.
 """
 
 import csv
@@ -27,10 +27,10 @@ class Row:
     """One model of the report.
 
     Attributes:
-        label: what the reader calls it.
+        label: its name in the report.
         run: its run directory; None for a model that is only published.
         parts: the run directory of each part (``"pretrain"``, ``"finetune"``); found under ``run`` when left out.
-        published: figures of a paper, by the key of the column that they stand beside. Never mixed with measured ones.
+        published: figures of a paper, by the key of the column that they belong to. Never mixed with measured ones.
     """
 
     label: str
@@ -125,7 +125,7 @@ def _parts_below(run: Path) -> dict[str, Path]:
 
 
 def _left_a_head(run: Path) -> bool:
-    """Return whether the objective of a run trains what answers: a classifier, say."""
+    """Return whether the objective of a run trains the head that answers, such as a classifier."""
     if (run / ABOUT).is_file():
         return True
     try:
@@ -158,7 +158,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_series(path: Path) -> dict[str, Series]:
-    """Read metrics over steps, one series a column, gaps left out, nan and inf kept.
+    """Read metrics over steps, one series per column, without gaps, with nan and inf.
 
     Rows of the same step are joined (a resumed run may repeat one: the later value counts). The last line may be cut.
 

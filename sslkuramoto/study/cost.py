@@ -208,7 +208,7 @@ def _seconds_before(root: Path, task: Evaluation) -> float | None:
 
 
 def _seconds_in(file: Path) -> float | None:
-    """Return what a result says that it took; None where it is damaged, which the table will tell."""
+    """Return the seconds that a result recorded; None where it is damaged, which the table will show."""
     try:
         return Result.read(file, per_image=False).seconds
     except UserError:
@@ -216,7 +216,7 @@ def _seconds_in(file: Path) -> float | None:
 
 
 def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.device) -> float | None:
-    """Return what the protocol says it takes on a network of this kind; its weights do not matter."""
+    """Return the protocol's own estimate for a network of this kind, seconds; its weights do not matter."""
     recipe = stage.recipe
     loaded = load_protocol(task.protocol, task.overrides)
     try:
@@ -245,7 +245,7 @@ def plan_text(plan: Plan, cost: Cost, *, jobs: int = 1, retry: bool = False) -> 
     todo = {task.key for task in plan.missing(retry)}
     lines = [f"{plan.study.name}: {plan.study.title}", *(f"  {said}" for said in plan.study.changes)]
     if rows := plan.study.keep_their_data:
-        lines.append(f"  data of their own: {', '.join(rows)}; ROW.data.root=DIR says where they are")
+        lines.append(f"  data of their own: {', '.join(rows)}; set ROW.data.root=DIR")
     for word, tasks, shares in (
         ("training runs", plan.stages, cost.training),
         ("measurements", plan.evaluations, cost.measuring),

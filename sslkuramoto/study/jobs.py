@@ -93,7 +93,7 @@ class Network:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What ``model.json`` says besides function and code: the images whatever the place where they lie."""
+        """The content of ``model.json`` besides function and code: the images, wherever they are stored."""
         return {"data": {"name": self.data.name, "fingerprint": self.fingerprint}, "seed": self.seed}
 
 
@@ -153,7 +153,7 @@ Task = Stage | Evaluation
 
 
 def failure_file(root: Path, key: str) -> Path:
-    """Return where the reason of a failed task lies."""
+    """Return the file that holds the reason of a failed task."""
     return root / "failures" / f"{key}.json"
 
 

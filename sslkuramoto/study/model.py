@@ -74,8 +74,8 @@ class StudyColumn:
         metric: of the result.
         per_image: name of the list of the result that paired tests compare, or None.
         stage: which training run of the row is measured, counted as Python counts (-1: the last).
-        settings: changed options of the protocol; ``${run:ROW}`` in them stands for the run directory of another row
-            at the same seed, such as the source of a transfer attack.
+        settings: changed options of the protocol; ``${run:ROW}`` in them is replaced by the run directory of another
+            row at the same seed, such as the source of a transfer attack.
         encoder: changed options of the measured encoder.
         rows: those measured in this column.
         unit: None for the metric's own.

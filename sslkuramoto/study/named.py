@@ -1,4 +1,4 @@
-"""Where study files lie: those of the package, those of the user, and the one that a folder of tables was made from."""
+"""Where study files are: those of the package, those of the user, and the one that a folder of tables was made from."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def study_files(folder: Path | None = None) -> dict[str, Path]:
 
 
 def study_file(name: str) -> Path:
-    """Return the file that a name or a path stands for: a study of the package, or NAME.yaml of this directory.
+    """Return the file of a name or a path: a study of the package, or NAME.yaml of this directory.
 
     Raises:
         UserError: there is none.

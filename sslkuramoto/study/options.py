@@ -65,7 +65,7 @@ def rows_named(value: Any) -> list[str]:
         return []
     match = _RUN.fullmatch(value)
     if match is None:
-        raise UserError(f"{value!r}: only '${{run:ROW}}', the run directory of another row, can stand for a value")
+        raise UserError(f"{value!r}: only '${{run:ROW}}', the run directory of another row, may be used in a value")
     return [match[1]]
 
 

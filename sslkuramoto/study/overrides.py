@@ -5,8 +5,8 @@
     ROW.STAGE.KEY=VALUE         one of them, counted from 0
     columns.COLUMN.KEY=VALUE    an option of the protocol of a column
 
-A place of data for every training run leaves those alone that the file gives data of their own: CIFAR-100 is not to be
-looked for where CIFAR-10 lies.
+A folder of data for every training run does not apply to those that the file gives data of their own: CIFAR-100 is
+not in the folder of CIFAR-10.
 """
 
 import json
@@ -19,12 +19,12 @@ from sslkuramoto.study.options import Settings, merged, settings_from
 from sslkuramoto.study.sections import settings_in
 
 _WHICH_DATA = ("data", "data.name", "data.root")
-_PLACES = ("data.root", "archive")  # where images lie: their content is in every key
+_PLACES = ("data.root", "archive")  # where images are stored: their content is in every key
 _COLUMNS = "columns."
 
 
 def keeps_its_data(settings: Settings) -> bool:
-    """Whether changes say which data a training run takes."""
+    """Whether changes name the data that a training run takes."""
     return any(key in settings for key in _WHICH_DATA)
 
 
@@ -126,7 +126,7 @@ def _of_row(key: str, row: str, stages: Sequence[Settings]) -> tuple[int | None,
         return int(number), _option(key, option)
     own = [{name: value for name, value in stage.items() if name in _WHICH_DATA} for stage in stages]
     if rest in _WHICH_DATA and any(data != own[0] for data in own):
-        raise UserError(f"{key}: the training runs of row {row} take different data; say which: {row}.0.{rest}=...")
+        raise UserError(f"{key}: the training runs of row {row} take different data; name one: {row}.0.{rest}=...")
     return None, _option(key, rest)
 
 
@@ -149,5 +149,5 @@ def check_one_source(overrides: Overrides, sources: Sequence[tuple[str, str]]) -
     given = [key for key in overrides.everywhere if key in _WHICH_DATA]
     first = {source: row for row, source in reversed(sources)}
     if given and len(first) > 1:
-        told = ", ".join(f"{source} (row {row})" for source, row in sorted(first.items()))
-        raise UserError(f"{given[0]}: training runs take different data: {told}; say which: ROW.{given[0]}=...")
+        listed = ", ".join(f"{source} (row {row})" for source, row in sorted(first.items()))
+        raise UserError(f"{given[0]}: training runs take different data: {listed}; name one: ROW.{given[0]}=...")

@@ -57,12 +57,12 @@ class PairedTest:
     """The difference of two rows on the same images.
 
     Attributes:
-        difference: mean share of right draws of the first row minus that of the second, in [-1,1].
+        difference: mean share of correct draws of the first row minus that of the second, in [-1,1].
         low, high: its 95 % interval over images, an image being a cluster of its seeds.
         n: images.
         p: two-sided, of exchanging the rows at images; 1 when they agree on every one.
-        mcnemar: the test of majority votes over draws; None where shares lie between 0 and 1 and most
-            draws say the same of both rows at every image.
+        mcnemar: the test of majority votes over draws; None where shares lie between 0 and 1 and the
+            majority of draws is the same for both rows at every image.
     """
 
     difference: float
@@ -80,7 +80,7 @@ class Comparison:
     Attributes:
         rows, column: which.
         per_seed: seed -> test of the two networks of that seed; their p are not corrected.
-        pooled: test over the images of all common seeds, those of one image kept together; None without such a seed.
+        pooled: test over the images of all common seeds, those of one image together; None without such a seed.
         holm: p of ``pooled`` corrected over all comparisons of the study.
         reason: why there is no test, or None.
     """
@@ -94,15 +94,15 @@ class Comparison:
 
 
 Shares = Sequence[tuple[Sequence[float], Sequence[float]]]
-"""One pair a seed: shares of right draws of the first and of the second row, the same images in each."""
+"""One pair per seed: shares of correct draws of the first and of the second row, the same images in each."""
 
 
 def paired_test(seeds: Shares) -> PairedTest:
     """Test two rows on the images of one or more seeds.
 
-    If the rows were alike, exchanging them at any image would be as likely: p is the share of all such exchanges with
-    a mean difference as large as the one seen. An image is exchanged at all seeds together, for those that are hard to
-    one network are hard to the next: images and seeds as so many independent pairs would make p too small.
+    If the rows did not differ, exchanging them at any image would be as likely: p is the share of all such exchanges
+    whose mean difference is at least as large as the measured one. An image is exchanged at all seeds together, because
+    images that are hard for one network are hard for the next: as independent pairs they would make p too small.
 
     Args:
         seeds: the shares.
@@ -172,7 +172,7 @@ def _on_lattice(differences: Float[np.ndarray, " n"]) -> np.ndarray | None:
 
 
 def _exact(counts: Counter[int], seen: int) -> float:
-    chances = np.ones(1)  # of each sum of the images' steps that falls to the first row
+    chances = np.ones(1)  # of each sum of the images' steps that goes to the first row
     for step, count in counts.items():
         spread = np.zeros(step * count + 1)
         spread[::step] = binom.pmf(np.arange(count + 1), count, 0.5)

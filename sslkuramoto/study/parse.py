@@ -77,7 +77,7 @@ def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:
         settings=settings_in("set", content.get("set")),
         rows=rows,
         columns=found,
-        small=_twin(path, check_value("small", content.get("small"), str | None)),
+        small=_small_study(path, check_value("small", content.get("small"), str | None)),
         compare=_pairs(content.get("compare", []), rows, found),
         curves=tuple(check_value("curves", content.get("curves", []), list[str])),
         curves_stages=_curves_stages(content.get("curves_stage", 0), rows),
@@ -96,7 +96,7 @@ def _own_content(path: Path, content: dict[str, Any]) -> str:
     return "" if known == content else content_key(content)
 
 
-def _twin(path: Path, small: str | None) -> str | None:
+def _small_study(path: Path, small: str | None) -> str | None:
     if small is not None and not path.with_name(f"{small}.yaml").is_file():
         raise UserError(f"small={small!r}: there is no study of this name beside this one")
     return small

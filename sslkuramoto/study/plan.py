@@ -30,7 +30,7 @@ class Plan:
 
     Attributes:
         study: the study.
-        root: where runs, results and failures lie.
+        root: the folder of runs, results and failures.
         tasks: by key, each after those it needs; seeds outermost, so that a table fills evenly.
         chains: (row, seed) -> keys of its training runs.
         cells: (row, column, seed) -> key of its measurement.
@@ -282,7 +282,7 @@ class _Planner:
         self.found.cells[row, column.key, seed] = evaluation.key
 
     def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
-        """Return the options of a protocol, the content of its files in place of where they lie, and what it lacks."""
+        """Return the options of a protocol, the content of its files in place of their paths, and what it lacks."""
         options, lacking = dict(loaded.options), None
         for given in loaded.measure.inputs():
             if given.place is None:

@@ -146,7 +146,7 @@ class _Schedule:
                 self.report(f"{task.label}: {line}")
             return
         reason = f"twice {outcome.reason}" if outcome.kind == "killed" else outcome.reason
-        if self._failed_at(task.key) == self.failed_before[task.key]:  # its process died and could not say why
+        if self._failed_at(task.key) == self.failed_before[task.key]:  # its process died before it recorded why
             record_failure(self.plan.root, task.key, task.label, reason, outcome.trace)
         self._fail(task, reason)
 

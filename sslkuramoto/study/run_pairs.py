@@ -1,4 +1,4 @@
-"""Do two runs differ on the same images? Every verdict that results of one name hold of both, tested in pairs.
+"""Do two runs differ on the same images? Every verdict that both have under one result's name, tested in pairs.
 
 The tests are those of :mod:`~sslkuramoto.study.paired`: images are the sampling unit, so a small p says that these two
 networks would differ on other images of the same kind, not that other seeds would.
@@ -97,7 +97,7 @@ def _tests(name: str, pair: tuple[Result, Result], chosen: str) -> list[RunTest]
 
 
 def shared_verdicts(pair: tuple[Result, Result]) -> list[str]:
-    """Return the names of the lists of shares of right draws that both results hold."""
+    """Return the names of the lists of shares of correct draws that both results hold."""
     ours, theirs = ([name for name in result.verdicts if result.per_image.get(name)] for result in pair)
     return [name for name in ours if name in theirs]
 
@@ -111,7 +111,7 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
         verdicts: name of the list.
 
     Raises:
-        UserError: no list of verdicts of both, different images, lists of unlike length, or no shares of right draws.
+        UserError: no list of verdicts of both, different images or numbers of them, or no shares of correct draws.
     """
     if verdicts not in (both := shared_verdicts(pair)):
         raise unknown(f"list of verdicts of {name}", verdicts, both)
@@ -124,7 +124,7 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
         raise UserError(f"{name}: {verdicts} has {len(shares[0])} images in one run, {len(shares[1])} in the other")
     for value in (*shares[0], *shares[1]):
         if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise UserError(f"{name}: {verdicts} holds no shares of right draws in [0,1]; measure again")
+            raise UserError(f"{name}: {verdicts} holds no shares of correct draws in [0,1]; measure again")
     return paired_test([shares])
 
 
@@ -133,7 +133,7 @@ def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:
     idle = incidental_options(pair[0])
     ours, theirs = (comparable(kind_of(result), result.options) for result in pair)
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in idle and ours.get(key) != theirs.get(key)]
-    told = "; ".join(
-        f"{key} is {first.get(key)!r:.40} of the first and {second.get(key)!r:.40} of the second" for key in keys
+    listed = "; ".join(
+        f"{key} is {first.get(key)!r:.40} in the first and {second.get(key)!r:.40} in the second" for key in keys
     )
-    return [f"{name}: not measured alike: {told}"] if keys else []
+    return [f"{name}: not measured alike: {listed}"] if keys else []

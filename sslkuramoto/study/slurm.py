@@ -2,7 +2,7 @@
 
 SLURM starts a chain when the runs that it shares are ended, so that none waits for another on a GPU of its own.
 
-The job loads the study file again, so it has to lie where the nodes can read it, as the root of the studies does.
+The job loads the study file again, so the nodes must be able to read it, as they must the root of the studies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class Chain:
         return f"{failed} failed" if failed else "done"
 
     def checkpoint(self) -> Any:
-        """Go on in a new job: what is done is done, and a training continues from its checkpoint."""
+        """Continue in a new job: what is finished is not repeated, and a training continues from its checkpoint."""
         import submitit  # pyright: ignore[reportMissingImports]
 
         return submitit.helpers.DelayedSubmission(self)
@@ -178,7 +178,7 @@ def _refused(parameters: Sequence[str], error: Exception) -> UserError:
 
 
 def wait_for(jobs: Sequence[Any]) -> Iterator[tuple[Any, str]]:
-    """Yield jobs of this machine with how they ended, a line each; whoever stops waiting stops them too."""
+    """Yield jobs of this machine with how they ended, one line each; a caller who stops waiting stops them too."""
     from submitit.core.utils import UncompletedJobError  # pyright: ignore[reportMissingImports]
 
     try:

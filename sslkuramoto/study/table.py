@@ -28,7 +28,7 @@ class SeedValue:
         value: in ``unit``.
         low, high: 95 % interval over images, or None.
         n: images behind it.
-        draws: of the initial oscillators, or None where the result does not say.
+        draws: of the initial oscillators, or None where the result does not state them.
         unit: ``"fraction"`` for shares in [0,1], otherwise a word.
         result: the file that holds it.
         correct: share of correct draws per image; None unless the column names it.
@@ -52,10 +52,10 @@ class StudyCell:
     """One row in one column.
 
     Attributes:
-        values: one a seed that was measured.
+        values: one per seed that was measured.
         failures: seed -> why there is no number.
         missing: seeds that were not computed yet.
-        published: what the source says, never mixed with ``values``.
+        published: the source's figure, never mixed with ``values``.
     """
 
     values: list[SeedValue] = field(default_factory=list)
@@ -99,7 +99,7 @@ class StudyTable:
 
 
 def collect(study: Study, root: Path, *, any_code: bool = False) -> StudyTable:
-    """Read what is there of a study; computes nothing.
+    """Read what is computed of a study so far; computes nothing.
 
     Args:
         study: from :func:`~sslkuramoto.study.parse.load_study`.
@@ -196,7 +196,7 @@ def _of_shares(values: Any) -> bool:
 def _no_shares(column: StudyColumn, result: Result) -> NotInResultError:
     names = ", ".join(sorted(name for name in result.verdicts if _of_shares(result.per_image.get(name))))
     return NotInResultError(
-        f"per-image list {column.per_image!r} of protocol {column.protocol} holds no shares of right draws; "
+        f"per-image list {column.per_image!r} of protocol {column.protocol} holds no shares of correct draws; "
         + (f"these hold shares: {names}" if names else "no other does")
     )
 

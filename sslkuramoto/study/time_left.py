@@ -22,7 +22,7 @@ class TimeLeft:
             self._taken += seconds
 
     def of(self, keys: Iterable[str]) -> str:
-        """Return the time that unfinished tasks take, in words; empty where there is nothing to say."""
+        """Return the time that unfinished tasks take, in words; empty where no estimate is known."""
         rest = [*keys]
         known = [seconds for key in rest if (seconds := self.expected.get(key)) is not None]
         if not known:

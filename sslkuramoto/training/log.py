@@ -1,4 +1,4 @@
-"""What a run says while it trains: metrics.csv always, TensorBoard and W&B by choice, a bar on a terminal."""
+"""What a run records while it trains: metrics.csv always, TensorBoard and W&B by choice, a bar on a terminal."""
 
 import os
 import secrets
@@ -157,7 +157,7 @@ def _answers(url: str, patience: float = 5.0) -> bool:
 
 
 def _wandb_id(path: Path) -> str:
-    """Return the id of a run, made at its first session: it belongs to this run, not to whatever lies at its path."""
+    """Return the id of a run, made at its first session: it belongs to this run, not to its path."""
     file = path / "wandb" / "id.txt"
     if not file.is_file():
         write_atomically(file, secrets.token_hex(8))

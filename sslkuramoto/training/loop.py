@@ -1,4 +1,4 @@
-"""Training: a recipe in, a finished run directory out. The step stands whole in :meth:`_Training._fit`.
+"""Training: a recipe in, a finished run directory out. All of a step is in :meth:`_Training._fit`.
 
 Every draw of step s is named by (seed, what for, s, part, process), so a run that is resumed at s continues exactly as
 if it had never stopped, and nothing about randomness has to be saved.
@@ -39,8 +39,8 @@ from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
 Monitor = Callable[[Encoder, DataSet, int], Mapping[str, float]]
-"""Measures the encoder on the training set after an epoch (from 1), for example by k-NN; handed in by the caller, who
-may know more rooms than this one."""
+"""Measures the encoder on the training set after an epoch (from 1), for example by k-NN; passed by the caller, which
+may import packages that this one may not."""
 
 
 def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunDirectory:
@@ -56,7 +56,7 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
 
     Raises:
         UserError: whatever the user can mend, before data are loaded where that is possible; also a loss or gradient
-            that is not finite, and a collapsed representation (the last good checkpoint is kept).
+            that is not finite, and a collapsed representation (the last good checkpoint remains).
         Interrupted: Ctrl-C or SIGTERM, after the checkpoint was written.
     """
     run = RunDirectory(path)
@@ -92,7 +92,7 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
 
 
 class _Training:
-    """One run in one process: what it is made of, and where it stands."""
+    """One run in one process: its parts and its progress."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class _Training:
         kept = self.run.last_checkpoint
         raise UserError(
             f"{self.run.path}: {what} after {self.step} of {self.total} steps; "
-            + (f"the last good checkpoint is kept at {kept}" if kept.is_file() else "no checkpoint was written yet")
+            + (f"the last good checkpoint is {kept}" if kept.is_file() else "no checkpoint was written yet")
             + (f"; {advice}" if advice else "")
         )
 
@@ -304,4 +304,4 @@ class _Training:
                 save_state(self.run, self.step, self.learner, self.average, self.optimizer)
             self.fabric.barrier()
         if stops:
-            raise Interrupted(f"stopped after step {self.step} of {self.total}; the same command goes on from there")
+            raise Interrupted(f"stopped after step {self.step} of {self.total}; the same command continues from there")

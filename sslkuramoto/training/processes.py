@@ -125,7 +125,7 @@ def check_device(device: str) -> tuple[str, int | None]:
 
 
 def another_ended(error: RuntimeError) -> bool:
-    """Return whether an error says no more than that another process of the run has ended."""
+    """Return whether an error only reports that another process of the run has ended."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 

@@ -32,7 +32,7 @@ def save_state(
         optimizer: anything with ``state_dict``.
 
     Raises:
-        UserError: it cannot be written; the one before is kept.
+        UserError: it cannot be written; the previous one remains.
     """
     state = {
         "kind": KIND,
@@ -98,7 +98,7 @@ def restore_state(
 
 
 def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
-    """Refuse an empty state of an optimizer that keeps one, and tensors of other shapes than their parameters.
+    """Refuse an empty state of an optimizer that has one, and tensors of other shapes than their parameters.
 
     A parameter that no gradient reached has no entry, so the number of entries tells nothing.
     """
@@ -114,7 +114,7 @@ def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
 
 
 def export(run: RunDirectory, encoder: Part, learner: Learner, average: WeightAverage[Learner] | None) -> None:
-    """Write encoder and head; the encoder last of all, for its presence says that the run is finished.
+    """Write encoder and head; the encoder last of all, because its presence marks the run as finished.
 
     Args:
         run: where.

@@ -224,7 +224,7 @@ def test_a_network_in_training_mode_is_set_to_eval_with_a_word(place, capsys):
         (["net.py:build", "clean", "data={name: digits, sise: 4}"], "unknown key of data digits 'sise'"),
         (["net.py:build", "clean", DATA, "encoder.channels=3"], "encoder.KEY and --weights are for runs"),
         (["net.py:build", "clean", DATA, "--run", "somebody"], "somebody: exists and holds no results of a network"),
-        (["runs/net", "clean", "--run", "there"], "--run=there: results of a run lie in the run"),
+        (["runs/net", "clean", "--run", "there"], "--run=there: the results of a run are in its directory"),
         (["net.py:build", "clean", DATA, "--device", "cuda:7"], "device"),
     ],
 )

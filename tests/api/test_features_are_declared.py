@@ -123,7 +123,7 @@ def test_finetuning_needs_a_run_that_was_trained_from_a_recipe(function, place, 
     [
         ("nine", "labels range from 0 to 9, and the network has 9 classes"),
         ("misfit", "the classifier cannot answer images of 3 x 8 x 8: RuntimeError"),
-        ("sizeless", "the head, a Sequential, does not say how many classes it tells apart: set its out_features"),
+        ("sizeless", "the head, a Sequential, does not state its number of classes: set its out_features"),
         ("fixed", "a Classifier of mode 'fixed': protocols decide it (initial=fixed)"),
     ],
 )
@@ -170,7 +170,7 @@ def test_from_python_a_plain_network_is_declared_an_encoder_by_as_encoder(plain,
                 call(given)
         call(sk.as_encoder(network, some[0]))
         call(sk.Classifier(network.encoder, network.head))
-    with pytest.raises(UserError, match="mean: is for networks that give logits; say it to as_encoder"):
+    with pytest.raises(UserError, match="mean: is for networks that return logits; give it to as_encoder"):
         sk.knn_accuracy(network.encoder, some, *some, mean=(0.5, 0.5, 0.5))
     with pytest.raises(UserError, match="mean, std: are for plain networks"):
         sk.calibration(sk.Classifier(network.encoder, network.head), *some, mean=(0.5, 0.5, 0.5))

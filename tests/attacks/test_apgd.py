@@ -62,7 +62,7 @@ def test_it_finds_the_point_of_the_ball_that_is_nearest_to_a_peak(quadratic, thr
 
 
 def test_the_first_steps_are_those_of_the_algorithm_and_the_step_is_halved_from_the_best_point(quadratic):
-    """One pixel value near the peak: x swings by eta around it, which no step that small may go on doing."""
+    """One pixel value near the peak: x swings by eta around it, which must end with steps that small."""
     threat, images = Threat("linf", 0.1), torch.full((1, 3, 1, 1), 0.5)
     objective = quadratic(images + 0.03)
     apgd(objective, images, images, threat=threat, iterations=10, best=Best(images))

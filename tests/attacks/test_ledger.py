@@ -104,7 +104,7 @@ def test_a_finished_attack_is_read_and_not_run_again(subject):
 
 
 @pytest.mark.parametrize("kill_at", [0, 1, 7])
-def test_wherever_it_is_interrupted_it_goes_on_from_there(subject, tmp_path, kill_at):
+def test_wherever_it_is_interrupted_it_continues_from_there(subject, tmp_path, kill_at):
     class Stop(BaseException):
         pass
 

@@ -72,7 +72,7 @@ def test_limits_apply_to_their_own_part() -> None:
 def test_val_is_held_out_or_the_source_s_own() -> None:
     assert Choice(holdout=0.1).part("val", ("train", "val", "test"), "x") == "train"
     assert Choice().part("val", ("train", "val", "test"), "x") == "val"
-    with pytest.raises(UserError, match=r"holdout=0.0: x has no val images of its own; set, say, holdout=0.1"):
+    with pytest.raises(UserError, match=r"holdout=0.0: x has no val images of its own; set e.g. holdout=0.1"):
         Choice().part("val", ("train", "test"), "x")
 
 

@@ -172,7 +172,7 @@ def test_a_damaged_zip_is_detected_by_its_checksum(tree: Path, tmp_path: Path, p
 
 def test_sizes_that_differ_ask_for_a_size(tmp_path: Path, write_tree: Callable[..., Path]) -> None:
     write_tree(tmp_path, {"train/a/0.png": (8, 8), "train/a/1.png": (9, 8)})
-    assert "train/a/1.png is 9x8 pixels, others are 8x8; give a size, say size=8" in fault(tmp_path)
+    assert "train/a/1.png is 9x8 pixels, others are 8x8; give a size, such as size=8" in fault(tmp_path)
     write_tree(tmp_path, {"train/a/0.png": (9, 8)})
     assert "train/a/0.png is 9x8 pixels, not square; give a size" in fault(tmp_path)
 
@@ -196,7 +196,7 @@ def test_unsorted_test_images_forbid_what_needs_their_labels_only(tree: Path) ->
     train = build(tree)
     assert len(train) == 12
     assert train.notes == ("folder 'test' has no class folders: its images have no labels",)
-    assert "lies in no class folder; labels=false" in fault(tree, "test")
+    assert "is in no class folder; labels=false" in fault(tree, "test")
     assert len(build(tree, "test", labels=False)) == 6
 
 
@@ -323,7 +323,7 @@ def test_a_damaged_tag_says_nothing_of_the_pixels(tmp_path: Path) -> None:
 
 def test_unlabelled_images_are_refused_when_labels_are_wanted(tree: Path, tmp_path: Path) -> None:
     (tree / "train/0.png").write_bytes((tree / "train/ant/0.png").read_bytes())
-    assert "train/0.png lies in no class folder; labels=false reads unlabelled images" in fault(tree)
+    assert "train/0.png is in no class folder; labels=false reads unlabelled images" in fault(tree)
     loose = tmp_path / "loose"
     loose.mkdir()
     (tree / "train/0.png").rename(loose / "0.png")

@@ -53,9 +53,7 @@ def test_streaming_gives_the_same_images(tree: Path) -> None:
 def test_a_tar_is_read_by_threads_and_workers(tree: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "train.tar", "w") as archive:
         archive.add(tree / "train", "train")
-    assert "train.tar: a tar holds one split; give the folder in which train.tar lies" in fault(
-        tmp_path / "train.tar", ""
-    )
+    assert "train.tar: a tar holds one split; give the folder of train.tar" in fault(tmp_path / "train.tar", "")
     data = build(tmp_path, "", device_resident=False)
     ours = DATA.build("image_folder", {"root": str(tree)}, "train")
     assert torch.equal(images_of(data, workers=2), images_of(ours))

@@ -98,9 +98,9 @@ def test_a_view_shares_the_network_and_its_stream(noisy):
         assert not any(parameter.requires_grad for parameter in classifier.parameters())
 
 
-def test_a_classifier_with_one_state_an_image_must_know_its_images(noisy):
+def test_a_classifier_with_one_state_per_image_must_know_its_images(noisy):
     classifier = Classifier(*noisy, "fixed_per_image")
-    with pytest.raises(AssertionError, match="was not told which images"):
+    with pytest.raises(AssertionError, match="the images that these states belong to were not given"):
         classifier(IMAGES)
     with pytest.raises(AssertionError, match="4 images for 6 states"):
         classifier.at(INDEX)(IMAGES[:4])

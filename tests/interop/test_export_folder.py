@@ -145,7 +145,7 @@ def test_damaged_files_are_named(copy, tmp_path):
 
 def test_pushing_without_a_login_is_refused_before_anything_is_written(finetuned, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(UserError, match="--push=me/net: nobody is logged in"):
+    with pytest.raises(UserError, match="--push=me/net: no login found"):
         export_hub_folder(trained(finetuned), tmp_path / "out", push="me/net")
     with pytest.raises(UserError, match="--push=net: must read OWNER/NAME"):
         export_hub_folder(trained(finetuned), tmp_path / "out", push="net")

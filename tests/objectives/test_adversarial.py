@@ -251,7 +251,7 @@ def test_data_without_labels_are_refused(build) -> None:
         OBJECTIVES.build("adversarial", {}, encoder, None)
 
 
-def test_a_killed_run_in_bfloat16_with_accumulation_goes_on_as_if_nothing_had_happened(tmp_path) -> None:
+def test_a_killed_run_in_bfloat16_with_accumulation_continues_as_if_nothing_had_happened(tmp_path) -> None:
     recipe = small(
         views={"name": "plain"},
         objective={"name": "adversarial", "steps": 2, "noise": "fresh"},

@@ -40,8 +40,8 @@ def test_the_corrected_test_of_one_seed_is_always_there(studied, every_seed: boo
 
 def test_the_table_says_what_is_tested_and_what_counts_as_right(studied):
     text = study_markdown(studied.table())
-    assert "difference of the mean shares of right draws in points, first minus second" in text
-    assert "McNemar on most draws: b right in the first row only" in text
+    assert "difference of the mean shares of correct draws in points, first minus second" in text
+    assert "McNemar on most draws: b correct in the first row only" in text
 
 
 def opposite(studied, unit="fraction"):

@@ -44,7 +44,7 @@ def test_a_moved_archive_is_the_same_measurement_and_another_one_in_its_place_is
     assert key_of(corrupted(moved), root) != first
 
 
-def test_a_missing_archive_is_a_dash_and_the_rest_goes_on(corrupted, tmp_path: Path):
+def test_a_missing_archive_is_a_dash_and_the_rest_continues(corrupted, tmp_path: Path):
     folder, root, lines = tmp_path / "a", tmp_path / "root", []
     plan = plan_study(corrupted(folder), root)
     assert [f"archive={folder}: no such folder" in problem for problem in plan.problems] == [True]

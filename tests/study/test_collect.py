@@ -110,16 +110,17 @@ def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str, r
 )
 def test_a_per_image_list_without_shares_is_named_with_those_that_have_some(written, per_image: dict, others: str):
     loaded, root = written(0.2, per_image=per_image)
-    told = f"per-image list 'correct' of protocol clean holds no shares of right draws; {others}"
+    told = f"per-image list 'correct' of protocol clean holds no shares of correct draws; {others}"
     assert collect(loaded, root).cells["simclr", "clean"].failures == {0: told}
     with pytest.raises(UserError) as error:
         check_metrics(plan_study(loaded, root))
     assert str(error.value) == f"study tiny: columns.clean: {told}"
 
 
-def test_a_value_knows_the_data_and_split_of_its_images(written):
+def test_a_value_knows_the_data_and_split_and_places_of_its_images(written):
     cell = cell_of(written(0.2, 0.3, data={"fingerprint": "abc", "split": "test", "n": 2}))
-    assert [value.data for value in cell.values] == [("abc", "test")] * 2
+    which = {"fingerprint": "abc", "split": "test", "n": 2, "index": None}
+    assert [value.images for value in cell.values] == [which] * 2
 
 
 def test_a_damaged_result_stops_no_estimate(written, monkeypatch):

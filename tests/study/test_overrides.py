@@ -70,7 +70,7 @@ def test_the_data_of_a_whole_row_are_refused_where_its_training_runs_take_differ
         {"recipe": "digits-akorn-finetune"},
     ]
     changes = {**CIFAR100, "rows__steps__train": pretrained}
-    with pytest.raises(UserError, match=r"row steps take different data; say which: steps.0.data.root="):
+    with pytest.raises(UserError, match=r"row steps take different data; name one: steps.0.data.root="):
         load(f"steps.data.root={FOLDER}", **changes)
     study = load(f"steps.0.data.root={FOLDER}", "data.root=data/c10", **changes)
     assert [data_of(study, "steps", stage)[1] for stage in (0, 1)] == [FOLDER, "data/c10"]
@@ -87,7 +87,7 @@ def test_one_place_for_the_data_of_different_recipes_is_refused(load, tmp_path: 
     }
     load(**changes)
     load(f"simclr.0.data.root={FOLDER}", **changes)
-    told = "take different data: cifar10 .row a., digits .row b.; say which: ROW.data.root="
+    told = "take different data: cifar10 .row a., digits .row b.; name one: ROW.data.root="
     with pytest.raises(UserError, match=told):
         check_one_source(read_overrides(["data.root=x"], {}, []), [("a", "cifar10"), ("b", "digits"), ("c", "digits")])
 
@@ -157,7 +157,9 @@ def test_every_output_of_a_changed_study_says_so_and_leaves_the_others_alone(com
     assert said in out
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert folder.name.startswith("tiny-")
-    assert f"wrote {folder}/table.md" in out
-    for file in folder.iterdir():
-        assert said in file.read_text().replace("\\_", "_").replace("\\allowbreak{}", ""), file.name
-    assert len(list(folder.iterdir())) == 4
+    assert f"wrote {folder}/table.csv, table.md, table.tex and report.html" in out
+    outputs = {file.name: file.read_text() for file in folder.iterdir()}
+    assert json.loads(outputs.pop("study.json"))["changes"] == ["epochs=2"]
+    assert set(outputs) == {"table.csv", "table.md", "table.tex", "report.html"}
+    for name, text in outputs.items():
+        assert said in text.replace("\\_", "_").replace("\\allowbreak{}", ""), name

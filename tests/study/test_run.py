@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_a_word(study, tmp_path: Path):
     assert not (tmp_path / "root" / "failures").exists()
 
 
-def test_a_collapsed_training_is_a_dash_with_its_reason_and_the_rest_goes_on(study, tmp_path: Path):
+def test_a_collapsed_training_is_a_dash_with_its_reason_and_the_rest_continues(study, tmp_path: Path):
     broken = {"recipe": "digits-akorn-simclr", "set": {"measure.stop_on_collapse": 1000.0, "epochs": 2}}
     fine = [{"recipe": "digits-akorn-supervised"}]
     loaded = study(
@@ -213,7 +213,7 @@ def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed
     assert "[simclr, seed 0: knn (knn)] features of test: 20 images, 20 draws" in capfd.readouterr().err
 
 
-def test_data_that_are_not_there_are_a_dash_with_its_reason_and_the_rest_goes_on(study, tmp_path: Path):
+def test_data_that_are_not_there_are_a_dash_with_its_reason_and_the_rest_continues(study, tmp_path: Path):
     gone = {"data": {"name": "cifar10", "root": str(tmp_path / "nowhere")}}
     fine = [{"recipe": "digits-akorn-supervised"}]
     loaded = study(

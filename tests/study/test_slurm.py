@@ -48,7 +48,7 @@ def chain(loaded, root: Path, row: str, **changes) -> Chain:
     return Chain(study=str(loaded.path), root=str(root), row=row, **options)
 
 
-def test_two_jobs_share_pretraining_and_one_that_is_put_back_goes_on(computed, tmp_path: Path):
+def test_two_jobs_share_pretraining_and_one_that_is_put_back_continues(computed, tmp_path: Path):
     loaded, whole, table = computed
     root = tmp_path / "root"
     plan = plan_study(loaded, root)
@@ -90,7 +90,7 @@ def wait_until(answer):
     return found
 
 
-def test_a_job_whose_time_is_over_goes_on_where_it_was(computed, tmp_path: Path, monkeypatch):
+def test_a_job_whose_time_is_over_continues_where_it_was(computed, tmp_path: Path, monkeypatch):
     loaded, _, table = computed
     first = chain(loaded, tmp_path / "root", "simclr")
     original, calls = Clean.__call__, []
@@ -211,7 +211,7 @@ def test_a_pretraining_that_is_there_is_no_job(computed, tmp_path: Path, sent):
 def test_the_command_submits_does_not_wait_and_says_how_to_see_what_is_there(study, tmp_path: Path, sent, capsys):
     words = [str(study().path), "epochs=2", "--root", str(tmp_path / "root")]
     assert main(["study", *words, "--slurm", "partition=gpu", "timeout_min=90"]) == 0
-    said = f"3 jobs submitted; this prints what is there: sslkuramoto report {' '.join(words)}\n"
+    said = f"3 jobs submitted; to print the results so far: sslkuramoto report {' '.join(words)}\n"
     assert capsys.readouterr().err.endswith(said)
     assert len(sent()) == 2
     pickled = next((tmp_path / "root" / "slurm").rglob("*submitted.pkl"))

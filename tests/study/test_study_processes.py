@@ -151,7 +151,7 @@ def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Pa
     assert not (root / "failures").exists()
 
 
-def test_a_worker_that_is_killed_once_is_replaced_and_its_task_goes_on_from_the_checkpoint(computed, tmp_path: Path):
+def test_a_worker_that_is_killed_once_is_replaced_and_its_task_continues_from_the_checkpoint(computed, tmp_path: Path):
     loaded, root = load_study(computed[0].path, ["epochs=40", "measure.checkpoint_every=1"]), tmp_path / "root"
     plan, lines = plan_study(loaded, root, rows=["simclr"]), []
 

@@ -36,7 +36,7 @@ def test_a_logger_that_is_not_installed_is_an_error_before_anything_is_written(t
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_gets_every_number_and_a_resumed_run_goes_on(tmp_path):
+def test_tensorboard_gets_every_number_and_a_resumed_run_continues(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

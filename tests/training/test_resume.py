@@ -49,7 +49,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
+def test_a_killed_run_continues_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS._members, "dropping", Dropping)
     recipe = small(**RECIPES[name])
     whole = train(recipe, tmp_path / "whole").path
@@ -62,14 +62,14 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["averaged, accumulated, clipped, scheduled", "dropout"])
-def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_goes_on_from_it(name, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_continues_from_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(ENCODERS._members, "dropping", Dropping)
     file = recipe_file(tmp_path / "recipe.yaml", **RECIPES[name])
     before = signal.getsignal(signal.SIGINT)
     with after_step(1, press_ctrl_c):
         assert main(["train", file, "--run", str(tmp_path / "parts")]) == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert "stopped after step 2 of 6; the same command goes on from there" in capsys.readouterr().err
+    assert "stopped after step 2 of 6; the same command continues from there" in capsys.readouterr().err
     assert main(["train", file, "--run", str(tmp_path / "parts")]) == 0
     train(small(**RECIPES[name]), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")

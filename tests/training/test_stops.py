@@ -50,7 +50,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_before_it_harms_a_w
     what, message, tmp_path, monkeypatch
 ):
     failing(monkeypatch, 4, what)
-    with pytest.raises(UserError, match=rf"{message} after 4 of 6 steps; the last good checkpoint is kept at .*last\."):
+    with pytest.raises(UserError, match=rf"{message} after 4 of 6 steps; the last good checkpoint is .*last\."):
         train(small(), tmp_path / "run")
     kept = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
     assert kept["step"] == 3
@@ -147,7 +147,7 @@ def test_collapse_stops_a_run_by_default(tmp_path):
     assert not kept.exists() or checkpoint.load(kept)["step"] < int(last["step"]) + 1
 
 
-def test_collapse_goes_on_when_asked_to(tmp_path):
+def test_collapse_continues_when_asked_to(tmp_path):
     run = train(small(**{**COLLAPSING, "epochs": 4}, measure={"stop_on_collapse": 0.0}), tmp_path / "run")
     assert float(metrics(run.path)[-1]["feature_std"]) < 0.02
 
@@ -163,7 +163,7 @@ def test_a_full_disk_while_saving_is_one_line_and_keeps_the_checkpoint_before(tm
     assert error.endswith("last.safetensors: no space left on the disk; the previous file is kept")
     assert (run / "checkpoints" / "last.safetensors").read_bytes() == before
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.safetensors"]
-    assert main(["train", file, "--run", str(run)]) == 0, "once there is space the same command goes on"
+    assert main(["train", file, "--run", str(run)]) == 0, "once there is space the same command continues"
 
 
 @pytest.mark.parametrize(

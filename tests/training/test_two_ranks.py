@@ -65,7 +65,7 @@ def test_two_processes_under_torchrun(tmp_path: Path, monkeypatch: pytest.Monkey
         losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(name, tmp_path, said)
     each_process_draws_oscillators_of_its_own(said)
     only_the_first_process_prints_and_writes(said, tmp_path)
-    one_process_told_to_stop_stops_both_and_the_same_command_goes_on(said, tmp_path)
+    one_process_told_to_stop_stops_both_and_the_same_command_continues(said, tmp_path)
     a_batch_that_processes_cannot_share_is_one_line_each(said, tmp_path)
 
 
@@ -99,7 +99,7 @@ def only_the_first_process_prints_and_writes(said: Said, folder: Path) -> None:
     assert len(metrics(folder / "whole")) == 6
 
 
-def one_process_told_to_stop_stops_both_and_the_same_command_goes_on(said: Said, folder: Path) -> None:
+def one_process_told_to_stop_stops_both_and_the_same_command_continues(said: Said, folder: Path) -> None:
     assert [rank["stopped"]["code"] for rank in said] == [130, 130]
     assert "stopped after step 4 of 6" in said[0]["stopped"]["err"]
     assert [rank["resumed"]["code"] for rank in said] == [0, 0]

@@ -242,7 +242,7 @@ def _lone_top(images: list[str]) -> str:
 
 
 def split_of(folder: str) -> str:
-    """Return the split that a folder name stands for, in upper or lower case; for other folders the lower-case name."""
+    """Return the split that a folder name means, in upper or lower case; for other folders the lower-case name."""
     name = folder.lower()
     return OTHER_NAMES.get(name, name)
 

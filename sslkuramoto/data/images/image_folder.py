@@ -61,7 +61,7 @@ def image_folder(
 
 
 def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> dict[str, str]:
-    """Return the folder of each split; an empty name stands for the root itself."""
+    """Return the folder of each split; an empty name is the root itself."""
     tops = sorted({name.partition("/")[0] for name in files.names if "/" in name})
     folders: dict[str, str] = {}
     for split in SPLIT_FOLDERS:
@@ -106,7 +106,7 @@ def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tupl
             notes.append(f"folder {folder!r} has no class folders: its images have no labels")
             continue
         if loose:
-            raise UserError(f"{files.where(loose[0])} lies in no class folder; labels=false reads unlabelled images")
+            raise UserError(f"{files.where(loose[0])} is in no class folder; labels=false reads unlabelled images")
         found[name] = tuple(sorted({image.split("/")[level - 1] for image in names[name]}))
         notes += _unread_classes(files, folder, found[name])
     classes = found["train"]

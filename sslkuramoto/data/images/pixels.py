@@ -60,7 +60,7 @@ def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
 
 
 def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
-    """Return a Pillow image as a tensor of three channels, turned as its EXIF orientation says."""
+    """Return a Pillow image as a tensor of three channels, turned by its EXIF orientation."""
     if image.mode[0] in "IF":
         raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
     with suppress(*_DAMAGE):  # the pixels may be sound although a tag is damaged
@@ -87,7 +87,7 @@ class Frame:
         """Return the frame of a set that keeps its own size, that of its first image."""
         height, width = first.shape[1:]
         if height != width:
-            raise UserError(f"size=null: {where} is {width}x{height} pixels, not square; give a size, say size=32")
+            raise UserError(f"size=null: {where} is {width}x{height} pixels, not square; give a size, such as size=32")
         return Frame(height, resize=False)
 
     def fit(self, image: UInt8[Tensor, "3 y x"], where: str) -> UInt8[Tensor, "3 s s"]:
@@ -98,7 +98,7 @@ class Frame:
         if not self.resize:
             raise UserError(
                 f"size=null: {where} is {width}x{height} pixels, others are {self.side}x{self.side};"
-                f" give a size, say size={self.side}"
+                f" give a size, such as size={self.side}"
             )
         if min(height, width) != self.side:
             image = functional.resize(image, [self.side], antialias=True)

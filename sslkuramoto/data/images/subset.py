@@ -64,7 +64,7 @@ class Choice:
         if split in parts:
             return split
         if split == "val":
-            raise UserError(f"holdout={self.holdout}: {where} has no val images of its own; set, say, holdout=0.1")
+            raise UserError(f"holdout={self.holdout}: {where} has no val images of its own; set e.g. holdout=0.1")
         raise UserError(f"{where} has no {split} images, only {', '.join(parts)}")
 
     def indices(self, split: str, part: str, n: int, labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:

@@ -1,6 +1,6 @@
 """The folder or part of a timm dataset that a split names; a name that does not exist is refused.
 
-The libraries would fall back silently. timm takes the whole root if there is no folder of the name, and torchvision's
+The libraries do not refuse it. timm takes the whole root if there is no folder of the name, and torchvision's
 sets of two parts return their test images for every name but "train".
 """
 
@@ -37,7 +37,7 @@ def folder_of(dataset: str, root: str, part: str, name: str) -> str:
     """
     top = Path(root).expanduser()
     if not top.is_dir():
-        raise UserError(f"root={root}: a tar holds one split; give the folder in which {name}.tar lies, or unpack it")
+        raise UserError(f"root={root}: a tar holds one split; give the folder of {name}.tar, or unpack it")
     same = next((group for group in (TRAINING, MEASURING[:-1]) if name in group), ())
     for candidate in (name, *same):
         for path in (top / candidate, top / f"{candidate}.tar"):

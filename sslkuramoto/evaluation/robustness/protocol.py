@@ -195,7 +195,7 @@ class Robustness(Protocol):
 
         def passes(name: str, attack: Attack) -> float:
             counted = passes_of(attack, own[name].classifier, classes, (y, x), own[name].threat.norm)
-            return attack.restarts * (counted.forward + BACKWARD * counted.backward)
+            return float(attack.restarts * (counted.forward + BACKWARD * counted.backward))
 
         chunks = {name: len(chosen.index.split(way.chunk)) for name, way in own.items()}
         return Progress({name: way.attacks for name, way in own.items()}, chunks, passes, subject.report)

@@ -1,4 +1,4 @@
-"""Curves of a study: one panel a quantity, one line a row, its mean over seeds with a band."""
+"""Curves of a study: one panel per quantity, one line per row, its mean over seeds with a band."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def band_panel(
     shown = np.concatenate([curves.values.ravel() for _, curves in rows.values()])
     figure, axes = panel_of(metric, shown)
     logarithmic = axes.get_yscale() == "log"
-    remarks, told = [], []
+    remarks, sentences = [], []
     for series, (label, curves) in rows.items():
         smooth, stretch = smoothed(curves)
         style = {"color": colour(series), "linestyle": dash(series)}
@@ -93,7 +93,7 @@ def band_panel(
         line = (curves.steps.tolist(), mean.tolist())
         remarks += [text] if (text := not_finite(label, line)) else []
         seeds = len(curves.values)
-        told.append(told_of(f"{label}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}", line))
+        sentences.append(told_of(f"{label}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}", line))
     named_below(figure, axes, {series: label for series, (label, _) in rows.items()})
     set_step_ticks(axes, [step for _, curves in rows.values() for step in curves.steps.tolist()])
-    return svg_of(figure, alt=f"{title_of(metric)} over steps, {stage}. {' '.join(told)}", name=name), remarks
+    return svg_of(figure, alt=f"{title_of(metric)} over steps, {stage}. {' '.join(sentences)}", name=name), remarks

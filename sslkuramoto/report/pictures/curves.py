@@ -124,8 +124,8 @@ def _panel(
     named_below(figure, axes, {index: labels[index] for index in lines})
     set_step_ticks(axes, [step for steps, _ in lines.values() for step in steps])
     remarks = [text for index, line in lines.items() if (text := not_finite(labels[index], line))]
-    told = [told_of(labels[index], line) for index, line in lines.items()]
-    alt = f"{title_of(metric)} over steps, {', '.join(filter(None, (part, objective)))}. {' '.join(told)}"
+    sentences = [told_of(labels[index], line) for index, line in lines.items()]
+    alt = f"{title_of(metric)} over steps, {', '.join(filter(None, (part, objective)))}. {' '.join(sentences)}"
     return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))
 
 

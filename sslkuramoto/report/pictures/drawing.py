@@ -50,7 +50,7 @@ styled = matplotlib.rc_context(OPTIONS)
 
 
 def colour(index: int) -> str:
-    """The colour of series ``index``, as a stand-in for a CSS variable."""
+    """The colour of series ``index``, as a placeholder for a CSS variable."""
     return SERIES[index % NUM_COLOURS]
 
 
@@ -112,7 +112,7 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
     """Render a figure as inline SVG.
 
     Args:
-        figure: drawn with the stand-in colours of this file.
+        figure: drawn with the placeholder colours of this file.
         alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """

@@ -96,8 +96,8 @@ def calibration_picture(lines: Mapping[int, tuple[str, Bins]], *, name: str) -> 
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.set_xlabel("confidence (%)")
     axes.set_ylabel("accuracy (%)")
-    told = " ".join(f"{label}: {_told(bins)}" for label, bins in lines.values())
-    return svg_of(figure, alt=f"Accuracy against confidence; the diagonal is perfect calibration. {told}", name=name)
+    points = " ".join(f"{label}: {_told(bins)}" for label, bins in lines.values())
+    return svg_of(figure, alt=f"Accuracy against confidence; the diagonal is perfect calibration. {points}", name=name)
 
 
 def magnification(attacked: Attacked) -> int:
@@ -127,13 +127,13 @@ def attacked_pictures(attacked: Attacked, *, name: str) -> list[Markup]:
 
 
 def spans_decades(x: Sequence[float]) -> bool:
-    """Return whether values are better told apart on a logarithmic axis."""
+    """Return whether values are easier to distinguish on a logarithmic axis."""
     positive = [value for value in x if value > 0]
     return bool(positive) and min(x) >= 0 and max(positive) >= DECADES * min(positive)
 
 
 def places_on_log_axis(axes: Axes, x: Sequence[float]) -> np.ndarray:
-    """Return where the values lie on a logarithmic axis, with ticks at the values themselves.
+    """Return the positions of the values on a logarithmic axis, with ticks at the values themselves.
 
     0 has its place one step left of the least positive value, behind a break of the axis.
     """
@@ -155,17 +155,17 @@ def curve_picture(curve: Curve, *, name: str) -> Markup:
     figure, ((axes,),) = axes_grid(1, 1, 4.6, 2.9)
     plain_axes(axes)
     scale = 100 if curve.unit == "fraction" else 1
-    told = []
+    sentences = []
     logarithmic = spans_decades(curve.x)
     x = places_on_log_axis(axes, curve.x) if logarithmic else np.asarray(curve.x)
     for index, (label, values) in enumerate(curve.series.items()):
         y = scale * np.asarray(values)
         axes.plot(x, y, color=colour(index), linestyle=dash(index), marker="o", markersize=3, label=label)
-        told.append(f"{label}: " + ", ".join(f"{b:.4g} at {a:.4g}" for a, b in zip(curve.x, y, strict=True)) + ".")
+        sentences.append(f"{label}: " + ", ".join(f"{b:.4g} at {a:.4g}" for a, b in zip(curve.x, y, strict=True)) + ".")
     if curve.threshold is not None:
         passes = f"passes from {scale * curve.threshold:.3g} on"
         axes.axhline(scale * curve.threshold, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=passes)
-        told.append(f"A check {passes}.")
+        sentences.append(f"A check {passes}.")
         if curve.unit != "fraction":  # a share has its range already; here 0 and 1 show how far the line is
             finite = [value for values in curve.series.values() for value in values if math.isfinite(value)]
             axes.set_ylim(min(0.0, *finite, curve.threshold), max(1.0, *finite))
@@ -178,7 +178,7 @@ def curve_picture(curve: Curve, *, name: str) -> Markup:
         lines = -(-(len(curve.series) + 1) // 2)
         figure.set_figheight(2.9 + LINE_HEIGHT * lines)
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-    return svg_of(figure, alt=f"{curve.title}. {' '.join(told)}", name=name)
+    return svg_of(figure, alt=f"{curve.title}. {' '.join(sentences)}", name=name)
 
 
 @styled
@@ -187,7 +187,7 @@ def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
     columns = min(len(histograms), 3)
     rows = -(-len(histograms) // columns)
     figure, grid = axes_grid(rows, columns, 2.6 * columns + 0.4, 1.9 * rows + 0.4)
-    told = []
+    sentences = []
     for axes in grid.flat[len(histograms) :]:
         axes.set_visible(False)
     for index, (axes, one) in enumerate(zip(grid.flat, histograms, strict=False)):
@@ -197,12 +197,12 @@ def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
         axes.bar(one.edges[:-1], shares, np.diff(one.edges), align="edge", color=colour(0), linewidth=0)
         if one.threshold is not None:
             axes.axvline(one.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            told.append(f"{one.title}: a check passes at {one.threshold:.3g}.")
+            sentences.append(f"{one.title}: a check passes at {one.threshold:.3g}.")
         axes.set_title(wrapped(one.title, HISTOGRAM_TITLE_WIDTH), fontsize=8)
         axes.set_xlabel(one.x_label)
         if index % columns == 0:
             axes.set_ylabel("%")
         most = int(np.argmax(shares))
         span = f"most in {one.edges[most]:.3g} to {one.edges[most + 1]:.3g}" if total else "empty"
-        told.append(f"{one.title}: {span}.")
-    return svg_of(figure, alt=f"Histograms of {histograms[0].x_label}. {' '.join(told)}", name=name)
+        sentences.append(f"{one.title}: {span}.")
+    return svg_of(figure, alt=f"Histograms of {histograms[0].x_label}. {' '.join(sentences)}", name=name)

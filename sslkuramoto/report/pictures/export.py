@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 
-# The stand-ins of drawing.py and what a light page shows for them; page.css has the same for the browser.
+# The placeholders of drawing.py and what a light page shows for them; page.css has the same for the browser.
 INK, FAINT = "#010203", "#040506"
 SERIES = tuple(f"#0a0b{index:02x}" for index in range(8))
 LIGHT = dict(
@@ -58,7 +58,7 @@ def write_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the colours of a light page, whole or not at all.
 
     Args:
-        figure: drawn with the stand-in colours.
+        figure: drawn with the placeholder colours.
         path: ends in ``.svg``, ``.pdf`` or ``.png``.
     """
     ending = path.suffix.lower().removeprefix(".")
@@ -102,7 +102,7 @@ def _coloured(artist: Artist) -> tuple[str, ...]:
 
 
 def _light(colour: object) -> object | None:
-    """Return the light page's colour for a stand-in or for a list of them; None where there is none among them."""
+    """Return the light page's colour for a placeholder or for a list of them; None where there is none among them."""
     if colour is None or (isinstance(colour, str) and colour in ("none", "auto")):
         return None
     several = not isinstance(colour, str | tuple)

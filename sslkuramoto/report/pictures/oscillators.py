@@ -1,7 +1,7 @@
 """Pictures of what a network sees and does: its views, its oscillators' phases over the Kuramoto steps, its energies.
 
-A run leaves the tensors in ``RUN/pictures/{views,phases}.npz`` (few images, written once by whoever holds the encoder);
-the page draws them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
+A run writes the tensors into ``RUN/pictures/{views,phases}.npz`` (few images, written once by the process that has
+the encoder); the page draws them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
 """
 
 import io
@@ -35,7 +35,7 @@ GAP = 0.06  # between tiles, in tiles
 
 @styled
 def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str = "views") -> Markup:
-    """Return an inline SVG: one row a view, one column an image, in the order of the mapping.
+    """Return an inline SVG: one row per view, one column per image, in the order of the mapping.
 
     Args:
         images: pixels in [0,1] by the name of the view, for example ``{"clean": ..., "a": ..., "b": ...}``.
@@ -62,7 +62,7 @@ def phases_picture(
     images: Float[Tensor, "b 3 y x"] | None = None,
     name: str = "phases",
 ) -> Markup:
-    """Return an inline SVG: a block an image, in it one row a layer and one column a Kuramoto step.
+    """Return an inline SVG: one block per image, in it one row per layer and one column per Kuramoto step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
     neighbours and least over the whole grid. N = 2: colour is the phase angle. N > 2: the first three coordinates, from
@@ -107,7 +107,7 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
     """Return an inline SVG, one panel a layer: the energy before each step and after the last, mean and range."""
     assert trace, "an empty trace"
     figure, grid = axes_grid(1, len(trace), 2.5 * len(trace), 1.9)
-    told = []
+    sentences = []
     for index, (axes, layer) in enumerate(zip(grid[0], trace, strict=True)):
         energy = layer.energy.detach().float().cpu().numpy()
         steps, mean = np.arange(len(energy)), energy.mean(axis=1)
@@ -117,9 +117,11 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
         axes.set_title(f"Layer {index + 1}")
         axes.set_xlabel("Kuramoto step")
         axes.set_xticks(steps if len(steps) <= 9 else np.linspace(0, len(steps) - 1, 6).round())
-        told.append(f"Layer {index + 1}: {mean[0]:.4g} to {mean[-1]:.4g}.")
+        sentences.append(f"Layer {index + 1}: {mean[0]:.4g} to {mean[-1]:.4g}.")
     return svg_of(
-        figure, alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(told)}", name=name
+        figure,
+        alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(sentences)}",
+        name=name,
     )
 
 
@@ -136,7 +138,7 @@ def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
 
 
 def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
-    """One oscillator a site: at the last step neighbours alike (mean cosine), the whole not (order parameter)."""
+    """One oscillator per site: its neighbours agree at the last step (mean cosine), not all (order parameter)."""
     t, b, c, h, w = states.shape
     assert c % n == 0, f"{c} channels are not made of oscillators of {n}"
     x = states.reshape(t, b, c // n, n, h, w)

@@ -99,5 +99,5 @@ def _block(axes: Axes, standing: Standing, rows: Sequence[tuple[str, Measured]],
 
 def alt_of(standing: Standing) -> str:
     """The picture in words."""
-    told = "; ".join(f"{NAMES.get(key, key)} {found.text}" for key, found in _rows(standing))
-    return f"Accuracy of {standing.label} by reading, {standing.threat or 'under attack'}: {told}."
+    listed = "; ".join(f"{NAMES.get(key, key)} {found.text}" for key, found in _rows(standing))
+    return f"Accuracy of {standing.label} by reading, {standing.threat or 'under attack'}: {listed}."

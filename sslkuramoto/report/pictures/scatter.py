@@ -1,4 +1,4 @@
-"""Clean against robust accuracy: one panel a way to attack, one point a row; reported points are hollow."""
+"""Clean against robust accuracy: one panel per reading, one point per row; reported points are hollow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def _panel(
     figure, ((axes,),) = axes_grid(1, 1, 3.9, 3.3)
     plain_axes(axes)
     axes.grid(axis="x")
-    told = []
+    sentences = []
     for point in points:
         (x, x_low, x_high), (y, y_low, y_high) = point.clean, point.robust
         tint = colour(point.series)
@@ -76,9 +76,9 @@ def _panel(
         )
         number = f"{point.series + 1}"
         axes.annotate(number, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
-        told.append(f"{point.label}{' (reported)' if point.reported else ''}: {x:.1f} clean, {y:.1f} robust.")
+        sentences.append(f"{point.label}{' (reported)' if point.reported else ''}: {x:.1f} clean, {y:.1f} robust.")
     axes.set(xlim=x_range, ylim=y_range)
     axes.set_title(title)
     axes.set_xlabel("clean accuracy (%)")
     axes.set_ylabel("robust accuracy (%)")
-    return svg_of(figure, alt=f"Clean against robust accuracy, {title}. {' '.join(told)}", name=name)
+    return svg_of(figure, alt=f"Clean against robust accuracy, {title}. {' '.join(sentences)}", name=name)

@@ -1,4 +1,4 @@
-"""What a reader wants to know first: the robust accuracy of each model, its audit, and all readings as one picture."""
+"""The main numbers: the robust accuracy of each model, its audit, and all readings as one picture."""
 
 from collections.abc import Sequence
 
@@ -50,5 +50,5 @@ def section() -> Section:
 
 
 def _of_study(standings: Sequence[Standing]) -> list[Standing]:
-    """The rows of a study that have a robust accuracy; the others stand in its table."""
+    """The rows of a study that have a robust accuracy; the others are in its table."""
     return [standing for standing in standings if standing.robust]

@@ -103,9 +103,9 @@ def _figures(checks: Sequence[AuditCheck], label: str) -> Markup:
         nested = {key: value for key, value in check.figures.items() if isinstance(value, Mapping)}
         own = {key: value for key, value in check.figures.items() if key not in nested}
         for of, figures in (("", own), *nested.items()):
-            told = ", ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in figures.items())
-            if told:
-                lines.append(line_of(check.title, cells((of.replace("_", " "), told), class_="name wide")))
+            listed = ", ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in figures.items())
+            if listed:
+                lines.append(line_of(check.title, cells((of.replace("_", " "), listed), class_="name wide")))
     return table_of(heads_of("check", "of", "figures"), lines, "text", label=label)
 
 

@@ -59,8 +59,8 @@ def curves_of_study(table: StudyTable) -> Markup:
                     rows[series] = list(labels.values())[series], found
             if rows:
                 picture, remarks = band_panel(metric, rows, stage=stage, name=f"curve-{place}-{index}")
-                told = [stage, *remarks] if len(table.study.curves_stages) > 1 else remarks
-                drawn += figure(picture, ". ".join(told) + "." if told else "")
+                parts = [stage, *remarks] if len(table.study.curves_stages) > 1 else remarks
+                drawn += figure(picture, ". ".join(parts) + "." if parts else "")
             else:
                 missing.append(metric if len(table.study.curves_stages) == 1 else f"{metric} of {stage}")
     note = fine(f"No record of {', '.join(missing)}.") if missing else NOTHING

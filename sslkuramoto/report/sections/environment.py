@@ -19,7 +19,7 @@ def compact(value: object) -> str:
 
 
 def environment(models: Sequence[Model]) -> Markup:
-    """Versions, hardware and seeds of each part; what is alike everywhere once."""
+    """Versions, hardware and seeds of each part; values equal everywhere are written once."""
     parts = [(f"{model.label}, {name}", part) for model, name, part in parts_of(models)]
     columns = {label: flat(sessions_of(part.environment)) for label, part in parts if part.environment}
     lines = []

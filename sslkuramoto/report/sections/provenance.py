@@ -1,4 +1,4 @@
-"""Where every number of a study comes from: runs, options, hardware, versions, time. What is alike is written once."""
+"""Where every number of a study comes from: runs, options, hardware, versions, time. Equal values are written once."""
 
 from collections.abc import Mapping
 from typing import Any

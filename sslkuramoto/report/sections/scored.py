@@ -16,13 +16,13 @@ def how_scored(models: Sequence[Model]) -> Markup:
     """Where each number comes from: data, weights, initial oscillators, time, options, notes."""
     text = NOTHING
     for model, name, result in results_of(models):
-        told = element("p", "; ".join(_facts(result)))
+        facts = element("p", "; ".join(_facts(result)))
         options = [
             element("dt", key) + element("dd", value)
             for key, value in flat({key: _readable(value) for key, value in result.options.items()}).items()
         ]
         listed = element("dl", joined(options), class_="options") if options else NOTHING
-        text += folded(f"{model.label}, {name}: {result.path.name}", told + listed + bullets(result.notes))
+        text += folded(f"{model.label}, {name}: {result.path.name}", facts + listed + bullets(result.notes))
     return text
 
 

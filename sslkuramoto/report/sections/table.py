@@ -9,7 +9,7 @@ from sslkuramoto.study.table import StudyTable
 
 
 def measured_and_reported(table: StudyTable) -> Markup:
-    """The table with its footnotes; what stands below it elsewhere has sections of its own here."""
+    """The table with its footnotes; the notes that other outputs print below it are sections of their own here."""
     summary = study_summary(table)
     summary.below = []
     return summary_table(summary)

@@ -1,8 +1,8 @@
 """Which result fills which column of the summary table.
 
 Protocols declare their columns. Of several results of one protocol the headline is the one that the protocol's own file
-describes; variants of it (other options, weights or data) are named beside it. What no column takes still stands in the
-page's table of all results.
+describes; variants of it (other options, weights or data) are named beside it. A result that no column takes is
+still in the page's table of all results.
 """
 
 import math
@@ -33,7 +33,7 @@ class Absent(str):
 
 @dataclass(frozen=True)
 class Found:
-    """A number and the file that it stands in.
+    """A number and the file that holds it.
 
     Attributes:
         metric: the number.

@@ -1,4 +1,4 @@
-"""Text from files that anybody may have written, made harmless for a terminal and for a spreadsheet."""
+"""Text from files of unknown origin, made harmless for a terminal and for a spreadsheet."""
 
 from sslkuramoto.errors import printable
 

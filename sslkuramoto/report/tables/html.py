@@ -5,7 +5,7 @@ from markupsafe import Markup
 from sslkuramoto.report.markup import rendered
 from sslkuramoto.report.tables.summary import MISSING, Summary
 
-FEW = 3  # footnotes that stand open
+FEW = 3  # footnotes that are shown unfolded
 
 
 def summary_table(summary: Summary, *, name: str = "note") -> Markup:

@@ -64,10 +64,10 @@ def _sign(sign: str) -> str:
 
 
 def study_latex(table: StudyTable) -> dict[str, str]:
-    """Return the study as ``table`` environments, one a file: ``table`` and, where it has tests, ``paired``.
+    """Return the study as ``table`` environments, one per file: ``table`` and, where it has tests, ``paired``.
 
-    Heads, labels and intervals go over several lines; what is still too large for a page is scaled down. Notes stand
-    inside the environment, how each number was scored in comments.
+    Heads, labels and intervals break over several lines; a table that is still too large for a page is scaled down.
+    Notes are inside the environment, how each number was scored is in comments.
 
     Raises:
         UserError: a result that cannot be read.

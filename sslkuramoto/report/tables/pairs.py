@@ -1,4 +1,4 @@
-"""Paired tests, of a study or of two runs, in words and fields, alike in every output."""
+"""Paired tests, of a study or of two runs, in words and fields, the same in every output."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from sslkuramoto.study.table import StudyTable
 
 HEADS = ("difference", "95 % interval", "p", "Holm", "b", "c", "n", "p, McNemar")
 HOW_TO_READ = (
-    "Paired tests: difference of the mean shares of right draws in points, first minus second, over the seeds that "
-    "both rows have, with its 95 % interval over images; p of exchanging the rows at random images, exact McNemar "
-    "where every share is 0 or 1; Holm over all of the study. Beside it McNemar on most draws: b right in the first "
+    "Paired tests: difference of the mean shares of correct draws in points, first minus second, over the seeds "
+    "that both rows have, with its 95 % interval over images; p of exchanging the rows at random images, exact McNemar "
+    "where every share is 0 or 1; Holm over all of the study. Beside it McNemar on most draws: b correct in the first "
     "row only, c in the second, n images times seeds."
 )
 
 HOW_TO_READ_RUNS = (
-    "Difference of the mean shares of right draws in points, {} minus {}, with its 95 % interval over images; p of "
-    "exchanging the runs at random images, exact McNemar where every share is 0 or 1; Holm over all lines. Beside it "
-    "McNemar on most draws: b right in the first run only, c in the second, n images. Images are the sampling unit: "
-    "a small p speaks of these two networks, not of other seeds."
+    "Difference of the mean shares of correct draws in points, {} minus {}, with its 95 % interval over images; p "
+    "of exchanging the runs at random images, exact McNemar where every share is 0 or 1; Holm over all lines. Beside "
+    "it McNemar on most draws: b correct in the first run only, c in the second, n images. Images are the sampling "
+    "unit: a small p is a statement about these two networks, not about other seeds."
 )
 
 
@@ -36,11 +36,11 @@ class PairedLine:
 
 
 def paired_table(table: StudyTable, labels: Mapping[str, str], *, every_seed: bool = True) -> list[PairedLine]:
-    """Return a line a comparison, its seeds pooled, be it one, and one each of several seeds.
+    """Return one line per comparison with its seeds pooled and, of several seeds, one line per seed.
 
     Args:
         table: from :func:`sslkuramoto.study.collect`.
-        labels: row -> what the reader calls it.
+        labels: row -> its label.
         every_seed: also the lines of single seeds beside the pooled one.
     """
     lines = []

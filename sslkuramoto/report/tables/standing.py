@@ -1,4 +1,4 @@
-"""Where a model stands, in one line and as rows of a picture: robust accuracy by reading, clean beside it."""
+"""A model's main numbers, in one line and as rows of a picture: robust accuracy by reading, and clean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,10 +40,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a reader wants to know of a model first.
+    """The main numbers of a model.
 
     Attributes:
-        label: what the model is called.
+        label: name of the model.
         robust: robust accuracy by reading.
         clean: clean accuracy on the images that were attacked.
         threat: norm and radius: ``l-inf 8/255``.
@@ -99,10 +99,10 @@ def standing_of(
     results: Sequence[Result] = (),
     others: Sequence[tuple[str, str]] = (),
 ) -> Standing:
-    """Return where a model stands.
+    """Return the main numbers of a model.
 
     Args:
-        label: what it is called.
+        label: name of the model.
         found: the robust accuracies of its seeds, by reading.
         results: of the model, audits among them.
         others: other numbers with their names.

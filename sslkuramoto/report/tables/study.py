@@ -114,7 +114,7 @@ def _better(found: Iterable[Sequence[Found]]) -> Literal["higher", "lower"] | No
 
 
 def labels_of(table: StudyTable) -> dict[str, str]:
-    """What a reader calls each row where its group does not stand beside it: no two alike."""
+    """A label for each row that names it without its group: no two are equal."""
     rows = table.study.rows
     labels = [row.label for row in rows.values()]
     return {
@@ -220,7 +220,7 @@ def reading_lines(table: StudyTable) -> list[str]:
 
 
 def verdicts(cell: StudyCell) -> list[str]:
-    """What audits say of the network of a cell, seed by seed where they differ."""
+    """The verdicts of audits on the network of a cell, seed by seed where they differ."""
     by_text: dict[str, list[int]] = {}
     for value in cell.values:
         if audit := audit_of(result_of(value.result)):

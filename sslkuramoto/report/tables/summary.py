@@ -53,7 +53,7 @@ class Cell:
 
 
 class Titled(Protocol):
-    """What stands above a column: of run directories (:class:`Column`) or of a study."""
+    """What is printed above a column: of run directories (:class:`Column`) or of a study."""
 
     @property
     def key(self) -> str: ...
@@ -75,7 +75,7 @@ class Head:
 
     @property
     def name(self) -> str:
-        """ "Reported" is the word for published figures: "as published" already names a way to attack."""
+        """ "Reported" is the word for published figures: "as published" already names a reading."""
         return f"{self.column.name} (reported)" if self.published else self.column.name
 
 
@@ -84,7 +84,8 @@ class Summary:
     """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
 
     ``groups[i]`` is the group of row i, if any row has one. ``scoring`` says how each number was scored, ``reading``
-    how to read the numbers, ``below`` all else that belongs under the table. ``standings`` are where its rows stand.
+    how to read the numbers, ``below`` all else that belongs under the table. ``standings`` are the main numbers
+    of its rows.
     """
 
     heads: list[Head]

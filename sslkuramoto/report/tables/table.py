@@ -26,7 +26,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         grouped: runs that differ in the seed only share a row.
 
     Raises:
-        UserError: a published figure under a key that is no column, a result that does not say what its unit is, or
+        UserError: a published figure under a key that is no column, a result that does not state its unit, or
             two models of one label.
     """
     labels = [model.label for model in models]
@@ -86,7 +86,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
 
 
 def _standing(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Model]) -> Standing:
-    """Return where a row stands, from its cells."""
+    """Return the main numbers of a row, from its cells."""
     declared = {column.key: column for column in columns()}
     robust: dict[Reading, tuple[Found, ...]] = {}
     others: list[tuple[str, str]] = []
@@ -102,7 +102,7 @@ def _standing(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Mo
     return standing_of(label, robust, results=results, others=others)
 
 
-FIRST = 3  # numbers that are told of a model without a robust accuracy
+FIRST = 3  # numbers that are printed for a model without a robust accuracy
 Mark = Callable[[str], int]  # gives a text its number among the footnotes, one number to equal texts
 Scoring = dict[str, dict[tuple[str, str], list[Found]]]
 """Description (of :func:`scored`) -> group and title of a column -> numbers."""

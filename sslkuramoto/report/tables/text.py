@@ -135,7 +135,7 @@ def plain(summary: Summary, *, verbose: bool = True) -> str:
 
 
 def _blocks(grid: list[list[str]], corner: int) -> list[str]:
-    """Return one block per row: what stands in front of it, then a line per column."""
+    """Return one block per row: its label and group, then a line per column."""
     heads = grid[0][corner:]
     width = max(map(len, heads), default=0)
     lines = [", ".join(grid[0][:corner])]
@@ -150,7 +150,7 @@ def _corner(summary: Summary) -> list[str]:
 
 
 def _row_heads(summary: Summary) -> list[list[str]]:
-    """What stands in front of each row: its label and, where rows have groups, its group."""
+    """The first cells of each row: its label and, where rows have groups, its group."""
     if not summary.groups:
         return [[label] for label in summary.labels]
     return [[label, group] for label, group in zip(summary.labels, summary.groups, strict=True)]

@@ -67,7 +67,7 @@ def test_it_leaves_a_finished_run_inside_and_its_clean_accuracy(run, monkeypatch
     assert finetune()(subject_of(moved)).metrics == result.metrics, "the directory may be moved"
 
 
-def test_it_goes_on_where_it_was_interrupted(run):
+def test_it_continues_where_it_was_interrupted(run):
     with pytest.raises(Interrupted), after_step(3, press_ctrl_c):
         finetune()(subject_of(run))
     finetune()(subject_of(run))
