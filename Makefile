@@ -51,7 +51,7 @@ linkcheck: $(STAMP)
 dist: $(STAMP)
 	$(BIN)/python -m hatchling build -d dist
 
-# A file stands for each finished part, so that the same command goes on where it was stopped. The two models share the
+# A file stands for each finished part, so that the same command continues where it was stopped. The two models share the
 # machine, one thread each: that is as fast as taking turns on two cores, and does not collapse on a busy machine.
 quickstart: | $(STAMP)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(MAKE) --no-print-directory -j2 quickstart-models

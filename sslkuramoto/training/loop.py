@@ -294,4 +294,4 @@ class _Training:
                 save_state(self.run, self.step, self.learner, self.average, self.optimizer)
             self.fabric.barrier()
         if stops:
-            raise Interrupted(f"stopped after step {self.step} of {self.total}; the same command goes on from there")
+            raise Interrupted(f"stopped after step {self.step} of {self.total}; the same command continues from there")

@@ -86,7 +86,7 @@ def test_a_tie_that_the_label_wins_is_no_success(cnn, digits):
     attack = SquareEot(queries=5)
     with counted(classifier.encoder) as count:
         attack(classifier, images, torch.zeros(4, dtype=torch.long), threat=LINF, work=Work(0, 0))
-    assert count.forward == 4 * (5 + 1), "the search goes on to the end"
+    assert count.forward == 4 * (5 + 1), "the search continues to the end"
     with counted(classifier.encoder) as count:
         attack(classifier, images, torch.ones(4, dtype=torch.long), threat=LINF, work=Work(0, 0))
     assert count.forward == 4, "another label is wrong at once"

@@ -229,7 +229,7 @@ def test_class_folders_alone_are_split_by_a_share_of_every_class(tree: Path) -> 
 
 
 def test_a_share_is_not_taken_from_a_tree_that_has_its_splits(tree: Path) -> None:
-    assert "has a folder 'train'; holdout= sets images aside" in fault(tree, val_share=0.25)
+    assert "has a folder 'train'; write data.val_share=0" in fault(tree, val_share=0.25)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -68,7 +68,7 @@ def test_ctrl_c_writes_a_checkpoint_inside_the_epoch_and_the_run_goes_on_from_it
     with after_step(1, press_ctrl_c):
         assert main(["train", file, "--run", str(tmp_path / "parts")]) == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert "stopped after step 2 of 6; the same command goes on from there" in capsys.readouterr().err
+    assert "stopped after step 2 of 6; the same command continues from there" in capsys.readouterr().err
     assert main(["train", file, "--run", str(tmp_path / "parts")]) == 0
     train(small(**RECIPES[name]), tmp_path / "whole")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")

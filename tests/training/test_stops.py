@@ -163,7 +163,7 @@ def test_a_full_disk_while_saving_is_one_line_and_keeps_the_checkpoint_before(tm
     assert error.endswith("last.safetensors: no space left on the disk; the previous file is kept")
     assert (run / "checkpoints" / "last.safetensors").read_bytes() == before
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.safetensors"]
-    assert main(["train", file, "--run", str(run)]) == 0, "once there is space the same command goes on"
+    assert main(["train", file, "--run", str(run)]) == 0, "once there is space the same command continues"
 
 
 @pytest.mark.parametrize(

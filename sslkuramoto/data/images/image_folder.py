@@ -73,7 +73,7 @@ def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> di
         if found:
             folders[split] = found[0]
     if "train" in folders and val_share:
-        raise UserError(f"val_share={val_share}: root={files.root} has a folder 'train'; holdout= sets images aside")
+        raise UserError(f"val_share={val_share}: root={files.root} has a folder 'train'; write data.val_share=0")
     if "train" not in folders:
         if val_share and not folders:
             return {"train": "", "test": ""}

@@ -28,7 +28,7 @@ def test_numbers_are_those_of_splitmix64():
 def test_an_image_has_the_same_numbers_wherever_it_stands_in_a_batch():
     whole = ImageDraws(torch.arange(10), "cpu", "key")
     part = ImageDraws(torch.tensor([7, 2]), "cpu", "key")
-    for _ in range(2):  # the second call goes on where the first ended
+    for _ in range(2):  # the second call continues where the first ended
         assert torch.equal(whole.normal(3, 4)[[7, 2]], part.normal(3, 4))
 
 
