@@ -79,7 +79,7 @@ def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> di
             return {"train": "", "test": ""}
         if labels:
             raise UserError(
-                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'}); wanted:"
+                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'}); must hold"
                 " {train,test}/CLASS/image, or CLASS/image with val_share=0.2 to keep a fifth of the images for"
                 " measuring; unlabelled images can be pretrained on with labels=false"
             )
