@@ -18,7 +18,7 @@ OUT=${2:-runs/gpu-check}
 if [ -z "${PYTHON:-}" ]; then
     if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; else PYTHON=python3; fi
 fi
-RECIPE=${RECIPE:-cifar10-akorn-phinet-400}
+RECIPE=${RECIPE:-cifar10-akorn-xphinet-400}
 CHANNELS=${CHANNELS:-128}
 BATCH=${BATCH:-512}
 IMAGES=${IMAGES:-5120}

@@ -74,10 +74,10 @@ def robust_accuracy(
         images: pixels in [0,1], float32.
         labels: their classes.
         eps, norm: radius in pixels of [0,1] ("8/255" or a number; None: 8/255 in linf, 0.5 in l2), "linf" or "l2".
-        budget: of the four ways of reading a network (as published, fixed noise, EoT, adaptive): "quick" is that of
+        budget: of the four readings of a network (as published, fixed noise, EoT, adaptive): "quick" is that of
             ``robustness-quick``, "full" that of ``robustness-linf`` or ``-l2``.
         attacks: these alone, as one reading, in place of the four: names or ``{name: ..., ...}``.
-        ways: other ways: name -> options.
+        ways: other readings: name -> options.
         options: further options of the protocol ``robustness``, such as ``draws``.
         **setting: see :class:`Setting`.
 
@@ -118,7 +118,7 @@ def audit(
     options: Mapping[str, Any] | None = None,
     **setting: Unpack[Setting],
 ) -> Measured:
-    """Ask whether the robustness of a network is real: twenty questions, a verdict with its reasons.
+    """Ask whether the robustness of a network is real: 21 checks, a verdict with its reasons.
 
     Args:
         model, images, labels, eps, norm: as for :func:`robust_accuracy`; eps > 0.
@@ -259,8 +259,8 @@ def compare(a: Measured | str | Path, b: Measured | str | Path, *, per_image: st
 
     Args:
         a, b: results, or their files.
-        per_image: name of the lists of verdicts that are compared; None: which images are right under the union of all
-            ways where both have it, otherwise simply right.
+        per_image: name of the lists of verdicts that are compared; None: which images are correct under the union of
+            all readings where both have it, otherwise simply correct.
 
     Raises:
         UserError: they were measured on different images, or hold no such lists of one name.

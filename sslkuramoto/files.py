@@ -137,7 +137,7 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: truncated or not JSON: {error} ({advice})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, wanted: a JSON object ({advice})")
+        raise UserError(f"{path}: holds a {type(content).__name__}, must hold a JSON object ({advice})")
     return content
 
 

@@ -180,7 +180,7 @@ class Result:
             UserError: an invalid value (file, key and the allowed values are named), or a newer version.
         """
         if not isinstance(content, Mapping):
-            raise UserError(f"{path}: {content!r:.60}: wanted: an object ({DAMAGED})")
+            raise UserError(f"{path}: {content!r:.60}: must be an object ({DAMAGED})")
         read = _Reader(content, path)
         version = read.count("format")
         version = 1 if version is None else version
@@ -246,7 +246,7 @@ class _Reader:
 
     def wrong(self, key: str, value: object, wanted: str) -> UserError:
         name = " ".join(f"{self.where}{key}".split())
-        return UserError(f"{self.path}: {name}={value!r:.60}: wanted: {wanted} ({DAMAGED})")
+        return UserError(f"{self.path}: {name}={value!r:.60}: must be {wanted} ({DAMAGED})")
 
     def text(self, key: str) -> str:
         value = self.content.get(key)

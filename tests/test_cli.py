@@ -94,7 +94,7 @@ def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, mes
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["batch_size=64"], "batch_size=64 is larger than the training set (48 images)"),
+        (["batch_size=64"], "batch_size=64 is larger than the training set (48 images); write batch_size=48 or less"),
         (["data.limit=0"], "limit=0: must be >= 1"),
         (["data={name: image_folder, root: nowhere}"], "root=nowhere: no such file or folder"),
         (["data={name: image_folder, root: empty}"], "root=empty: holds no images"),

@@ -33,17 +33,17 @@ def test_a_result_reads_back_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "metrics=None: wanted: an object from names to numbers"),
-        ({"metrics": {"a": 1}}, "metrics.a=1: wanted: an object with a value"),
-        ({"metrics": {"a": {"value": True}}}, "metrics.a.value=True: wanted: a number"),
-        ({"metrics": {"a": {"value": 1, "n": 2.5}}}, "metrics.a.n=2.5: wanted: a whole number"),
-        ({"metrics": {"a": {"value": 1, "reading": "best"}}}, "metrics.a.reading='best': wanted: one of as published,"),
-        ({"metrics": {}, "options": []}, "options=[]: wanted: an object"),
-        ({"metrics": {}, "per_image": {"correct": 3}}, "per_image.correct=3: wanted: a list"),
-        ({"metrics": {}, "notes": "one"}, "notes='one': wanted: a list of sentences"),
-        ({"metrics": {}, "format": "two"}, "format='two': wanted: a number"),
-        ({"metrics": {}, "data": {"changed_options": [1]}}, "data.changed_options=[1]: wanted: an object"),
-        ({"metrics": {}, "encoder": {"changed_options": "a"}}, "encoder.changed_options='a': wanted: an object"),
+        ({}, "metrics=None: must be an object from names to numbers"),
+        ({"metrics": {"a": 1}}, "metrics.a=1: must be an object with a value"),
+        ({"metrics": {"a": {"value": True}}}, "metrics.a.value=True: must be a number"),
+        ({"metrics": {"a": {"value": 1, "n": 2.5}}}, "metrics.a.n=2.5: must be a whole number"),
+        ({"metrics": {"a": {"value": 1, "reading": "best"}}}, "metrics.a.reading='best': must be one of as published,"),
+        ({"metrics": {}, "options": []}, "options=[]: must be an object"),
+        ({"metrics": {}, "per_image": {"correct": 3}}, "per_image.correct=3: must be a list"),
+        ({"metrics": {}, "notes": "one"}, "notes='one': must be a list of sentences"),
+        ({"metrics": {}, "format": "two"}, "format='two': must be a number"),
+        ({"metrics": {}, "data": {"changed_options": [1]}}, "data.changed_options=[1]: must be an object"),
+        ({"metrics": {}, "encoder": {"changed_options": "a"}}, "encoder.changed_options='a': must be an object"),
     ],
 )
 def test_a_damaged_file_is_one_line_with_file_key_and_what_is_wanted(tmp_path, content, message):
@@ -162,13 +162,13 @@ def test_whatever_stands_in_a_file_it_is_read_or_is_one_line(place, version, tmp
     "attacks", [3, "pgd", [3], [None], [{"version": "rand"}], [{"name": ["pgd"]}], {"name": "pgd"}]
 )
 def test_attacks_of_an_old_file_that_are_none_are_damage(attacks):
-    with pytest.raises(UserError, match=r"options\.attacks=.*wanted: a list of names, or of objects with a name"):
+    with pytest.raises(UserError, match=r"options\.attacks=.*must be a list of names, or of objects with a name"):
         old({"attacks": attacks})
 
 
 @pytest.mark.parametrize("content", [None, [], 3, "text"])
 def test_what_is_no_object_is_damage(content, tmp_path):
-    with pytest.raises(UserError, match="wanted: an object"):
+    with pytest.raises(UserError, match="must be an object"):
         Result.from_dict(content, tmp_path / "knn.json")
 
 

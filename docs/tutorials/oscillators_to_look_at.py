@@ -107,7 +107,7 @@ figure.savefig(options.out / "energy.svg")
 #
 # An AKOrN has three layers of oscillators. The image enters as a stimulus that pulls on them, and convolutions couple
 # neighbours. With `trace=True` the network hands back every state. In the picture each row is a layer, each column a
-# Kuramoto step, and the hue is the angle of one oscillator per site. This network is untrained: already the image
+# Kuramoto step, and the colour is the angle of one oscillator per site. This network is untrained: already the image
 # leaves its trace in the phases. A trained one comes from `sk.load(RUN)`.
 
 # %%

@@ -43,7 +43,9 @@ def shuffled(
     """
     _check_batch_size(batch_size)
     if batch_size > n:
-        raise UserError(f"batch_size={batch_size} is larger than the training set ({n} images)")
+        raise UserError(
+            f"batch_size={batch_size} is larger than the training set ({n} images); write batch_size={n} or less"
+        )
     if batch_size % world_size:
         raise UserError(f"batch_size={batch_size}: must be divisible by the number of processes ({world_size})")
     assert 0 <= rank < world_size

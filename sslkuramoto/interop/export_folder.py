@@ -186,7 +186,7 @@ def _head_parts(config: Mapping[str, Any], weights: dict[str, Tensor], path: Pat
         return linear_parts(weights, str(path / WEIGHTS))
     for key in ("head", "head_size"):
         if not isinstance(config.get(key), dict):
-            raise UserError(f"{path / CONFIG}: {key}={config.get(key)!r}: wanted: dict")
+            raise UserError(f"{path / CONFIG}: {key}={config.get(key)!r}: must be a dict")
     return HeadParts(config["head"], size_of_head(config["head_size"], str(path / CONFIG)), weights)
 
 
@@ -200,7 +200,7 @@ def _config(path: Path) -> Mapping[str, Any]:
         )
     for key, kind in (("kind", str), ("encoder", dict), ("seed", int)):
         if not isinstance(config.get(key), kind):
-            raise UserError(f"{path}: {key}={config.get(key)!r}: wanted: {kind.__name__}")
+            raise UserError(f"{path}: {key}={config.get(key)!r}: must be a {kind.__name__}")
     if (
         config["kind"] not in ("encoder", "classifier")
         or type(config["seed"]) is not int

@@ -142,14 +142,14 @@ def bins_of(result: Result) -> list[Bins]:
     """
     found = result.details.get("reliability") or {}
     if not isinstance(found, Mapping):
-        raise UserError(f"{result.path}: details.reliability={found!r}: wanted: an object")
+        raise UserError(f"{result.path}: details.reliability={found!r}: must be an object")
     return [_bins(result.path, str(name), content) for name, content in found.items()]
 
 
 def _bins(path: Path, name: str, content: Any) -> Bins:
     where = f"{path}: details.reliability.{name}"
     if not isinstance(content, Mapping):
-        raise UserError(f"{where}: wanted: an object with edges, confidence, accuracy and count")
+        raise UserError(f"{where}: must be an object with edges, confidence, accuracy and count")
     lists = {key: numbers(f"{where}.{key}", content.get(key)) for key in ("edges", "confidence", "accuracy", "count")}
     lengths = {key: len(values) + (key != "edges") for key, values in lists.items()}
     if len(set(lengths.values())) > 1:
@@ -165,7 +165,7 @@ def numbers(where: str, values: Any) -> tuple[float, ...]:
     """
     good = isinstance(values, Sequence) and not isinstance(values, str)
     if not good or any(isinstance(v, bool) or not isinstance(v, int | float | None) for v in values):
-        raise UserError(f"{where}: wanted: a list of numbers")
+        raise UserError(f"{where}: must be a list of numbers")
     return tuple(math.nan if value is None else float(value) for value in values)
 
 
@@ -180,15 +180,15 @@ def audit_of(result: Result) -> Audit | None:
         return None
     where = f"{result.path}: details.audit"
     if not isinstance(found, Mapping) or not isinstance(found.get("verdict"), str):
-        raise UserError(f"{where}: wanted: an object with a verdict")
+        raise UserError(f"{where}: must be an object with a verdict")
     checks = found.get("checks") or []
     if not isinstance(checks, list) or not all(isinstance(check, Mapping) for check in checks):
-        raise UserError(f"{where}.checks: wanted: a list of objects")
+        raise UserError(f"{where}.checks: must be a list of objects")
     for check in checks:
         if check.get("status") not in STATUSES:
             wanted = ", ".join(STATUSES)
             raise UserError(
-                f"{where}.checks: {check.get('name')!r} has status={check.get('status')!r}: wanted: {wanted}"
+                f"{where}.checks: {check.get('name')!r} has status={check.get('status')!r}: must be one of {wanted}"
             )
     reasons = found.get("reasons") or ()
     return Audit(
@@ -206,7 +206,7 @@ def _objects(where: str, content: Any) -> list[tuple[str, str, Mapping[str, Any]
     """The place, name and content of each object in an object."""
     content = content or {}
     if not isinstance(content, Mapping) or not all(isinstance(item, Mapping) for item in content.values()):
-        raise UserError(f"{where}: wanted: an object of objects")
+        raise UserError(f"{where}: must be an object of objects")
     return [(f"{where}.{name}", str(name), item) for name, item in content.items()]
 
 
@@ -214,7 +214,7 @@ def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
     x = numbers(f"{where}.x", content.get("x"))
     series = content.get("series")
     if not isinstance(series, Mapping):
-        raise UserError(f"{where}.series: wanted: an object of lists")
+        raise UserError(f"{where}.series: must be an object of lists")
     lines = {str(label): numbers(f"{where}.series.{label}", values) for label, values in series.items()}
     if any(len(values) != len(x) for values in lines.values()):
         raise UserError(f"{where}: each series needs one number for each of x")
@@ -277,6 +277,6 @@ def _attacked(way: str, path: Path, classes: tuple[str, ...]) -> Attacked:
     alike = clean.shape == adversarial.shape and labels.shape == prediction.shape == index.shape == clean.shape[:1]
     if clean.ndim != 4 or clean.shape[1] != 3 or not alike:
         raise UserError(
-            f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: wanted: (m, 3, y, x)"
+            f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: must be (m, 3, y, x)"
         )
     return Attacked(way, clean, adversarial, labels, prediction, index, classes)

@@ -87,7 +87,7 @@ def discover(paths: Iterable[Path]) -> list[Row]:
         if not found:
             what = "is not a directory" if not path.is_dir() else "holds no run directory"
             raise UserError(
-                f"run={str(path)!r}: {what}; wanted: a directory with {', '.join(SIGNS_OF_A_RUN)}, or one of such"
+                f"run={str(path)!r}: {what}; must be a directory with {', '.join(SIGNS_OF_A_RUN)}, or one of such"
             )
         runs += [run for run in found if run not in runs]
     return [Row(label, run) for label, run in zip(_labels(runs), runs, strict=True)]
@@ -198,4 +198,4 @@ def _parse(path: Path, line: int, name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise UserError(f"{path}, line {line}: {name}={value!r}: wanted: a number or nothing") from None
+        raise UserError(f"{path}, line {line}: {name}={value!r}: must be a number or nothing") from None

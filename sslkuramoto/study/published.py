@@ -31,18 +31,18 @@ class Published:
     def __post_init__(self) -> None:
         if not isinstance(self.source, str) or not self.source.strip():
             raise UserError(
-                f"published figure {self.value!r} has no source; wanted: paper and table, for example 'AKOrN, table 4'"
+                f"published figure {self.value!r} has no source; name paper and table, for example 'AKOrN, table 4'"
             )
         for key, number in (("value", self.value), ("std", self.std)):
             if number is None and key == "std":
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-                raise UserError(f"published {key}={number!r} ({self.source}): wanted: a finite number, in percent")
+                raise UserError(f"published {key}={number!r} ({self.source}): must be a finite number, in percent")
         if not 0 <= self.value <= 100:
-            raise UserError(f"published value={self.value!r} ({self.source}): wanted: percent, from 0 to 100")
+            raise UserError(f"published value={self.value!r} ({self.source}): must be a percentage, from 0 to 100")
         if self.std is not None and self.std < 0:
-            raise UserError(f"published std={self.std!r} ({self.source}): wanted: at least 0")
+            raise UserError(f"published std={self.std!r} ({self.source}): must be at least 0")
         if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1):
-            raise UserError(f"published n={self.n!r} ({self.source}): wanted: the number of runs, at least 1")
+            raise UserError(f"published n={self.n!r} ({self.source}): must be the number of runs, at least 1")
         if self.differs is not None and not isinstance(self.differs, str):
-            raise UserError(f"published differs={self.differs!r} ({self.source}): wanted: a sentence")
+            raise UserError(f"published differs={self.differs!r} ({self.source}): must be a sentence")

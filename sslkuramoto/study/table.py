@@ -166,12 +166,12 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
         raise _lacks(f"metric of protocol {column.protocol}", column.metric, result.metrics)
     metric, per_image = result.metrics[column.metric], result.per_image
     if metric.n is None or math.isnan(metric.value):
-        raise UserError(f"{path}: metrics.{column.metric}: wanted: a finite value and its n ({DAMAGED})")
+        raise UserError(f"{path}: metrics.{column.metric}: must have a finite value and its n ({DAMAGED})")
     if column.per_image is not None and column.per_image not in per_image:
         raise _lacks(f"per-image result of protocol {column.protocol}", column.per_image, per_image)
     correct = None if column.per_image is None else per_image[column.per_image]
     if correct == []:
-        raise UserError(f"{path}: per_image.{column.per_image}: wanted: one entry per image ({DAMAGED})")
+        raise UserError(f"{path}: per_image.{column.per_image}: must have one entry per image ({DAMAGED})")
     if correct is not None and (column.per_image not in result.verdicts or not _of_shares(correct)):
         raise _no_shares(column, result)
     return SeedValue(

@@ -87,7 +87,11 @@ def test_workflows_call_the_commands_of_the_makefile_and_nothing_else() -> None:
         path.name: re.findall(r"^ *- run: (.+)$", path.read_text(), flags=re.MULTILINE)
         for path in (ROOT / ".github/workflows").glob("*.yml")
     }
-    assert runs == {"tests.yml": ["make check PYTHON=python"], "docs.yml": ["make docs PYTHON=python"]}
+    assert runs == {
+        "tests.yml": ["make check PYTHON=python"],
+        "docs.yml": ["make docs PYTHON=python"],
+        "links.yml": ["make linkcheck PYTHON=python"],
+    }
 
 
 def test_one_version_stands_in_the_package_and_in_the_citation() -> None:

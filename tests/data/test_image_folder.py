@@ -214,7 +214,7 @@ def test_other_names_of_the_folders_of_a_split_are_known(tree: Path) -> None:
 
 def test_class_folders_alone_are_split_by_a_share_of_every_class(tree: Path) -> None:
     flat = (tree / "train").rename(tree.parent / "pictures")
-    assert "wanted: {train,test}/CLASS/image, or CLASS/image with val_share=0.2" in fault(flat)
+    assert "must hold {train,test}/CLASS/image, or CLASS/image with val_share=0.2" in fault(flat)
     train, test = (build(flat, split, val_share=0.25) for split in ("train", "test"))
     assert train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert test.labels.tolist() == [0, 1, 2]
@@ -229,7 +229,7 @@ def test_class_folders_alone_are_split_by_a_share_of_every_class(tree: Path) -> 
 
 
 def test_a_share_is_not_taken_from_a_tree_that_has_its_splits(tree: Path) -> None:
-    assert "has a folder 'train'; holdout= sets images aside" in fault(tree, val_share=0.25)
+    assert "has a folder 'train'; write data.val_share=0" in fault(tree, val_share=0.25)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -328,7 +328,7 @@ def test_unlabelled_images_are_refused_when_labels_are_wanted(tree: Path, tmp_pa
     loose.mkdir()
     (tree / "train/0.png").rename(loose / "0.png")
     line = fault(loose)
-    assert "no folder 'train' in it (found: images only); wanted: {train,test}/CLASS/image" in line
+    assert "no folder 'train' in it (found: images only); must hold {train,test}/CLASS/image" in line
     assert "unlabelled images can be pretrained on with labels=false" in line
 
 

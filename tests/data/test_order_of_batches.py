@@ -47,7 +47,10 @@ def test_ranks_share_each_batch_of_a_single_process() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 512}, r"batch_size=512 is larger than the training set \(360 images\)"),
+        (
+            {"batch_size": 512},
+            r"batch_size=512 is larger than the training set \(360 images\); write batch_size=360 or less",
+        ),
         ({"batch_size": 0}, "batch_size=0: must be >= 1"),
         ({"batch_size": 9, "world_size": 2}, r"batch_size=9: must be divisible by the number of processes \(2\)"),
     ],

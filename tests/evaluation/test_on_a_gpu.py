@@ -87,7 +87,7 @@ def test_autoattack_agrees_with_pyautoattack_called_directly(cnn, measured, subj
 
 
 @pytest.mark.parametrize("plant", ["quantised", "scaled", "noisy"])
-def test_the_audit_exposes_a_planted_defence(cnn, measured, plant):
+def test_the_audit_exposes_a_fake_defence(cnn, measured, plant):
     found = measured(cnn, "audit", eps=0.3, plant=plant)
     assert found.details["audit"]["word"] == "masked"
 

@@ -114,7 +114,7 @@ def test_the_size_can_be_given_where_the_data_are_not_here(finetuned, tmp_path):
     [
         ({"format": 2}, "format 2; this version reads up to 1: update sslkuramoto"),
         ({"library_name": "timm"}, "of another program"),
-        ({"encoder": None}, "encoder=None: wanted: dict"),
+        ({"encoder": None}, "encoder=None: must be a dict"),
         ({"encoder": {"name": "akorm"}}, "unknown encoder 'akorm'"),
         ({"encoder": {"name": "akorn", "channels": 6}}, r"model\.safetensors: .*weight"),
     ],

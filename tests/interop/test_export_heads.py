@@ -107,7 +107,7 @@ def test_a_folder_of_before_heads_had_a_section_holds_a_linear_one(finetuned, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"head": 3}, "head=3: wanted: dict"),
+        ({"head": 3}, "head=3: must be a dict"),
         ({"head": {"name": "nix"}}, "unknown head 'nix'"),
         ({"head": {"name": "per_cell"}}, r"model\.safetensors: .*weight"),
         ({"head_size": {"in_features": 3}}, "holds no two numbers"),

@@ -77,7 +77,7 @@ def test_each_cell_without_a_number_says_why(text: str):
     assert f"seeds 0, 1: failed: training failed: no luck {HOSTILE}" in told
     assert "seed 1: not computed yet" in told
     assert "seed 0: the result records accuracy = inf" in told
-    assert "metrics.accuracy: wanted: a finite value and its n" in told, "NaN is no number"
+    assert "metrics.accuracy: must have a finite value and its n" in told, "NaN is no number"
 
 
 def test_it_names_no_address_outside_and_runs_nothing_of_the_files(text: str):
@@ -112,7 +112,7 @@ def test_every_other_form_of_the_table_says_the_same(table: StudyTable):
         words = " ".join(text.split())
         assert "not computed yet" in words
         assert "the result records accuracy = inf" in words
-        assert "metrics.accuracy: wanted: a finite value and its n" in words.replace("\\_", "_")
+        assert "metrics.accuracy: must have a finite value and its n" in words.replace("\\_", "_")
         assert "no luck" in words
     lines = study_csv(table).splitlines()
     kinds = [line.split(",")[0] for line in lines[1:]]

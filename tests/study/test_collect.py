@@ -71,17 +71,17 @@ def test_one_seed_has_no_deviation_and_none_no_mean(written):
     ("damage", "reason"),
     [
         ('{"metrics": {"accuracy"', "truncated or not JSON"),
-        ("[]", "holds a list, wanted: a JSON object"),
+        ("[]", "holds a list, must hold a JSON object"),
         ("null", "holds a NoneType"),
         ("\udcff", "truncated or not JSON"),
-        ('{"metrics": []}', "metrics=[]: wanted: an object"),
-        ('{"metrics": {"accuracy": 0.5}}', "metrics.accuracy=0.5: wanted: an object with a value"),
+        ('{"metrics": []}', "metrics=[]: must be an object"),
+        ('{"metrics": {"accuracy": 0.5}}', "metrics.accuracy=0.5: must be an object with a value"),
         ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": []}}', "one entry per image"),
         ('{"metrics": {"accuracy": {"value": null, "n": 2}}, "per_image": {"correct": [1]}}', "a finite value"),
-        ('{"metrics": {"accuracy": {"value": "high", "n": 2}}}', "metrics.accuracy.value='high': wanted: a number"),
+        ('{"metrics": {"accuracy": {"value": "high", "n": 2}}}', "metrics.accuracy.value='high': must be a number"),
         ('{"metrics": {"accuracy": {"value": 0.5}}, "per_image": {"correct": [1]}}', "a finite value and its n"),
-        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": 3}}', "correct=3: wanted: a list"),
-        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "data": "digits"}', "data='digits': wanted: an object"),
+        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "per_image": {"correct": 3}}', "correct=3: must be a list"),
+        ('{"metrics": {"accuracy": {"value": 0.5, "n": 2}}, "data": "digits"}', "data='digits': must be an object"),
     ],
 )
 def test_a_damaged_result_is_a_dash_that_says_what_to_do(written, damage: str, reason: str):

@@ -73,13 +73,13 @@ def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> di
         if found:
             folders[split] = found[0]
     if "train" in folders and val_share:
-        raise UserError(f"val_share={val_share}: root={files.root} has a folder 'train'; holdout= sets images aside")
+        raise UserError(f"val_share={val_share}: root={files.root} has a folder 'train'; write data.val_share=0")
     if "train" not in folders:
         if val_share and not folders:
             return {"train": "", "test": ""}
         if labels:
             raise UserError(
-                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'}); wanted:"
+                f"root={files.root}: no folder 'train' in it (found: {_few(tops) or 'images only'}); must hold"
                 " {train,test}/CLASS/image, or CLASS/image with val_share=0.2 to keep a fifth of the images for"
                 " measuring; unlabelled images can be pretrained on with labels=false"
             )

@@ -244,7 +244,7 @@ def load_views(run: Path) -> dict[str, Tensor] | None:
         return None
     for view, batch in arrays.items():
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1] != 3 or not len(batch):
-            raise UserError(f"{run / VIEWS_FILE}: {view} is {batch.dtype} {batch.shape}, wanted: uint8 (b, 3, y, x)")
+            raise UserError(f"{run / VIEWS_FILE}: {view} is {batch.dtype} {batch.shape}, must be uint8 (b, 3, y, x)")
     views = {key.removeprefix(OF_A_VIEW): torch.from_numpy(batch).float() / 255 for key, batch in arrays.items()}
     return views or None
 

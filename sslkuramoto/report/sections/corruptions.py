@@ -28,7 +28,7 @@ def errors_of(result: Result) -> dict[str, dict[str, float]]:
         }
     except (AttributeError, KeyError, TypeError, ValueError):
         where = f"{result.path}: details.corruptions"
-        raise UserError(f"{where}: wanted: an object of corruptions, each severity with its error") from None
+        raise UserError(f"{where}: must be an object of corruptions, each severity with its error") from None
 
 
 def corruptions(items: Sequence[Evidence]) -> Markup:

@@ -217,7 +217,7 @@ def _checked(found: Found, column: Column) -> Found | str:
         wanted = ", ".join(IN_PERCENT)
         if column.optional:
             return f"{found.result.path.name} gives {found.name} in the unit {unit!r}, not one of {wanted}"
-        raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: wanted: one of {wanted}")
+        raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: must be one of {wanted}")
     return found
 
 

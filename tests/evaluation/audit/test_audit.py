@@ -197,7 +197,7 @@ def test_an_audit_without_its_control_never_reads_no_sign_of_masking(small) -> N
 
 
 @pytest.mark.parametrize("plant", ["scaled", "quantised"])
-def test_a_planted_defence_whose_telling_checks_are_skipped_is_given_no_clean_word(small, plant) -> None:
+def test_a_fake_defence_whose_telling_checks_are_skipped_is_given_no_clean_word(small, plant) -> None:
     skip = [question.name for question in CHECKS if question.name not in ("control", "one_step")]
     audit = Audit(**TINY | {"eps": 0.3, "images": 32}, plant=plant, skip=skip)(small).details["audit"]
     assert audit["word"] in ("incomplete", "plain figure too high")
@@ -229,7 +229,7 @@ def test_in_l2_the_same_questions_are_answered(small) -> None:
     assert result.metrics["robust_accuracy"].value <= result.metrics["clean_accuracy"].value
 
 
-def test_the_planted_defence_is_named(small) -> None:
+def test_the_fake_defence_is_named(small) -> None:
     result = Audit(**TINY, plant="quantised", skip=[question.name for question in CHECKS])(small)
     assert result.notes[0] == "audited with the fake defence 'quantised'"
     assert not isinstance(small.encoder, NoisyEncoder)

@@ -1,4 +1,4 @@
-"""The audit is right about networks whose robustness is known: honest ones, and three planted defences."""
+"""The audit is right about networks whose robustness is known: honest ones, and three fake defences."""
 
 import copy
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_a_constant_answer_is_nothing_to_audit(trained: Callable[..., Subject]) 
         ("noisy", {"fixed_random", "deterministic"}, 0.12),  # EoT finds what there is: its figure holds
     ],
 )
-def test_a_planted_defence_is_exposed(
+def test_a_fake_defence_is_exposed(
     plant: str, failing: set[str], at_least_reported: float, audited: Callable[..., Result], plain: Result
 ) -> None:
     result = audited("classification", eps=0.3, plant=plant)

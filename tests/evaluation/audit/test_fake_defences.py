@@ -1,4 +1,4 @@
-"""The planted defences look robust and are not."""
+"""The fake defences look robust and are not."""
 
 import pytest
 import torch
