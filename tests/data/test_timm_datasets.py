@@ -176,7 +176,11 @@ COMMAND = "pipe:touch {canary}; echo {{}} #"
         ("wds/x", {"train_split": "{{a.tar," + COMMAND + "}}"}, "train_split"),
         ("wds/x", {"train_split": "a.tar::https://a.example/b.tar"}, "train_split"),
         ("WDS/x", {"root": COMMAND}, "root"),
-        *((f"{kind}/x", {"root": root}, "root") for kind in ("hfds", "hfids", "tfds") for root in ("s3://a/b", "zip::a")),
+        *(
+            (f"{kind}/x", {"root": root}, "root")
+            for kind in ("hfds", "hfids", "tfds")
+            for root in ("s3://a/b", "zip::a")
+        ),
         ("hfds/https://a.example/x.py", {}, "dataset"),
         ("tfds/huggingface:mnist", {}, "dataset"),
         ("tfds/somebody:their_code", {}, "dataset"),
