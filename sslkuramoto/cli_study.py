@@ -177,16 +177,19 @@ def print_study(
     """
     from sslkuramoto.files import write_atomically
     from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text, write_study_page
+    from sslkuramoto.report.tables.escape import csv_comment
     from sslkuramoto.study import collect, record_study
 
     table = collect(study, root, any_code=any_code)
     print(study_text(table, verbose=verbose))
     folder = root / study.folder
-    marks = "".join(f"# {said}\n" for said in study.changes)  # a comment, for a line of cells would be a result
+    marks = "".join(map(csv_comment, study.changes))  # for a line of cells would be a result
     texts = {"table.md": study_markdown(table), "table.csv": marks + study_csv(table)}
     texts |= {f"{name}.tex": text for name, text in study_latex(table).items()}
     for name, text in texts.items():
         write_atomically(folder / name, text)
+    if "paired.tex" not in texts:  # the study had tests before
+        (folder / "paired.tex").unlink(missing_ok=True)
     write_study_page(folder / "report.html", table)
     record_study(folder, study.path, changes)
     print(f"wrote {folder}/{', '.join(sorted(texts))} and report.html")

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from sslkuramoto.errors import UserError, say_once, too_large, unknown
+from sslkuramoto.errors import UserError, one_line, say_once, too_large, unknown
 from sslkuramoto.values import Mark, bound, check_value, dataclass_in, marks, plain
 
 T = TypeVar("T")
@@ -225,10 +225,19 @@ class Registry(Generic[T]):
         except UserError as error:
             raise UserError(f"{self.kind} {name}: {error}") from None
         except (MemoryError, RuntimeError, TypeError) as error:
-            found = too_large(error)
-            if found is None:
-                raise
-            raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None
+            if (found := too_large(error)) is not None:
+                raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None
+            if _weightless():
+                rule = "a constructor is first called without memory (device meta) and may read no values of tensors"
+                raise UserError(f"{self.kind} {name}: {rule}, see docs/plugins.md: {one_line(error)}") from error
+            raise
+
+
+def _weightless() -> bool:
+    """Return whether tensors are made without memory here, as where sizes are compared with those of a file."""
+    from torch import get_default_device  # imported here because listing members needs no torch
+
+    return get_default_device().type == "meta"
 
 
 def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -31,6 +31,7 @@ import torch
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import LONGEST_WORD, UserError, shortened
 from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
+from sslkuramoto.masking import MASK, masked, names_secret
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
 _LOCK = ".lock"  # held while a process trains here
@@ -210,24 +211,25 @@ def describe_environment(device: str) -> dict[str, Any]:
     }
 
 
-_SECRET = re.compile(r"(token|secret|passw|credential|api_?key|access_?key|auth)", re.IGNORECASE)
+_OPTION = re.compile(r"-{0,2}[\w.-]+")
 _TOKENS = re.compile(r"\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA)[\w-]{12,}")
 
 
 def impersonal(text: str) -> str:
     """Return text as it may be shown to others: without home folders, the user's name in paths, and secrets.
 
-    A secret is the value of a key or an environment variable that is named so, the part before the ``@`` of a URL,
-    and a word that begins like the tokens of well-known services.
+    A secret is the value of a key (also within mappings) or an environment variable that is named so, the part before
+    the ``@`` of a URL, and a word that begins like the tokens of well-known services.
     """
     key, sign, _ = text.partition("=")
-    if sign and "\n" not in text and _SECRET.search(key):
-        return f"{key}=***"
+    if sign and "\n" not in text and _OPTION.fullmatch(key) and names_secret(key):
+        return f"{key}={MASK}"
+    text = masked(text)
     for name, value in os.environ.items():
-        if len(value) >= 8 and (_SECRET.search(name) or name.upper().endswith("_KEY")):
-            text = text.replace(value, "***")
+        if len(value) >= 8 and (names_secret(name) or name.upper().endswith("_KEY")):
+            text = text.replace(value, MASK)
     text = re.sub(r"(?<=://)[^/\s@]+@", "", text)
-    text = _TOKENS.sub("***", text)
+    text = _TOKENS.sub(MASK, text)
     for home in {str(Path.home()), str(Path.home().resolve())} - {"/"}:
         text = re.sub(rf"{re.escape(home)}(?=[/\s'\"]|$)", "~", text)
     text = re.sub(r"(?<![\w.~])/(home|Users)/[^/\s'\"]+", "~", text)

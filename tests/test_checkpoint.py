@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from small_runs import small
 from timm.models import load_state_dict as read_by_timm
 from torch import nn
 
@@ -18,12 +19,15 @@ from sslkuramoto.checkpoint import (
     load_head,
     load_strictly,
     save,
+    save_weights,
     weights_hash,
 )
 from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Part
+from sslkuramoto.training.learner import check
 
 OPTIONS = {"channels": 4, "kernel_sizes": [3, 3], "num_steps": 1}
 
@@ -286,3 +290,20 @@ def test_the_hash_depends_on_every_weight_its_name_and_its_type():
     ]
     assert len({hashed(a=a, b=b), *others}) == 6
     assert hashed(a=a, b=b) == hashed(b=b.clone(), a=a.T)
+
+
+class ReadsItsRates(Encoder):
+    """An encoder of another package, whose constructor reads values of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_features = int(torch.linspace(1, 3, 3)[-1].item())
+
+
+def test_an_encoder_whose_constructor_reads_tensors_is_one_line_when_checked_and_when_loaded(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS._members, "reads_its_rates", ReadsItsRates)
+    save_weights(tmp_path / "a.safetensors", {}, kind="encoder", encoder={"name": "reads_its_rates"})
+    recipe = small(encoder={"name": "reads_its_rates"})
+    for act in (lambda: load_encoder(tmp_path / "a.safetensors"), lambda: check(recipe)):
+        with pytest.raises(UserError, match=r"^encoder reads_its_rates: a constructor is first called without memory"):
+            act()

@@ -1,6 +1,7 @@
 from typing import Literal
 
 import pytest
+import torch
 
 from sslkuramoto import registry
 from sslkuramoto.errors import UserError
@@ -123,3 +124,38 @@ def test_entry_points_add_members_which_load_when_they_are_used(monkeypatch):
 def test_a_name_is_registered_once(things):
     with pytest.raises(AssertionError, match="registered twice"):
         things.add("thing", Thing)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda rates: [rate.item() for rate in rates],
+        lambda rates: rates.tolist(),
+        lambda rates: rates.numpy(),
+        lambda rates: 1 if rates.sum() > 0 else 0,
+    ],
+    ids=["item", "tolist", "numpy", "if"],
+)
+def test_a_constructor_that_reads_values_of_tensors_is_named_where_tensors_have_none(things, read):
+    class Reader:
+        def __init__(self, *, depth: int = 3) -> None:
+            self.rates = read(torch.linspace(0, 1, depth))
+
+    things.add("reader", Reader)
+    things.build("reader", {})
+    with torch.device("meta"), pytest.raises(UserError) as caught:
+        things.build("reader", {})
+    line = str(caught.value)
+    assert line.startswith("thing reader: a constructor is first called without memory (device meta) and may read no")
+    assert "docs/plugins.md: " in line
+    assert "\n" not in line
+
+
+def test_a_fault_of_a_constructor_that_has_memory_stays_a_fault(things):
+    class Broken:
+        def __init__(self) -> None:
+            raise RuntimeError("a fault")
+
+    things.add("broken", Broken)
+    with pytest.raises(RuntimeError, match="a fault"):
+        things.build("broken", {})

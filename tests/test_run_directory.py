@@ -244,6 +244,24 @@ SLASH = "/"  # no file of this repository names a folder of a machine
         ("WANDB_API_KEY=0123456789", "WANDB_API_KEY=***"),
         ("note=hf_abcdefghijklmnopqrst", "note=***"),
         ("note=the-value-of-a-variable", "note=***"),
+        ("data={{name: cifar10, token: hunter2}}", "data={{name: cifar10, token: ***}}"),
+        ("data={{password: hunter, 2, name: a}}", "data={{password: ***, 2, name: a}}"),
+        ("data={{a: {{apiKey: 'hun, ter2'}}, b: 1}}", "data={{a: {{apiKey: ***}}, b: 1}}"),
+        ('data={{"token":"hun\\"ter2", "b": 1}}', 'data={{"token":"***", "b": 1}}'),
+        ("data={{credentials: {{user: me, key: [a, b]}}, b: 1}}", "data={{credentials: ***, b: 1}}"),
+        ("{{password: a=b}}", "{{password: ***}}"),
+        ("note=see https://a.example/?token=abc", "note=see https://a.example/?token=***"),
+        ("--hub-token=abc", "--hub-token=***"),
+        ("PGPASSWORD=a, b", "PGPASSWORD=***"),
+        ("auth=me", "auth=***"),
+        ("author=me", "author=me"),
+        ("authority={{authors: [me]}}", "authority={{authors: [me]}}"),
+        ("num_tokens=196", "num_tokens=196"),
+        ("tokenizer=word", "tokenizer=word"),
+        (
+            "encoder.arguments={{class_token: false, token_dim: 8}}",
+            "encoder.arguments={{class_token: false, token_dim: 8}}",
+        ),
         ("optimizer.lr=1e-3", "optimizer.lr=1e-3"),
         ("encoder.kernel_sizes=[3,3]", "encoder.kernel_sizes=[3,3]"),
     ],
@@ -252,7 +270,19 @@ def test_what_a_run_keeps_of_its_command_names_no_person_and_no_secret(word, kep
     monkeypatch.setenv("HOME", str(tmp_path / "bob"))
     monkeypatch.setenv("SOME_TOKEN", "the-value-of-a-variable")
     monkeypatch.setattr("sslkuramoto.run_directory.getuser", lambda: "alice")
-    assert impersonal(word.format(home=tmp_path / "bob")) == kept
+    assert impersonal(word.format(home=tmp_path / "bob")) == kept.format()
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_whose_secrets_are_masked_is_json_and_keeps_all_else(indent):
+    said = {"b": [1, {"c": "author: me, 2"}], "flags": {"class_token": True}, "size": {"in": 3}}
+    secrets = {"token": "hunter2", "password": 12345678, "secret": ["hunter2"], "note": "x, token: hunter2", "last": 1}
+    text = impersonal(json.dumps({**secrets, **said}, indent=indent))
+    read = json.loads(text)
+    assert "hunter2" not in text
+    assert "12345678" not in text
+    assert {key: read[key] for key in said} == said
+    assert read["last"] == 1
 
 
 def test_the_environment_of_a_session_holds_no_host_no_user_and_no_secret(tmp_path, monkeypatch):

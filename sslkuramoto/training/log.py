@@ -104,7 +104,8 @@ class Log:
 def log_result(run: RunDirectory, recipe: Recipe, name: str, metrics: Mapping[str, float]) -> None:
     """Send the numbers of an evaluation to the loggers of a run, as ``evaluation/NAME/METRIC``.
 
-    The result is written already; a logger that fails costs one line on stderr, never the evaluation.
+    The result is written already; a logger that fails costs one line on stderr, never the evaluation. Weights & Biases
+    gets it only where it got the training: a recipe of somebody else must not write into the reader's account.
 
     Args:
         run: that was evaluated.
@@ -116,9 +117,13 @@ def log_result(run: RunDirectory, recipe: Recipe, name: str, metrics: Mapping[st
     for logger in recipe.engine.loggers:
         try:
             check_loggers([logger])
+            if logger == "wandb" and not _wandb_file(run.path).is_file():
+                raise UserError(f"the run was not logged to it (no {_wandb_file(run.path)})")
             sink = _TensorBoard(run.path, None) if logger == "tensorboard" else _WandB(run.path, recipe)
             sink.write(named, None)
             sink.close()
+        except UserError as error:
+            print(f"{run.path}: the result is not sent to {logger}: {error}", file=sys.stderr, flush=True)
         except Exception as error:  # whatever another package does without network, disk or account
             print(f"{run.path}: the result is not sent to {logger}: {line_of(error)}", file=sys.stderr, flush=True)
 
@@ -156,9 +161,13 @@ def _answers(url: str, patience: float = 5.0) -> bool:
         return False
 
 
+def _wandb_file(path: Path) -> Path:
+    return path / "wandb" / "id.txt"
+
+
 def _wandb_id(path: Path) -> str:
     """Return the id of a run, made at its first session: it belongs to this run, not to its path."""
-    file = path / "wandb" / "id.txt"
+    file = _wandb_file(path)
     if not file.is_file():
         write_atomically(file, secrets.token_hex(8))
     return file.read_text(errors="replace").strip()

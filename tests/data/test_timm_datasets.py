@@ -163,6 +163,66 @@ def test_wds_of_timm_yields_each_sample_once(shards: Path, tree: Path) -> None:
     )
 
 
+COMMAND = "pipe:touch {canary}; echo {{}} #"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "key"),
+    [
+        *(("wds/x", {"root": root}, "root") for root in (COMMAND, f"  {COMMAND}", "https://a.example/x", "file:/tmp")),
+        *(("wds/x", {key: COMMAND + ".tar"}, key) for key in ("train_split", "test_split", "val_split")),
+        ("wds/x", {"train_split": "{{a.tar," + COMMAND + "}}"}, "train_split"),
+        ("wds/x", {"train_split": "a.tar::https://a.example/b.tar"}, "train_split"),
+        ("WDS/x", {"root": COMMAND}, "root"),
+        *(
+            (f"{kind}/x", {"root": root}, "root")
+            for kind in ("hfds", "hfids", "tfds")
+            for root in ("s3://a/b", "zip::a")
+        ),
+        ("hfds/https://a.example/x.py", {}, "dataset"),
+        ("tfds/huggingface:mnist", {}, "dataset"),
+        ("tfds/somebody:their_code", {}, "dataset"),
+    ],
+)
+def test_a_url_or_a_command_in_a_recipe_is_refused_before_a_library_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str, options: dict[str, str], key: str
+) -> None:
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: pytest.fail("timm was asked"))
+    given = {key: value.format(canary=tmp_path / "canary") for key, value in options.items()}
+    root = given.pop("root", str(tmp_path))
+    for download in (False, True):
+        assert fault(root, dataset, labels=False, download=download, **given).startswith(f"data timm: {key}=")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_shards_are_read_from_a_folder_that_exists_whatever_download_says(tmp_path: Path) -> None:
+    for download in (False, True):
+        assert "nowhere: no such folder" in fault(tmp_path / "nowhere", "wds/x", download=download)
+
+
+def test_a_command_among_the_file_names_of_shards_is_a_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("webdataset")
+    split = {"name": "train", "num_samples": 1, "filenames": ["pipe:touch canary"], "shard_lengths": [1]}
+    (tmp_path / "_info.json").write_text(json.dumps({"splits": {"train": split}}))
+    monkeypatch.chdir(tmp_path)
+    assert "not a readable, uncompressed tar" in fault(Path("."), "wds/x", labels=False)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_slice_of_a_split_is_no_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def refuse(*arguments: object, **_: object) -> None:
+        asked.append(arguments[:3])
+        raise OSError("asked")
+
+    monkeypatch.setattr("timm.data.create_dataset", refuse)
+    assert "asked" in fault(tmp_path, "tfds/mnist", labels=False, train_split="train[1shard:2shard]+test[:80%]")
+    assert asked == [("tfds/mnist", str(tmp_path), "train[1shard:2shard]+test[:80%]")]
+
+
 def test_a_shard_may_mix_jpg_and_jpeg(tree: Path, tmp_path: Path) -> None:
     pytest.importorskip("webdataset")
     for name in ("train", "test"):

@@ -1,6 +1,8 @@
 """The first screen: one line per model, its readings as one picture; tables mark the best and leave out the empty."""
 
+import csv
 import re
+import unicodedata
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,7 +13,7 @@ from sslkuramoto.report.pictures.evidence import curve_picture, places_on_log_ax
 from sslkuramoto.report.pictures.export import LIGHT, exported_to
 from sslkuramoto.report.pictures.oscillators import spread_places
 from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
-from sslkuramoto.report.tables.escape import csv_field, visible
+from sslkuramoto.report.tables.escape import csv_comment, csv_field, visible
 from sslkuramoto.report.tables.standing import Measured, Standing
 from sslkuramoto.report.tables.summary import Cell, with_best
 
@@ -117,10 +119,45 @@ def test_values_of_different_measurements_have_no_best():
     assert not any(cell.best for cell in with_best([Cell(1.0, departs="eps 0.1"), Cell(2.0)], "higher"))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1+2",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff0d1",
+        "\uff201",
+        " =1",
+        "\u3000\uff1d1",
+        "\u200b=1",
+        "\ta",
+    ],
+)
 def test_text_that_begins_like_a_formula_stands_behind_an_apostrophe(text):
     assert str(csv_field(text)).startswith("'")
     assert csv_field(-1.5) == -1.5
+
+
+@pytest.mark.parametrize("text", ["PhiNet", "a=1", "1-2", "", "x\n=1"])
+def test_other_text_has_no_apostrophe(text):
+    assert not str(csv_field(text)).startswith("'")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize(
+    "text", ["a,=1+1", "a;=1+1", "a\n=1+1", "a\r\nb", 'a,"=1+1"', "a, \uff1d1", "a\u2028=1", "a\x85=1", "a"]
+)
+def test_a_comment_of_a_csv_file_is_one_line_and_no_formula(text, delimiter):
+    line = csv_comment(text)
+    ((first, *fields),) = csv.reader(line.splitlines(), delimiter=delimiter)
+    assert first.startswith("# a")
+    assert not any(unicodedata.normalize("NFKC", field.strip()).startswith(("=", "+", "-", "@")) for field in fields)
 
 
 def test_what_steers_a_terminal_or_turns_text_around_is_shown_as_a_question_mark():

@@ -40,6 +40,26 @@ def test_a_finished_study_is_printed_and_written_by_study_and_by_report(computed
         shutil.rmtree(root / "tiny")
 
 
+def test_a_study_that_loses_its_tests_loses_their_table(computed, root: Path, monkeypatch):
+    words = ["report", str(computed[0].path), "--root", str(root)]
+    mine = root / "tiny" / "mine.tex"
+    assert main(words) == 0
+    mine.write_text("of the user")
+    assert (root / "tiny" / "paired.tex").is_file()
+    monkeypatch.setattr("sslkuramoto.report.tables.latex.paired_table", lambda *_, **__: [])
+    assert main(words) == 0
+    assert not (root / "tiny" / "paired.tex").exists()
+    assert mine.is_file()
+
+
+def test_what_was_changed_adds_no_row_and_no_formula_to_the_csv(computed, root: Path, monkeypatch):
+    monkeypatch.setattr("sslkuramoto.study.model.Study.changes", ["changed: data.root=a\n=1+1,=2"])
+    assert main(["report", str(computed[0].path), "--root", str(root)]) == 0
+    first, second = (root / "tiny" / "table.csv").read_text().splitlines()[:2]
+    assert first == "# changed: data.root=a =1+1,'=2"
+    assert second.split(",")[:2] == ["kind", "row"]
+
+
 def test_a_failed_task_is_a_dash_in_the_table_and_exit_code_2(computed, root: Path, capsys):
     (result,) = root.glob("runs/*/results/knn-*.json")
     result.unlink()

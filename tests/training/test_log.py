@@ -5,6 +5,7 @@ from small_runs import after_step, metrics, press_ctrl_c, small
 
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.evaluation import evaluate, load_protocols, subject_of
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import log as log_module
 from sslkuramoto.training import train
 from sslkuramoto.training.log import log_result
@@ -84,6 +85,33 @@ def test_a_logger_that_fails_costs_an_evaluation_one_line(tmp_path, monkeypatch,
     assert error.count("\n") == 1
     assert "the result is not sent to tensorboard" in error
     assert "no network" in error
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_wandb_gets_an_evaluation_only_where_it_got_the_training(tmp_path, monkeypatch, capsys, logged):
+    sent = []
+
+    class Sink:
+        def __init__(self, *_):
+            pass
+
+        def write(self, metrics, step):
+            sent.append(metrics)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(log_module, "find_spec", lambda name: name)
+    monkeypatch.setattr(log_module, "_WandB", Sink)
+    run = RunDirectory(tmp_path / "run")
+    recipe = small(epochs=1, engine={"device": "cpu", "loggers": ["wandb"]})
+    if logged:
+        log_module._wandb_id(run.path)
+    log_result(run, recipe, "knn", {"accuracy": 0.5})
+    error = capsys.readouterr().err
+    assert sent == ([{"evaluation/knn/accuracy": 0.5}] if logged else [])
+    assert ("the result is not sent to wandb: the run was not logged to it" in error) == (not logged)
+    assert (run.path / "wandb").exists() == logged
 
 
 def test_wandb_writes_into_the_run_directory_without_account_or_network(tmp_path, monkeypatch):

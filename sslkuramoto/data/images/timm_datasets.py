@@ -29,7 +29,7 @@ from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
 from sslkuramoto.data.images.readers import ArraySamples, Samples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
-from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_names, folder_of
+from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_local, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
@@ -74,7 +74,9 @@ def timm_dataset(
         image_key: column or file extension that holds the image (null: timm's default).
         target_key: column or JSON field that holds the class (null: timm's default).
         num_classes: number of classes of a dataset without class names (null: 1 + the largest training label).
-        download: whether to download the data, if the dataset supports it.
+        download: whether to download the data, if the dataset supports it (hfds/ always does, wds/ never).
+
+    Names and folders that are URLs or commands are refused, for a recipe may come from somebody else.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
@@ -85,9 +87,11 @@ def timm_dataset(
         raise unknown("kind of dataset", f"{kind or dataset}/", (f"{kind}/" for kind in KINDS))
     if root is None and kind in ("", "torch", "wds"):
         raise UserError(f"root=null: dataset={dataset} needs a folder")
-    if root is not None and not download and not Path(root).expanduser().exists():
-        raise UserError(f"root={root}: no such file or folder")
     own = {"train": train_split, "test": test_split, **({"val": val_split} if val_split else {})}
+    check_local(dataset, kind, root, own)
+    fetches = download and kind != "wds"  # timm downloads no shards
+    if root is not None and not fetches and not Path(root).expanduser().exists():
+        raise UserError(f"root={root}: no such file or folder")
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, tuple(own), f"dataset={dataset}")
     check_names(dataset, own)
@@ -186,7 +190,7 @@ def _rows(samples: Samples, split: str) -> dict[str, set[int]]:
 
 
 def _opened(dataset: str, kind: str, root: str | None, split: str, download: bool, keys: dict[str, str | None]) -> Any:
-    folder = None if root is None else str(Path(root).expanduser())
+    folder = None if root is None else os.path.abspath(Path(root).expanduser())  # webdataset takes others for URLs
     given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     if kind in ("torch", "") and given:
         raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")

@@ -5,6 +5,7 @@ sets of two parts return their test images for every name but "train".
 """
 
 import os
+import re
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
@@ -14,6 +15,33 @@ TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"
 """Datasets of torchvision with exactly two parts, training and test images."""
 TRAINING = ("train", "training")
 MEASURING = ("val", "valid", "validation", "eval", "evaluation", "test")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]*:|://|::")  # https://x, file:x, pipe:COMMAND; chains as zip::https://x
+_SLICE = re.compile(r"\[[^\]]*\]")  # of a split, as in train[10:20]
+
+
+def check_local(dataset: str, kind: str, root: str | None, own: dict[str, str]) -> None:
+    """Raise a UserError if a name or folder is a URL or a command.
+
+    The libraries behind timm open URLs (webdataset, datasets), run commands (``pipe:COMMAND`` of webdataset) and import
+    code from the network (``NAMESPACE:NAME`` of TensorFlow Datasets).
+
+    Args:
+        dataset: name of the dataset in timm.
+        kind: its prefix; folders, tars and ``torch/`` are only opened as files.
+        root: folder of the data.
+        own: names of the splits.
+    """
+    if kind in ("", "torch"):
+        return
+    if ":" in dataset:
+        raise UserError(f"dataset={dataset}: must be {kind}/NAME without a colon, not a URL, command or namespace")
+    splits = {f"{part}_split": _SLICE.sub("", name) for part, name in own.items()}
+    for key, value in {"root": root or "", **splits}.items():
+        if _SCHEME.search(value):
+            shown = root if key == "root" else own[key.removesuffix("_split")]
+            raise UserError(f"{key}={shown}: must be local, not a URL or a command")
+    if kind == "wds" and not Path(root or "").expanduser().is_dir():
+        raise UserError(f"root={root}: no such folder; dataset={dataset} reads shards of a local folder")
 
 
 def check_names(dataset: str, own: dict[str, str]) -> None:
