@@ -1,4 +1,4 @@
-"""sslkuramoto pretrains oscillator networks without labels and judges them, and any other network, honestly.
+"""Oscillator networks pretrained without labels; the robust accuracy of any network, as an upper bound.
 
 Names load when they are first used: ``import sslkuramoto as sk`` imports no torch.
 """
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from sslkuramoto.errors import UserError
     from sslkuramoto.measured import Measured
     from sslkuramoto.objectives.adversarial import Adversarial
+    from sslkuramoto.objectives.barlow_twins import BarlowTwins
     from sslkuramoto.objectives.byol import BYOL
     from sslkuramoto.objectives.classification import Classification
+    from sslkuramoto.objectives.lejepa import LeJEPA
     from sslkuramoto.objectives.objective import Objective, Step
     from sslkuramoto.objectives.phinet import PhiNet
     from sslkuramoto.objectives.simclr import SimCLR
@@ -52,7 +54,8 @@ _PLACES = {
     **dict.fromkeys(("Encoder", "Features"), "encoders.features"),
     **dict.fromkeys(("Objective", "Step"), "objectives.objective"),
     **{name: f"objectives.{name.lower()}" for name in ("Adversarial", "BYOL", "Classification", "PhiNet", "SimCLR")},
-    **{name: f"objectives.{name.lower()}" for name in ("SimSiam", "VICReg", "XPhiNet")},
+    **{name: f"objectives.{name.lower()}" for name in ("LeJEPA", "SimSiam", "VICReg", "XPhiNet")},
+    "BarlowTwins": "objectives.barlow_twins",
     "kuramoto_step": "dynamics.kuramoto",
     "KuramotoLayer": "dynamics.layer",
     "energy": "dynamics.energy",
@@ -71,11 +74,13 @@ __all__ = [
     "BYOL",
     "AKOrN",
     "Adversarial",
+    "BarlowTwins",
     "Classification",
     "Classifier",
     "Encoder",
     "Features",
     "KuramotoLayer",
+    "LeJEPA",
     "Measured",
     "Objective",
     "PhiNet",

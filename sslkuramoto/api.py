@@ -11,6 +11,7 @@ Shapes: n images, m bank images, y x pixels, k draws, d features.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -19,13 +20,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto import evaluation
+from sslkuramoto.carry_out import asked_training, carry_out
 from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
-from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.files import name_beside, places_told
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.measuring import (
@@ -42,13 +43,12 @@ from sslkuramoto.measuring import (
 from sslkuramoto.model_checks import check_network, check_pixels
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
-from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
+from sslkuramoto.recipe import Recipe
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.paired import PairedTest
 from sslkuramoto.study.run_pairs import shared_verdicts, tested_pair
 from sslkuramoto.threat import Norm
-from sslkuramoto.training import train as train_recipe
 from sslkuramoto.values import Count, Whole, check_value, checked
 
 Budget = Literal["quick", "full"]
@@ -302,24 +302,29 @@ def load(path: str | Path) -> Classifier | Encoder:
 
 
 @places_told()
-def train(recipe: str | Path | Recipe, *overrides: str, run: str | Path | None = None) -> Path:
+def train(
+    recipe: str | Path | Recipe, *overrides: str, run: str | Path | None = None, init: str | Path | None = None
+) -> Path:
     """Carry out a recipe and return its run directory; a finished run is left as it is, an interrupted one continues.
 
     Args:
-        recipe: a recipe, its file, or the name of one under recipes/.
+        recipe: a recipe, its file, the name of one under recipes/, or a run directory to continue.
         *overrides: ``"key=value"``.
-        run: run directory; None: runs/RECIPE.
+        run: run directory; None: the run that is continued, or runs/RECIPE.
+        init: finished run whose encoder the training starts from; None: as the recipe says.
     """
+    start = None if init is None else str(_place(init, "init"))
+    place = None if run is None else _place(run, "run")
     if isinstance(recipe, Recipe):
-        if run is None or overrides:
+        if place is None or overrides:
             raise UserError("train: a recipe that is no file needs run=DIR, and takes no overrides")
-        found, place = recipe, _place(run, "run")
+        found, directory = recipe if start is None else replace(recipe, init=start), RunDirectory(place)
     else:
-        file = recipe_file(str(_place(recipe, "recipe")))
-        found = load_recipe(file, check_value("overrides", overrides, tuple[str, ...]))
-        place = Path("runs") / file.stem if run is None else _place(run, "run")
-    train_recipe(found, place, monitor=online_measures(found, RunDirectory(place)))
-    return place
+        name = check_value("recipe", str(recipe) if isinstance(recipe, Path) else recipe, str)
+        items = check_value("overrides", overrides, tuple[str, ...])
+        found, _, directory = asked_training(name, items, run=place, init=start)
+    carry_out(found, directory)
+    return directory.path
 
 
 @places_told()

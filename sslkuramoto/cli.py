@@ -124,7 +124,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="sslkuramoto", description="Pretrain oscillator networks without labels; judge them honestly."
+        prog="sslkuramoto",
+        description="Pretrain oscillator networks without labels; report robust accuracy as an upper bound.",
     )
     parser.add_argument("--version", action="version", version=f"sslkuramoto {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)

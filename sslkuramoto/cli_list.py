@@ -99,8 +99,10 @@ def _kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
 
 
 def _described(registry: Any, name: str) -> str:
+    from sslkuramoto.meanings import as_text
+
     try:
-        return _first_line(registry[name].__doc__)
+        return as_text(_first_line(registry[name].__doc__))
     except UserError as error:  # another package's member that cannot be loaded hides no other
         return f"({error})"
 

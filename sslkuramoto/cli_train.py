@@ -2,9 +2,7 @@
 
 import argparse
 import os
-import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,69 +26,19 @@ def add_train(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from sslkuramoto.evaluation.representation.monitor import online_measures
-    from sslkuramoto.recipe import load_recipe, recipe_file, recipe_files
-    from sslkuramoto.run_directory import RunDirectory
-    from sslkuramoto.training import check, check_device, train
+    from sslkuramoto.carry_out import asked_training, carry_out
+    from sslkuramoto.training import check, check_device
 
-    again = RunDirectory(Path(arguments.recipe))
-    continues = bool(arguments.recipe) and again.recipe_file.is_file()
-    if continues and arguments.recipe in recipe_files():
-        raise UserError(
-            f"{arguments.recipe}: a run directory here and a recipe; write ./{arguments.recipe} or its file"
-        )
-    if continues and arguments.run is not None and arguments.run.resolve() != again.path.resolve():
-        raise UserError(f"--run={arguments.run}: {again.path} is a run directory itself; name its recipe.yaml")
-    path = again.recipe_file if continues else recipe_file(arguments.recipe)
-    recipe = load_recipe(path, arguments.items)
-    if arguments.init is not None:
-        recipe = replace(recipe, init=arguments.init)
+    recipe, file, run = asked_training(arguments.recipe, arguments.items, run=arguments.run, init=arguments.init)
     if arguments.check:
         check(recipe)
         check_device(recipe.engine.device)
-        print(f"{path}: a valid recipe")
+        print(f"{file}: a valid recipe")
         return
-    run = again if continues else RunDirectory(arguments.run or Path("runs") / Path(arguments.recipe).stem)
     was_finished = run.finished
-    train(recipe, run.path, monitor=online_measures(recipe, run))
+    carry_out(recipe, run)
     if not which_process():
         print(f"{run.path}: {'was finished already' if was_finished else 'finished'}")
-        _take_pictures(run.path)
-
-
-def _take_pictures(path: Path) -> None:
-    """Keep views and oscillator phases of a few training images for the report, where they are not there yet.
-
-    Of examples that are no pictures nothing is shown.
-    """
-    from sslkuramoto.data import batches, image_set
-    from sslkuramoto.evaluation import subject_of
-    from sslkuramoto.files import remove_leftovers
-    from sslkuramoto.randomness import generator
-    from sslkuramoto.recipe import load_recipe
-    from sslkuramoto.report import record_phases, record_views
-    from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, spread_places
-    from sslkuramoto.views import VIEWS
-
-    remove_leftovers((path / VIEWS_FILE).parent)  # of a process that was killed between training and pictures
-    views_missing, phases_missing = (not (path / file).is_file() for file in (VIEWS_FILE, PHASES_FILE))
-    if not views_missing and not phases_missing:
-        return
-    recipe, subject = load_recipe(path / "recipe.yaml"), subject_of(path)
-    dim = subject.encoder.oscillator_dim
-    if (not views_missing and dim is None) or (subject.spec is not None and not subject.spec.pictures):
-        return
-    try:
-        train = image_set(subject.data("train"))
-    except UserError as error:  # the run is whole without pictures, its images may be gone
-        print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
-        return
-    images = next(iter(batches(train, [spread_places(len(train), 8)], device="cpu"))).inputs
-    if views_missing:
-        policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
-        record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
-    if phases_missing and dim is not None:
-        record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
 
 
 def which_process() -> str:

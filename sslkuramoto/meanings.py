@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, get_type_hints
 from sslkuramoto.registry import Registry
 from sslkuramoto.values import dataclass_in, in_words, plain
 
+_IN_YAML = {"None": "null", "True": "true", "False": "false"}
+
 
 class Option(NamedTuple):
     """One option of a member.
@@ -72,7 +74,13 @@ def _entries(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _first_sentence(text: str) -> str:
-    return re.split(r"(?<=[^.][^.])\. (?=[A-Z])", text.replace("``", ""), maxsplit=1)[0].rstrip(".")
+    return re.split(r"(?<=[^.][^.])\. (?=[A-Z])", as_text(text), maxsplit=1)[0].rstrip(".")
+
+
+def as_text(text: str) -> str:
+    """Return a docstring's words without its markup, with null, true and false as recipes write them."""
+    bare = re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "")
+    return re.sub(r"\b(None|True|False)\b", lambda found: _IN_YAML[found[0]], bare)
 
 
 def _named(place: str, module: str) -> Any:

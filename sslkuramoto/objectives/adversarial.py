@@ -30,7 +30,9 @@ Logits = Float[Tensor, "b q"]
 @small(eps=0.1, steps=2, random_start=False, inner_mode="train")
 @checked
 class Adversarial(Objective):
-    """Cross entropy of ``head(pooled features)`` at adversarial images, or TRADES' clean loss plus beta * divergence.
+    """Adversarial training: cross entropy at the worst image found near each (Madry et al. 2018), or TRADES (2019).
+
+    Cross entropy of ``head(pooled features)`` at adversarial images, or TRADES' clean loss plus beta * divergence.
 
     The inner maximisation starts at a random point of the ball, takes ``steps`` steps along the steepest direction of
     the norm, and comes back into the ball and [0,1] after each. It moves pixels only: parameters get their gradient

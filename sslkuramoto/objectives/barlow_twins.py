@@ -19,7 +19,9 @@ VARIANCE_EPS = 1e-5  # of the BatchNorm in the authors' code
 @checked
 @small(projector={"hidden": 7, "out": 5})
 class BarlowTwins(Objective):
-    """sum_i (1 - C_ii)^2 + redundancy_weight * sum_{i != j} C_ij^2.
+    """Barlow Twins: the cross-correlation of two views' projections becomes the identity (Zbontar et al. 2021).
+
+    sum_i (1 - C_ii)^2 + redundancy_weight * sum_{i != j} C_ij^2.
 
     C is the cross-correlation matrix of the two projections over the joined batch of all processes.
 

@@ -18,7 +18,9 @@ from sslkuramoto.values import Share, checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class BYOL(Objective):
-    """``|q(z1)/|q(z1)| - t2/|t2||^2`` + the same with the views swapped = (2 - 2 cos) + (2 - 2 cos), t from the target.
+    """BYOL: a prediction of one view's projection matches the target's projection of the other (Grill et al. 2020).
+
+    ``|q(z1)/|q(z1)| - t2/|t2||^2`` + the same with the views swapped = (2 - 2 cos) + (2 - 2 cos), t from the target.
 
     Args:
         encoder: is copied as the target's encoder, and gives the length of the features.

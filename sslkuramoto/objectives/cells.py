@@ -18,7 +18,9 @@ from sslkuramoto.recipe import Part
 
 
 class Cells(Objective):
-    """Mean cross entropy of ``head(map)`` against the solution.
+    """Boards: mean cross entropy of each cell's predicted symbol against the solution (Miyato et al. 2025).
+
+    The prediction is ``head(map)``.
 
     Args:
         encoder: gives the channels of the map.

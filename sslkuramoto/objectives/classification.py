@@ -16,7 +16,7 @@ from sslkuramoto.values import Share, checked
 
 @checked
 class Classification(Objective):
-    """Mean cross entropy of ``head(pooled features)`` against the labels.
+    """Supervised classification: mean cross entropy of a linear head on pooled features against the labels.
 
     Args:
         encoder: gives the length of the features: it has ``num_features``.

@@ -26,7 +26,9 @@ POINTS, LARGEST = 17, 5.0
 @checked
 @small(directions=9, fresh_directions=False, projector={"hidden": 7, "out": 5})
 class LeJEPA(Objective):
-    """(1 - w) * mean squared distance of each view from the mean of both + w * mean of SIGReg over the views.
+    """LeJEPA: each view predicts the mean of both; SIGReg keeps projections Gaussian (Balestriero and LeCun 2025).
+
+    (1 - w) * mean squared distance of each view from the mean of both + w * mean of SIGReg over the views.
 
     Args:
         encoder: gives the length of the features: it has ``num_features``.

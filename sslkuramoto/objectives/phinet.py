@@ -18,7 +18,9 @@ from sslkuramoto.values import NotNegative, checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class PhiNet(Objective):
-    """Sim-1 + weight * Sim-2, all three views through the same f; f(clean) receives no gradient.
+    """PhiNet: SimSiam, and a second predictor that recalls the clean image's features (Ishikawa et al. 2025).
+
+    Sim-1 + weight * Sim-2, all three views through the same f; f(clean) receives no gradient.
 
     Args:
         encoder: gives the length of the features: it has ``num_features``.

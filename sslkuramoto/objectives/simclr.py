@@ -17,7 +17,9 @@ from sslkuramoto.values import Positive, checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5})
 class SimCLR(Objective):
-    """NT-Xent between the projections of two views; the negatives are the joined batch of all processes.
+    """SimCLR: two views of an image are closer to each other than to all other images (Chen et al. 2020).
+
+    NT-Xent between the projections of two views; the negatives are the joined batch of all processes.
 
     Args:
         encoder: gives the length of the features: it has ``num_features``.

@@ -18,7 +18,9 @@ from sslkuramoto.values import checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class SimSiam(Objective):
-    """1/2 D(h(z1), z2) + 1/2 D(h(z2), z1), z = f(view), D(p, z) = -cos(p, stop-gradient z).
+    """SimSiam: a prediction of one view's projection matches the other's, without negatives (Chen and He 2021).
+
+    1/2 D(h(z1), z2) + 1/2 D(h(z2), z1), z = f(view), D(p, z) = -cos(p, stop-gradient z).
 
     Args:
         encoder: gives the length of the features: it has ``num_features``.

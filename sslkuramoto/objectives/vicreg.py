@@ -18,7 +18,9 @@ from sslkuramoto.values import NotNegative, checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5})
 class VICReg(Objective):
-    """invariance * MSE(z1, z2) + variance * hinge on each standard deviation + covariance * squared off-diagonals.
+    """VICReg: views agree, every coordinate varies, and no two coordinates correlate (Bardes et al. 2022).
+
+    invariance * MSE(z1, z2) + variance * hinge on each standard deviation + covariance * squared off-diagonals.
 
     Variances and covariances are those of the joined batch of all processes.
 

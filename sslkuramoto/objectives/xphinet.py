@@ -24,7 +24,9 @@ from sslkuramoto.values import NotNegative, Share, checked, small
 @checked
 @small(projector={"hidden": 7, "out": 5}, predictor={"hidden": 4})
 class XPhiNet(Objective):
-    """Sim-1 + weight * Sim-2 with z = f_long(clean), f_long <- momentum f_long + (1 - momentum) f after each step.
+    """X-PhiNet: PhiNet whose clean image goes through a slow average of the encoder (Ishikawa et al. 2025).
+
+    Sim-1 + weight * Sim-2 with z = f_long(clean), f_long <- momentum f_long + (1 - momentum) f after each step.
 
     Args:
         encoder: is copied as the encoder of f_long, and gives the length of the features.

@@ -24,6 +24,7 @@ IMAGES = Path("images")  # beside the results
 DATA_FILE = "data.json"  # what a run knows of its data
 UNION = "union"  # of all ways: its images are stored beside theirs
 STATUSES = ("pass", "fail", "not run")
+SIDES = ("from", "up to", "")
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,23 @@ class AuditCheck:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """The value from which, or up to which, a check passes; results of earlier versions do not say which."""
+
+    value: float
+    passes: str = ""
+
+    def in_words(self, scale: float = 1) -> str:
+        """Return "passes from 0.707" or "passes up to 3"; of a threshold without a side only where it is."""
+        number = f"{scale * self.value:.3g}"
+        return f"passes {self.passes} {number}" if self.passes else f"has its threshold at {number}"
+
+
+@dataclass(frozen=True)
 class Curve:
     """Values over x, one line per series, in ``unit`` (``"fraction"``: shares in [0,1]).
 
-    ``threshold`` is the value from which a check passes, if it has one.
+    ``threshold`` is that of a check, if it has one.
     """
 
     title: str
@@ -86,18 +100,18 @@ class Curve:
     unit: str
     x: tuple[float, ...]
     series: Mapping[str, tuple[float, ...]]
-    threshold: float | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts between edges; ``threshold`` is the place from which (or up to which) a check passes, if it has one."""
+    """Counts between edges; ``threshold`` is that of a check, if it has one."""
 
     title: str
     x_label: str
     edges: tuple[float, ...]
     count: tuple[float, ...]
-    threshold: float | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)
@@ -222,9 +236,11 @@ def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
     return Curve(title or name, label, unit, x, lines, _threshold(where, content))
 
 
-def _threshold(where: str, content: Mapping[str, Any]) -> float | None:
-    found = content.get("threshold")
-    return None if found is None else numbers(f"{where}.threshold", [found])[0]
+def _threshold(where: str, content: Mapping[str, Any]) -> Threshold | None:
+    found, side = content.get("threshold"), content.get("passes", "")
+    if side not in SIDES:
+        raise UserError(f"{where}.passes={side!r}: wanted: {' or '.join(filter(None, SIDES))}")
+    return None if found is None else Threshold(*numbers(f"{where}.threshold", [found]), side)
 
 
 def _histogram(where: str, name: str, content: Mapping[str, Any]) -> Histogram:

@@ -33,7 +33,7 @@ def byol(
     solarize_a: Share = 0.0,
     solarize_b: Share = 0.2,
 ) -> ViewPolicy:
-    """Return views ``a``, always blurred, and ``b``, rarely blurred and sometimes solarized.
+    """Return BYOL's augmentation: view ``a``, always blurred, and ``b``, rarely blurred and sometimes solarized.
 
     Args:
         blur_a: probability that view a is blurred by a Gaussian (null: 1 for images above 32 pixels, else 0).

@@ -37,7 +37,7 @@ def phinet(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b`` of the same distribution, and view ``clean``.
+    """Return PhiNet's augmentation: views ``a`` and ``b`` of the same distribution, and view ``clean``.
 
     Args:
         clean: what the clean view is: ``resize_crop`` (the published one: enlarged by 8/7, then its centre),

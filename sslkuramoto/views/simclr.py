@@ -29,7 +29,7 @@ def simclr(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b`` of the same distribution.
+    """Return SimCLR's augmentation: views ``a`` and ``b`` of the same distribution.
 
     Args:
         jitter_strength: factor on all four numbers of jitter, s of the paper (0.5 for CIFAR-10 and in AKOrN's published

@@ -29,7 +29,7 @@ def simsiam(
     blur_sigma: Interval = BLUR_SIGMA,
     solarize: Share = 0.0,
 ) -> ViewPolicy:
-    """Return views ``a`` and ``b`` of the same distribution.
+    """Return SimSiam's augmentation: views ``a`` and ``b`` of the same distribution.
 
     Args:
         blur: probability that a view is blurred by a Gaussian (null: 0.5 for images above 32 pixels, else 0).

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from small_runs import CLASSIFIER, after_step, press_ctrl_c, recipe_file
 
 import sslkuramoto as sk
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.results import Result
+from sslkuramoto.run_directory import RunDirectory
 
 PGD = [{"name": "pgd", "iterations": 3}]
 FEW = {"steps": [2, 3], "k": [1, 2], "queries": 100, "samples": 4, "directions": 8, "select_draws": 20}
@@ -274,8 +277,6 @@ def test_arguments_that_nobody_knows_are_one_line(plain, some):
 
 
 def test_a_recipe_is_trained_loaded_and_measured(tmp_path):
-    from small_runs import CLASSIFIER, recipe_file
-
     path = recipe_file(tmp_path / "small.yaml", **CLASSIFIER, epochs=1)
     run = sk.train(path, "data.limit=32", run=tmp_path / "run")
     classifier = sk.load(run)
@@ -292,9 +293,27 @@ def test_a_recipe_is_trained_loaded_and_measured(tmp_path):
         sk.load(tmp_path / "nowhere")
 
 
-def test_an_exported_folder_is_loaded_like_its_run(tmp_path):
-    from small_runs import CLASSIFIER, recipe_file
+def test_a_run_is_continued_by_its_directory_and_another_starts_from_its_encoder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = recipe_file(tmp_path / "small.yaml", epochs=1)
+    with after_step(1, press_ctrl_c), pytest.raises(Interrupted):
+        sk.train(file)
+    assert not RunDirectory(Path("runs/small")).finished
+    run = sk.train("runs/small")
+    assert run == Path("runs/small")
+    assert RunDirectory(run).finished
+    assert sorted(path.name for path in (run / "pictures").iterdir()) == ["phases.npz", "views.npz"]
+    with pytest.raises(UserError, match=r"run=other: runs/small is a run directory itself; name its recipe\.yaml"):
+        sk.train(run, run="other")
+    second = sk.train(file, run="second", init=run)
+    assert f"init: {tmp_path}/runs/small\n" in (second / "recipe.yaml").read_text()
+    third = sk.train(sk.load_recipe(Path(file)), run="third", init=str(run))
+    assert sk.load_recipe(third / "recipe.yaml").init == f"{tmp_path}/runs/small"
+    with pytest.raises(UserError, match="no finished run"):
+        sk.train(file, run="fourth", init="nowhere")
 
+
+def test_an_exported_folder_is_loaded_like_its_run(tmp_path):
     from sslkuramoto.interop.export_folder import export_torch
     from sslkuramoto.interop.trained import trained
 

@@ -1,6 +1,7 @@
 """In every registry the constructor's signature is the schema: keys, types, nearest names, entry points."""
 
 import inspect
+import re
 from importlib.metadata import EntryPoint
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin
@@ -9,6 +10,7 @@ import pytest
 from house_files import REGISTRIES
 
 from sslkuramoto import registry as registry_module
+from sslkuramoto.cli_list import _REGISTRIES, _kinds
 from sslkuramoto.errors import UserError
 from sslkuramoto.meanings import options_in_words
 from sslkuramoto.registry import Registry
@@ -100,10 +102,28 @@ def test_a_number_that_yaml_reads_as_text_is_refused(registry: Registry[Any], na
             registry.check(name, {key: "1e-3"})
 
 
+LISTED = [(kind, name, line) for kind, listed in _kinds().items() for name, line in listed().items()]
+MARKUP = re.compile(r":\w+:`|``|\bNone\b|\bTrue\b|\bFalse\b")
+
+
+@pytest.mark.parametrize("line", [line for *_, line in LISTED], ids=[f"{kind}-{name}" for kind, name, _ in LISTED])
+def test_what_list_prints_of_a_member_is_a_whole_sentence_in_words(line: str) -> None:
+    assert len(re.findall("[A-Za-z-]{3,}", line)) >= 4, "in words"
+    assert not re.search(r"[|^]| \* |<-|sum_", line), "no formula"
+    assert not MARKUP.search(line)
+    assert line.endswith((".", "?", ")")), "cut off"
+    assert not line.startswith("Return this")
+
+
+@pytest.mark.parametrize("what", [*_REGISTRIES, "protocols"])
+def test_members_of_one_kind_are_told_apart_by_their_lines(what: str) -> None:
+    lines = [line for kind, _, line in LISTED if kind == what]
+    assert len(set(lines)) == len(lines)
+
+
 @every_member
-def test_it_says_in_one_line_what_it_is(registry: Registry[Any], name: str) -> None:
-    first = (registry[name].__doc__ or "").strip().splitlines()[0]
-    assert len(first) > 10, "shown by 'sslkuramoto list'"
+def test_the_meaning_of_an_option_is_plain_text_as_a_recipe_writes_it(registry: Registry[Any], name: str) -> None:
+    assert [option.key for option in options_in_words(registry, name) if MARKUP.search(option.meaning)] == []
 
 
 @every_registry

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from sslkuramoto.report import Row, load, markdown, page, plain, study_page, summarise, summary_latex
-from sslkuramoto.report.evidence import Curve
-from sslkuramoto.report.pictures.evidence import curve_picture, places_on_log_axis, spans_decades
+from sslkuramoto.report.evidence import Curve, Histogram, Threshold
+from sslkuramoto.report.pictures.evidence import curve_picture, histograms_picture, places_on_log_axis, spans_decades
 from sslkuramoto.report.pictures.export import LIGHT, exported_to
 from sslkuramoto.report.pictures.oscillators import spread_places
 from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
@@ -197,8 +197,20 @@ def test_a_threshold_is_drawn_and_told():
         "correlation",
         (0.1, 1.0),
         {"median": (0.97, 0.99)},
-        0.707,
+        Threshold(0.707, "from"),
     )
     svg = curve_picture(curve, name="c")
-    assert "passes from 0.707 on" in svg
-    assert "A check passes from 0.707 on." in svg
+    assert "passes from 0.707" in svg
+    assert "A check passes from 0.707." in svg
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        (Threshold(0.25, "from"), "a check passes from 0.25."),
+        (Threshold(0.4771, "up to"), "a check passes up to 0.477."),
+        (Threshold(0.4771), "a check has its threshold at 0.477."),  # a result of an earlier version
+    ],
+)
+def test_a_histogram_tells_on_which_side_of_its_threshold_a_check_passes(threshold, said):
+    assert said in histograms_picture([Histogram("turns", "x", (0.0, 0.5, 1.0), (1.0, 3.0), threshold)], name="h")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from sslkuramoto.evaluation.audit.runner import Bench, Run
 from sslkuramoto.randomness import Key, generator
 from sslkuramoto.threat import Threat
 
+Side = Literal["from", "up to"]
+"""Of a threshold: where a check passes."""
 FIXED_VERSION = "the same weights with fixed oscillators"
 """Name of :meth:`Case.fixed_version` in labels and in the ledger."""
 
@@ -113,12 +115,12 @@ class Case:
         x: Sequence[float | int],
         series: Mapping[str, Sequence[float]],
         unit: str = "fraction",
-        threshold: float | None = None,
+        passes: tuple[Side, float] | None = None,
     ) -> None:
-        """Keep a curve for the report: values over x, one list per series, and the threshold of the check, if any."""
+        """Keep a curve for the report: values over x, one list per series, and where the check passes, if anywhere."""
         rounded = {label: [round(value, 6) for value in values] for label, values in series.items()}
         self.curves[name] = {"title": title, "x_label": x_label, "x": list(x), "series": rounded, "unit": unit}
-        self.curves[name] |= {} if threshold is None else {"threshold": round(threshold, 6)}
+        self.curves[name] |= _threshold(passes)
 
     def add_histogram(
         self,
@@ -127,11 +129,15 @@ class Case:
         x_label: str,
         edges: list[float],
         count: list[int],
-        threshold: float | None = None,
+        passes: tuple[Side, float] | None = None,
     ) -> None:
-        """Keep a histogram for the report, and the place at which a check passes."""
+        """Keep a histogram for the report, and where the check passes, if it says so."""
         self.histograms[name] = {"title": title, "x_label": x_label, "edges": edges, "count": count}
-        self.histograms[name] |= {} if threshold is None else {"threshold": round(threshold, 6)}
+        self.histograms[name] |= _threshold(passes)
+
+
+def _threshold(passes: tuple[Side, float] | None) -> dict[str, Any]:
+    return {} if passes is None else {"passes": passes[0], "threshold": round(passes[1], 6)}
 
 
 def median(values: torch.Tensor) -> float:

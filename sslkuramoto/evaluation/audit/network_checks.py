@@ -160,7 +160,7 @@ def finite_differences(case: Case) -> Check:
         list(medians),
         {"median over images": list(medians.values())},
         "correlation",
-        AGREES,
+        ("from", AGREES),
     )
     case.add_curve(
         "loss along the gradient",
@@ -197,7 +197,7 @@ def gradient_draws(case: Case) -> Check:
     edges = [round(-1 + k / 20, 2) for k in range(41)]
     count = torch.histc(cosine.float(), bins=40, min=-1, max=1).long().tolist()
     title = "Cosine of the gradients of two draws, per image"
-    case.add_histogram("cosine between draws", title, "cosine", edges, count, STEADY)
+    case.add_histogram("cosine between draws", title, "cosine", edges, count, ("from", STEADY))
     needed = draws_for_direction(mean)
     shown = f"a mean over {needed:.0f} draws" if needed < 1e6 else "no mean over draws"
     reason = (
@@ -218,8 +218,8 @@ def saturation(case: Case) -> Check:
     figures = {}
     for turn in turns:
         place = f"layer {turn.layer}, step {turn.step}"
-        title, passes = f"|gamma F| of {place}", math.log10(SATURATED)
-        case.add_histogram(f"|gamma F|, {place}", title, "log10 |gamma F|", EDGES, turn.count, passes)
+        title, limit = f"|gamma F| of {place}", math.log10(SATURATED)
+        case.add_histogram(f"|gamma F|, {place}", title, "log10 |gamma F|", EDGES, turn.count, ("up to", limit))
         figures[place] = {"median": turn.median, "saturated": turn.saturated, "backwards": turn.backwards}
         if turn.least is not None:
             figures[place] |= {"singular_value_least": turn.least, "singular_value_most": turn.most}

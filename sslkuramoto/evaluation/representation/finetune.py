@@ -1,7 +1,7 @@
 """Finetuning: all weights of a pretrained encoder, with a linear classifier, under cross-entropy.
 
-The second stage of AKOrN (Miyato et al. 2025, section 6) and of the robustness report. It is a run of its own, in
-``RUN/finetune``, so it can be interrupted, continued, attacked and reported like any other.
+The second stage of AKOrN (Miyato et al. 2025, section 6) and of Habibi (OIST, 2025), tables 2 and 3. It is a run of its
+own, in ``RUN/finetune``, so it can be interrupted, continued, attacked and reported like any other.
 """
 
 from dataclasses import fields, replace

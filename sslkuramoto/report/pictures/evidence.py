@@ -163,12 +163,12 @@ def curve_picture(curve: Curve, *, name: str) -> Markup:
         axes.plot(x, y, color=colour(index), linestyle=dash(index), marker="o", markersize=3, label=label)
         sentences.append(f"{label}: " + ", ".join(f"{b:.4g} at {a:.4g}" for a, b in zip(curve.x, y, strict=True)) + ".")
     if curve.threshold is not None:
-        passes = f"passes from {scale * curve.threshold:.3g} on"
-        axes.axhline(scale * curve.threshold, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=passes)
+        passes, height = curve.threshold.in_words(scale), scale * curve.threshold.value
+        axes.axhline(height, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=passes)
         sentences.append(f"A check {passes}.")
         if curve.unit != "fraction":  # a share has its range already; here 0 and 1 show how far the line is
             finite = [value for values in curve.series.values() for value in values if math.isfinite(value)]
-            axes.set_ylim(min(0.0, *finite, curve.threshold), max(1.0, *finite))
+            axes.set_ylim(min(0.0, *finite, height), max(1.0, *finite))
     axes.set_title(wrapped(curve.title, CURVE_TITLE_WIDTH))
     axes.set_xlabel(f"{curve.x_label}{' (log scale)' if logarithmic else ''}")
     axes.set_ylabel("%" if curve.unit == "fraction" else curve.unit)
@@ -196,8 +196,8 @@ def histograms_picture(histograms: Sequence[Histogram], *, name: str) -> Markup:
         shares = 100 * np.asarray(one.count) / (total or 1)
         axes.bar(one.edges[:-1], shares, np.diff(one.edges), align="edge", color=colour(0), linewidth=0)
         if one.threshold is not None:
-            axes.axvline(one.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            sentences.append(f"{one.title}: a check passes at {one.threshold:.3g}.")
+            axes.axvline(one.threshold.value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+            sentences.append(f"{one.title}: a check {one.threshold.in_words()}.")
         axes.set_title(wrapped(one.title, HISTOGRAM_TITLE_WIDTH), fontsize=8)
         axes.set_xlabel(one.x_label)
         if index % columns == 0:

@@ -42,7 +42,7 @@ def _line(standing: Standing) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Robust accuracy of each model, its audit, and all readings as one picture."""
     return Section(
         runs=Half(5, "In short", lambda shown: answer(summarise(shown.models, grouped=shown.grouped).standings)),
         study=Half(5, "In short", lambda shown: answer(_of_study(study_summary(shown.table).standings))),

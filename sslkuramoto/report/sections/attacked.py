@@ -41,7 +41,7 @@ def _pictures(attacked: Attacked, name: str) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Images before and after an attack."""
     return Section(
         runs=Half(70, "Adversarial images", lambda shown: adversarial_images(shown.evidence)),
         study=Half(80, "Adversarial images", lambda shown: adversarial_images(shown.evidence)),

@@ -125,7 +125,7 @@ def audits_of_study(shown: Studied) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """The audit's verdict on each network, with its reasons."""
     return Section(
         runs=Half(40, "Audits", lambda shown: audits(shown.evidence)),
         study=Half(30, "The audit's verdict on each row", audits_of_study),

@@ -52,7 +52,7 @@ def _calibration_of(kind: str, found: Sequence[tuple[Evidence, Bins]], name: str
 
 
 def section() -> Section:
-    """Return this section."""
+    """Accuracy of answers against their confidence: reliability diagrams."""
     return Section(
         runs=Half(50, "Calibration", lambda shown: calibration(shown.evidence)),
         study=Half(50, "Calibration", lambda shown: calibration(shown.evidence)),

@@ -71,7 +71,7 @@ def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """The error of every corruption and severity, one line for each network and corruption."""
     return Section(
         runs=Half(60, "Corruptions", lambda shown: corruptions(shown.evidence)),
         study=Half(60, "Corruptions", lambda shown: corruptions(shown.evidence)),

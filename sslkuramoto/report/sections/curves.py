@@ -87,7 +87,7 @@ def _records(table: StudyTable, stage: int) -> tuple[str, dict[int, list[Mapping
 
 
 def section() -> Section:
-    """Return this section."""
+    """Curves over steps: of each run, or of a study's rows with the spread over seeds."""
     return Section(
         runs=Half(20, "Curves", lambda shown: curves_of_runs(shown.models)),
         study=Half(70, "Curves", lambda shown: curves_of_study(shown.table)),

@@ -56,7 +56,7 @@ def flat(content: Any, before: str = "") -> dict[str, str]:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Versions, hardware and seeds of each run."""
     return Section(
         runs=Half(110, "Environment", lambda shown: environment(shown.models)),
     )

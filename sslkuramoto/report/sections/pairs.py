@@ -32,7 +32,7 @@ def paired_tests(table: StudyTable) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Paired tests of a study's rows."""
     return Section(
         study=Half(40, "Paired tests", lambda shown: paired_tests(shown.table)),
     )

@@ -66,7 +66,7 @@ def _pictures_of(part: Part, name: str) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """What the network sees and does: views, phases, energies."""
     return Section(
         runs=Half(30, "What the network sees and does", lambda shown: pictures(shown.models)),
     )

@@ -147,7 +147,7 @@ def _networks(table: StudyTable) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Where every number of a study comes from: runs, options, hardware, versions, time."""
     return Section(
         study=Half(90, "Where each number comes from", lambda shown: provenance(shown.table)),
     )

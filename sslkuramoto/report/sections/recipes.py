@@ -41,7 +41,7 @@ def recipes_of_study(table: StudyTable) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """The resolved recipes, folded."""
     return Section(
         runs=Half(100, "Recipes", lambda shown: recipes_of_runs(shown.models)),
         study=Half(100, "Recipes", lambda shown: recipes_of_study(shown.table)),

@@ -64,7 +64,7 @@ def metric_fields(metric: Metric) -> tuple[str, ...]:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Every metric of every result file; those that no table shows are folded."""
     return Section(
         runs=Half(80, "All results", lambda shown: all_results(shown.models)),
     )

@@ -75,7 +75,7 @@ def _numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
 
 
 def section() -> Section:
-    """Return this section."""
+    """Clean against robust accuracy of a study's rows."""
     return Section(
         study=Half(20, "Clean against robust", lambda shown: clean_against_robust(shown.table)),
     )

@@ -58,7 +58,7 @@ def _joined(section: Mapping[str, Any], *keys: str) -> str:
 
 
 def section() -> Section:
-    """Return this section."""
+    """How each number was scored: one fold for each result."""
     return Section(
         runs=Half(90, "How each number was scored", lambda shown: how_scored(shown.models)),
     )

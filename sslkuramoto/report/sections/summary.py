@@ -6,7 +6,7 @@ from sslkuramoto.report.tables.table import summarise
 
 
 def section() -> Section:
-    """Return this section."""
+    """The summary of runs: one line for each model."""
     return Section(
         runs=Half(10, "Summary", lambda shown: summary_table(summarise(shown.models, grouped=shown.grouped))),
     )

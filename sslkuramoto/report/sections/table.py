@@ -16,7 +16,7 @@ def measured_and_reported(table: StudyTable) -> Markup:
 
 
 def section() -> Section:
-    """Return this section."""
+    """The table of a study, measured beside published."""
     return Section(
         study=Half(10, "Results", lambda shown: measured_and_reported(shown.table)),
     )

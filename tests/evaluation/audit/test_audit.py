@@ -220,7 +220,8 @@ def test_the_oscillators_of_a_network_are_looked_at(subject_of) -> None:
     assert checks["surrogate"]["status"] in ("pass", "fail")
     place = checks["saturation"]["figures"]["layer 1, step 1"]
     assert 0 < place["singular_value_least"] == place["singular_value_most"] < 1, "two dimensions: along the force only"
-    assert "|gamma F|, layer 1, step 1" in result.details["audit"]["histograms"]
+    turns = result.details["audit"]["histograms"]["|gamma F|, layer 1, step 1"]
+    assert (turns["passes"], round(10 ** turns["threshold"], 3)) == ("up to", 3.0)
 
 
 def test_in_l2_the_same_questions_are_answered(small) -> None:

@@ -1,0 +1,91 @@
+"""A training as a command or Python asks for it: which recipe, which directory; then the run with its pictures."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from sslkuramoto.data import batches, image_set
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import subject_of
+from sslkuramoto.evaluation.representation.monitor import online_measures
+from sslkuramoto.files import remove_leftovers
+from sslkuramoto.randomness import generator
+from sslkuramoto.recipe import Recipe, load_recipe, recipe_file, recipe_files
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.training import train
+from sslkuramoto.training.processes import rank
+from sslkuramoto.views import VIEWS
+
+
+class Training(NamedTuple):
+    """A recipe, the file it was read from, and the run directory it is carried out in."""
+
+    recipe: Recipe
+    file: Path
+    run: RunDirectory
+
+
+def asked_training(
+    name: str, overrides: Sequence[str] = (), *, run: Path | None = None, init: str | None = None
+) -> Training:
+    """Find what shall be trained, and where; trains nothing.
+
+    Args:
+        name: a recipe's file, the name of one under recipes/, or a run directory to continue.
+        overrides: ``"key=value"``.
+        run: run directory; None: the run that is continued, or runs/NAME.
+        init: finished run whose encoder the training starts from; None: as the recipe says.
+
+    Raises:
+        UserError: no such recipe or a wrong one; a name with two meanings; two run directories.
+    """
+    again = RunDirectory(Path(name))
+    continues = bool(name) and again.recipe_file.is_file()
+    if continues and name in recipe_files():
+        raise UserError(f"{name}: a run directory here and a recipe; write ./{name} or its file")
+    if continues and run is not None and run.resolve() != again.path.resolve():
+        raise UserError(f"run={run}: {again.path} is a run directory itself; name its recipe.yaml")
+    file = again.recipe_file if continues else recipe_file(name)
+    recipe = load_recipe(file, overrides)
+    if init is not None:
+        recipe = replace(recipe, init=init)
+    return Training(recipe, file, again if continues else RunDirectory(run or Path("runs") / Path(name).stem))
+
+
+def carry_out(recipe: Recipe, run: RunDirectory) -> None:
+    """Train, or continue, with the recipe's monitors; the first process records the pictures that reports show."""
+    train(recipe, run.path, monitor=online_measures(recipe, run))
+    if rank(os.environ) == 0:
+        take_pictures(run.path)
+
+
+def take_pictures(path: Path) -> None:
+    """Keep views and oscillator phases of a few training images for the report, where they are not there yet.
+
+    Of examples that are no pictures nothing is shown.
+    """
+    from sslkuramoto.report import record_phases, record_views
+    from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, spread_places
+
+    remove_leftovers((path / VIEWS_FILE).parent)  # of a process that was killed between training and pictures
+    views_missing, phases_missing = (not (path / file).is_file() for file in (VIEWS_FILE, PHASES_FILE))
+    if not views_missing and not phases_missing:
+        return
+    recipe, subject = load_recipe(path / "recipe.yaml"), subject_of(path)
+    dim = subject.encoder.oscillator_dim
+    if (not views_missing and dim is None) or (subject.spec is not None and not subject.spec.pictures):
+        return
+    try:
+        train = image_set(subject.data("train"))
+    except UserError as error:  # the run is whole without pictures, its images may be gone
+        print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
+        return
+    images = next(iter(batches(train, [spread_places(len(train), 8)], device="cpu"))).inputs
+    if views_missing:
+        policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
+        record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
+    if phases_missing and dim is not None:
+        record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
