@@ -1,9 +1,9 @@
 """Protocols: each measures one checkpoint (``measure(subject) -> Result``)."""
 
+from sslkuramoto.evaluation.measurement import evaluate
 from sslkuramoto.evaluation.protocol import (
     PROTOCOLS,
     Subject,
-    evaluate,
     load_protocol,
     load_protocols,
     protocol_files,

@@ -6,7 +6,6 @@ its data, yields a :class:`Result`. ``eval/protocols/NAME.yaml`` holds ``name: P
 """
 
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -367,46 +366,3 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
-
-
-def _notes_of_data(subject: Subject, splits: Sequence[str]) -> list[str]:
-    return [f"data {split}: {note}" for split in splits for note in subject.data(split).notes]
-
-
-def evaluate(
-    subject: Subject, protocol: Loaded, environment: Mapping[str, Any], path: Path | None = None
-) -> tuple[Result, Path]:
-    """Measure a subject and write the result.
-
-    Args:
-        subject: the network to measure.
-        protocol: from :func:`load_protocol`.
-        environment: versions and hardware, as the run directory records them.
-        path: of the result; None: ``run_dir/results/FILE.json``.
-    """
-    path = path or subject.run_dir / "results" / f"{protocol.file}.json"
-    start = time.perf_counter()
-    found = protocol.measure(replace(subject, file=path.stem))
-    result = replace(
-        found,
-        notes=[*subject.encoder.notes, *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
-        data=found.data | {"changed_options": dict(subject.data_options)},
-        protocol=protocol.file,
-        kind=protocol.name,
-        described_by=protocol.described_by,
-        seed=subject.seed,
-        batch_size=subject.batch_size,
-        encoder={
-            "sha256": subject.encoder_hash,
-            "stochastic": subject.encoder.stochastic,
-            "initial": found.initial,
-            "weights": subject.weights,
-            "changed_options": dict(subject.encoder_options),
-        },
-        environment=dict(environment),
-        seconds=round(time.perf_counter() - start, 3),
-    )
-    result.write(path)
-    subject.remember_data()
-    subject.log(path.stem, {name: metric.value for name, metric in result.metrics.items()})
-    return result, path

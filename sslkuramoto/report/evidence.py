@@ -239,8 +239,11 @@ def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
 def _threshold(where: str, content: Mapping[str, Any]) -> Threshold | None:
     found, side = content.get("threshold"), content.get("passes", "")
     if side not in SIDES:
-        raise UserError(f"{where}.passes={side!r}: wanted: {' or '.join(filter(None, SIDES))}")
-    return None if found is None else Threshold(*numbers(f"{where}.threshold", [found]), side)
+        raise UserError(f"{where}.passes={side!r}: must be {' or '.join(filter(None, SIDES))}")
+    if found is None:
+        return None
+    (value,) = numbers(f"{where}.threshold", [found])
+    return Threshold(value, side)
 
 
 def _histogram(where: str, name: str, content: Mapping[str, Any]) -> Histogram:

@@ -151,7 +151,7 @@ def test_simulated_calibrated_answers_have_an_ece_near_zero_and_overconfident_on
         ([0.5, float("nan")], 15, "confidence: 1 of 2 values are not finite"),
         ([0.5, 1.5], 15, r"confidence: is in \[0.5, 1.5\]; must be probabilities in \[0,1\], not logits"),
         ([0.5, -0.5], 15, "not logits"),
-        ([], 15, "no answers"),
+        ([], 15, "there are no predictions"),
         ([0.5, 0.5], 0, "bins=0: must be at least 1"),
     ],
 )

@@ -174,7 +174,7 @@ def test_val_images_of_a_changed_split_are_refused_for_the_network_may_have_seen
 def test_a_share_of_the_training_images_is_taken_with_a_warning(cnn, subject_of):
     result = Calibration(held_out=0.25)(subject_of(cnn))
     assert result.metrics["temperature"].n == round(0.25 * 1437)
-    assert "training images, which the network has seen" in result.notes[0]
+    assert "training images, which biases it low" in result.notes[0]
 
 
 @pytest.mark.parametrize(

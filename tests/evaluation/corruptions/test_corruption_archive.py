@@ -10,7 +10,8 @@ from corruption_archive import write_archive
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions import Corruptions
 from sslkuramoto.evaluation.corruptions.archive import Archive
-from sslkuramoto.evaluation.protocol import Loaded, evaluate
+from sslkuramoto.evaluation.measurement import evaluate
+from sslkuramoto.evaluation.protocol import Loaded
 
 NAMES = ("fog", "contrast")
 

@@ -9,7 +9,8 @@ from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS
 from sslkuramoto.evaluation.corruptions import CORRUPTIONS, Corruptions, ImageDraws, corrupted
-from sslkuramoto.evaluation.protocol import Loaded, evaluate
+from sslkuramoto.evaluation.measurement import evaluate
+from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.noise_draws import accuracies
 
 FEW = ("fog", "contrast", "gaussian_noise")

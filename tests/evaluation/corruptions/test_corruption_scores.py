@@ -186,7 +186,7 @@ def test_a_baseline_that_is_no_result_or_not_there(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     (tmp_path / "folder.json").mkdir()
     messages = dict.fromkeys(("text", "deep", "bytes"), "baseline=.*truncated or not JSON")
-    messages |= {"none": "No such file", "folder": "Is a directory"}
+    messages |= {"none": "No such file", "folder": "is no regular file"}
     for name, message in messages.items():
         with pytest.raises(UserError, match=message):
             load_baseline(str(tmp_path / f"{name}.json"), ["fog"], "ours")
