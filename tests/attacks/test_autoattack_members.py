@@ -162,7 +162,7 @@ def test_images_without_a_gradient_are_reported(cnn, digits, subject_of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "either version .* or member"),
+        ({}, "exactly one of version .* and member"),
         ({"version": "rand", "member": "square"}, "exactly one of version .* and member"),
         ({"version": "rand", "label": "x"}, "label='x' names one member; version=rand has several"),
         ({"version": "custom"}, "attack.version='custom'"),
