@@ -202,7 +202,7 @@ def test_a_fake_defence_whose_telling_checks_are_skipped_is_given_no_clean_word(
     audit = Audit(**TINY | {"eps": 0.3, "images": 32}, plant=plant, skip=skip)(small).details["audit"]
     assert audit["word"] in ("incomplete", "plain figure too high")
     needed = "eps, black_box, logit_scale, zero_gradients, finite_differences, steps"
-    assert f"a verdict also needs {needed}" in audit["verdict"]
+    assert needed in audit["verdict"]
 
 
 def test_the_quick_budget_tries_half_of_the_step_size_as_a_surrogate() -> None:
