@@ -295,7 +295,7 @@ def test_what_a_killed_write_left_is_ignored_and_swept_once_it_is_old(tmp_path):
 def test_a_damaged_owner_is_named(subject, tmp_path, content):
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "ledger.json").write_text(content)
-    with pytest.raises(UserError, match=r"ledger\.json: damaged .*remove it") as caught:
+    with pytest.raises(UserError, match=r"ledger\.json: .*damaged; remove it") as caught:
         measure(subject, attacks=[CE], ledger=str(tmp_path / "ledger"))
     assert "\n" not in str(caught.value)
 
