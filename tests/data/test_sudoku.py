@@ -100,7 +100,7 @@ def test_making_puzzles_leaves_the_global_generator_alone() -> None:
     [
         ({"side": 5}, "train", "side=5: must be a square number"),
         ({"givens": 3}, "train", "givens=3: must be from 4 to 15 of 16 cells"),
-        ({"puzzles": 0}, "train", "puzzles=0: must be >= 1"),
+        ({"puzzles": 0}, "train", r"puzzles=0: must be in \[1, 1000000\]"),
         ({}, "tset", "unknown split 'tset': did you mean 'test'"),
         ({"givens": 15, "puzzles_test": 5000}, "test", "only .* different test puzzles were found of the 5000 wanted"),
     ],

@@ -44,6 +44,6 @@ def test_a_severity_that_was_not_measured_is_a_dash(run):
 
 def test_damaged_corruptions_are_one_line_and_none_are_nothing(run):
     result = Result.read(run({"fog": {"1": {}}}).path / "results" / "corruptions.json")
-    with pytest.raises(UserError, match=r"details\.corruptions: wanted"):
+    with pytest.raises(UserError, match=r"details\.corruptions: must be"):
         errors_of(result)
     assert corruptions([Evidence("a", 0, Result.read(run({}).path / "results" / "corruptions.json"))]) == ""

@@ -18,7 +18,7 @@ from sslkuramoto.report.tables.text import csv_text, plain
 from sslkuramoto.values import Mark
 
 TODAY = (
-    "knn linear clustering_accuracy clustering_nmi clustering_ari clean "
+    "knn linear rankme clustering_accuracy clustering_nmi clustering_ari clean "
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
     "boards_blanks boards_all_cells"
@@ -169,10 +169,15 @@ def test_rows_of_other_protocol_files_say_which_in_the_cell(fabricate, robust):
     for name in ("robustness-quick", "robustness-digits"):
         run = fabricate(name.upper(), "classification").result(name, robust(0.3), options=load_protocol(name).options)
         runs.append(run.path)
-    _, _, _, quick, digits, *_ = plain(summarise([load(row) for row in discover(runs)])).splitlines()
-    assert " robustness-quick" in quick
-    assert " robustness-digits" in digits
-    _, _, alone, *_ = plain(summarise([load(row) for row in discover(runs[:1])])).splitlines()
+    def lines(chosen):
+        """Return per row all lines of its cells."""
+        summary = summarise([load(row) for row in discover(chosen)])
+        return [[line for cell in row for line in (cell.text, *cell.beside)] for row in summary.cells]
+
+    quick, digits = lines(runs)
+    assert "robustness-quick" in quick
+    assert "robustness-digits" in digits
+    (alone,) = lines(runs[:1])
     assert "robustness-quick" not in alone
 
 
