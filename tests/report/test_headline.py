@@ -169,6 +169,7 @@ def test_rows_of_other_protocol_files_say_which_in_the_cell(fabricate, robust):
     for name in ("robustness-quick", "robustness-digits"):
         run = fabricate(name.upper(), "classification").result(name, robust(0.3), options=load_protocol(name).options)
         runs.append(run.path)
+
     def lines(chosen):
         """Return per row all lines of its cells."""
         summary = summarise([load(row) for row in discover(chosen)])
