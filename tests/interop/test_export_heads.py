@@ -68,7 +68,7 @@ def test_a_run_of_boards_is_exported_and_fills_in_every_cell_as_before(boards, c
     features = ours.encoder(puzzles, draw=generator("cpu", 2))
     assert torch.equal(logits, ours.head(features.map))
     card = (boards / "export" / "torch" / "README.md").read_text()
-    assert "Boards have 4 cells a side" in card
+    assert "Boards have 4 cells per side" in card
     assert "logits = model(boards, draw=" in card
 
 
