@@ -109,7 +109,7 @@ def test_steps_are_counted_and_seconds_taken_from_what_was_measured_before(study
 def test_results_of_another_code_version_count_only_when_asked(computed, tmp_path: Path, monkeypatch):
     loaded, root, table = computed
     copy = shutil.copytree(root, tmp_path / "root")
-    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda *_: "abcdef")
     monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
     assert len(plan_study(loaded, copy).missing()) == 6
     other = collect(loaded, copy)
@@ -127,7 +127,7 @@ def test_a_run_on_weights_of_another_version_has_a_version_of_its_own(computed, 
     copy = shutil.copytree(root, tmp_path / "root")
     last = plan_study(loaded, copy).chains["steps", 0][1]
     shutil.rmtree(copy / "runs" / last)
-    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda: "abcdef")
+    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda *_: "abcdef")
     mixed = plan_study(loaded, copy, any_code=True).chains["steps", 0][1]
     assert mixed.rsplit("-", 1)[0] == last.rsplit("-", 1)[0]
     assert mixed.rsplit("-", 1)[1] not in (last.rsplit("-", 1)[1], "abcdef")
