@@ -136,7 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     model_help = "a finished run, or FILE.py:FUNCTION or package.module:FUNCTION, which runs that code: a function "
     model_help += "without arguments that returns a classifier; its images are given by data='{name: NAME, ...}'"
     command.add_argument("run", metavar="RUN|FUNCTION", type=Path, help=model_help)
-    command.add_argument("items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="encoder.KEY and data.KEY reach those")
+    command.add_argument(
+        "items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="protocols; KEY=VALUE changes an option"
+    )
     results_help = "where results of a FUNCTION are written (default runs/FILE-FUNCTION)"
     command.add_argument("--run", "--run-dir", dest="results", type=Path, metavar="DIR", help=results_help)
     command.add_argument("--device", default="auto")
@@ -151,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown, LaTeX or CSV")
     command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: its results so far")
-    command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
+    command.add_argument(
+        "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
+    )
     command.add_argument("--any-code", action="store_true", help="a study: results of other code versions too")
     command.add_argument("--html", type=Path, metavar="FILE")
     command.add_argument("--markdown", type=Path, metavar="FILE")

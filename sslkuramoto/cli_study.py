@@ -33,7 +33,9 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
     command.add_argument("--dry-run", action="store_true", help="only print what is missing and what it would cost")
     command.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0 works in this one")
     command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of each worker")
-    command.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=f"of all studies (default {ROOT})")
+    command.add_argument(
+        "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
+    )
     command.add_argument("--rows", type=_words, metavar="A,B", help="compute only these")
     command.add_argument("--seeds", type=_numbers, metavar="0,1", help="compute only these")
     command.add_argument("--retry", action="store_true", help="try again what failed before")
@@ -171,7 +173,7 @@ def print_study(
     Args:
         study: a loaded study.
         changes: ``KEY=VALUE`` words that it was loaded with.
-        root: of all studies.
+        root: folder that holds all studies.
         any_code: take results of other versions of the code too.
         verbose: also print how each number was scored.
     """

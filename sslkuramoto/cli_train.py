@@ -18,7 +18,7 @@ def add_train(commands: Any) -> None:
     command = commands.add_parser("train", help="carry out a recipe: pretrain, finetune or supervised")
     command.add_argument("recipe", help="a file, the name of one under recipes/, or a run directory to continue")
     command.add_argument("items", nargs="*", default=[], metavar="KEY=VALUE", help="for example encoder.channels=32")
-    run_help = "run directory (default runs/RECIPE); under torchrun write --run-dir, for --run is its own"
+    run_help = "run directory (default runs/RECIPE); under torchrun write --run-dir, because torchrun has its own --run"
     command.add_argument("--run", "--run-dir", type=Path, metavar="DIR", help=run_help)
     command.add_argument("--init", metavar="RUN", help="start from the encoder of a finished run")
     command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")

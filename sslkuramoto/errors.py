@@ -19,7 +19,7 @@ class UserError(ValueError):
     """A request that cannot be carried out as written.
 
     The message is one line and names the key, the value and what is allowed. Whatever a file or a caller put into it,
-    it steers no terminal, and a very long value is shown by its ends.
+    it contains no terminal control characters, and a very long value is shown by its ends.
     """
 
     def __init__(self, message: str) -> None:
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return text that steers no terminal: ``?`` in place of control, format and unassigned characters.
+    """Return text without terminal control: ``?`` in place of control, format and unassigned characters.
 
     Names of classes and files, results and recipes come from other people. Escape sequences would move the cursor,
     marks of direction would turn a line round.

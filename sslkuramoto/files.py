@@ -142,7 +142,7 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
 
 
 def bounded_yaml(text: str) -> str:
-    """Return a YAML text whose aliases (``*name``) do not multiply it: ten lines can expand to a billion values.
+    """Return a YAML text if its aliases (``*name``) stay bounded: ten lines can expand to a billion values.
 
     Raises:
         yaml.YAMLError: no YAML, an alias within its own anchor, or more values than a file of ours ever has.

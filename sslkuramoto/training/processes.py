@@ -87,7 +87,7 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     """Return a variable that SLURM or torchrun sets; one that is empty counts as absent."""
     text = environ.get(name) or str(default)
     if not text.isdecimal():
-        raise UserError(f"{name}={text!r}: is no number; SLURM or torchrun sets it, unset it outside a job")
+        raise UserError(f"{name}={text!r}: must be a number; SLURM or torchrun sets it, unset it outside a job")
     return int(text)
 
 

@@ -58,7 +58,7 @@ def test_variables_that_are_no_numbers_do_not_hide_another_message(monkeypatch, 
 def test_empty_variables_count_as_absent_and_words_are_refused():
     assert processes({**SLURM, "SLURM_NTASKS": ""}) == (1, 1)
     assert rank({**SLURM, "SLURM_PROCID": ""}) == 0
-    with pytest.raises(UserError, match="SLURM_NTASKS='eight': is no number"):
+    with pytest.raises(UserError, match="SLURM_NTASKS='eight': must be a number"):
         processes({**SLURM, "SLURM_NTASKS": "eight"})
 
 

@@ -65,7 +65,7 @@ class Rank(Protocol):
     dimensions of the representation.
 
     Args:
-        images: how many of the split, chosen by the seed of the measurement; all of a smaller one (25,600 in RankMe).
+        images: at most this many of the split, chosen by the seed; 25,600 as in Garrido et al. 2023.
         split: split that is measured.
         draws: fields of a stochastic encoder, at least 20; the figures are means over them.
     """
