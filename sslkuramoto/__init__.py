@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.threat import Threat
 
-    __version__: str
+__version__ = "0.2.0"
 
 _PLACES = {
     **dict.fromkeys(("AKOrN",), "encoders.akorn"),
@@ -115,10 +115,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("sslkuramoto")
     if name == "attacks":
         return import_module("sslkuramoto.attacks")
     if name not in _PLACES:

@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import torch
 
+from sslkuramoto import __version__
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import LONGEST_WORD, UserError, shortened
 from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
@@ -36,7 +37,7 @@ from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 
 _LOCK = ".lock"  # held while a process trains here
 Weights = Literal["ema", "raw"]
-_PACKAGES = ("sslkuramoto", "torch", "torchvision", "lightly", "timm", "kornia", "pyautoattack", "pytorch-lightning")
+_PACKAGES = ("torch", "torchvision", "lightly", "timm", "kornia", "pyautoattack", "pytorch-lightning")
 
 
 def _as_it_is(recipe: Recipe) -> Recipe:
@@ -190,7 +191,7 @@ class RunDirectory:
 
 def describe_environment(device: str) -> dict[str, Any]:
     """Return versions, hardware and code revision of this process."""
-    versions = {}
+    versions: dict[str, str | None] = {"sslkuramoto": __version__}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -6,7 +6,6 @@ The folder is what ``timm.create_model("local-dir:FOLDER")`` and model hubs read
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from sslkuramoto import __version__
 from sslkuramoto.checkpoint import (
     HeadParts,
     build_encoder,
@@ -133,7 +133,7 @@ def config_of(model: Trained) -> dict[str, Any]:
     config = {
         "library_name": "sslkuramoto",
         "format": FORMAT,
-        "version": version("sslkuramoto"),
+        "version": __version__,
         "kind": "encoder" if model.head is None else "classifier",
         "encoder": model.recipe.encoder.to_dict(),
         "classes": model.classes,

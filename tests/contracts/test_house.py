@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from house_files import ROOT
 
+from sslkuramoto import __version__
+
 FOLDERS = ("sslkuramoto", "tests", "docs", "recipes", "eval", "scripts", ".ci", ".github")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".cff", ".css", ".js", ""}
 FILES = sorted(
@@ -95,5 +97,5 @@ def test_workflows_call_the_commands_of_the_makefile_and_nothing_else() -> None:
 
 
 def test_one_version_stands_in_the_package_and_in_the_citation() -> None:
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
-    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()

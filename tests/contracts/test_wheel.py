@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from house_files import ROOT
 
+from sslkuramoto import __version__
+
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="the build backend is missing")
 
 
@@ -69,7 +71,7 @@ def test_the_wheel_holds_package_recipes_protocols_and_studies_alone(archives: t
 
 
 def test_the_installed_command_lists_trains_and_measures_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    assert command(installed, tmp_path, "--version").split()[-1] == "0.2.0"
+    assert command(installed, tmp_path, "--version").split()[-1] == __version__
     assert "digits-akorn-simsiam" in command(installed, tmp_path, "list", "recipes")
     assert "robustness-quick" in command(installed, tmp_path, "list", "protocols")
     small = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1", "encoder.channels=4"]
