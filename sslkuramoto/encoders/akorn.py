@@ -7,7 +7,7 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t Kur
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, ClassVar, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -93,6 +93,7 @@ class AKOrN(Encoder):
         (2, 4, 8, 16, 16)
     """
 
+    has_energy: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(

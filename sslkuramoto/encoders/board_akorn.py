@@ -4,6 +4,7 @@ Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410
 of the published code. Shapes: b batch, c channels, n oscillator dimension, y x cells, t Kuramoto steps.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -56,6 +57,7 @@ class BoardAKOrN(Encoder):
     """
 
     reads: ClassVar[Reads] = (Boards,)
+    has_energy: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(
@@ -74,7 +76,7 @@ class BoardAKOrN(Encoder):
         initial_seed: int = 0,
     ) -> None:
         super().__init__()
-        (self.num_steps,) = check_steps(num_steps, 1)
+        self.num_steps = check_steps(num_steps, 1)
         self.built_for = Boards(side, symbols)
         self.channels = self.num_features = channels
         self.oscillator_dim = oscillator_dim
@@ -104,6 +106,7 @@ class BoardAKOrN(Encoder):
         initial: Float[Tensor, "i c y x"] | None = None,
         draw: torch.Generator | None = None,
         trace: bool = False,
+        num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode boards; see :meth:`Encoder.forward`.
 
@@ -112,6 +115,7 @@ class BoardAKOrN(Encoder):
             initial: the noise from which blank cells start, one field per board or one for all (i = b or 1).
             draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
             trace: whether to record states and energies.
+            num_steps: Kuramoto steps of this call instead of the number in training.
 
         Returns:
             Features with d = ``channels`` and a map of one vector per cell, "b d y x".
@@ -124,11 +128,12 @@ class BoardAKOrN(Encoder):
         assert isinstance(wanted, Boards)
         if images.shape[1:] != (wanted.side, wanted.side) or images.min() < 0 or images.max() > wanted.symbols:
             raise UserError(f"boards of shape {tuple(images.shape[1:])}: this encoder is built for {wanted}")
+        (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
         c = self.embedding(images).permute(0, 3, 1, 2) + self.place
         given = (images > 0).unsqueeze(1).to(c.dtype)
         noise = self._noise(images, initial, draw).to(c)
         x = given * c + (1 - given) * noise
-        x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=self.num_steps, trace=trace)
+        x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=steps, trace=trace)
         grid = self.readout(x)
         return Features(grid.mean(dim=(2, 3)), grid, None if layer_trace is None else (layer_trace,))
 

@@ -39,6 +39,9 @@ class Encoder(nn.Module):
         stochastic: whether two calls on the same images may differ. Every call then needs ``initial`` or ``draw``.
         initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
         oscillator_dim: n, dimension of an oscillator; None without oscillators.
+        num_steps: steps of each iterated layer in training; empty for a network that does not iterate. If it is not
+            empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
+        has_energy: whether the trace holds the energy of the states, as of oscillators.
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
         notes: sentences that a reader of its results must know.
     """
@@ -49,6 +52,8 @@ class Encoder(nn.Module):
     stochastic: bool = False
     initial: str = "deterministic"
     oscillator_dim: int | None = None
+    num_steps: tuple[int, ...] = ()
+    has_energy: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
 
