@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.interop.akorn import from_published, unread
+from sslkuramoto.examples import Boards
+from sslkuramoto.interop.published import Published, answer, published
 
 TOLERANCE = 1e-4
 
@@ -66,25 +67,35 @@ def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
     except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"cannot be read as .npz: {error}") from None
     config = config_of(recorded)
-    if config.get("kind", "classification") == "classification":
-        absent = sorted({"input/image", "noise", "output"} - set(recorded))
-        if absent:
-            raise UserError(f"holds no {absent[0]!r}")
     state = {name.removeprefix("state/"): tensor(recorded, name) for name in recorded if name.startswith("state/")}
-    encoder, head = from_published(config, state)
+    network = published({"kind": "classification", **config}, state)
+    if absent := sorted({"noise", "output"} - set(recorded)):
+        raise UserError(f"holds no {absent[0]!r}")
+    output, trace = answer(network, inputs_of(network, recorded), tensor(recorded, "noise"))
+    if output is not None and Boards in network.encoder.reads:
+        output = output.permute(0, 2, 3, 1)  # published as b y x k
+    found = {} if output is None else {"output": output}
+    for index, layer in enumerate(trace):
+        found[f"x/{index}"] = layer.states
+        found[f"energy/{index}"] = layer.energy_code
+    errors = {name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded}
+    return errors, network.not_read
+
+
+def inputs_of(network: Published, recorded: dict[str, np.ndarray]) -> torch.Tensor:
+    """Return what the encoder reads: images, or boards with 0 for a blank cell from their one-hot form."""
+    if Boards in network.encoder.reads:
+        for name in ("input/board_onehot", "input/is_input"):
+            if name not in recorded:
+                raise UserError(f"holds no {name!r}")
+        onehot, given = tensor(recorded, "input/board_onehot"), tensor(recorded, "input/is_input")
+        return (onehot.argmax(dim=-1) + 1) * (given[..., 0] > 0)
+    if "input/image" not in recorded:
+        raise UserError("holds no 'input/image'")
     images = tensor(recorded, "input/image")
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(f"input/image of shape {tuple(images.shape)}: must be b 3 h w")
-    with torch.inference_mode():
-        features = encoder(images, initial=tensor(recorded, "noise"), trace=True)
-        found = {"output": head(features.pooled)}
-    assert features.trace is not None
-    for index, layer in enumerate(features.trace):
-        found[f"x/{index}"] = layer.states
-        found[f"energy/{index}"] = layer.energy_code
-    return {name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded}, unread(
-        config
-    )
+    return images
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,6 +33,24 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features)
 
 
+class MLP(nn.Sequential):
+    """A linear layer, ReLU and another linear layer on pooled features: logits of each example.
+
+    Args:
+        in_features: d.
+        out_features: k, the number of classes.
+        hidden: width between them; null: 4 d, as in AKOrN's network for object discovery.
+    """
+
+    reads: ClassVar[Reads] = (Images, Pairs)
+    takes: ClassVar[Takes] = "pooled"
+
+    def __init__(self, in_features: int, out_features: int, *, hidden: int | None = None) -> None:
+        hidden = hidden or 4 * in_features
+        super().__init__(nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, out_features))
+        self.in_features, self.out_features = in_features, out_features
+
+
 class PerCell(nn.Module):
     """ReLU and a 1 x 1 convolution on the map: logits of each cell.
 
@@ -60,6 +78,7 @@ HEADS: Registry[nn.Module] = Registry("head", "sslkuramoto.heads")
 """Members are modules with ``in_features``, ``out_features``, the specs they are trained on (``reads``) and what of the
 features they are given (``takes``)."""
 HEADS.add("linear", Linear)
+HEADS.add("mlp", MLP)
 HEADS.add("per_cell", PerCell)
 
 

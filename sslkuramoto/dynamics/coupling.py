@@ -5,11 +5,13 @@ Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.position import Positions, Rotations
 from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
 
@@ -58,29 +60,126 @@ class ConvCoupling(nn.Conv2d):
         return lambda state: spectral_convolution(state, spectrum, k, tile) + bias
 
 
+class SymmetricConvCoupling(nn.Module):
+    """A convolution with J_ij = J_ji^T and no bias: the coupling for which the energy of Eq. 3 never rises.
+
+    The kernel is the symmetric part of a free one, (W + W') / 2, where W' is W with its two channel axes exchanged and
+    both offsets negated.
+
+    Args:
+        channels: c, number of channels, >= 1.
+        kernel_size: k, side of the kernel in sites, odd. Zero padding of k // 2 preserves the grid.
+
+    Raises:
+        UserError: the kernel size is even or below 1.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), section 3 and appendix F (conditions of the Lyapunov property).
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.free = ConvCoupling(channels, kernel_size).weight
+
+    @property
+    def weight(self) -> Float[Tensor, "c c k k"]:
+        """The symmetric kernel."""
+        return (self.free + self.free.transpose(0, 1).flip(2, 3)) / 2
+
+    def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
+        """Return the convolution with the kernel as it is now."""
+        kernel, padding = self.weight, self.free.shape[-1] // 2
+        return lambda state: nn.functional.conv2d(state, kernel, padding=padding)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return J x."""
+        return self.prepared(x)(x)
+
+
+class DenseCoupling(nn.Module):
+    """Every channel of every site coupled with every other, J = J^T, no bias; for one size of grid.
+
+    Args:
+        channels: c, number of channels, >= 1.
+        grid: h and w of the grid.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), appendix D.4 (the symmetric constraint of table 19).
+
+    Differs: the paper does not state how its symmetric networks are coupled; this is the general case.
+    """
+
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        size = channels * grid[0] * grid[1]
+        self.free = nn.Parameter(torch.randn(size, size) / size**0.5)
+
+    @property
+    def weight(self) -> Float[Tensor, "n n"]:
+        """The symmetric matrix J over all channels of all sites."""
+        return (self.free + self.free.T) / 2
+
+    def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
+        """Return the product with J as it is now.
+
+        Raises:
+            UserError: the grid of ``x`` is another one.
+        """
+        if tuple(x.shape[2:]) != self.grid:
+            raise UserError(
+                f"a grid of {x.shape[2]} x {x.shape[3]} sites: this dense coupling is for "
+                f"{self.grid[0]} x {self.grid[1]}"
+            )
+        matrix = self.weight
+        return lambda state: (state.flatten(1) @ matrix).view(state.shape)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return J x."""
+        return self.prepared(x)(x)
+
+
 class AttentionCoupling(nn.Module):
-    """Multi-head self-attention over the sites of the grid, without positional encoding.
+    """Multi-head self-attention over the sites of the grid.
 
     Args:
         channels: c, number of channels, divisible by ``heads``.
         heads: e, number of attention heads, >= 1. Channel i belongs to head i modulo e.
+        positions: ``"none"``; ``"rope"``, trained rotations of queries and keys; ``"gta"``, of values and outputs too.
+        grid: h and w of the grid that rotations are made for, required by them. Another grid gets them by bilinear
+            interpolation.
 
     Raises:
-        UserError: ``heads`` is below 1 or does not divide ``channels``.
+        UserError: ``heads`` is below 1 or does not divide ``channels``, or rotations meet an odd c / e.
 
-    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 8.
+    Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 8 and appendix C.
 
     Differs: scores are scaled by 1 / sqrt(c / e) and both projections have biases. Eq. 8 has neither; the published
-        code has both. Its classification networks use no positional encoding either.
+        code has both. Its classification networks use no positions.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        positions: Literal["none", "rope", "gta"] = "none",
+        grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise UserError(f"heads={heads}: must divide channels={channels}")
         self.heads = heads
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = nn.Conv2d(channels, channels, 1)
+        self.rotations = nn.ModuleDict()
+        if positions != "none":
+            assert grid is not None
+            if channels // heads % 2:
+                raise UserError(
+                    f"positions={positions}: rotates pairs of channels, and each of the {heads} heads has "
+                    f"{channels // heads}, an odd number"
+                )
+            rotated = ("query", "key") if positions == "rope" else ("query", "key", "value", "output")
+            for name in rotated:
+                self.rotations[name] = Rotations(channels // heads, grid, inverse=name == "output")
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
         """Return this module; an attention coupling has nothing to precompute."""
@@ -91,5 +190,49 @@ class AttentionCoupling(nn.Module):
         b, c, h, w = x.shape
         per_head = self.to_qkv(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
         query, key, value = per_head.unbind(0)  # each b e s c/e
+        if self.rotations:
+            query, key = self._rotated("query", query, (h, w)), self._rotated("key", key, (h, w))
+            value = self._rotated("value", value, (h, w))
         mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        mixed = self._rotated("output", mixed, (h, w))
         return self.to_out(mixed.permute(0, 3, 1, 2).reshape(b, c, h, w))
+
+    def _rotated(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        return self.rotations[name](x, grid) if name in self.rotations else x
+
+
+Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric"]
+"""How oscillators act on each other."""
+AnyCoupling = ConvCoupling | AttentionCoupling | SymmetricConvCoupling | DenseCoupling
+
+
+def coupling_of(
+    kind: Coupling,
+    channels: int,
+    *,
+    kernel_size: int,
+    heads: int,
+    positions: Positions = "none",
+    grid: tuple[int, int] | None = None,
+) -> AnyCoupling:
+    """Return a coupling by its name.
+
+    Args:
+        kind: ``"conv"`` (:class:`ConvCoupling`), ``"attention"`` (:class:`AttentionCoupling`), ``"conv_symmetric"``
+            (:class:`SymmetricConvCoupling`) or ``"dense_symmetric"`` (:class:`DenseCoupling`).
+        channels: c.
+        kernel_size: side of a convolution's kernel in sites.
+        heads: number of attention heads.
+        positions: ``"rope"`` and ``"gta"`` rotate inside an attention; ``"ape"`` adds to the features elsewhere.
+        grid: h and w, required by rotations and by ``"dense_symmetric"``.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+    if kind == "attention":
+        return AttentionCoupling(channels, heads, "none" if positions == "ape" else positions, grid)
+    if kind == "dense_symmetric":
+        if grid is None:
+            raise UserError("coupling=dense_symmetric: is for one size of grid; this encoder reads images of any size")
+        return DenseCoupling(channels, grid)
+    return (ConvCoupling if kind == "conv" else SymmetricConvCoupling)(channels, kernel_size)

@@ -183,7 +183,7 @@ def kuramoto_step(
         drive: y_i = c_i + sum_j J_ij x_j, any length.
         omega: natural frequencies in radians per unit step, shape () or (c/2,). None means zero; n may then be odd.
         step_size: gamma > 0, shape ().
-        oscillator_dim: n, dimension of an oscillator, >= 2.
+        oscillator_dim: n, dimension of an oscillator, >= 1.
         project: whether the drive is projected onto the tangent space. False is the ablation of AKOrN table 5.
         identity: whether x itself is added to the velocity, as the published code does when frequencies are switched
             off. The step then equals one without it and with step size gamma / (1 + gamma), up to rounding.
@@ -204,6 +204,26 @@ def kuramoto_step(
     """
     x, drive = x.contiguous(), drive.contiguous().to(x.dtype)
     return _Step.apply(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
+
+
+def residual_step(
+    x: Float[Tensor, "b c h w"],
+    drive: Float[Tensor, "b c h w"],
+    *,
+    omega: Tensor | None,
+    step_size: Tensor,
+    oscillator_dim: int,
+    project: bool = False,
+    identity: bool = False,
+) -> Float[Tensor, "b c h w"]:
+    """Return x + gamma (Omega x + y): the step without projection and without normalisation, the ablation of table 6.
+
+    Arguments as in :func:`kuramoto_step`; ``x`` may have any length, and nothing is projected.
+
+    Source: Miyato et al. 2025 (arXiv 2410.13821), appendix A.2.
+    """
+    velocity = drive if omega is None else drive + rotate_planes(x, omega)
+    return x + step_size * (velocity + x if identity else velocity)
 
 
 class NaturalFrequencies(nn.Module):

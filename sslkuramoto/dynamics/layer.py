@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
+from sslkuramoto.dynamics.coupling import AnyCoupling
 from sslkuramoto.dynamics.energy import energy, energy_code
-from sslkuramoto.dynamics.kuramoto import NaturalFrequencies, kuramoto_step
+from sslkuramoto.dynamics.kuramoto import NaturalFrequencies, kuramoto_step, residual_step
 from sslkuramoto.dynamics.sphere import normalise
 from sslkuramoto.errors import UserError
 
 StimulusNorm = Literal["group", "scale_bias", "none"]
+Update = Literal["kuramoto", "residual"]
 
 
 class LayerTrace(NamedTuple):
@@ -66,18 +67,21 @@ class KuramotoLayer(nn.Module):
     Args:
         coupling: maps states "b c h w" to J x of the same shape.
         channels: c, number of channels, divisible by ``oscillator_dim``.
-        oscillator_dim: n, dimension of an oscillator, >= 2; even if there are natural frequencies, which rotate planes.
+        oscillator_dim: n, dimension of an oscillator, >= 1; even if there are natural frequencies, which rotate planes.
         frequencies: the natural frequencies, or None for zero.
         norm: how the stimulus is normalised on entry, see :func:`stimulus_norm`.
         project: whether the drive is projected onto the tangent space.
         identity: whether x itself is added to each velocity, see :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`.
+        update: ``"kuramoto"``, or ``"residual"``: the step without projection and normalisation, see
+            :func:`~sslkuramoto.dynamics.kuramoto.residual_step`. States then have any length.
 
     Attributes:
-        advance: computes one step, by default :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step`.
-            :mod:`~sslkuramoto.dynamics.surrogate` replaces it temporarily by one with another derivative.
+        advance: computes one step, :func:`~sslkuramoto.dynamics.kuramoto.kuramoto_step` or ``residual_step``.
+            :mod:`~sslkuramoto.dynamics.surrogate` replaces the former temporarily by one with another derivative.
 
     Raises:
-        UserError: ``oscillator_dim`` is below 2, does not divide ``channels``, or is odd with natural frequencies.
+        UserError: ``oscillator_dim`` does not divide ``channels``, is odd with natural frequencies, or is 1 with a
+            projection (the sphere is then two points, and nothing moves).
 
     Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 4-5.
 
@@ -107,7 +111,7 @@ class KuramotoLayer(nn.Module):
 
     def __init__(
         self,
-        coupling: ConvCoupling | AttentionCoupling,
+        coupling: AnyCoupling,
         *,
         channels: int,
         oscillator_dim: int,
@@ -115,12 +119,11 @@ class KuramotoLayer(nn.Module):
         norm: StimulusNorm,
         project: bool,
         identity: bool = False,
+        update: Update = "kuramoto",
     ) -> None:
         super().__init__()
-        if oscillator_dim < 2:
-            raise UserError(
-                f"oscillator_dim={oscillator_dim}: must be >= 2 (a unit vector of one dimension cannot move)"
-            )
+        if oscillator_dim == 1 and update == "kuramoto" and project:
+            raise UserError("oscillator_dim=1: needs project=false (a unit vector of one dimension cannot turn)")
         if channels % oscillator_dim:
             raise UserError(f"channels={channels}: must be divisible by oscillator_dim={oscillator_dim}")
         if frequencies is not None and oscillator_dim % 2:
@@ -131,7 +134,8 @@ class KuramotoLayer(nn.Module):
         self.oscillator_dim = oscillator_dim
         self.project = project
         self.identity = identity
-        self.advance: Callable[..., Tensor] = kuramoto_step
+        self.update: Update = update
+        self.advance: Callable[..., Tensor] = kuramoto_step if update == "kuramoto" else residual_step
 
     def forward(
         self,

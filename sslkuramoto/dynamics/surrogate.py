@@ -194,7 +194,7 @@ def surrogate_step(name: Surrogate) -> Callable[..., Tensor]:
 
 def kuramoto_layers(encoder: nn.Module) -> list[KuramotoLayer]:
     """Return all Kuramoto layers of an encoder, in the order of its modules."""
-    return [module for module in encoder.modules() if isinstance(module, KuramotoLayer)]
+    return [part for part in encoder.modules() if isinstance(part, KuramotoLayer) and part.update == "kuramoto"]
 
 
 def surrogates_for(encoder: nn.Module) -> tuple[Surrogate, ...]:

@@ -6,12 +6,27 @@ Another package adds one through the entry-point group ``sslkuramoto.encoders``.
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.encoders.board_akorn import BoardAKOrN
 from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.iterative import BoardIterative, Iterative
+from sslkuramoto.encoders.patch_akorn import PatchAKOrN
 from sslkuramoto.encoders.timm import TimmEncoder
 from sslkuramoto.registry import Registry
 
-__all__ = ["ENCODERS", "AKOrN", "BoardAKOrN", "Encoder", "Features", "TimmEncoder"]
+__all__ = [
+    "ENCODERS",
+    "AKOrN",
+    "BoardAKOrN",
+    "BoardIterative",
+    "Encoder",
+    "Features",
+    "Iterative",
+    "PatchAKOrN",
+    "TimmEncoder",
+]
 
 ENCODERS: Registry[Encoder] = Registry("encoder", "sslkuramoto.encoders")
 ENCODERS.add("akorn", AKOrN)
 ENCODERS.add("board_akorn", BoardAKOrN)
+ENCODERS.add("board_iterative", BoardIterative)
+ENCODERS.add("iterative", Iterative)
+ENCODERS.add("patch_akorn", PatchAKOrN)
 ENCODERS.add("timm", TimmEncoder)

@@ -7,26 +7,23 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t Kur
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, TypeVar, cast
+from typing import ClassVar, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
+from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm
-from sslkuramoto.dynamics.sphere import normalise, random_oscillators
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Update
+from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.oscillator_start import Initial, Start
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
-from sslkuramoto.randomness import generator
 from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 
-Coupling = Literal["conv", "attention"]
 NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
-Initial = Literal["random", "fixed", "stimulus", "learned"]
 T = TypeVar("T")
 
 
@@ -42,8 +39,8 @@ class AKOrN(Encoder):
         kernel_sizes: side of each layer's kernel in sites, odd, first layer first; as many layers as kernels.
         num_steps: T, Kuramoto steps per layer: one number for all layers, or one for each. It may be larger at test
             time with the same weights.
-        coupling: how oscillators act on each other, ``"conv"`` (convolution) or ``"attention"`` (self-attention), for
-            all layers or for each. AKOrN^mix is ``[conv, conv, attention]``.
+        coupling: how oscillators act on each other, ``"conv"`` (convolution), ``"attention"`` (self-attention) or
+            ``"conv_symmetric"`` (J = J^T), for all layers or for each. AKOrN^mix is ``[conv, conv, attention]``.
         attention_heads: number of heads of an attention coupling.
         natural_frequency: how fast oscillators rotate on their own: ``"none"`` (zero), ``"shared"`` (one frequency per
             layer), ``"per_pair"`` (one per two channels), ``"identity"`` (zero as in the published code, which then
@@ -51,6 +48,7 @@ class AKOrN(Encoder):
         frequency_init: omega, the natural frequency before training, in radians per unit step.
         learn_frequency: whether the natural frequency omega is trained.
         project: whether the drive is projected onto the tangent space of the sphere (false: ablation of AKOrN table 5).
+        update: ``"kuramoto"``, or ``"residual"`` without projection and normalisation (ablation of AKOrN table 6).
         step_size: gamma, the Kuramoto step size, one for the network.
         learn_step_size: whether gamma is trained, as in the paper, or constant, as in the published classification
             code.
@@ -100,7 +98,7 @@ class AKOrN(Encoder):
         self,
         *,
         channels: Count = 64,
-        oscillator_dim: Annotated[int, Field(ge=2)] = 2,
+        oscillator_dim: Count = 2,
         kernel_sizes: tuple[Odd, ...] = (9, 7, 5),
         num_steps: Count | tuple[Count, ...] = 3,
         coupling: Coupling | tuple[Coupling, ...] = "conv",
@@ -109,6 +107,7 @@ class AKOrN(Encoder):
         frequency_init: NotNegative = 1.0,
         learn_frequency: bool = True,
         project: bool = True,
+        update: Update = "kuramoto",
         step_size: Positive = 1.0,
         learn_step_size: bool = False,
         stimulus: bool = True,
@@ -127,7 +126,7 @@ class AKOrN(Encoder):
             raise UserError("kernel_sizes=[]: needs one odd kernel for each layer")
         layers = len(kernel_sizes)
         self.num_steps = check_steps(num_steps, layers)
-        couplings = one_a_layer("coupling", coupling, layers)
+        couplings: tuple[Coupling, ...] = one_a_layer("coupling", coupling, layers)
         readout_dims = one_a_layer("readout_dim", readout_dim, layers)
         if initial == "learned" and image_size is None:
             raise UserError("initial=learned: needs image_size, the side of the images in pixels")
@@ -136,7 +135,6 @@ class AKOrN(Encoder):
 
         self.channels, self.oscillator_dim = channels, oscillator_dim
         self.initial: Initial = initial
-        self.initial_seed = initial_seed
         self.has_stimulus = stimulus
         self.stochastic = initial == "random" and stimulus
         widths = [channels * 2**layer for layer in range(layers)]
@@ -150,7 +148,7 @@ class AKOrN(Encoder):
             planes = width // 2 if natural_frequency == "per_pair" else None
             self.layers.append(
                 KuramotoLayer(
-                    ConvCoupling(width, kernel) if kind == "conv" else AttentionCoupling(width, attention_heads),
+                    coupling_of(kind, width, kernel_size=kernel, heads=attention_heads),
                     channels=width,
                     oscillator_dim=oscillator_dim,
                     frequencies=None
@@ -159,6 +157,7 @@ class AKOrN(Encoder):
                     norm=stimulus_norm if stimulus else "none",
                     project=project,
                     identity=natural_frequency == "identity",
+                    update=update,
                 )
             )
             if stimulus or layer == layers - 1:
@@ -182,13 +181,8 @@ class AKOrN(Encoder):
             self.step_size = nn.Parameter(gamma)
         else:
             self.register_buffer("step_size", gamma, persistent=False)
-        self.initial_field: Tensor | None = None
-        if initial == "learned":
-            assert image_size is not None
-            field = random_oscillators(
-                (channels, image_size, image_size), generator("cpu", initial_seed, "initial oscillators")
-            )
-            self.initial_field = nn.Parameter(field)
+        grid = None if image_size is None else (image_size, image_size)
+        self.start = Start(initial, channels, initial_seed, grid)
 
     def forward(
         self,
@@ -220,7 +214,7 @@ class AKOrN(Encoder):
             raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
         c = self.stem(2 * images - 1)
-        x = self._initial_oscillators(c, images, initial, draw) if self.has_stimulus else c
+        x = self.start(c, initial, draw, self.stem.weight.dtype) if self.has_stimulus else c
         traces = []
         for index, layer in enumerate(self.layers):
             if index:
@@ -249,49 +243,35 @@ class AKOrN(Encoder):
         """Return the field of ``initial="fixed"``, and None for every other ``initial``."""
         if self.initial != "fixed":
             return None
-        draw = generator("cpu", self.initial_seed, "initial oscillators")
-        return random_oscillators((1, self.channels, *images.shape[2:]), draw).to(images.device)
-
-    def _initial_oscillators(
-        self, c: Tensor, images: Tensor, initial: Tensor | None, draw: torch.Generator | None
-    ) -> Tensor:
-        if initial is not None:
-            if initial.shape[1:] != c.shape[1:] or initial.shape[0] not in (1, c.shape[0]):
-                raise UserError(f"initial of shape {tuple(initial.shape)}: these images need {tuple(c.shape)}")
-            return initial.to(self.stem.weight.dtype).expand(c.shape)
-        if self.initial == "random":
-            if draw is None:
-                raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (oscillators)")
-            return self.sample_initial(images, draw).to(self.stem.weight)  # one draw, whatever the precision
-        if self.initial == "stimulus":
-            return normalise(c, self.oscillator_dim)
-        if self.initial_field is not None:
-            if self.initial_field.shape != c.shape[1:]:
-                raise UserError(
-                    f"images of {images.shape[2]}x{images.shape[3]} pixels: the learned initial oscillators are for "
-                    f"image_size={self.initial_field.shape[-1]}"
-                )
-            return self.initial_field.expand(c.shape)
-        field = self.fixed_initial(images)
-        assert field is not None
-        return field.to(self.stem.weight).expand(c.shape)
+        return self.start.fixed(images.shape[2:]).to(images.device)
 
 
-def check_steps(num_steps: int | Sequence[int], layers: int) -> tuple[int, ...]:
-    """Return the number of Kuramoto steps of each layer, from one number for all or one per layer.
+def check_steps(num_steps: int | Sequence[int], layers: int, counted_by: str = "kernel_sizes") -> tuple[int, ...]:
+    """Return the number of steps of each layer, from one number for all or one per layer.
+
+    Args:
+        num_steps: as the recipe states it.
+        layers: number of layers.
+        counted_by: the option that sets the number of layers, for errors.
 
     Raises:
         UserError: a number is below 1, or their count is not that of the layers.
     """
-    steps = one_a_layer("num_steps", num_steps, layers)
+    steps = one_a_layer("num_steps", num_steps, layers, counted_by)
     if min(steps) < 1:
         shown = num_steps if isinstance(num_steps, int) else list(num_steps)
         raise UserError(f"num_steps={shown}: must be >= 1 in every layer")
     return steps
 
 
-def one_a_layer(key: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
+def one_a_layer(key: str, value: T | Sequence[T], layers: int, counted_by: str = "kernel_sizes") -> tuple[T, ...]:
     """Return one value per layer, from one value for all layers or one per layer; a string is one value.
+
+    Args:
+        key: the option, for errors.
+        value: as the recipe states it.
+        layers: number of layers.
+        counted_by: the option that sets the number of layers, for errors.
 
     Raises:
         UserError: the count of values is not that of the layers.
@@ -302,6 +282,6 @@ def one_a_layer(key: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
         raise UserError(
             f"{key}={list(value)}: has {len(value)} {'entry' if len(value) == 1 else 'entries'} for {layers} "
             f"{'layer' if layers == 1 else 'layers'}; give one value for all layers or one a layer, as many as "
-            "kernel_sizes has"
+            f"{counted_by} {'has' if counted_by == 'kernel_sizes' else 'says'}"
         )
     return tuple(value)

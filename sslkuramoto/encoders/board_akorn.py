@@ -1,7 +1,7 @@
 """AKOrN for boards: an embedding of each cell, one Kuramoto layer and a readout. Blank cells start from noise.
 
-Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 5.2; the Sudoku network
-of the published code. Shapes: b batch, c channels, n oscillator dimension, y x cells, t Kuramoto steps.
+Miyato et al. 2025, "Artificial Kuramoto Oscillatory Neurons" (AKOrN, arXiv 2410.13821), section 5.2 and appendix C.2.
+Shapes: b batch, c channels, n oscillator dimension, y x cells, t Kuramoto steps.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
+from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Update
+from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.akorn import Coupling, check_steps
+from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.readout import Readout
+from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.encoders.readout import Readout, ReadoutMap
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.randomness import generator
-from sslkuramoto.values import Count, NotNegative, Positive, checked, small
+from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 
 
 @small(side=4, symbols=4, channels=8, oscillator_dim=2, num_steps=2, attention_heads=2)
@@ -29,20 +30,35 @@ from sslkuramoto.values import Count, NotNegative, Positive, checked, small
 class BoardAKOrN(Encoder):
     """An encoder of oscillators that fill in the blank cells of a board, driven by the given cells.
 
-    The stimulus c of a cell is the embedding of its symbol plus a learned vector of its position. Given cells start
-    from c, blank cells from noise: ``x(0) = mask * c + (1 - mask) * noise``.
+    The stimulus c of a cell is the embedding of its symbol. Given cells start from c, blank cells from noise:
+    ``x(0) = mask * c + (1 - mask) * noise``. The defaults are the published Sudoku network, but for its size (there
+    ``side=9, symbols=9``).
 
     Args:
         side: side of the board in cells.
         symbols: number of symbols a cell can hold, numbered from 1 (0 is a blank cell).
-        channels: width of the layer, divisible by ``oscillator_dim``.
-        oscillator_dim: n, dimension of an oscillator (a unit vector of n channels), even.
+        channels: C, width of the layer, divisible by ``oscillator_dim``.
+        oscillator_dim: n, dimension of an oscillator (a unit vector of n channels); even with natural frequencies.
         num_steps: T, the number of Kuramoto steps. It may be larger at test time with the same weights.
-        coupling: how cells act on each other, ``"attention"`` (self-attention) or ``"conv"`` (a kernel of 2 * side - 1
-            cells, which connects every cell with every other).
+        coupling: how cells act on each other, ``"attention"`` (self-attention), ``"conv"`` (a convolution), or
+            symmetric: ``"conv_symmetric"``, ``"dense_symmetric"`` (every cell with every other, J = J^T).
+        kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1, which connects every cell with
+            every other.
         attention_heads: number of heads of an attention coupling.
-        frequency_init: omega, the natural frequency before training, in radians per unit step (one for the layer).
+        positions: ``"gta"`` and ``"rope"`` rotate inside the attention, ``"ape"`` adds a trained table to c and one to
+            x, ``"none"``.
+        natural_frequency: ``"none"``, ``"shared"``, ``"per_pair"`` or ``"identity"``, as
+            :class:`~sslkuramoto.encoders.akorn.AKOrN` explains.
+        frequency_init: omega, the natural frequency before training, in radians per unit step.
+        learn_frequency: whether omega is trained.
+        project: whether the drive is projected onto the tangent space.
+        update: ``"kuramoto"``, or ``"residual"`` without projection and normalisation (ablation of AKOrN table 6).
         step_size: gamma, the Kuramoto step size before training.
+        learn_step_size: whether gamma is trained.
+        stimulus_norm: how c is normalised on entry of the layer, ``"none"``, ``"group"`` or ``"scale_bias"``.
+        readout_dim: dimension of the vectors whose length the readout takes; null: that of an oscillator.
+        readout_norm: whether the readout takes the length of its vectors.
+        readout_map: g, the map after the readout: ``"residual"`` (published code), ``"single"`` or ``"identity"``.
         initial: where the noise of blank cells comes from: ``"random"`` (a new draw at each call) or ``"fixed"`` (one
             draw from ``initial_seed`` for all boards and calls).
         initial_seed: seed of the draw of initial="fixed".
@@ -50,10 +66,7 @@ class BoardAKOrN(Encoder):
     Raises:
         UserError: a value is out of range, or values do not fit together.
 
-    Source: Miyato et al. 2025 (arXiv 2410.13821), section 5.2.
-
-    Differs: positions enter as learned vectors. In the published network they enter as learned rotations of queries,
-        keys and values inside the attention (geometric transform attention).
+    Source: Miyato et al. 2025 (arXiv 2410.13821), section 5.2 and appendix C.2; the published code.
     """
 
     reads: ClassVar[Reads] = (Boards,)
@@ -65,13 +78,24 @@ class BoardAKOrN(Encoder):
         *,
         side: Count,
         symbols: Count,
-        channels: Count = 64,
+        channels: Count = 512,
         oscillator_dim: Count = 4,
-        num_steps: Count = 8,
+        num_steps: Count = 16,
         coupling: Coupling = "attention",
+        kernel_size: Odd | None = None,
         attention_heads: Count = 8,
+        positions: Positions = "gta",
+        natural_frequency: NaturalFrequency = "shared",
         frequency_init: NotNegative = 0.5,
+        learn_frequency: bool = True,
+        project: bool = True,
+        update: Update = "kuramoto",
         step_size: Positive = 1.0,
+        learn_step_size: bool = True,
+        stimulus_norm: StimulusNorm = "none",
+        readout_dim: Count | None = None,
+        readout_norm: bool = True,
+        readout_map: ReadoutMap = "residual",
         initial: Literal["random", "fixed"] = "random",
         initial_seed: int = 0,
     ) -> None:
@@ -80,24 +104,48 @@ class BoardAKOrN(Encoder):
         self.built_for = Boards(side, symbols)
         self.channels = self.num_features = channels
         self.oscillator_dim = oscillator_dim
-        self.initial, self.initial_seed = initial, initial_seed
+        self.initial = initial
         self.stochastic = initial == "random"
+        grid = (side, side)
         self.embedding = nn.Embedding(symbols + 1, channels)
-        self.place = nn.Parameter(torch.randn(channels, side, side))
+        self.place_x = PositionTable(channels, grid) if positions == "ape" else None
+        self.place_c = PositionTable(channels, grid) if positions == "ape" else None
+        planes = channels // 2 if natural_frequency == "per_pair" else None
         self.layer = KuramotoLayer(
-            AttentionCoupling(channels, attention_heads)
-            if coupling == "attention"
-            else ConvCoupling(channels, 2 * side - 1),
+            coupling_of(
+                coupling,
+                channels,
+                kernel_size=kernel_size or 2 * side - 1,
+                heads=attention_heads,
+                positions=positions,
+                grid=grid,
+            ),
             channels=channels,
             oscillator_dim=oscillator_dim,
-            frequencies=NaturalFrequencies(None, frequency_init, learn=True),
-            norm="none",
-            project=True,
+            frequencies=None
+            if natural_frequency in ("none", "identity")
+            else NaturalFrequencies(planes, frequency_init, learn_frequency),
+            norm=stimulus_norm,
+            project=project,
+            identity=natural_frequency == "identity",
+            update=update,
         )
-        self.step_size = nn.Parameter(torch.tensor(float(step_size)))
+        gamma = torch.tensor(float(step_size))
+        self.step_size: Tensor
+        if learn_step_size:
+            self.step_size = nn.Parameter(gamma)
+        else:
+            self.register_buffer("step_size", gamma, persistent=False)
         self.readout = Readout(
-            channels, channels, dim=oscillator_dim, kernel_size=1, take_norm=True, g="residual", g_norm="none"
+            channels,
+            channels,
+            dim=readout_dim or oscillator_dim,
+            kernel_size=1,
+            take_norm=readout_norm,
+            g=readout_map,
+            g_norm="none",
         )
+        self.start = Start(initial, channels, initial_seed)
 
     def forward(
         self,
@@ -124,15 +172,13 @@ class BoardAKOrN(Encoder):
             UserError: the boards have another side or other symbols, or a stochastic encoder got neither ``initial``
                 nor ``draw``.
         """
-        wanted = self.built_for
-        assert isinstance(wanted, Boards)
-        if images.shape[1:] != (wanted.side, wanted.side) or images.min() < 0 or images.max() > wanted.symbols:
-            raise UserError(f"boards of shape {tuple(images.shape[1:])}: this encoder is built for {wanted}")
+        check_boards(self.built_for, images)
         (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
-        c = self.embedding(images).permute(0, 3, 1, 2) + self.place
+        c = self.embedding(images).permute(0, 3, 1, 2)
         given = (images > 0).unsqueeze(1).to(c.dtype)
-        noise = self._noise(images, initial, draw).to(c)
-        x = given * c + (1 - given) * noise
+        x = given * c + (1 - given) * self.start(c, initial, draw, c.dtype)
+        if self.place_x is not None and self.place_c is not None:
+            x, c = self.place_x(x), self.place_c(c)
         x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=steps, trace=trace)
         grid = self.readout(x)
         return Features(grid.mean(dim=(2, 3)), grid, None if layer_trace is None else (layer_trace,))
@@ -141,11 +187,17 @@ class BoardAKOrN(Encoder):
         """Draw one field of noise per board, on the generator's device."""
         return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)
 
-    def _noise(self, images: Tensor, initial: Tensor | None, draw: torch.Generator | None) -> Tensor:
-        if initial is not None:
-            return initial
-        if not self.stochastic:
-            return self.sample_initial(images[:1], generator("cpu", self.initial_seed, "initial oscillators"))
-        if draw is None:
-            raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (oscillators)")
-        return self.sample_initial(images, draw)
+
+def check_boards(wanted: object, boards: Int64[Tensor, "b y x"]) -> None:
+    """Check that boards have the side and the symbols that a network is built for.
+
+    Args:
+        wanted: the network's ``built_for``.
+        boards: as the network is given them.
+
+    Raises:
+        UserError: they have others.
+    """
+    assert isinstance(wanted, Boards)
+    if boards.shape[1:] != (wanted.side, wanted.side) or boards.min() < 0 or boards.max() > wanted.symbols:
+        raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {wanted}")

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.errors import UserError
+from sslkuramoto.interop.published_weights import PROJECTION, filled, norm_of_stimulus, per_layer, projects, weight
 
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
-_PROJECTION = ("project", "apply_proj", "proj", "use_proj")
 _READ_FROM_WEIGHTS = {"kind", "ch", "out_classes", "num_classes", "L", "J", "ksizes", "ksize", "ks", "ro_ksize", "ro_N"}
 _READ_FROM_WEIGHTS |= {"init_omg", "global_omg", "learn_omg", "norm", "fixed_noise", "imsize", "c_norm"}
-_READ = {"n", "T", "gamma", "use_omega", "ensemble", *_PROJECTION}
+READ = {"n", "T", "gamma", "use_omega", "ensemble", *PROJECTION, *_READ_FROM_WEIGHTS}
+"""Arguments that are read, or that show in the weights."""
 
 
 def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -44,62 +45,34 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
         conv = state.get(f"{prefix}.connectivity.weight")
         couplings.append("attention" if conv is None else "conv")
         kernels.append(3 if conv is None else int(conv.shape[-1]))
-        norms.append(_norm_of_stimulus(config, state, f"{prefix}.c_norm."))
+        norms.append(norm_of_stimulus(config, state, f"{prefix}.c_norm."))
         omega = state.get(f"{prefix}.omg.omg_param")
         frequencies.append("none" if omega is None else "shared" if omega.numel() == 2 else "per_pair")
         map_norms.append(_norm_of_map(state, f"layers.{layer}.3.2.fn.0."))
-        readout_dims.append(_weight(state, f"layers.{layer}.3.0.invconv.bias").numel())
-        readout_dims[-1] //= _weight(state, f"layers.{layer}.3.0.bias").numel()
+        readout_dims.append(weight(state, f"layers.{layer}.3.0.invconv.bias").numel())
+        readout_dims[-1] //= weight(state, f"layers.{layer}.3.0.bias").numel()
     for what, found in (("c_norm", norms), ("natural frequencies", frequencies), ("norm", map_norms)):
         if len(set(found)) > 1:
             raise UserError(f"{what} differ between layers ({found}): no option describes that")
-    dims = _per_layer(config.get("n", 4), layers)
+    dims = per_layer(config.get("n", 4), layers)
     if len(set(dims)) > 1:
         raise UserError(f"n={list(dims)}: no option describes oscillators of another dimension in each layer")
     use_omega = bool(config.get("use_omega", frequencies[0] != "none"))
     return {
-        "channels": int(_weight(state, "conv0.weight").shape[0]),
+        "channels": int(weight(state, "conv0.weight").shape[0]),
         "oscillator_dim": dims[0],
         "kernel_sizes": tuple(kernels),
-        "num_steps": _per_layer(config.get("T", 3), layers),
+        "num_steps": per_layer(config.get("T", 3), layers),
         "coupling": tuple(couplings),
         "natural_frequency": frequencies[0] if use_omega else "identity",
         "step_size": float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 1.0)),
-        "project": all(bool(config.get(key, True)) for key in _PROJECTION),
+        "project": projects(config),
         "stimulus_norm": norms[0],
         "readout_dim": tuple(readout_dims),
-        "readout_kernel": int(_weight(state, "layers.0.3.0.invconv.weight").shape[-1]),
+        "readout_kernel": int(weight(state, "layers.0.3.0.invconv.weight").shape[-1]),
         "readout_map": "residual",
         "readout_map_norm": map_norms[0],
     }
-
-
-def _per_layer(value: Any, layers: int) -> tuple[int, ...]:
-    """Return one number a layer; of a list of another length the first entry counts, as in the published code."""
-    if isinstance(value, list | tuple):
-        return tuple(int(entry) for entry in (value if len(value) == layers else [value[0]] * layers))
-    return (int(value),) * layers
-
-
-def _same_size(value: Tensor, wanted: Tensor | None) -> bool:
-    return wanted is not None and value.numel() == wanted.numel()
-
-
-def _weight(state: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in state:
-        raise UserError(f"holds no weight {name!r}")
-    return state[name]
-
-
-def unread(config: Mapping[str, Any]) -> list[str]:
-    """Return the keys of ``config`` that :func:`encoder_options` does not know, for a message to the user."""
-    return sorted(set(config) - _READ - _READ_FROM_WEIGHTS)
-
-
-def _norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str) -> str:
-    if f"{prefix}scale" in state or (config.get("c_norm") == "sandb" and f"{prefix}weight" in state):
-        return "scale_bias"
-    return "group" if f"{prefix}weight" in state else "none"
 
 
 def _norm_of_map(state: Mapping[str, Tensor], prefix: str) -> str:
@@ -154,24 +127,16 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tu
         name = encoder_name(published)
         if name is None:
             copy_of = re.sub(r"^(layers\.\d+\.0)\.1\.", r"\1.0.", published)
-            if copy_of != published and not torch.equal(_weight(state, copy_of), value):
+            if copy_of != published and not torch.equal(weight(state, copy_of), value):
                 raise UserError(f"weight {published!r} differs from {copy_of!r}: x and c share one convolution here")
             continue
         if ".frequencies." in name and name not in wanted:
             continue  # frequencies that the network holds but is configured not to use
-        if name.endswith("frequencies.vector") or ".norm." in name:
-            value = value.reshape(wanted[name].shape) if _same_size(value, wanted.get(name)) else value
         ours[name] = value
-    missing, extra = sorted(set(wanted) - set(ours)), sorted(set(ours) - set(wanted))
-    if missing or extra:
-        raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
-    for name, value in ours.items():
-        if value.shape != wanted[name].shape:
-            raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")
-    weight, bias = _weight(state, "out.weight"), _weight(state, "out.bias")
-    if weight.ndim != 2 or weight.shape[1] != encoder.num_features or bias.shape != weight.shape[:1]:
-        raise UserError(f"out.weight of shape {tuple(weight.shape)}: does not fit {encoder.num_features} features")
-    encoder.load_state_dict(ours)
-    head = nn.Linear(weight.shape[1], weight.shape[0])
-    head.load_state_dict({"weight": weight, "bias": bias})
+    answers, bias = weight(state, "out.weight"), weight(state, "out.bias")
+    if answers.ndim != 2 or answers.shape[1] != encoder.num_features or bias.shape != answers.shape[:1]:
+        raise UserError(f"out.weight of shape {tuple(answers.shape)}: does not fit {encoder.num_features} features")
+    filled(encoder, ours)
+    head = nn.Linear(answers.shape[1], answers.shape[0])
+    filled(head, {"weight": answers, "bias": bias})
     return encoder.eval(), head.eval()

@@ -114,7 +114,7 @@ def test_scale_and_bias_act_per_channel_and_none_is_the_identity(normal):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"n": 1}, "oscillator_dim=1: must be >= 2"),
+        ({"n": 1}, "oscillator_dim=1: needs project=false"),
         ({"n": 4}, "channels=6: must be divisible by oscillator_dim=4"),
         ({"n": 3}, "oscillator_dim=3: must be even with natural frequencies"),
     ],

@@ -40,7 +40,7 @@ def test_the_fixed_field_is_one_for_all_images_calls_and_batch_sizes_and_depends
     assert torch.equal(first[:1], start(encoder, images[2:]))
     assert torch.equal(first, start(akorn(initial="fixed", initial_seed=3), images))
     assert not torch.equal(first, start(akorn(initial="fixed", initial_seed=4), images))
-    assert "initial_field" not in encoder.state_dict()
+    assert "start.field" not in encoder.state_dict()
 
 
 def test_a_fixed_start_serves_images_of_any_size(akorn, draw):
@@ -58,10 +58,10 @@ def test_starting_from_the_stimulus_is_its_direction(akorn, images):
 def test_a_learned_start_is_a_parameter_of_the_size_of_the_images(akorn, images):
     encoder = akorn(initial="learned", image_size=12)
     assert not encoder.stochastic
-    assert encoder.initial_field.requires_grad
-    assert "initial_field" in encoder.state_dict()
-    assert torch.equal(start(encoder, images)[1], normalise(encoder.initial_field[None], 2)[0])
-    with pytest.raises(UserError, match=r"images of 9x9 pixels: .* image_size=12"):
+    assert encoder.start.field.requires_grad
+    assert "start.field" in encoder.state_dict()
+    assert torch.equal(start(encoder, images)[1], normalise(encoder.start.field[None], 2)[0])
+    with pytest.raises(UserError, match=r"a grid of 9 x 9 sites: .* are for 12 x 12"):
         encoder(torch.rand(1, 3, 9, 9))
 
 
@@ -77,7 +77,7 @@ def test_oscillators_that_are_given_replace_every_other_start(mode, akorn, image
 
 @pytest.mark.parametrize("shape", [(3, 8, 6, 6), (2, 8, 12, 12), (3, 4, 12, 12)])
 def test_oscillators_of_another_shape_are_an_error(shape, akorn, images):
-    with pytest.raises(UserError, match=r"initial of shape .*: these images need \(3, 8, 12, 12\)"):
+    with pytest.raises(UserError, match=r"initial of shape .*: these inputs need \(3, 8, 12, 12\)"):
         akorn()(images, initial=torch.ones(shape))
 
 

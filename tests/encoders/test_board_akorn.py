@@ -47,7 +47,7 @@ def test_given_cells_start_at_their_embedding_and_blank_ones_at_the_noise() -> N
     assert torch.equal(x[blank], noise[blank])
     assert torch.equal(x[~blank], c[~blank])
     symbol, y, column = int(given[0, 0, 0]), 0, 0
-    torch.testing.assert_close(c[0, :, y, column], encoder.embedding.weight[symbol] + encoder.place[:, y, column])
+    torch.testing.assert_close(c[0, :, y, column], encoder.embedding.weight[symbol])
 
 
 @torch.no_grad()
@@ -78,7 +78,8 @@ def test_every_trained_parameter_gets_a_gradient() -> None:
         ({"side": 0}, "side=0: must be >= 1"),
         ({"step_size": 0.0}, "step_size=0.0: must be > 0"),
         ({"num_steps": 0}, "num_steps=0: must be >= 1"),
-        ({"oscillator_dim": 3, "channels": 6}, "must be even"),
+        ({"oscillator_dim": 3, "channels": 6, "attention_heads": 3}, "must be even"),
+        ({"channels": 6}, "each of the 2 heads has 3, an odd number"),
         ({"attention_heads": 3}, "heads=3: must divide channels=8"),
     ],
 )

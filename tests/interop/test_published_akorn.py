@@ -5,7 +5,8 @@ import torch
 from published_akorn import network, state
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.interop.akorn import encoder_options, from_published, unread
+from sslkuramoto.interop.akorn import encoder_options, from_published
+from sslkuramoto.interop.published import published
 
 
 def test_weights_come_back_as_they_were_under_their_published_names():
@@ -35,7 +36,8 @@ def test_a_list_of_another_length_than_the_layers_counts_by_its_first_entry(give
 
 def test_arguments_that_nothing_reads_are_told():
     config = {"n": 2, "ch": 8, "T": 3, "L": 3, "J": "conv", "use_omega": True, "project": True, "norm": "bn"}
-    assert unread({**config, "drop_path": 0.1, "alpha": 2}) == ["alpha", "drop_path"]
+    arguments = {**config, "drop_path": 0.1, "alpha": 2}
+    assert published(arguments, state(*network(kernel_sizes=(3, 3, 3)))).not_read == ["alpha", "drop_path"]
 
 
 def broken(change) -> tuple[dict, dict]:
@@ -47,7 +49,6 @@ def broken(change) -> tuple[dict, dict]:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda c, w: c.update(kind="sudoku"), "kind='sudoku': only 'classification'"),
         (lambda c, w: c.update(ensemble=4), "ensemble=4: only networks that answer from one draw"),
         (lambda c, w: c.update(n=[2, 4]), r"n=\[2, 4\]: no option describes"),
         (lambda c, w: w.clear(), "holds no weights of layers"),

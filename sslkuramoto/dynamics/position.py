@@ -1,0 +1,96 @@
+"""Positions of the sites of a grid: tables that are added to the features, and rotations inside the attention.
+
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), appendix C; Su et al. 2024 (RoPE, arXiv 2104.09864); Miyato et al. 2024
+(GTA, arXiv 2310.10375). As in AKOrN's published code, all tables are trained: only their first values are these.
+Shapes: b batch, e heads, s = h w sites, d channels per head, p = d / 2 planes, c channels, h w grid.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Positions = Literal["none", "ape", "rope", "gta"]
+"""``"ape"``: a table is added to the features; ``"rope"``: queries and keys are rotated; ``"gta"``: values and outputs
+too."""
+
+_BASE = 10_000.0  # ratio of the longest to the shortest wavelength
+
+
+class PositionTable(nn.Module):
+    """A trained vector for each site, added to the features (absolute position embedding).
+
+    It begins with sines and cosines of the two coordinates at c / 4 wavelengths.
+
+    Args:
+        channels: c, >= 1.
+        grid: h and w of the grid that the table is made for. Another grid gets it by bilinear interpolation.
+    """
+
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        wavelengths = _BASE ** -(torch.arange(math.ceil(channels / 4)) / math.ceil(channels / 4))
+        angles = [axis[..., None] * wavelengths for axis in _coordinates(grid)]
+        waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
+        self.table = nn.Parameter(waves[..., :channels].permute(2, 0, 1).contiguous())
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the features plus the vector of each site."""
+        return x + _resized(self.table, (x.shape[2], x.shape[3]))
+
+
+class Rotations(nn.Module):
+    """A trained 2 x 2 matrix for each site and each plane of two consecutive channels of a head; all heads share it.
+
+    The matrices begin as rotations by the angle coordinate * 10000^(-j / f), with f = ceil(d / 4) frequencies for each
+    of the two coordinates. In training they may become any 2 x 2 matrices.
+
+    Args:
+        head_dim: d, channels per head, even.
+        grid: h and w of the grid that the matrices are made for. Another grid gets them by bilinear interpolation.
+        inverse: whether they begin as the inverse rotations.
+
+    Source: the published AKOrN code (appendix C of the paper names GTA and RoPE).
+
+    Differs: the original RoPE and GTA keep their rotations fixed.
+    """
+
+    def __init__(self, head_dim: int, grid: tuple[int, int], inverse: bool = False) -> None:
+        super().__init__()
+        assert head_dim % 2 == 0
+        self.grid = grid
+        frequencies = math.ceil(head_dim / 4)
+        scale = _BASE ** -(torch.arange(frequencies) / frequencies)
+        angles = torch.cat([axis[..., None] * scale for axis in _coordinates(grid)], dim=-1)
+        angle = angles.flatten(0, 1)[:, : head_dim // 2] * (-1 if inverse else 1)
+        cos, sin = angle.cos(), angle.sin()
+        self.matrices = nn.Parameter(torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2))
+
+    def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
+        """Return every plane of each site multiplied by its matrix.
+
+        Args:
+            x: queries, keys, values or outputs of all heads.
+            grid: h and w of these sites, s = h w.
+        """
+        matrices = self.matrices
+        if grid != self.grid:
+            table = matrices.flatten(1).T.reshape(-1, *self.grid)
+            matrices = _resized(table, grid).flatten(1).T.reshape(-1, *matrices.shape[1:])
+        first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+        columns = matrices.to(x.dtype).unbind(-1)  # each s p 2: where the first and the second channel go
+        return (first.unsqueeze(-1) * columns[0] + second.unsqueeze(-1) * columns[1]).flatten(-2)
+
+
+def _coordinates(grid: tuple[int, int]) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
+    return y, x
+
+
+def _resized(table: Float[Tensor, "c h w"], grid: tuple[int, int]) -> Tensor:
+    if tuple(table.shape[1:]) == grid:
+        return table
+    return F.interpolate(table.unsqueeze(0), size=grid, mode="bilinear", align_corners=False).squeeze(0)

@@ -1,0 +1,111 @@
+"""Networks that other people published, in our encoders: by the arguments of their constructor and their weights.
+
+``KINDS`` names the kinds. ``published(config, state)`` gives encoder, head, and what of the file is not used.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.heads import taken
+from sslkuramoto.interop import akorn, akorn_blocks
+
+
+class Kind(NamedTuple):
+    """One kind of published network.
+
+    Attributes:
+        networks: what it is, for messages.
+        mark: a weight that only networks of this kind have; it names the kind of a checkpoint without arguments.
+        build: encoder and head from arguments and weights.
+        read: arguments that are read, or that show in the weights.
+        answers: whether the head answers the task; one that served training alone does not.
+    """
+
+    networks: str
+    mark: str
+    build: Callable[[Mapping[str, Any], Mapping[str, Tensor]], tuple[Encoder, nn.Module | None]]
+    read: frozenset[str]
+    answers: bool = True
+
+
+KINDS = {
+    "classification": Kind(
+        "AKOrN for image classification", "conv0.weight", akorn.from_published, frozenset(akorn.READ)
+    ),
+    "object_discovery": Kind(
+        "AKOrN for object discovery",
+        "patchfy.1.weight",
+        akorn_blocks.objects_from_published,
+        frozenset(akorn_blocks.READ),
+        answers=False,
+    ),
+    "sudoku": Kind(
+        "AKOrN for Sudoku", "embedding.weight", akorn_blocks.sudoku_from_published, frozenset(akorn_blocks.READ)
+    ),
+}
+
+
+class Published(NamedTuple):
+    """A published network in ours.
+
+    Attributes:
+        kind: a key of :data:`KINDS`.
+        encoder: in eval mode.
+        head: in eval mode; None if there is none.
+        not_read: arguments that no option of ours describes.
+        not_used: weights that the published network holds and does not use.
+    """
+
+    kind: str
+    encoder: Encoder
+    head: nn.Module | None
+    not_read: list[str]
+    not_used: list[str]
+
+
+def kind_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Return the kind that the arguments state, or that the weights show.
+
+    Raises:
+        UserError: an unknown kind, or weights of none.
+    """
+    if "kind" in config:
+        if config["kind"] not in KINDS:
+            raise unknown("kind", str(config["kind"]), KINDS)
+        return str(config["kind"])
+    for name, kind in KINDS.items():
+        if kind.mark in state:
+            return name
+    marks = ", ".join(kind.mark for kind in KINDS.values())
+    raise UserError(f"holds none of {marks}: the weights of no published network that can be read")
+
+
+def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Published:
+    """Return a published network in our encoder and head.
+
+    Args:
+        config: arguments of the published constructor; those not named have its defaults.
+        state: its state dict, by its published names.
+
+    Raises:
+        UserError: an unknown kind; weights that are missing, left over or of another shape; an argument that no
+            option of ours describes.
+    """
+    name = kind_of(config, state)
+    kind = KINDS[name]
+    encoder, head = kind.build(config, state)
+    return Published(name, encoder, head, sorted(set(config) - kind.read), akorn_blocks.left_out(state))
+
+
+@torch.no_grad()
+def answer(network: Published, inputs: Tensor, initial: Tensor) -> tuple[Tensor | None, tuple[Any, ...]]:
+    """Return the output of the head and the trace of every layer, from given initial states."""
+    features = network.encoder(inputs, initial=initial, trace=True)
+    output = None if network.head is None else network.head(taken(network.head, features.pooled, features.map))
+    assert features.trace is not None
+    return output, features.trace

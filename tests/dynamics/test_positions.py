@@ -1,0 +1,114 @@
+"""Tables of positions: their first values, rotations inside the attention, other grids than the trained one."""
+
+import math
+
+import pytest
+import torch
+
+from sslkuramoto.dynamics.coupling import AttentionCoupling
+from sslkuramoto.dynamics.position import PositionTable, Rotations
+from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import borrowed_global, generator
+
+
+def attention(positions, channels=16, heads=2, grid=(4, 5)) -> AttentionCoupling:
+    with borrowed_global(generator("cpu", "weights")):
+        return AttentionCoupling(channels, heads, positions, grid).double()
+
+
+def normal(*shape) -> torch.Tensor:
+    return torch.randn(shape, generator=generator("cpu", "states"), dtype=torch.float64)
+
+
+@torch.no_grad()
+def test_rotations_begin_as_the_angles_of_the_two_coordinates() -> None:
+    rotations = Rotations(8, (3, 4))  # two frequencies for y, then two for x
+    for site, (y, x) in enumerate((y, x) for y in range(3) for x in range(4)):
+        for plane, angle in enumerate((y, y / 100, x, x / 100)):
+            wanted = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+            torch.testing.assert_close(rotations.matrices[site, plane], torch.tensor(wanted))
+
+
+@torch.no_grad()
+def test_each_plane_of_two_channels_is_multiplied_by_its_matrix() -> None:
+    rotations, x = Rotations(6, (2, 3)).double(), normal(2, 5, 6, 6)
+    rotations.matrices.add_(normal(*rotations.matrices.shape))
+    found = rotations(x, (2, 3))
+    for site in range(6):
+        for plane in range(3):
+            pair = x[:, :, site, 2 * plane : 2 * plane + 2]
+            wanted = torch.einsum("ij,bej->bei", rotations.matrices[site, plane], pair)
+            torch.testing.assert_close(found[:, :, site, 2 * plane : 2 * plane + 2], wanted)
+
+
+@torch.no_grad()
+def test_the_inverse_undoes_the_rotation() -> None:
+    x = normal(1, 2, 12, 8)
+    there, back = Rotations(8, (3, 4)).double(), Rotations(8, (3, 4), inverse=True).double()
+    torch.testing.assert_close(back(there(x, (3, 4)), (3, 4)), x, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", ["rope", "gta"])
+@torch.no_grad()
+def test_at_first_only_differences_of_positions_matter(positions) -> None:
+    coupling, x = attention(positions, grid=(4, 4)), normal(1, 16, 3, 3)
+    placed = torch.zeros(2, 1, 16, 4, 4, dtype=torch.float64)
+    placed[0, :, :, :3, :3] = placed[1, :, :, 1:, 1:] = x
+    # attention also sees the empty sites, so compare scores and values of the nine sites alone
+    for name, table in coupling.rotations.items():
+        assert name in ("query", "key", "value", "output")
+        first = table(placed[0].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, :3, :3]
+        moved = table(placed[1].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, 1:, 1:]
+        gram = [torch.einsum("bexyd,beuvd->bexyuv", part, part) for part in (first, moved)]
+        torch.testing.assert_close(*gram, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_without_positions_attention_commutes_with_permutations_of_the_sites_and_with_them_it_does_not() -> None:
+    x, order = normal(2, 16, 4, 5), torch.randperm(20, generator=generator("cpu", "order"))
+
+    def permuted(state: torch.Tensor) -> torch.Tensor:
+        return state.flatten(2)[:, :, order].view(state.shape)
+
+    plain = attention("none")
+    torch.testing.assert_close(plain(permuted(x)), permuted(plain(x)))
+    for positions in ("rope", "gta"):
+        coupling = attention(positions)
+        assert not torch.allclose(coupling(permuted(x)), permuted(coupling(x)), atol=1e-3)
+
+
+@torch.no_grad()
+def test_rope_leaves_values_and_outputs_alone_and_gta_does_not() -> None:
+    assert set(attention("rope").rotations) == {"query", "key"}
+    assert set(attention("gta").rotations) == {"query", "key", "value", "output"}
+    rope, plain = attention("rope"), attention("none")
+    plain.load_state_dict({name: value for name, value in rope.state_dict().items() if "rotations" not in name})
+    for table in rope.rotations.values():
+        table.matrices.copy_(torch.eye(2, dtype=torch.float64).expand(table.matrices.shape))
+    x = normal(2, 16, 4, 5)
+    torch.testing.assert_close(rope(x), plain(x))
+
+
+@torch.no_grad()
+def test_another_grid_gets_the_tables_by_interpolation() -> None:
+    table = PositionTable(8, (4, 4))
+    x = torch.zeros(1, 8, 8, 8)
+    wanted = torch.nn.functional.interpolate(table.table[None], size=(8, 8), mode="bilinear")
+    torch.testing.assert_close(table(x), wanted)
+    coupling = attention("gta", grid=(4, 4))
+    assert coupling(normal(1, 16, 8, 6)).shape == (1, 16, 8, 6)
+    constant = Rotations(4, (2, 2))
+    constant.matrices.fill_(0.5)
+    x = normal(1, 1, 9, 4).float()
+    torch.testing.assert_close(constant(x, (3, 3))[..., 0], 0.5 * (x[..., 0] + x[..., 1]))
+
+
+@torch.no_grad()
+def test_no_two_sites_have_the_same_table_entry() -> None:
+    table = PositionTable(16, (9, 9)).table.flatten(1)
+    assert (torch.cdist(table.T, table.T) + torch.eye(81)).min() > 0.1
+
+
+def test_an_odd_number_of_channels_per_head_is_an_error() -> None:
+    with pytest.raises(UserError, match="positions=gta: rotates pairs of channels, and each of the 2 heads has 3"):
+        AttentionCoupling(6, 2, "gta", (4, 4))
