@@ -72,7 +72,7 @@ def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
     if absent := sorted({"noise", "output"} - set(recorded)):
         raise UserError(f"holds no {absent[0]!r}")
     output, trace = answer(network, inputs_of(network, recorded), tensor(recorded, "noise"))
-    if output is not None and Boards in network.encoder.reads:
+    if output is not None and Boards in network.built.encoder.reads:
         output = output.permute(0, 2, 3, 1)  # published as b y x k
     found = {} if output is None else {"output": output}
     for index, layer in enumerate(trace):
@@ -84,7 +84,7 @@ def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
 
 def inputs_of(network: Published, recorded: dict[str, np.ndarray]) -> torch.Tensor:
     """Return what the encoder reads: images, or boards with 0 for a blank cell from their one-hot form."""
-    if Boards in network.encoder.reads:
+    if Boards in network.built.encoder.reads:
         for name in ("input/board_onehot", "input/is_input"):
             if name not in recorded:
                 raise UserError(f"holds no {name!r}")

@@ -6,6 +6,8 @@ Names load when they are first used: ``import sslkuramoto as sk`` imports no tor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sslkuramoto.version import __version__
+
 if TYPE_CHECKING:
     from sslkuramoto import attacks
     from sslkuramoto.any_network import as_classifier, as_encoder
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from sslkuramoto.randomness import generator
     from sslkuramoto.recipe import load_recipe
     from sslkuramoto.threat import Threat
-
-__version__ = "0.2.0"
 
 _PLACES = {
     **dict.fromkeys(("AKOrN",), "encoders.akorn"),

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from sslkuramoto import __version__
 from sslkuramoto.cli_compare import add_compare
 from sslkuramoto.cli_export import add_export
+from sslkuramoto.cli_import import add_import
 from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.cli_train import add_train, which_process
@@ -170,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_compare(commands)
     add_export(commands)
+    add_import(commands)
     add_list(commands)
     return parser
 

@@ -28,12 +28,12 @@ from typing import Any, Literal
 
 import torch
 
-from sslkuramoto import __version__
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import LONGEST_WORD, UserError, shortened
 from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
 from sslkuramoto.masking import MASK, masked, names_secret
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
+from sslkuramoto.version import __version__
 
 _LOCK = ".lock"  # held while a process trains here
 Weights = Literal["ema", "raw"]

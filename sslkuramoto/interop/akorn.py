@@ -9,11 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.errors import UserError
-from sslkuramoto.interop.published_weights import PROJECTION, filled, norm_of_stimulus, per_layer, projects, weight
+from sslkuramoto.heads import Linear
+from sslkuramoto.interop.published_weights import (
+    PROJECTION,
+    Built,
+    filled,
+    norm_of_stimulus,
+    per_layer,
+    projects,
+    weight,
+)
+from sslkuramoto.recipe import Part
 
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
 _READ_FROM_WEIGHTS = {"kind", "ch", "out_classes", "num_classes", "L", "J", "ksizes", "ksize", "ks", "ro_ksize", "ro_N"}
@@ -114,13 +124,14 @@ def encoder_name(published: str) -> str | None:
     raise UserError(f"weight {published!r}: no part of a published classification network")
 
 
-def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[AKOrN, nn.Linear]:
+def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
     """Return encoder and classifier with the published weights, in eval mode.
 
     Raises:
         UserError: weights that are missing, left over or of another shape; copies of one weight that differ.
     """
-    encoder = AKOrN(**encoder_options(config, state))
+    options = encoder_options(config, state)
+    encoder = AKOrN(**options)
     wanted = encoder.state_dict()
     ours: dict[str, Tensor] = {}
     for published, value in state.items():
@@ -137,6 +148,6 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tu
     if answers.ndim != 2 or answers.shape[1] != encoder.num_features or bias.shape != answers.shape[:1]:
         raise UserError(f"out.weight of shape {tuple(answers.shape)}: does not fit {encoder.num_features} features")
     filled(encoder, ours)
-    head = nn.Linear(answers.shape[1], answers.shape[0])
+    head = Linear(answers.shape[1], answers.shape[0])
     filled(head, {"weight": answers, "bias": bias})
-    return encoder.eval(), head.eval()
+    return Built(encoder.eval(), Part("akorn", options), head.eval(), Part("linear", {}))

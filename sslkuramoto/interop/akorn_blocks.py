@@ -9,14 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslkuramoto.encoders.board_akorn import BoardAKOrN
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.encoders.patch_akorn import PatchAKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import MLP, PerCell
-from sslkuramoto.interop.published_weights import filled, norm_of_stimulus, per_layer, projects, weight
+from sslkuramoto.interop.published_weights import Built, filled, norm_of_stimulus, per_layer, projects, weight
+from sslkuramoto.recipe import Part
 
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
 READ = {"n", "T", "gamma", "use_omega", "psize", "imsize", "project", "apply_proj", "proj", "use_proj"}
@@ -52,7 +53,7 @@ _ELSEWHERE = {
 }
 
 
-def objects_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[Encoder, nn.Module | None]:
+def objects_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
     """Return encoder and projection head of a published network for object discovery, in eval mode.
 
     The head (1 x 1 C to 4 C, ReLU, 4 C to C) was used in training only; None if the weights have none.
@@ -73,18 +74,18 @@ def objects_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor
     encoder = PatchAKOrN(**options)
     ours = {name: value for published, value in state.items() if (name := _name(published, encoder)) is not None}
     filled(encoder, ours)
-    head = None
+    head, head_part = None, None
     if "out.3.weight" in state:
         hidden = weight(state, "out.3.weight")
         head = MLP(channels, int(weight(state, "out.5.weight").shape[0]), hidden=int(hidden.shape[0]))
         filled(
             head, {f"{i}.{part}": weight(state, f"out.{i + 3}.{part}") for i in (0, 2) for part in ("weight", "bias")}
         )
-        head.eval()
-    return encoder.eval(), head
+        head, head_part = head.eval(), Part("mlp", {"hidden": int(hidden.shape[0])})
+    return Built(encoder.eval(), Part("patch_akorn", options), head, head_part)
 
 
-def sudoku_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[Encoder, nn.Module]:
+def sudoku_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
     """Return encoder and head of a published Sudoku network, in eval mode.
 
     Raises:
@@ -107,7 +108,7 @@ def sudoku_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]
     filled(encoder, ours)
     head = PerCell(encoder.num_features, int(answers.shape[0]))
     filled(head, {f"to_logits.{part}": weight(state, f"out.1.{part}") for part in ("weight", "bias")})
-    return encoder.eval(), head.eval()
+    return Built(encoder.eval(), Part("board_akorn", options), head.eval(), Part("per_cell", {}))
 
 
 def left_out(state: Mapping[str, Tensor]) -> list[str]:

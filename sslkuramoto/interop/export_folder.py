@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from sslkuramoto import __version__
 from sslkuramoto.checkpoint import (
     HeadParts,
     build_encoder,
@@ -32,6 +31,7 @@ from sslkuramoto.interop.card import card
 from sslkuramoto.interop.timm_models import ARCHITECTURES, create, timm_config
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.run_directory import impersonal
+from sslkuramoto.version import __version__
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json

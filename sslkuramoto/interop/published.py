@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.heads import taken
 from sslkuramoto.interop import akorn, akorn_blocks
+from sslkuramoto.interop.published_weights import Built
 
 
 class Kind(NamedTuple):
@@ -20,6 +20,7 @@ class Kind(NamedTuple):
 
     Attributes:
         networks: what it is, for messages.
+        recipe: the recipe of the published run, by its name.
         mark: a weight that only networks of this kind have; it names the kind of a checkpoint without arguments.
         build: encoder and head from arguments and weights.
         read: arguments that are read, or that show in the weights.
@@ -27,25 +28,35 @@ class Kind(NamedTuple):
     """
 
     networks: str
+    recipe: str
     mark: str
-    build: Callable[[Mapping[str, Any], Mapping[str, Tensor]], tuple[Encoder, nn.Module | None]]
+    build: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Built]
     read: frozenset[str]
     answers: bool = True
 
 
 KINDS = {
     "classification": Kind(
-        "AKOrN for image classification", "conv0.weight", akorn.from_published, frozenset(akorn.READ)
+        "AKOrN for image classification",
+        "cifar10-akorn-supervised",
+        "conv0.weight",
+        akorn.from_published,
+        frozenset(akorn.READ),
     ),
     "object_discovery": Kind(
         "AKOrN for object discovery",
+        "clevrtex-akorn-simclr",
         "patchfy.1.weight",
         akorn_blocks.objects_from_published,
         frozenset(akorn_blocks.READ),
         answers=False,
     ),
     "sudoku": Kind(
-        "AKOrN for Sudoku", "embedding.weight", akorn_blocks.sudoku_from_published, frozenset(akorn_blocks.READ)
+        "AKOrN for Sudoku",
+        "sudoku9-akorn",
+        "embedding.weight",
+        akorn_blocks.sudoku_from_published,
+        frozenset(akorn_blocks.READ),
     ),
 }
 
@@ -55,15 +66,13 @@ class Published(NamedTuple):
 
     Attributes:
         kind: a key of :data:`KINDS`.
-        encoder: in eval mode.
-        head: in eval mode; None if there is none.
+        built: encoder and head.
         not_read: arguments that no option of ours describes.
         not_used: weights that the published network holds and does not use.
     """
 
     kind: str
-    encoder: Encoder
-    head: nn.Module | None
+    built: Built
     not_read: list[str]
     not_used: list[str]
 
@@ -98,14 +107,14 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     """
     name = kind_of(config, state)
     kind = KINDS[name]
-    encoder, head = kind.build(config, state)
-    return Published(name, encoder, head, sorted(set(config) - kind.read), akorn_blocks.left_out(state))
+    return Published(name, kind.build(config, state), sorted(set(config) - kind.read), akorn_blocks.left_out(state))
 
 
 @torch.no_grad()
 def answer(network: Published, inputs: Tensor, initial: Tensor) -> tuple[Tensor | None, tuple[Any, ...]]:
     """Return the output of the head and the trace of every layer, from given initial states."""
-    features = network.encoder(inputs, initial=initial, trace=True)
-    output = None if network.head is None else network.head(taken(network.head, features.pooled, features.map))
+    encoder, head = network.built.encoder, network.built.head
+    features = encoder(inputs, initial=initial, trace=True)
+    output = None if head is None else head(taken(head, features.pooled, features.map))
     assert features.trace is not None
     return output, features.trace

@@ -1,11 +1,30 @@
 """What the readers of published weights share: options of the constructor, weights by name, and a strict load."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
+from sslkuramoto.recipe import Part
+
+
+class Built(NamedTuple):
+    """A published network in ours, with the recipe sections that rebuild it.
+
+    Attributes:
+        encoder: in eval mode.
+        encoder_part: its name and options.
+        head: in eval mode; None if the weights hold none.
+        head_part: its name and options; None without a head.
+    """
+
+    encoder: Encoder
+    encoder_part: Part
+    head: nn.Module | None
+    head_part: Part | None
+
 
 PROJECTION = ("project", "apply_proj", "proj", "use_proj")
 """Names under which published scripts say whether the drive is projected."""

@@ -11,7 +11,7 @@ from sslkuramoto.interop.published import published
 
 def test_weights_come_back_as_they_were_under_their_published_names():
     encoder, head = network(kernel_sizes=(5, 3, 3), oscillator_dim=2)
-    found, found_head = from_published({"n": 2}, state(encoder, head))
+    found, _, found_head, _ = from_published({"n": 2}, state(encoder, head))
     assert found.state_dict().keys() == encoder.state_dict().keys()
     for name, value in encoder.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name

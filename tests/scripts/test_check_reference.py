@@ -235,7 +235,7 @@ def test_the_written_names_are_those_of_the_recorded_files():
         with np.load(REFERENCE / f"{name}.npz") as published:
             weights = {key[6:]: torch.from_numpy(published[key]) for key in published.files if key.startswith("state/")}
             shapes = {key: published[key].shape for key in published.files if key != "config"}
-        encoder, head = from_published(config, weights)
+        encoder, _, head, _ = from_published(config, weights)
         ours = recorded(encoder, head, 32)
         assert {key: value.shape for key, value in ours.items()} == shapes
         for key, value in weights.items():

@@ -1,0 +1,148 @@
+"""A checkpoint that other people published as a finished run directory, which every protocol and report accept.
+
+What the checkpoint does not say (the data, how it was trained) comes from the recipe of the published run.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from torch import Tensor
+
+from sslkuramoto.checkpoint import export_encoder, export_head
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import write_atomically
+from sslkuramoto.interop.published import KINDS, Published, kind_of, published
+from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
+from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.training import check
+
+FAMILIES = ("akorn",)
+"""Published codes whose checkpoints are read."""
+
+_WRAPPERS = ("model_state_dict", "state_dict", "ema_state_dict", "ema", "model", "net", "network")
+_AVERAGED, _ONLINE = "ema_model.", "online_model."  # as the package ema_pytorch names them
+
+
+class Weights(NamedTuple):
+    """The state dicts in a checkpoint.
+
+    Attributes:
+        last: weights after the last step, or all there are.
+        averaged: their moving average; None if the file holds none.
+    """
+
+    last: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
+
+
+def weights_of(path: Path) -> Weights:
+    """Read the weights in a checkpoint of torch.save. No code in it is run: only tensors and plain values are read.
+
+    Raises:
+        UserError: no such file, damaged, one that needs code to be read, or one without weights.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path}: damaged, or holds more than tensors and plain values; reading that could run its author's code. "
+            "Save its state dict alone with torch.save"
+        ) from None
+    except Exception as error:  # what damaged bytes make of the reader is any kind of error
+        raise UserError(f"{path}: cannot be read as a checkpoint: {' '.join(str(error).split())[:200]}") from None
+    for state in _mappings(content):
+        if any(name.startswith(_AVERAGED) for name in state):
+            averaged, last = (_without(state, prefix) for prefix in (_AVERAGED, _ONLINE))
+            return Weights(last or averaged, averaged)
+        if any(isinstance(value, Tensor) for value in state.values()):
+            return Weights(_without(state, ""), None)
+    raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
+
+
+def _mappings(content: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(content, Mapping):
+        yield {str(name): value for name, value in content.items()}
+        for name in _WRAPPERS:
+            if name in content:
+                yield from _mappings(content[name])
+
+
+def _without(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, without it and without DDP's ``module.``."""
+    named = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name.removeprefix("module."): value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def import_run(
+    path: Path, run: RunDirectory, arguments: Sequence[str] = (), items: Sequence[str] = (), recipe: str | None = None
+) -> list[str]:
+    """Write a published checkpoint as a finished run.
+
+    Args:
+        path: a checkpoint of torch.save: a state dict, one under a usual name, or one of ema_pytorch.
+        run: a new directory.
+        arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults.
+        items: ``"key=value"``, changes of the recipe, above all the data.
+        recipe: name or file of the recipe that says on which data and how it was trained; None: of the published run.
+
+    Returns:
+        What was done and what of the file is not used, one sentence each.
+
+    Raises:
+        UserError: the file is no such checkpoint, weights do not fit, the directory exists, or the recipe is wrong.
+    """
+    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        raise UserError(f"--run={run.path}: exists; an import needs a new directory")
+    config = dict(map(_argument, arguments))
+    weights = weights_of(path)
+    try:
+        chosen = kind_of(config, weights.last)
+        networks = [published(config, state) for state in (weights.last, weights.averaged) if state is not None]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    kind, network = KINDS[chosen], networks[-1]
+    base = load_recipe(recipe_file(recipe or kind.recipe), items)
+    trained = check(replace(base, encoder=network.built.encoder_part, init=None))
+
+    lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]
+    write_atomically(run.recipe_file, dump_recipe(trained))
+    write_atomically(run.environment_file, json.dumps(_origin(path, chosen, config), indent=1))
+    if weights.averaged is not None:
+        _export(run, "raw", networks[0], kind.answers)
+    _export(run, "ema", network, kind.answers)
+    if network.built.head is not None and not kind.answers:
+        lines.append("left out: the projection head out.*, which the published network uses in training only")
+    lines += [f"left out: {name}, which the published network holds and does not use" for name in network.not_used]
+    lines += [f"not read: the argument {name}" for name in network.not_read]
+    return lines
+
+
+def _argument(word: str) -> tuple[str, Any]:
+    """Return name and value of ``key=value``; the value is a number, truth value, list or word of YAML."""
+    key, text = key_and_text(word, f"--config {word}: is written KEY=VALUE, for example --config n=2 T=3")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--config {word}: the value is no number, truth value, word or list") from None
+
+
+def _export(run: RunDirectory, weights: Any, network: Published, answers: bool) -> None:
+    built = network.built
+    if built.head is not None and built.head_part is not None and answers:
+        export_head(run.head_file(weights), built.head, built.head_part)
+    export_encoder(run.encoder_file(weights), built.encoder, built.encoder_part)
+
+
+def _origin(path: Path, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what environment.json says of an imported run: no session trained it here."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"sessions": [], "imported": {"file": path.name, "sha256": digest, "kind": kind, "arguments": dict(config)}}

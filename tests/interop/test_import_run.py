@@ -1,0 +1,153 @@
+"""Published checkpoints become finished runs with the same outputs; what does not fit is one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from published_akorn import network, state
+
+from sslkuramoto.checkpoint import load_encoder, load_head
+from sslkuramoto.cli import main
+from sslkuramoto.errors import UserError
+from sslkuramoto.heads import taken
+from sslkuramoto.interop.import_run import weights_of
+from sslkuramoto.run_directory import RunDirectory
+
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
+needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the recorded files lie beside the checkout")
+SMALL = ["--recipe", "digits-akorn-supervised"]
+
+
+def imported(file: Path, run: Path, *words: str) -> None:
+    assert main(["import", "akorn", str(file), "--run", str(run), *words]) == 0
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    return state(*network(kernel_sizes=(3, 3), num_steps=2))
+
+
+@pytest.fixture
+def file(weights, tmp_path) -> Path:
+    torch.save(weights, tmp_path / "published.pth")
+    return tmp_path / "published.pth"
+
+
+@needs_reference
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("akorn_conv_n2", "digits-akorn-supervised"),
+        ("akorn_mix_n4", "digits-akorn-supervised"),
+        ("akorn_objects_attn", "digits-akorn-simsiam"),
+        ("akorn_objects_conv", "digits-akorn-simsiam"),
+        ("akorn_sudoku", "sudoku9-akorn"),
+    ],
+)
+@torch.no_grad()
+def test_a_recorded_network_keeps_its_outputs_through_the_run_directory(name, recipe, tmp_path):
+    with np.load(REFERENCE / f"{name}.npz") as recorded:
+        arrays = {key: recorded[key] for key in recorded.files}
+    published = {key[6:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("state/")}
+    config = json.loads(str(arrays["config"]))
+    torch.save(published, tmp_path / "file.pth")
+    words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
+    imported(tmp_path / "file.pth", tmp_path / "run", "--recipe", recipe, "--config", *words)
+    run = RunDirectory(tmp_path / "run")
+    assert run.finished
+    encoder = load_encoder(run.encoder_file())
+    if "input/image" in arrays:
+        inputs = torch.from_numpy(arrays["input/image"])
+    else:
+        onehot, given = (torch.from_numpy(arrays[f"input/{key}"]) for key in ("board_onehot", "is_input"))
+        inputs = (onehot.argmax(-1) + 1) * (given[..., 0] > 0)
+    features = encoder(inputs, initial=torch.from_numpy(arrays["noise"]), trace=True)
+    last = torch.from_numpy(arrays[f"x/{len(features.trace) - 1}"])
+    torch.testing.assert_close(features.trace[-1].states, last, rtol=1e-5, atol=1e-5)
+    if config["kind"] == "object_discovery":
+        assert not run.head_file().exists()  # it served training alone
+        return
+    head = load_head(run.head_file())
+    output = head(taken(head, features.pooled, features.map))
+    wanted = torch.from_numpy(arrays["output"])
+    wanted = wanted.permute(0, 3, 1, 2) if config["kind"] == "sudoku" else wanted
+    torch.testing.assert_close(output, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_averaged_weights_are_the_run_and_the_last_ones_stand_beside(weights, tmp_path):
+    moved = {name: value + 1 if value.is_floating_point() else value for name, value in weights.items()}
+    averaged = {f"ema_model.{name}": value for name, value in weights.items()}
+    online = {f"online_model.{name}": value for name, value in moved.items()}
+    content = {"model_state_dict": {**averaged, **online, "step": torch.tensor(7), "initted": torch.tensor(True)}}
+    torch.save(content, tmp_path / "ema.pth")
+    imported(tmp_path / "ema.pth", tmp_path / "run", *SMALL, "--config", "n=2", "T=2")
+    run = RunDirectory(tmp_path / "run")
+    stem = [load_encoder(run.encoder_file(kind)).stem.weight for kind in ("ema", "raw")]
+    assert torch.equal(stem[0], weights["conv0.weight"])
+    assert torch.equal(stem[1], weights["conv0.weight"] + 1)
+
+
+def test_a_run_that_was_imported_is_measured_and_reported(file, tmp_path, capsys):
+    imported(file, tmp_path / "run", *SMALL, "data.limit=40", "data.limit_test=20", "--config", "n=2", "T=2")
+    assert "measure it with" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run"), "clean"]) == 0
+    assert main(["report", str(tmp_path / "run"), "--html", str(tmp_path / "page.html")]) == 0
+    origin = json.loads((tmp_path / "run" / "environment.json").read_text())["imported"]
+    assert origin["file"] == "published.pth"
+    assert origin["arguments"] == {"n": 2, "T": 2}
+    assert len(origin["sha256"]) == 64
+
+
+class Harmful:
+    """Unpickling it would write a file."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self):
+        return (Path.touch, (self.place,))
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_its_code_is_not_run(weights, tmp_path, capsys):
+    torch.save({"state_dict": weights, "extra": Harmful(tmp_path / "harmed")}, tmp_path / "bad.pth")
+    assert main(["import", "akorn", str(tmp_path / "bad.pth"), "--run", str(tmp_path / "run"), *SMALL]) == 2
+    assert "could run its author's code" in capsys.readouterr().err
+    assert not (tmp_path / "harmed").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["import", "akron", "FILE", "--run", "RUN"], "akron"),
+        (["import", "akorn", "NONE", "--run", "RUN"], "no such file"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "kind=sudoku"], "holds no weight"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "kind=mazes"], "unknown kind 'mazes'"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "n"], "--config n: is written KEY=VALUE"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "n=3"], "divisible by oscillator_dim=3"),
+        (["import", "akorn", "FILE", "--run", ".", *SMALL], "exists; an import needs a new directory"),
+        (["import", "akorn", "FILE", "--run", "RUN", "--recipe", "sudoku9-akorn", "--config", "n=2"], "reads images"),
+    ],
+)
+def test_what_cannot_be_imported_ends_in_one_line_and_leaves_nothing(words, line, file, tmp_path, capsys):
+    places = {"FILE": str(file), "NONE": str(tmp_path / "none.pth"), "RUN": str(tmp_path / "run")}
+    assert main([places.get(word, word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no checkpoint at all", b"\x80\x04."])
+def test_damaged_files_are_one_line(content, tmp_path):
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"file\.pth: (damaged|cannot be read)"):
+        weights_of(tmp_path / "file.pth")
+
+
+def test_a_file_without_tensors_is_one_line(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "file.pth")
+    with pytest.raises(UserError, match="holds no state dict"):
+        weights_of(tmp_path / "file.pth")
