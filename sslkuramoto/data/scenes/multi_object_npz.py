@@ -1,8 +1,8 @@
 """Scenes in npz files, one a split: Multi-Object Datasets as converted for AKOrN and others, and scenes of your own.
 
-``DATASET_{train,val,test,eval}.npz`` holds ``images`` (n 3 y x or n 1 y x: floats in [0,1] or uint8) and ``labels`` (n y x
-or n 1 y x: whole numbers; 0 background, -1 ignored), and may hold ``pixelwise_class_labels`` in the same form: classes
-of objects. Source: Kabra et al. 2019, https://github.com/google-deepmind/multi_object_datasets.
+``DATASET_{train,val,test,eval}.npz`` holds ``images`` (n 3 y x or n 1 y x: floats in [0,1] or uint8) and ``labels``
+(n y x or n 1 y x: whole numbers; 0 background, -1 ignored), and may hold ``pixelwise_class_labels`` in the same form:
+classes of objects. Source: Kabra et al. 2019, https://github.com/google-deepmind/multi_object_datasets.
 
 Shapes: n scenes, y x pixels.
 """
