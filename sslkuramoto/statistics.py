@@ -1,8 +1,8 @@
-"""Intervals and tests over images: Wilson's interval of a proportion, the sign test, Holm's correction."""
+"""Intervals and tests over images: intervals of proportions (Wilson) and means, the sign test, Holm's correction."""
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist, stdev
+from statistics import NormalDist, fmean, stdev
 
 from scipy.stats import binom, binomtest
 
@@ -28,6 +28,22 @@ def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # at 0 and 1, rounding may put an end beyond the observed proportion
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def mean_interval(values: Sequence[float], least: float, most: float) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of a mean, by the normal approximation: mean +- 1.96 s / sqrt(n).
+
+    Args:
+        values: one of each image.
+        least, most: the range of the values, which the interval does not leave.
+
+    Returns:
+        Lower and upper end; None, None for fewer than two values.
+    """
+    if len(values) < 2:
+        return None, None
+    middle, half = fmean(values), NormalDist().inv_cdf(0.975) * stdev(values) / sqrt(len(values))
+    return max(least, middle - half), min(most, middle + half)
 
 
 def spread(values: Sequence[float]) -> float:

@@ -24,6 +24,9 @@ DATA.add("cifar100", f"{_IMAGES}.cifar:cifar100")
 DATA.add("tiny_imagenet", f"{_IMAGES}.tiny_imagenet:tiny_imagenet")
 DATA.add("image_folder", f"{_IMAGES}.image_folder:image_folder")
 DATA.add("timm", f"{_IMAGES}.timm_datasets:timm_dataset")
+_SCENES = "sslkuramoto.data.scenes"
+for _name in ("shapes", "tetrominoes", "sprites", "clevrtex", "multi_object_npz", "voc", "coco"):
+    DATA.add(_name, f"{_SCENES}.{_name}:{_name}")
 DATA.add("sudoku", "sslkuramoto.data.boards.sudoku:Sudoku")
 
 

@@ -58,8 +58,8 @@ class DataSet(ABC):
     def expected(cls, options: Mapping[str, Any]) -> Spec:
         """Return the spec that the options declare, before anything is loaded.
 
-        Its kind is certain. What only the data can tell, such as the number of classes, is a placeholder with which a
-        recipe can be checked.
+        Its kind is certain, and whether it has masks. What only the data can tell, such as the number of classes, is a
+        placeholder with which a recipe can be checked.
 
         Args:
             options: options of the source, including defaults.

@@ -217,7 +217,7 @@ def foreign_subject(
     spec = expected_spec(name, options)
     check_reads(f"{text}: a function's network", Encoder.reads, f"data {name}", spec)
     for protocol in measures:
-        check_reads(protocol.name, protocol.reads, f"data {name}", spec)
+        protocol.check_spec(f"data {name}", spec)
     network, code = network_from(text)
     if any(each.is_meta for each in (*network.parameters(), *network.buffers())):
         raise UserError(f"{text}: the network's weights are on the device meta, so they have no values")

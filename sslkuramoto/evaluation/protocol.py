@@ -200,14 +200,34 @@ class Protocol(ABC):
                 f"{self.name} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first"
             )
         spec = subject.spec or subject.data(self.splits[0]).spec
-        check_reads(self.name, self.reads, f"the data of {subject.run_dir}", spec)
+        self.check_spec(f"the data of {subject.run_dir}", spec)
         check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
 
+    def check_spec(self, given: str, spec: Spec) -> None:
+        """Check, before anything is loaded, that the protocol can be measured on the examples of a source.
+
+        Args:
+            given: kind and name of the source for the error, such as ``"data sudoku"``.
+            spec: the spec of its examples.
+
+        Raises:
+            UserError: it does not read them, they lack masks that it needs, or the user must set an option.
+        """
+        check_reads(self.name, self.reads, given, spec)
+        if "masks" in self.needs and not spec.masks:
+            raise UserError(f"{self.name} needs masks: {given} gives none")
+        if missing := self.unset():
+            raise UserError(f"{self.name} needs {missing}")
+
     @abstractmethod
     def measure(self, subject: Subject) -> Result:
         """Measure the subject; writes no result file."""
+
+    def unset(self) -> str:
+        """Return the option that the user must still set, with advice; empty by default."""
+        return ""
 
     def inputs(self) -> tuple[Input, ...]:
         """Return the files that the measurement reads besides the data; none by default."""

@@ -45,8 +45,8 @@ def subject_of(
         measures: protocols that will measure it; whether they read its data is checked before anything is loaded.
 
     Raises:
-        UserError: no run directory, not finished, data that a protocol does not read, weights that do not exist or do
-            not fit, a head for another kind of spec.
+        UserError: no run directory, not finished, data that a protocol does not read or cannot measure,
+            weights that do not exist or do not fit, a head for another kind of spec.
     """
     if (path / ABOUT).is_file():
         raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")
@@ -59,7 +59,7 @@ def subject_of(
     options = {**recipe.data.options, **(data_options or {})}
     spec, given = expected_spec(recipe.data.name, options), f"data {recipe.data.name}"
     for protocol in measures:
-        check_reads(protocol.name, protocol.reads, given, spec)
+        protocol.check_spec(given, spec)
     encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
     head_file = run.head_file(weights)
     head = load_head(head_file).to(device) if head_file.is_file() else None

@@ -86,5 +86,9 @@ def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, object
 
 
 def _check_spec(column: StudyColumn, measure: Protocol, data: str, spec: Spec) -> None:
-    """Check that the protocol of a column reads what a data source gives."""
+    """Check that the protocol of a column can be measured on what a data source gives."""
     check_reads(f"columns.{column.key}: protocol {column.protocol}", measure.reads, f"data {data}", spec)
+    try:
+        measure.check_spec(f"data {data}", spec)
+    except UserError as error:
+        raise UserError(f"columns.{column.key}: protocol {error}") from None

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torchvision.transforms.v2 import functional
 
 from sslkuramoto.errors import UserError
 
+T = TypeVar("T")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 # Exceptions that Pillow's decoders raise on damaged files.
@@ -35,12 +37,24 @@ def broken(where: str, reason: object) -> UserError:
     return UserError(f"broken image {where}: {line}")
 
 
-def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
+def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
+    """Return a Pillow image as a tensor of three channels, turned by its EXIF orientation."""
+    if image.mode[0] in "IF":
+        raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
+    with suppress(*_DAMAGE):  # the pixels may be sound although a tag is damaged
+        image = ImageOps.exif_transpose(image)  # cameras store a rotated picture with a tag; show it as a viewer does
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def decode(read: Callable[[], bytes], where: str, convert: Callable[[Image.Image, str], T] = from_pillow) -> T:
     """Read and decode one image to three channels; a grey image is repeated, transparency is dropped.
 
     Args:
         read: function that returns the content of the file.
         where: name of the image for error messages.
+        convert: (image, where) -> what is wanted of it.
 
     Raises:
         UserError: the image is unreadable, damaged or truncated, or has more than 8 bits per channel.
@@ -51,7 +65,7 @@ def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
         raise broken(where, error) from None
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            return from_pillow(image, where)
+            return convert(image, where)
     except UserError:
         raise
     except _DAMAGE as error:
@@ -59,15 +73,14 @@ def decode(read: Callable[[], bytes], where: str) -> UInt8[Tensor, "3 y x"]:
         raise broken(where, reason) from None
 
 
-def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
-    """Return a Pillow image as a tensor of three channels, turned by its EXIF orientation."""
-    if image.mode[0] in "IF":
-        raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
-    with suppress(*_DAMAGE):  # the pixels may be sound although a tag is damaged
-        image = ImageOps.exif_transpose(image)  # cameras store a rotated picture with a tag; show it as a viewer does
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+def centre_of(image: UInt8[Tensor, "c y x"], share: float) -> UInt8[Tensor, "c a b"]:
+    """Return the central square whose side is ``share`` of the short side, rounded down; all of the image for 1."""
+    if share == 1:
+        return image
+    height, width = image.shape[1:]
+    side = int(share * min(height, width))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[:, top : top + side, left : left + side].contiguous()
 
 
 @dataclass(frozen=True)

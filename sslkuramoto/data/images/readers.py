@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from sslkuramoto.data.images.files import ImageFiles
-from sslkuramoto.data.images.pixels import decode
+from sslkuramoto.data.images.pixels import centre_of, decode
 
 
 @runtime_checkable
@@ -81,12 +81,18 @@ class ArraySamples:
 
 @dataclass(frozen=True, eq=False)
 class FileSamples:
-    """Image files of a folder tree or a zip; the digest covers their names and sizes."""
+    """Image files of a folder tree or a zip; the digest covers their names and sizes.
+
+    Attributes:
+        files, names, labels, classes: see :class:`Samples`.
+        centre: share of the short side of the central square that is kept; 1 keeps the whole image.
+    """
 
     files: ImageFiles
     names: tuple[str, ...]
     labels: Int64[Tensor, " n"] | None
     classes: tuple[str, ...] | None
+    centre: float = 1.0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,7 +104,7 @@ class FileSamples:
 
     def pixels(self, index: int) -> UInt8[Tensor, "3 y x"]:
         name = self.names[index]
-        return decode(lambda: self.files.read(name), self.files.where(name))
+        return centre_of(decode(lambda: self.files.read(name), self.files.where(name)), self.centre)
 
     def where(self, index: int) -> str:
         return self.files.where(self.names[index])

@@ -4,7 +4,7 @@ from sslkuramoto.report.sections.section import SECTIONS, Half, Runs, Section, S
 
 for _name in (
     *("answer", "summary", "table", "curves", "pictures", "scatter", "audits", "pairs", "calibration", "corruptions"),
-    *("attacked", "results", "scored", "provenance", "recipes", "environment"),
+    *("objects", "attacked", "results", "scored", "provenance", "recipes", "environment"),
 ):
     SECTIONS.add(_name, f"{__name__}.{_name}:section")
 

@@ -1,0 +1,206 @@
+"""Protocol ``objects``: do the clusters of an encoder's map agree with the objects of a scene?
+
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), tables 1, 2 and 13 to 18. Nothing is trained: each image is clustered by
+itself into as many clusters as the option says.
+
+Shapes: k draws, n images, b batch, c channels, h w grid of the map, s side of the images.
+"""
+
+from collections.abc import Callable, Mapping
+from statistics import fmean
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from sslkuramoto.columns import Column
+from sslkuramoto.cost import Cost
+from sslkuramoto.data import batches
+from sslkuramoto.data.scenes.scene_set import CLASSES, INSTANCES
+from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classification.subset import chosen_indices
+from sslkuramoto.evaluation.forward_cost import passes_cost
+from sslkuramoto.evaluation.objects.clustering import Method, clusters_of, on_pixels, tokens_of, up_tiled
+from sslkuramoto.evaluation.objects.metrics import fg_ari, mean_best_overlap
+from sslkuramoto.evaluation.objects.pictures import ENDING, colours_of, store_scenes
+from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
+from sslkuramoto.evaluation.representation.progress import Progress
+from sslkuramoto.randomness import generator, seed_of
+from sslkuramoto.registry import options_of
+from sslkuramoto.results import Metric, Result
+from sslkuramoto.statistics import mean_interval, spread
+from sslkuramoto.values import Count, Mark, Whole, checked, small
+
+NAME = "objects"
+PUBLISHED = "Tetrominoes 4, VOC 4, Shapes 5, dSprites 7, COCO 7, CLEVR 11, CLEVRTex 11"
+"""Numbers of clusters of Miyato et al. 2025."""
+METRICS = {"fg_ari": ("index", -0.5), "mbo": ("fraction", 0.0), "mbo_class": ("fraction", 0.0)}
+"""Unit and least value."""
+METHODS: dict[Method, str] = {"average": "agglomerative, average linkage", "kmeans": "k-means"}
+
+
+@small(clusters=3, draws=2, images=6, store=2)
+@checked
+class ObjectDiscovery(Protocol):
+    """Agreement of the clusters of each image's tokens with its objects: FG-ARI and mean best overlap.
+
+    Args:
+        clusters: number of clusters of each image; there is no default, since it decides the figures.
+        method: "average" (agglomerative clustering by average linkage) or "kmeans".
+        pca: number of principal components of an image's tokens that are clustered.
+        up_tile: factor of the resolution of the map, by encoding shifted images; 1 leaves it.
+        num_steps: Kuramoto steps per layer, or iterations of another network; null: as in training.
+        images: number of images, null for all; the choice depends on the data set alone.
+        split: split that the images are taken from.
+        draws: draws of the oscillators of a stochastic encoder; every draw is clustered by itself.
+        store: number of images whose clusters are stored beside the result, for pictures; 0 for none.
+    """
+
+    name = NAME
+    needs = frozenset({"features", "masks"})
+    columns = tuple(
+        Column(f"objects{key}_{metric}", title, group, True, place + step, [metric], optional=True, made_with=made)
+        for place, key, group, made in (
+            (5.3, "", "Object discovery", ("up_tile", 1)),
+            (5.6, "_up4", "Object discovery, up-tiled by 4", ("up_tile", 4)),
+        )
+        for step, metric, title in ((0, "fg_ari", "FG-ARI"), (0.1, "mbo", "MBO"), (0.2, "mbo_class", "MBO of classes"))
+    )
+
+    def __init__(
+        self,
+        *,
+        clusters: Annotated[Count | None, Mark.OPEN] = None,
+        method: Method = "average",
+        pca: Count = 128,
+        up_tile: Count = 1,
+        num_steps: Count | tuple[Count, ...] | None = None,
+        images: Count | None = None,
+        split: Literal["test", "val", "train"] = "test",
+        draws: Count = 5,
+        store: Annotated[Whole, Mark.INCIDENTAL] = 6,
+    ) -> None:
+        self.options = options_of(locals())
+        self.clusters, self.pca, self.up_tile, self.num_steps = clusters, pca, up_tile, num_steps
+        self.method: Method = method
+        self.images, self.draws, self.store = images, draws, store
+        self.splits = (split,)
+
+    def unset(self) -> str:
+        return "" if self.clusters else f"a number of clusters: set clusters=K ({PUBLISHED} in Miyato et al. 2025)"
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Result:
+        """Cluster and score.
+
+        Raises:
+            UserError: no object at all, more clusters than tokens, a map that cannot be up-tiled or is not finite.
+        """
+        images = subject.images(self.splits[0])
+        index = chosen_indices(images, self.images)
+        draws = self.draws if subject.encoder.stochastic else 1
+        steps = self._steps(subject.encoder)
+        scores = {name: np.full((draws, len(index)), np.nan) for name in METRICS}
+        stored: list[tuple[Tensor, ...]] = []
+        progress = Progress(subject.report, NAME, len(index), "images")
+        done = 0
+        order = list(index.split(subject.batch_size))
+        for number, batch in enumerate(batches(images, order, device=subject.device, workers=subject.workers)):
+            truth = {name: mask.cpu().numpy() for name, mask in batch.extra.items()}
+            for k in range(draws):
+                draw = generator(subject.device, subject.seed, NAME, k, number)
+                grids = up_tiled(_encode(subject.encoder, draw, steps), batch.inputs, self.up_tile).float().cpu()
+                self._check_tokens(grids)
+                for place, grid in enumerate(grids):
+                    clusters = self._clustered(grid, images.size, seed_of(subject.seed, NAME, k, done + place))
+                    scores["fg_ari"][k, done + place] = fg_ari(truth[INSTANCES][place], clusters)
+                    scores["mbo"][k, done + place] = mean_best_overlap(truth[INSTANCES][place], clusters)
+                    if CLASSES in truth:
+                        scores["mbo_class"][k, done + place] = mean_best_overlap(truth[CLASSES][place], clusters)
+                    if k == 0 and len(stored) < self.store:
+                        shown = batch.inputs[place].cpu(), torch.from_numpy(truth[INSTANCES][place])
+                        at = batch.indices[place]
+                        stored.append((at, *shown, torch.from_numpy(clusters), colours_of(grid)))
+            done += len(batch.indices)
+            progress.done(done)
+        if stored:
+            path = subject.run_dir / "results" / "images" / f"{subject.file or NAME}{ENDING}"
+            store_scenes(path, *(torch.stack(part) for part in zip(*stored, strict=True)))
+        return self._result(subject, described(images, len(index)), index, scores)
+
+    def _result(
+        self, subject: Subject, data: dict[str, Any], index: Int64[Tensor, " n"], scores: Mapping[str, np.ndarray]
+    ) -> Result:
+        counted = {name: ~np.isnan(values[0]) for name, values in scores.items()}
+        objects = counted["mbo"]
+        if not objects.any():
+            raise UserError(f"{NAME}: none of the {len(index)} images holds an object, so nothing can be scored")
+        empty, single = int((~objects).sum()), int((objects & ~counted["fg_ari"]).sum())
+        notes = [f"{self.clusters} clusters an image: {METHODS[self.method]}"]
+        if empty:
+            notes.append(f"{empty} of {len(index)} images hold no object and are left out of all scores")
+        if single:
+            notes.append(f"{single} images hold a single object, for which FG-ARI says nothing; MBO counts them")
+        means = {name: values.mean(axis=0) for name, values in scores.items() if counted[name].any()}
+        per_image = {name: _plain(values[objects]) for name, values in means.items()}
+        return Result(
+            metrics={name: _metric(scores[name][:, counted[name]], *METRICS[name]) for name in means},
+            options=self.options,
+            data=data,
+            initial=start_of(subject.encoder),
+            per_image={"index": index[torch.from_numpy(objects)].tolist(), **per_image},
+            verdicts=["mbo"],
+            notes=notes,
+        )
+
+    def _steps(self, encoder: Encoder) -> dict[str, Any]:
+        """Return the argument of an encoder for the number of steps; none for the number in training."""
+        if self.num_steps is None:
+            return {}
+        if not encoder.num_steps:
+            raise UserError(f"num_steps={self.num_steps}: this encoder does not iterate; must be null")
+        return {"num_steps": self.num_steps}
+
+    def _check_tokens(self, grids: Float[Tensor, "b c h w"]) -> None:
+        h, w = grids.shape[2:]
+        assert self.clusters is not None, "the check before asked for it"
+        if self.clusters > h * w:
+            raise UserError(f"clusters={self.clusters}: must be at most {h * w}, the tokens of a map of {h} x {w}")
+
+    def _clustered(self, grid: Float[Tensor, "c h w"], size: int, seed: int) -> Int64[np.ndarray, "s s"]:
+        """Return the cluster of each pixel of an image, from 0."""
+        assert self.clusters is not None
+        found = clusters_of(tokens_of(grid, self.pca), self.clusters, self.method, seed % 2**32)
+        return on_pixels(found.reshape(grid.shape[1:]), size)
+
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return the cost of its forward passes on this device after timing a few; clustering comes on top."""
+        steps, draws = self._steps(subject.encoder), self.draws if subject.encoder.stochastic else 1
+        tiles = 1 if self.up_tile == 1 else self.up_tile**2
+
+        def forward(images: Tensor, draw: torch.Generator) -> None:
+            _encode(subject.encoder, draw, steps)(images)
+
+        return [(self.splits[0], passes_cost(subject, forward, self.splits[0], self.images, draws * tiles))]
+
+
+def _encode(
+    encoder: Encoder, draw: torch.Generator, steps: Mapping[str, Any]
+) -> Callable[[Float[Tensor, "b 3 s s"]], Float[Tensor, "b c h w"]]:
+    """Return the map of images as a function; a stochastic encoder draws on from its generator from call to call."""
+    start = {"draw": draw} if encoder.stochastic else {}
+    return lambda images: encoder(images, **start, **steps).map
+
+
+def _metric(scores: Float64[np.ndarray, "k n"], unit: str, least: float) -> Metric:
+    """Return the mean over images and draws; the interval is over images."""
+    per_draw = scores.mean(axis=1).tolist()
+    low, high = mean_interval(scores.mean(axis=0).tolist(), least, 1.0)
+    return Metric(fmean(per_draw), low, high, scores.shape[1], len(scores), spread(per_draw), unit)
+
+
+def _plain(values: Float64[np.ndarray, " n"]) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]
