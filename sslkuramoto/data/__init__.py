@@ -24,7 +24,11 @@ DATA.add("cifar100", f"{_IMAGES}.cifar:cifar100")
 DATA.add("tiny_imagenet", f"{_IMAGES}.tiny_imagenet:tiny_imagenet")
 DATA.add("image_folder", f"{_IMAGES}.image_folder:image_folder")
 DATA.add("timm", f"{_IMAGES}.timm_datasets:timm_dataset")
-DATA.add("sudoku", "sslkuramoto.data.boards.sudoku:Sudoku")
+_BOARDS = "sslkuramoto.data.boards"
+DATA.add("sudoku", f"{_BOARDS}.sudoku:Sudoku")
+DATA.add("sudoku_satnet", f"{_BOARDS}.sudoku_files:sudoku_satnet")
+DATA.add("sudoku_rrn", f"{_BOARDS}.sudoku_files:sudoku_rrn")
+DATA.add("sudoku_extreme", f"{_BOARDS}.sudoku_files:sudoku_extreme")
 
 
 def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
