@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace
 from sslkuramoto.dynamics.sphere import normalise, random_oscillators
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
@@ -196,7 +196,7 @@ class AKOrN(Encoder):
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode images; see :meth:`Encoder.forward`.
@@ -205,7 +205,7 @@ class AKOrN(Encoder):
             images: pixels in [0, 1].
             initial: initial oscillators, one field per image or one for all (i = b or 1).
             draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
-            trace: whether to record states and energies.
+            trace: whether to record states and energies, or ``"energy"``: the energies only.
             num_steps: Kuramoto steps of this call, for all layers or for each, instead of the number in training.
 
         Returns:

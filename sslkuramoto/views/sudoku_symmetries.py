@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sslkuramoto.examples import Batch, Boards, Reads
-from sslkuramoto.sudoku_rules import random_symmetries, sudoku_side
+from sslkuramoto.sudoku_rules import Side, random_symmetries, sudoku_side
 from sslkuramoto.views.policy import ViewPolicy
 
 
@@ -32,7 +32,7 @@ class SudokuSymmetries(ViewPolicy):
 
     def __init__(self, side: int) -> None:
         super().__init__(side, a=torch.nn.Identity())
-        self.side = sudoku_side(side, "boards")
+        self.side: Side = sudoku_side(side, "boards")
 
     def forward(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> dict[str, Int64[Tensor, "b y x"]]:
         """Return the boards as view ``a``; :meth:`moved` has changed them already."""
