@@ -51,6 +51,18 @@ def test_a_run_that_is_killed_and_resumed_leaves_the_same_bytes(run: Path, tmp_p
     assert_same_run(train(recipe(), tmp_path / "again").path, run)
 
 
+def test_a_run_with_symmetries_resumes_to_the_same_bytes_and_learns_from_other_boards(
+    run: Path, tmp_path: Path
+) -> None:
+    moved = recipe("views={name: sudoku_symmetries}")
+    whole = train(moved, tmp_path / "whole").path
+    with pytest.raises(Killed), after_step(4, kill):
+        train(moved, tmp_path / "again")
+    assert_same_run(train(moved, tmp_path / "again").path, whole)
+    losses = [(path / "metrics.csv").read_text().splitlines()[1] for path in (whole, run)]
+    assert losses[0] != losses[1]
+
+
 def test_a_measurement_finds_the_head_and_its_numbers_stand_in_the_report(run: Path) -> None:
     subject = subject_of(run)
     assert isinstance(subject.head, PerCell)

@@ -27,7 +27,10 @@ DATA.add("timm", f"{_IMAGES}.timm_datasets:timm_dataset")
 _SCENES = "sslkuramoto.data.scenes"
 for _name in ("shapes", "tetrominoes", "sprites", "clevrtex", "multi_object_npz", "voc", "coco"):
     DATA.add(_name, f"{_SCENES}.{_name}:{_name}")
-DATA.add("sudoku", "sslkuramoto.data.boards.sudoku:Sudoku")
+_BOARDS = "sslkuramoto.data.boards"
+DATA.add("sudoku", f"{_BOARDS}.sudoku:Sudoku")
+for _name in ("sudoku_satnet", "sudoku_rrn", "sudoku_extreme"):
+    DATA.add(_name, f"{_BOARDS}.sudoku_files:{_name}")
 
 
 def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:

@@ -24,7 +24,7 @@ class LayerTrace(NamedTuple):
     """States and energies of one layer over its Kuramoto steps.
 
     Attributes:
-        states: unit oscillators after each step.
+        states: unit oscillators after each step; none of them (t = 0) if the energies only were recorded.
         energy: E of Eq. 3, before the first step and after each step: t + 1 values per image.
         energy_code: what the published code logs: a zero, then -<x, J x + c> before each step.
     """
@@ -32,6 +32,10 @@ class LayerTrace(NamedTuple):
     states: Float[Tensor, "t b c h w"]
     energy: Float[Tensor, "t+1 b"]
     energy_code: Float[Tensor, "t+1 b"]
+
+
+Trace = bool | Literal["energy"]
+"""What of a pass is recorded: nothing, states and energies, or the energies only, which need no memory for states."""
 
 
 class ScaleBias(nn.Module):
@@ -144,7 +148,7 @@ class KuramotoLayer(nn.Module):
         *,
         step_size: Tensor,
         num_steps: int,
-        trace: bool = False,
+        trace: Trace = False,
     ) -> tuple[Float[Tensor, "b c h w"], LayerTrace | None]:
         """Run the Kuramoto steps of the layer.
 
@@ -153,7 +157,7 @@ class KuramotoLayer(nn.Module):
             stimulus: c, normalised on entry; None for no stimulus.
             step_size: gamma > 0, shape ().
             num_steps: number of Kuramoto steps, >= 1.
-            trace: whether to record states and energies.
+            trace: whether to record states and energies, or ``"energy"``: the energies only.
 
         Returns:
             The last state, unit oscillators of the shape of ``x``; and the trace, None unless it was requested.
@@ -179,8 +183,10 @@ class KuramotoLayer(nn.Module):
                 project=self.project,
                 identity=self.identity,
             )
-            states.append(x)
+            if trace is True:
+                states.append(x)
         if not trace:
             return x, None
         energies.append(energy(x, couple(x), zero))
-        return x, LayerTrace(torch.stack(states), torch.stack(energies), torch.stack(energies_code))
+        kept = torch.stack(states) if states else x.new_empty((0, *x.shape))
+        return x, LayerTrace(kept, torch.stack(energies), torch.stack(energies_code))

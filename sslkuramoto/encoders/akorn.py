@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Update
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.oscillator_start import Initial, Start
@@ -190,7 +190,7 @@ class AKOrN(Encoder):
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode images; see :meth:`Encoder.forward`.
@@ -199,7 +199,7 @@ class AKOrN(Encoder):
             images: pixels in [0, 1].
             initial: initial oscillators, one field per image or one for all (i = b or 1).
             draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
-            trace: whether to record states and energies.
+            trace: whether to record states and energies, or ``"energy"``: the energies only.
             num_steps: Kuramoto steps of this call, for all layers or for each, instead of the number in training.
 
         Returns:

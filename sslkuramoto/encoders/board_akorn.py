@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Update
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps
@@ -153,7 +153,7 @@ class BoardAKOrN(Encoder):
         *,
         initial: Float[Tensor, "i c y x"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode boards; see :meth:`Encoder.forward`.
@@ -162,7 +162,7 @@ class BoardAKOrN(Encoder):
             images: boards; symbols are numbered from 1, 0 is a blank cell.
             initial: the noise from which blank cells start, one field per board or one for all (i = b or 1).
             draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
-            trace: whether to record states and energies.
+            trace: whether to record states and energies, or ``"energy"``: the energies only.
             num_steps: Kuramoto steps of this call instead of the number in training.
 
         Returns:

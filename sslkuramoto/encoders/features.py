@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.layer import LayerTrace
+from sslkuramoto.dynamics.layer import LayerTrace, Trace
 from sslkuramoto.examples import Images, Reads, Spec
 
 
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
     ) -> Features:
         """Encode images with pixels in [0, 1], or the other kind of example that the encoder reads.
 
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
             initial: initial oscillators of any length, which are normalised: one field per image or one for all
                 (i = b or 1). Only for encoders with dynamics.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
-            trace: whether to return the states and energies of every Kuramoto step.
+            trace: whether to return the states and energies of every Kuramoto step, or ``"energy"``: the energies only.
 
         Returns:
             Features with one vector of length ``num_features`` per image.

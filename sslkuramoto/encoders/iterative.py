@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
+from sslkuramoto.dynamics.layer import Trace
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
@@ -197,7 +198,7 @@ class Iterative(_Twin):
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode images; see :meth:`Encoder.forward`.
@@ -294,7 +295,7 @@ class BoardIterative(_Twin):
         *,
         initial: Float[Tensor, "i c y x"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode boards; see :meth:`Encoder.forward`.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
-from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Update
+from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps, one_a_layer
@@ -172,7 +172,7 @@ class PatchAKOrN(Encoder):
         *,
         initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
-        trace: bool = False,
+        trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,
     ) -> Features:
         """Encode images; see :meth:`Encoder.forward`.

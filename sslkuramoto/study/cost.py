@@ -162,7 +162,9 @@ def _timed(recipe: Recipe, spec: Spec, n: int, device: torch.device) -> float:
     for number in range(3):
         start = time.perf_counter()
         with borrowed_global(generator(device, "cost of a step", number)):
-            views = make_views(batch.inputs, generator("cpu", "views", number))
+            augment = generator("cpu", "views", number)
+            batch = make_views.moved(batch, augment)
+            views = make_views(batch.inputs, augment)
             learner(views, generator(device, "oscillators", number), batch.targets).loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -161,7 +161,9 @@ class _Training:
             outcomes = []
             for part, batch in enumerate(parts):
                 key = (step, part, fabric.global_rank)
-                views = self.make_views(batch.inputs, generator("cpu", recipe.seed, "views", *key))
+                augment = generator("cpu", recipe.seed, "views", *key)
+                batch = self.make_views.moved(batch, augment)
+                views = self.make_views(batch.inputs, augment)
                 draw = generator(fabric.device, recipe.seed, "oscillators", *key)
                 with fabric.no_backward_sync(self.wrapped, enabled=part < recipe.accumulate - 1):
                     outcome = self.wrapped(views, draw, batch.targets)

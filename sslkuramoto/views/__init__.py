@@ -10,6 +10,7 @@ from sslkuramoto.views.phinet import phinet
 from sslkuramoto.views.policy import ViewPolicy
 from sslkuramoto.views.simclr import simclr
 from sslkuramoto.views.simsiam import simsiam
+from sslkuramoto.views.sudoku_symmetries import SudokuSymmetries
 from sslkuramoto.views.supervised import akorn_supervised, flip_crop, plain
 from sslkuramoto.views.unchanged import Unchanged
 
@@ -22,5 +23,6 @@ VIEWS.add("akorn_supervised", akorn_supervised)
 VIEWS.add("flip_crop", flip_crop)
 VIEWS.add("plain", plain)
 VIEWS.add("unchanged", Unchanged)
+VIEWS.add("sudoku_symmetries", SudokuSymmetries)
 
 __all__ = ["VIEWS", "ViewPolicy"]

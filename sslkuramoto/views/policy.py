@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.examples import Images, Reads
+from sslkuramoto.examples import Batch, Images, Reads
 from sslkuramoto.randomness import borrowed_global
 
 
@@ -38,6 +38,13 @@ class ViewPolicy(nn.Module):
         self.image_size = image_size
         self.names = tuple(chains)
         self._chains = dict(chains)
+
+    def moved(self, batch: Batch, draw: torch.Generator) -> Batch:
+        """Return a batch whose inputs and targets are changed together, before views are made of the inputs.
+
+        Unchanged here, and nothing is drawn; a policy of boards moves puzzle and solution alike.
+        """
+        return batch
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> dict[str, Float[Tensor, "b 3 y x"]]:

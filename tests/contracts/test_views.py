@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from sslkuramoto.examples import Images
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.randomness import generator
-from sslkuramoto.views import VIEWS
+from sslkuramoto.views import VIEWS, ViewPolicy
 
-every_policy = pytest.mark.parametrize("name", list(VIEWS))
+OF_IMAGES = [name for name in VIEWS if Images in VIEWS.result_class(name, ViewPolicy).reads]
+every_policy = pytest.mark.parametrize("name", OF_IMAGES)  # boards: tests/views/test_sudoku_symmetries.py
 
 
 def images(size: int, count: int = 6) -> torch.Tensor:
@@ -58,7 +60,15 @@ def test_a_policy_has_no_weights_and_no_state(name: str) -> None:
     assert not policy.state_dict()
 
 
+@every_policy
+def test_views_of_images_leave_a_batch_as_it_is_and_draw_nothing_for_it(name: str) -> None:
+    batch, draw = Images(16, 3).random(4, generator("cpu", 0)), generator("cpu", 1)
+    before = draw.get_state()
+    assert VIEWS.build(name, {}, 16).moved(batch, draw) is batch
+    assert torch.equal(draw.get_state(), before)
+
+
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_some_policy_gives_each_objective_the_views_it_reads(name: str) -> None:
     wanted = set(OBJECTIVES[name].views)  # pyright: ignore[reportFunctionMemberAccess]
-    assert any(wanted <= set(VIEWS.build(policy, {}, 16).names) for policy in VIEWS)
+    assert any(wanted <= set(VIEWS.build(policy, {}, 16).names) for policy in OF_IMAGES)

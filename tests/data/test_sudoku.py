@@ -1,5 +1,7 @@
 """Puzzles have one solution, which the rules confirm, and no solution is in two splits."""
 
+import random
+from collections import Counter
 from itertools import product
 
 import pytest
@@ -7,9 +9,12 @@ import torch
 
 from sslkuramoto.data import DATA, batches, expected_spec, in_order
 from sslkuramoto.data.boards.board_set import BoardSet
-from sslkuramoto.data.boards.sudoku import Rules
+from sslkuramoto.data.boards.solver import Solver
+from sslkuramoto.data.boards.sudoku import SEEDS, class_of, split_of
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards
+from sslkuramoto.randomness import generator
+from sslkuramoto.sudoku_rules import obeys, random_symmetries
 
 SMALL = {"puzzles": 60, "puzzles_test": 30}
 
@@ -28,7 +33,7 @@ def follows_the_rules(grid: tuple[int, ...]) -> bool:
 
 
 def test_there_are_288_solutions_of_an_empty_board_of_4_x_4() -> None:
-    found = set(Rules(4).solutions([0] * 16))
+    found = set(Solver(4).solutions([0] * 16))
     assert len(found) == 288
     assert all(map(follows_the_rules, found))
 
@@ -39,7 +44,7 @@ def test_every_puzzle_has_exactly_the_solution_stored_with_it(splits) -> None:
             givens = puzzle > 0
             assert givens.sum() == 6
             assert torch.equal(puzzle[givens], solution[givens])
-            assert list(Rules(4).solutions(puzzle.flatten().tolist())) == [tuple(solution.flatten().tolist())]
+            assert list(Solver(4).solutions(puzzle.flatten().tolist())) == [tuple(solution.flatten().tolist())]
 
 
 def test_a_single_solution_is_told_by_brute_force() -> None:
@@ -52,8 +57,8 @@ def test_a_single_solution_is_told_by_brute_force() -> None:
         for place, symbol in zip(blank, symbols, strict=True):
             filled[place] = symbol
         fits += follows_the_rules(tuple(filled))
-    assert len(list(Rules(4).solutions(puzzle))) == fits
-    assert Rules(4).single(puzzle) == (fits == 1)
+    assert len(list(Solver(4).solutions(puzzle))) == fits
+    assert Solver(4).single(puzzle) == (fits == 1)
 
 
 def test_no_solution_is_in_two_splits_and_no_puzzle_occurs_twice(splits) -> None:
@@ -66,7 +71,7 @@ def test_no_solution_is_in_two_splits_and_no_puzzle_occurs_twice(splits) -> None
 
 
 def test_the_spec_is_known_before_a_puzzle_is_made(splits, monkeypatch) -> None:
-    monkeypatch.setattr("sslkuramoto.data.boards.sudoku._puzzles", lambda *_: pytest.fail("puzzles were made"))
+    monkeypatch.setattr("sslkuramoto.data.boards.sudoku._dug_puzzles", lambda *_: pytest.fail("puzzles were made"))
     assert expected_spec("sudoku", {}) == splits["test"].spec == Boards(4, 4)
     assert expected_spec("sudoku", {"side": 9}) == Boards(9, 9)
 
@@ -98,10 +103,14 @@ def test_making_puzzles_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "split", "message"),
     [
-        ({"side": 5}, "train", "side=5: must be a square number"),
+        ({"side": 5}, "train", r"side=5: must be 4, 6 or 9"),
+        ({"givens": [9, 7]}, "train", r"givens=\(9, 7\): must be from 4 to 15 of 16 cells, fewest first"),
         ({"givens": 3}, "train", "givens=3: must be from 4 to 15 of 16 cells"),
         ({"puzzles": 0}, "train", r"puzzles=0: must be in \[1, 1000000\]"),
         ({}, "tset", "unknown split 'tset': did you mean 'test'"),
+        ({"family": "seeds", "givens": 8}, "test", "side=4: family=seeds has 9 x 9 puzzles"),
+        ({"family": "seeds", "side": 9}, "train", "family=seeds: has test puzzles only, no train split"),
+        ({"family": "seeds", "side": 9, "givens": 16}, "test", "givens=16: must be at least 17 with family=seeds"),
         ({"givens": 15, "puzzles_test": 5000}, "test", "only .* different test puzzles were found of the 5000 wanted"),
     ],
 )
@@ -109,3 +118,104 @@ def test_bad_options_are_one_line(options, split, message, monkeypatch) -> None:
     monkeypatch.setattr("sslkuramoto.data.boards.sudoku._TRIES", 1)
     with pytest.raises(UserError, match=message):
         DATA.build("sudoku", options, split)
+
+
+@pytest.mark.parametrize(
+    ("split", "known"),
+    [
+        ("train", "13e0c4d72d68b3691c815d22fc294483"),
+        ("val", "042ae015e9bd6774977cf2b88f8ec959"),
+        ("test", "01c5a94ba0e2fec04f01dccc010d68f6"),
+    ],
+)
+def test_the_4_x_4_puzzles_are_those_of_the_first_version_to_the_byte(splits, split: str, known: str) -> None:
+    assert splits[split].fingerprint == known
+
+
+def test_the_4_x_4_puzzles_of_the_recipe_are_those_of_the_first_version() -> None:
+    options = {"puzzles_test": 300, "givens": 8}
+    assert DATA.build("sudoku", options, "test").fingerprint == "161c71f9824b2e9bb139ec61adc9d449"
+
+
+@pytest.mark.parametrize("side", [6, 9])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_6_x_6_and_9_x_9_puzzles_have_the_stored_solution_only_and_givens_in_their_range(side: int, split: str) -> None:
+    data = DATA.build("sudoku", {"side": side, "puzzles": 20, "puzzles_test": 20}, split)
+    low, high = {6: (14, 19), 9: (31, 42)}[side]
+    numbers = (data.puzzles > 0).flatten(1).sum(dim=1)
+    assert low <= int(numbers.min()) < int(numbers.max()) <= high
+    assert obeys(data.solutions, side).all()
+    for puzzle, solution in zip(data.puzzles.flatten(1).tolist(), data.solutions.flatten(1).tolist(), strict=True):
+        assert list(Solver(side).solutions(puzzle)) == [tuple(solution)]
+        assert all(given in (0, true) for given, true in zip(puzzle, solution, strict=True))
+
+
+def test_a_range_of_one_number_gives_the_puzzles_of_that_number() -> None:
+    one, range_of_one = (DATA.build("sudoku", {"puzzles": 9, "givens": each}, "train") for each in (7, [7, 7]))
+    assert one.fingerprint == range_of_one.fingerprint
+
+
+@pytest.mark.parametrize("side", [6, 9])
+def test_symmetric_solutions_are_of_one_class_and_of_one_split(side: int) -> None:
+    draw = random.Random(1)
+    solutions = [Solver(side).random_solution(draw) for _ in range(40)]
+    boards = torch.tensor(solutions).view(-1, side, side)
+    moved = random_symmetries(40, side, generator("cpu", side))(boards).flatten(1).tolist()
+    for solution, other in zip(solutions, map(tuple, moved), strict=True):
+        assert other != solution
+        assert class_of(other, side) == class_of(solution, side)
+        assert split_of(other, side, 3) == split_of(solution, side, 3)
+
+
+def test_few_random_9_x_9_solutions_share_a_class_and_the_splits_have_their_shares() -> None:
+    draw = random.Random(2)
+    solutions = [Solver(9).random_solution(draw) for _ in range(400)]
+    assert len({class_of(solution, 9) for solution in solutions}) == 400
+    shares = Counter(split_of(solution, 9, 0) for solution in solutions)
+    assert 240 < shares["train"] < 320
+    assert 55 < shares["test"] < 105
+
+
+def test_the_seeds_have_17_givens_one_solution_and_six_classes_that_are_of_the_test_split() -> None:
+    classes = set()
+    for text in SEEDS:
+        puzzle = [int(sign) for sign in text]
+        assert sum(symbol > 0 for symbol in puzzle) == 17
+        (solution,) = Solver(9).solutions(puzzle)
+        classes.add(class_of(solution, 9))
+        moved = random_symmetries(9, 9, generator("cpu", text))(torch.tensor(solution).view(1, 9, 9).expand(9, 9, 9))
+        assert {split_of(tuple(each), 9, seed) for seed, each in enumerate(moved.flatten(1).tolist())} == {"test"}
+    assert len(classes) == 6
+
+
+def test_the_family_of_seeds_has_each_number_of_givens_and_each_seed_with_it_equally_often() -> None:
+    data = DATA.build("sudoku", {"side": 9, "family": "seeds", "puzzles_test": 216}, "test")
+    numbers = (data.puzzles > 0).flatten(1).sum(dim=1)
+    assert torch.bincount(numbers).tolist() == [0] * 17 + [12] * 18
+    assert torch.equal(data.puzzles[data.puzzles > 0], data.solutions[data.puzzles > 0])
+    classes: dict[str, list[int]] = {}
+    for number, solution in zip(numbers.tolist(), data.solutions.flatten(1).tolist(), strict=True):
+        classes.setdefault(class_of(tuple(solution), 9), []).append(number)
+    assert [Counter(each) for each in classes.values()] == [Counter(dict.fromkeys(range(17, 35), 2))] * 6
+    assert all(Solver(9).single(puzzle) for puzzle in data.puzzles[::9].flatten(1).tolist())
+    again = DATA.build("sudoku", {"side": 9, "family": "seeds", "puzzles_test": 216}, "test")
+    assert again.fingerprint == data.fingerprint
+
+
+def test_blanking_a_cell_that_is_needed_gives_a_second_solution_and_any_other_none() -> None:
+    """Against counting all solutions, on puzzles that are dug until no cell can be spared."""
+    draw = random.Random(3)
+    for side in (4, 6, 9):
+        solver = Solver(side)
+        cells = list(solver.random_solution(draw))
+        for cell in draw.sample(range(side**2), side**2):
+            blanked = [0 if place == cell else symbol for place, symbol in enumerate(cells)]
+            assert solver.needs(cells, cell) == (not solver.single(blanked))
+            if solver.single(blanked):
+                cells = blanked
+
+
+def test_a_board_with_contradicting_givens_has_no_solution() -> None:
+    assert list(Solver(4).solutions([1, 1] + [0] * 14)) == []
+    assert list(Solver(4).solutions([1, 2, 3, 0, 0, 0, 0, 4] + [0] * 8)) == []  # no symbol is left for the fourth cell
+    assert not Solver(9).single([0] * 81)

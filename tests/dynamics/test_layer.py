@@ -73,6 +73,17 @@ def test_a_trace_changes_no_state_and_is_absent_unless_asked_for(normal):
     assert torch.equal(plain, traced)
 
 
+def test_a_trace_of_energies_holds_no_state_and_the_same_energies(normal):
+    net = layer()
+    x, c = normal(2, 6, 4, 5), normal(2, 6, 4, 5)
+    last, whole = net(x, c, step_size=GAMMA, num_steps=3, trace=True)
+    same, energies = net(x, c, step_size=GAMMA, num_steps=3, trace="energy")
+    assert torch.equal(last, same)
+    assert energies.states.shape == (0, 2, 6, 4, 5)
+    assert torch.equal(energies.energy, whole.energy)
+    assert torch.equal(energies.energy_code, whole.energy_code)
+
+
 def test_the_layer_is_its_step_repeated(normal):
     net, x, c = layer(), normal(2, 6, 4, 5), normal(2, 6, 4, 5)
     found, _ = net(x, c, step_size=GAMMA, num_steps=4)
