@@ -32,8 +32,8 @@ def adversarial_images(items: Sequence[Evidence]) -> Markup:
 def _pictures(attacked: Attacked, name: str) -> Markup:
     smaller = f", all averaged down to {MAX_TILE} pixels" if max(attacked.clean.shape[-2:]) > MAX_TILE else ""
     below = (
-        f"{f'{attacked.reading}: a' if attacked.reading else 'A'}bove each image its class and what the network answers most "
-        f"often after the attack. In the middle the perturbation, magnified {magnification(attacked)} times on grey"
+        f"{f'{attacked.reading}: a' if attacked.reading else 'A'}bove each image its class and what the network answers "
+        f"most often after the attack. In the middle the perturbation, magnified {magnification(attacked)} times on grey"
         f"{smaller}."
     )
     pictures = joined(map(figure, attacked_pictures(attacked, name=name)))
