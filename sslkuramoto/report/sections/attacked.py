@@ -31,10 +31,10 @@ def adversarial_images(items: Sequence[Evidence]) -> Markup:
 
 def _pictures(attacked: Attacked, name: str) -> Markup:
     smaller = f", all averaged down to {MAX_TILE} pixels" if max(attacked.clean.shape[-2:]) > MAX_TILE else ""
+    above = f"{attacked.reading}: above" if attacked.reading else "Above"
     below = (
-        f"{f'{attacked.reading}: a' if attacked.reading else 'A'}bove each image its class and what the network answers "
-        f"most often after the attack. In the middle the perturbation, magnified {magnification(attacked)} times on grey"
-        f"{smaller}."
+        f"{above} each image its class and what the network answers most often after the attack. In the middle the "
+        f"perturbation, magnified {magnification(attacked)} times on grey{smaller}."
     )
     pictures = joined(map(figure, attacked_pictures(attacked, name=name)))
     return fine(below) + element("div", pictures, class_="panels middle")
