@@ -66,15 +66,15 @@ def figure(folder: Path, path: Path) -> None:
     Raises:
         UserError: none has.
     """
-    standings = []
+    all_numbers = []
     for row, seeds in rows_of(folder).items():
         summary = summarise([load(discover([run])[0]) for run in seeds.values()], grouped=True)
-        if len(summary.standings) > 1:
+        if len(summary.main_numbers) > 1:
             raise UserError(f"{row}: its runs differ in more than the seed")
-        standings += [replace(standing, label=row) for standing in summary.standings if standing.robust]
-    if not standings:
+        all_numbers += [replace(numbers, label=row) for numbers in summary.main_numbers if numbers.robust]
+    if not all_numbers:
         raise UserError(f"{folder}: no run has a robust accuracy")
-    write_readings(path, standings)
+    write_readings(path, all_numbers)
 
 
 def _values(column: Column, seeds: list[Model]) -> tuple[list[float], str]:

@@ -142,10 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     results_help = "where results of a FUNCTION are written (default runs/FILE-FUNCTION)"
     command.add_argument("--run", "--run-dir", dest="results", type=Path, metavar="DIR", help=results_help)
-    command.add_argument("--device", default="auto")
+    command.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: a GPU if there is one)"
+    )
     command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="of a run that averaged them")
     command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
-    command.add_argument("--batch-size", type=int, default=100)
+    command.add_argument(
+        "--batch-size", type=int, default=100, metavar="N", help="images per forward pass (default 100)"
+    )
     command.add_argument("--as", dest="name", help="name of the result file (one protocol only)")
     command.add_argument("--dry-run", action="store_true", help="only print what it would cost on this device")
     command.set_defaults(act=_evaluate)
@@ -245,8 +249,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         asked = protocol.file
         if arguments.name:
             protocol = protocol._replace(file=arguments.name)
-        elif changed:
-            protocol = protocol._replace(file=name_beside(protocol.file, changed))
+        elif own := [item for item in changed if item not in rest or protocol.takes(item)]:
+            protocol = protocol._replace(file=name_beside(protocol.file, own))
         try:
             result, path = evaluate(subject, protocol, describe_environment(str(device)))
         except UserError as error:
@@ -302,7 +306,7 @@ def _report(arguments: argparse.Namespace) -> None:
             text = page(models, title=arguments.title, grouped=grouped)
         if arguments.html:
             write_atomically(arguments.html, text)
-    robust = [standing for standing in summary.standings if standing.robust]
+    robust = [numbers for numbers in summary.main_numbers if numbers.robust]
     if arguments.figures and robust:
         for ending in ("svg", "pdf"):
             write_readings(arguments.figures / f"readings.{ending}", robust)

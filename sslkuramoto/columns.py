@@ -52,8 +52,10 @@ class Column:
             return stated[0] if len(stated) == 1 else None
         if own := [name for name in self.metrics if name in result.metrics]:
             return own[0]
-        ways = [name.rpartition("/")[0] for name in _stated(result, self.beside)] if self.beside else []
-        named = [name for way in ways for metric in self.metrics if (name := f"{way}/{metric}") in result.metrics]
+        readings = [name.rpartition("/")[0] for name in _stated(result, self.beside)] if self.beside else []
+        named = [
+            name for reading in readings for metric in self.metrics if (name := f"{reading}/{metric}") in result.metrics
+        ]
         return named[0] if len(named) == 1 else None
 
     def stated_in(self, result: Result) -> list[str]:

@@ -1,4 +1,4 @@
-"""The cost of a measurement before it runs: counted passes of the network, and timed hours on this device."""
+"""The cost of a measurement before it runs: counted passes of the network, and its timed duration on this device."""
 
 import math
 import time
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+
+from sslkuramoto.durations import shown_time
 
 FEW = 8
 """Images of the first timed pass."""
@@ -59,11 +61,6 @@ class Cost:
         """Forward passes with a backward pass."""
         return sum(each.backward for each in self.passes.values())
 
-    @property
-    def hours(self) -> float:
-        """Duration on this device, in one process."""
-        return self.seconds / 3600
-
     def lines(self) -> list[str]:
         """Return the estimate as text: one line per purpose, and one for the whole."""
         early = "; images that are broken early cost less" if self.early else ""
@@ -74,7 +71,7 @@ class Cost:
             ),
             *self.notes,
             f"together at most {self.forward:,} forward passes and {self.backward:,} forward and backward passes of "
-            f"single images: {shown_hours(self.hours)} on this device (from timed passes{early})",
+            f"single images: {shown_time(self.seconds)} on this device (from timed passes{early})",
         ]
 
 
@@ -105,10 +102,3 @@ def _best(run: Callable[[int], None], images: int, device: torch.device) -> floa
         if best > LONG:
             break
     return best
-
-
-def shown_hours(hours: float) -> str:
-    """Return a duration as text, in seconds, minutes or hours."""
-    if hours * 3600 < 90:
-        return f"{hours * 3600:.0f} s"
-    return f"{hours * 60:.0f} min" if hours < 1.5 else f"{hours:.1f} h"

@@ -15,7 +15,10 @@ from torch import Tensor
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.results import Metric, Result
 
-HEADLINES = ("union/correct", "correct")  # the list that paired tests compare, the union of all ways before one alone
+HEADLINES = (
+    "union/correct",
+    "correct",
+)  # lists that paired tests compare; the union of all readings comes first
 
 
 @dataclass(frozen=True)

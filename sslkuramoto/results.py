@@ -322,10 +322,10 @@ def _read_as_version_1(result: Result) -> None:
     They do for AutoAttack and for attacks with held draws, on random or fixed oscillators; others state no reading.
     """
     ways = result.options.get("ways")
-    ways = {f"{name}/": way for name, way in ways.items()} if isinstance(ways, dict) else {"": {}}
+    ways = {f"{name}/": own for name, own in ways.items()} if isinstance(ways, dict) else {"": {}}
     stated: dict[str, Reading | None] = {}
-    for prefix, way in ways.items():
-        read = _Reader(result.options | (way if isinstance(way, dict) else {}), result.path, f"options.{prefix}")
+    for prefix, own in ways.items():
+        read = _Reader(result.options | (own if isinstance(own, dict) else {}), result.path, f"options.{prefix}")
         stated[f"{prefix}robust_accuracy"] = _stated_by(read, result.encoder if not prefix else {})
     if "" not in ways and any(stated.values()):
         stated["union/robust_accuracy"] = "union"
@@ -354,7 +354,7 @@ def _stated_by(read: _Reader, encoder: Mapping[str, Any]) -> Reading | None:
         averaged = any(entry.get("version") == "rand" or entry.get("eot_iter") not in (None, 1) for entry in attacks)
         reading = "EoT" if averaged else "as published"
     initial = read.content.get("initial", "random")
-    if reading and encoder.get("stochastic") is False:  # one way only
+    if reading and encoder.get("stochastic") is False:  # one reading only
         return "fixed" if encoder.get("initial") == "fixed" else "as published"
     if reading and initial == "fixed":
         return "fixed"

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, fmean, stdev
 
-from scipy.stats import binom, binomtest
-
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion.
@@ -53,11 +51,15 @@ def spread(values: Sequence[float]) -> float:
 
 def sign_test(more: int, less: int) -> float:
     """Return the probability that at least ``more`` of ``more + less`` fair coins show heads (one-sided, exact)."""
+    from scipy.stats import binomtest  # slow to load: only where a test is made
+
     return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
 
 
 def at_least(count: int, n: int, share: float) -> float:
     """Return the binomial probability of ``count`` or more of n images, each with probability ``share``."""
+    from scipy.stats import binom
+
     return float(binom.sf(count - 1, n, share))
 
 

@@ -396,3 +396,9 @@ def test_the_global_generator_is_of_no_account_to_any_command(run, capsys):
     state = torch.get_rng_state()
     assert main(["evaluate", str(run), "knn"]) == 0
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_changed_option_names_the_results_of_the_protocols_that_have_it_only(classified):
+    assert main(["evaluate", str(classified), "clean", "knn", "neighbours=3"]) == 0
+    assert {path.name for path in (classified / "results").iterdir()} >= {"clean.json", "knn+neighbours=3.json"}
+    assert not (classified / "results" / "clean+neighbours=3.json").exists()

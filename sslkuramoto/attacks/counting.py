@@ -1,7 +1,7 @@
 """The cost of an attack before it is run: its forward and backward passes, counted on a small stand-in network.
 
 Each attack is run once, on one image, against a *stand-in* of a few operations that is never fooled, and its passes are
-counted. The passes that a battery or an audit adds are counted the same way. Every image is counted as if it were never
+counted. The passes that a battery or an audit adds are counted too. Every image is counted as if it were never
 broken, so the count is an upper bound unless the behaviour of the real network makes an attack run longer.
 
 Shapes: b batch, c channels, h w grid, y x pixels, d features, q classes.

@@ -98,9 +98,9 @@ def departures(result: Result, metric: str) -> list[Departure]:
 
 def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Return the options of a number: for a protocol with ``ways``, those of the entry that its name begins with."""
-    ways, (way, *rest) = options.get("ways"), metric.split("/")
-    if rest and isinstance(ways, dict) and isinstance(ways.get(way), dict):
-        return {key: value for key, value in options.items() if key != "ways"} | ways[way]
+    ways, (entry, *rest) = options.get("ways"), metric.split("/")
+    if rest and isinstance(ways, dict) and isinstance(ways.get(entry), dict):
+        return {key: value for key, value in options.items() if key != "ways"} | ways[entry]
     return dict(options)
 
 
@@ -116,7 +116,7 @@ def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     radii = _radii(kind)
     found = {key: _radius(value, options) if key in radii else value for key, value in options.items()}
     if isinstance(ways := found.get("ways"), dict):
-        found["ways"] = {way: comparable(kind, own) if isinstance(own, dict) else own for way, own in ways.items()}
+        found["ways"] = {entry: comparable(kind, own) if isinstance(own, dict) else own for entry, own in ways.items()}
     return found
 
 
@@ -146,7 +146,7 @@ def _essential(options: Mapping[str, Any], idle: frozenset[str]) -> dict[str, An
     """Remove options that do not affect the meaning, also from each of the ``ways``."""
     kept = {key: value for key, value in options.items() if key not in idle}
     if isinstance(ways := kept.get("ways"), dict):
-        kept["ways"] = {way: _essential(own, idle) if isinstance(own, dict) else own for way, own in ways.items()}
+        kept["ways"] = {entry: _essential(own, idle) if isinstance(own, dict) else own for entry, own in ways.items()}
     return kept
 
 

@@ -294,6 +294,14 @@ class Loaded(NamedTuple):
     measure: Protocol
     described_by: str = ""
 
+    def takes(self, override: str) -> bool:
+        """Return whether ``key=value`` sets an option of this protocol."""
+        return _key_of(override) in self.options
+
+
+def _key_of(override: str) -> str:
+    return re.split(r"[=.\[]", override, maxsplit=1)[0]
+
 
 def protocol_files(folder: Path = PROTOCOL_FILES) -> dict[str, Path]:
     """Return the protocol files of a folder by name."""
@@ -307,14 +315,10 @@ def load_protocols(names: Sequence[str], overrides: Sequence[str] = (), folder: 
         UserError: as :func:`load_protocol`; a key that none of them knows.
     """
     known = [{*PROTOCOLS.options(_written(name, folder)["name"])} for name in names]
-
-    def key(override: str) -> str:
-        return re.split(r"[=.\[]", override, maxsplit=1)[0]
-
     for override in overrides:
-        if not any(key(override) in keys for keys in known):
+        if not any(_key_of(override) in keys for keys in known):
             load_protocol(names[0], [override], folder)  # raises an error that lists the allowed keys
-    own = ([override for override in overrides if key(override) in keys] for keys in known)
+    own = ([override for override in overrides if _key_of(override) in keys] for keys in known)
     return [load_protocol(name, mine, folder) for name, mine in zip(names, own, strict=True)]
 
 

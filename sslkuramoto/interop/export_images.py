@@ -22,8 +22,8 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
     """Write the stored images of a result.
 
     Each reading gives ``WAY.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``, ``clean_prediction``,
-    ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image, ``WAY/INDEX-clean.png`` and
-    ``WAY/INDEX-adversarial-PREDICTION.png``. A result without ``ways`` is written as ``images``. Only images that
+    ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image, ``READING/INDEX-clean.png`` and
+    ``READING/INDEX-adversarial-PREDICTION.png``. A result without ``ways`` is written as ``images``. Only images that
     the network classifies correctly are stored, so their clean prediction is their label.
 
     Args:
@@ -46,13 +46,13 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
         raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")
     lines = []
     for found in attacked:
-        way = found.way or "images"
-        write_atomically(out / f"{way}.npz", _npz(found, result))
+        reading = found.reading or "images"
+        write_atomically(out / f"{reading}.npz", _npz(found, result))
         for k, index in enumerate(found.index.tolist()):
             pair = {"clean": found.clean[k], f"adversarial-{found.prediction[k].item()}": found.adversarial[k]}
             for kind, image in pair.items():
-                write_atomically(out / way / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
-        lines.append(f"wrote {out}/{way}.npz and {2 * len(found.labels)} PNG files in {out}/{way}")
+                write_atomically(out / reading / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
+        lines.append(f"wrote {out}/{reading}.npz and {2 * len(found.labels)} PNG files in {out}/{reading}")
     return [*lines, ROUNDED]
 
 
@@ -63,7 +63,7 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _npz(found: Attacked, result: Result) -> bytes:
-    norm, eps = _threat(found.way, result)
+    norm, eps = _threat(found.reading, result)
     stream = io.BytesIO()
     np.savez_compressed(
         stream,
@@ -79,10 +79,10 @@ def _npz(found: Attacked, result: Result) -> bytes:
     return stream.getvalue()
 
 
-def _threat(way: str, result: Result) -> tuple[Norm, float]:
+def _threat(reading: str, result: Result) -> tuple[Norm, float]:
     """Return norm and radius of a reading; the union is in the ball of the first one."""
     ways = result.options.get("ways") or {}
-    options = {**result.options, **ways.get(way, next(iter(ways.values()), {}))}
+    options = {**result.options, **ways.get(reading, next(iter(ways.values()), {}))}
     norm, eps = options.get("norm", "linf"), options.get("eps")
     if eps is None:
         raise UserError(f"{result.path}: states no eps; measure again")

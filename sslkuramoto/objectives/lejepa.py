@@ -8,7 +8,6 @@ Shapes: b batch of this process, y x pixels, d features, m directions, t points.
 
 import torch
 from jaxtyping import Float, Int64
-from lightly.utils import dist
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -92,6 +91,8 @@ def prediction_loss(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> Float
 @torch.no_grad()
 def random_directions(d: int, m: int, draw: torch.Generator) -> Float[Tensor, "d m"]:
     """Draw unit vectors, uniform on the sphere; every process gets those of the first."""
+    from lightly.utils import dist  # see losses.py
+
     found = torch.randn(d, m, generator=draw, device=draw.device)
     if dist.world_size() > 1:
         distributed.broadcast(found, src=0)
@@ -109,6 +110,8 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
         z: projections.
         directions: unit columns.
     """
+    from lightly.utils import dist
+
     points = torch.linspace(-LARGEST, LARGEST, POINTS, dtype=z.dtype, device=z.device)
     gaussian = (-points.square() / 2).exp()
     angles = (z @ directions.to(z.dtype))[..., None] * points
@@ -119,5 +122,7 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
 
 def _mean_over_all(values: Float[Tensor, "b 2 m t"]) -> Float[Tensor, "2 m t"]:
     """Return the mean over the batches of all processes, which are equally large; gradients flow back to each."""
+    from lightly.utils import dist
+
     mean = values.mean(dim=0)
     return all_reduce(mean) / dist.world_size() if dist.world_size() > 1 else mean

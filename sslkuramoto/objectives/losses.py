@@ -9,8 +9,6 @@ from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
-from lightly.loss import NegativeCosineSimilarity, NTXentLoss
-from lightly.utils import dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,8 +17,6 @@ from sslkuramoto.errors import UserError
 Sim2Form = Literal["mse", "cosine"]
 Reduction = Literal["mean", "sum"]
 T = TypeVar("T")
-
-_negative_cosine = NegativeCosineSimilarity()
 
 
 def in_full_precision(loss: Callable[..., T]) -> Callable[..., T]:
@@ -40,6 +36,8 @@ def every_rank(z: Float[Tensor, "b d"]) -> Float[Tensor, "B d"]:
     The gradient that arrives is the sum over processes, so gradients averaged over processes (as DDP does) are those of
     the mean of their losses.
     """
+    from lightly.utils import dist  # lightly loads timm and torchvision: imported where a loss is computed
+
     return torch.cat(dist.gather(z.contiguous())) if dist.world_size() > 1 else z
 
 
@@ -50,13 +48,17 @@ def nt_xent(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, temperature: 
     Negatives come from all processes, with gradient.
     Source: SimCLR (2002.05709) equation 1.
     """
+    from lightly.loss import NTXentLoss
+
     return NTXentLoss(temperature=temperature, gather_distributed=True)(z1, z2)
 
 
 @in_full_precision
 def negative_cosine(p: Float[Tensor, "b d"], z: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """D(p, z) = -cos(p, stop-gradient z), mean over the batch. lightly's loss leaves the stop-gradient to us."""
-    return _negative_cosine(p, z.detach())
+    from lightly.loss import NegativeCosineSimilarity
+
+    return NegativeCosineSimilarity()(p, z.detach())
 
 
 def sim1_loss(

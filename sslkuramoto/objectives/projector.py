@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from lightly.models.modules.heads import ProjectionHead
 from torch import nn
 
 from sslkuramoto.values import Count, checked
@@ -39,8 +38,10 @@ class Projector:
     norm: Norm = "batch"
     out_norm: Norm = "batch"
 
-    def build(self, in_features: int) -> ProjectionHead:
+    def build(self, in_features: int) -> nn.Module:
         """Return the projector of features of this length, initialised from torch's global generator."""
+        from lightly.models.modules.heads import ProjectionHead  # loads timm and torchvision: only to build one
+
         widths = [in_features, *[self.hidden] * (self.layers - 1)]
         blocks = [(a, b, _norm(self.norm, b), nn.ReLU()) for a, b in pairwise(widths)]
         return ProjectionHead([*blocks, (widths[-1], self.out, _norm(self.out_norm, self.out), None)])
@@ -61,7 +62,7 @@ class Predictor:
     hidden: Count = 512
     norm: Norm = "batch"
 
-    def build(self, width: int) -> ProjectionHead:
+    def build(self, width: int) -> nn.Module:
         """Return the predictor of projections of this length, initialised from torch's global generator."""
         whole = Projector(layers=self.layers, hidden=self.hidden, out=width, norm=self.norm, out_norm="none")
         return whole.build(width)

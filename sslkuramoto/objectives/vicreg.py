@@ -6,7 +6,6 @@ Shapes: b batch of this process, y x pixels.
 
 import torch
 from jaxtyping import Float, Int64
-from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
 from torch import Tensor, nn
 
 from sslkuramoto.objectives.losses import agreement, every_rank, in_full_precision
@@ -74,6 +73,8 @@ class VICReg(Objective):
 @in_full_precision
 def vicreg_terms(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, Tensor]:
     """Return the three terms, unweighted."""
+    from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss  # slow to load
+
     invariance = invariance_loss(z1, z2)
     z1, z2 = every_rank(z1), every_rank(z2)
     return {

@@ -4,7 +4,7 @@ rows = discover([Path("runs/digits")])
 summary = summarise([load(row) for row in rows])
 show(summary)
 write_page(Path("report.html"), rows)
-write_readings(Path("readings.pdf"), summary.standings)
+write_readings(Path("readings.pdf"), summary.main_numbers)
 
 table = collect(load_study("digits"), Path("runs/studies"))
 print(study_text(table))

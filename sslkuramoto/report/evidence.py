@@ -22,7 +22,7 @@ from sslkuramoto.results import Result
 
 IMAGES = Path("images")  # beside the results
 DATA_FILE = "data.json"  # what a run knows of its data
-UNION = "union"  # of all ways: its images are stored beside theirs
+UNION = "union"  # of all readings: its images are stored beside theirs
 STATUSES = ("pass", "fail", "not run")
 SIDES = ("from", "up to", "")
 
@@ -135,7 +135,7 @@ class Audit:
 class Attacked:
     """Images before and after an attack, in [0,1], their classes and what the network then answers."""
 
-    way: str
+    reading: str
     clean: Float[Tensor, "m 3 y x"]
     adversarial: Float[Tensor, "m 3 y x"]
     labels: Int64[Tensor, " m"]
@@ -270,11 +270,15 @@ def attacked_of(result: Result) -> list[Attacked]:
     """
     folder = result.path.parent / IMAGES
     ways = result.options.get("ways")
-    names = {str(way): folder / f"{result.path.stem}-{way}.safetensors" for way in [*ways, UNION]} if ways else {}
+    names = (
+        {str(reading): folder / f"{result.path.stem}-{reading}.safetensors" for reading in [*ways, UNION]}
+        if ways
+        else {}
+    )
     names = names or {"": folder / f"{result.path.stem}.safetensors"}
-    stored = {way: path for way, path in names.items() if path.parent == folder and path.is_file()}
+    stored = {reading: path for reading, path in names.items() if path.parent == folder and path.is_file()}
     classes = classes_of(result) if stored else ()
-    return [_attacked(way, path, classes) for way, path in stored.items()]
+    return [_attacked(reading, path, classes) for reading, path in stored.items()]
 
 
 def classes_of(result: Result) -> tuple[str, ...]:
@@ -286,7 +290,7 @@ def classes_of(result: Result) -> tuple[str, ...]:
     return tuple(map(str, classes)) if isinstance(classes, list) else ()
 
 
-def _attacked(way: str, path: Path, classes: tuple[str, ...]) -> Attacked:
+def _attacked(reading: str, path: Path, classes: tuple[str, ...]) -> Attacked:
     try:
         tensors = load_file(path)
         clean, adversarial = tensors["clean"].float(), tensors["adversarial"].float()
@@ -298,4 +302,4 @@ def _attacked(way: str, path: Path, classes: tuple[str, ...]) -> Attacked:
         raise UserError(
             f"{path}: clean {tuple(clean.shape)}, adversarial {tuple(adversarial.shape)}: must be (m, 3, y, x)"
         )
-    return Attacked(way, clean, adversarial, labels, prediction, index, classes)
+    return Attacked(reading, clean, adversarial, labels, prediction, index, classes)

@@ -14,6 +14,7 @@ from statistics import fmean
 import torch
 
 from sslkuramoto.data import DATA
+from sslkuramoto.durations import shown_time
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
@@ -27,7 +28,6 @@ from sslkuramoto.sources import content_key
 from sslkuramoto.study.jobs import Evaluation, Stage
 from sslkuramoto.study.keys import Facts
 from sslkuramoto.study.plan import Plan
-from sslkuramoto.study.time_left import shown_time
 from sslkuramoto.training.learner import build
 
 _NOT_IN_A_STEP = (
@@ -237,7 +237,7 @@ def _own_estimate(task: Evaluation, stage: Stage, facts: Facts, device: torch.de
             seed=recipe.seed,
         )
         costs = loaded.measure.estimate(subject)
-        return sum(cost.hours for _, cost in costs) * 3600 if costs else None
+        return sum(cost.seconds for _, cost in costs) if costs else None
     except Exception:  # an estimate that fails is unknown and stops nothing
         return None
 

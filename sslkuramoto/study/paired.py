@@ -19,7 +19,6 @@ from math import gcd, sqrt
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binom, norm
 
 from sslkuramoto.statistics import holm
 from sslkuramoto.study.table import StudyTable
@@ -172,6 +171,8 @@ def _on_lattice(differences: Float[np.ndarray, " n"]) -> np.ndarray | None:
 
 
 def _exact(counts: Counter[int], seen: int) -> float:
+    from scipy.stats import binom  # slow to load: only where a test is made
+
     chances = np.ones(1)  # of each sum of the images' steps that goes to the first row
     for step, count in counts.items():
         spread = np.zeros(step * count + 1)
@@ -201,6 +202,8 @@ def _interval(ahead: Float[np.ndarray, " n"]) -> tuple[float, float]:
     paired data", to whose interval this one comes down where every difference is 0 or 1.
     Differs: shares between; where no image differs the two are won and lost outright.
     """
+    from scipy.stats import norm
+
     n, largest = len(ahead), float(abs(ahead).max()) or 1.0
     middle = float(ahead.sum()) / (n + 2)
     variance = (float(np.square(ahead).sum()) + 2 * largest**2) / (n + 2) - middle**2

@@ -4,12 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from sslkuramoto.durations import shown_time
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.study.execute import Outcome
 from sslkuramoto.study.jobs import Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import value_of
-from sslkuramoto.study.time_left import TimeLeft, shown_time
+from sslkuramoto.study.time_left import TimeLeft
 from sslkuramoto.study.workers import Crew, Here, Workers
 from sslkuramoto.training.stopping import StopRequest
 

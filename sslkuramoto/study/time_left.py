@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from sslkuramoto.durations import shown_time
+
 
 class TimeLeft:
     """Follows the tasks of a study.
@@ -32,13 +34,3 @@ class TimeLeft:
         seconds = max(sum(known) / side_by_side, *known) * slower
         unknown = f", and {len(rest) - len(known)} tasks of unknown cost" if len(known) < len(rest) else ""
         return f"about {shown_time(seconds)} left{unknown}"
-
-
-def shown_time(seconds: float) -> str:
-    """Return a duration in the unit that people would use."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:,.0f} days"

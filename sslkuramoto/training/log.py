@@ -15,6 +15,7 @@ from urllib.request import getproxies
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sslkuramoto.durations import shown_time
 from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Recipe
@@ -88,7 +89,7 @@ class Log:
         if step + 1 == self.total or now - self._last_line >= 10:
             self._last_line = now
             print(
-                f"{self.name}: step {step + 1}/{self.total}  {status}  {seconds_left:.0f} s left",
+                f"{self.name}: step {step + 1}/{self.total}  {status}  {shown_time(seconds_left)} left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from sslkuramoto.data import DataSet, batches, shuffled
@@ -37,6 +36,9 @@ from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Monitor = Callable[[Encoder, DataSet, int], Mapping[str, float]]
 """Measures the encoder on the training set after an epoch (from 1), for example by k-NN; passed by the caller, which
@@ -98,7 +100,7 @@ class _Training:
         self,
         recipe: Recipe,
         run: RunDirectory,
-        fabric: Fabric,
+        fabric: "Fabric",
         data: DataSet,
         learner: Learner,
         make_views: ViewPolicy,

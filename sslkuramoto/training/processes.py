@@ -5,29 +5,32 @@ Shapes: b batch, c channels, h w grid.
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Engine
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 _PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 _ELASTIC = "TORCHELASTIC_RUN_ID"  # set by torchrun
 
 
-def launch(engine: Engine) -> Fabric:
+def launch(engine: Engine) -> "Fabric":
     """Return a launched Fabric for this process.
 
     Raises:
         UserError: a device that does not exist here, or one that this machine lacks.
     """
+    from lightning_fabric import Fabric  # slow to load: only what trains needs it
+    from lightning_fabric.strategies import DDPStrategy
+
     accelerator, index = check_device(engine.device)
     local, world = processes(os.environ)
     if index is not None and world > 1:
@@ -178,6 +181,8 @@ class SynchronisedBatchNormAct(SynchronisedBatchNorm):
 def synchronise_batch_norm(module: nn.Module, on_cuda: bool) -> None:
     """Replace every BatchNorm below ``module`` by one over all processes; names of weights stay as they are."""
     if on_cuda:
+        from timm.layers import convert_sync_batchnorm  # slow to load
+
         convert_sync_batchnorm(module)  # torch's; also knows timm's
         return
     for name, child in module.named_children():
@@ -188,6 +193,8 @@ def synchronise_batch_norm(module: nn.Module, on_cuda: bool) -> None:
 
 
 def _synchronised(norm: nn.modules.batchnorm._BatchNorm) -> SynchronisedBatchNorm:
+    from timm.layers import BatchNormAct2d
+
     options = (norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     if isinstance(norm, BatchNormAct2d):
         assert isinstance(norm.drop, nn.Module)

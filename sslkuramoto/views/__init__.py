@@ -5,24 +5,18 @@ is the caller's generator. Views of images have pixels in [0, 1].
 """
 
 from sslkuramoto.registry import Registry
-from sslkuramoto.views.byol import byol
-from sslkuramoto.views.phinet import phinet
 from sslkuramoto.views.policy import ViewPolicy
-from sslkuramoto.views.simclr import simclr
-from sslkuramoto.views.simsiam import simsiam
-from sslkuramoto.views.sudoku_symmetries import SudokuSymmetries
-from sslkuramoto.views.supervised import akorn_supervised, flip_crop, plain
-from sslkuramoto.views.unchanged import Unchanged
 
+_HERE = "sslkuramoto.views"
 VIEWS: Registry[ViewPolicy] = Registry("views", "sslkuramoto.views")
-VIEWS.add("simclr", simclr)
-VIEWS.add("byol", byol)
-VIEWS.add("simsiam", simsiam)
-VIEWS.add("phinet", phinet)
-VIEWS.add("akorn_supervised", akorn_supervised)
-VIEWS.add("flip_crop", flip_crop)
-VIEWS.add("plain", plain)
-VIEWS.add("unchanged", Unchanged)
-VIEWS.add("sudoku_symmetries", SudokuSymmetries)
+VIEWS.add("simclr", f"{_HERE}.simclr:simclr")
+VIEWS.add("byol", f"{_HERE}.byol:byol")
+VIEWS.add("simsiam", f"{_HERE}.simsiam:simsiam")
+VIEWS.add("phinet", f"{_HERE}.phinet:phinet")
+VIEWS.add("akorn_supervised", f"{_HERE}.supervised:akorn_supervised")
+VIEWS.add("flip_crop", f"{_HERE}.supervised:flip_crop")
+VIEWS.add("plain", f"{_HERE}.supervised:plain")
+VIEWS.add("unchanged", f"{_HERE}.unchanged:Unchanged")
+VIEWS.add("sudoku_symmetries", f"{_HERE}.sudoku_symmetries:SudokuSymmetries")
 
 __all__ = ["VIEWS", "ViewPolicy"]

@@ -9,7 +9,7 @@ from sslkuramoto.attacks import Attack, Work
 from sslkuramoto.attacks.attack import built
 from sslkuramoto.attacks.counting import StandIn, counted, seconds_of_passes, stand_in_for
 from sslkuramoto.classifier import Classifier, frozen
-from sslkuramoto.cost import Cost, Passes, seconds_of, shown_hours
+from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.dynamics.surrogate import SURROGATES, surrogates_for
 from sslkuramoto.encoders import AKOrN
 from sslkuramoto.evaluation import PROTOCOLS
@@ -179,7 +179,7 @@ def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, con
     assert 0.7 * (cost.forward + cost.backward) < made <= cost.forward + cost.backward, "not much less: nothing breaks"
     assert count.backward <= cost.backward
     assert cost.images == 9
-    assert cost.hours > 0
+    assert cost.seconds > 0
 
 
 @pytest.mark.parametrize("norm", RADII)
@@ -214,7 +214,6 @@ def test_the_sum_is_said_in_passes_and_in_time():
         "together at most 28,000 forward passes and 10,000 forward and backward passes of single images: 48 s on this "
         "device (from timed passes; images that are broken early cost less)",
     ]
-    assert [shown_hours(hours) for hours in (0.001, 0.5, 30.25)] == ["4 s", "30 min", "30.2 h"]
 
 
 def test_restarts_and_the_judging_draws_count(silent, subject_of):

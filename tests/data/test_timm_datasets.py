@@ -15,6 +15,7 @@ from torchvision.datasets import MNIST
 
 from sslkuramoto.data import DATA, ImageSet, batches, in_order
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
+from sslkuramoto.data.images.timm_splits import shards_in
 from sslkuramoto.errors import UserError
 
 SPLITS = {"train_split": "train", "test_split": "test"}
@@ -161,6 +162,28 @@ def test_wds_of_timm_yields_each_sample_once(shards: Path, tree: Path) -> None:
     assert "s006.png with 'data-{0..1}.tar'; what is trained on cannot measure" in fault(
         shards, "wds/x", "test", **splits
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("train.tar", 1),
+        ("train-{000..009}.tar", 10),
+        ("{9..0..3}{a..c}", 12),
+        ("{a,b{0..4}}.tar|100", 6),
+        ("{one}.tar", 1),
+        ("{000000..999999999}", 1_000_000_000),
+        ("{a,b}" * 40, 2**40),
+    ],
+)
+def test_shards_are_counted_without_listing_them(name: str, count: int) -> None:
+    assert shards_in(name) == count
+
+
+@pytest.mark.parametrize("part", ["train_split", "test_split", "val_split"])
+def test_a_range_of_shards_that_fills_the_memory_is_refused(shards: Path, part: str) -> None:
+    said = fault(shards, "wds/x", **{part: "data-{000000..999999999}.tar"})
+    assert said.startswith(f"data timm: {part}=data-{{000000..999999999}}.tar: names 1,000,000,000 shards")
 
 
 COMMAND = "pipe:touch {canary}; echo {{}} #"

@@ -54,7 +54,7 @@ def test_the_cost_is_the_number_of_passes_that_are_made(name: str, stochastic: b
     protocol.measure(subject)
     looks = 2 * 5 if stochastic and name in ("noise", "corruptions", "calibration") else 0
     assert sum(cost.forward for cost in costs) == sum(counted) + looks, "one that draws is looked at once"
-    assert all(cost.hours > 0 and cost.backward == 0 for cost in costs)
+    assert all(cost.seconds > 0 and cost.backward == 0 for cost in costs)
 
 
 def test_measurements_without_attacks_import_none():

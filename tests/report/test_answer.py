@@ -14,10 +14,10 @@ from sslkuramoto.report.pictures.export import LIGHT, exported_to
 from sslkuramoto.report.pictures.oscillators import spread_places
 from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
 from sslkuramoto.report.tables.escape import csv_comment, csv_field, visible
-from sslkuramoto.report.tables.standing import Measured, Standing
+from sslkuramoto.report.tables.main_numbers import MainNumbers, Measured
 from sslkuramoto.report.tables.summary import Cell, with_best
 
-STANDING = Standing(
+NUMBERS = MainNumbers(
     "net <b>",
     {"as published": Measured(94.9, 86.6, 98.2), "union": Measured(38.4, 27.4, 50.6)},
     Measured(97.7, 90.5, 99.5),
@@ -32,7 +32,7 @@ def table_of(*rows):
 
 
 def test_the_headline_is_the_union_with_threat_images_clean_accuracy_and_audit():
-    assert STANDING.line == (
+    assert NUMBERS.line == (
         "net <b>: robust accuracy 38.4 % [27.4, 50.6], l-inf 2/255, union, 64 images; "
         "clean on the same images 97.7 % [90.5, 99.5]; audit: masked"
     )
@@ -40,13 +40,13 @@ def test_the_headline_is_the_union_with_threat_images_clean_accuracy_and_audit()
 
 def test_without_a_union_the_lowest_reading_is_the_headline():
     robust = {"as published": Measured(90.0), "fixed": Measured(10.0)}
-    assert Standing("a", robust).headline == ("fixed", Measured(10.0))
+    assert MainNumbers("a", robust).headline == ("fixed", Measured(10.0))
 
 
 def test_a_run_states_its_headline_from_its_result_file(complete, metric):
-    (standing,) = table_of(Row("akorn", complete)).standings
-    assert standing.threat == ""  # the file states no norm
-    assert standing.headline == ("union", Measured(30.0, None, None))
+    (numbers,) = table_of(Row("akorn", complete)).main_numbers
+    assert numbers.threat == ""  # the file states no norm
+    assert numbers.headline == ("union", Measured(30.0, None, None))
     assert "akorn: robust accuracy 30.0 %, union of four readings, 360 images" in plain(
         table_of(Row("akorn", complete))
     )
@@ -65,7 +65,7 @@ def test_the_page_begins_with_the_answer(complete, studied):
 
 
 def test_the_picture_of_readings_states_its_numbers_and_escapes_its_labels():
-    (svg,) = readings_pictures([STANDING], name="r")
+    (svg,) = readings_pictures([NUMBERS], name="r")
     assert "as published 94.9 % [86.6, 98.2]" in svg
     assert "<b>" not in svg
     assert svg.endswith("</svg>")
@@ -73,7 +73,7 @@ def test_the_picture_of_readings_states_its_numbers_and_escapes_its_labels():
 
 @pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_the_picture_of_readings_is_a_file_in_colours_of_a_light_page(tmp_path, ending, begins):
-    path = write_readings(tmp_path / f"readings.{ending}", [STANDING, STANDING])
+    path = write_readings(tmp_path / f"readings.{ending}", [NUMBERS, NUMBERS])
     content = path.read_bytes()
     assert content.startswith(begins)
     if ending == "svg":

@@ -176,9 +176,9 @@ def stored(result, ways, file):
 
 def test_stored_images_are_found_by_the_name_of_their_way(result):
     found = stored(result, {"published": {}, "held": {}}, "robustness-held.safetensors")
-    assert [each.way for each in attacked_of(found)] == ["held"]
+    assert [each.reading for each in attacked_of(found)] == ["held"]
     assert attacked_of(result({}, "robustness", options={"ways": {"/../../robustness-held": {}}})) == []
-    assert [each.way for each in attacked_of(stored(result, None, "robustness.safetensors"))] == [""]
+    assert [each.reading for each in attacked_of(stored(result, None, "robustness.safetensors"))] == [""]
 
 
 def test_adversarial_images_say_factor_label_and_prediction(result):

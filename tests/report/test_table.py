@@ -10,7 +10,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.report import Published, Row, columns, csv_text, load, markdown, plain, show, summarise
 
-STANDING = [column for column in columns() if not column.optional]
+ALWAYS = [column for column in columns() if not column.optional]
 
 
 def summary(*rows):
@@ -30,7 +30,7 @@ def test_a_complete_model_fills_every_column(complete):
     table = summary(Row("akorn", complete))
     values = [90, 91, 80, 78, 70, 97, 85, 5, 38.6, 31, 30]
     assert [c.value for c in table.cells[0]] == pytest.approx(values)
-    assert [head.column for head in table.heads] == STANDING
+    assert [head.column for head in table.heads] == ALWAYS
 
 
 def percents(metric, **values):
@@ -181,7 +181,7 @@ def test_robust_accuracy_goes_to_the_reading_that_the_number_states(fabricate, r
 def test_a_number_that_states_no_reading_fills_no_column_whatever_its_name(fabricate, metric, name):
     run = fabricate("a", "classification").result("robustness-linf", {name: metric(0.9)})
     table = summary(Row("a", run.path))
-    assert [c.value for c in table.cells[0]] == [None] * len(STANDING)
+    assert [c.value for c in table.cells[0]] == [None] * len(ALWAYS)
     reason = "not measured: robustness-linf.json holds no number that states the reading 'as published'"
     assert note(table, cell(table, "robust_as_published")) == reason
 
@@ -291,7 +291,7 @@ def test_markdown_has_as_many_fields_in_each_line_and_escapes_labels(complete):
     text = markdown(summary(Row("a|b<i>\n*c*", complete)))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[2].startswith("| a\\|b&lt;i&gt; \\*c\\* |")
-    assert {line.replace("\\|", "").count("|") for line in lines} == {len(STANDING) + 2}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {len(ALWAYS) + 2}
 
 
 def test_plain_text_is_ascii_with_one_line_per_model(fabricate, metric):

@@ -12,7 +12,7 @@ from sslkuramoto.study import Study, collect, plan_study
 from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text
 from sslkuramoto.study.jobs import record_failure
 from sslkuramoto.study.table import check_metrics
-from sslkuramoto.study.time_left import TimeLeft, shown_time
+from sslkuramoto.study.time_left import TimeLeft
 
 
 @pytest.fixture
@@ -187,22 +187,6 @@ def test_seconds_of_earlier_results_are_averaged(written, monkeypatch):
     assert (share.count, share.seconds, share.source) == (4, 30.0, "as earlier results took")
     total = Cost([Share("a", 2, 10, 3.0, "")], [Share("b", 3, 0, None, ""), Share("c", 1, 0, 0.5, "")])
     assert (total.seconds, total.unknown) == (6.5, 3)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.96, "10.0 s"),
-        (89, "89 s"),
-        (90, "2 min"),
-        (5399, "90 min"),
-        (5400, "1.5 h"),
-        (4e5, "5 days"),
-    ],
-)
-def test_a_duration_is_shown_in_the_unit_that_people_use(seconds: float, text: str):
-    assert shown_time(seconds) == text
 
 
 def test_the_time_left_follows_what_the_finished_tasks_took():

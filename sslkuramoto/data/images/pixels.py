@@ -19,7 +19,6 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from sslkuramoto.errors import UserError
 
@@ -113,6 +112,8 @@ class Frame:
                 f"size=null: {where} is {width}x{height} pixels, others are {self.side}x{self.side};"
                 f" give a size, such as size={self.side}"
             )
+        from torchvision.transforms.v2 import functional  # slow to load, and equal sizes need none
+
         if min(height, width) != self.side:
             image = functional.resize(image, [self.side], antialias=True)
         return functional.center_crop(image, [self.side, self.side]).contiguous()

@@ -6,6 +6,7 @@ sets of two parts return their test images for every name but "train".
 
 import os
 import re
+from math import prod
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
@@ -16,6 +17,10 @@ TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"
 TRAINING = ("train", "training")
 MEASURING = ("val", "valid", "validation", "eval", "evaluation", "test")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*:|://|::")  # https://x, file:x, pipe:COMMAND; chains as zip::https://x
+MOST_SHARDS = 100_000
+"""Names of files that a split of a web dataset may stand for; all are listed in memory before any is looked for."""
+_BRACES, _DONE = re.compile(r"\{([^{}]*)\}"), re.compile("\0(\\d+)\0")
+_RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d+))?")
 _SLICE = re.compile(r"\[[^\]]*\]")  # of a split, as in train[10:20]
 
 
@@ -40,8 +45,34 @@ def check_local(dataset: str, kind: str, root: str | None, own: dict[str, str]) 
         if _SCHEME.search(value):
             shown = root if key == "root" else own[key.removesuffix("_split")]
             raise UserError(f"{key}={shown}: must be local, not a URL or a command")
-    if kind == "wds" and not Path(root or "").expanduser().is_dir():
+    if kind != "wds":
+        return
+    if not Path(root or "").expanduser().is_dir():
         raise UserError(f"root={root}: no such folder; dataset={dataset} reads shards of a local folder")
+    for part, name in own.items():
+        if (count := shards_in(name)) > MOST_SHARDS:
+            raise UserError(f"{part}_split={name}: names {count:,} shards; must be at most {MOST_SHARDS:,}")
+
+
+def shards_in(name: str) -> int:
+    """Return the number of file names that a name with braces stands for: ``{000..009}`` ten, ``{a,b}`` two."""
+
+    def alternatives(match: re.Match[str]) -> str:
+        first, last, step = found.groups() if (found := _RANGE.fullmatch(match[1])) else (None, None, None)
+        if first is not None and last is not None and first.isalpha() == last.isalpha():
+            ends = (ord(first), ord(last)) if first.isalpha() else (int(first), int(last))
+            count = abs(ends[1] - ends[0]) // max(abs(int(step or 1)), 1) + 1
+        else:
+            count = sum(_all_of(item) for item in match[1].split(","))
+        return f"\0{count}\0"
+
+    while _BRACES.search(name):  # from the inside
+        name = _BRACES.sub(alternatives, name)
+    return _all_of(name)
+
+
+def _all_of(name: str) -> int:
+    return prod(map(int, _DONE.findall(name)))
 
 
 def check_names(dataset: str, own: dict[str, str]) -> None:

@@ -17,7 +17,6 @@ import math
 
 import torch
 from jaxtyping import Float
-from kornia.filters import filter2d, gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +32,8 @@ def defocus_blur(images: Images, severity: int, draw: ImageDraws) -> Images:
     """Convolve with a softened disk; not random."""
     radius, softness = strength("defocus_blur", severity)
     kernel = disk(radius, softness, growth(images.shape[-1])).to(images)
+    from kornia.filters import filter2d  # slow to load, and a report only reads the columns
+
     return filter2d(images, kernel[None], border_type="reflect").clamp(0.0, 1.0)
 
 
@@ -85,6 +86,8 @@ def _smoothed(images: Images, sigma: float) -> Images:
     reach = int(4 * sigma + 0.5)
     if reach == 0:
         return images
+    from kornia.filters import gaussian_blur2d
+
     return gaussian_blur2d(images, 2 * reach + 1, (sigma, sigma), border_type="replicate")
 
 

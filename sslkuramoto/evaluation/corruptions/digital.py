@@ -12,10 +12,8 @@ Shapes: b batch, s side of the square images.
 
 import torch
 from jaxtyping import Float
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.strengths import strength
@@ -46,6 +44,8 @@ def elastic_transform(images: Images, severity: int, draw: ImageDraws) -> Images
     source = (points[None, ..., :, None] * matrix[:, None, None]).sum(dim=-2)
     images = read_at(images, source[..., 0], source[..., 1])
     if amplitude > 0:
+        from kornia.filters import gaussian_blur2d  # slow to load, and a report only reads the columns
+
         field = draw.uniform(2, size, size, low=-1.0)
         reach = min(int(3 * sigma + 0.5), size - 1)
         field = amplitude * gaussian_blur2d(field, 2 * reach + 1, (sigma, sigma), border_type="reflect")
@@ -98,6 +98,8 @@ def _whole(images: Images) -> Images:
 
 def jpeg_compression(images: Images, severity: int, draw: ImageDraws) -> Images:
     """Encode and decode each image by libjpeg, on the CPU whatever the device, so that all devices agree."""
+    from torchvision.io import decode_jpeg, encode_jpeg
+
     quality = strength("jpeg_compression", severity)
     levels = (images * WHITE).round().to("cpu", torch.uint8)
     decoded: list[Tensor] = []

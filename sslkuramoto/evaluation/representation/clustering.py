@@ -10,9 +10,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional as F
 
 from sslkuramoto.columns import Column
@@ -34,6 +31,8 @@ def matched(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
         labels: class of each image, from 0.
         clusters: cluster of each image, from 0; there may be more or fewer clusters than classes.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to load, and a report only reads the columns
+
     size = int(max(labels.max(), clusters.max())) + 1
     counts = np.zeros((size, size), dtype=np.int64)
     np.add.at(counts, (clusters, labels), 1)
@@ -101,6 +100,7 @@ class Clustering(Protocol):
                 fitted[-1].append(self._clusters(features.numpy(), count, subject.seed, repetition))
                 progress.done(draw * self.seeds + repetition + 1)
         found = np.stack(fitted)
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
         accuracy = self._metric(found, lambda clusters: matching_accuracy(labels, clusters), len(labels), interval=True)
         nmi = self._metric(found, lambda clusters: float(normalized_mutual_info_score(labels, clusters)), len(labels))
@@ -117,6 +117,8 @@ class Clustering(Protocol):
         )
 
     def _clusters(self, features: np.ndarray, count: int, seed: int, repetition: int) -> np.ndarray:
+        from sklearn.cluster import KMeans
+
         state = seed_of(seed, "clustering", repetition) % 2**32
         kmeans = KMeans(count, n_init=self.starts, random_state=state)  # pyright: ignore[reportArgumentType]
         return kmeans.fit_predict(features)

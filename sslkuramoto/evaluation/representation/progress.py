@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from sslkuramoto.durations import shown_time
+
 EVERY = 10.0  # seconds between two lines
 
 
@@ -27,4 +29,4 @@ class Progress:
             return
         self.said = now
         left = (now - self.started) / count * max(self.total - count, 0)
-        self.report(f"{self.what}: {count} of {self.total} {self.unit}{more}, at most {left:.0f} s left")
+        self.report(f"{self.what}: {count} of {self.total} {self.unit}{more}, at most {shown_time(left)} left")

@@ -1,1 +1,1 @@
-"""Protocol ``robustness``: accuracy under attack, read in several ways."""
+"""Protocol ``robustness``: accuracy under attack, in several readings."""

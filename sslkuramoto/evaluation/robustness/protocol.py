@@ -40,10 +40,10 @@ from sslkuramoto.evaluation.protocol import (
     start_of,
 )
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
-from sslkuramoto.evaluation.robustness.progress import Progress
+from sslkuramoto.evaluation.robustness.attack_progress import AttackProgress
+from sslkuramoto.evaluation.robustness.built_reading import NOTHING, BuiltReading
 from sslkuramoto.evaluation.robustness.target import attack_target
 from sslkuramoto.evaluation.robustness.union import UNION, join
-from sslkuramoto.evaluation.robustness.way import NOTHING, Way
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
@@ -129,9 +129,9 @@ class Robustness(Protocol):
         self.splits = (split,)
         self.draws, self.select_draws = draws, select_draws
         self.control, self.store, self.ledger = control, store, ledger
-        self.ways = {name: self._way(name, options) for name, options in (ways or {}).items()}
+        self.ways = {name: self._with(name, options) for name, options in (ways or {}).items()}
 
-    def _way(self, name: str, options: dict[str, Any]) -> "Robustness":
+    def _with(self, name: str, options: dict[str, Any]) -> "Robustness":
         check_name("ways", name)
         if name == UNION:
             raise UserError(f"ways.{name}: is the name of the union over all of them; choose another")
@@ -153,43 +153,45 @@ class Robustness(Protocol):
         """
         chosen = self._chosen(subject)
         # all readings are built first, so that an error in the last one does not come after hours of attacks
-        ways = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
-        progress = self._progress(subject, ways)
+        readings = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
+        progress = self._progress(subject, readings)
         if not self.ways:
-            result, (worst, *_) = ways[0].measure(progress)
+            result, (worst, *_) = readings[0].measure(progress)
             subject.keep("adversarial", worst)
             result.per_image = {"index": chosen.index.tolist(), **result.per_image}
             return result
 
-        start = start_of(subject.encoder, "+".join(dict.fromkeys(way.initial for way in ways)))
-        joined = Result({}, self.options, ways[0].data, start, {"index": chosen.index.tolist()})
+        start = start_of(subject.encoder, "+".join(dict.fromkeys(each.initial for each in readings)))
+        joined = Result({}, self.options, readings[0].data, start, {"index": chosen.index.tolist()})
         done: dict[str, tuple[str, Result]] = {}
         found: dict[str, list[Tensor]] = {}
-        for way in ways:
-            subject.report(f"reading {way.name} ({list(ways).index(way) + 1} of {len(ways)})")
-            key = repr(self.ways[way.name]._essence(subject.encoder.stochastic))
+        for each in readings:
+            subject.report(f"reading {each.name} ({list(readings).index(each) + 1} of {len(readings)})")
+            key = repr(self.ways[each.name]._essence(subject.encoder.stochastic))
             if key in done:
                 equal, result = done[key]
-                joined.notes.append(f"{way.name}: identical to {equal}, since the network is deterministic")
+                joined.notes.append(f"{each.name}: identical to {equal}, since the network is deterministic")
             else:
-                result, found[way.name] = way.measure(progress)
-                joined.notes.extend(f"{way.name}: {note}" for note in result.notes)
-                done[key] = way.name, result
-            robust = replace(result.metrics["robust_accuracy"], reading=way.reading)  # an identical one states its own
+                result, found[each.name] = each.measure(progress)
+                joined.notes.extend(f"{each.name}: {note}" for note in result.notes)
+                done[key] = each.name, result
+            robust = replace(result.metrics["robust_accuracy"], reading=each.reading)  # an identical one states its own
             metrics = {**result.metrics, "robust_accuracy": robust}
-            joined.metrics.update({f"{way.name}/{metric}": value for metric, value in metrics.items()})
-            joined.per_image.update({f"{way.name}/{entry}": values for entry, values in result.per_image.items()})
-            joined.verdicts += [f"{way.name}/{entry}" for entry in result.verdicts]
-            joined.details[way.name] = result.details
-        join(joined, ways, found)
+            joined.metrics.update({f"{each.name}/{metric}": value for metric, value in metrics.items()})
+            joined.per_image.update({f"{each.name}/{entry}": values for entry, values in result.per_image.items()})
+            joined.verdicts += [f"{each.name}/{entry}" for entry in result.verdicts]
+            joined.details[each.name] = result.details
+        join(joined, readings, found)
         return joined
 
-    def _progress(self, subject: Subject, ways: Sequence[Way]) -> Progress:
+    def _progress(self, subject: Subject, readings: Sequence[BuiltReading]) -> AttackProgress:
         """Return the progress of all readings, equal ones once."""
         stochastic = subject.encoder.stochastic
-        first = {repr(self.ways[way.name]._essence(stochastic)) if way.name else "": way for way in reversed(ways)}
-        own = {way.name: way for way in first.values()}
-        chosen = ways[0].chosen
+        first = {
+            repr(self.ways[each.name]._essence(stochastic)) if each.name else "": each for each in reversed(readings)
+        }
+        own = {each.name: each for each in first.values()}
+        chosen = readings[0].chosen
         assert chosen.images.classes is not None
         classes, (y, x) = len(chosen.images.classes), chosen.pixels.shape[2:]
 
@@ -197,8 +199,8 @@ class Robustness(Protocol):
             counted = passes_of(attack, own[name].classifier, classes, (y, x), own[name].threat.norm)
             return float(attack.restarts * (counted.forward + BACKWARD * counted.backward))
 
-        chunks = {name: len(chosen.index.split(way.chunk)) for name, way in own.items()}
-        return Progress({name: way.attacks for name, way in own.items()}, chunks, passes, subject.report)
+        chunks = {name: len(chosen.index.split(each.chunk)) for name, each in own.items()}
+        return AttackProgress({name: each.attacks for name, each in own.items()}, chunks, passes, subject.report)
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return an upper bound of the cost on this device, all readings together; attacks nothing.
@@ -208,29 +210,36 @@ class Robustness(Protocol):
         """
         chosen = self._chosen(subject)
         ready = self._ready(subject, chosen, described(chosen.images, len(chosen.index)))
-        ways = {way.name: way for way in ready}
-        held = {name for name, way in ways.items() if _is_held(way)}
-        controlled = min(max(way.control for way in ready), len(chosen.index))
+        readings = {each.name: each for each in ready}
+        held = {name for name, each in readings.items() if _is_held(each)}
+        controlled = min(max(each.control for each in ready), len(chosen.index))
         account = account_of(ready[0].classifier, chosen)
         for control, images in enumerate((len(chosen.index) - controlled, controlled)):
             with rehearsed(subject, account, images) as small:
-                self._charging(account, ways, held, control).measure(small)
+                self._charging(account, readings, held, control).measure(small)
         notes = [
-            f"{name or 'attacks'}: all work is in the ledger already and costs nothing" for name in ways if name in held
+            f"{name or 'attacks'}: all work is in the ledger already and costs nothing"
+            for name in readings
+            if name in held
         ]
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), notes))]
 
     def _charging(
-        self, account: Account, ways: Mapping[str, Way], held: Collection[str], control: int, name: str = ""
+        self,
+        account: Account,
+        readings: Mapping[str, BuiltReading],
+        held: Collection[str],
+        control: int,
+        name: str = "",
     ) -> "Robustness":
         """Return the same measurement for one image, with attacks that only count their passes."""
         own = copy(self)
         own.images, own.control, own.ledger = 1, min(self.control, control), None
         own.attacks = [
             Charged(attack, account, f"{name}: {attack.label}" if name else attack.label, free=name in held)
-            for attack in (ways[name].attacks if name in ways else [])
+            for attack in (readings[name].attacks if name in readings else [])
         ]
-        own.ways = {way: each._charging(account, ways, held, control, way) for way, each in self.ways.items()}
+        own.ways = {key: each._charging(account, readings, held, control, key) for key, each in self.ways.items()}
         return own
 
     def _essence(self, stochastic: bool) -> dict[str, Any]:
@@ -244,15 +253,15 @@ class Robustness(Protocol):
     def _chosen(self, subject: Subject) -> Chosen:
         return chosen_images(subject, self.split, self.images, self.chunk)
 
-    def _ready(self, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> list[Way]:
+    def _ready(self, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> list[BuiltReading]:
         """Return the readings, with everything built that attacks and scores need.
 
         Raises:
             UserError: too few draws, an attack that cannot be run, a reading without any attack that can.
         """
-        return [way._built(name, subject, chosen, data) for name, way in (self.ways or {"": self}).items()]
+        return [each._built(name, subject, chosen, data) for name, each in (self.ways or {"": self}).items()]
 
-    def _built(self, name: str, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> Way:
+    def _built(self, name: str, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> BuiltReading:
         classifier = self._classifier(subject)
         for draws in (self.draws, self.select_draws):
             draws_for(classifier.stochastic, draws)
@@ -272,7 +281,7 @@ class Robustness(Protocol):
             taken.append(attack)
         if not ready:
             raise UserError(f"no attack can be run: {'; '.join(notes)}")
-        return Way(
+        return BuiltReading(
             name=name,
             subject=subject,
             chosen=chosen,
@@ -310,15 +319,15 @@ class Robustness(Protocol):
         return reading if initial == "random" else None
 
 
-def _is_held(way: Way) -> bool:
+def _is_held(each: BuiltReading) -> bool:
     """Return whether the ledger holds all attacks of a reading and their control."""
-    options = {"threat": way.threat, "chunk": way.chunk, "decided_by": way.decided_by, "chained": way.chained}
-    nowhere = {"threat": Threat(way.threat.norm, 0.0), "chunk": way.control, **NOTHING}
-    whole = len(way.chosen.index)
-    for images, changed, own in ((whole, {}, options), (way.control, way.without_room(), nowhere)):
-        pixels, labels, index = (part[:images] for part in way.chosen[:3])
-        ledger = way.ledger(index, changed, reading=True)
-        common = {"seed": way.subject.seed, "draws": way.select_draws, "ledger": ledger}
-        if images and not is_held(way.classifier, pixels, labels, way.attacks, **common, **own):
+    options = {"threat": each.threat, "chunk": each.chunk, "decided_by": each.decided_by, "chained": each.chained}
+    nowhere = {"threat": Threat(each.threat.norm, 0.0), "chunk": each.control, **NOTHING}
+    whole = len(each.chosen.index)
+    for images, changed, own in ((whole, {}, options), (each.control, each.without_room(), nowhere)):
+        pixels, labels, index = (part[:images] for part in each.chosen[:3])
+        ledger = each.ledger(index, changed, reading=True)
+        common = {"seed": each.subject.seed, "draws": each.select_draws, "ledger": ledger}
+        if images and not is_held(each.classifier, pixels, labels, each.attacks, **common, **own):
             return False
     return True

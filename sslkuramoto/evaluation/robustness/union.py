@@ -13,22 +13,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.attacks.worst_candidate import worst_of
-from sslkuramoto.evaluation.robustness.way import Way
+from sslkuramoto.evaluation.robustness.built_reading import BuiltReading
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.results import Metric, Reading, Result
 
 UNION = "union"  # over all readings
 
 
-def join(joined: Result, ways: Sequence[Way], found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]]) -> None:
+def join(
+    joined: Result, readings: Sequence[BuiltReading], found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]]
+) -> None:
     """Add the union over all readings to the result that holds them.
 
     Args:
         joined: gets the metrics, per-image lists and notes of the union.
-        ways: all readings, in order.
+        readings: all readings, in order.
         found: the candidates of each reading that was attacked, one set per attack.
     """
-    first, by_name = ways[0], {way.name: way for way in ways}
+    first, by_name = readings[0], {each.name: each for each in readings}
     if others := [name for name in found if by_name[name].threat != first.threat]:
         joined.notes.append(
             f"{UNION}: over readings with {first.threat} only, not over {', '.join(others)}, which have another threat"
@@ -42,11 +44,13 @@ def join(joined: Result, ways: Sequence[Way], found: Mapping[str, Sequence[Float
     joined.notes += above(joined.metrics, [by_name[name] for name in within], first)
 
 
-def above(metrics: Mapping[str, Metric], ways: Sequence[Way], first: Way) -> list[str]:
+def above(metrics: Mapping[str, Metric], readings: Sequence[BuiltReading], first: BuiltReading) -> list[str]:
     """Return notes where the union is above one reading of the same network: by chance, since other draws chose."""
     union = metrics[f"{UNION}/robust_accuracy"].value
-    same = [way for way in ways if (way.initial, way.classifier.draws) == (first.initial, first.classifier.draws)]
-    gaps = {way.name: union - metrics[f"{way.name}/robust_accuracy"].value for way in same}
+    same = [
+        each for each in readings if (each.initial, each.classifier.draws) == (first.initial, first.classifier.draws)
+    ]
+    gaps = {each.name: union - metrics[f"{each.name}/robust_accuracy"].value for each in same}
     return [
         f"{UNION}: {100 * gap:.2f} points above {name}, by chance: the draws that chose candidates do not score them"
         for name, gap in gaps.items()
@@ -55,7 +59,7 @@ def above(metrics: Mapping[str, Metric], ways: Sequence[Way], first: Way) -> lis
 
 
 def _worst(
-    first: Way, found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]], reading: Reading | None
+    first: BuiltReading, found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]], reading: Reading | None
 ) -> tuple[dict[str, Metric], dict[str, list]]:
     chosen, labels = first.chosen, first.chosen.labels.cpu()
 
@@ -64,7 +68,7 @@ def _worst(
         return (first.predictions(moved, chosen.index, first.select_draws, purpose) == labels).float().mean(dim=0)
 
     names = [name for name, candidates in found.items() for _ in candidates]
-    sets = [candidates for way in found.values() for candidates in way]
+    sets = [candidates for own in found.values() for candidates in own]
     worst = worst_of(sets, right, stochastic=first.classifier.stochastic)
     first.subject.keep("adversarial", worst.images.cpu())
     best = worst.images.to(chosen.pixels.device)

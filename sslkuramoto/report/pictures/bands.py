@@ -10,12 +10,12 @@ from markupsafe import Markup
 from sslkuramoto.report.pictures.curves import (
     SMOOTH_FROM,
     cross_out,
+    curve_in_words,
     named_below,
     not_finite,
     panel_of,
     set_step_ticks,
     title_of,
-    told_of,
 )
 from sslkuramoto.report.pictures.drawing import MAX_POINTS, colour, dash, downsample, running_mean, styled, svg_of
 from sslkuramoto.report.runs import Series
@@ -93,7 +93,7 @@ def band_panel(
         line = (curves.steps.tolist(), mean.tolist())
         remarks += [text] if (text := not_finite(label, line)) else []
         seeds = len(curves.values)
-        sentences.append(told_of(f"{label}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}", line))
+        sentences.append(curve_in_words(f"{label}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}", line))
     named_below(figure, axes, {series: label for series, (label, _) in rows.items()})
     set_step_ticks(axes, [step for _, curves in rows.values() for step in curves.steps.tolist()])
     return svg_of(figure, alt=f"{title_of(metric)} over steps, {stage}. {' '.join(sentences)}", name=name), remarks

@@ -124,7 +124,7 @@ def _panel(
     named_below(figure, axes, {index: labels[index] for index in lines})
     set_step_ticks(axes, [step for steps, _ in lines.values() for step in steps])
     remarks = [text for index, line in lines.items() if (text := not_finite(labels[index], line))]
-    sentences = [told_of(labels[index], line) for index, line in lines.items()]
+    sentences = [curve_in_words(labels[index], line) for index, line in lines.items()]
     alt = f"{title_of(metric)} over steps, {', '.join(filter(None, (part, objective)))}. {' '.join(sentences)}"
     return Panel(metric, main, svg_of(figure, alt=alt, name=name), tuple(remarks))
 
@@ -187,7 +187,7 @@ def not_finite(label: str, line: Series) -> str:
     return f"{label}: {len(wrong)} of {len(line[1])} values not finite, the first at step {line[0][wrong[0]]:g} (cross)"
 
 
-def told_of(label: str, line: Series) -> str:
+def curve_in_words(label: str, line: Series) -> str:
     """A curve in words."""
     steps, values = line
     if len(steps) == 1:

@@ -73,10 +73,10 @@ def reliability_picture(label: str, bins: Bins, *, series: int, name: str) -> Ma
         plain_axes(each)
     reliability_axes(axes, counts, bins, series)
     axes.set_title("\n".join(title))
-    return svg_of(figure, alt=f"Reliability diagram, {bins.name}. {label}: {_told(bins)}", name=name)
+    return svg_of(figure, alt=f"Reliability diagram, {bins.name}. {label}: {_in_words(bins)}", name=name)
 
 
-def _told(bins: Bins) -> str:
+def _in_words(bins: Bins) -> str:
     if not bins.filled:
         return "no answers."
     texts = [f"{100 * bins.confidence[k]:.0f} to {100 * bins.accuracy[k]:.0f}" for k in bins.filled]
@@ -96,7 +96,7 @@ def calibration_picture(lines: Mapping[int, tuple[str, Bins]], *, name: str) -> 
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.set_xlabel("confidence (%)")
     axes.set_ylabel("accuracy (%)")
-    points = " ".join(f"{label}: {_told(bins)}" for label, bins in lines.values())
+    points = " ".join(f"{label}: {_in_words(bins)}" for label, bins in lines.values())
     return svg_of(figure, alt=f"Accuracy against confidence; the diagonal is perfect calibration. {points}", name=name)
 
 

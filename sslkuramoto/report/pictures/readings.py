@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sslkuramoto.report.pictures.drawing import FAINT, INK, axes_grid, colour, plain_axes, styled, svg_of, wrapped
 from sslkuramoto.report.pictures.export import write_figure
-from sslkuramoto.report.tables.standing import UNION, Measured, Standing
+from sslkuramoto.report.tables.main_numbers import UNION, MainNumbers, Measured
 
 NAMES = {"clean": "clean", "fixed": "fixed oscillators", "adaptive": "adaptive", UNION: "union of all"}
 TITLE_WIDTH = 48  # characters over a block
@@ -17,59 +17,59 @@ LINE, ROW, WIDTH = 0.19, 0.27, 4.6  # inches: of a title, per reading, of a bloc
 
 
 @styled
-def readings_pictures(standings: Sequence[Standing], *, name: str) -> list[Markup]:
+def readings_pictures(main_numbers: Sequence[MainNumbers], *, name: str) -> list[Markup]:
     """Return one inline SVG per model, all on one scale.
 
     Args:
-        standings: each with at least one robust accuracy.
+        main_numbers: each with at least one robust accuracy.
         name: unique on the page.
     """
     drawn = []
-    for k, standing in enumerate(standings):
-        rows = _rows(standing)
-        title = wrapped(standing.label, TITLE_WIDTH)
+    for k, numbers in enumerate(main_numbers):
+        rows = _rows(numbers)
+        title = wrapped(numbers.label, TITLE_WIDTH)
         above = 0.14 + LINE * (title.count("\n") + 1)
         height = above + ROW * len(rows) + 0.5
         margins = (0.31, 0.89, 0.5 / height, 1 - above / height)
         figure, ((axes,),) = axes_grid(1, 1, WIDTH, height, margins=margins)
-        _block(axes, standing, rows, k)
+        _block(axes, numbers, rows, k)
         axes.set_title(title, x=-0.43, pad=5)
-        drawn.append(svg_of(figure, alt=alt_of(standing), name=f"{name}-{k}"))
+        drawn.append(svg_of(figure, alt=alt_of(numbers), name=f"{name}-{k}"))
     return drawn
 
 
 @styled
-def write_readings(path: Path, standings: Sequence[Standing], *, columns: int = 3) -> Path:
+def write_readings(path: Path, main_numbers: Sequence[MainNumbers], *, columns: int = 3) -> Path:
     """Write the picture as a file of its own, for a paper or a README.
 
     Args:
         path: its ending says the format: ``.svg``, ``.pdf`` or ``.png``.
-        standings: each with at least one robust accuracy.
+        main_numbers: each with at least one robust accuracy.
         columns: blocks side by side.
     """
-    return write_figure(_figure(standings, min(columns, len(standings))), path)
+    return write_figure(_figure(main_numbers, min(columns, len(main_numbers))), path)
 
 
-def _figure(standings: Sequence[Standing], columns: int) -> Figure:
-    lines = -(-len(standings) // columns)
-    most = max(len(_rows(standing)) for standing in standings)
+def _figure(main_numbers: Sequence[MainNumbers], columns: int) -> Figure:
+    lines = -(-len(main_numbers) // columns)
+    most = max(len(_rows(numbers)) for numbers in main_numbers)
     figure, grid = axes_grid(lines, columns, WIDTH * 0.8 * columns, lines * (ROW * most + 0.9))
-    for axes in grid.flat[len(standings) :]:
+    for axes in grid.flat[len(main_numbers) :]:
         axes.set_visible(False)
-    for k, (axes, standing) in enumerate(zip(grid.flat, standings, strict=False)):
-        _block(axes, standing, _rows(standing), k)
-        axes.set_title(wrapped(standing.label, 32))
+    for k, (axes, numbers) in enumerate(zip(grid.flat, main_numbers, strict=False)):
+        _block(axes, numbers, _rows(numbers), k)
+        axes.set_title(wrapped(numbers.label, 32))
     return figure
 
 
-def _rows(standing: Standing) -> list[tuple[str, Measured]]:
-    rows = [("clean", standing.clean)] if standing.clean else []
-    return [*rows, *standing.robust.items()]
+def _rows(numbers: MainNumbers) -> list[tuple[str, Measured]]:
+    rows = [("clean", numbers.clean)] if numbers.clean else []
+    return [*rows, *numbers.robust.items()]
 
 
-def _block(axes: Axes, standing: Standing, rows: Sequence[tuple[str, Measured]], series: int) -> None:
+def _block(axes: Axes, numbers: MainNumbers, rows: Sequence[tuple[str, Measured]], series: int) -> None:
     """Draw one model: a line per reading, its 95 % interval over images thin, the deviation over seeds thick."""
-    headline = standing.headline
+    headline = numbers.headline
     plain_axes(axes)
     axes.grid(visible=False)
     axes.grid(axis="x")
@@ -90,14 +90,14 @@ def _block(axes: Axes, standing: Standing, rows: Sequence[tuple[str, Measured]],
     axes.set_yticks(range(len(rows)), [NAMES.get(key, key) for key, _ in rows])
     if headline is not None:
         axes.get_yticklabels()[[key for key, _ in rows].index(headline[0])].set_fontweight("bold")
-    if standing.clean:
+    if numbers.clean:
         axes.axhline(0.5, color=FAINT, linewidth=0.6)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"accuracy (%){f', {standing.threat}' if standing.threat else ''}")
+    axes.set_xlabel(f"accuracy (%){f', {numbers.threat}' if numbers.threat else ''}")
 
 
-def alt_of(standing: Standing) -> str:
+def alt_of(numbers: MainNumbers) -> str:
     """The picture in words."""
-    listed = "; ".join(f"{NAMES.get(key, key)} {found.text}" for key, found in _rows(standing))
-    return f"Accuracy of {standing.label} by reading, {standing.threat or 'under attack'}: {listed}."
+    listed = "; ".join(f"{NAMES.get(key, key)} {found.text}" for key, found in _rows(numbers))
+    return f"Accuracy of {numbers.label} by reading, {numbers.threat or 'under attack'}: {listed}."

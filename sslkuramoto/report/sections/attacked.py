@@ -16,11 +16,11 @@ def adversarial_images(items: Sequence[Evidence]) -> Markup:
     text, left_out, budget = NOTHING, [], PICTURE_BUDGET
     for index, item in enumerate(items):
         stored = attacked_of(item.result)
-        empty = ", ".join(each.way or "the attack" for each in stored if not len(each.clean))
+        empty = ", ".join(each.reading or "the attack" for each in stored if not len(each.clean))
         drawn = fine(f"No image was broken by {empty}: there is none to show.") if empty else NOTHING
         for k, attacked in enumerate(reversed([each for each in stored if len(each.clean)])):
             content = _pictures(attacked, f"attacked-{index}-{k}")
-            drawn += content if k == 0 else folded(f"Images of the reading {attacked.way!r}", content)
+            drawn += content if k == 0 else folded(f"Images of the reading {attacked.reading!r}", content)
         if drawn and len(drawn) <= budget:
             budget -= len(drawn)
             text += element("h3", f"{item.label}, {item.result.protocol}") + drawn
@@ -31,10 +31,10 @@ def adversarial_images(items: Sequence[Evidence]) -> Markup:
 
 def _pictures(attacked: Attacked, name: str) -> Markup:
     smaller = f", all averaged down to {MAX_TILE} pixels" if max(attacked.clean.shape[-2:]) > MAX_TILE else ""
+    above = f"{attacked.reading}: above" if attacked.reading else "Above"
     below = (
-        f"{f'{attacked.way}: a' if attacked.way else 'A'}bove each image its class and what the network answers most "
-        f"often after the attack. In the middle the perturbation, magnified {magnification(attacked)} times on grey"
-        f"{smaller}."
+        f"{above} each image its class and what the network answers most often after the attack. In the middle the "
+        f"perturbation, magnified {magnification(attacked)} times on grey{smaller}."
     )
     pictures = joined(map(figure, attacked_pictures(attacked, name=name)))
     return fine(below) + element("div", pictures, class_="panels middle")

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from sslkuramoto.report.evidence import audit_of
 from sslkuramoto.report.tables.columns import IN_PERCENT, Found, direction_of
+from sslkuramoto.report.tables.main_numbers import main_numbers_of
 from sslkuramoto.report.tables.pairs import paired_lines
-from sslkuramoto.report.tables.standing import standing_of
 from sslkuramoto.report.tables.summary import Cell, Head, Summary, with_best
 from sslkuramoto.report.tables.table import (
     Mark,
@@ -93,7 +93,7 @@ def study_summary(table: StudyTable) -> Summary:
         below=[*paired_lines(table, labels), *study.notes, *table.notes],
         reading=reading_lines(table),
         unit="%" if all(unit_of(table, column) == "%" for column in study.columns.values()) else "",
-        standings=[standing_of(labels[key], robust[key], results=_results_of(table, key)) for key in study.rows],
+        main_numbers=[main_numbers_of(labels[key], robust[key], results=_results_of(table, key)) for key in study.rows],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from sslkuramoto.report.tables.columns import Found
-from sslkuramoto.report.tables.standing import Standing
+from sslkuramoto.report.tables.main_numbers import MainNumbers
 from sslkuramoto.study.published import Published
 
 MISSING = "-"
@@ -84,7 +84,7 @@ class Summary:
     """The table: ``cells[i][j]`` belongs to ``labels[i]`` and ``heads[j]``. ``footnotes[k]`` has the number k + 1.
 
     ``groups[i]`` is the group of row i, if any row has one. ``scoring`` says how each number was scored, ``reading``
-    how to read the numbers, ``below`` all else that belongs under the table. ``standings`` are the main numbers
+    how to read the numbers, ``below`` all else that belongs under the table. ``main_numbers`` are the main numbers
     of its rows.
     """
 
@@ -97,12 +97,12 @@ class Summary:
     below: list[str] = field(default_factory=list)
     reading: list[str] = field(default_factory=list)
     unit: str = "%"
-    standings: list[Standing] = field(default_factory=list)
+    main_numbers: list[MainNumbers] = field(default_factory=list)
 
     @property
     def headlines(self) -> list[str]:
         """One line per row that has a number to tell first."""
-        return [standing.line for standing in self.standings if standing.line]
+        return [numbers.line for numbers in self.main_numbers if numbers.line]
 
     @property
     def scored(self) -> list[str]:

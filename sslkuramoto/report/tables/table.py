@@ -11,7 +11,7 @@ from sslkuramoto.evaluation.described import incidental_options
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.tables.columns import Absent, Found, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
-from sslkuramoto.report.tables.standing import Standing, standing_of
+from sslkuramoto.report.tables.main_numbers import MainNumbers, main_numbers_of
 from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary, with_best
 from sslkuramoto.results import Metric, Reading
 from sslkuramoto.study.published import Published
@@ -70,8 +70,8 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     for text in _mixed_weights(models):
         mark(text)
-    standings = [
-        _standing(label, list(zip(heads, (cells[i] for cells in by_head), strict=True)), group)
+    main_numbers = [
+        _main_numbers(label, list(zip(heads, (cells[i] for cells in by_head), strict=True)), group)
         for i, (label, group) in enumerate(zip(rows, groups, strict=True))
     ]
     return Summary(
@@ -81,11 +81,11 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
         reading=[HOW_TO_READ] if any(len(group) > 1 for group in groups) else [],
-        standings=standings,
+        main_numbers=main_numbers,
     )
 
 
-def _standing(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Model]) -> Standing:
+def _main_numbers(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Model]) -> MainNumbers:
     """Return the main numbers of a row, from its cells."""
     declared = {column.key: column for column in columns()}
     robust: dict[Reading, tuple[Found, ...]] = {}
@@ -99,7 +99,7 @@ def _standing(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Mo
         elif len(others) < FIRST:
             others.append((column.name, " ".join([f"{cell.text} %", *cell.beside])))
     results = [result for model in group for part in model.parts.values() for result in part.results]
-    return standing_of(label, robust, results=results, others=others)
+    return main_numbers_of(label, robust, results=results, others=others)
 
 
 FIRST = 3  # numbers that are printed for a model without a robust accuracy

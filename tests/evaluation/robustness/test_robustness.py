@@ -1,4 +1,4 @@
-"""The protocol: what it measures, in which ways, and what it refuses."""
+"""The protocol: what it measures, in which readings, and what it refuses."""
 
 import json
 from dataclasses import replace
@@ -13,8 +13,8 @@ from sslkuramoto.classifier import Classifier
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol
 from sslkuramoto.evaluation import subject_of as subject_of_run
+from sslkuramoto.evaluation.robustness.built_reading import BuiltReading
 from sslkuramoto.evaluation.robustness.protocol import Robustness
-from sslkuramoto.evaluation.robustness.way import Way
 from sslkuramoto.threat import Threat
 from sslkuramoto.training import train
 
@@ -92,7 +92,7 @@ def test_equal_images_that_score_differently_are_refused(noisy, subject_of, monk
     def restless(self, candidates, index, draws=None, purpose="score"):
         return torch.full((20, len(candidates)), max(0, next(calls) - agree) % 10)
 
-    monkeypatch.setattr(Way, "predictions", restless)
+    monkeypatch.setattr(BuiltReading, "predictions", restless)
     with pytest.raises(UserError, match=r"equal images with equal draws have different predictions \(100\.0 %"):
         build(eps=eps, control=5)(subject_of(noisy))
 
@@ -150,13 +150,13 @@ def test_stored_images_are_broken_ones_and_no_more_than_asked_for(noisy, subject
     ways = {"as-published": {"initial": "random"}, "held": {"initial": "fixed"}}
     subject.file = "mine"
     result = build(store=3, ways=ways)(subject)
-    for way in ways:
-        stored = load_file(subject.run_dir / "results" / "images" / f"mine-{way}.safetensors")
+    for name in ways:
+        stored = load_file(subject.run_dir / "results" / "images" / f"mine-{name}.safetensors")
         assert set(stored) == {"index", "labels", "clean", "adversarial", "prediction"}
         assert len(stored["index"]) == 3
         at = [result.per_image["index"].index(int(i)) for i in stored["index"]]
-        assert all(result.per_image[f"{way}/broken_by"][i] in ("apgd-ce", "square") for i in at)
-        Threat("linf", 0.05).check(stored["adversarial"], stored["clean"], way)
+        assert all(result.per_image[f"{name}/broken_by"][i] in ("apgd-ce", "square") for i in at)
+        Threat("linf", 0.05).check(stored["adversarial"], stored["clean"], name)
         assert bool((stored["adversarial"] != stored["clean"]).flatten(1).any(dim=1).all())
     assert build(store=0)(subject_of(noisy)).metrics
     nothing = subject_of(noisy)
@@ -179,10 +179,10 @@ def test_three_ways_are_one_result(noisy, subject_of):
     assert result.initial == "random+fixed"
     assert set(result.details) == set(ways)
     # noise protects against attacks that take the network for deterministic
-    robust = {way: result.metrics[f"{way}/robust_accuracy"].value for way in (*ways, "union")}
+    robust = {name: result.metrics[f"{name}/robust_accuracy"].value for name in (*ways, "union")}
     assert robust["fixed"] < robust["published"]
     assert robust["eot"] < robust["published"]
-    assert robust["union"] <= robust["eot"] + 0.02, "the union of the ways, on the network of the first"
+    assert robust["union"] <= robust["eot"] + 0.02, "the union of the readings, on the network of the first"
     assert set(result.per_image["union/found_by"]) <= set(ways)
     assert sum(result.per_image["union/correct"]) / 40 == pytest.approx(robust["union"], abs=1e-6)
 
@@ -190,9 +190,9 @@ def test_three_ways_are_one_result(noisy, subject_of):
 def test_the_union_of_ways_of_a_deterministic_network_is_the_union_of_attacks(cnn, subject_of):
     ways = {"one": {"attacks": [CE]}, "two": {"attacks": [DLR]}, "three": {"attacks": [SQUARE]}}
     result = build(ways=ways)(subject_of(cnn))
-    each = [result.per_image[f"{way}/correct"] for way in ways]
+    each = [result.per_image[f"{name}/correct"] for name in ways]
     assert result.per_image["union/correct"] == [min(shares) for shares in zip(*each, strict=True)]
-    alone = min(result.metrics[f"{way}/robust_accuracy"].value for way in ways)
+    alone = min(result.metrics[f"{name}/robust_accuracy"].value for name in ways)
     assert result.metrics["union/robust_accuracy"].value <= alone
 
 
@@ -211,9 +211,9 @@ def test_ways_of_a_deterministic_network_are_measured_once(cnn, subject_of):
     subject, lines = subject_of(cnn), []
     subject.report = lambda line: lines.append(line) if ": chunk " in line else None
     result = build(ways=ways, ledger=None, attacks=[CE])(subject)
-    robust = [result.metrics[f"{way}/robust_accuracy"] for way in ways]
+    robust = [result.metrics[f"{name}/robust_accuracy"] for name in ways]
     assert silent(robust[0]) == silent(robust[1])
-    assert [metric.reading for metric in robust] == ["as published", "fixed", None], "each way states its own"
+    assert [metric.reading for metric in robust] == ["as published", "fixed", None], "each reading states its own"
     assert result.per_image["published/broken_by"] == result.per_image["per/broken_by"]
     assert sum("identical to published, since the network is deterministic" in note for note in result.notes) == 2
     assert len(lines) == 1
@@ -244,13 +244,13 @@ def test_a_ball_in_l2_is_another_measurement(cnn, subject_of):
 
 
 def test_the_quick_file_runs_on_a_small_network(noisy, subject_of):
-    few_steps = [f"ways.{way}.attacks[{i}].iterations=2" for way in ("published", "fixed", "eot") for i in (0, 1)]
-    few_steps += [f"ways.{way}.attacks[2].queries=5" for way in ("published", "fixed")]
+    few_steps = [f"ways.{name}.attacks[{i}].iterations=2" for name in ("published", "fixed", "eot") for i in (0, 1)]
+    few_steps += [f"ways.{name}.attacks[2].queries=5" for name in ("published", "fixed")]
     few_steps += [f"ways.held.attacks[0].{item}" for item in ("iterations=2", "k=2", "max_k=2")]
     loaded = load_protocol("robustness-quick", ["images=8", "select_draws=20", *few_steps])
     result = loaded.measure(subject_of(noisy))
     assert {name for name in result.metrics if name.endswith("/robust_accuracy")} == {
-        f"{way}/robust_accuracy" for way in ("published", "fixed", "eot", "held", "union")
+        f"{name}/robust_accuracy" for name in ("published", "fixed", "eot", "held", "union")
     }
 
 
@@ -338,7 +338,7 @@ def test_attacks_that_two_classes_cannot_carry_leave_nothing(cnn, subject_of, so
         build(attacks=[DLR], images=None)(subject)
     with pytest.raises(UserError, match="no attack can be run"):
         build(images=None, ways={"one": {"attacks": [SQUARE]}, "two": {"attacks": [DLR]}})(subject)
-    assert lines == [], "it is said before the first way has taken hours"
+    assert lines == [], "it is said before the first reading has taken hours"
 
 
 def test_data_are_not_read_for_a_network_that_cannot_be_attacked(cnn, subject_of):

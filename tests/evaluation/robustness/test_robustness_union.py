@@ -1,4 +1,4 @@
-"""The headline of several ways: all attacks' candidates compete on the same draws, which are not those that score."""
+"""The headline of several readings: all candidates compete on the same draws, which are not those that score."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.evaluation import PROTOCOLS
 from sslkuramoto.evaluation.protocol import described
 from sslkuramoto.evaluation.robustness import union
-from sslkuramoto.evaluation.robustness.way import Way
+from sslkuramoto.evaluation.robustness.built_reading import BuiltReading
 from sslkuramoto.results import Metric
 from sslkuramoto.threat import Threat
 
@@ -69,17 +69,17 @@ def test_what_is_right_by_chance_stays_a_half_however_many_candidates_compete(su
 
 
 def test_the_candidates_of_every_attack_of_every_way_compete_on_the_same_draws(noisy, subject_of, monkeypatch):
-    asked, own = [], Way.predictions
+    asked, own = [], BuiltReading.predictions
 
     def recorded(self, candidates, index, draws=None, purpose="score"):
         asked.append((self.classifier.mode, purpose, candidates))
         return own(self, candidates, index, draws, purpose)
 
-    monkeypatch.setattr(Way, "predictions", recorded)
+    monkeypatch.setattr(BuiltReading, "predictions", recorded)
     result = build(ways=WAYS)(subject_of(noisy))
     selecting = [(mode, images) for mode, purpose, images in asked if purpose == SELECT]
     assert len(selecting) == 5, "one set an attack"
-    assert {mode for mode, _ in selecting} == {"random"}, "on the network of the first way"
+    assert {mode for mode, _ in selecting} == {"random"}, "on the network of the first reading"
     again = [images for _, purpose, images in asked if purpose == AGAIN]
     assert len(again) == 5
     assert asked[-1][1] == "score"
@@ -92,9 +92,9 @@ def test_the_candidates_of_every_attack_of_every_way_compete_on_the_same_draws(n
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_union_lies_above_no_way_of_the_same_network_by_more_than_chance(noisy, subject_of, seed):
     result = build(ways=WAYS)(subject_of(noisy, seed=seed))
-    value = {way: result.metrics[f"{way}/robust_accuracy"].value for way in (*WAYS, "union")}
+    value = {name: result.metrics[f"{name}/robust_accuracy"].value for name in (*WAYS, "union")}
     assert value["union"] <= min(value["published"], value["eot"]) + 0.005
-    above = [way for way in ("published", "eot") if value["union"] > value[way] + 1e-9]
+    above = [name for name in ("published", "eot") if value["union"] > value[name] + 1e-9]
     said = [note.split(" points above ")[1].split(",")[0] for note in result.notes if " points above " in note]
     assert said == above
 
@@ -135,7 +135,7 @@ def test_what_the_union_met_is_stored_beside_the_ways(noisy, subject_of):
     subject.file = "mine"
     result = build(ways=WAYS, store=3)(subject)
     folder = subject.run_dir / "results" / "images"
-    assert {path.name for path in folder.iterdir()} == {f"mine-{way}.safetensors" for way in (*WAYS, "union")}
+    assert {path.name for path in folder.iterdir()} == {f"mine-{name}.safetensors" for name in (*WAYS, "union")}
     stored = load_file(folder / "mine-union.safetensors")
     assert len(stored["index"]) == 3
     Threat("linf", 0.05).check(stored["adversarial"], stored["clean"], "union")

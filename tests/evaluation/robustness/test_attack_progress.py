@@ -1,15 +1,15 @@
 """The overall progress of a long battery: a share of the work by passes, and the time left at the rate so far."""
 
 from sslkuramoto.attacks import ATTACKS
-from sslkuramoto.evaluation.robustness.progress import EVERY, Progress
+from sslkuramoto.evaluation.robustness.attack_progress import EVERY, AttackProgress
 
 CHEAP, DEAR = (ATTACKS.build(name, {}) for name in ("pgd", "square_eot"))
 
 
-def followed(times: list[float]) -> tuple[Progress, list[str]]:
+def followed(times: list[float]) -> tuple[AttackProgress, list[str]]:
     """Return the progress of two attacks on two chunks, one nine times as expensive, at the given times."""
     clock, lines = iter([0.0, *times]), []
-    progress = Progress(
+    progress = AttackProgress(
         {"": [CHEAP, DEAR]},
         {"": 2},
         lambda _, attack: {CHEAP.label: 1.0, DEAR.label: 9.0}[attack.label],

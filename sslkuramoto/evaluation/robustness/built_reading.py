@@ -1,7 +1,7 @@
 """One reading of a network under attack (an entry of the option ``ways``): attacks, score over fresh draws, control.
 
-Everything that they need is built once per run and held by :class:`Way`. The *control* repeats the attacks with
-eps = 0, which must change nothing.
+Everything that they need is built once per run and held by :class:`BuiltReading`. The *control* repeats the attacks
+with eps = 0, which must change nothing.
 
 Shapes: n images, y x pixels, k draws.
 """
@@ -23,8 +23,8 @@ from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
 from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.protocol import Subject, start_of
+from sslkuramoto.evaluation.robustness.attack_progress import AttackProgress
 from sslkuramoto.evaluation.robustness.pictures import store_broken
-from sslkuramoto.evaluation.robustness.progress import Progress
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right
 from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.threat import MisbehavedError, Threat
@@ -33,7 +33,7 @@ NOTHING: dict[str, Any] = {"decided_by": "majority", "chained": False}  # of the
 
 
 @dataclass(frozen=True)
-class Way:
+class BuiltReading:
     """One reading of a network: how it is attacked and scored, with everything built.
 
     Attributes:
@@ -71,7 +71,7 @@ class Way:
     store: int
     ledger_folder: str | None
 
-    def measure(self, progress: Progress) -> tuple[Result, list[Float[Tensor, "n 3 y x"]]]:
+    def measure(self, progress: AttackProgress) -> tuple[Result, list[Float[Tensor, "n 3 y x"]]]:
         """Attack and score.
 
         Args:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sslkuramoto.attacks.attack import Attack
-from sslkuramoto.cost import shown_hours
+from sslkuramoto.durations import shown_time
 
 EVERY = 30.0
 """Seconds between two lines; a shorter measurement prints none, and counts no passes."""
 
 
 @dataclass
-class Progress:
+class AttackProgress:
     """Follows the attacks of several readings of a network.
 
     Args:
@@ -61,5 +61,5 @@ class Progress:
         left = (now - self._start) * max(total - computed - read, 0.0) / computed
         self.report(
             f"overall {100 * (computed + read) / total:.0f} % of the attacks, "
-            f"{shown_hours((now - self._start) / 3600)} so far, about {shown_hours(left / 3600)} left"
+            f"{shown_time(now - self._start)} so far, about {shown_time(left)} left"
         )

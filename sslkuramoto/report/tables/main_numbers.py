@@ -39,7 +39,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MainNumbers:
     """The main numbers of a model.
 
     Attributes:
@@ -92,13 +92,13 @@ class Standing:
         return f"{self.label}: {'; '.join(said)}" if said else ""
 
 
-def standing_of(
+def main_numbers_of(
     label: str,
     found: Mapping[Reading, Sequence[Found]],
     *,
     results: Sequence[Result] = (),
     others: Sequence[tuple[str, str]] = (),
-) -> Standing:
+) -> MainNumbers:
     """Return the main numbers of a model.
 
     Args:
@@ -111,7 +111,7 @@ def standing_of(
     words = tuple(dict.fromkeys(audits))
     by_reading: dict[Reading, Sequence[Found]] = {reading: found[reading] for reading in READINGS if found.get(reading)}
     if not by_reading:
-        return Standing(label, audit=words, others=tuple(others))
+        return MainNumbers(label, audit=words, others=tuple(others))
     main = by_reading[UNION] if UNION in by_reading else next(iter(by_reading.values()))
     options = main[0].options
     threat = ""
@@ -119,7 +119,7 @@ def standing_of(
         threat = f"{NORMS.get(str(options['norm']), options['norm'])} {option_text(options['eps'])}"
     robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
     clean = [metric for item in main if (metric := _clean_beside(item)) is not None]
-    return Standing(
+    return MainNumbers(
         label,
         robust=robust,
         clean=measured(clean) if len(clean) == len(main) else None,

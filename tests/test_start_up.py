@@ -1,0 +1,48 @@
+"""What a command imports before it does anything: a library that is not needed costs every user seconds."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"lightly", "timm", "kornia", "torchvision", "lightning_fabric", "sklearn", "scipy.stats", "torchmetrics"}
+CODE = """
+import sys
+from sslkuramoto.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def loaded(*arguments: str) -> set[str]:
+    run = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True)
+    return {*run.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["evaluate", "--help"], ["list"], ["list", "recipes"], ["list", "protocols"]],
+    ids=" ".join,
+)
+def test_help_and_lists_of_files_load_neither_torch_nor_numpy(arguments: list[str]):
+    assert not {"torch", "numpy", "matplotlib", *HEAVY} & loaded(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list", "encoders"], ["list", "objectives", "simclr"], ["list", "protocols", "knn"]], ids=" ".join
+)
+def test_lists_of_members_load_torch_and_no_library_of_training(arguments: list[str]):
+    found = loaded(*arguments)
+    assert "torch" in found
+    assert not {"matplotlib", *HEAVY} & found
+
+
+def test_a_report_loads_nothing_that_trains_or_measures(tmp_path):
+    (tmp_path / "run" / "results").mkdir(parents=True)
+    (tmp_path / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n")
+    found = loaded("report", str(tmp_path / "run"))
+    assert "sslkuramoto.evaluation.representation.clustering" in found, "every protocol says which columns it fills"
+    assert not HEAVY & found
