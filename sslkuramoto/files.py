@@ -165,6 +165,30 @@ def bounded_yaml(text: str) -> str:
     return text
 
 
+def odd_number(text: str) -> str | None:
+    """Return what is wrong with a number that YAML reads as another (010 as 8, 1:30 as 90), or None."""
+    if re.fullmatch(r"[+-]?0_*\d[\d_]*", text):
+        return f"a number does not begin with 0; write {int(text.replace('_', ''))}"
+    colons = re.fullmatch(r"[+-]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?", text)
+    return "a number has no colon; YAML would count in sixties" if colons else None
+
+
+def check_numbers(text: str) -> None:
+    """Check that the plain numbers of a YAML text mean to it what they mean to people.
+
+    Raises:
+        yaml.YAMLError: one of :func:`odd_number`, or no YAML.
+    """
+    resolver = yaml.SafeLoader("")
+    numbers = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if not (isinstance(token, yaml.ScalarToken) and token.plain and (odd := odd_number(token.value))):
+            continue
+        if resolver.resolve(yaml.ScalarNode, token.value, (True, False)) in numbers:
+            line = token.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: {token.value}: {odd} (a text stands in quotes)")
+
+
 def is_leftover(path: Path) -> bool:
     """Return whether ``path`` is the unfinished part of a write that was killed."""
     return path.name.startswith(".") and path.name.endswith(_ENDING)

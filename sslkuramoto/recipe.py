@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, say_once, unknown
-from sslkuramoto.files import bounded_yaml, content_of, packaged
+from sslkuramoto.files import bounded_yaml, check_numbers, content_of, packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.values import (
     Count,
@@ -221,12 +221,14 @@ def read_yaml(path: Path) -> DictConfig:
     """Read a YAML mapping.
 
     Raises:
-        UserError: no such file, no YAML, no mapping.
+        UserError: no such file, no YAML, no mapping, a number such as 010 (8 to YAML).
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        config = OmegaConf.load(io.StringIO(bounded_yaml(content_of(path).decode())))
+        text = bounded_yaml(content_of(path).decode())
+        check_numbers(text)
+        config = OmegaConf.load(io.StringIO(text))
     except UserError:
         raise
     except RecursionError:
@@ -260,7 +262,7 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
             options the new one does not have.
     """
     before = {part: _name_of(config.get(part)) for part in PARTS}
-    stated = {part: dict(config[part]) for part in PARTS if isinstance(config.get(part), DictConfig)}
+    stated = {part: _stated(config[part]) for part in PARTS if isinstance(config.get(part), DictConfig)}
     changed: set[str] = set()
     for item in overrides:
         key, text = key_and_text(item, f"{item!r}: overrides are written key=value")
@@ -291,6 +293,11 @@ def override(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         raise UserError(_first_line(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _stated(section: DictConfig) -> dict[str, Any]:
+    """Return the options of a part that have a value: ``???`` leaves it to the user."""
+    return {str(key): section[key] for key in section if not OmegaConf.is_missing(section, key)}
 
 
 def _name_of(section: Any) -> Any:

@@ -20,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import check_numbers, odd_number
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
         annotation: of the option; ``Any`` where it is not known.
 
     Raises:
-        UserError: no YAML, or a number that begins with 0 (YAML reads 010 as eight).
+        UserError: no YAML, or a number that begins with 0 or holds a colon (YAML reads 010 as eight, 1:30 as ninety).
     """
     kinds, choices = _kinds(annotation)
     words = str in kinds or bool(choices)
@@ -121,16 +122,18 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
     nothing = text == "null" and NoneType in kinds
     if text in choices or (words and not quoted and not nothing and kinds <= {str, NoneType}):
         return text
-    if kinds & {int, float} and re.fullmatch(r"[+-]?0_*\d[\d_]*", text):
+    if kinds & {int, float} and (odd := odd_number(text)):
         if words:
             return text
-        raise UserError(f"{key}={text}: a number does not begin with 0; write {int(text.replace('_', ''))}")
+        raise UserError(f"{key}={text}: {odd}")
     try:
+        check_numbers(text)
         value = OmegaConf.from_dotlist([f"value={text}"])["value"]
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         if words:
             return text
-        raise UserError(f"{key}={text}: no YAML: {(str(error).splitlines() or [''])[0]}") from None
+        problem = error.problem if isinstance(error, MarkedYAMLError) else None
+        raise UserError(f"{key}={text}: no YAML: {problem or (str(error).splitlines() or [''])[0]}") from None
     if isinstance(value, str) and not quoted and float in kinds:
         with suppress(ValueError):
             return float(value)  # YAML takes 1e-3 and inf for text
@@ -369,7 +372,7 @@ def _reason(value: object, error: ValidationError, annotation: Any) -> str:
 _WANTED = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number"}
 _WANTED |= {"string_type": "text", "bool_type": "true or false", "none_required": "null"}
 _WANTED |= dict.fromkeys(("list_type", "tuple_type", "sequence_str"), "a list")
-_WANTED |= dict.fromkeys(("dict_type", "mapping_type"), "a mapping")
+_WANTED |= dict.fromkeys(("dict_type", "mapping_type", "dataclass_exact_type"), "a mapping")
 """What a value must be, in the words of YAML, by pydantic's name of the error."""
 
 

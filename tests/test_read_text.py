@@ -79,6 +79,26 @@ def test_a_number_that_begins_with_0_is_no_octal():
     assert read_text("eps", "0.5", float) == 0.5
 
 
+@pytest.mark.parametrize("text", ["1:30", "-1:30", "0:0.5", "1:30:00"])
+def test_a_number_with_a_colon_is_not_counted_in_sixties(text):
+    with pytest.raises(UserError, match=f"lr={text}: a number has no colon"):
+        read_text("lr", text, float)
+    with pytest.raises(UserError, match="a number has no colon"):
+        read_text("optimizer", f"{{name: adam, lr: {text}}}", Any)
+    assert read_text("root", text, str) == text
+
+
+def test_a_key_that_stands_twice_is_named():
+    with pytest.raises(UserError, match=r"no YAML: found duplicate key lr$"):
+        read_text("optimizer", "{name: adam, lr: 1e-3, lr: 2e-3}", Any)
+
+
+def test_a_section_that_is_null_must_be_a_mapping(tmp_path):
+    recipe_file(tmp_path / "r.yaml")
+    with pytest.raises(UserError, match=r"engine=None: must be a mapping$"):
+        load_recipe(tmp_path / "r.yaml", ["engine=null"])
+
+
 def test_a_number_out_of_any_sense_is_told_as_a_number(tmp_path):
     file = recipe_file(tmp_path / "r.yaml")
     with pytest.raises(UserError, match=r"optimizer.lr=inf: ") as caught:

@@ -136,6 +136,31 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed: 010", "line 9: 010: a number does not begin with 0; write 10"),
+        ("clip_grad_norm: 0:0.5", "line 9: 0:0.5: a number has no colon"),
+        ("epochs: 2", "found duplicate key epochs"),
+    ],
+)
+def test_a_value_that_yaml_would_take_for_another_is_refused(file, line, message):
+    file.write_text(f"{TEXT}{line}\n")
+    with pytest.raises(UserError, match=rf"mine.yaml: .*{message}"):
+        load_recipe(file)
+
+
+def test_an_option_that_is_left_to_the_user_can_be_given(file):
+    file.write_text(TEXT.replace("{name: digits}", "{name: image_folder, root: '???'}"))
+    assert load_recipe(file).data.options["root"] == "???"
+    assert load_recipe(file, ["data.root=tree"]).data.options["root"] == "tree"
+
+
+def test_a_path_of_digits_in_quotes_is_text(file):
+    file.write_text(f"{TEXT}init: '010'\n")
+    assert load_recipe(file).init == "010"
+
+
 def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.yaml: no such file"):
         load_recipe(tmp_path / "nowhere.yaml")
