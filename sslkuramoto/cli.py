@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quieten()
     try:
         _act(argv)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has seen enough of a text
         _discard_output()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -45,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as stop:
         if not which_process():  # all processes stop together
-            print(f"sslkuramoto: {str(stop) or 'interrupted'}", file=sys.stderr)
+            with suppress(BrokenPipeError):
+                print(f"sslkuramoto: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, TypeError, OverflowError) as error:  # TypeError: torch, for sizes beyond 64 bits
         found = too_large(error)
         if found is not None:
             return _told(f"{found.what}; {found.advice}", 2)
@@ -63,11 +65,31 @@ def _act(argv: Sequence[str] | None) -> None:
     try:
         with places_told():
             arguments = _parsed(argv)
-            arguments.act(arguments)
+            _check_working_directory()
+            _carried_out(arguments)
     except SystemExit:  # --help
         _flush()
         raise
     _flush()
+
+
+def _check_working_directory() -> None:
+    """Raise a UserError where the working directory was removed: torch's libraries would end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory no longer exists; change to another folder") from None
+
+
+def _carried_out(arguments: argparse.Namespace) -> None:
+    """Run the command; where its reader goes away, work that is cut off is no success, unlike a text that is."""
+    try:
+        arguments.act(arguments)
+    except BrokenPipeError:
+        if arguments.only_prints:
+            raise
+        _discard_output()
+        raise Interrupted("the reader of the output went away; the same command continues") from None
 
 
 def _flush() -> None:
@@ -129,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pretrain oscillator networks without labels; report robust accuracy as an upper bound.",
     )
     parser.add_argument("--version", action="version", version=f"sslkuramoto {__version__}")
+    parser.set_defaults(only_prints=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     add_train(commands)
@@ -171,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-v", "--verbose", action="store_true", help="also print how each number was scored")
     command.add_argument("--no-groups", action="store_true", help="a row for each run, also where only seeds differ")
     command.add_argument("--title", default="sslkuramoto report")
-    command.set_defaults(act=_report)
+    command.set_defaults(act=_report, only_prints=True)
 
     add_compare(commands)
     add_export(commands)
@@ -300,7 +323,6 @@ def _report(arguments: argparse.Namespace) -> None:
     grouped = not arguments.no_groups
     models = [load(row) for row in rows]
     summary = summarise(models, grouped=grouped)
-    show(summary, verbose=arguments.verbose)
     if arguments.html or arguments.figures:
         with exported_to(arguments.figures):
             text = page(models, title=arguments.title, grouped=grouped)
@@ -316,6 +338,7 @@ def _report(arguments: argparse.Namespace) -> None:
         write_atomically(arguments.latex, summary_latex(summary, arguments.title))
     if arguments.csv:
         write_atomically(arguments.csv, csv_text(summary))
+    show(summary, verbose=arguments.verbose)  # after the files: a reader such as head may go away
     for path in (arguments.html, arguments.markdown, arguments.latex, arguments.csv, arguments.figures):
         if path:
             print(f"wrote {path}")

@@ -19,7 +19,7 @@ def add_compare(commands: Any) -> None:
     command.add_argument(
         "protocols", nargs="*", metavar="PROTOCOL[:LIST]", help="results that both hold (default: all of them)"
     )
-    command.set_defaults(act=_compare)
+    command.set_defaults(act=_compare, only_prints=True)
 
 
 def _compare(arguments: argparse.Namespace) -> None:

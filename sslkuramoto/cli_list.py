@@ -35,7 +35,7 @@ def add_list(commands: Any) -> None:
     command = commands.add_parser("list", help="name what there is")
     command.add_argument("what", nargs="?", metavar="|".join([*_REGISTRIES, *_FOLDERS]))
     command.add_argument("name", nargs="?", help="print the options of one")
-    command.set_defaults(act=_list)
+    command.set_defaults(act=_list, only_prints=True)
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -43,6 +43,33 @@ def test_output_that_nobody_can_take_is_no_traceback(number, code, command, monk
     assert said == ("sslkuramoto: the output: no space left on the disk\n" if code else "")
 
 
+def test_work_whose_reader_goes_away_is_no_success(monkeypatch, tmp_path, recipe, capsys):
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sslkuramoto.carry_out.train", gone)
+    with (tmp_path / "output").open("w") as file:
+        full = Full(errno.EPIPE)
+        monkeypatch.setattr(full, "fileno", file.fileno)
+        monkeypatch.setattr(full, "flush", lambda: None)
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["train", recipe, "--run", str(tmp_path / "run")]) == 130
+    assert "the reader of the output went away; the same command continues" in capsys.readouterr().err
+
+
+def test_a_working_directory_that_was_removed_is_one_line(monkeypatch, tmp_path, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["list", "encoders"]) == 2
+    assert capsys.readouterr().err == "sslkuramoto: the working directory no longer exists; change to another folder\n"
+
+
+def test_a_size_beyond_64_bits_is_one_line(tmp_path, recipe, capsys):
+    assert main(["train", recipe, f"data.size={10**23}", "--run", str(tmp_path / "run")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_closed_output_is_no_traceback(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
     assert main(["list", "encoders"]) == 0

@@ -177,6 +177,20 @@ def test_sizes_that_differ_ask_for_a_size(tmp_path: Path, write_tree: Callable[.
     assert "train/a/0.png is 9x8 pixels, not square; give a size" in fault(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301' is almost 'caf\xe9' of the training images"),
+        ("bee", "Bee", "'Bee' is almost 'bee'"),
+        ("bee", "bee ", "'bee ' is almost 'bee'"),
+    ],
+)
+def test_class_names_that_print_almost_alike_are_told_apart(tree: Path, train: str, test: str, said: str) -> None:
+    (tree / "train/bee").rename(tree / f"train/{train}")
+    (tree / "test/bee").rename(tree / f"test/{test}")
+    assert said in fault(tree, "test")
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_classes_that_only_the_test_images_have_are_refused_and_lacking_ones_are_said(tree: Path, split: str) -> None:
     (tree / "test/ant").rename(tree / "test/asp")

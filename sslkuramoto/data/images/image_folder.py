@@ -6,6 +6,7 @@ are matched by name. For pretraining, ``labels=false`` reads all images, with or
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
+from unicodedata import normalize
 
 import torch
 
@@ -113,7 +114,9 @@ def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tupl
     for name, others in found.items():
         where = f"root={files.root}: folder {folders[name]!r}"
         if surplus := sorted(set(others) - set(classes)):
-            raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}")
+            raise UserError(
+                f"{where} has classes that the training images lack: {_few(surplus)}{_alike(surplus, classes)}"
+            )
         if lacking := sorted(set(classes) - set(others)):
             notes.append(f"folder {folders[name]!r} lacks classes of the training images: {_few(lacking)}")
     _check_apart(files, {name: names[name] for name in names if folders[name]})
@@ -132,7 +135,7 @@ def loose_images(files: ImageFiles, folder: str) -> FileSamples:
 def check_classes(train: tuple[str, ...], other: tuple[str, ...], where: str) -> None:
     """Raise a UserError if ``other`` are not the classes of the training images."""
     if surplus := sorted(set(other) - set(train)):
-        raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}")
+        raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}{_alike(surplus, train)}")
     if lacking := sorted(set(train) - set(other)):
         raise UserError(f"{where} lacks classes of the training images: {_few(lacking)}")
 
@@ -167,6 +170,19 @@ def _check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
                     f"root={files.root}: {files.where(name)} is also an image of {owner[files.real(name)]!r};"
                     " what is trained on cannot measure"
                 )
+
+
+def _alike(surplus: list[str], classes: tuple[str, ...]) -> str:
+    """Return a hint at a name that differs in case, spaces or composition of accents alone."""
+    known = {_plain(name): name for name in classes}
+    for name in surplus:
+        if (other := known.get(_plain(name))) is not None:
+            return f"; {name!a} is almost {other!a} of the training images: rename one"
+    return ""
+
+
+def _plain(name: str) -> str:
+    return normalize("NFKC", name).strip().casefold()
 
 
 def _few(names: list[str]) -> str:
