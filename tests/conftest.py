@@ -15,3 +15,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors lose time on seve
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+from small_runs import recipe_file, small  # noqa: E402
+
+from sslkuramoto.cli import main  # noqa: E402
+from sslkuramoto.training import train  # noqa: E402
+
+
+@pytest.fixture
+def recipe(tmp_path) -> str:
+    return recipe_file(tmp_path / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished pretraining run."""
+    data = {"name": "digits", "limit": 48, "limit_test": 30}
+    return train(small(epochs=1, data=data), tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture
+def fails(tmp_path, capsys, monkeypatch):
+    """Assert that a command fails with one line and leaves no file; return the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(*arguments: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        assert main(list(arguments)) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("sslkuramoto: ")
+        assert captured.err.count("\n") == 1, captured.err
+        assert sorted(tmp_path.rglob("*")) == before
+        return captured.err
+
+    return check

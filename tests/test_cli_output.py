@@ -7,15 +7,9 @@ import runpy
 import sys
 
 import pytest
-from small_runs import recipe_file
 
 from sslkuramoto.cli import FIRST_SPEAKS, main
 from sslkuramoto.files import LONGEST_NAME, name_beside
-
-
-@pytest.fixture
-def recipe(tmp_path) -> str:
-    return recipe_file(tmp_path / "recipe.yaml")
 
 
 class Full(io.StringIO):
