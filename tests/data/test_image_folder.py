@@ -297,6 +297,12 @@ def test_training_and_test_images_that_are_one_file_are_refused(tree: Path, fold
     assert "is also an image of 'train'" in fault(tree)
 
 
+def test_a_hard_link_into_another_split_is_the_same_image(tree):
+    image = sorted((tree / "train/ant").iterdir())[0]
+    os.link(image, tree / "test/ant/other.png")
+    assert "is also an image of 'train'; what is trained on cannot measure" in fault(tree, "test")
+
+
 def test_links_to_images_elsewhere_are_read(tree: Path, tmp_path: Path) -> None:
     (tree / "train/ant").rename(tmp_path / "pool")
     (tree / "train/ant").symlink_to(tmp_path / "pool")

@@ -53,7 +53,7 @@ class ImageFiles(Protocol):
         ...
 
     def real(self, name: str) -> str:
-        """Return the path of a file with all links resolved, which is the same for two names of one file."""
+        """Return what is the same for two names of one file: its path with links resolved, or device and inode."""
         ...
 
     def where(self, name: str) -> str:
@@ -157,6 +157,9 @@ class TreeFiles:
         if whole in self._real:
             return self._real[whole]
         folder, slash, file = whole.rpartition("/")
+        found = os.stat(self.root / whole)
+        if found.st_nlink > 1:  # one file with several names
+            return f"{found.st_dev}:{found.st_ino}"
         return f"{self._real[folder + slash]}/{file}"
 
     def where(self, name: str) -> str:

@@ -160,7 +160,10 @@ def _check_apart(train: Samples, other: Samples, train_split: str, name: str) ->
 
 
 def _places(samples: Samples) -> set[str]:
-    """Return the paths of the images with links resolved, for samples that are files or members of shards."""
+    """Return what is the same for two names of one image: its path with links resolved, or device and inode.
+
+    Samples that are neither files nor members of shards give nothing.
+    """
     if isinstance(samples, ShardSamples):
         return set(map(samples.where, range(len(samples))))
     folders: dict[str, str] = {}
@@ -169,7 +172,11 @@ def _places(samples: Samples) -> set[str]:
         folder, name = os.path.split(file)
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)
-        places.add(os.path.realpath(file) if os.path.islink(file) else os.path.join(folders[folder], name))
+        found = os.stat(file)
+        if found.st_nlink > 1:  # one file with several names
+            places.add(f"{found.st_dev}:{found.st_ino}")
+        else:
+            places.add(os.path.realpath(file) if os.path.islink(file) else os.path.join(folders[folder], name))
     return places
 
 
