@@ -1,6 +1,6 @@
 """From the map of an encoder to clusters of pixels, image by image.
 
-Miyato et al. 2025 (AKOrN, arXiv 2410.13821), appendix on object discovery, and its published code: tokens of unit length,
+Miyato et al. 2025 (AKOrN, arXiv 2410.13821), appendix on object discovery, and its published code: unit tokens,
 a finer grid by shifted images (up-tiling), the first principal components, agglomerative clustering.
 
 Shapes: b batch, c channels, h w grid of the map, t = h w tokens, d dimensions, y x pixels.
