@@ -10,7 +10,7 @@ Shapes: n scenes, y x pixels.
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -138,9 +138,7 @@ def _masks(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
     return out.reshape(flat)
 
 
-def _header(
-    archive: zipfile.ZipFile, name: str, stream: zipfile.ZipExtFile, path: Path
-) -> tuple[tuple[int, ...], np.dtype]:
+def _header(archive: zipfile.ZipFile, name: str, stream: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Return shape and type of an array, if the file holds as many bytes as they say."""
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -155,7 +153,7 @@ def _header(
     return shape, kind
 
 
-def _blocks(stream: zipfile.ZipExtFile, shape: tuple[int, ...], kind: np.dtype):
+def _blocks(stream: Any, shape: tuple[int, ...], kind: np.dtype):
     """Yield the first place and the values of consecutive blocks of an array."""
     one = int(np.prod(shape[1:])) * kind.itemsize
     step = max(1, _AT_ONCE // one)
