@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from hostile_files import CANARY, HOSTILE, KINDS
+from hostile_scenes import SCENES
 
 from sslkuramoto.attacks.ledger import Ledger
 from sslkuramoto.checkpoint import load_encoder, load_head, save_weights
@@ -60,7 +61,7 @@ MACHINE = "a file of this machine's system"
 CHECKED = "torchvision, after its md5 sum was found right"
 
 Case = Callable[[Path, Path], object]
-CASES: dict[str, Case] = {}
+CASES: dict[str, Case] = {**SCENES}
 
 
 def case(function: Case) -> Case:
@@ -267,6 +268,10 @@ PLACES: dict[tuple[str, str], str] = {
     ("report/runs.py", "read_text"): "reported_run",
     ("report/pictures/oscillators.py", "_load"): "recorded_pictures",
     ("report/evidence.py", "_attacked"): "adversarial_images",
+    ("report/scenes.py", "scenes_of"): "stored_scenes",
+    ("data/scenes/multi_object_npz.py", "read_scenes"): "npz_of_scenes",
+    ("data/scenes/multi_object_npz.py", "_images"): "npz_of_scenes",
+    ("data/scenes/multi_object_npz.py", "_masks"): "npz_of_scenes",
     ("attacks/ledger.py", "read"): "unit_of_an_attack",
     ("study/jobs.py", "recorded_failure"): "failed_task",
     ("study/plan.py", "_start"): "input_of_a_study",

@@ -37,8 +37,11 @@ TINY = {  # of files that hold nested settings; the other protocols declare what
     "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
 }
 NEEDS_ARCHIVE = "corruptions-archive"
-HERE = [  # those that ask for no other data, on images
-    path for path in PROTOCOLS if path.stem != NEEDS_ARCHIVE and Images in load_protocol(path.stem).measure.reads
+MEASURES = {path: load_protocol(path.stem).measure for path in PROTOCOLS}
+HERE = [  # those that ask for no other data, on images; those that need masks: test_scenes.py
+    path
+    for path, measure in MEASURES.items()
+    if path.stem != NEEDS_ARCHIVE and Images in measure.reads and "masks" not in measure.needs
 ]
 
 every_protocol = pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)

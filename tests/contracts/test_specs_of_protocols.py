@@ -23,6 +23,7 @@ SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encode
 NETWORK = "from torch import nn\n\ndef build():\n    raise AssertionError('the function was called')\n"
 LOADED = {path.stem: load_protocol(path.stem) for path in FILES}
 READ_IMAGES = [name for name, loaded in LOADED.items() if Images in loaded.measure.reads]
+NEED_MASKS = [name for name, loaded in LOADED.items() if "masks" in loaded.measure.needs]
 REFUSE_IMAGES = [name for name in LOADED if name not in READ_IMAGES]  # the others: tests/api/test_cli_foreign.py
 READ_BOARDS = [name for name, loaded in LOADED.items() if Boards in loaded.measure.reads]
 
@@ -54,7 +55,10 @@ def test_every_protocol_states_what_it_reads() -> None:
 
 @pytest.mark.parametrize("name", LOADED)
 def test_a_run_of_images_is_measured_or_refused(name: str, supervised: RunDirectory, request) -> None:
-    if name in READ_IMAGES:
+    if name in NEED_MASKS:
+        line = request.getfixturevalue("refused")(str(supervised.path), name)
+        assert line.endswith(f"{LOADED[name].measure.name} needs masks: data digits gives none")
+    elif name in READ_IMAGES:
         LOADED[name].measure.check(subject_of(supervised.path))
     else:
         line = request.getfixturevalue("refused")(str(supervised.path), name)

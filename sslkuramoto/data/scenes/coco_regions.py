@@ -4,7 +4,6 @@ A pixel belongs to a polygon if its centre is inside. COCO's own library works o
 edge may differ. Shapes: y x pixels.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,11 @@ def region(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "y x"
     return found
 
 
-def filled(corners: Sequence[float], height: int, width: int) -> Bool[np.ndarray, "y x"]:
+def filled(corners: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
     """Return the pixels whose centres are inside a polygon (an odd number of edges to their left).
 
     Args:
-        corners: x0, y0, x1, y1, ...; pixel (row, column) covers [column, column + 1) x [row, row + 1).
+        corners: list of x0, y0, x1, y1, ...; pixel (row, column) covers [column, column + 1) x [row, row + 1).
         height, width: of the image.
     """
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
@@ -51,8 +50,8 @@ def filled(corners: Sequence[float], height: int, width: int) -> Bool[np.ndarray
     return crossings.cumsum(axis=1)[:, :width] % 2 == 1
 
 
-def runs(counts: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "y x"]:
-    """Return the pixels of run lengths, column by column: outside, inside, outside, ..."""
+def runs(counts: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
+    """Return the pixels of a list of run lengths, column by column: outside, inside, outside, ..."""
     lengths = np.asarray(counts)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any() or lengths.sum() != height * width:
         raise ValueError(f"run lengths that do not add up to {height * width} pixels")

@@ -10,7 +10,7 @@ Shapes: n scenes, y x pixels.
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ PARTS = ("train", "val", "test")
 _MASKS = {"labels": INSTANCES, "pixelwise_class_labels": CLASSES}
 _AT_ONCE = 2**24  # bytes of a member that are converted at once
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
-_DAMAGE += (MemoryError, SyntaxError, TypeError)
+_DAMAGE += (MemoryError, SyntaxError)
 
 Plain = Annotated[
     str, Must("a plain name, such as clevr", lambda name: name not in ("", ".", "..") and "/" not in name)
@@ -138,7 +138,7 @@ def _masks(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
     return out.reshape(flat)
 
 
-def _header(archive: zipfile.ZipFile, name: str, stream: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype]:
+def _header(archive: zipfile.ZipFile, name: str, stream: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Return shape and type of an array, if the file holds as many bytes as they say."""
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -153,7 +153,7 @@ def _header(archive: zipfile.ZipFile, name: str, stream: IO[bytes], path: Path) 
     return shape, kind
 
 
-def _blocks(stream: IO[bytes], shape: tuple[int, ...], kind: np.dtype):
+def _blocks(stream: Any, shape: tuple[int, ...], kind: np.dtype):
     """Yield the first place and the values of consecutive blocks of an array."""
     one = int(np.prod(shape[1:])) * kind.itemsize
     step = max(1, _AT_ONCE // one)

@@ -42,7 +42,7 @@ def stamps_of(size: int) -> Bool[Tensor, "720 a a"]:
     u, v = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
     square = (u.abs() <= 0.5**0.5) & (v.abs() <= 0.5**0.5)
     oval = u**2 + (v / 0.6) ** 2 <= 1
-    p, q = 1.25 * u, 0.1 - 1.25 * v  # fits the heart into the circle; rows count downwards
+    p, q = 1.35 * u, 0.1 - 1.35 * v  # fits the heart into the circle; rows count downwards
     heart = (p**2 + q**2 - 1) ** 3 - p**2 * q**3 <= 0
     return torch.stack([oval, heart, square]).flatten(0, 2)
 

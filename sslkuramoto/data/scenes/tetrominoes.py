@@ -88,7 +88,7 @@ def _overlaps() -> Bool[Tensor, "17 17 29 29"]:
     stamps = pieces()[0].float()
     reach = stamps.shape[-1] - 1
     shared = F.conv2d(stamps[:, None], stamps[:, None], padding=reach)
-    return (shared > 0.5).flip(2, 3)
+    return shared > 0.5
 
 
 def _meet(kind: Tensor, at: Tensor, one: int, other: int) -> Bool[Tensor, " n"]:
