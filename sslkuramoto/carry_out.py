@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sslkuramoto.data import batches, image_set
+from sslkuramoto.data import batches, expected_spec
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.representation.monitor import online_measures
+from sslkuramoto.examples import accepts
 from sslkuramoto.files import remove_leftovers
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file, recipe_files
@@ -63,9 +64,9 @@ def carry_out(recipe: Recipe, run: RunDirectory) -> None:
 
 
 def take_pictures(path: Path) -> None:
-    """Keep views and oscillator phases of a few training images for the report, where they are not there yet.
+    """Keep views and oscillator phases of a few training examples for the report, where they are not there yet.
 
-    Of examples that are no pictures nothing is shown.
+    Examples that are no pictures have no views, and those that the encoder reads only in parts no phases.
     """
     from sslkuramoto.report import record_phases, record_views
     from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, spread_places
@@ -75,11 +76,15 @@ def take_pictures(path: Path) -> None:
     if not views_missing and not phases_missing:
         return
     recipe, subject = load_recipe(path / "recipe.yaml"), subject_of(path)
-    dim = subject.encoder.oscillator_dim
-    if (not views_missing and dim is None) or (subject.spec is not None and not subject.spec.pictures):
+    encoder = subject.encoder
+    dim = encoder.oscillator_dim
+    spec = expected_spec(recipe.data.name, recipe.data.options) if subject.spec is None else subject.spec
+    views_missing = views_missing and spec.pictures
+    phases_missing = phases_missing and dim is not None and accepts(encoder.reads, spec)
+    if not views_missing and not phases_missing:
         return
     try:
-        train = image_set(subject.data("train"))
+        train = subject.data("train")
     except UserError as error:  # the run is whole without pictures, its images may be gone
         print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
         return

@@ -84,14 +84,17 @@ def test_the_command_line_trains_measures_and_reports(tmp_path: Path, capsys: py
     words = [f"{key}={value}" for key, value in SMALL.items()]
     path = str(tmp_path / "run")
     assert main(["train", str(RECIPE), *words, "--run", path]) == 0
-    assert not (tmp_path / "run" / "pictures").exists()
+    assert [file.name for file in (tmp_path / "run" / "pictures").iterdir()] == ["phases.npz"], "boards have no views"
     assert main(["evaluate", path, "boards", "--dry-run", "--device", "cpu"]) == 0
     assert main(["evaluate", path, "boards", "--device", "cpu"]) == 0
     assert main(["report", path, "--html", str(tmp_path / "report.html")]) == 0
     said = capsys.readouterr().out
     assert "board_accuracy_blanks" in said
     assert "board_accuracy_all_cells" in said
-    assert "Boards solved" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Boards solved" in page
+    assert 'class="dynamics"' in page
+    assert ">board 3<" in page
 
 
 def test_a_study_of_boards_is_planned_estimated_run_and_collected(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def document(parts: Mapping[str, tuple[str, Markup]], *, title: str, lead: str, 
         lead: text below the title, plain.
         notes: paragraphs before the sections, plain.
     """
-    script = _own("page.js")
+    script = _own("page.js") + _own("panel.js")
     return rendered(
         "page.html",
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -15,8 +15,8 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.report.pictures.oscillators import (
     PHASES_FILE,
     VIEWS_FILE,
-    _chosen,
-    _coloured,
+    chosen,
+    coloured,
     energies_picture,
     load_phases,
     load_views,
@@ -75,7 +75,7 @@ def test_phases_show_a_tile_for_each_image_layer_and_step(n):
 
 def test_colours_of_phases_are_cyclic_and_tell_phases_apart():
     angle = torch.linspace(0, 2 * torch.pi, 65)
-    colours = _coloured(torch.stack([angle.cos(), angle.sin()])[:, None])[0].astype(int)
+    colours = coloured(torch.stack([angle.cos(), angle.sin()])[:, None])[0].astype(int)
     steps = abs(colours[1:] - colours[:-1]).sum(-1)
     assert abs(colours[0] - colours[-1]).sum() <= steps.max(), "0 and 2 pi look alike"
     assert steps.max() < 60, "no edge where the phase has none"
@@ -85,7 +85,7 @@ def test_colours_of_phases_are_cyclic_and_tell_phases_apart():
 def test_length_does_not_change_the_colour():
     for n in (2, 4):
         field = torch.randn(n, 3, 3, generator=torch.Generator().manual_seed(n))
-        assert np.abs(_coloured(field).astype(int) - _coloured(7 * field)).max() <= 1
+        assert np.abs(coloured(field).astype(int) - coloured(7 * field)).max() <= 1
 
 
 def test_the_oscillator_shown_is_the_one_with_structure():
@@ -94,7 +94,7 @@ def test_the_oscillator_shown_is_the_one_with_structure():
     uniform, halves = torch.ones(8, 8), torch.cat([torch.zeros(4, 8), torch.full((4, 8), torch.pi)])
     angles = torch.stack([noise, uniform, halves])
     states = torch.stack([angles.cos(), angles.sin()], dim=1).reshape(1, 1, 6, 8, 8)
-    assert torch.allclose(_chosen(states, 2)[0, 0, 0], halves.cos())
+    assert torch.allclose(chosen(states, 2)[0, 0, 0], halves.cos())
 
 
 def test_energies_are_told_in_words():

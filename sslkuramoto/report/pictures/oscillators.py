@@ -1,7 +1,8 @@
 """Pictures of what a network sees and does: its views, its oscillators' phases over the Kuramoto steps, its energies.
 
-A run writes the tensors into ``RUN/pictures/{views,phases}.npz`` (few images, written once by the process that has
-the encoder); the page draws them. Shapes: b images, c channels, n oscillator dimension, h w grid, t steps, y x pixels.
+A run writes the tensors into ``RUN/pictures/{views,phases}.npz`` (few examples, written once by the process that has
+the encoder); the page draws them.
+Shapes: b images or boards, c channels, n oscillator dimension, h w grid, t steps, y x pixels or cells.
 """
 
 import io
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz"
 OF_A_VIEW = "view."  # before a view's name, which may be any
 MAX_TILE = 64  # pixels: larger images are shrunk for the page
 NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
+MAX_COLUMNS = 8  # Kuramoto steps of a picture; of more, some are shown
+TILES_ABREAST = 15  # of a picture; blocks of images that do not fit go below
 CYCLE = colormaps["twilight"]  # cyclic and perceptually uniform: equal differences of phase look equal
 GAP = 0.06  # between tiles, in tiles
 
@@ -59,47 +62,76 @@ def phases_picture(
     trace: Sequence[LayerTrace],
     oscillator_dim: int,
     *,
-    images: Float[Tensor, "b 3 y x"] | None = None,
+    images: Shaped[Tensor, "b ..."] | None = None,
     name: str = "phases",
 ) -> Markup:
     """Return an inline SVG: one block per image, in it one row per layer and one column per Kuramoto step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
-    neighbours and least over the whole grid. N = 2: colour is the phase angle. N > 2: the first three coordinates, from
-    [-1,1], are red, green and blue.
+    neighbours and least over the whole grid. N = 1: white is +1, black -1. N = 2: colour is the phase angle. N > 2: the
+    first three coordinates, from [-1,1], are red, green and blue. Of more than eight steps, eight are shown.
 
     Args:
         trace: what the encoder returned with ``trace=True``.
         oscillator_dim: N, the number of consecutive channels that make one oscillator.
-        images: the images behind the trace, pixels in [0,1], shown in front of each block.
+        images: what is behind the trace, shown in front of each block: pixels in [0,1], "b 3 y x"; or boards, "b y x".
         name: unique on the page.
     """
     assert trace, "an empty trace"
-    assert oscillator_dim >= 2, f"oscillator_dim={oscillator_dim}: a phase needs two dimensions"
-    fields = [_chosen(layer.states.detach().float().cpu(), oscillator_dim) for layer in trace]
+    fields = [chosen(layer.states.detach().float().cpu(), oscillator_dim) for layer in trace]
     count, layers, steps = (
         min(fields[0].shape[1], NUM_PHASE_IMAGES),
         len(fields),
         max(field.shape[0] for field in fields),
     )
-    figure, grid = axes_grid(1, count, 0.72 * (count * (steps + 1.3)) + 0.6, 0.72 * layers + 0.45)
-    for k in range(count):
-        axes = grid[0, k]
+    shown = spread_steps(steps, MAX_COLUMNS)
+    abreast = min(count, max(1, TILES_ABREAST // (len(shown) + 1)))
+    down = -(-count // abreast)
+    size = 0.72 * (abreast * (len(shown) + 1.3)) + 0.6, (0.72 * layers + 0.45) * down
+    figure, grid = axes_grid(down, abreast, *size)
+    for spare in grid.ravel()[count:]:
+        spare.set_visible(False)
+    kind = "" if images is None else "image" if images.ndim == 4 else "board"
+    for k, axes in enumerate(grid.ravel()[:count]):
         if images is not None:
-            place(axes, tiles_of(images[k : k + 1])[0], 0, 0)
+            _place_input(axes, images[k])
         for row, field in enumerate(fields):
-            for step in range(field.shape[0]):
-                place(axes, _coloured(field[step, k]), row, step + 1)
-        rows = [f"layer {row + 1}" if k == 0 else "" for row in range(layers)]
-        frame(axes, rows, ["image" if images is not None else "", *(f"step {step + 1}" for step in range(steps))])
-    coding = (
-        "colour is the phase angle" if oscillator_dim == 2 else "red, green and blue are the first three coordinates"
-    )
+            for column, step in enumerate(shown):
+                if step < len(field):
+                    place(axes, coloured(field[step, k]), row, column + 1)
+        rows = [f"layer {row + 1}" if k % abreast == 0 else "" for row in range(layers)]
+        frame(axes, rows, [kind, *(f"step {step + 1}" for step in shown)])
     alt = (
-        f"Oscillators of {count} images, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto steps "
-        f"(columns); {coding}."
+        f"Oscillators of {count} {kind or 'image'}s, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto"
+        f" steps (columns); {CODING.get(oscillator_dim, CODING[3])}."
     )
     return svg_of(figure, alt=alt, name=name)
+
+
+CODING = {
+    1: "white is +1, black -1",
+    2: "colour is the phase angle",
+    3: "red, green and blue are the first three coordinates",
+}
+"""What colours mean, by the dimension of an oscillator; beyond three as at three."""
+
+
+def spread_steps(steps: int, limit: int) -> list[int]:
+    """Return at most ``limit`` of so many steps, counted from 0, evenly spread with the first and the last."""
+    return sorted({round(place) for place in np.linspace(0, steps - 1, min(steps, limit))})
+
+
+def _place_input(axes: Axes, example: Shaped[Tensor, "..."]) -> None:
+    if example.ndim == 3:
+        place(axes, tiles_of(example[None])[0], 0, 0)
+        return
+    side = len(example)
+    given = np.where(example.numpy() > 0, 214, 245).astype(np.uint8)
+    place(axes, np.repeat(given[..., None], 3, axis=2), 0, 0)
+    for (y, x), symbol in np.ndenumerate(example.numpy().astype(int)):
+        if symbol:
+            at = GAP / 2 + (1 - GAP) * (np.array([x, y]) + 0.5) / side
+            axes.text(at[0], at[1], str(symbol), ha="center", va="center", fontsize=26 / side, color="#222222")
 
 
 @styled
@@ -137,7 +169,7 @@ def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
     return list((pixels.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))
 
 
-def _chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
+def chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
     """One oscillator per site: its neighbours agree at the last step (mean cosine), not all (order parameter)."""
     t, b, c, h, w = states.shape
     assert c % n == 0, f"{c} channels are not made of oscillators of {n}"
@@ -156,9 +188,12 @@ def phase_colours(count: int = 25) -> list[str]:
     return [to_hex(CYCLE(k / (count - 1))) for k in range(count)]
 
 
-def _coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
+def coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
+    """Return the colours of unit vectors, bytes "h w 3"; :data:`CODING` says what they mean."""
     x = field.numpy()
-    if len(x) == 2:
+    if len(x) == 1:
+        rgb = np.repeat((x[0] > 0)[..., None], 3, axis=2).astype(float)
+    elif len(x) == 2:
         rgb = CYCLE(np.nan_to_num(np.arctan2(x[1], x[0]) / (2 * np.pi) % 1.0))[..., :3]
     else:
         length = np.maximum(np.linalg.norm(x, axis=0, keepdims=True), 1e-12)
@@ -209,9 +244,9 @@ def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"],
 
 
 def record_phases(
-    run: Path, encoder: Encoder, images: Float[Tensor, "b 3 y x"], oscillator_dim: int, draw: torch.Generator
+    run: Path, encoder: Encoder, images: Shaped[Tensor, "b ..."], oscillator_dim: int, draw: torch.Generator
 ) -> Path | None:
-    """Trace the oscillators on a few images and leave them in the run directory.
+    """Trace the oscillators on a few images, or boards, and leave them in the run directory.
 
     Returns:
         The file; None when the encoder has no dynamics to show (then nothing is written).
@@ -250,7 +285,7 @@ def load_views(run: Path) -> dict[str, Tensor] | None:
 
 
 def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
-    """Return the recorded (trace, oscillator dimension, images), or None when the run has none."""
+    """Return the recorded (trace, oscillator dimension, images or boards), or None when the run has none."""
     path = run / PHASES_FILE
     arrays = _load(path)
     if arrays is None:
@@ -263,9 +298,18 @@ def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a record of phases ({error}); delete it and record again") from None
-    if not layers or dim < 2 or any(layer.states.ndim != 5 or layer.states.shape[2] % dim for layer in layers):
+    if not layers or dim < 1 or any(layer.states.ndim != 5 or layer.states.shape[2] % dim for layer in layers):
         raise UserError(f"{path}: its states are no oscillators of dimension {dim}; delete it and record again")
+    pictured = images.ndim == 3 or (images.ndim == 4 and images.shape[1] == 3)
+    for states, energy, _ in layers:
+        if not pictured or not states.numel() or _sizes(states, energy) != 2 * (len(images),):
+            raise UserError(f"{path}: its states, energies and images do not fit together; delete it and record again")
     return tuple(layers), dim, images
+
+
+def _sizes(states: Tensor, energy: Tensor) -> tuple[int, ...]:
+    """Return the number of images of a layer's states and of its energies; nothing where the steps do not agree."""
+    return (states.shape[1], *energy.shape[1:]) if len(energy) == len(states) + 1 else ()
 
 
 _DAMAGE = (OSError, ValueError, EOFError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)

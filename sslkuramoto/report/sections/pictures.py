@@ -1,11 +1,15 @@
-"""What the network sees and does: views, phases, energies."""
+"""What the network sees and does: views, phases, energies, and how far the oscillators agree."""
 
 from collections.abc import Iterable, Sequence
 
+from jaxtyping import Shaped
 from markupsafe import Markup
+from torch import Tensor
 
 from sslkuramoto.report.markup import NOTHING, colours_bar, element, figure, fine, joined
+from sslkuramoto.report.pictures.order import histograms_picture, order_picture
 from sslkuramoto.report.pictures.oscillators import (
+    CODING,
     PHASES_FILE,
     VIEWS_FILE,
     energies_picture,
@@ -15,6 +19,7 @@ from sslkuramoto.report.pictures.oscillators import (
     phases_picture,
     views_picture,
 )
+from sslkuramoto.report.pictures.panel import panel
 from sslkuramoto.report.runs import Model, Part
 from sslkuramoto.report.sections.section import (
     PICTURE_BUDGET,
@@ -24,6 +29,10 @@ from sslkuramoto.report.sections.section import (
     parts_of,
 )
 
+HISTOGRAM_OF = {
+    2: "Phases of all oscillators after the first and the last step.",
+    3: "Angles between the oscillators and the mean direction of their grid, after the first and the last step.",
+}
 CHOICE = (
     "Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most "
     "between neighbours and least over the whole grid."
@@ -36,33 +45,47 @@ def pictures(models: Sequence[Model]) -> Markup:
     for index, (model, name, part) in enumerate(parts_of(models)):
         if not any((part.path / file).exists() for file in (VIEWS_FILE, PHASES_FILE)):
             continue
-        drawn = NOTHING if left_out else _pictures_of(part, f"picture-{index}")
+        whose = f"{model.label}, {TITLES_OF_PARTS.get(name, name).lower()}"
+        drawn = NOTHING if left_out else _pictures_of(part, whose, f"picture-{index}")
         if left_out or len(drawn) > budget:
             left_out.append(f"{model.label} ({name})")
         else:
             budget -= len(drawn)
-            text += element("h3", f"{model.label}, {TITLES_OF_PARTS.get(name, name).lower()}") + drawn
+            text += element("h3", whose) + drawn
     if left_out:
         note = f"Left out, to keep the page small: {', '.join(left_out)}. Report on these runs alone to see them."
         text += fine(note)
     return text
 
 
-def _pictures_of(part: Part, name: str) -> Markup:
+def _pictures_of(part: Part, whose: str, name: str) -> Markup:
     text = NOTHING
     if views := load_views(part.path):
         below = "Views of the training images, as the objective gets them; one image a column."
         text += figure(views_picture(views, name=f"{name}-views"), below)
     if phases := load_phases(part.path):
-        trace, dim, images = phases
-        coding: Iterable[object] = ("Red, green and blue are an oscillator's first three coordinates.",)
+        trace, dim, inputs = phases
+        text += panel(trace, dim, inputs, label=whose, name=f"{name}-panel")
+        coding: Iterable[object] = (f"{CODING.get(dim, CODING[3]).capitalize()}.",)
         if dim == 2:
             coding = ("Colour is the phase: ", colours_bar(phase_colours()), " from 0 to 2π.")
         below = joined([f"Oscillators (N = {dim}) after each Kuramoto step. ", *coding, f" {CHOICE}"])
-        text += figure(phases_picture(trace, dim, images=images, name=f"{name}-phases"), below)
-        below = f"Energy before each step and after the last: mean and range over {len(images)} images."
+        text += figure(phases_picture(trace, dim, images=inputs, name=f"{name}-phases"), below)
+        below = f"Energy before each step and after the last: mean and range over {len(inputs)} {_kind(inputs)}."
         text += figure(energies_picture(trace, name=f"{name}-energies"), below)
+        below = (
+            f"Order parameter after each step, mean and range over {len(inputs)} {_kind(inputs)}: the length of "
+            "the mean of an oscillator over the grid, 1 where all sites agree; mean over the oscillators of a site."
+        )
+        text += figure(order_picture(trace, dim, name=f"{name}-order"), below)
+        if histograms := histograms_picture(trace, dim, name=f"{name}-histograms"):
+            below = f"{HISTOGRAM_OF.get(dim, HISTOGRAM_OF[3])} Dotted: directions drawn at random."
+            text += figure(histograms, below)
     return text
+
+
+def _kind(inputs: Shaped[Tensor, "b ..."]) -> str:
+    return "boards" if inputs.ndim == 3 else "images"
 
 
 def section() -> Section:
