@@ -48,11 +48,11 @@ for (const panel of document.querySelectorAll(".dynamics")) {
 
   function draw() {
     const { width, height, steps, energy, order } = now();
-    const side = about.boards ? 24 : 1; // pixels of a site: symbols need some
+    const side = about.boards ? 48 : 1; // pixels of a site: symbols need some
     [canvas.width, canvas.height] = [width * side, height * side];
     const pen = canvas.getContext("2d");
-    Object.assign(pen, { font: "bold 15px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
-    Object.assign(pen, { strokeStyle: "#000000", lineWidth: 3 });
+    Object.assign(pen, { font: "bold 28px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
+    Object.assign(pen, { strokeStyle: "#000000", lineWidth: 6 });
     for (let k = 0; k < width * height; k++) {
       const [x, y] = [k % width, Math.floor(k / width)];
       pen.fillStyle = `rgb(${[...colour(start() + k * perSite)].join()})`;
