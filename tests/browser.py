@@ -75,12 +75,15 @@ class Browser:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())["value"]
 
-    def open(self, path: Path, *, width: int = 1400, height: int = 900, dark: bool = False) -> None:
-        """Show a file in a window of a size, as a reader with a light or a dark desktop sees it."""
+    def open(
+        self, path: Path, *, width: int = 1400, height: int = 900, dark: bool = False, still: bool = False
+    ) -> None:
+        """Show a file in a window of a size, to a reader with a light or a dark desktop, who may want less motion."""
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._cdp("Emulation.setDeviceMetricsOverride", screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
+        self._cdp("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
         self._send("POST", f"{self.session}/url", {"url": path.resolve().as_uri()})
 
     def _cdp(self, command: str, parameters: Any) -> Any:

@@ -1,4 +1,6 @@
-// Oscillators over the Kuramoto steps. pictures/panel.py says how the bytes lie. Nothing moves before it is asked to.
+// Oscillators over the Kuramoto steps. pictures/panel.py says how the bytes lie. Nothing moves before it is asked to;
+// for readers who want less motion nothing moves by itself at all: the button moves on by one step.
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 for (const panel of document.querySelectorAll(".dynamics")) {
   const bytes = (data) => Uint8Array.from(atob(data.slice(data.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
   const find = (selector) => panel.querySelector(selector);
@@ -46,11 +48,11 @@ for (const panel of document.querySelectorAll(".dynamics")) {
 
   function draw() {
     const { width, height, steps, energy, order } = now();
-    const side = about.boards ? 24 : 1; // pixels of a site: symbols need some
+    const side = about.boards ? 48 : 1; // pixels of a site: symbols need some
     [canvas.width, canvas.height] = [width * side, height * side];
     const pen = canvas.getContext("2d");
-    Object.assign(pen, { font: "bold 15px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
-    Object.assign(pen, { strokeStyle: "#000000", lineWidth: 3 });
+    Object.assign(pen, { font: "bold 28px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
+    Object.assign(pen, { strokeStyle: "#000000", lineWidth: 6 });
     for (let k = 0; k < width * height; k++) {
       const [x, y] = [k % width, Math.floor(k / width)];
       pen.fillStyle = `rgb(${[...colour(start() + k * perSite)].join()})`;
@@ -109,13 +111,18 @@ for (const panel of document.querySelectorAll(".dynamics")) {
   function stop() {
     clearInterval(timer);
     timer = null;
-    play.textContent = "Play";
+    play.textContent = still.matches ? "Next step" : "Play";
     find("p").setAttribute("aria-live", "polite");
   }
 
   function toggle() {
     if (timer !== null) return stop();
-    if (slider.value === slider.max) slider.value = 0;
+    const ended = slider.value === slider.max;
+    if (still.matches) {
+      slider.value = ended ? 0 : Number(slider.value) + 1;
+      return draw();
+    }
+    if (ended) slider.value = 0;
     find("p").setAttribute("aria-live", "off");
     play.textContent = "Pause";
     draw();
@@ -157,6 +164,8 @@ for (const panel of document.querySelectorAll(".dynamics")) {
     }
     event.preventDefault();
   });
+  still.addEventListener("change", stop);
   panel.hidden = false;
+  stop();
   select("image", 0);
 }

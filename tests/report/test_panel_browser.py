@@ -93,6 +93,17 @@ def test_play_stops_at_the_end_and_begins_again_from_there(browser, page):
         assert picture(browser) == ended
 
 
+def test_for_a_reader_who_wants_less_motion_the_button_goes_one_step_at_a_time(browser, page):
+    browser.open(page, still=True)
+    assert said(browser, ".play") == "Next step"
+    for step in (2, 3, 4, 1):
+        browser.run(f"{FIND} find('.play').click()")
+        assert said(browser).startswith(f"step {step} of")
+        shown = picture(browser)
+        time.sleep(0.6)
+        assert picture(browser) == shown
+
+
 def test_layers_and_images_are_chosen_by_buttons_that_say_which_is(browser, page):
     browser.open(page)
     browser.run(f"{FIND} find('[data-layer=\"1\"]').click(); find('[data-image=\"2\"]').click()")

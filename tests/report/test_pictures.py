@@ -153,6 +153,29 @@ def test_a_broken_or_foreign_record_is_named(tmp_path, file, read):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"energy_0": np.zeros((3, 3), np.float32)},
+        {"energy_0": np.zeros((4, 2), np.float32)},
+        {"energy_0": np.zeros(4, np.float32)},
+        {"images": np.zeros((2, 3, 6, 6), np.float32)},
+        {"images": np.zeros((3, 1, 6, 6), np.float32)},
+        {"images": np.zeros((3, 6), np.float32)},
+        {"states_0": np.zeros((3, 3, 4, 5, 0), np.float16)},
+        {"oscillator_dim": np.array(0)},
+    ],
+)
+def test_a_record_whose_parts_do_not_fit_together_is_named(tmp_path, changed):
+    record_phases(tmp_path, Oscillating(), torch.rand(3, 3, 6, 6), 2, torch.Generator().manual_seed(0))
+    with np.load(tmp_path / PHASES_FILE) as file:
+        arrays = dict(file)
+    assert load_phases(tmp_path)
+    np.savez(tmp_path / PHASES_FILE, **(arrays | changed))
+    with pytest.raises(UserError, match=r"phases\.npz: its states.*delete it and record again"):
+        load_phases(tmp_path)
+
+
 def test_a_pickle_in_a_record_is_not_run(tmp_path):
     class Hostile:
         def __reduce__(self):
