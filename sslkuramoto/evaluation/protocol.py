@@ -244,18 +244,16 @@ ENDINGS = (".yaml", ".yml")
 
 
 def check_examples(data: DataSet, protocol: str, needs: frozenset[Need]) -> None:
-    """Check that a split has what a protocol needs.
+    """Check that a split has what a protocol needs; its spec says before whether there are masks.
 
     Raises:
-        UserError: no labels, no masks, or nothing at all.
+        UserError: no labels, or nothing at all.
     """
     where = f"data {data.name!r}, split {data.split!r}"
     if "labels" in needs and data.spec.num_classes is None:
         raise UserError(f"{protocol} needs labels: {where}, has none")
     if "labels" in needs and data.spec.num_classes == 1:
         raise UserError(f"{protocol} needs at least two classes: {where}, has one")
-    if "masks" in needs and not data.spec.masks:
-        raise UserError(f"{protocol} needs masks: {where}, has none")
     if len(data) == 0:
         raise UserError(f"{protocol} needs {data.spec.kind}: {where}, is empty")
 

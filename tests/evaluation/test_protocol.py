@@ -174,7 +174,7 @@ def test_what_a_protocol_needs_is_checked_before_it_measures(cnn, subject_of, so
         def measure(self, subject):
             return pytest.fail("it was measured")
 
-    with pytest.raises(UserError, match=r"^needing needs masks: data 'random', split 'test', has none$"):
+    with pytest.raises(UserError, match=r"^needing needs masks: the data of .*run gives none$"):
         Needing()(subject_of(cnn, data=lambda split: some_set(4)))
 
 

@@ -18,14 +18,15 @@ from jaxtyping import UInt8
 from numpy.lib import format as npy
 from torch import Tensor
 
+from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.scenes.scene_set import (
     CLASSES,
     IGNORED,
     INSTANCES,
     MOST_OBJECTS,
+    ArrayMasks,
     SceneSet,
-    array_scenes,
     chosen_scenes,
 )
 from sslkuramoto.errors import UserError, one_line
@@ -76,8 +77,8 @@ def multi_object_npz(
     if not path.is_file():
         raise UserError(f"root={root}, dataset={dataset}: no file {path.name}")
     images, layers, kinds = read_scenes(path)
-    samples, masks = array_scenes("multi_object_npz", images, layers, kinds, str(path))
-    return chosen_scenes("multi_object_npz", split, part, samples, masks, choice)
+    samples = ArraySamples(images, None, None, str(path))
+    return chosen_scenes("multi_object_npz", split, part, samples, ArrayMasks(layers, kinds), choice)
 
 
 def read_scenes(
@@ -86,7 +87,7 @@ def read_scenes(
     """Return images, masks and the kinds of masks of a file; pickles are never opened.
 
     Raises:
-        UserError: it is damaged, lacks something, or holds other values.
+        UserError: it is damaged, lacks something, or holds other values or arrays that do not match.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -100,8 +101,9 @@ def read_scenes(
         raise
     except _DAMAGE as error:
         raise UserError(f"{path}: damaged, or no npz file: {one_line(error) or type(error).__name__}") from None
-    if len({each.shape for each in layers}) > 1:
-        raise UserError(f"{path}: labels {layers[0].shape} and classes {layers[1].shape} do not match")
+    for name, each in zip(kinds, layers, strict=True):
+        if each.shape != (len(images), *images.shape[2:]):
+            raise UserError(f"{path}: images of shape {images.shape} and {name} of {each.shape} do not match")
     return torch.from_numpy(images), torch.from_numpy(np.stack(layers, axis=1)), tuple(_MASKS[name] for name in kinds)
 
 

@@ -21,9 +21,9 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet, MemorySet
-from sslkuramoto.data.images.readers import ArraySamples, Samples
+from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.data.images.subset import SPLITS, Choice
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import unknown
 from sslkuramoto.examples import Batch, Images
 
 IGNORED = 255
@@ -199,13 +199,3 @@ def generated(
     digest.update(images.numpy().data)
     held = MemorySet(name, split, None, None, images.shape[-1], digest.hexdigest(), images)
     return SceneSet(held, ArrayMasks(masks[:, None]), torch.arange(len(images)))
-
-
-def array_scenes(
-    name: str, images: UInt8[Tensor, "n 3 y x"], layers: UInt8[Tensor, "n m y x"], kinds: tuple[str, ...], origin: str
-) -> tuple[ArraySamples, ArrayMasks]:
-    """Return the images and the masks of arrays that a source holds; ``origin`` names them in error messages."""
-    if images.shape[2:] != layers.shape[2:] or len(images) != len(layers):
-        shown = (f"{len(each)} of {each.shape[3]}x{each.shape[2]}" for each in (images, layers))
-        raise UserError("{}: images ({}) and masks ({}) do not match".format(origin, *shown))
-    return ArraySamples(images, None, None, origin), ArrayMasks(layers, kinds)
