@@ -130,10 +130,12 @@ class SudokuAccuracy(Protocol):
             },
             verdicts=["correct", "correct_all_cells", *(f"{vote}/correct" for vote in found.votes)],
             details={
-                "steps": curve,
-                "draws": {ONE_DRAW: {1: point(metrics[SOLVED])}, **found.over_draws(total)},
-                "scores": distributions(scores, right) if total > 1 else {},
-                "boards": found.shown,
+                "sudoku": {
+                    "steps": curve,
+                    "draws": {ONE_DRAW: {1: point(metrics[SOLVED])}, **found.over_draws(total)},
+                    "scores": distributions(scores, right) if total > 1 else {},
+                    "boards": found.shown,
+                }
             },
             notes=self._notes(subject, boards.fingerprint, total, metrics),
         )

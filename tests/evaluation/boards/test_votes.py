@@ -184,7 +184,7 @@ def test_the_vote_by_a_telling_energy_is_right_where_one_of_its_draws_is(boards,
     assert result.verdicts == ["correct", "correct_all_cells", *(f"{vote}/correct" for vote in (
         "energy_sum", "energy_last", "confidence", "majority", "mean",
     ))]  # fmt: skip
-    curve = result.details["draws"]["energy_sum"]
+    curve = result.details["sudoku"]["draws"]["energy_sum"]
     assert list(curve) == [2, 4, 8]
     assert one.value < curve[2]["value"] < curve[4]["value"] < curve[8]["value"]
     assert set(result.per_image) >= {"energy_sum", "energy_last", "givens", "consistent"}
@@ -212,7 +212,7 @@ def test_more_steps_at_test_time_are_measured_and_drawn_as_a_curve(boards, tmp_p
     few = load_protocol("sudoku").measure(measured)
     many = load_protocol("sudoku", ["num_steps=6", "steps=[2,6,4]", "votes=[confidence]"]).measure(measured)
     assert few.metrics["board_accuracy_blanks"].value < many.metrics["board_accuracy_blanks"].value
-    curve = many.details["steps"]
+    curve = many.details["sudoku"]["steps"]
     assert list(curve) == [2, 4, 6]
     assert curve[2]["one draw"]["value"] == few.metrics["board_accuracy_blanks"].value, "the same draws"
     assert curve[6]["one draw"]["value"] == many.metrics["board_accuracy_blanks"].value
