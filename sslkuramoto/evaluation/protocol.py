@@ -7,8 +7,10 @@ its data, yields a :class:`Result`. ``eval/protocols/NAME.yaml`` holds ``name: P
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache as once
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -22,14 +24,14 @@ from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import DataSet, ImageSet, image_set
+from sslkuramoto.data import DATA, DataSet, ImageSet, expected_spec, image_set
 from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
-from sslkuramoto.recipe import escaped, key_and_text, read_yaml
+from sslkuramoto.recipe import Part, escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
-from sslkuramoto.results import Result
+from sslkuramoto.results import RENAMED_PROTOCOLS, Result
 from sslkuramoto.sources import Plugins, plugins_behind
 from sslkuramoto.values import read_text
 
@@ -169,6 +171,7 @@ class Protocol(ABC):
             output is not logits), ``"recipe"`` (it was trained from one).
         splits: splits that it always reads, the scored one first.
         columns: its columns in the summary of a report page.
+        own_source: the data that it measures instead of those of the run; None: the run's.
     """
 
     name: ClassVar[str] = "protocol"
@@ -177,6 +180,7 @@ class Protocol(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
     columns: ClassVar[tuple[Column, ...]] = ()
+    own_source: Part | None = None
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -184,8 +188,22 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
+        subject = self.on(subject)
         self.check(subject)
         return self.measure(replace(subject, plugins={**subject.plugins, **plugins_behind(self)}))
+
+    def on(self, subject: Subject) -> Subject:
+        """Return the subject with the data that are measured: those of :attr:`own_source`, if there is one."""
+        if self.own_source is None:
+            return subject
+        spec = expected_spec(self.own_source.name, self.own_source.options)
+        return replace(subject, data=self._own_data, spec=spec, data_options={}, remember_data=_nothing_to_remember)
+
+    @cached_property
+    def _own_data(self) -> Callable[[str], DataSet]:
+        source = self.own_source
+        assert source is not None
+        return once(lambda split: DATA.build(source.name, source.options, split))
 
     def check(self, subject: Subject) -> None:
         """Check that the subject has what the protocol needs.
@@ -202,6 +220,9 @@ class Protocol(ABC):
         spec = subject.spec or subject.data(self.splits[0]).spec
         self.check_spec(f"the data of {subject.run_dir}", spec)
         check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
+        if subject.encoder.built_for not in (None, spec):
+            built_for = subject.encoder.built_for
+            raise UserError(f"the encoder of {subject.run_dir} is built for {built_for}; the data give {spec}")
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
 
@@ -332,6 +353,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
         UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
     """
     written = _written(name, folder)
+    name = _name_now(name, {*protocol_files(folder), *PROTOCOLS})
     options = _overridden(written, overrides)
     registered = options.pop("name")
     measure = PROTOCOLS.build(registered, options)
@@ -344,6 +366,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
 def _written(name: str, folder: Path) -> dict[str, Any]:
     """Return the content of a protocol file, which includes the registered name."""
     files = protocol_files(folder)
+    name = _name_now(name, {*files, *PROTOCOLS})
     if name.endswith(ENDINGS):
         if not Path(name).is_file():
             raise UserError(f"protocol file {name!r} does not exist")
@@ -355,7 +378,15 @@ def _written(name: str, folder: Path) -> dict[str, Any]:
     options = _read(files[name])
     if not isinstance(options.get("name"), str):
         raise UserError(f"protocol file {name!r}: needs the key 'name', one of {', '.join(PROTOCOLS)}")
-    return options
+    return options | {"name": _name_now(options["name"], set(PROTOCOLS))}
+
+
+def _name_now(name: str, known: Collection[str]) -> str:
+    """Return the name that a protocol has now; that it has another one is said once."""
+    if name in known or name not in RENAMED_PROTOCOLS:
+        return name
+    say_once(f"protocol {name} is called {RENAMED_PROTOCOLS[name]} now")
+    return RENAMED_PROTOCOLS[name]
 
 
 def _read(path: Path) -> dict[str, Any]:

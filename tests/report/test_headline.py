@@ -22,7 +22,7 @@ TODAY = (
     "objects_fg_ari objects_mbo objects_mbo_class objects_up4_fg_ari objects_up4_mbo objects_up4_mbo_class clean "
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
-    "boards_blanks boards_all_cells"
+    "boards_blanks boards_all_cells boards_energy boards_confidence"
 )
 
 

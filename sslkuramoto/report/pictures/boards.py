@@ -1,0 +1,101 @@
+"""Drawings of Sudoku boards with their answers, and of the energies of right and wrong draws.
+
+Shapes: s side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from sslkuramoto.report.pictures.drawing import FAINT, INK, axes_grid, colour, plain_axes, styled, svg_of
+from sslkuramoto.sudoku_rules import BOXES
+
+RIGHT, WRONG = 0, 1
+"""Numbers of the colours of right and of wrong draws."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A puzzle (0 is blank), its solution and the answer of a network, as lists of rows."""
+
+    puzzle: Sequence[Sequence[int]]
+    solution: Sequence[Sequence[int]]
+    answer: Sequence[Sequence[int]]
+
+    @property
+    def wrong(self) -> list[tuple[int, int]]:
+        """Cells whose answer is not that of the solution."""
+        side = range(len(self.solution))
+        return [(y, x) for y in side for x in side if self.answer[y][x] != self.solution[y][x]]
+
+    @property
+    def blanks(self) -> int:
+        """Number of blank cells."""
+        return sum(symbol == 0 for row in self.puzzle for symbol in row)
+
+
+@dataclass(frozen=True)
+class Energies:
+    """Counts of right and of wrong draws between edges."""
+
+    title: str
+    edges: tuple[float, ...]
+    right: tuple[float, ...]
+    wrong: tuple[float, ...]
+
+
+@styled
+def board_picture(board: Board, *, name: str) -> Markup:
+    """Return an inline SVG: givens bold, the answer in the blank cells, wrong cells shaded with the solution small."""
+    side = len(board.solution)
+    height, width = BOXES[side]
+    figure, ((axes,),) = axes_grid(1, 1, 0.28 * side, 0.28 * side, margins=(0.02, 0.98, 0.02, 0.98))
+    wrong = set(board.wrong)
+    for y in range(side):
+        for x in range(side):
+            given, answer = board.puzzle[y][x] > 0, board.answer[y][x]
+            if (y, x) in wrong:
+                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour(WRONG), alpha=0.35, linewidth=0))
+                axes.text(x + 0.93, y + 0.9, str(board.solution[y][x]), ha="right", va="bottom", fontsize=5)
+            weight = "bold" if given else "normal"
+            axes.text(x + 0.5, y + 0.5, str(answer or "?"), ha="center", va="center", fontweight=weight)
+    for line in range(side + 1):
+        axes.axvline(line, color=INK if line % width == 0 else FAINT, linewidth=1.2 if line % width == 0 else 0.5)
+        axes.axhline(line, color=INK if line % height == 0 else FAINT, linewidth=1.2 if line % height == 0 else 0.5)
+    axes.set(xlim=(0, side), ylim=(side, 0))
+    axes.set_axis_off()
+    alt = f"Sudoku board: {board.blanks} blank cells, {len(wrong)} wrong. Answer by rows: "
+    return svg_of(figure, alt=alt + "; ".join("".join(map(str, row)) for row in board.answer), name=name)
+
+
+@styled
+def energies_picture(panels: Sequence[Energies], *, x_label: str, name: str) -> Markup:
+    """Return an inline SVG: one histogram of right and wrong draws a panel, each kind as a share of its own draws."""
+    figure, grid = axes_grid(1, len(panels), 2.9 * len(panels), 2.3)
+    told = []
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        plain_axes(axes)
+        for series, word, count in ((RIGHT, "right", panel.right), (WRONG, "wrong", panel.wrong)):
+            _steps(axes, series, panel.edges, count)
+            told.append(f"{panel.title}, {word}: {_middle(panel.edges, count)}")
+        axes.set_title(panel.title)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel("draws (%)")
+    return svg_of(figure, alt=f"Distributions of right and wrong draws. {'; '.join(told)}.", name=name)
+
+
+def _steps(axes: Axes, series: int, edges: Sequence[float], count: Sequence[float]) -> None:
+    share = 100 * np.asarray(count) / max(sum(count), 1)
+    axes.stairs(share, np.asarray(edges), color=colour(series), fill=True, alpha=0.3)
+    axes.stairs(share, np.asarray(edges), color=colour(series), linestyle="solid" if series == RIGHT else "dashed")
+
+
+def _middle(edges: Sequence[float], count: Sequence[float]) -> str:
+    if not sum(count):
+        return "no draws"
+    mean = np.average((np.asarray(edges)[1:] + np.asarray(edges)[:-1]) / 2, weights=count)
+    return f"{sum(count):.0f} draws, mean {mean:.4g}"
