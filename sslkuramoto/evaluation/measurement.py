@@ -27,6 +27,7 @@ def evaluate(
     """
     path = path or subject.run_dir / "results" / f"{protocol.file}.json"
     start = time.perf_counter()
+    subject = protocol.measure.on(subject)
     found = protocol.measure(replace(subject, file=path.stem))
     result = replace(
         found,

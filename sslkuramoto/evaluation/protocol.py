@@ -25,6 +25,7 @@ from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, ImageSet, image_set
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
 from sslkuramoto.recipe import escaped, key_and_text, read_yaml
@@ -34,20 +35,8 @@ from sslkuramoto.sources import Plugins, plugins_behind
 from sslkuramoto.values import read_text
 
 
-def _silent(line: str) -> None:
-    """Discard a line of progress."""
-
-
-def _forgotten(name: str, tensor: torch.Tensor) -> None:
-    """Discard a tensor."""
-
-
-def _not_logged(name: str, metrics: Mapping[str, float]) -> None:
-    """Send the numbers of a result to no logger."""
-
-
-def _nothing_to_remember() -> None:
-    """Record nothing about the data."""
+def _ignored(*given: object) -> None:
+    """Do nothing with what is given."""
 
 
 @dataclass
@@ -96,13 +85,13 @@ class Subject:
     data_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0
     file: str = ""
-    report: Callable[[str], None] = _silent
-    keep: Callable[[str, torch.Tensor], None] = _forgotten
+    report: Callable[[str], None] = _ignored
+    keep: Callable[[str, torch.Tensor], None] = _ignored
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
-    log: Callable[[str, Mapping[str, float]], None] = _not_logged
-    remember_data: Callable[[], None] = _nothing_to_remember
+    log: Callable[[str, Mapping[str, float]], None] = _ignored
+    remember_data: Callable[[], None] = _ignored
     head_identity: str = ""
     plugins: Plugins = field(default_factory=dict)
 
@@ -169,6 +158,7 @@ class Protocol(ABC):
             output is not logits), ``"recipe"`` (it was trained from one).
         splits: splits that it always reads, the scored one first.
         columns: its columns in the summary of a report page.
+        own_source: the data that it measures instead of those of the run; None: the run's.
     """
 
     name: ClassVar[str] = "protocol"
@@ -177,6 +167,7 @@ class Protocol(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
     columns: ClassVar[tuple[Column, ...]] = ()
+    own_source: OwnSource | None = None
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -184,8 +175,14 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
-        self.check(subject)
+        self.check(subject := self.on(subject))
         return self.measure(replace(subject, plugins={**subject.plugins, **plugins_behind(self)}))
+
+    def on(self, subject: Subject) -> Subject:
+        """Return the subject with the data that are measured: those of :attr:`own_source`, if there is one."""
+        if (own := self.own_source) is None:
+            return subject
+        return replace(subject, data=own.load, spec=own.spec, data_options={}, remember_data=_ignored)
 
     def check(self, subject: Subject) -> None:
         """Check that the subject has what the protocol needs.
@@ -215,6 +212,7 @@ class Protocol(ABC):
         Raises:
             UserError: it does not read them, they lack masks that it needs, or the user must set an option.
         """
+        spec = self.own_source.spec if self.own_source else spec
         check_reads(self.name, self.reads, given, spec)
         if "masks" in self.needs and not spec.masks:
             raise UserError(f"{self.name} needs masks: {given} gives none")

@@ -252,8 +252,9 @@ class _Planner:
         measured = network or self._chain(row, seed)[column.stage]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
-        facts, problem = self.facts.of(measured.data, loaded.measure.splits[0])
-        data = facts.fingerprint if facts else f"unknown: {measured.data.to_dict()}"
+        source = loaded.measure.own_source or measured.data
+        facts, problem = self.facts.of(source, loaded.measure.splits[0])
+        data = facts.fingerprint if facts else f"unknown: {source.to_dict()}"
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
         plugins = {**measured.plugins, **plugins_named([loaded.name, loaded.options])}
