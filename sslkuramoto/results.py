@@ -26,7 +26,14 @@ FORMAT = 2  # of result files; 2 added readings, and which protocol and file des
 SHOWN = 5  # most keys of numbers that are not finite in a note
 _MISSING = "not finite, written as missing:"  # begins that note
 _MISSING_BEFORE = "no numbers, written as missing:"  # in files of earlier versions
+RENAMED_PROTOCOLS = {"boards": "sudoku"}
+"""Old name of a protocol -> the name that it has now; files of results, studies and commands may have the old one."""
 _KEPT_EMPTY = ("low", "high")  # written even if unknown
+
+
+def protocol_now(name: str) -> str:
+    """Return the name that a protocol has now."""
+    return RENAMED_PROTOCOLS.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -199,9 +206,9 @@ class Result:
             notes=read.texts("notes", "sentences"),
             verdicts=read.texts("verdicts", "names") if "verdicts" in content else _unstated_verdicts(content),
             protocol=protocol,
-            kind=read.text("kind"),
+            kind=protocol_now(read.text("kind")),
             # a result of changed options was always named NAME+KEY=VALUE
-            described_by=read.text("described_by") or protocol.partition("+")[0],
+            described_by=protocol_now(read.text("described_by") or protocol.partition("+")[0]),
             seed=read.count("seed"),
             batch_size=read.count("batch_size"),
             seconds=read.number("seconds"),

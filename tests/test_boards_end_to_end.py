@@ -66,7 +66,7 @@ def test_a_run_with_symmetries_resumes_to_the_same_bytes_and_learns_from_other_b
 def test_a_measurement_finds_the_head_and_its_numbers_stand_in_the_report(run: Path) -> None:
     subject = subject_of(run)
     assert isinstance(subject.head, PerCell)
-    result, path = evaluate(subject, load_protocol("boards"), {})
+    result, path = evaluate(subject, load_protocol("sudoku"), {})
     assert json.loads(path.read_text())["data"]["name"] == "sudoku"
     assert {metric.n for metric in result.metrics.values()} == {20}
     summary = summarise([load(row) for row in discover([run])])
@@ -85,8 +85,8 @@ def test_the_command_line_trains_measures_and_reports(tmp_path: Path, capsys: py
     path = str(tmp_path / "run")
     assert main(["train", str(RECIPE), *words, "--run", path]) == 0
     assert not (tmp_path / "run" / "pictures").exists()
-    assert main(["evaluate", path, "boards", "--dry-run", "--device", "cpu"]) == 0
-    assert main(["evaluate", path, "boards", "--device", "cpu"]) == 0
+    assert main(["evaluate", path, "sudoku", "--dry-run", "--device", "cpu"]) == 0
+    assert main(["evaluate", path, "sudoku", "--device", "cpu"]) == 0
     assert main(["report", path, "--html", str(tmp_path / "report.html")]) == 0
     said = capsys.readouterr().out
     assert "board_accuracy_blanks" in said

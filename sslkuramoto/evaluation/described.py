@@ -13,7 +13,7 @@ from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import PROTOCOLS, load_protocol, protocol_files
 from sslkuramoto.registry import Registry
-from sslkuramoto.results import Result
+from sslkuramoto.results import Result, protocol_now
 from sslkuramoto.threat import parse_eps
 from sslkuramoto.values import Mark, option_text, plain
 
@@ -60,7 +60,7 @@ def is_described(result: Result) -> bool:
 
 def named_as_described(result: Result) -> bool:
     """Return whether a result has the name of the protocol file that describes it, possibly by option --as."""
-    return result.path.stem == result.described_by
+    return protocol_now(result.path.stem) == result.described_by
 
 
 def departures(result: Result, metric: str) -> list[Departure]:

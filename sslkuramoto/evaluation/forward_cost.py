@@ -46,7 +46,7 @@ def classifier_cost(
     def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
         classifier.at(index[: len(pixels)])(pixels, draw=draw)
 
-    return _cost(subject, forward, split, images, passes, LOOKS if look else 0)
+    return passes_cost(subject, forward, split, images, passes, LOOKS if look else 0)
 
 
 def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cost:
@@ -56,30 +56,11 @@ def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cos
     def forward(inputs: Shaped[Tensor, "b ..."], draw: torch.Generator) -> None:
         encoder(inputs, draw=draw if encoder.stochastic else None)
 
-    return _cost(subject, forward, split, None, 1 if draws is None else draws_for(encoder.stochastic, draws))
-
-
-def passes_cost(
-    subject: Subject,
-    forward: Callable[[Tensor, torch.Generator], None],
-    split: str,
-    images: int | None,
-    passes: int,
-) -> Cost:
-    """Return the cost of other passes.
-
-    Args:
-        subject: data and device.
-        forward: makes one pass of some inputs with a generator.
-        split: whose examples they are.
-        images: number of examples; None for all.
-        passes: per example.
-    """
-    return _cost(subject, forward, split, images, passes)
+    return passes_cost(subject, forward, split, None, 1 if draws is None else draws_for(encoder.stochastic, draws))
 
 
 @torch.no_grad()
-def _cost(
+def passes_cost(
     subject: Subject,
     forward: Callable[[Tensor, torch.Generator], None],
     split: str,
@@ -87,6 +68,16 @@ def _cost(
     passes: int,
     looks: int = 0,
 ) -> Cost:
+    """Return the cost of passes over a split, after timing a few.
+
+    Args:
+        subject: data and device.
+        forward: one pass of a batch.
+        split: whose examples are passed.
+        wanted: number of examples; None for all.
+        passes: per example.
+        looks: further passes of the first batch.
+    """
     images = subject.data(split)
     count = len(images) if wanted is None else min(wanted, len(images))
     most = min(count, subject.batch_size)

@@ -1,4 +1,4 @@
-"""Data that an option of a protocol names, measured instead of those of the run: other scenes or photographs, boards."""
+"""Data that a protocol names by an option and measures instead of those of the run: scenes, photographs or boards."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
@@ -19,9 +19,10 @@ class OwnSource(Part):
         return expected_spec(self.name, self.options)
 
     @cached_property
-    def load(self) -> Callable[[str], DataSet]:
-        """Split -> data set."""
-        return cache(lambda split: DATA.build(self.name, self.options, split))
+    def of_subject(self) -> dict[str, Any]:
+        """Fields of a subject that is measured on the source; its run records nothing about these data."""
+        load: Callable[[str], DataSet] = cache(lambda split: DATA.build(self.name, self.options, split))
+        return {"data": load, "spec": self.spec, "data_options": {}, "remember_data": lambda: None}
 
 
 def own_source(option: str, value: Mapping[str, Any] | None, reads: Reads) -> OwnSource | None:

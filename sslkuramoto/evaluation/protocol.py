@@ -7,7 +7,7 @@ its data, yields a :class:`Result`. ``eval/protocols/NAME.yaml`` holds ``name: P
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -24,13 +24,13 @@ from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, ImageSet, image_set
 from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
 from sslkuramoto.recipe import escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
-from sslkuramoto.results import Result
+from sslkuramoto.results import RENAMED_PROTOCOLS, Result
 from sslkuramoto.sources import Plugins, plugins_behind
 from sslkuramoto.values import read_text
 
@@ -180,9 +180,7 @@ class Protocol(ABC):
 
     def on(self, subject: Subject) -> Subject:
         """Return the subject with the data that are measured: those of :attr:`own_source`, if there is one."""
-        if (own := self.own_source) is None:
-            return subject
-        return replace(subject, data=own.load, spec=own.spec, data_options={}, remember_data=_ignored)
+        return subject if self.own_source is None else replace(subject, **self.own_source.of_subject)
 
     def check(self, subject: Subject) -> None:
         """Check that the subject has what the protocol needs.
@@ -199,6 +197,8 @@ class Protocol(ABC):
         spec = subject.spec or subject.data(self.splits[0]).spec
         self.check_spec(f"the data of {subject.run_dir}", spec)
         check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
+        if (built_for := subject.encoder.built_for) not in (None, spec):
+            raise UserError(f"the encoder of {subject.run_dir} is built for {built_for}; the data give {spec}")
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
 
@@ -332,6 +332,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
         UserError: an unknown protocol, key or value, an override without ``=``, a file that is not YAML.
     """
     written = _written(name, folder)
+    name = _name_now(name, {*protocol_files(folder), *PROTOCOLS})
     options = _overridden(written, overrides)
     registered = options.pop("name")
     measure = PROTOCOLS.build(registered, options)
@@ -344,6 +345,7 @@ def load_protocol(name: str, overrides: Sequence[str] = (), folder: Path = PROTO
 def _written(name: str, folder: Path) -> dict[str, Any]:
     """Return the content of a protocol file, which includes the registered name."""
     files = protocol_files(folder)
+    name = _name_now(name, {*files, *PROTOCOLS})
     if name.endswith(ENDINGS):
         if not Path(name).is_file():
             raise UserError(f"protocol file {name!r} does not exist")
@@ -355,7 +357,15 @@ def _written(name: str, folder: Path) -> dict[str, Any]:
     options = _read(files[name])
     if not isinstance(options.get("name"), str):
         raise UserError(f"protocol file {name!r}: needs the key 'name', one of {', '.join(PROTOCOLS)}")
-    return options
+    return options | {"name": _name_now(options["name"], set(PROTOCOLS))}
+
+
+def _name_now(name: str, known: Collection[str]) -> str:
+    """Return the name that a protocol has now; that it has another one is said once."""
+    if name in known or name not in RENAMED_PROTOCOLS:
+        return name
+    say_once(f"protocol {name} is called {RENAMED_PROTOCOLS[name]} now")
+    return RENAMED_PROTOCOLS[name]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -63,8 +63,12 @@ def test_a_run_of_images_is_measured_or_refused(name: str, supervised: RunDirect
 
 @pytest.mark.parametrize("name", LOADED)
 def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory, request) -> None:
-    if name in READ_BOARDS:
-        LOADED[name].measure.check(subject_of(boards.path))
+    measure, subject = LOADED[name].measure, subject_of(boards.path)
+    if name in READ_BOARDS and measure.on(subject).spec != subject.spec:  # 9 x 9 boards, and a network of 4 x 4
+        with pytest.raises(UserError, match=r"is built for Boards\(side=4, symbols=4\); the data give Boards\(side=9"):
+            measure(subject)
+    elif name in READ_BOARDS:
+        measure.check(subject)
     else:
         line = request.getfixturevalue("refused")(str(boards.path), name)
         assert line.endswith(f"{LOADED[name].measure.name} reads images; data sudoku gives boards")
@@ -87,7 +91,7 @@ def test_a_functions_network_is_refused_where_it_or_the_protocol_does_not_read_t
 def test_of_several_protocols_none_measures_where_one_does_not_read_the_data(
     supervised: RunDirectory, refused: Callable[..., str]
 ) -> None:
-    assert "boards reads boards" in refused(str(supervised.path), "clean", "boards")
+    assert "sudoku reads boards" in refused(str(supervised.path), "clean", "sudoku")
     assert not (supervised.path / "results" / "clean.json").exists()
 
 

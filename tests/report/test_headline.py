@@ -21,7 +21,7 @@ TODAY = (
     "knn linear rankme clustering_accuracy clustering_nmi clustering_ari clean "
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
-    "boards_blanks boards_all_cells"
+    "boards_blanks boards_all_cells boards_energy boards_confidence"
 )
 
 

@@ -16,7 +16,7 @@ from sslkuramoto.report.study_page import study_page
 from sslkuramoto.study import collect, comparisons, load_study, plan_study, run_plan
 from sslkuramoto.study.keys import OPENING_FUNCTIONS, measuring_code
 
-BOARDS = {"protocol": "boards", "metric": "accuracy", "rows": ["net"]}
+BOARDS = {"protocol": "sudoku", "metric": "accuracy", "rows": ["net"]}
 
 
 def silent(line: str) -> None:
@@ -107,8 +107,8 @@ def test_what_is_wrong_with_a_model_row_is_one_line_and_no_code_runs(load, place
         ({"columns__knn__set": {"neighbours": "${run:net}"}}, "${run:net}: this row is the network of a function"),
         ({"columns__vote__stage": 1}, "columns.vote.stage=1: row net has 1 stage(s); leave it out by 'except'"),
         (
-            {"columns__vote": {"protocol": "boards", "metric": "accuracy", "rows": ["net"]}},
-            "protocol boards reads boards",
+            {"columns__vote": {"protocol": "sudoku", "metric": "accuracy", "rows": ["net"]}},
+            "protocol sudoku reads boards",
         ),
     ],
 )

@@ -1,114 +1,222 @@
-"""Protocol ``boards``: share of puzzles that are solved, over fresh draws of the initial oscillators.
+"""Protocol ``sudoku``: boards solved by one draw of the initial oscillators and by votes of several, over T and K.
 
 AKOrN (Miyato et al. 2025, arXiv 2410.13821) scores the blank cells only, WONN requires all cells. The two differ if a
-network changes a given cell; both are always reported.
+network changes a given cell; both are always reported. More Kuramoto steps at test time and votes: its section 6.2.
 Shapes: k draws, n boards, b batch, y x cells.
 """
 
-from statistics import fmean
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.classifier import predicted
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches, in_order
-from sslkuramoto.evaluation.forward_cost import features_cost
+from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.boards.scores import distributions, mean_metric, score_metrics
+from sslkuramoto.evaluation.boards.tally import ONE_DRAW, SOLVED, Measured, Tally, point
+from sslkuramoto.evaluation.boards.votes import BY_ENERGY, Draw, VoteName
+from sslkuramoto.evaluation.forward_cost import passes_cost
+from sslkuramoto.evaluation.own_source import own_source
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.noise_draws import draws_for
+from sslkuramoto.noise_draws import MINIMUM_DRAWS, draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
-from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.sudoku_rules import Side, sudoku_side
 from sslkuramoto.values import Count, checked
 
 GROUP = "Boards solved"
 
 
 @checked
-class BoardAccuracy(Protocol):
-    """Share of boards, and of cells, that are solved correctly.
+class SudokuAccuracy(Protocol):
+    """Share of Sudoku boards, and of their cells, that are solved correctly.
 
     Args:
         split: split that is scored.
-        draws: fresh draws of a stochastic network, at least 20.
+        boards: data source of the boards with its options, such as ``{name: sudoku, side: 9, family: seeds}``; null:
+            that of the run.
+        num_steps: T, Kuramoto steps of each layer at test time; null: as trained.
+        draws: K, draws of a stochastic network for one vote. K times ``groups`` is at least 20.
+        groups: number of votes, each of K fresh draws. Scores are means over them.
+        votes: how one answer is made of K draws: ``"energy_last"`` and ``"energy_sum"`` (the draw with the lowest
+            energy, at the end or summed over steps), ``"confidence"`` (the largest mean probability of its answers,
+            which needs no energy), ``"majority"`` (the most frequent symbol in each cell), ``"mean"`` (the largest mean
+            probability in each cell). All of them share the draws.
+        energy: which energy: ``"code"`` (what the published code logs: no factor 1/2, before each step) or ``"paper"``
+            (Eq. 3, after each step).
+        steps: numbers of Kuramoto steps for a curve of accuracy against T, over 20 draws.
     """
 
-    name = "boards"
+    name = "sudoku"
     reads: ClassVar[Reads] = (Boards,)
     needs = frozenset({"head", "labels"})
-    columns = (
-        Column("boards_blanks", "blank cells", GROUP, False, 18, ["board_accuracy_blanks"], optional=True),
-        Column("boards_all_cells", "all cells", GROUP, False, 19, ["board_accuracy_all_cells"], optional=True),
+    columns = tuple(
+        Column(f"boards_{key}", title, GROUP, False, place, [metric], optional=True, made_with=("boards", None))
+        for key, title, place, metric in (
+            ("blanks", "blank cells", 18.0, SOLVED),
+            ("all_cells", "all cells", 19.0, "board_accuracy_all_cells"),
+            ("energy", "blank cells, energy vote", 19.1, f"energy_sum/{SOLVED}"),
+            ("confidence", "blank cells, confidence vote", 19.2, f"confidence/{SOLVED}"),
+        )
     )
 
-    def __init__(self, *, split: Literal["test", "val"] = "test", draws: Count = 20) -> None:
+    def __init__(
+        self,
+        *,
+        split: Literal["test", "val"] = "test",
+        boards: Mapping[str, Any] | None = None,
+        num_steps: Count | None = None,
+        draws: Count = 20,
+        groups: Count = 1,
+        votes: tuple[VoteName, ...] = (),
+        energy: Literal["code", "paper"] = "code",
+        steps: tuple[Count, ...] = (),
+    ) -> None:
         self.options = options_of(locals())
         self.splits = (split,)
-        self.draws = draws
+        self.num_steps, self.draws, self.groups, self.energy = num_steps, draws, groups, energy
+        self.votes = tuple(dict.fromkeys(votes))
+        self.steps = tuple(sorted(set(steps)))
+        self.own_source = own_source("boards", boards, self.reads)
+
+    def check(self, subject: Subject) -> None:
+        super().check(subject)
+        encoder, spec = subject.encoder, subject.spec or subject.data(self.splits[0]).spec
+        assert isinstance(spec, Boards)
+        side_of(spec)
+        if (self.num_steps or self.steps) and not encoder.num_steps:
+            key = "num_steps" if self.num_steps else "steps"
+            raise UserError(f"{self.name}: {key}={getattr(self, key)}: this network does not iterate")
+        if (lacking := BY_ENERGY & {*self.votes}) and not encoder.has_energy:
+            raise UserError(
+                f"{self.name}: votes={sorted(lacking)}: this network has no energy; confidence, majority and mean"
+                " need none"
+            )
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:
         (split,) = self.splits
-        boards, draws = subject.data(split), draws_for(subject.encoder.stochastic, self.draws)
-        found, blank = [], []
-        order = in_order(len(boards), subject.batch_size)
-        for i, batch in enumerate(batches(boards, order, device=subject.device)):
-            noise = (generator(subject.device, subject.seed, self.name, k, i) for k in range(draws))
-            assert batch.targets is not None
-            answers = torch.stack([_symbols(subject, batch.inputs, draw) for draw in noise])
-            found.append((answers == batch.targets).cpu())
-            blank.append((batch.inputs == 0).cpu())
-        correct, blanks = torch.cat(found, dim=1).flatten(2), torch.cat(blank).flatten(1)
-        solved = {"blanks": (correct | ~blanks).all(dim=2), "all_cells": correct.all(dim=2)}
-        cells = {"blanks": _share(correct, blanks), "all_cells": _share(correct, torch.ones_like(blanks))}
+        boards = subject.data(split)
+        total = self._total(subject)
+        size = min(self.draws, total)
+        found = self._measured(subject, self.num_steps, total, size)
+        few = min(total, MINIMUM_DRAWS)
+        curve = {steps: self._measured(subject, steps, few, few).by_vote(few) for steps in self.steps}
+        right, scores = found.one[SOLVED].bool(), found.scores
+        metrics = {name: mean_metric(values, total) for name, values in found.one.items()}
+        for vote, values in found.votes.items():
+            metrics |= {f"{vote}/{name}": mean_metric(shares, total) for name, shares in values.items()}
+        if total > 1:
+            metrics |= score_metrics(scores, right)
         return Result(
-            metrics={
-                **{f"board_accuracy_{where}": _metric(values.double()) for where, values in solved.items()},
-                **{f"cell_accuracy_{where}": _metric(values) for where, values in cells.items()},
-            },
+            metrics=metrics,
             options=self.options,
             data=described(boards),
             initial=start_of(subject.encoder),
             per_image={
-                "correct": _per_board(solved["blanks"]),
-                "correct_all_cells": _per_board(solved["all_cells"]),
+                "correct": _per_board(found.one[SOLVED]),
+                "correct_all_cells": _per_board(found.one["board_accuracy_all_cells"]),
+                "consistent": _per_board(found.one["consistent_boards"]),
+                **{f"{vote}/correct": _per_board(values[SOLVED]) for vote, values in found.votes.items()},
+                **{name: _per_board(values) for name, values in scores.items() if name in BY_ENERGY},
+                "givens": found.givens,
             },
-            verdicts=["correct", "correct_all_cells"],
-            notes=["a board is solved if its blank cells are correct; all_cells also requires unchanged given cells"],
+            verdicts=["correct", "correct_all_cells", *(f"{vote}/correct" for vote in found.votes)],
+            details={
+                "steps": curve,
+                "draws": {ONE_DRAW: {1: point(metrics[SOLVED])}, **found.over_draws(total)},
+                "scores": distributions(scores, right) if total > 1 else {},
+                "boards": found.shown,
+            },
+            notes=self._notes(subject, boards.fingerprint, total, metrics),
         )
+
+    def _total(self, subject: Subject) -> int:
+        return draws_for(subject.encoder.stochastic, self.draws * self.groups)
+
+    def _measured(self, subject: Subject, num_steps: int | None, total: int, size: int) -> Measured:
+        """Measure all boards with one number of Kuramoto steps: ``total`` draws, votes of ``size`` each."""
+        data = subject.data(self.splits[0])
+        side, found = side_of(cast(Boards, data.spec)), []
+        for i, batch in enumerate(batches(data, in_order(len(data), subject.batch_size), device=subject.device)):
+            each = Tally(batch, side, self.votes, size)
+            for k in range(total):
+                draw = generator(subject.device, subject.seed, "boards", k, i)
+                each.add(self._drawn(subject, batch.inputs, draw, num_steps))
+            found.append(each)
+        return Measured(found)
+
+    def _drawn(self, subject: Subject, boards: Tensor, draw: torch.Generator, num_steps: int | None) -> Draw:
+        """Return the answer, its probabilities and its energy under one draw."""
+        encoder = subject.encoder
+        assert subject.head is not None
+        options: dict[str, Any] = {"draw": draw if encoder.stochastic else None}
+        if num_steps is not None:
+            options["num_steps"] = num_steps
+        if encoder.has_energy:
+            options["trace"] = "energy"
+        features = encoder(boards, **options)
+        logits = subject.head(features.map)
+        flat = logits.permute(0, 2, 3, 1).flatten(0, 2)
+        answers = (predicted(flat) + 1).view(boards.shape)
+        answers = answers.masked_fill(answers > logits.shape[1], 0)
+        probabilities = logits.float().softmax(dim=1).masked_fill((answers == 0).unsqueeze(1), 0.0)
+        return Draw(answers, probabilities, self._energies(features.trace) if encoder.has_energy else {})
+
+    def _energies(self, trace: Any) -> dict[str, Float[Tensor, " b"]]:
+        """Return the energy of the last layer, from which the answer is read, at the end and summed over steps."""
+        layer = trace[-1]
+        values = layer.energy_code[1:] if self.energy == "code" else layer.energy[1:]
+        return {"energy_last": values[-1], "energy_sum": values.sum(dim=0)}
+
+    def _notes(self, subject: Subject, fingerprint: str, total: int, metrics: Mapping[str, Metric]) -> list[str]:
+        notes = ["a board is solved if its blank cells are correct; all_cells also requires unchanged given cells"]
+        notes.append(f"hash of the puzzles: {fingerprint}")
+        if subject.encoder.num_steps:
+            steps = self.num_steps or ", ".join(map(str, subject.encoder.num_steps))
+            notes.append(f"Kuramoto steps at test time: {steps}; as trained: {subject.encoder.num_steps}")
+        if self.votes and total == 1:
+            notes.append("the network is deterministic: it gives one answer, which is that of every vote")
+        elif self.votes:
+            each = f"each vote is of {self.draws} draws, {self.groups} votes; a deviation is over the votes"
+            notes.append(f"{each}; energies as in the {self.energy}, of the last layer")
+        if total > 1 and "confidence/auc" not in metrics:
+            notes.append("no board has right and wrong draws, so that no score can tell them apart")
+        return notes
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return the cost on this device after timing a few passes; measures nothing."""
-        return [("", features_cost(subject, self.splits[0], self.draws))]
+        subject = self.on(subject)
+        total = self._total(subject)
+        parts = [("", self.num_steps, total), *((f"T={t}", t, min(total, MINIMUM_DRAWS)) for t in self.steps)]
+        return [(name, self._cost_of(subject, steps, passes)) for name, steps, passes in parts]
+
+    def _cost_of(self, subject: Subject, num_steps: int | None, passes: int) -> Cost:
+        def forward(boards: Tensor, draw: torch.Generator) -> None:
+            self._drawn(subject, boards, draw, num_steps)
+
+        return passes_cost(subject, forward, self.splits[0], None, passes)
 
 
-def _symbols(subject: Subject, boards: Tensor, draw: torch.Generator) -> Tensor:
-    """Return the symbol of every cell, from 1; a symbol of no solution if a logit is not finite."""
-    assert subject.head is not None
-    features = subject.encoder(boards, draw=draw if subject.encoder.stochastic else None)
-    logits = subject.head(features.map).permute(0, 2, 3, 1)
-    return predicted(logits.flatten(0, 2)).view(logits.shape[:3]) + 1
+def side_of(spec: Boards) -> Side:
+    """Return the side of Sudoku boards.
+
+    Raises:
+        UserError: boards of another kind.
+    """
+    side = sudoku_side(spec.side, "sudoku: boards")
+    if spec.symbols != side:
+        raise UserError(f"sudoku: boards of {spec.symbols} symbols: Sudoku of side {side} has {side}")
+    return side
 
 
-def _share(correct: Bool[Tensor, "k n s"], counted: Bool[Tensor, "n s"]) -> Float[Tensor, "k n"]:
-    """Return the share of the counted cells of each board that are correct; 1 if a board has none."""
-    number = counted.sum(dim=1)
-    return ((correct & counted).sum(dim=2).double() / number.clamp(min=1)).masked_fill(number == 0, 1.0)
-
-
-def _metric(shares: Float[Tensor, "k n"]) -> Metric:
-    """Return the mean over boards and draws. The interval is over boards, since cells of one board are dependent."""
-    draws, n = shares.shape
-    per_draw = shares.mean(dim=1).tolist()
-    value = min(1.0, fmean(per_draw))
-    low, high = wilson(value, n)
-    return Metric(value, low, high, n, draws, spread(per_draw))
-
-
-def _per_board(solved: Bool[Tensor, "k n"]) -> list[float]:
-    return [round(share, 6) for share in solved.double().mean(dim=0).tolist()]
+def _per_board(values: Float[Tensor, "k n"]) -> list[float]:
+    """Return the mean over draws, board by board."""
+    return [round(value, 6) for value in values.double().mean(dim=0).tolist()]

@@ -111,7 +111,7 @@ def find(column: Column, model: Model) -> Found | str:
     for name, own in _sources()[column.key]:
         by_protocol.append([])
         for result in results:
-            if kind_of(result) == name and (own.made_with is None or own.made_with in result.options.items()):
+            if kind_of(result) == name and (own.made_with is None or _made_with(result, *own.made_with)):
                 metric = own.metric_of(result)
                 if metric is None:
                     near.append((result, own))
@@ -209,6 +209,11 @@ def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
         return f"not measured: {result.path.name} holds no number that states the reading {own.reading!r}"
     held = ", ".join(result.metrics) if len(result.metrics) <= _FEW else f"{len(result.metrics)} other metrics"
     return f"not measured: {result.path.name} holds {held or 'no metric'}, not {own.metrics[0]}"
+
+
+def _made_with(result: Result, option: str, value: object) -> bool:
+    """Return whether a result was measured with an option; one that is older than the option has none."""
+    return result.options.get(option) == value
 
 
 def _checked(found: Found, column: Column) -> Found | str:

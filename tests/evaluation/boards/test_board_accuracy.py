@@ -63,18 +63,19 @@ def spoilt(boards, board: int, *, given: bool) -> torch.Tensor:
 
 
 def test_the_solution_scores_one_everywhere(boards, tmp_path) -> None:
-    result = load_protocol("boards").measure(
+    result = load_protocol("sudoku").measure(
         subject(boards, Answering(boards, boards.solutions), nn.Identity(), tmp_path)
     )
     assert {metric.value for metric in result.metrics.values()} == {1.0}
     assert {metric.draws for metric in result.metrics.values()} == {1}
-    assert result.per_image == {"correct": [1.0] * N, "correct_all_cells": [1.0] * N}
+    every = dict.fromkeys(("correct", "correct_all_cells", "consistent"), [1.0] * N)
+    assert result.per_image == {**every, "givens": [6] * N}
 
 
 @pytest.mark.parametrize("given", [False, True])
 def test_a_wrong_blank_costs_both_counts_and_a_wrong_given_that_of_all_cells_only(boards, given, tmp_path) -> None:
     network = Answering(boards, spoilt(boards, 3, given=given))
-    metrics = load_protocol("boards").measure(subject(boards, network, nn.Identity(), tmp_path)).metrics
+    metrics = load_protocol("sudoku").measure(subject(boards, network, nn.Identity(), tmp_path)).metrics
     blanks = 16 - int((boards.puzzles[3] > 0).sum())
     assert metrics["board_accuracy_blanks"].value == (1.0 if given else 0.9)
     assert metrics["board_accuracy_all_cells"].value == 0.9
@@ -85,7 +86,7 @@ def test_a_wrong_blank_costs_both_counts_and_a_wrong_given_that_of_all_cells_onl
 
 def test_a_stochastic_network_is_scored_over_its_draws_board_by_board(boards, tmp_path) -> None:
     measured = subject(boards, Answering(boards, boards.solutions, stochastic=True), nn.Identity(), tmp_path)
-    first, again = (load_protocol("boards").measure(measured) for _ in range(2))
+    first, again = (load_protocol("sudoku").measure(measured) for _ in range(2))
     assert first.metrics == again.metrics
     found = first.metrics["board_accuracy_blanks"]
     assert found.draws == 20
@@ -93,7 +94,7 @@ def test_a_stochastic_network_is_scored_over_its_draws_board_by_board(boards, tm
     assert found.value == pytest.approx(sum(first.per_image["correct"]) / N)
     assert 0.3 < found.value < 0.7
     with pytest.raises(UserError, match="draws=19"):
-        load_protocol("boards", ["draws=19"]).measure(measured)
+        load_protocol("sudoku", ["draws=19"]).measure(measured)
 
 
 def test_a_logit_that_is_no_number_is_a_wrong_answer(boards, tmp_path) -> None:
@@ -102,12 +103,12 @@ def test_a_logit_that_is_no_number_is_a_wrong_answer(boards, tmp_path) -> None:
             return grid * torch.nan
 
     measured = subject(boards, Answering(boards, boards.solutions), Broken(), tmp_path)
-    assert {m.value for m in load_protocol("boards").measure(measured).metrics.values()} == {0.0}
+    assert {m.value for m in load_protocol("sudoku").measure(measured).metrics.values()} == {0.0}
 
 
 def test_it_wants_a_head_and_other_protocols_want_images(boards, tmp_path) -> None:
     measured = subject(boards, Answering(boards, boards.solutions), None, tmp_path)
-    with pytest.raises(UserError, match=r"boards needs a classifier: .* holds an encoder only"):
-        load_protocol("boards").measure(measured)
+    with pytest.raises(UserError, match=r"sudoku needs a classifier: .* holds an encoder only"):
+        load_protocol("sudoku").measure(measured)
     with pytest.raises(UserError, match=r"^knn reads images; the data of .* gives boards$"):
         load_protocol("knn").measure(measured)

@@ -1,0 +1,136 @@
+"""How right answers to boards are, and whether low energies, or high confidences, go with right answers.
+
+Shapes: k draws, n boards, b batch, y x cells.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from scipy.stats import rankdata
+from torch import Tensor
+
+from sslkuramoto.results import Metric
+from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.sudoku_rules import Side, obeys
+
+BINS = 30
+PANELS = 6
+"""Boards whose draws are shown one by one."""
+SHOWN_DRAWS = 400  # draws of such a board at most
+
+
+class Right(NamedTuple):
+    """How right answers are, one entry per board.
+
+    Attributes:
+        board_accuracy_blanks: all blank cells are correct.
+        board_accuracy_all_cells: every cell is correct, so that no given cell was changed.
+        consistent_boards: the answer obeys the rules and keeps the givens.
+        cell_accuracy_blanks: share of the blank cells that are correct; 1 if there are none.
+        cell_accuracy_all_cells: share of all cells that are correct.
+    """
+
+    board_accuracy_blanks: Tensor
+    board_accuracy_all_cells: Tensor
+    consistent_boards: Tensor
+    cell_accuracy_blanks: Tensor
+    cell_accuracy_all_cells: Tensor
+
+
+def judged(
+    answers: Int64[Tensor, "b y x"], puzzles: Int64[Tensor, "b y x"], solutions: Int64[Tensor, "b y x"], side: Side
+) -> Right:
+    """Return how right answers are, on the CPU."""
+    correct, blank = (answers == solutions).flatten(1), (puzzles == 0).flatten(1)
+    kept = ((answers == puzzles).flatten(1) | blank).all(dim=1)
+    number = blank.sum(dim=1)
+    share = (correct & blank).sum(dim=1).double() / number.clamp(min=1)
+    found = (
+        (correct | ~blank).all(dim=1),
+        correct.all(dim=1),
+        kept & obeys(answers, side),
+        share.masked_fill(number == 0, 1.0),
+        correct.double().mean(dim=1),
+    )
+    return Right(*(each.cpu() for each in found))
+
+
+def stacked(per_batch: Sequence[Sequence[Right]]) -> dict[str, Float[Tensor, "k n"]]:
+    """Return each kind of score of k draws, or groups of draws, over all batches of boards."""
+    return {
+        name: torch.cat([torch.stack([getattr(each, name) for each in draws]) for draws in per_batch], dim=1).double()
+        for name in Right._fields
+    }
+
+
+def mean_metric(shares: Float[Tensor, "k n"], draws: int) -> Metric:
+    """Return the mean over boards and k draws (or groups of draws), with the interval over boards.
+
+    Cells of one board are dependent, so that an interval over cells would be too narrow.
+
+    Args:
+        shares: in [0, 1].
+        draws: number of draws behind all of them.
+    """
+    per_draw = shares.mean(dim=1).tolist()
+    value = min(1.0, fmean(per_draw))
+    low, high = wilson(value, shares.shape[1])
+    spread_over = None if len(per_draw) == 1 and draws > 1 else spread(per_draw)
+    return Metric(value, low, high, shares.shape[1], draws, spread_over)
+
+
+def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Float[Tensor, " n"]:
+    """Return for each board the probability that a right draw has a lower score than a wrong one (ties count half).
+
+    This is the area under the ROC curve; 0.5 means that the score says nothing. nan where all draws are right, or none.
+    """
+    wrong = ~right
+    ranks = torch.from_numpy(rankdata(scores.double().numpy(), axis=0))
+    above = (ranks * wrong).sum(dim=0) - wrong.sum(dim=0) * (wrong.sum(dim=0) + 1) / 2
+    return above / (right.sum(dim=0) * wrong.sum(dim=0))  # 0 / 0 is nan
+
+
+def score_metrics(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"]) -> dict[str, Metric]:
+    """Return ``NAME/auc`` for each score: the mean of :func:`low_is_right` over the boards that have both kinds."""
+    found = {}
+    for name, values in scores.items():
+        areas = low_is_right(values, right)
+        areas = areas[~areas.isnan()]
+        if len(areas):
+            value = min(1.0, areas.mean().item())
+            found[f"{name}/auc"] = Metric(value, *wilson(value, len(areas)), len(areas), len(values))
+    return found
+
+
+def distributions(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"]) -> dict[str, Any]:
+    """Return for each score its distribution over right and wrong draws, as plain values for a report.
+
+    Each board's mean over draws is subtracted, since boards with more givens differ in their energies. ``boards`` holds
+    the first boards that have right and wrong draws one by one, as figure 28 of Miyato et al. 2025 shows them.
+    """
+    both = (right.any(dim=0) & ~right.all(dim=0)).nonzero().flatten().tolist()
+    found = {}
+    for name, values in scores.items():
+        centred = (values - values.mean(dim=0)).double()[:, both].flatten().numpy()
+        if not np.isfinite(centred).all() or not len(both):
+            continue
+        edges = np.histogram_bin_edges(centred, BINS)
+        marked = right[:, both].flatten().numpy()
+        found[name] = {
+            "edges": [float(f"{edge:.6g}") for edge in edges],
+            "right": np.histogram(centred[marked], edges)[0].tolist(),
+            "wrong": np.histogram(centred[~marked], edges)[0].tolist(),
+            "boards": [
+                {
+                    "index": board,
+                    "values": [float(f"{value:.7g}") for value in values[:SHOWN_DRAWS, board].tolist()],
+                    "right": right[:SHOWN_DRAWS, board].int().tolist(),
+                }
+                for board in both[:PANELS]
+            ],
+        }
+    return found
