@@ -88,6 +88,8 @@ SUPERVISED_64 = [{**SIZE_64, **CROSS_ENTROPY}]
 SUPERVISED_128 = [{**SIZE_128, **CROSS_ENTROPY}]
 VIT = [{**RESNET_18, "model": "vit_tiny_patch16_224"}]
 RESNET_TINY = [{**COMMON, "model": "resnet18", **TINY}, RESNET_18]
+ITRCONV_NET = {"mixer": "conv", "channels": 64, "widen": True, "kernel_size": (9, 7, 5), "num_steps": 3}
+ITRCONV = {**COMMON, **ITRCONV_NET, "batch": 128, "epochs": 400}
 RESNET_50 = {**RESNET_18, "model": "resnet50", "batch": 512}
 DECAY = {"weight_decay": 1e-5}
 NO_DECAY = {"weight_decay": 0.0}
@@ -109,6 +111,12 @@ TEXTURED_LARGE = {**TEXTURED_2, "channels": 512, "epochs": 1024, "batch": 512}
 ITERATED_TEXTURED = {**ITERATING, **CLEVRTEX}
 IMAGENET_SIZE = {"image_size": 256, "patch": 16, "channels": 768, "layers": 3, "num_steps": 4, "epochs": 400}
 IMAGENET = {**OSCILLATING, **IMAGENET_SIZE, "data": "image_folder", "batch": 512, "lr": 5e-4}
+# Sudoku: table 12 of the paper; its code's clipping, and its learning rate for AKOrN.
+CELLS = {"objective": "cells", "views": "unchanged", "noise": None, "data": "sudoku", "channels": 512}
+SUDOKU = {**COMMON, **CELLS, "epochs": 100, "batch": 100, "clip": 1.0, "lr": 5e-4, "num_steps": 16}
+BOARD_AKORN = {**SUDOKU, **ATTENTION, **DIMENSIONS, "natural_frequency": "shared", "learn_frequency": True, "lr": 1e-3}
+BOARD_ITRSA = {**SUDOKU, "mixer": "attention", "positions": "ape", "layers": 1}
+TRANSFORMER = {**BOARD_ITRSA, "layers": 8, "num_steps": 1}
 ANY_SCENES = {
     "tetrominoes": ({"data": "tetrominoes", "image_size": 32, "patch": 4, "channels": 128}, 5),
     "dsprites": ({"data": "sprites", "image_size": 64, "patch": 4, "channels": 128}, 7),
@@ -146,6 +154,7 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
     "akorn-table-20": {
         "vit": VIT,
         "resnet18": RESNET_TINY,
+        "itrconv": [{**ITRCONV, **TINY}, {**ITRCONV, **CROSS_ENTROPY}],
         "conv": on_tiny_imagenet(),
         "mix": on_tiny_imagenet(**MIX),
         "mix_n4": on_tiny_imagenet(**MIX, **N4),
@@ -159,12 +168,23 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
     "akorn-table-1": {"akorn": [TEXTURED_LARGE]},
     "akorn-table-2": {"akorn": [IMAGENET]},
     "akorn-table-5a": changed(TEXTURED_2, noproj={"project": False}, proj={}),
-    "akorn-table-6": changed(TEXTURED_2, clevrtex_residual={"update": "residual"}, clevrtex_kuramoto={}),
-    "akorn-table-7": changed(TEXTURED_2, clevrtex_n2={"oscillator_dim": 2}, clevrtex_n4={}),
+    "akorn-table-3": {"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA], "akorn": [BOARD_AKORN]},
+    "akorn-table-5b": changed(BOARD_AKORN, noproj={"project": False}, proj={}),
+    "akorn-table-6": {
+        **changed(TEXTURED_2, clevrtex_residual={"update": "residual"}, clevrtex_kuramoto={}),
+        **changed(BOARD_AKORN, sudoku_residual={"update": "residual"}, sudoku_kuramoto={}),
+    },
+    "akorn-table-7": {
+        **changed(TEXTURED_2, clevrtex_n2={"oscillator_dim": 2}, clevrtex_n4={}),
+        **changed(BOARD_AKORN, sudoku_n2={"oscillator_dim": 2}, sudoku_n4={}),
+    },
     "akorn-table-13": {
         **changed(ITERATED_TEXTURED, clevrtex_itrsa_ape={}, clevrtex_itrsa_gta={"positions": "gta"}),
         **changed(TEXTURED, clevrtex_akorn_ape={"positions": "ape"}, clevrtex_akorn_rope={"positions": "rope"}),
         **changed(TEXTURED, clevrtex_akorn_gta={}),
+        **changed(BOARD_ITRSA, sudoku_itrsa_ape={}, sudoku_itrsa_gta={"positions": "gta"}),
+        **changed(BOARD_AKORN, sudoku_akorn_ape={"positions": "ape"}, sudoku_akorn_rope={"positions": "rope"}),
+        **changed(BOARD_AKORN, sudoku_akorn_gta={}),
     },
     "akorn-table-14": {
         row: stages
@@ -182,6 +202,11 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         **{"akorn_l1": [TEXTURED], "akorn_l2": [TEXTURED_2], "akorn_large": [TEXTURED_LARGE]},
     },
     "akorn-table-18": {"akorn": [IMAGENET]},
+    "akorn-table-19": {
+        "sym_akorn": [{**BOARD_AKORN, "coupling": "conv_symmetric", "positions": "none"}],
+        **{"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA]},
+        **changed(BOARD_AKORN, akorn_no_omega={"natural_frequency": "identity"}, akorn={}),
+    },
     "opl-table-1-2": {"akorn": SUPERVISED_128, "opl": opl(), "opl_cifar100": opl(data="cifar100")},
     "opl-table-3": {"opl": opl()},
     "opl-table-4": {"akorn": SUPERVISED_128, "opl": opl()},
