@@ -59,25 +59,6 @@ def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cos
     return passes_cost(subject, forward, split, None, 1 if draws is None else draws_for(encoder.stochastic, draws))
 
 
-def passes_cost(
-    subject: Subject,
-    forward: Callable[[Tensor, torch.Generator], None],
-    split: str,
-    images: int | None,
-    passes: int,
-) -> Cost:
-    """Return the cost of other passes.
-
-    Args:
-        subject: data and device.
-        forward: makes one pass of some inputs with a generator.
-        split: whose examples they are.
-        images: number of examples; None for all.
-        passes: per example.
-    """
-    return _cost(subject, forward, split, images, passes)
-
-
 @torch.no_grad()
 def passes_cost(
     subject: Subject,

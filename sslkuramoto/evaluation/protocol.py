@@ -9,8 +9,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache as once
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,32 +22,21 @@ from sslkuramoto.checkpoint import weights_hash
 from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import DATA, DataSet, ImageSet, expected_spec, image_set
+from sslkuramoto.data import DataSet, ImageSet, image_set
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError, say_once, unknown
+from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
-from sslkuramoto.recipe import Part, escaped, key_and_text, read_yaml
+from sslkuramoto.recipe import escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import RENAMED_PROTOCOLS, Result
 from sslkuramoto.sources import Plugins, plugins_behind
 from sslkuramoto.values import read_text
 
 
-def _silent(line: str) -> None:
-    """Discard a line of progress."""
-
-
-def _forgotten(name: str, tensor: torch.Tensor) -> None:
-    """Discard a tensor."""
-
-
-def _not_logged(name: str, metrics: Mapping[str, float]) -> None:
-    """Send the numbers of a result to no logger."""
-
-
-def _nothing_to_remember() -> None:
-    """Record nothing about the data."""
+def _ignored(*given: object) -> None:
+    """Do nothing with what is given."""
 
 
 @dataclass
@@ -98,13 +85,13 @@ class Subject:
     data_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0
     file: str = ""
-    report: Callable[[str], None] = _silent
-    keep: Callable[[str, torch.Tensor], None] = _forgotten
+    report: Callable[[str], None] = _ignored
+    keep: Callable[[str, torch.Tensor], None] = _ignored
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
     spec: Spec | None = None
-    log: Callable[[str, Mapping[str, float]], None] = _not_logged
-    remember_data: Callable[[], None] = _nothing_to_remember
+    log: Callable[[str, Mapping[str, float]], None] = _ignored
+    remember_data: Callable[[], None] = _ignored
     head_identity: str = ""
     plugins: Plugins = field(default_factory=dict)
 
@@ -180,7 +167,7 @@ class Protocol(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
     columns: ClassVar[tuple[Column, ...]] = ()
-    own_source: Part | None = None
+    own_source: OwnSource | None = None
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -188,22 +175,12 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
-        subject = self.on(subject)
-        self.check(subject)
+        self.check(subject := self.on(subject))
         return self.measure(replace(subject, plugins={**subject.plugins, **plugins_behind(self)}))
 
     def on(self, subject: Subject) -> Subject:
         """Return the subject with the data that are measured: those of :attr:`own_source`, if there is one."""
-        if self.own_source is None:
-            return subject
-        spec = expected_spec(self.own_source.name, self.own_source.options)
-        return replace(subject, data=self._own_data, spec=spec, data_options={}, remember_data=_nothing_to_remember)
-
-    @cached_property
-    def _own_data(self) -> Callable[[str], DataSet]:
-        source = self.own_source
-        assert source is not None
-        return once(lambda split: DATA.build(source.name, source.options, split))
+        return subject if self.own_source is None else replace(subject, **self.own_source.of_subject)
 
     def check(self, subject: Subject) -> None:
         """Check that the subject has what the protocol needs.
@@ -220,8 +197,7 @@ class Protocol(ABC):
         spec = subject.spec or subject.data(self.splits[0]).spec
         self.check_spec(f"the data of {subject.run_dir}", spec)
         check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
-        if subject.encoder.built_for not in (None, spec):
-            built_for = subject.encoder.built_for
+        if (built_for := subject.encoder.built_for) not in (None, spec):
             raise UserError(f"the encoder of {subject.run_dir} is built for {built_for}; the data give {spec}")
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
@@ -236,6 +212,7 @@ class Protocol(ABC):
         Raises:
             UserError: it does not read them, they lack masks that it needs, or the user must set an option.
         """
+        spec = self.own_source.spec if self.own_source else spec
         check_reads(self.name, self.reads, given, spec)
         if "masks" in self.needs and not spec.masks:
             raise UserError(f"{self.name} needs masks: {given} gives none")

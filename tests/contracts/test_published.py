@@ -88,12 +88,57 @@ SUPERVISED_64 = [{**SIZE_64, **CROSS_ENTROPY}]
 SUPERVISED_128 = [{**SIZE_128, **CROSS_ENTROPY}]
 VIT = [{**RESNET_18, "model": "vit_tiny_patch16_224"}]
 RESNET_TINY = [{**COMMON, "model": "resnet18", **TINY}, RESNET_18]
+ITRCONV_NET = {"mixer": "conv", "channels": 64, "widen": True, "kernel_size": (9, 7, 5), "num_steps": 3}
+ITRCONV = {**COMMON, **ITRCONV_NET, "batch": 128, "epochs": 400}
 RESNET_50 = {**RESNET_18, "model": "resnet50", "batch": 512}
 DECAY = {"weight_decay": 1e-5}
 NO_DECAY = {"weight_decay": 0.0}
 N4 = {"oscillator_dim": 4}
 BOTH_50 = {"pre": {"epochs": 50}, "fine": {"epochs": 50}}
 MSE_25 = opl({"mse": 0.25, "original": 0.0})
+
+# Object discovery: tables 9 to 11 of the paper; kernels, batch of the large network and the halved step from its code.
+SCENES = {**COMMON, "objective": "simclr", "views": "simclr", "noise": None, "batch": 256, "epochs": 50, "lr": 1e-3}
+ATTENTION = {"coupling": "attention", "positions": "gta", "natural_frequency": "identity", "initial": "random"}
+DIMENSIONS = {"oscillator_dim": 4, "project": True, "update": "kuramoto", "step_size": 1.0}
+OSCILLATING = {**SCENES, **ATTENTION, **DIMENSIONS, "layers": 1, "num_steps": 8}
+ITERATING = {**SCENES, "mixer": "attention", "positions": "ape", "layers": 1, "num_steps": 8}
+CLEVRTEX = {"data": "clevrtex", "epochs": 500, "lr": 5e-4, "channels": 256, "patch": 8, "image_size": 128}
+SHAPES = {"data": "shapes", "epochs": 100, "channels": 256, "patch": 2, "image_size": 40, "num_steps": 4, "layers": 3}
+TEXTURED = {**OSCILLATING, **CLEVRTEX}
+TEXTURED_2 = {**TEXTURED, "layers": 2}
+TEXTURED_LARGE = {**TEXTURED_2, "channels": 512, "epochs": 1024, "batch": 512}
+ITERATED_TEXTURED = {**ITERATING, **CLEVRTEX}
+IMAGENET_SIZE = {"image_size": 256, "patch": 16, "channels": 768, "layers": 3, "num_steps": 4, "epochs": 400}
+IMAGENET = {**OSCILLATING, **IMAGENET_SIZE, "data": "image_folder", "batch": 512, "lr": 5e-4}
+# Sudoku: table 12 of the paper; its code's clipping, and its learning rate for AKOrN.
+CELLS = {"objective": "cells", "views": "unchanged", "noise": None, "data": "sudoku", "channels": 512}
+SUDOKU = {**COMMON, **CELLS, "epochs": 100, "batch": 100, "clip": 1.0, "lr": 5e-4, "num_steps": 16}
+BOARD_AKORN = {**SUDOKU, **ATTENTION, **DIMENSIONS, "natural_frequency": "shared", "learn_frequency": True, "lr": 1e-3}
+BOARD_ITRSA = {**SUDOKU, "mixer": "attention", "positions": "ape", "layers": 1}
+TRANSFORMER = {**BOARD_ITRSA, "layers": 8, "num_steps": 1}
+ANY_SCENES = {
+    "tetrominoes": ({"data": "tetrominoes", "image_size": 32, "patch": 4, "channels": 128}, 5),
+    "dsprites": ({"data": "sprites", "image_size": 64, "patch": 4, "channels": 128}, 7),
+    "clevr": ({"data": "multi_object_npz", "image_size": 128, "patch": 8, "channels": 256, "epochs": 300}, 9),
+}
+
+
+def of_scenes(kind: str, kernel: int, **data: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return the four networks of a set of scenes, with ``kernel`` for the two that convolve."""
+    convolved = {"kernel_size": kernel, **data}
+    return {
+        f"{kind}itrconv": [{**ITERATING, **convolved, "mixer": "conv"}],
+        f"{kind}akorn_conv": [{**OSCILLATING, **convolved, "coupling": "conv", "positions": "ape"}],
+        f"{kind}itrsa": [{**ITERATING, **data}],
+        f"{kind}akorn": [{**OSCILLATING, **data}],
+    }
+
+
+def changed(base: dict[str, Any], **rows: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return rows that differ from one training in what each of them names."""
+    return {row: [{**base, **change}] for row, change in rows.items()}
+
 
 TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
     "report-table-1": {"simclr_50": on_tiny_imagenet(), "none": SUPERVISED_64},
@@ -109,6 +154,7 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
     "akorn-table-20": {
         "vit": VIT,
         "resnet18": RESNET_TINY,
+        "itrconv": [{**ITRCONV, **TINY}, {**ITRCONV, **CROSS_ENTROPY}],
         "conv": on_tiny_imagenet(),
         "mix": on_tiny_imagenet(**MIX),
         "mix_n4": on_tiny_imagenet(**MIX, **N4),
@@ -118,6 +164,48 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         "resnet_sigma0.2": [{**RESNET_18, "noise": 0.2}],
         "resnet_sigma0.225": [{**RESNET_18, "noise": 0.225}],
         "akorn": SUPERVISED_64,
+    },
+    "akorn-table-1": {"akorn": [TEXTURED_LARGE]},
+    "akorn-table-2": {"akorn": [IMAGENET]},
+    "akorn-table-5a": changed(TEXTURED_2, noproj={"project": False}, proj={}),
+    "akorn-table-3": {"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA], "akorn": [BOARD_AKORN]},
+    "akorn-table-5b": changed(BOARD_AKORN, noproj={"project": False}, proj={}),
+    "akorn-table-6": {
+        **changed(TEXTURED_2, clevrtex_residual={"update": "residual"}, clevrtex_kuramoto={}),
+        **changed(BOARD_AKORN, sudoku_residual={"update": "residual"}, sudoku_kuramoto={}),
+    },
+    "akorn-table-7": {
+        **changed(TEXTURED_2, clevrtex_n2={"oscillator_dim": 2}, clevrtex_n4={}),
+        **changed(BOARD_AKORN, sudoku_n2={"oscillator_dim": 2}, sudoku_n4={}),
+    },
+    "akorn-table-13": {
+        **changed(ITERATED_TEXTURED, clevrtex_itrsa_ape={}, clevrtex_itrsa_gta={"positions": "gta"}),
+        **changed(TEXTURED, clevrtex_akorn_ape={"positions": "ape"}, clevrtex_akorn_rope={"positions": "rope"}),
+        **changed(TEXTURED, clevrtex_akorn_gta={}),
+        **changed(BOARD_ITRSA, sudoku_itrsa_ape={}, sudoku_itrsa_gta={"positions": "gta"}),
+        **changed(BOARD_AKORN, sudoku_akorn_ape={"positions": "ape"}, sudoku_akorn_rope={"positions": "rope"}),
+        **changed(BOARD_AKORN, sudoku_akorn_gta={}),
+    },
+    "akorn-table-14": {
+        row: stages
+        for kind, (data, kernel) in ANY_SCENES.items()
+        for row, stages in of_scenes(f"{kind}_", kernel, **data).items()
+    },
+    "akorn-table-15": of_scenes("", 9, **SHAPES),
+    "akorn-table-16": {
+        f"{name}_l{number}": [{**base, **SHAPES, "layers": number}]
+        for name, base in (("itrsa", ITERATING), ("akorn", OSCILLATING))
+        for number in (1, 2, 3)
+    },
+    "akorn-table-17": {
+        **changed(ITERATED_TEXTURED, vit={"layers": 8, "num_steps": 1}, itrsa_l1={}, itrsa_l2={"layers": 2}),
+        **{"akorn_l1": [TEXTURED], "akorn_l2": [TEXTURED_2], "akorn_large": [TEXTURED_LARGE]},
+    },
+    "akorn-table-18": {"akorn": [IMAGENET]},
+    "akorn-table-19": {
+        "sym_akorn": [{**BOARD_AKORN, "coupling": "conv_symmetric", "positions": "none"}],
+        **{"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA]},
+        **changed(BOARD_AKORN, akorn_no_omega={"natural_frequency": "identity"}, akorn={}),
     },
     "opl-table-1-2": {"akorn": SUPERVISED_128, "opl": opl(), "opl_cifar100": opl(data="cifar100")},
     "opl-table-3": {"opl": opl()},

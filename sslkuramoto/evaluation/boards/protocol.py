@@ -15,17 +15,17 @@ from torch import Tensor
 from sslkuramoto.classifier import predicted
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import DATA, batches, expected_spec, in_order
+from sslkuramoto.data import batches, in_order
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.boards.scores import distributions, mean_metric, score_metrics
 from sslkuramoto.evaluation.boards.tally import ONE_DRAW, SOLVED, Measured, Tally, point
 from sslkuramoto.evaluation.boards.votes import BY_ENERGY, Draw, VoteName
 from sslkuramoto.evaluation.forward_cost import passes_cost
+from sslkuramoto.evaluation.own_source import own_source
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
-from sslkuramoto.examples import Boards, Reads, check_reads
+from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.noise_draws import MINIMUM_DRAWS, draws_for
 from sslkuramoto.randomness import generator
-from sslkuramoto.recipe import Part
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
 from sslkuramoto.sudoku_rules import Side, sudoku_side
@@ -84,7 +84,7 @@ class SudokuAccuracy(Protocol):
         self.num_steps, self.draws, self.groups, self.energy = num_steps, draws, groups, energy
         self.votes = tuple(dict.fromkeys(votes))
         self.steps = tuple(sorted(set(steps)))
-        self.own_source = None if boards is None else source_of_boards(boards)
+        self.own_source = own_source("boards", boards, self.reads)
 
     def check(self, subject: Subject) -> None:
         super().check(subject)
@@ -205,20 +205,6 @@ class SudokuAccuracy(Protocol):
             self._drawn(subject, boards, draw, num_steps)
 
         return passes_cost(subject, forward, self.splits[0], None, passes)
-
-
-def source_of_boards(boards: Mapping[str, Any]) -> Part:
-    """Return the data source that an option describes.
-
-    Raises:
-        UserError: no name, an unknown source or option, or a source of something else than boards.
-    """
-    options = {str(key): value for key, value in boards.items() if key != "name"}
-    if "name" not in boards:
-        raise UserError(f"boards={dict(boards)}: needs the key 'name', such as sudoku")
-    part = Part(str(boards["name"]), options)
-    check_reads("boards", (Boards,), f"data {part.name}", expected_spec(part.name, options))
-    return Part(part.name, DATA.resolved(part.name, options))
 
 
 def side_of(spec: Boards) -> Side:

@@ -26,6 +26,7 @@ from sslkuramoto.evaluation.forward_cost import passes_cost
 from sslkuramoto.evaluation.objects.clustering import Method, clusters_of, on_pixels, tokens_of, up_tiled
 from sslkuramoto.evaluation.objects.metrics import fg_ari, mean_best_overlap
 from sslkuramoto.evaluation.objects.pictures import ENDING, colours_of, store_scenes
+from sslkuramoto.evaluation.own_source import own_source
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.progress import Progress
 from sslkuramoto.randomness import generator, seed_of
@@ -56,6 +57,8 @@ class ObjectDiscovery(Protocol):
         images: number of images, null for all; the choice depends on the data set alone.
         split: split that the images are taken from.
         draws: draws of the oscillators of a stochastic encoder; every draw is clustered by itself.
+        scenes: data source of other scenes than those of the run, with its options, such as ``{name: voc, root: DIR}``;
+            null: those of the run.
         store: number of images whose clusters are stored beside the result, for pictures; 0 for none.
     """
 
@@ -81,6 +84,7 @@ class ObjectDiscovery(Protocol):
         images: Count | None = None,
         split: Literal["test", "val", "train"] = "test",
         draws: Count = 5,
+        scenes: Mapping[str, Any] | None = None,
         store: Annotated[Whole, Mark.INCIDENTAL] = 6,
     ) -> None:
         self.options = options_of(locals())
@@ -88,6 +92,7 @@ class ObjectDiscovery(Protocol):
         self.method: Method = method
         self.images, self.draws, self.store = images, draws, store
         self.splits = (split,)
+        self.own_source = own_source("scenes", scenes, self.reads)
 
     def unset(self) -> str:
         return "" if self.clusters else f"a number of clusters: set clusters=K ({PUBLISHED} in Miyato et al. 2025)"
@@ -178,6 +183,7 @@ class ObjectDiscovery(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return the cost of its forward passes on this device after timing a few; clustering comes on top."""
+        subject = self.on(subject)
         steps, draws = self._steps(subject.encoder), self.draws if subject.encoder.stochastic else 1
         tiles = 1 if self.up_tile == 1 else self.up_tile**2
 

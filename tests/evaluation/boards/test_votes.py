@@ -281,7 +281,7 @@ def test_boards_of_another_source_are_measured_instead_of_those_of_the_run(board
 @pytest.mark.parametrize(
     ("boards", "message"),
     [
-        ("{side: 4}", r"needs the key 'name', such as sudoku"),
+        ("{side: 4}", r"needs the key 'name', one of .*sudoku"),
         ("{name: sudokus}", r"unknown data 'sudokus': did you mean 'sudoku'"),
         ("{name: digits}", r"boards reads boards; data digits gives images"),
         ("{name: sudoku, given: 4}", r"unknown key of data sudoku 'given': did you mean 'givens'"),
