@@ -212,9 +212,8 @@ class Protocol(ABC):
         Raises:
             UserError: it does not read them, they lack masks that it needs, or the user must set an option.
         """
-        spec = self.own_source.spec if self.own_source else spec
         check_reads(self.name, self.reads, given, spec)
-        if "masks" in self.needs and not spec.masks:
+        if "masks" in self.needs and not (self.own_source.spec if self.own_source else spec).masks:
             raise UserError(f"{self.name} needs masks: {given} gives none")
         if missing := self.unset():
             raise UserError(f"{self.name} needs {missing}")
