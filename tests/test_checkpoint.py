@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile_files import HOSTILE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_runs import small
@@ -307,3 +308,15 @@ def test_an_encoder_whose_constructor_reads_tensors_is_one_line_when_checked_and
     for act in (lambda: load_encoder(tmp_path / "a.safetensors"), lambda: check(recipe)):
         with pytest.raises(UserError, match=r"^encoder reads_its_rates: a constructor is first called without memory"):
             act()
+
+
+def test_an_encoder_of_a_huge_size_takes_no_memory(tmp_path):
+    """2^15 channels would take 36 GiB for a convolution of 3 x 3."""
+    import resource
+
+    path = tmp_path / "encoder.safetensors"
+    path.write_bytes(HOSTILE["a huge encoder"](tmp_path))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="lacks the weight"):
+        load_encoder(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB: a quarter of a GiB
