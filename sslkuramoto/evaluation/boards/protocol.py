@@ -187,7 +187,7 @@ class SudokuAccuracy(Protocol):
         if self.votes and total == 1:
             notes.append("the network is deterministic: it gives one answer, which is that of every vote")
         elif self.votes:
-            each = f"each vote is of {self.draws} draws, {self.groups} votes; a deviation is over the votes"
+            each = f"each vote is of {self.draws} draws, repeated {self.groups} times (a deviation is over these)"
             notes.append(f"{each}; energies as in the {self.energy}, of the last layer")
         if total > 1 and "confidence/auc" not in metrics:
             notes.append("no board has right and wrong draws, so that no score can tell them apart")
