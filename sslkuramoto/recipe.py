@@ -227,8 +227,8 @@ def read_yaml(path: Path) -> DictConfig:
         raise UserError(f"{path}: no such file")
     try:
         text = bounded_yaml(content_of(path).decode())
-        check_numbers(text)
         config = OmegaConf.load(io.StringIO(text))
+        check_numbers(text)  # after the load, which ends at deep nesting; to look at the words alone would take hours
     except UserError:
         raise
     except RecursionError:

@@ -127,8 +127,8 @@ def read_text(key: str, text: str, annotation: Any) -> Any:
             return text
         raise UserError(f"{key}={text}: {odd}")
     try:
-        check_numbers(text)
         value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+        check_numbers(text)
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         if words:
             return text
