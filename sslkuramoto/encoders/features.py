@@ -39,6 +39,7 @@ class Encoder(nn.Module):
         stochastic: whether two calls on the same images may differ. Every call then needs ``initial`` or ``draw``.
         initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
         oscillator_dim: n, dimension of an oscillator; None without oscillators.
+        multiple_of: the sides of images must be multiples of this number of pixels, such as the side of a patch.
         num_steps: steps of each iterated layer in training; empty for a network that does not iterate. If it is not
             empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
         has_energy: whether the trace holds the energy of the states, as of oscillators.
@@ -52,6 +53,7 @@ class Encoder(nn.Module):
     stochastic: bool = False
     initial: str = "deterministic"
     oscillator_dim: int | None = None
+    multiple_of: int = 1
     num_steps: tuple[int, ...] = ()
     has_energy: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
@@ -81,7 +83,7 @@ class Encoder(nn.Module):
         Args:
             images: "b 3 y x", pixels in [0, 1], which the encoder itself normalises; or inputs of another spec.
             initial: initial oscillators of any length, which are normalised: one field per image or one for all
-                (i = b or 1). Only for encoders with dynamics.
+                (i = b or 1). Without oscillators it is the noise of a random start, which is taken as it is.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
             trace: whether to return the states and energies of every Kuramoto step, or ``"energy"``: the energies only.
 

@@ -165,7 +165,8 @@ class Iterative(_Twin):
         grid = patch_grid(image_size, patch)
         if widen and positions in ("rope", "gta"):
             raise UserError(f"positions={positions}: is for blocks on one grid; with widen=true it changes")
-        self.patch, self.channels = patch, channels
+        self.patch = self.multiple_of = patch
+        self.channels = channels
         self.pool: Pool = pool
         self.stochastic = initial == "random"
         self.initial = "random" if self.stochastic else "deterministic"

@@ -115,7 +115,8 @@ class PatchAKOrN(Encoder):
     ) -> None:
         super().__init__()
         grid = patch_grid(image_size, patch)
-        self.patch, self.channels, self.num_features = patch, channels, channels
+        self.patch = self.multiple_of = patch
+        self.channels = self.num_features = channels
         self.oscillator_dim = oscillator_dim
         self.pool: Pool = pool
         self.num_steps = check_steps(num_steps, layers, "layers")

@@ -4,6 +4,7 @@ What the checkpoint does not say (the data, how it was trained) comes from the r
 """
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.checkpoint import export_encoder, export_head
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import content_of, write_atomically
 from sslkuramoto.interop.published import KINDS, Published, kind_of, published
 from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
 from sslkuramoto.run_directory import RunDirectory
@@ -48,10 +49,11 @@ def weights_of(path: Path) -> Weights:
     Raises:
         UserError: no such file, damaged, one that needs code to be read, or one without weights.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    data = io.BytesIO(content_of(path))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        content = torch.load(data, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{path}: damaged, or holds more than tensors and plain values; reading that could run its author's code. "
@@ -144,5 +146,5 @@ def _export(run: RunDirectory, weights: Any, network: Published, answers: bool) 
 
 def _origin(path: Path, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what environment.json says of an imported run: no session trained it here."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(content_of(path)).hexdigest()
     return {"sessions": [], "imported": {"file": path.name, "sha256": digest, "kind": kind, "arguments": dict(config)}}

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile_boards import BOARDS
 from hostile_files import CANARY, HOSTILE, KINDS
 from hostile_scenes import SCENES
 
 from sslkuramoto.attacks.ledger import Ledger
 from sslkuramoto.checkpoint import load_encoder, load_head, save_weights
-from sslkuramoto.data import DATA
 from sslkuramoto.data.images.files import open_files
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.data.images.tar_shards import index_shards
@@ -62,7 +62,7 @@ MACHINE = "a file of this machine's system"
 CHECKED = "torchvision, after its md5 sum was found right"
 
 Case = Callable[[Path, Path], object]
-CASES: dict[str, Case] = {**SCENES}
+CASES: dict[str, Case] = {**SCENES, **BOARDS}
 
 
 def case(function: Case) -> Case:
@@ -216,20 +216,6 @@ def tar_of_images(hostile: Path, folder: Path) -> object:
 
 
 @case
-def boards_of_satnet(hostile: Path, folder: Path) -> object:
-    _put(folder / "features.pt", hostile)
-    return DATA.build("sudoku_satnet", {"root": str(folder)}, "test")
-
-
-@case
-def boards_of_rrn(hostile: Path, folder: Path) -> object:
-    _put(folder / "test.csv", hostile)
-    with suppress(UserError):
-        DATA.build("sudoku_extreme", {"root": str(folder)}, "test")
-    return DATA.build("sudoku_rrn", {"root": str(folder)}, "test")
-
-
-@case
 def corruption_archive(hostile: Path, folder: Path) -> object:
     np.save(folder / "labels.npy", np.zeros(3))
     _put(folder / "fog.npy", hostile)
@@ -300,6 +286,8 @@ PLACES: dict[tuple[str, str], str] = {
     ("data/images/pixels.py", "decode"): "image",
     ("data/boards/sudoku_files.py", "_one_hot"): "boards_of_satnet",
     ("data/boards/sudoku_files.py", "_rows"): "boards_of_rrn",
+    ("interop/import_run.py", "weights_of"): "published_checkpoint",
+    ("interop/import_run.py", "_origin"): "published_checkpoint",
     ("data/images/cifar.py", "_is_whole"): CHECKED,
     ("data/images/cifar.py", "_unpack"): CHECKED,
     ("encoders/timm.py", "_load"): "weights_of_timm",

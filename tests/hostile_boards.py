@@ -1,0 +1,34 @@
+"""A stranger's file in each place where boards and published checkpoints are read."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from hostile_scenes import put
+
+from sslkuramoto.data import DATA
+from sslkuramoto.errors import UserError
+from sslkuramoto.interop.import_run import import_run
+from sslkuramoto.run_directory import RunDirectory
+
+
+def boards_of_satnet(hostile: Path, folder: Path) -> object:
+    put(folder / "features.pt", hostile)
+    return DATA.build("sudoku_satnet", {"root": str(folder)}, "test")
+
+
+def boards_of_rrn(hostile: Path, folder: Path) -> object:
+    put(folder / "test.csv", hostile)
+    with suppress(UserError):
+        DATA.build("sudoku_extreme", {"root": str(folder)}, "test")
+    return DATA.build("sudoku_rrn", {"root": str(folder)}, "test")
+
+
+def published_checkpoint(hostile: Path, folder: Path) -> object:
+    return import_run(hostile, RunDirectory(folder / "run"), recipe="digits-akorn-supervised")
+
+
+BOARDS: dict[str, Callable[[Path, Path], object]] = {
+    each.__name__: each for each in (boards_of_satnet, boards_of_rrn, published_checkpoint)
+}
+"""Name -> reads the hostile file as that."""
