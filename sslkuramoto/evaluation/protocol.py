@@ -175,8 +175,8 @@ class Protocol(ABC):
         Raises:
             UserError: it lacks something, or whatever :meth:`measure` finds wrong.
         """
-        own = subject.spec or subject.data(self.splits[0]).spec
-        check_reads(self.name, self.reads, f"the data of {subject.run_dir}", own)
+        if subject.spec is not None:
+            check_reads(self.name, self.reads, f"the data of {subject.run_dir}", subject.spec)
         self.check(subject := self.on(subject))
         return self.measure(replace(subject, plugins={**subject.plugins, **plugins_behind(self)}))
 

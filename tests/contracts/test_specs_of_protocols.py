@@ -110,6 +110,8 @@ def test_an_encoder_that_reads_images_and_boards_is_measured_on_the_spec_of_its_
     monkeypatch.setattr(type(subject.encoder), "reads", (Images, Boards))
     with pytest.raises(UserError, match=rf"^{LOADED[name].measure.name} reads \w+; the data of .* gives \w+$"):
         LOADED[name].measure(subject)
-    subject.spec = None  # a subject made by hand: its splits say it
+    subject.spec = None  # a subject made by hand: its splits say it, unless others are measured
+    if LOADED[name].measure.own_source is not None:
+        return
     with pytest.raises(UserError, match=rf"^{LOADED[name].measure.name} reads \w+; the data of .* gives \w+$"):
         LOADED[name].measure(subject)
