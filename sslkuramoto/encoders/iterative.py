@@ -244,7 +244,7 @@ class BoardIterative(_Twin):
     Args:
         side: side of the board in cells.
         symbols: number of symbols a cell can hold, numbered from 1 (0 is a blank cell).
-        channels: C.
+        channels: C, width of every block.
         layers: L, number of blocks; the paper's transformer has 8 with ``num_steps=1``.
         num_steps: T, mixing steps per block: one number for all blocks, or one for each.
         mixer: ``"attention"`` or ``"conv"``.
