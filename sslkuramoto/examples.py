@@ -14,6 +14,9 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError
 
+INSTANCES, CLASSES = "masks", "class_masks"
+"""Names in ``Batch.extra`` of the object, and of the class of the object, that each pixel belongs to."""
+
 
 class Batch(NamedTuple):
     """A batch of examples with their targets.

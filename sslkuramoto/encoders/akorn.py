@@ -214,6 +214,8 @@ class AKOrN(Encoder):
             raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
         c = self.stem(2 * images - 1)
+        if initial is None and self.stochastic and draw is not None:
+            initial = self.sample_initial(images, draw).to(c.device)
         x = self.start(c, initial, draw, self.stem.weight.dtype) if self.has_stimulus else c
         traces = []
         for index, layer in enumerate(self.layers):

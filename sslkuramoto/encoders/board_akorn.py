@@ -176,6 +176,8 @@ class BoardAKOrN(Encoder):
         (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
         c = self.embedding(images).permute(0, 3, 1, 2)
         given = (images > 0).unsqueeze(1).to(c.dtype)
+        if initial is None and self.stochastic and draw is not None:
+            initial = self.sample_initial(images, draw).to(c.device)
         x = given * c + (1 - given) * self.start(c, initial, draw, c.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)

@@ -195,6 +195,8 @@ class PatchAKOrN(Encoder):
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
         check_divides(self.patch, images)
         c = self.stem(2 * images - 1)
+        if initial is None and self.stochastic and draw is not None:
+            initial = self.sample_initial(images, draw).to(c.device)
         x = self.start(c, initial, draw, self.stem.weight.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)

@@ -72,7 +72,7 @@ def test_fabric_is_told_what_slurm_started(monkeypatch):
         def launch(self):
             told["launched"] = True
 
-    monkeypatch.setattr(room, "Fabric", Recorded)
+    monkeypatch.setattr("lightning_fabric.Fabric", Recorded)
     monkeypatch.setattr(room.os, "environ", SLURM)
     launch(Engine(device="cpu"))
     assert (told["devices"], told["num_nodes"], told["launched"]) == (4, 2, True)

@@ -22,8 +22,9 @@ from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.scenes.coco_regions import region
 from sslkuramoto.data.scenes.mask_files import check_inside, upright_size
-from sslkuramoto.data.scenes.scene_set import CLASSES, IGNORED, INSTANCES, MOST_OBJECTS, Masks, SceneSet, chosen_scenes
+from sslkuramoto.data.scenes.scene_set import IGNORED, MOST_OBJECTS, Masks, SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError, one_line
+from sslkuramoto.examples import CLASSES, INSTANCES
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 _FOLDERS = {"train": "train", "test": "val"}

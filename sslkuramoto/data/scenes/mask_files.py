@@ -16,8 +16,9 @@ from torch import Tensor
 
 from sslkuramoto.data.images.files import ImageFiles
 from sslkuramoto.data.images.pixels import broken, centre_of, decode
-from sslkuramoto.data.scenes.scene_set import INSTANCES, MOST_OBJECTS, Masks
+from sslkuramoto.data.scenes.scene_set import MOST_OBJECTS, Masks
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import INSTANCES
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = (None, 1)

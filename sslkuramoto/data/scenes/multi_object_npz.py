@@ -21,15 +21,14 @@ from torch import Tensor
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.scenes.scene_set import (
-    CLASSES,
     IGNORED,
-    INSTANCES,
     MOST_OBJECTS,
     ArrayMasks,
     SceneSet,
     chosen_scenes,
 )
 from sslkuramoto.errors import UserError, one_line
+from sslkuramoto.examples import CLASSES, INSTANCES
 from sslkuramoto.values import Count, Mark, Must, Place, ShareBelowOne, checked
 
 PARTS = ("train", "val", "test")

@@ -24,12 +24,11 @@ from sslkuramoto.data.images.image_set import ImageSet, MemorySet
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.data.images.subset import SPLITS, Choice
 from sslkuramoto.errors import unknown
-from sslkuramoto.examples import Batch, Images
+from sslkuramoto.examples import INSTANCES, Batch, Images
 
 IGNORED = 255
 """How a stored mask marks a pixel that no measure counts; a batch has -1 there."""
 MOST_OBJECTS = IGNORED - 1
-INSTANCES, CLASSES = "masks", "class_masks"
 
 
 class Masks(ABC):

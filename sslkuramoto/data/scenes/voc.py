@@ -13,8 +13,9 @@ from sslkuramoto.data.images.files import ImageFiles, open_files
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.scenes.mask_files import FileMasks, check_inside
-from sslkuramoto.data.scenes.scene_set import CLASSES, INSTANCES, SceneSet, chosen_scenes
+from sslkuramoto.data.scenes.scene_set import SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError
+from sslkuramoto.examples import CLASSES, INSTANCES
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
 
 _LISTS = {"train": "train", "test": "val"}

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.stats import rankdata
 from torch import Tensor
 
 from sslkuramoto.results import Metric
@@ -89,6 +88,8 @@ def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Fl
     This is the area under the ROC curve; 0.5 means that the score says nothing. nan where all draws are right, or none.
     """
     wrong = ~right
+    from scipy.stats import rankdata  # slow to load
+
     ranks = torch.from_numpy(rankdata(scores.double().numpy(), axis=0))
     above = (ranks * wrong).sum(dim=0) - wrong.sum(dim=0) * (wrong.sum(dim=0) + 1) / 2
     return above / (right.sum(dim=0) * wrong.sum(dim=0))  # 0 / 0 is nan

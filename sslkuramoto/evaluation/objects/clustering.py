@@ -12,8 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -99,8 +97,12 @@ def clusters_of(tokens: Float[np.ndarray, "t d"], count: int, method: Method, se
     if method == "average":
         if len(tokens) == 1:
             return np.zeros(1, dtype=np.int64)
+        from scipy.cluster.hierarchy import fcluster, linkage  # slow to load: only what clusters needs them
+
         return fcluster(linkage(tokens, "average"), count, "maxclust").astype(np.int64) - 1
     distinct = min(count, len(np.unique(tokens, axis=0)))
+    from sklearn.cluster import KMeans
+
     kmeans = KMeans(distinct, n_init=STARTS, random_state=seed)  # pyright: ignore[reportArgumentType]
     return kmeans.fit_predict(tokens).astype(np.int64)
 

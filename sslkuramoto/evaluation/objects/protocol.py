@@ -18,7 +18,6 @@ from torch import Tensor
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import batches
-from sslkuramoto.data.scenes.scene_set import CLASSES, INSTANCES
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import chosen_indices
@@ -29,6 +28,7 @@ from sslkuramoto.evaluation.objects.pictures import ENDING, colours_of, store_sc
 from sslkuramoto.evaluation.own_source import own_source
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.progress import Progress
+from sslkuramoto.examples import CLASSES, INSTANCES
 from sslkuramoto.randomness import generator, seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
