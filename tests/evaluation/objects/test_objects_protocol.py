@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from sslkuramoto.data.images.image_set import MemorySet
-from sslkuramoto.data.scenes.scene_set import CLASSES, INSTANCES, ArrayMasks, SceneSet
+from sslkuramoto.data.scenes.scene_set import ArrayMasks, SceneSet
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.evaluation.objects.metrics import fg_ari, mean_best_overlap
+from sslkuramoto.examples import CLASSES, INSTANCES
 from sslkuramoto.results import Result
 from sslkuramoto.statistics import mean_interval
 
