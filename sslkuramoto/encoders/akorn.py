@@ -216,7 +216,7 @@ class AKOrN(Encoder):
         c = self.stem(2 * images - 1)
         if initial is None and self.stochastic and draw is not None:
             initial = self.sample_initial(images, draw).to(c.device)
-        x = self.start(c, initial, draw, self.stem.weight.dtype) if self.has_stimulus else c
+        x = self.start(c, initial, self.stem.weight.dtype) if self.has_stimulus else c
         traces = []
         for index, layer in enumerate(self.layers):
             if index:

@@ -178,7 +178,7 @@ class BoardAKOrN(Encoder):
         given = (images > 0).unsqueeze(1).to(c.dtype)
         if initial is None and self.stochastic and draw is not None:
             initial = self.sample_initial(images, draw).to(c.device)
-        x = given * c + (1 - given) * self.start(c, initial, draw, c.dtype)
+        x = given * c + (1 - given) * self.start(c, initial, c.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)
         x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=steps, trace=trace)

@@ -20,6 +20,7 @@ from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
 from sslkuramoto.encoders.board_akorn import check_boards
 from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.encoders.patch_akorn import Pool, check_divides, patch_grid, pooled
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
@@ -100,20 +101,17 @@ class _Twin(Encoder):
             Block(width, mixer, kernel_size=kernel, heads=heads, positions=positions, grid=grid)
             for width, mixer, kernel in zip(widths, mixers, kernels, strict=True)
         )
+        self.start = Start("random", widths[0], seed=0)
         last = widths[-1]
         self.norm = ChannelNorm(last) if mixers[-1] == "attention" else nn.GroupNorm(_GROUPS, last)
 
-    def _noise(self, x: Tensor, given: Tensor | None, draw: torch.Generator | None) -> Tensor | None:
+    def _noise(
+        self, x: Tensor, images: Tensor, given: Tensor | None, draw: torch.Generator | None
+    ) -> Float[Tensor, "b c h w"] | None:
         """Return the noise of a random start, None for a start without."""
-        if given is not None:
-            if given.shape[1:] != x.shape[1:] or given.shape[0] not in (1, len(x)):
-                raise UserError(f"initial of shape {tuple(given.shape)}: these inputs need {tuple(x.shape)}")
-            return given.to(x.dtype).expand(x.shape)
-        if not self.stochastic:
-            return None
-        if draw is None:
-            raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (a field)")
-        return random_oscillators(tuple(x.shape), draw).to(x)
+        if given is None and self.stochastic and draw is not None:
+            given = self.sample_initial(images, draw).to(x.device)
+        return self.start(x, given, x.dtype) if self.stochastic or given is not None else None
 
 
 @small(image_size=16, patch=4, channels=16, attention_heads=2, num_steps=2)
@@ -220,7 +218,7 @@ class Iterative(_Twin):
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.blocks), "layers")
         check_divides(self.patch, images)
         x = self.stem(2 * images - 1)
-        noise = self._noise(x, initial, draw)
+        noise = self._noise(x, images, initial, draw)
         x = x if noise is None else x + noise
         x = x if self.place is None else self.place(x)
         for index, block in enumerate(self.blocks):
@@ -318,7 +316,7 @@ class BoardIterative(_Twin):
         check_boards(self.built_for, images)
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.blocks), "layers")
         x = self.embedding(images).permute(0, 3, 1, 2)
-        noise = self._noise(x, initial, draw)
+        noise = self._noise(x, images, initial, draw)
         if noise is not None:
             given = (images > 0).unsqueeze(1).to(x.dtype)
             x = given * x + (1 - given) * noise

@@ -1,4 +1,4 @@
-"""Where the oscillators of an encoder start: drawn anew, one fixed draw, the stimulus, or a trained field.
+"""Where the states of an encoder start: drawn anew, one fixed draw, the stimulus, or a trained field.
 
 Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4. Shapes: b batch, c channels, h w grid.
 """
@@ -21,9 +21,9 @@ class Start(nn.Module):
     """The initial oscillators of one encoder.
 
     Args:
-        initial: ``"random"`` (a new draw at each call), ``"fixed"`` (one draw from ``seed`` for all examples and
-            calls), ``"stimulus"`` (the stimulus) or ``"learned"`` (a trained field, which begins as the draw of
-            ``"fixed"``).
+        initial: ``"random"`` (a new draw at each call, which the encoder makes and gives), ``"fixed"`` (one draw from
+            ``seed`` for all examples and calls), ``"stimulus"`` (the stimulus) or ``"learned"`` (a trained field, which
+            begins as the draw of ``"fixed"``).
         channels: c.
         seed: seed of the draw of ``"fixed"`` and ``"learned"``.
         grid: h and w, required by ``"learned"``.
@@ -45,19 +45,17 @@ class Start(nn.Module):
         self,
         stimulus: Float[Tensor, "b c h w"],
         given: Tensor | None,
-        draw: torch.Generator | None,
         dtype: torch.dtype,
     ) -> Float[Tensor, "b c h w"]:
         """Return the initial oscillators, of any length.
 
         Args:
             stimulus: c, whose shape and device they get.
-            given: the caller's own field, one per example or one for all; None for ``initial``.
-            draw: generator of ``"random"``.
+            given: the caller's own field or the new draw, one per example or one for all; None for ``initial``.
             dtype: of the weights; autocast may give the stimulus another one.
 
         Raises:
-            UserError: ``given`` has another shape, ``"random"`` got no generator, or the trained field is for another
+            UserError: ``given`` has another shape, ``"random"`` was given nothing, or the trained field is for another
                 grid.
         """
         b, _, h, w = stimulus.shape
@@ -66,11 +64,7 @@ class Start(nn.Module):
                 raise UserError(f"initial of shape {tuple(given.shape)}: these inputs need {tuple(stimulus.shape)}")
             return given.to(dtype).expand(stimulus.shape)
         if self.initial == "random":
-            if draw is None:
-                raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (oscillators)")
-            return random_oscillators((b, self.channels, h, w), draw).to(
-                stimulus.device, dtype
-            )  # one draw, whatever the precision
+            raise UserError("a stochastic encoder needs draw= (a torch.Generator) or initial= (its initial states)")
         if self.initial == "stimulus":
             return stimulus
         if self.field is None:

@@ -197,7 +197,7 @@ class PatchAKOrN(Encoder):
         c = self.stem(2 * images - 1)
         if initial is None and self.stochastic and draw is not None:
             initial = self.sample_initial(images, draw).to(c.device)
-        x = self.start(c, initial, draw, self.stem.weight.dtype)
+        x = self.start(c, initial, self.stem.weight.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)
         traces = []

@@ -22,7 +22,7 @@ from sslkuramoto.recipe import Part
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
 READ = {"n", "T", "gamma", "use_omega", "psize", "imsize", "project", "apply_proj", "proj", "use_proj"}
 READ |= {"kind", "ch", "L", "J", "ksize", "ksizes", "gta", "rope", "heads", "c_norm", "use_ro_x", "ro_N", "ro_ksize"}
-READ |= {"init_omg", "global_omg", "learn_omg", "no_ro", "fixed_ptb", "out_classes", "num_classes", "imsize", "maxpool"}
+READ |= {"init_omg", "global_omg", "learn_omg", "out_classes", "num_classes"}
 
 _OF_LAYER = {  # {} is the index of the block
     "0.omg.omg_param": "layers.{}.frequencies.vector",

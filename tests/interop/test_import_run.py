@@ -10,9 +10,12 @@ from published_akorn import network, state
 
 from sslkuramoto.checkpoint import load_encoder, load_head
 from sslkuramoto.cli import main
+from sslkuramoto.encoders import PatchAKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import taken
 from sslkuramoto.interop.import_run import weights_of
+from sslkuramoto.interop.published import published
+from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.run_directory import RunDirectory
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
@@ -145,6 +148,40 @@ def test_damaged_files_are_one_line(content, tmp_path):
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"file\.pth: (damaged|cannot be read)"):
         weights_of(tmp_path / "file.pth")
+
+
+def test_weights_of_another_network_are_one_line(tmp_path, capsys):
+    torch.save({"conv1.weight": torch.ones(2, 3, 3, 3)}, tmp_path / "resnet.pth")
+    assert main(["import", "akorn", str(tmp_path / "resnet.pth"), "--run", str(tmp_path / "run")]) == 2
+    line = capsys.readouterr().err
+    assert "resnet.pth: holds none of conv0.weight, patchfy.1.weight, embedding.weight" in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_published_argument_that_nothing_describes_is_told(tmp_path):
+    with borrowed_global(generator("cpu", "weights")):
+        encoder = PatchAKOrN(image_size=8, patch=4, channels=8, attention_heads=2, positions="none", num_steps=2)
+    blocks = {
+        "layers.0.coupling.to_qkv.": "layers.0.0.connectivity.W_qkv.",
+        "layers.0.coupling.to_out.": "layers.0.0.connectivity.W_o.",
+        "layers.0.norm.": "layers.0.0.c_norm.",
+        "readouts.0.0.project.": "layers.0.1.invconv.",
+        "readouts.0.0.offset": "layers.0.1.bias",
+        "stem.": "patchfy.1.",
+    }
+    weights = {}
+    for name, value in encoder.state_dict().items():
+        start = next(start for start in blocks if name.startswith(start))
+        weights[blocks[start] + name.removeprefix(start)] = value
+    config = {"imsize": 8, "heads": 2, "T": 2, "fixed_ptb": True}
+    found = published(config, weights)
+    assert found.not_read == ["fixed_ptb"]
+    assert found.built.head is None
+    images = torch.rand(2, 3, 8, 8, generator=generator("cpu", "images"))
+    noise = encoder.sample_initial(images, generator("cpu", "noise"))
+    with torch.no_grad():
+        assert torch.equal(found.built.encoder(images, initial=noise).map, encoder.eval()(images, initial=noise).map)
 
 
 def test_a_file_without_tensors_is_one_line(tmp_path):
