@@ -174,7 +174,7 @@ def odd_number(text: str) -> str | None:
 
 
 def check_numbers(text: str) -> None:
-    """Check that the plain numbers of a YAML text mean to it what they mean to people.
+    """Refuse numbers in a YAML text that YAML reads otherwise than people do, such as 010 (8) and 1:30 (90).
 
     Raises:
         yaml.YAMLError: one of :func:`odd_number`, or no YAML.
@@ -186,7 +186,7 @@ def check_numbers(text: str) -> None:
             continue
         if resolver.resolve(yaml.ScalarNode, token.value, (True, False)) in numbers:
             line = token.start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: {token.value}: {odd} (a text stands in quotes)")
+            raise yaml.YAMLError(f"line {line}: {token.value}: {odd} (put text in quotes)")
 
 
 def is_leftover(path: Path) -> bool:

@@ -215,7 +215,8 @@ class Protocol(ABC):
             UserError: it does not read them, they lack masks that it needs, or the user must set an option.
         """
         check_reads(self.name, self.reads, given, spec)
-        if "masks" in self.needs and not (self.own_source.spec if self.own_source else spec).masks:
+        given, spec = (f"data {own.name}", own.spec) if (own := self.own_source) else (given, spec)
+        if "masks" in self.needs and not spec.masks:
             raise UserError(f"{self.name} needs masks: {given} gives none")
         if missing := self.unset():
             raise UserError(f"{self.name} needs {missing}")

@@ -60,5 +60,5 @@ def test_a_wrong_source_is_refused_in_one_line_when_the_protocol_loads(scenes: s
 
 def test_scenes_without_masks_are_refused(subject: Subject) -> None:
     protocol = PROTOCOLS.build("objects", {"clusters": 3, "scenes": {"name": "digits"}})
-    with pytest.raises(UserError, match="needs masks"):
+    with pytest.raises(UserError, match="objects needs masks: data digits gives none"):
         protocol(subject)
