@@ -6,11 +6,13 @@ before anything else happens. Parts such as ``encoder: {name: akorn, channels: 6
 constructors they name by the registries, not here.
 """
 
+import copy
 import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -226,9 +228,7 @@ def read_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        text = bounded_yaml(content_of(path).decode())
-        config = OmegaConf.load(io.StringIO(text))
-        check_numbers(text)  # after the load, which ends at deep nesting; to look at the words alone would take hours
+        config = copy.deepcopy(_parsed(content_of(path).decode()))
     except UserError:
         raise
     except RecursionError:
@@ -237,6 +237,14 @@ def read_yaml(path: Path) -> DictConfig:
         raise UserError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, DictConfig):
         raise UserError(f"{path}: must hold a mapping of keys to values")
+    return config
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> Any:
+    """Return what a YAML text holds. A study reads the same recipes and protocols for many rows and columns."""
+    config = OmegaConf.load(io.StringIO(bounded_yaml(text)))
+    check_numbers(text)  # after the load, which ends at deep nesting; to look at the words alone would take hours
     return config
 
 
