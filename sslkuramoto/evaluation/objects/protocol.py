@@ -144,7 +144,7 @@ class ObjectDiscovery(Protocol):
         if not objects.any():
             raise UserError(f"{NAME}: none of the {len(index)} images holds an object, so nothing can be scored")
         empty, single = int((~objects).sum()), int((objects & ~counted["fg_ari"]).sum())
-        notes = [f"{self.clusters} clusters an image: {METHODS[self.method]}"]
+        notes = [f"{self.clusters} clusters per image: {METHODS[self.method]}"]
         if empty:
             notes.append(f"{empty} of {len(index)} images hold no object and are left out of all scores")
         if single:
