@@ -8,11 +8,9 @@ constructors they name by the registries, not here.
 
 import copy
 import dataclasses
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -21,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, say_once, unknown
-from sslkuramoto.files import bounded_yaml, check_numbers, content_of, packaged
+from sslkuramoto.files import content_of, packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.values import (
     Count,
@@ -35,6 +33,7 @@ from sslkuramoto.values import (
     dataclass_in,
     read_text,
 )
+from sslkuramoto.yaml_files import parsed_yaml
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ def read_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        config = copy.deepcopy(_parsed(content_of(path).decode()))
+        config = copy.deepcopy(parsed_yaml(content_of(path).decode()))
     except UserError:
         raise
     except RecursionError:
@@ -237,14 +236,6 @@ def read_yaml(path: Path) -> DictConfig:
         raise UserError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, DictConfig):
         raise UserError(f"{path}: must hold a mapping of keys to values")
-    return config
-
-
-@lru_cache(maxsize=128)
-def _parsed(text: str) -> Any:
-    """Return what a YAML text holds. A study reads the same recipes and protocols for many rows and columns."""
-    config = OmegaConf.load(io.StringIO(bounded_yaml(text)))
-    check_numbers(text)  # after the load, which ends at deep nesting; to look at the words alone would take hours
     return config
 
 

@@ -250,7 +250,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("report/page.py", "_own"): OURS,
     ("checkpoint.py", "_read"): "checkpoint",
     ("recipe.py", "read_yaml"): "yaml_file",
-    ("recipe.py", "_parsed"): "yaml_file",
+    ("yaml_files.py", "parsed_yaml"): "yaml_file",
     ("run_directory.py", "_processor"): MACHINE,
     ("run_directory.py", "__init__"): "metrics",
     ("run_directory.py", "add"): "metrics",
