@@ -6,8 +6,8 @@ before anything else happens. Parts such as ``encoder: {name: akorn, channels: 6
 constructors they name by the registries, not here.
 """
 
+import copy
 import dataclasses
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, say_once, unknown
-from sslkuramoto.files import bounded_yaml, check_numbers, content_of, packaged
+from sslkuramoto.files import content_of, packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.values import (
     Count,
@@ -33,6 +33,7 @@ from sslkuramoto.values import (
     dataclass_in,
     read_text,
 )
+from sslkuramoto.yaml_files import parsed_yaml
 
 
 @dataclass(frozen=True)
@@ -226,9 +227,7 @@ def read_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        text = bounded_yaml(content_of(path).decode())
-        config = OmegaConf.load(io.StringIO(text))
-        check_numbers(text)  # after the load, which ends at deep nesting; to look at the words alone would take hours
+        config = copy.deepcopy(parsed_yaml(content_of(path).decode()))
     except UserError:
         raise
     except RecursionError:

@@ -10,6 +10,7 @@ Another package adds a part by an entry point in the registry's group; nothing h
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -24,6 +25,19 @@ C = TypeVar("C")
 def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in ``locals()``, taken as the first act of a constructor."""
     return {key: value for key, value in arguments.items() if key != "self"}
+
+
+@cache
+def _options_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(constructor).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+@cache
+def _annotations_of(constructor: Callable[..., Any]) -> dict[str, Any]:
+    signed = constructor.__init__ if inspect.isclass(constructor) else constructor
+    hints = get_type_hints(signed, include_extras=True)
+    return {key: hints.get(key, Any) for key in _options_of(constructor)}
 
 
 _SECTIONS = {
@@ -119,8 +133,7 @@ class Registry(Generic[T]):
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the options a recipe may set for ``name``: the keyword-only parameters of its constructor."""
-        parameters = inspect.signature(self[name]).parameters.values()
-        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return dict(_options_of(self[name]))
 
     def small(self, name: str) -> Mapping[str, Any]:
         """Return the options with which tests build ``name`` in moments: what it declares by ``small``, else none."""
@@ -132,11 +145,7 @@ class Registry(Generic[T]):
 
     def annotations(self, name: str) -> dict[str, Any]:
         """Return the annotation of each option of ``name``, with its range."""
-        constructor = self[name]
-        hints = get_type_hints(
-            constructor.__init__ if inspect.isclass(constructor) else constructor, include_extras=True
-        )
-        return {key: hints.get(key, Any) for key in self.options(name)}
+        return dict(_annotations_of(self[name]))
 
     def marked(self, name: str, mark: Mark) -> frozenset[str]:
         """Return the options of ``name`` whose annotation bears a mark."""

@@ -5,7 +5,7 @@ import pytest
 from small_runs import SMALL, recipe_file, small
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.recipe import Part, Recipe, WeightEMA, dump_recipe, load_recipe, recipe_from
+from sslkuramoto.recipe import Part, Recipe, WeightEMA, dump_recipe, load_recipe, read_yaml, recipe_from
 
 TEXT = """
 data: {name: digits}
@@ -181,3 +181,10 @@ def test_keys_that_are_no_text_are_refused():
 
 def test_a_recipe_written_for_a_command_line_is_valid(tmp_path):
     assert load_recipe(Path(recipe_file(tmp_path / "r.yaml", seed=5))).seed == 5
+
+
+def test_a_change_of_what_was_read_leaves_the_file_to_be_read_as_it_stands(file):
+    first = read_yaml(file)
+    first.data.name = "another"
+    assert read_yaml(file) != first
+    assert load_recipe(file).data.name == "digits"

@@ -6,6 +6,7 @@ its constructor and by its state dict. What shows in the names and shapes of the
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,15 @@ from sslkuramoto.interop.published_weights import (
     norm_of_stimulus,
     per_layer,
     projects,
+    step_size,
+    truth,
     weight,
+    weightless,
+    whole,
 )
 from sslkuramoto.recipe import Part
 
-_LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
+_LAYER = re.compile(r"^layers\.(\d{1,4})\.(.+)$")
 _READ_FROM_WEIGHTS = {"kind", "ch", "out_classes", "num_classes", "L", "J", "ksizes", "ksize", "ks", "ro_ksize", "ro_N"}
 _READ_FROM_WEIGHTS |= {"init_omg", "global_omg", "learn_omg", "norm", "fixed_noise", "imsize", "c_norm"}
 READ = {"n", "T", "gamma", "use_omega", "ensemble", *PROJECTION, *_READ_FROM_WEIGHTS}
@@ -44,7 +49,7 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
     """
     if config.get("kind", "classification") != "classification":
         raise UserError(f"kind={config['kind']!r}: only 'classification' networks can be read")
-    if int(config.get("ensemble") or 1) != 1:
+    if whole(config, "ensemble", 1) > 1:
         raise UserError(f"ensemble={config['ensemble']}: only networks that answer from one draw can be read")
     layers = 1 + max((int(found[1]) for name in state if (found := _LAYER.match(name))), default=-1)
     if not layers:
@@ -52,7 +57,8 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
     kernels, couplings, norms, frequencies, map_norms, readout_dims = [], [], [], [], [], []
     for layer in range(layers):
         prefix = f"layers.{layer}.2"
-        conv = state.get(f"{prefix}.connectivity.weight")
+        name = f"{prefix}.connectivity.weight"
+        conv = weight(state, name, 4) if name in state else None
         couplings.append("attention" if conv is None else "conv")
         kernels.append(3 if conv is None else int(conv.shape[-1]))
         norms.append(norm_of_stimulus(config, state, f"{prefix}.c_norm."))
@@ -64,22 +70,22 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
     for what, found in (("c_norm", norms), ("natural frequencies", frequencies), ("norm", map_norms)):
         if len(set(found)) > 1:
             raise UserError(f"{what} differ between layers ({found}): no option describes that")
-    dims = per_layer(config.get("n", 4), layers)
+    dims = per_layer(config, "n", 4, layers)
     if len(set(dims)) > 1:
         raise UserError(f"n={list(dims)}: no option describes oscillators of another dimension in each layer")
-    use_omega = bool(config.get("use_omega", frequencies[0] != "none"))
+    use_omega = truth(config, "use_omega", frequencies[0] != "none")
     return {
-        "channels": int(weight(state, "conv0.weight").shape[0]),
+        "channels": weight(state, "conv0.weight", 4).shape[0],
         "oscillator_dim": dims[0],
         "kernel_sizes": tuple(kernels),
-        "num_steps": per_layer(config.get("T", 3), layers),
+        "num_steps": per_layer(config, "T", 3, layers),
         "coupling": tuple(couplings),
         "natural_frequency": frequencies[0] if use_omega else "identity",
-        "step_size": float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 1.0)),
+        "step_size": step_size(config, state),
         "project": projects(config),
         "stimulus_norm": norms[0],
         "readout_dim": tuple(readout_dims),
-        "readout_kernel": int(weight(state, "layers.0.3.0.invconv.weight").shape[-1]),
+        "readout_kernel": weight(state, "layers.0.3.0.invconv.weight", 4).shape[-1],
         "readout_map": "residual",
         "readout_map_norm": map_norms[0],
     }
@@ -131,8 +137,9 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Bu
         UserError: weights that are missing, left over or of another shape; copies of one weight that differ.
     """
     options = encoder_options(config, state)
-    encoder = AKOrN(**options)
-    wanted = encoder.state_dict()
+    make = partial(AKOrN, **options)
+    shape = weightless(make)
+    wanted = shape.state_dict()
     ours: dict[str, Tensor] = {}
     for published, value in state.items():
         name = encoder_name(published)
@@ -144,10 +151,9 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Bu
         if ".frequencies." in name and name not in wanted:
             continue  # frequencies that the network holds but is configured not to use
         ours[name] = value
-    answers, bias = weight(state, "out.weight"), weight(state, "out.bias")
-    if answers.ndim != 2 or answers.shape[1] != encoder.num_features or bias.shape != answers.shape[:1]:
-        raise UserError(f"out.weight of shape {tuple(answers.shape)}: does not fit {encoder.num_features} features")
-    filled(encoder, ours)
-    head = Linear(answers.shape[1], answers.shape[0])
-    filled(head, {"weight": answers, "bias": bias})
-    return Built(encoder.eval(), Part("akorn", options), head.eval(), Part("linear", {}))
+    answers, bias = weight(state, "out.weight", 2), weight(state, "out.bias")
+    if answers.shape[1] != shape.num_features or bias.shape != answers.shape[:1]:
+        raise UserError(f"out.weight of shape {tuple(answers.shape)}: does not fit {shape.num_features} features")
+    encoder = filled(make, ours)
+    head = filled(partial(Linear, answers.shape[1], answers.shape[0]), {"weight": answers, "bias": bias})
+    return Built(encoder, Part("akorn", options), head, Part("linear", {}))

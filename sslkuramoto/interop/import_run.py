@@ -4,30 +4,29 @@ What the checkpoint does not say (the data, how it was trained) comes from the r
 """
 
 import hashlib
-import io
 import json
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
 from torch import Tensor
 
 from sslkuramoto.checkpoint import export_encoder, export_head
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import content_of, write_atomically
+from sslkuramoto.files import content_of, odd_number, write_atomically
 from sslkuramoto.interop.published import KINDS, Published, kind_of, published
 from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.saved_tensors import check_plain, read_saved
 from sslkuramoto.training import check
 
 FAMILIES = ("akorn",)
 """Published codes whose checkpoints are read."""
 
 _WRAPPERS = ("model_state_dict", "state_dict", "ema_state_dict", "ema", "model", "net", "network")
+_NESTED = 3  # mappings around a state dict at most
 _AVERAGED, _ONLINE = "ema_model.", "online_model."  # as the package ema_pytorch names them
 
 
@@ -47,41 +46,33 @@ def weights_of(path: Path) -> Weights:
     """Read the weights in a checkpoint of torch.save. No code in it is run: only tensors and plain values are read.
 
     Raises:
-        UserError: no such file, damaged, one that needs code to be read, or one without weights.
+        UserError: no such file, a damaged one, one that needs code to be read, or one without weights.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    data = io.BytesIO(content_of(path))
-    try:
-        content = torch.load(data, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path}: damaged, or holds more than tensors and plain values; reading that could run its author's code. "
-            "Save its state dict alone with torch.save"
-        ) from None
-    except Exception as error:  # what damaged bytes make of the reader is any kind of error
-        raise UserError(f"{path}: cannot be read as a checkpoint: {' '.join(str(error).split())[:200]}") from None
-    for state in _mappings(content):
-        if any(name.startswith(_AVERAGED) for name in state):
-            averaged, last = (_without(state, prefix) for prefix in (_AVERAGED, _ONLINE))
+    for state in _mappings(read_saved(path), _NESTED):
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        for name, value in tensors.items():
+            check_plain(f"{path}: {name}", value)
+        if any(name.startswith(_AVERAGED) for name in tensors):
+            averaged, last = (_without(tensors, prefix) for prefix in (_AVERAGED, _ONLINE))
             return Weights(last or averaged, averaged)
-        if any(isinstance(value, Tensor) for value in state.values()):
-            return Weights(_without(state, ""), None)
+        if tensors:
+            return Weights(_without(tensors, ""), None)
     raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
 
 
-def _mappings(content: Any) -> Iterator[Mapping[str, Any]]:
+def _mappings(content: Any, nested: int) -> Iterator[Mapping[str, Any]]:
+    """Yield a mapping and those under usual names in it, ``nested`` deep: a file may hold a mapping within itself."""
     if isinstance(content, Mapping):
         yield {str(name): value for name, value in content.items()}
-        for name in _WRAPPERS:
+        for name in _WRAPPERS if nested else ():
             if name in content:
-                yield from _mappings(content[name])
+                yield from _mappings(content[name], nested - 1)
 
 
-def _without(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with ``prefix``, without it and without DDP's ``module.``."""
-    named = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    return {name.removeprefix("module."): value for name, value in named.items() if isinstance(value, Tensor)}
+    named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {name.removeprefix("module."): value for name, value in named.items()}
 
 
 def import_run(
@@ -117,7 +108,7 @@ def import_run(
 
     lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]
     write_atomically(run.recipe_file, dump_recipe(trained))
-    write_atomically(run.environment_file, json.dumps(_origin(path, chosen, config), indent=1))
+    write_atomically(run.environment_file, json.dumps(_origin(path, chosen, config), indent=1, default=str))
     if weights.averaged is not None:
         _export(run, "raw", networks[0], kind.answers)
     _export(run, "ema", network, kind.answers)
@@ -131,9 +122,11 @@ def import_run(
 def _argument(word: str) -> tuple[str, Any]:
     """Return name and value of ``key=value``; the value is a number, truth value, list or word of YAML."""
     key, text = key_and_text(word, f"--config {word}: is written KEY=VALUE, for example --config n=2 T=3")
+    if odd := odd_number(text):
+        raise UserError(f"--config {word}: {odd}")
     try:
         return key, yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
         raise UserError(f"--config {word}: the value is no number, truth value, word or list") from None
 
 

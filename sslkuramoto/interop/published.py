@@ -107,6 +107,8 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     """
     name = kind_of(config, state)
     kind = KINDS[name]
+    if empty := [each for each, value in state.items() if not value.numel()]:
+        raise UserError(f"{empty[0]} of shape {tuple(state[empty[0]].shape)}: holds no number")
     return Published(name, kind.build(config, state), sorted(set(config) - kind.read), akorn_blocks.left_out(state))
 
 

@@ -1,13 +1,16 @@
 """What the readers of published weights share: options of the constructor, weights by name, and a strict load."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Part
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Built(NamedTuple):
@@ -32,25 +35,92 @@ PROJECTION = ("project", "apply_proj", "proj", "use_proj")
 
 def projects(config: Mapping[str, Any]) -> bool:
     """Return whether the drive is projected onto the tangent space."""
-    return all(bool(config.get(key, True)) for key in PROJECTION)
+    return all(truth(config, key, True) for key in PROJECTION)
 
 
-def per_layer(value: Any, layers: int) -> tuple[int, ...]:
-    """Return one number a layer; of a list of another length the first entry counts, as in the published code."""
-    if isinstance(value, list | tuple):
-        return tuple(int(entry) for entry in (value if len(value) == layers else [value[0]] * layers))
-    return (int(value),) * layers
-
-
-def weight(state: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return a weight.
+def truth(config: Mapping[str, Any], key: str, default: bool) -> bool:
+    """Return an argument that is true or false, or its default where it is not named.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: it is something else.
+    """
+    value = config.get(key)
+    if value not in (None, False, True):  # 0 and 1 too
+        raise UserError(f"{key}={value!r}: must be true or false")
+    return default if value is None else bool(value)
+
+
+def whole(config: Mapping[str, Any], key: str, default: int) -> int:
+    """Return an argument that is a whole number, or its default where it is not named.
+
+    Raises:
+        UserError: it is something else.
+    """
+    value = config.get(key)
+    return default if value is None else _whole(key, value)
+
+
+def number(config: Mapping[str, Any], key: str, default: float) -> float:
+    """Return an argument that is a number, or its default where it is not named.
+
+    Raises:
+        UserError: it is something else.
+    """
+    value = config.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise UserError(f"{key}={value!r}: must be a number")
+    return default if value is None else float(value)
+
+
+def per_layer(config: Mapping[str, Any], key: str, default: int, layers: int) -> tuple[int, ...]:
+    """Return one whole number a layer; of a list of another length the first counts, as in the published code.
+
+    Raises:
+        UserError: the argument is something else.
+    """
+    value = config.get(key)
+    if isinstance(value, list | tuple) and value:
+        numbers = tuple(_whole(key, entry) for entry in value)
+        return numbers if len(numbers) == layers else numbers[:1] * layers
+    return (whole(config, key, default),) * layers
+
+
+def _whole(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+        raise UserError(f"{key}={value!r}: must be a whole number")
+    return int(value)
+
+
+def weight(state: Mapping[str, Tensor], name: str, dimensions: int | None = None) -> Tensor:
+    """Return a weight.
+
+    Args:
+        state: by published names.
+        name: of the weight.
+        dimensions: how many it must have; None for any number.
+
+    Raises:
+        UserError: there is none of this name, or it has another number of dimensions.
     """
     if name not in state:
         raise UserError(f"holds no weight {name!r}")
-    return state[name]
+    found = state[name]
+    if dimensions is not None and found.ndim != dimensions:
+        raise UserError(f"{name} of shape {tuple(found.shape)}: must have {dimensions} dimensions")
+    return found
+
+
+def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> float:
+    """Return gamma as the weights or the arguments have it.
+
+    Raises:
+        UserError: it is no single number.
+    """
+    if "gamma" not in state:
+        return number(config, "gamma", 1.0)
+    if state["gamma"].numel() != 1:
+        raise UserError(f"gamma of shape {tuple(state['gamma'].shape)}: must be one number")
+    return float(state["gamma"].item())
 
 
 def norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str) -> str:
@@ -60,15 +130,21 @@ def norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], pre
     return "group" if f"{prefix}weight" in state else "none"
 
 
-def filled(module: nn.Module, ours: Mapping[str, Tensor]) -> None:
-    """Load weights into a module: all of its weights, nothing else, each in its shape.
+def weightless(make: Callable[[], M]) -> M:
+    """Return a module whose weights take no memory: the sizes in a file are compared before memory is taken."""
+    with torch.device("meta"):
+        return make()
+
+
+def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
+    """Build a module and load weights into it: all of its weights, nothing else, each in its shape; in eval mode.
 
     Natural frequencies, the norm of the stimulus and single numbers may have another shape of the same size.
 
     Raises:
         UserError: weights are missing, left over or of another shape.
     """
-    wanted = module.state_dict()
+    wanted = weightless(make).state_dict()
     missing, extra = sorted(set(wanted) - set(ours)), sorted(set(ours) - set(wanted))
     if missing or extra:
         raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
@@ -78,4 +154,6 @@ def filled(module: nn.Module, ours: Mapping[str, Tensor]) -> None:
         if value.shape != wanted[name].shape and not (reshaped and value.numel() == wanted[name].numel()):
             raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")
         fitting[name] = value.reshape(wanted[name].shape)
+    module = make()
     module.load_state_dict(fitting)
+    return module.eval()

@@ -1,20 +1,17 @@
 """What can be checked of a study without data: recipes, encoders against the one before, what is measured on them."""
 
-import torch
-
 from sslkuramoto.any_network import AnyNetwork
 from sslkuramoto.checkpoint import check_fit
 from sslkuramoto.data import expected_spec
-from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.examples import Spec, check_reads
-from sslkuramoto.objectives import OBJECTIVES, Objective
-from sslkuramoto.randomness import borrowed_global, generator
+from sslkuramoto.objectives import Objective
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
 from sslkuramoto.study.overrides import check_one_source
-from sslkuramoto.training import check
+from sslkuramoto.training.learner import weightless
 
 
 def check_recipes(study: Study) -> None:
@@ -32,8 +29,7 @@ def check_recipes(study: Study) -> None:
             recipe = study.recipe(row.key, number, row.seeds[0])
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:
-                recipe = check(recipe)
-                encoder, objective = _weightless(recipe)
+                recipe, encoder, objective = weightless(recipe)
                 if before is not None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):
@@ -65,14 +61,6 @@ def _check_network(study: Study, row: StudyRow) -> None:
             _check_spec(column, column.loaded().measure, data.name, spec)
     except UserError as error:
         raise UserError(f"study {study.name}, row {row.key}: {error}") from None
-
-
-def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
-    """Return encoder and objective without memory."""
-    classes = expected_spec(recipe.data.name, recipe.data.options).num_classes
-    with torch.device("meta"), borrowed_global(generator("cpu", "weights that nobody sees")):
-        encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
-        return encoder, OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, classes)
 
 
 def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, objective: Objective) -> None:

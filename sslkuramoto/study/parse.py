@@ -40,15 +40,24 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         UserError: one line that names the study, the place and what is allowed.
     """
+    study = read_study(name, overrides)
+    check_recipes(study)
+    return study
+
+
+def read_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study as :func:`load_study` does, without a check that its recipes can be trained and measured.
+
+    Raises:
+        UserError: what is wrong with the file itself, or with a protocol.
+    """
     path = study_file(str(name))
     content = OmegaConf.to_container(read_yaml(path), resolve=False)
     assert isinstance(content, dict)
     try:
-        study = _study(path, {str(key): value for key, value in content.items()}, overrides)
+        return _study(path, {str(key): value for key, value in content.items()}, overrides)
     except UserError as error:
         raise UserError(f"study {path.stem}: {error}") from None
-    check_recipes(study)
-    return study
 
 
 def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:

@@ -73,13 +73,18 @@ def check(recipe: Recipe) -> Recipe:
             logger that is not installed, an ``init`` that is no finished run or does not fit, parts that do not read
             what the data gives.
     """
+    return weightless(recipe)[0]
+
+
+def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
+    """Check as :func:`check` does; return encoder and objective too, whose weights take no memory."""
     recipe = resolved(recipe)
     device_of(recipe.engine.device)
     check_loggers(recipe.engine.loggers)
-    encoder, _, _ = _build_parts(recipe, expected_spec(recipe.data.name, recipe.data.options), device="meta")
+    encoder, objective, _ = _build_parts(recipe, expected_spec(recipe.data.name, recipe.data.options), device="meta")
     if recipe.init is not None:
         check_fit(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
-    return recipe
+    return recipe, encoder, objective
 
 
 def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:

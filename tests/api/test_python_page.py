@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import sslkuramoto as sk
+from sslkuramoto.evaluation.audit.protocol import CHECKS
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", (DOCS / "python.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -27,19 +28,8 @@ def test_the_audit_of_two_networks_is_shown_word_for_word() -> None:
 
 def test_the_audit_of_two_networks_runs(capsys: pytest.CaptureFixture[str]) -> None:
     script = runpy.run_path(str(DOCS / "audit_any_network.py"))
-    skipped = [
-        "surrogate",
-        "restarts",
-        "k",
-        "logit_scale",
-        "steps",
-        "black_box",
-        "transfer",
-        "fab",
-        "finite_differences",
-    ]
     few = {"steps": [1, 2], "k": [1, 2], "queries": 100, "samples": 2, "directions": 8, "select_draws": 20}
-    found = script["main"](epochs=1, count=4, **few, skip=skipped)
+    found = script["main"](epochs=1, count=4, **few, skip=[question.name for question in CHECKS])
     assert capsys.readouterr().out.startswith("resnet18: ")
     assert found["resnet18"]["clean_accuracy"].draws == 1
     assert found["dropout left on"]["clean_accuracy"].draws == 20

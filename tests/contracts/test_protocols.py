@@ -13,6 +13,7 @@ from small_attacks import few as few_of
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import evaluate, load_protocol, subject_of
+from sslkuramoto.evaluation.audit.protocol import CHECKS
 from sslkuramoto.evaluation.protocol import PROTOCOLS as REGISTRY
 from sslkuramoto.examples import Images
 from sslkuramoto.run_directory import RunDirectory
@@ -34,7 +35,7 @@ FEW_AUDITED = [
 TINY = {  # of files that hold nested settings; the other protocols declare what makes them small
     "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
     "audit-quick": FEW_AUDITED,  # every check
-    "audit": [*FEW_AUDITED, "skip=[eps,transfer,surrogate,noise_accuracy,logit_scale,steps,restarts,k,held_fresh]"],
+    "audit": [*FEW_AUDITED, f"skip=[{','.join(question.name for question in CHECKS if question.name != 'control')}]"],
 }
 NEEDS_ARCHIVE = "corruptions-archive"
 MEASURES = {path: load_protocol(path.stem).measure for path in PROTOCOLS}

@@ -16,7 +16,7 @@ from sslkuramoto.data import DATA, expected_spec
 from sslkuramoto.evaluation.protocol import PROTOCOLS
 from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.study import Study
+from sslkuramoto.study import Study, load_study
 
 NAMES = {path.stem for path in STUDIES}
 
@@ -53,7 +53,7 @@ def few_examples(recipe: Recipe) -> bool:
 @every_study
 def test_it_loads_with_its_recipes_protocols_and_sources_and_reads_no_data(path: Path, monkeypatch) -> None:
     monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
-    study = loaded(path)  # where another test loaded it first, the same was forbidden there
+    study = load_study(path)
     assert study.name == path.stem
     assert study.question
     assert recipes(study)

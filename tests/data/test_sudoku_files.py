@@ -176,7 +176,10 @@ def test_what_is_no_tensor_of_one_hot_boards_is_one_line_and_no_code_runs(made, 
         (features + 1, r"features\.pt, board 0: a cell must hold one 1, or zeros if it is blank"),
         (features * 0.5, r"features\.pt, board 0: a cell must hold one 1"),
         (features[:5], r"features\.pt holds 5 boards, labels\.pt 6"),
-        (random.Random(0), r"features\.pt: cannot be read as a tensor"),
+        (features.to(torch.complex64) * 1j, r"features\.pt, board 0: a cell must hold one 1"),
+        (features.to_sparse(), r"features\.pt: is no plain tensor"),
+        (torch.zeros(1).expand(2**33, 9, 9, 9), r"features\.pt: is no plain tensor that stores all of its numbers"),
+        (random.Random(0), r"features\.pt: damaged, or holds more than tensors .* could run its author's code"),
     ):
         torch.save(content, tmp_path / "features.pt")
         with pytest.raises(UserError, match=message):
@@ -185,5 +188,13 @@ def test_what_is_no_tensor_of_one_hot_boards_is_one_line_and_no_code_runs(made, 
     with pytest.raises(UserError, match="train_boards=6: must be below 6"):
         DATA.build("sudoku_satnet", {**options, "train_boards": 6}, "test")
     (tmp_path / "features.pt").write_bytes(b"no tensor")
-    with pytest.raises(UserError, match=r"features\.pt: cannot be read as a tensor"):
+    with pytest.raises(UserError, match=r"features\.pt: damaged, or holds more than tensors"):
         DATA.build("sudoku_satnet", options, "test")
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16])
+def test_one_hot_boards_are_read_whatever_the_type_of_their_numbers(made, tmp_path: Path, dtype) -> None:
+    options = satnet(tmp_path, made)
+    as_floats = DATA.build("sudoku_satnet", options, "test")
+    torch.save(torch.load(tmp_path / "features.pt").to(dtype), tmp_path / "features.pt")
+    assert torch.equal(DATA.build("sudoku_satnet", options, "test").puzzles, as_floats.puzzles)

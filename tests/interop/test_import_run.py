@@ -1,6 +1,7 @@
 """Published checkpoints become finished runs with the same outputs; what does not fit is one line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,12 @@ def test_a_checkpoint_that_holds_code_is_refused_and_its_code_is_not_run(weights
         (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "kind=mazes"], "unknown kind 'mazes'"),
         (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "n"], "--config n: is written KEY=VALUE"),
         (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "n=3"], "divisible by oscillator_dim=3"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "n=two"], "n='two': must be a whole number"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "T=2.5"], "T=2.5: must be a whole number"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "T=[]"], "T=[]: must be a whole number"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "T=010"], "a number does not begin with 0"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "T=2024-13-45"], "T=2024-13-45: the value"),
+        (["import", "akorn", "FILE", "--run", "RUN", *SMALL, "--config", "proj=maybe"], "proj='maybe': must be true"),
         (["import", "akorn", "FILE", "--run", ".", *SMALL], "exists; an import needs a new directory"),
         (["import", "akorn", "FILE", "--run", "RUN", "--recipe", "sudoku9-akorn", "--config", "n=2"], "reads images"),
     ],
@@ -182,6 +189,36 @@ def test_a_published_argument_that_nothing_describes_is_told(tmp_path):
     noise = encoder.sample_initial(images, generator("cpu", "noise"))
     with torch.no_grad():
         assert torch.equal(found.built.encoder(images, initial=noise).map, encoder.eval()(images, initial=noise).map)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"conv0.weight": torch.zeros(1).expand(2**40, 3, 3, 3)}, "conv0.weight: is no plain tensor that stores all"),
+        ({"conv0.weight": torch.zeros(2**20, 0, 3, 3)}, r"conv0.weight of shape \(1048576, 0, 3, 3\): holds no number"),
+        ({"conv0.weight": torch.zeros(2**20, 1, 1, 1)}, "recorded shape|does not fit"),  # no memory for 2**20 channels
+        ({"conv0.weight": torch.tensor(1.0)}, r"conv0.weight of shape \(\): must have 4 dimensions"),
+        ({"layers.0.2.connectivity.weight": torch.ones(3)}, r"connectivity.weight of shape \(3,\): must have 4"),
+        ({"layers.0.3.0.bias": torch.ones(0)}, r"layers.0.3.0.bias of shape \(0,\): holds no number"),
+        ({"gamma": torch.ones(2)}, r"gamma of shape \(2,\): must be one number"),
+        ({f"layers.{'9' * 5000}.x": torch.ones(1)}, "no part of a published"),
+    ],
+)
+def test_weights_of_odd_shapes_are_one_line_and_take_no_memory(change, line, weights, tmp_path, capsys):
+    torch.save({**weights, **change}, tmp_path / "odd.pth")
+    assert main(["import", "akorn", str(tmp_path / "odd.pth"), "--run", str(tmp_path / "run"), *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert re.search(line, said)
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mapping_within_itself_is_no_state_dict(tmp_path):
+    content: dict = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(UserError, match="holds no state dict"):
+        weights_of(tmp_path / "file.pth")
 
 
 def test_a_file_without_tensors_is_one_line(tmp_path):

@@ -8,19 +8,26 @@ from typing import Any
 import pytest
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.study import Study, collect, plan_study
+from sslkuramoto.study import Study, collect, load_study, plan_study
 from sslkuramoto.study.cost import Cost, Share, cost_of_plan, plan_text
 from sslkuramoto.study.jobs import record_failure
 from sslkuramoto.study.table import check_metrics
 from sslkuramoto.study.time_left import TimeLeft
 
 
+@pytest.fixture(scope="module")
+def of_three_seeds(content, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    path = tmp_path_factory.mktemp("study") / "tiny.yaml"
+    path.write_text(json.dumps(content(seeds=[0, 1, 2])))
+    return load_study(path)
+
+
 @pytest.fixture
-def written(study, tmp_path: Path) -> Callable[..., tuple[Study, Path]]:
+def written(of_three_seeds: Study, tmp_path: Path) -> Callable[..., tuple[Study, Path]]:
     """A study of three seeds of which the clean accuracies of a row are written by hand."""
 
     def write(*values: Any, row: str = "simclr", **content: Any) -> tuple[Study, Path]:
-        loaded, root = study(seeds=[0, 1, 2]), tmp_path / "root"
+        loaded, root = of_three_seeds, tmp_path / "root"
         plan = plan_study(loaded, root)
         for seed, value in enumerate(values):
             if value is None:

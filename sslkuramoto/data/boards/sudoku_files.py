@@ -5,7 +5,6 @@ Wang et al. 2025, arXiv 2506.21734). Shapes: n boards, y x cells, s symbols.
 """
 
 import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, one_line, unknown
 from sslkuramoto.examples import Boards
 from sslkuramoto.files import content_of
+from sslkuramoto.saved_tensors import check_plain, read_saved
 from sslkuramoto.sudoku_rules import contradicts, obeys
 from sslkuramoto.values import Count, Mark, Place, Whole, checked
 
@@ -185,19 +185,16 @@ def _first(wrong: Tensor) -> int:
 
 def _one_hot(path: Path) -> Int64[Tensor, "n y x"]:
     """Return the symbols of one-hot boards; 0 where a cell is a row of zeros."""
-    try:
-        found = torch.load(io.BytesIO(content_of(path)), map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:  # whatever torch finds wrong with a file that is none of its own
-        raise UserError(f"{path}: cannot be read as a tensor: {one_line(error)}") from None
+    found = read_saved(path)
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[1:] != (SIDE, SIDE, SIDE):
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UserError(f"{path}: must be one tensor [n, 9, 9, 9], not {shape}")
-    wrong = ((found != 0) & (found != 1)).flatten(1).any(dim=1) | (found.sum(dim=3) > 1).flatten(1).any(dim=1)
+    check_plain(str(path), found)
+    ones = found != 0
+    wrong = (ones & (found != 1)).flatten(1).any(dim=1) | (ones.sum(dim=3) > 1).flatten(1).any(dim=1)
     if wrong.any():
         raise UserError(f"{path}, board {_first(wrong)}: a cell must hold one 1, or zeros if it is blank")
-    return (found.argmax(dim=3) + 1) * (found.sum(dim=3) > 0)
+    return (ones.byte().argmax(dim=3) + 1) * ones.any(dim=3)
 
 
 def _rows(path: Path, most: int | None) -> list[list[str]]:

@@ -9,7 +9,7 @@ import os
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
@@ -67,8 +67,12 @@ def stamp_of(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def open_files(root: str) -> ImageFiles:
+def open_files(root: str, kept: Collection[str] = ()) -> ImageFiles:
     """Return the files of ``root``, a folder or a zip.
+
+    Args:
+        root: the path.
+        kept: folders that belong to the layout, so that one of them is not taken for the root where it stands alone.
 
     Raises:
         UserError: missing, unreadable, neither folder nor zip, or without an image.
@@ -76,9 +80,9 @@ def open_files(root: str) -> ImageFiles:
     path = Path(root).expanduser()
     try:
         if path.is_dir():
-            files: ImageFiles = TreeFiles(path)
+            files: ImageFiles = TreeFiles(path, kept)
         elif path.is_file():
-            files = ZipFiles(path)
+            files = ZipFiles(path, kept)
         else:
             raise UserError(f"root={root}: no such file or folder")
     except OSError as error:
@@ -92,11 +96,11 @@ def open_files(root: str) -> ImageFiles:
 class TreeFiles:
     """Files of a folder, subfolders and links included; each real folder at most once on a path."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: Collection[str] = ()) -> None:
         self.root = root
         self._real: dict[str, str] = {}  # of folders below the root and of linked files
         passed: Counter[str] = Counter()
-        found = _Found(list(self._walk(root, "", os.path.realpath(root), (), passed)), passed)
+        found = _Found(list(self._walk(root, "", os.path.realpath(root), (), passed)), passed, kept)
         self._top, self.names, self.unread, self.notes = found.top, found.names, found.unread, found.notes
 
     def _walk(self, path: Path, name: str, real: str, above: tuple[str, ...], passed: Counter[str]) -> Iterator[str]:
@@ -169,7 +173,7 @@ class TreeFiles:
 class ZipFiles:
     """Files of a zip; each process opens the zip on its first read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: Collection[str] = ()) -> None:
         self.root = root
         self._open: dict[int, zipfile.ZipFile] = {}
         passed: Counter[str] = Counter()
@@ -190,7 +194,7 @@ class ZipFiles:
             raise UserError(f"root={root}: is neither a folder nor a zip") from None
         filled = {f"{parent}/" for name in self._members for parent in PurePosixPath(name).parents}
         filled |= {f"{parent}/" for name in folders for parent in PurePosixPath(name).parents}
-        found = _Found([*self._members, *sorted(folders - filled)], passed)
+        found = _Found([*self._members, *sorted(folders - filled)], passed, kept)
         self._top, self.names, self.unread, self.notes = found.top, found.names, found.unread, found.notes
 
     def _zip(self) -> zipfile.ZipFile:
@@ -222,9 +226,9 @@ class ZipFiles:
 class _Found:
     """The names below a root, sorted into images and others, without the single folders at the top."""
 
-    def __init__(self, names: list[str], passed: Counter[str]) -> None:
+    def __init__(self, names: list[str], passed: Counter[str], kept: Collection[str]) -> None:
         images = [name for name in names if name.lower().endswith(SUFFIXES)]
-        self.top = _lone_top(images)
+        self.top = _lone_top(images, kept)
         below = [name[len(self.top) :] for name in names if name.startswith(self.top)]
         self.names = tuple(sorted(name for name in below if name.lower().endswith(SUFFIXES)))
         self.unread = tuple(sorted(name for name in below if not name.lower().endswith(SUFFIXES)))
@@ -234,12 +238,13 @@ class _Found:
         self.notes = tuple(f"passed over {count} {what}" for what, count in sorted(passed.items()) if count)
 
 
-def _lone_top(images: list[str]) -> str:
-    """Return the path of single folders at the top, up to a folder of a split."""
+def _lone_top(images: list[str], kept: Collection[str]) -> str:
+    """Return the path of single folders at the top, up to a folder of a split or one that is kept."""
     top = ""
     while True:
         firsts = {_first(name, len(top)) for name in images}
-        if len(firsts) != 1 or (lone := firsts.pop()) is None or split_of(lone) in SPLIT_FOLDERS:
+        lone = firsts.pop() if len(firsts) == 1 else None
+        if lone is None or lone in kept or split_of(lone) in SPLIT_FOLDERS:
             return top
         top += lone + "/"
 

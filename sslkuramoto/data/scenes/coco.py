@@ -60,7 +60,8 @@ def coco(
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, ("train", "test"), f"root={root}")
-    files, folder = open_files(root), f"{_FOLDERS[part]}{year}"
+    files = open_files(root, kept=[f"{each}{year}" for each in _FOLDERS.values()])
+    folder = f"{_FOLDERS[part]}{year}"
     masks = _annotated(files, folder)
     check_inside(files, [*masks.images, masks.where])
     samples = FileSamples(files, masks.images, None, None)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+_FAR = 1e9  # pixels
+
 
 def region(segmentation: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
     """Return the pixels of an annotation.
@@ -39,8 +41,8 @@ def filled(corners: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
         height, width: of the image.
     """
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError("a corner that is no finite number")
+    if not (np.abs(points) < _FAR).all():  # also nan
+        raise ValueError("a corner that is no number or far outside the image")
     crossings = np.zeros((height, width + 1), dtype=np.int64)
     rows = np.arange(height) + 0.5
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
@@ -53,8 +55,11 @@ def filled(corners: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
 def runs(counts: Any, height: int, width: int) -> Bool[np.ndarray, "y x"]:
     """Return the pixels of a list of run lengths, column by column: outside, inside, outside, ..."""
     lengths = np.asarray(counts)
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any() or lengths.sum() != height * width:
-        raise ValueError(f"run lengths that do not add up to {height * width} pixels")
+    size = height * width  # no length may be above it: a sum of huge ones wraps around
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any() or (lengths > size).any():
+        raise ValueError(f"run lengths that are no numbers from 0 to {size}")
+    if lengths.sum(dtype=np.int64) != size:
+        raise ValueError(f"run lengths that do not add up to {size} pixels")
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape(width, height).T
 

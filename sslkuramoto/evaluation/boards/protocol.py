@@ -182,8 +182,8 @@ class SudokuAccuracy(Protocol):
         notes = ["a board is solved if its blank cells are correct; all_cells also requires unchanged given cells"]
         notes.append(f"hash of the puzzles: {fingerprint}")
         if subject.encoder.num_steps:
-            steps = self.num_steps or ", ".join(map(str, subject.encoder.num_steps))
-            notes.append(f"Kuramoto steps at test time: {steps}; as trained: {subject.encoder.num_steps}")
+            trained = ", ".join(map(str, subject.encoder.num_steps))
+            notes.append(f"steps per layer at test time: {self.num_steps or trained}; as trained: {trained}")
         if self.votes and total == 1:
             notes.append("the network is deterministic: it gives one answer, which is that of every vote")
         elif self.votes:

@@ -144,11 +144,11 @@ class ObjectDiscovery(Protocol):
         if not objects.any():
             raise UserError(f"{NAME}: none of the {len(index)} images holds an object, so nothing can be scored")
         empty, single = int((~objects).sum()), int((objects & ~counted["fg_ari"]).sum())
-        notes = [f"{self.clusters} clusters an image: {METHODS[self.method]}"]
+        notes = [f"{self.clusters} clusters per image: {METHODS[self.method]}"]
         if empty:
-            notes.append(f"{empty} of {len(index)} images hold no object and are left out of all scores")
+            notes.append(f"images without an object, left out of all scores: {empty} of {len(index)}")
         if single:
-            notes.append(f"{single} images hold a single object, for which FG-ARI says nothing; MBO counts them")
+            notes.append(f"images with a single object, left out of FG-ARI alone: {single} of {len(index)}")
         means = {name: values.mean(axis=0) for name, values in scores.items() if counted[name].any()}
         per_image = {name: _plain(values[objects]) for name, values in means.items()}
         return Result(

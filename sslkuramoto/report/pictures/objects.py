@@ -22,7 +22,7 @@ TILE = 0.9  # inches
 
 @styled
 def scenes_picture(scenes: Scenes, *, name: str) -> Markup:
-    """Return an inline SVG, one row an image: image, clusters, objects, the map's principal components as RGB.
+    """Return an inline SVG, one row per image: image, clusters, objects, the map's principal components as RGB.
 
     Args:
         scenes: the first eight are drawn.

@@ -133,6 +133,14 @@ def test_coco_paints_instances_and_classes_and_ignores_crowds(tmp_path: Path) ->
     assert not extra["masks"][1].any(), "an image without annotations holds no object"
 
 
+def test_coco_needs_the_images_of_the_split_alone(tmp_path: Path) -> None:
+    options = scene_trees.coco(tmp_path / "COCO")
+    whole = built("coco", options).fingerprint
+    shutil.rmtree(tmp_path / "COCO" / "train2017")
+    assert built("coco", options).fingerprint == whole
+    assert built("coco", {**options, "root": str(tmp_path)}).fingerprint == whole, "the folder around it does not count"
+
+
 def test_pixels_of_two_instances_and_of_a_crowd_count_nowhere(tmp_path: Path) -> None:
     options = scene_trees.coco(tmp_path)
     place = tmp_path / "annotations" / "instances_val2017.json"
@@ -160,8 +168,10 @@ def test_pixels_of_two_instances_and_of_a_crowd_count_nowhere(tmp_path: Path) ->
         (lambda content: content["annotations"][0].update(category_id=99), "do not fit the image or are damaged"),
         (lambda content: content["annotations"][0].update(segmentation=[["a"]]), "do not fit the image or are damaged"),
         (lambda content: content["annotations"][2]["segmentation"].update(size=[9, 9]), "do not fit the image"),
+        (lambda content: content["annotations"][0].update(segmentation=[[1e308, -1e308, 0, 0, -1e308, 1e308]]), "far"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_annotations_that_do_not_fit_are_one_line(tmp_path: Path, change, said: str) -> None:
     options = scene_trees.coco(tmp_path)
     place = tmp_path / "annotations" / "instances_val2017.json"
@@ -195,6 +205,8 @@ def test_run_lengths_go_down_the_columns_and_their_text_says_the_same() -> None:
             counts_of(text)
     with pytest.raises(ValueError, match="12 pixels"):
         runs([1, 2], 3, 4)
+    with pytest.raises(ValueError, match="from 0 to 12"):
+        runs([2**63 - 1, 2**63 - 1, 2, 12], 3, 4)  # as 64-bit integers they add up to 12
 
 
 def test_npz_scenes_are_read_as_floats_or_bytes_of_one_or_three_channels(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ TINY = {
     "queries": 100,
     "samples": 2,
     "directions": 8,
+    "select_draws": 20,
 }
 
 

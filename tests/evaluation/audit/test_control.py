@@ -28,6 +28,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Norm, Threat
 
 TINY = {"eps": 0.2, "images": 24, "chunk": 24, "steps": [1, 2], "k": [1, 2], "queries": 100, "samples": 2}
+TINY |= {"select_draws": 20}
 
 
 def case_of(subject: Subject, norm: Norm = "linf", num_classes: int = 10) -> Case:

@@ -189,6 +189,7 @@ def test_the_vote_by_a_telling_energy_is_right_where_one_of_its_draws_is(boards,
     assert one.value < curve[2]["value"] < curve[4]["value"] < curve[8]["value"]
     assert set(result.per_image) >= {"energy_sum", "energy_last", "givens", "consistent"}
     assert any(boards.fingerprint in note for note in result.notes)
+    assert "steps per layer at test time: 2; as trained: 2" in result.notes
 
 
 def test_an_energy_that_is_high_where_the_network_is_right_votes_for_wrong_boards(boards, tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_images_without_an_object_are_left_out_and_single_objects_out_of_fg_ari_
     assert result.data["n"] == 5
     assert result.per_image == {"index": [1, 2, 4], "fg_ari": [1.0, None, 1.0], "mbo": [1.0] * 3}
     assert result.notes[1:] == [
-        "2 of 5 images hold no object and are left out of all scores",
-        "1 images hold a single object, for which FG-ARI says nothing; MBO counts them",
+        "images without an object, left out of all scores: 2 of 5",
+        "images with a single object, left out of FG-ARI alone: 1 of 5",
     ]
 
 
