@@ -6,6 +6,7 @@ from sslkuramoto.any_network import AnyNetwork
 from sslkuramoto.checkpoint import check_fit
 from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.encoders.features import check_takes
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.examples import Spec, check_reads
@@ -13,6 +14,7 @@ from sslkuramoto.objectives import OBJECTIVES, Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
+from sslkuramoto.study.options import Settings
 from sslkuramoto.study.overrides import check_one_source
 from sslkuramoto.training import check
 
@@ -38,8 +40,7 @@ def check_recipes(study: Study) -> None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
-                        ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-                        _check_column(column, measures[column.key], recipe, objective)
+                        _check_column(column, measures[column.key], recipe, encoder, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
@@ -70,14 +71,29 @@ def _check_network(study: Study, row: StudyRow) -> None:
 def _weightless(recipe: Recipe) -> tuple[Encoder, Objective]:
     """Return encoder and objective without memory."""
     classes = expected_spec(recipe.data.name, recipe.data.options).num_classes
+    encoder = _weightless_encoder(recipe)
     with torch.device("meta"), borrowed_global(generator("cpu", "weights that nobody sees")):
-        encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
         return encoder, OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, classes)
 
 
-def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, objective: Objective) -> None:
+def _weightless_encoder(recipe: Recipe, changes: Settings | None = None) -> Encoder:
+    """Return the encoder without memory, with changed options."""
+    with torch.device("meta"), borrowed_global(generator("cpu", "weights that nobody sees")):
+        return ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **(changes or {})})
+
+
+def _check_column(
+    column: StudyColumn, measure: Protocol, recipe: Recipe, encoder: Encoder, objective: Objective
+) -> None:
     """Check that the protocol of a column can measure what a training run produces."""
-    _check_spec(column, measure, recipe.data.name, expected_spec(recipe.data.name, recipe.data.options))
+    spec = expected_spec(recipe.data.name, recipe.data.options)
+    _check_spec(column, measure, recipe.data.name, spec)
+    measured = _weightless_encoder(recipe, column.encoder) if column.encoder else encoder
+    name, spec = (recipe.data.name, spec) if (own := measure.own_source) is None else (own.name, own.spec)
+    try:
+        check_takes(f"encoder {recipe.encoder.name}", measured, f"data {name}", spec)
+    except UserError as error:
+        raise UserError(f"columns.{column.key}: {error}") from None
     if "head" in measure.needs and objective.head_part is None:
         raise UserError(
             f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective "
