@@ -65,7 +65,7 @@ class ObjectDiscovery(Protocol):
     name = NAME
     needs = frozenset({"features", "masks"})
     columns = tuple(
-        Column(f"objects{key}_{metric}", title, group, True, place + step, [metric], optional=True, made_with=made)
+        Column(f"objects{key}_{metric}", title, group, True, place + step, [metric], optional=True, made_with=(made,))
         for place, key, group, made in (
             (5.3, "", "Object discovery", ("up_tile", 1)),
             (5.6, "_up4", "Object discovery, up-tiled by 4", ("up_tile", 4)),
