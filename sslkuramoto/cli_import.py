@@ -28,6 +28,7 @@ def add_import(commands: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.carry_out import take_pictures
     from sslkuramoto.errors import unknown
     from sslkuramoto.interop.import_run import FAMILIES, import_run
     from sslkuramoto.run_directory import RunDirectory
@@ -36,5 +37,6 @@ def _import(arguments: argparse.Namespace) -> None:
         raise unknown("family", arguments.family, FAMILIES)
     run = RunDirectory(arguments.run)
     lines = import_run(arguments.file, run, arguments.config, arguments.items, arguments.recipe)
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
+    take_pictures(run.path)
     print(f"{run.path}: a finished run; measure it with: sslkuramoto evaluate {run.path} PROTOCOL")

@@ -22,7 +22,8 @@ class Column:
             ``reading`` is used instead.
         reading: the reading that the number must state (:data:`~sslkuramoto.results.Reading`).
         optional: whether the column is omitted from tables in which it is empty.
-        made_with: (option, value) that a result must have been measured with.
+        made_with: (option, value) pairs that a result must have been measured with; a dot in an option reaches into a
+            mapping: ``("boards.family", "seeds")``.
         beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the entry of ``ways``
             whose robust accuracy states this reading is shown.
         better: which of two numbers is the better one, for tables that mark the best; None: they mark none.
@@ -36,7 +37,7 @@ class Column:
     metrics: Sequence[str] = ()
     reading: Reading | None = None
     optional: bool = False
-    made_with: tuple[str, object] | None = None
+    made_with: tuple[tuple[str, object], ...] = ()
     beside: Reading | None = None
     better: Literal["higher", "lower"] | None = "higher"
 

@@ -102,9 +102,7 @@ class DenseCoupling(nn.Module):
         channels: c, number of channels, >= 1.
         grid: h and w of the grid.
 
-    Source: Miyato et al. 2025 (arXiv 2410.13821), appendix D.4 (the symmetric constraint of table 19).
-
-    Differs: the paper does not state how its symmetric networks are coupled; this is the general case.
+    Source: Miyato et al. 2025 (arXiv 2410.13821), section 3 and appendix F, in the general case.
     """
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
@@ -146,6 +144,9 @@ class AttentionCoupling(nn.Module):
         positions: ``"none"``; ``"rope"``, trained rotations of queries and keys; ``"gta"``, of values and outputs too.
         grid: h and w of the grid that rotations are made for, required by them. Another grid gets them by bilinear
             interpolation.
+        symmetric: whether queries and keys have the same weight (and rotations) and values a symmetric one, the part
+            (W + W^T) / 2 of a free W: the symmetric AKOrN of appendix D.4 and table 19. The attention weights of a
+            state are still normalised over j alone, so that the energy may rise.
 
     Raises:
         UserError: ``heads`` is below 1 or does not divide ``channels``, or rotations meet an odd c / e.
@@ -153,7 +154,8 @@ class AttentionCoupling(nn.Module):
     Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 8 and appendix C.
 
     Differs: scores are scaled by 1 / sqrt(c / e) and both projections have biases. Eq. 8 has neither; the published
-        code has both. Its classification networks use no positions.
+        code has both. Its classification networks use no positions. Of the symmetric version the paper says no more
+        than is written above; here biases and the output projection stay as they are.
     """
 
     def __init__(
@@ -162,12 +164,18 @@ class AttentionCoupling(nn.Module):
         heads: int,
         positions: Literal["none", "rope", "gta"] = "none",
         grid: tuple[int, int] | None = None,
+        *,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
             raise UserError(f"heads={heads}: must divide channels={channels}")
         self.heads = heads
-        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.symmetric = symmetric
+        if symmetric:
+            self.to_query, self.to_value = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
+        else:
+            self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = nn.Conv2d(channels, channels, 1)
         self.rotations = nn.ModuleDict()
         if positions != "none":
@@ -178,7 +186,7 @@ class AttentionCoupling(nn.Module):
                     f"{channels // heads}, an odd number"
                 )
             rotated = ("query", "key") if positions == "rope" else ("query", "key", "value", "output")
-            for name in rotated:
+            for name in rotated if not symmetric else [name for name in rotated if name != "key"]:
                 self.rotations[name] = Rotations(channels // heads, grid, inverse=name == "output")
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
@@ -188,20 +196,29 @@ class AttentionCoupling(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return sum_j J_ij(x) x_j, "b c h w"; the attention weights of the state x are J(x)."""
         b, c, h, w = x.shape
-        per_head = self.to_qkv(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
+        per_head = self._projected(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
         query, key, value = per_head.unbind(0)  # each b e s c/e
         if self.rotations:
-            query, key = self._rotated("query", query, (h, w)), self._rotated("key", key, (h, w))
+            query = self._rotated("query", query, (h, w))
+            key = query if self.symmetric else self._rotated("key", key, (h, w))
             value = self._rotated("value", value, (h, w))
         mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
         mixed = self._rotated("output", mixed, (h, w))
         return self.to_out(mixed.permute(0, 3, 1, 2).reshape(b, c, h, w))
 
+    def _projected(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3*c h w"]:
+        """Return queries, keys and values, one after the other."""
+        if not self.symmetric:
+            return self.to_qkv(x)
+        query, free = self.to_query(x), self.to_value.weight
+        value = nn.functional.conv2d(x, (free + free.transpose(0, 1)) / 2, self.to_value.bias)
+        return torch.cat([query, query, value], dim=1)
+
     def _rotated(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
         return self.rotations[name](x, grid) if name in self.rotations else x
 
 
-Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric"]
+Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric", "attention_symmetric"]
 """How oscillators act on each other."""
 AnyCoupling = ConvCoupling | AttentionCoupling | SymmetricConvCoupling | DenseCoupling
 
@@ -218,8 +235,9 @@ def coupling_of(
     """Return a coupling by its name.
 
     Args:
-        kind: ``"conv"`` (:class:`ConvCoupling`), ``"attention"`` (:class:`AttentionCoupling`), ``"conv_symmetric"``
-            (:class:`SymmetricConvCoupling`) or ``"dense_symmetric"`` (:class:`DenseCoupling`).
+        kind: ``"conv"`` (:class:`ConvCoupling`), ``"attention"`` (:class:`AttentionCoupling`, and
+            ``"attention_symmetric"`` with its symmetric weights), ``"conv_symmetric"`` (:class:`SymmetricConvCoupling`)
+            or ``"dense_symmetric"`` (:class:`DenseCoupling`).
         channels: c.
         kernel_size: side of a convolution's kernel in sites.
         heads: number of attention heads.
@@ -229,8 +247,9 @@ def coupling_of(
     Raises:
         UserError: a value is out of range.
     """
-    if kind == "attention":
-        return AttentionCoupling(channels, heads, "none" if positions == "ape" else positions, grid)
+    if kind in ("attention", "attention_symmetric"):
+        inside = "none" if positions == "ape" else positions
+        return AttentionCoupling(channels, heads, inside, grid, symmetric=kind == "attention_symmetric")
     if kind == "dense_symmetric":
         if grid is None:
             raise UserError("coupling=dense_symmetric: is for one size of grid; this encoder reads images of any size")

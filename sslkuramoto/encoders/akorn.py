@@ -39,8 +39,9 @@ class AKOrN(Encoder):
         kernel_sizes: side of each layer's kernel in sites, odd, first layer first; as many layers as kernels.
         num_steps: T, Kuramoto steps per layer: one number for all layers, or one for each. It may be larger at test
             time with the same weights.
-        coupling: how oscillators act on each other, ``"conv"`` (convolution), ``"attention"`` (self-attention) or
-            ``"conv_symmetric"`` (J = J^T), for all layers or for each. AKOrN^mix is ``[conv, conv, attention]``.
+        coupling: how oscillators act on each other, for all layers or for each: ``"conv"`` (convolution),
+            ``"attention"`` (self-attention), ``"attention_symmetric"`` (with the symmetric weights of appendix D.4) or
+            ``"conv_symmetric"`` (J = J^T). AKOrN^mix is ``[conv, conv, attention]``.
         attention_heads: number of heads of an attention coupling.
         natural_frequency: how fast oscillators rotate on their own: ``"none"`` (zero), ``"shared"`` (one frequency per
             layer), ``"per_pair"`` (one per two channels), ``"identity"`` (zero as in the published code, which then

@@ -41,7 +41,8 @@ class BoardAKOrN(Encoder):
         oscillator_dim: n, dimension of an oscillator (a unit vector of n channels); even with natural frequencies.
         num_steps: T, the number of Kuramoto steps. It may be larger at test time with the same weights.
         coupling: how cells act on each other, ``"attention"`` (self-attention), ``"conv"`` (a convolution), or
-            symmetric: ``"conv_symmetric"``, ``"dense_symmetric"`` (every cell with every other, J = J^T).
+            symmetric: ``"conv_symmetric"``, ``"dense_symmetric"`` (every cell with every other, J = J^T), or
+            ``"attention_symmetric"``, an attention with the symmetric weights of appendix D.4.
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1, which connects every cell with
             every other.
         attention_heads: number of heads of an attention coupling.

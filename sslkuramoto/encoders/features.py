@@ -12,7 +12,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.layer import LayerTrace, Trace
-from sslkuramoto.examples import Images, Reads, Spec
+from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Images, Reads, Spec, check_reads
 
 
 class Features(NamedTuple):
@@ -99,6 +100,28 @@ class Encoder(nn.Module):
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
         """Return the one field from which every call on images of this shape starts; None if there is none."""
         return None
+
+
+def check_takes(part: str, encoder: Encoder, source: str, spec: Spec) -> None:
+    """Check that an encoder takes the examples of a source, from what both declare.
+
+    Args:
+        part: the encoder as errors name it: ``"encoder akorn"``.
+        encoder: its weights are not read.
+        source: kind and name of the source, such as ``"data sudoku"``.
+        spec: of the source's examples.
+
+    Raises:
+        UserError: another kind of examples, another spec than the one that the weights fit, or sides that the patches
+            do not divide.
+    """
+    check_reads(part, encoder.reads, source, spec)
+    if encoder.built_for not in (None, spec):
+        raise UserError(f"{part} is built for {encoder.built_for}; {source} gives {spec}")
+    if spec.side % encoder.multiple_of:
+        raise UserError(
+            f"{part} takes {spec.kind} of a multiple of {encoder.multiple_of} pixels; {source} gives {spec}"
+        )
 
 
 def one_field(

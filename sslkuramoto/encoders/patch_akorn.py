@@ -41,7 +41,8 @@ class PatchAKOrN(Encoder):
         oscillator_dim: n, dimension of an oscillator; even with natural frequencies.
         num_steps: T, Kuramoto steps per layer: one number for all layers, or one for each.
         coupling: how oscillators act on each other, for all layers or for each: ``"attention"``, ``"conv"``, or
-            symmetric (``"conv_symmetric"``, ``"dense_symmetric"``: J = J^T, for the theory of the energy).
+            symmetric (``"conv_symmetric"``, ``"dense_symmetric"``: J = J^T, for the theory of the energy), or
+            ``"attention_symmetric"``, with the symmetric weights of appendix D.4.
         attention_heads: number of heads of an attention coupling.
         kernel_size: side of a convolution's kernel in sites, odd.
         positions: ``"none"``; ``"ape"`` adds a trained table to c and one to x; ``"rope"`` and ``"gta"`` rotate inside

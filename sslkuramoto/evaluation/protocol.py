@@ -23,7 +23,7 @@ from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, ImageSet, image_set
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, check_takes
 from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
@@ -198,9 +198,8 @@ class Protocol(ABC):
             )
         spec = subject.spec or subject.data(self.splits[0]).spec
         self.check_spec(f"the data of {subject.run_dir}", spec)
-        check_reads(f"the encoder of {subject.run_dir}", subject.encoder.reads, "its data", spec)
-        if (built_for := subject.encoder.built_for) not in (None, spec):
-            raise UserError(f"the encoder of {subject.run_dir} is built for {built_for}; the data give {spec}")
+        source = "its data" if self.own_source is None else f"data {self.own_source.name}"
+        check_takes(f"the encoder of {subject.run_dir}", subject.encoder, source, spec)
         for split in self.splits if self.needs & {"labels", "masks"} else ():
             check_examples(subject.data(split), self.name, self.needs)
 
@@ -392,7 +391,8 @@ def _overridden(options: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
     hints = PROTOCOLS.annotations(name) if name in set(PROTOCOLS) else {}
     try:
         for key, text in words:
-            OmegaConf.update(config, key, escaped(read_text(key, text, hints.get(key, Any))))
+            value = escaped(read_text(key, text, hints.get(key, Any)))
+            OmegaConf.update(config, key, value, merge=False)  # another source has other options
         content = OmegaConf.to_container(config, resolve=True)
     except (YAMLError, OmegaConfBaseException, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"overrides {' '.join(overrides)}: {' '.join(str(error).split())}") from None

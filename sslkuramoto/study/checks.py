@@ -1,15 +1,20 @@
 """What can be checked of a study without data: recipes, encoders against the one before, what is measured on them."""
 
+import torch
+
 from sslkuramoto.any_network import AnyNetwork
 from sslkuramoto.checkpoint import check_fit
 from sslkuramoto.data import expected_spec
-from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.encoders import ENCODERS, Encoder
+from sslkuramoto.encoders.features import check_takes
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.objectives import Objective
+from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
+from sslkuramoto.study.options import Settings
 from sslkuramoto.study.overrides import check_one_source
 from sslkuramoto.training.learner import weightless
 
@@ -34,8 +39,7 @@ def check_recipes(study: Study) -> None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
-                        ENCODERS.check(recipe.encoder.name, {**recipe.encoder.options, **column.encoder})
-                        _check_column(column, measures[column.key], recipe, objective)
+                        _check_column(column, measures[column.key], recipe, encoder, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
@@ -63,14 +67,29 @@ def _check_network(study: Study, row: StudyRow) -> None:
         raise UserError(f"study {study.name}, row {row.key}: {error}") from None
 
 
-def _check_column(column: StudyColumn, measure: Protocol, recipe: Recipe, objective: Objective) -> None:
+def _check_column(
+    column: StudyColumn, measure: Protocol, recipe: Recipe, encoder: Encoder, objective: Objective
+) -> None:
     """Check that the protocol of a column can measure what a training run produces."""
-    _check_spec(column, measure, recipe.data.name, expected_spec(recipe.data.name, recipe.data.options))
+    spec = expected_spec(recipe.data.name, recipe.data.options)
+    _check_spec(column, measure, recipe.data.name, spec)
+    measured = _changed(recipe, column.encoder) if column.encoder else encoder
+    name, spec = (recipe.data.name, spec) if (own := measure.own_source) is None else (own.name, own.spec)
+    try:
+        check_takes(f"encoder {recipe.encoder.name}", measured, f"data {name}", spec)
+    except UserError as error:
+        raise UserError(f"columns.{column.key}: {error}") from None
     if "head" in measure.needs and objective.head_part is None:
         raise UserError(
             f"columns.{column.key}: protocol {column.protocol} needs a classifier, and objective "
             f"{recipe.objective.name} makes none; measure another stage, or leave the row out"
         )
+
+
+def _changed(recipe: Recipe, changes: Settings) -> Encoder:
+    """Return the encoder with changed options; its weights take no memory."""
+    with torch.device("meta"), borrowed_global(generator("cpu", "weights that are not used")):
+        return ENCODERS.build(recipe.encoder.name, {**recipe.encoder.options, **changes})
 
 
 def _check_spec(column: StudyColumn, measure: Protocol, data: str, spec: Spec) -> None:

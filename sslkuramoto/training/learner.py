@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
 from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
-from sslkuramoto.encoders.features import modes_kept
+from sslkuramoto.encoders.features import check_takes, modes_kept
 from sslkuramoto.errors import UserError, one_line, too_large
 from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.heads import check_head
@@ -108,9 +108,7 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
-        check_reads(f"encoder {recipe.encoder.name}", encoder.reads, data, spec)
-        if encoder.built_for is not None and encoder.built_for != spec:
-            raise UserError(f"encoder {recipe.encoder.name} is built for {encoder.built_for}; {data} gives {spec}")
+        check_takes(f"encoder {recipe.encoder.name}", encoder, data, spec)
         objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, spec.num_classes)
     check_reads(f"objective {recipe.objective.name}", objective.reads, data, spec)
     if objective.head_part is not None:

@@ -203,7 +203,7 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
     },
     "akorn-table-18": {"akorn": [IMAGENET]},
     "akorn-table-19": {
-        "sym_akorn": [{**BOARD_AKORN, "coupling": "conv_symmetric", "positions": "none"}],
+        "sym_akorn": [{**BOARD_AKORN, "coupling": "attention_symmetric"}],
         **{"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA]},
         **changed(BOARD_AKORN, akorn_no_omega={"natural_frequency": "identity"}, akorn={}),
     },

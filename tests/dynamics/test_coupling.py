@@ -39,6 +39,37 @@ def test_attention_equals_a_loop_over_heads_and_sites_with_heads_interleaved_ove
     torch.testing.assert_close(attention(x)[0].flatten(1), wanted)
 
 
+def test_symmetric_attention_equals_a_loop_with_one_weight_for_queries_and_keys_and_a_symmetric_one_for_values(normal):
+    c, heads, h, w = 6, 3, 2, 3
+    attention = AttentionCoupling(c, heads, symmetric=True).double().requires_grad_(False)
+    x = normal(1, c, h, w)
+    tokens, free = x[0].flatten(1), attention.to_value.weight[:, :, 0, 0]
+    query = attention.to_query.weight[:, :, 0, 0] @ tokens + attention.to_query.bias[:, None]
+    symmetric = torch.tensor([[(free[i, j] + free[j, i]) / 2 for j in range(c)] for i in range(c)])
+    value = symmetric @ tokens + attention.to_value.bias[:, None]
+    mixed = torch.zeros(c, h * w, dtype=torch.float64)
+    for head in range(heads):
+        mine = torch.arange(head, c, heads)
+        scores = query[mine].T @ query[mine] / math.sqrt(c / heads)
+        assert torch.equal(scores, scores.T)
+        for s in range(h * w):
+            mixed[mine, s] = value[mine] @ torch.softmax(scores[s], 0)
+    wanted = attention.to_out.weight[:, :, 0, 0] @ mixed + attention.to_out.bias[:, None]
+    torch.testing.assert_close(attention(x)[0].flatten(1), wanted)
+
+
+@pytest.mark.parametrize("positions", ["none", "rope", "gta"])
+def test_symmetric_attention_has_the_parameters_of_attention_without_those_of_keys(positions):
+    """Biases included; with positions also one table of rotations less."""
+    counts = []
+    for symmetric in (False, True):
+        attention = AttentionCoupling(8, 2, positions, (2, 3), symmetric=symmetric)
+        counts.append(sum(parameter.numel() for parameter in attention.parameters()))
+        assert ("key" in attention.rotations) == (positions != "none" and not symmetric)
+    tables = 0 if positions == "none" else 6 * 2 * 4  # sites, planes of a head, 2 x 2
+    assert counts[0] - counts[1] == 8 * 8 + 8 + tables
+
+
 def test_attention_without_positions_commutes_with_any_permutation_of_the_sites(normal):
     attention = AttentionCoupling(8, 2).double().requires_grad_(False)
     x, order = normal(2, 8, 3, 4), torch.tensor([5, 0, 11, 3, 7, 1, 10, 2, 9, 4, 8, 6])

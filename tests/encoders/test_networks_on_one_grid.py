@@ -74,6 +74,7 @@ VARIANTS = [
     ("patch_akorn", {"initial": "learned", "positions": "rope"}),
     ("patch_akorn", {"initial": "fixed", "readout_norm": False, "readout_map": "single"}),
     ("board_akorn", {"coupling": "dense_symmetric", "natural_frequency": "none"}),
+    ("board_akorn", {"coupling": "attention_symmetric"}),
     ("board_akorn", {"update": "residual", "positions": "ape"}),
     ("board_akorn", {"positions": "none", "readout_map": "identity", "stimulus_norm": "group"}),
     ("iterative", {"mixer": "conv", "kernel_size": 3}),

@@ -58,7 +58,8 @@ def test_a_recorded_network_keeps_its_outputs_through_the_run_directory(name, re
     config = json.loads(str(arrays["config"]))
     torch.save(published, tmp_path / "file.pth")
     words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
-    imported(tmp_path / "file.pth", tmp_path / "run", "--recipe", recipe, "--config", *words)
+    few = ["data.puzzles=4"] if config["kind"] == "sudoku" else []
+    imported(tmp_path / "file.pth", tmp_path / "run", *few, "--recipe", recipe, "--config", *words)
     run = RunDirectory(tmp_path / "run")
     assert run.finished
     encoder = load_encoder(run.encoder_file())
@@ -102,6 +103,25 @@ def test_a_run_that_was_imported_is_measured_and_reported(file, tmp_path, capsys
     assert origin["file"] == "published.pth"
     assert origin["arguments"] == {"n": 2, "T": 2}
     assert len(origin["sha256"]) == 64
+
+
+def test_an_import_leaves_the_pictures_that_a_training_leaves(file, tmp_path):
+    imported(file, tmp_path / "run", *SMALL, "data.limit=40", "data.limit_test=20", "--config", "n=2", "T=2")
+    assert {path.name for path in (tmp_path / "run" / "pictures").iterdir()} == {"phases.npz", "views.npz"}
+    with np.load(tmp_path / "run" / "pictures" / "phases.npz") as kept:
+        steps = next(kept[name] for name in kept.files if "energ" in name)
+    assert steps.size
+
+
+def test_an_import_without_the_data_is_whole_and_says_in_one_line_that_it_has_no_pictures(file, tmp_path, capsys):
+    words = ["--recipe", "cifar10-akorn-supervised", f"data.root={tmp_path}", "--config", "n=2", "T=2"]
+    imported(file, tmp_path / "run", *words)
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"{tmp_path / 'run'}: no pictures for the report: ")
+    assert "a finished run" in said.out
+    assert RunDirectory(tmp_path / "run").finished
+    assert not (tmp_path / "run" / "pictures").exists()
 
 
 class Harmful:

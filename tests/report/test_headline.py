@@ -22,7 +22,8 @@ TODAY = (
     "objects_fg_ari objects_mbo objects_mbo_class objects_up4_fg_ari objects_up4_mbo objects_up4_mbo_class clean "
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
-    "boards_blanks boards_all_cells boards_energy boards_confidence"
+    "boards_blanks boards_all_cells boards_t128 boards_energy boards_confidence "
+    "boards_rule boards_rule_energy boards_rule_confidence boards_dug"
 )
 
 
@@ -279,3 +280,46 @@ def test_clean_accuracy_comes_from_its_own_protocol_first_and_from_an_attack_las
 def test_every_column_can_be_asked_of_a_run_without_results(fabricate):
     model = load(Row("a", fabricate("a", "classification").path))
     assert {find(column, model) for column in columns()} == {"not measured: no result for it in the run directory"}
+
+
+def test_boards_of_each_protocol_file_have_columns_of_their_own(fabricate, metric):
+    """Which one a number belongs in is known from the options of the measurement, under whatever name it was kept."""
+    solved = "board_accuracy_blanks"
+    given = {"sudoku": 0.1, "sudoku-vote": 0.2, "sudoku-ood": 0.3, "sudoku-ood-dug": 0.4}
+    run = fabricate("a", "cells")
+    for name, value in given.items():
+        metrics = {solved: metric(value), "board_accuracy_all_cells": metric(value / 2)}
+        metrics |= {f"energy_sum/{solved}": metric(value + 0.05), f"confidence/{solved}": metric(value + 0.07)}
+        votes = name in ("sudoku-vote", "sudoku-ood")
+        kept = {key: each for key, each in metrics.items() if "/" not in key or votes}
+        run.result(name, kept, options=load_protocol(name).options, described_by=name, kind="sudoku")
+    found = {key: shown(run, f"boards_{key}") for key in ["blanks", "all_cells", "t128", "energy", "confidence"]}
+    assert {key: value for key, (value, _) in found.items()} == {
+        "blanks": 10,
+        "all_cells": 5,
+        "t128": 20,
+        "energy": 25,
+        "confidence": 27,
+    }
+    assert [shown(run, f"boards_rule{key}")[0] for key in ("", "_energy", "_confidence")] == [30, 35, 37]
+    assert shown(run, "boards_dug") == (40, [])
+
+
+def test_boards_of_another_source_than_the_files_leave_the_cell_empty_and_are_named(fabricate, metric):
+    run, options = fabricate("a", "cells"), load_protocol("sudoku-ood").options
+    run.result("sudoku-ood", {"board_accuracy_blanks": metric(0.3)}, options=options, described_by="sudoku-ood")
+    other = {"boards": {**options["boards"], "puzzles_test": 36}}
+    changed = {"options": options | other, "described_by": "sudoku-ood", "kind": "sudoku"}
+    run.result("sudoku-ood+few", {"board_accuracy_blanks": metric(0.9)}, **changed)
+    value, (note,) = shown(run, "boards_rule")
+    assert value == 30
+    assert "beside it, not shown: sudoku-ood+few (boards)" in note
+
+
+def test_fewer_votes_or_curves_change_no_number_of_those_that_were_measured(fabricate, metric):
+    """A network without an energy is measured with votes=[confidence,majority,mean]."""
+    options = load_protocol("sudoku-vote", ["votes=[confidence,majority,mean]", "steps=[]"]).options
+    run = fabricate("a", "cells")
+    metrics = {"confidence/board_accuracy_blanks": metric(0.6)}
+    run.result("sudoku-vote", metrics, options=options, described_by="sudoku-vote", kind="sudoku")
+    assert shown(run, "boards_confidence") == (60, [])

@@ -6,7 +6,7 @@ Shapes: k draws, n boards, b batch, y x cells.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -29,9 +29,10 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
 from sslkuramoto.sudoku_rules import Side, sudoku_side
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, Mark, checked
 
-GROUP = "Boards solved"
+OWN, RULE, FURTHER = "Boards solved", "Boards solved, RRN's rule", "Boards solved, dug further"
+"""Groups of columns: boards of the run, and those of the files ``sudoku-ood`` and ``sudoku-ood-dug``."""
 
 
 @checked
@@ -58,12 +59,19 @@ class SudokuAccuracy(Protocol):
     reads: ClassVar[Reads] = (Boards,)
     needs = frozenset({"head", "labels"})
     columns = tuple(
-        Column(f"boards_{key}", title, GROUP, False, place, [metric], optional=True, made_with=("boards", None))
-        for key, title, place, metric in (
-            ("blanks", "blank cells", 18.0, SOLVED),
-            ("all_cells", "all cells", 19.0, "board_accuracy_all_cells"),
-            ("energy", "blank cells, energy vote", 19.1, f"energy_sum/{SOLVED}"),
-            ("confidence", "blank cells, confidence vote", 19.2, f"confidence/{SOLVED}"),
+        Column(f"boards_{key}", title, group, False, 18 + number / 10, [metric], optional=True, made_with=made)
+        for number, (key, title, group, metric, made) in enumerate(
+            (
+                ("blanks", "blank cells", OWN, SOLVED, (("boards", None), ("num_steps", None))),
+                ("all_cells", "all cells", OWN, "board_accuracy_all_cells", (("boards", None), ("num_steps", None))),
+                ("t128", "blank cells, T = 128", OWN, SOLVED, (("boards", None), ("num_steps", 128))),
+                ("energy", "blank cells, energy vote", OWN, f"energy_sum/{SOLVED}", (("boards", None),)),
+                ("confidence", "blank cells, confidence vote", OWN, f"confidence/{SOLVED}", (("boards", None),)),
+                ("rule", "one draw", RULE, SOLVED, (("boards.family", "seeds"),)),
+                ("rule_energy", "energy vote", RULE, f"energy_sum/{SOLVED}", (("boards.family", "seeds"),)),
+                ("rule_confidence", "confidence vote", RULE, f"confidence/{SOLVED}", (("boards.family", "seeds"),)),
+                ("dug", "one draw", FURTHER, SOLVED, (("boards.family", "dug"),)),
+            )
         )
     )
 
@@ -75,9 +83,9 @@ class SudokuAccuracy(Protocol):
         num_steps: Count | None = None,
         draws: Count = 20,
         groups: Count = 1,
-        votes: tuple[VoteName, ...] = (),
+        votes: Annotated[tuple[VoteName, ...], Mark.INCIDENTAL] = (),
         energy: Literal["code", "paper"] = "code",
-        steps: tuple[Count, ...] = (),
+        steps: Annotated[tuple[Count, ...], Mark.INCIDENTAL] = (),
     ) -> None:
         self.options = options_of(locals())
         self.splits = (split,)

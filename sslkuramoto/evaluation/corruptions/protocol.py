@@ -73,7 +73,7 @@ class Corruptions(Protocol):
         Column(
             *(f"{kind}_{key}", title, group, False, place + step, [metric]),
             optional=True,
-            made_with=("source", source),
+            made_with=(("source", source),),
             better="lower" if key == "mce" else "higher",
         )
         for place, kind, group, source in (

@@ -6,7 +6,7 @@ length, a finer grid by shifted images (up-tiling), the first principal componen
 Shapes: b batch, c channels, h w grid of the map, t = h w tokens, d dimensions, y x pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -85,26 +85,34 @@ def principal(tokens: Float[np.ndarray, "t c"], components: int) -> Float[np.nda
     return axes[:, ::-1][:, :components] * np.sqrt(values[::-1][:components].clip(0))
 
 
-def clusters_of(tokens: Float[np.ndarray, "t d"], count: int, method: Method, seed: int) -> Int64[np.ndarray, " t"]:
-    """Return the cluster of each token, from 0.
+def clusters_of(
+    tokens: Float[np.ndarray, "t d"], counts: Iterable[int], method: Method, seed: int
+) -> dict[int, Int64[np.ndarray, " t"]]:
+    """Return the cluster of each token, from 0, for each number of clusters: k -> clusters.
+
+    Average linkage joins tokens once and cuts its tree at each k; k-means clusters anew.
 
     Args:
-        tokens: at least ``count`` of them.
-        count: k; fewer are found where tokens are equal.
+        tokens: at least as many as clusters.
+        counts: numbers of clusters; fewer clusters are found where tokens are equal.
         method: "average" (agglomerative, average linkage, Euclidean) or "kmeans".
         seed: of k-means.
     """
     if method == "average":
         if len(tokens) == 1:
-            return np.zeros(1, dtype=np.int64)
+            return {count: np.zeros(1, dtype=np.int64) for count in counts}
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to load: only what clusters needs them
 
-        return fcluster(linkage(tokens, "average"), count, "maxclust").astype(np.int64) - 1
-    distinct = min(count, len(np.unique(tokens, axis=0)))
+        tree = linkage(tokens, "average")
+        return {count: fcluster(tree, count, "maxclust").astype(np.int64) - 1 for count in counts}
+    distinct = len(np.unique(tokens, axis=0))
     from sklearn.cluster import KMeans
 
-    kmeans = KMeans(distinct, n_init=STARTS, random_state=seed)  # pyright: ignore[reportArgumentType]
-    return kmeans.fit_predict(tokens).astype(np.int64)
+    found = {}
+    for count in counts:
+        kmeans = KMeans(min(count, distinct), n_init=STARTS, random_state=seed)  # pyright: ignore[reportArgumentType]
+        found[count] = kmeans.fit_predict(tokens).astype(np.int64)
+    return found
 
 
 def on_pixels(clusters: Int64[np.ndarray, "h w"], size: int) -> Int64[np.ndarray, "y x"]:

@@ -50,6 +50,7 @@ class ObjectDiscovery(Protocol):
 
     Args:
         clusters: number of clusters of each image; there is no default, since it decides the figures.
+        cluster_counts: further numbers of clusters, for a curve of the scores against the number.
         method: "average" (agglomerative clustering by average linkage) or "kmeans".
         pca: number of principal components of an image's tokens that are clustered.
         up_tile: factor of the resolution of the map, by encoding shifted images; 1 leaves it.
@@ -65,7 +66,7 @@ class ObjectDiscovery(Protocol):
     name = NAME
     needs = frozenset({"features", "masks"})
     columns = tuple(
-        Column(f"objects{key}_{metric}", title, group, True, place + step, [metric], optional=True, made_with=made)
+        Column(f"objects{key}_{metric}", title, group, True, place + step, [metric], optional=True, made_with=(made,))
         for place, key, group, made in (
             (5.3, "", "Object discovery", ("up_tile", 1)),
             (5.6, "_up4", "Object discovery, up-tiled by 4", ("up_tile", 4)),
@@ -77,6 +78,7 @@ class ObjectDiscovery(Protocol):
         self,
         *,
         clusters: Annotated[Count | None, Mark.OPEN] = None,
+        cluster_counts: Annotated[tuple[Count, ...], Mark.INCIDENTAL] = (),
         method: Method = "average",
         pca: Count = 128,
         up_tile: Count = 1,
@@ -89,6 +91,7 @@ class ObjectDiscovery(Protocol):
     ) -> None:
         self.options = options_of(locals())
         self.clusters, self.pca, self.up_tile, self.num_steps = clusters, pca, up_tile, num_steps
+        self.cluster_counts = tuple(sorted({*cluster_counts}))
         self.method: Method = method
         self.images, self.draws, self.store = images, draws, store
         self.splits = (split,)
@@ -108,7 +111,9 @@ class ObjectDiscovery(Protocol):
         index = chosen_indices(images, self.images)
         draws = self.draws if subject.encoder.stochastic else 1
         steps = self._steps(subject.encoder)
-        scores = {name: np.full((draws, len(index)), np.nan) for name in METRICS}
+        assert self.clusters is not None, "the check before asked for it"
+        counts = {self.clusters, *self.cluster_counts}
+        scores = {k: {name: np.full((draws, len(index)), np.nan) for name in METRICS} for k in counts}
         stored: list[tuple[Tensor, ...]] = []
         progress = Progress(subject.report, NAME, len(index), "images")
         done = 0
@@ -120,21 +125,28 @@ class ObjectDiscovery(Protocol):
                 grids = up_tiled(_encode(subject.encoder, draw, steps), batch.inputs, self.up_tile).float().cpu()
                 self._check_tokens(grids)
                 for place, grid in enumerate(grids):
-                    clusters = self._clustered(grid, images.size, seed_of(subject.seed, NAME, k, done + place))
-                    scores["fg_ari"][k, done + place] = fg_ari(truth[INSTANCES][place], clusters)
-                    scores["mbo"][k, done + place] = mean_best_overlap(truth[INSTANCES][place], clusters)
-                    if CLASSES in truth:
-                        scores["mbo_class"][k, done + place] = mean_best_overlap(truth[CLASSES][place], clusters)
+                    of_image = {name: mask[place] for name, mask in truth.items()}
+                    seed = seed_of(subject.seed, NAME, k, done + place)
+                    found = clusters_of(tokens_of(grid, self.pca), sorted(counts), self.method, seed % 2**32)
+                    drawn = {
+                        count: on_pixels(each.reshape(grid.shape[1:]), images.size) for count, each in found.items()
+                    }
+                    for count, clusters in drawn.items():
+                        for name, value in _scored(of_image, clusters).items():
+                            scores[count][name][k, done + place] = value
                     if k == 0 and len(stored) < self.store:
-                        shown = batch.inputs[place].cpu(), torch.from_numpy(truth[INSTANCES][place])
-                        at = batch.indices[place]
-                        stored.append((at, *shown, torch.from_numpy(clusters), colours_of(grid)))
+                        shown = batch.inputs[place].cpu(), torch.from_numpy(of_image[INSTANCES])
+                        clusters = torch.from_numpy(drawn[self.clusters])
+                        stored.append((batch.indices[place], *shown, clusters, colours_of(grid)))
             done += len(batch.indices)
             progress.done(done)
         if stored:
             path = subject.run_dir / "results" / "images" / f"{subject.file or NAME}{ENDING}"
             store_scenes(path, *(torch.stack(part) for part in zip(*stored, strict=True)))
-        return self._result(subject, described(images, len(index)), index, scores)
+        result = self._result(subject, described(images, len(index)), index, scores[self.clusters])
+        if self.cluster_counts:
+            result.details[NAME] = {"clusters": {k: _points(scores[k]) for k in sorted(counts)}}
+        return result
 
     def _result(
         self, subject: Subject, data: dict[str, Any], index: Int64[Tensor, " n"], scores: Mapping[str, np.ndarray]
@@ -171,15 +183,9 @@ class ObjectDiscovery(Protocol):
 
     def _check_tokens(self, grids: Float[Tensor, "b c h w"]) -> None:
         h, w = grids.shape[2:]
-        assert self.clusters is not None, "the check before asked for it"
-        if self.clusters > h * w:
-            raise UserError(f"clusters={self.clusters}: must be at most {h * w}, the tokens of a map of {h} x {w}")
-
-    def _clustered(self, grid: Float[Tensor, "c h w"], size: int, seed: int) -> Int64[np.ndarray, "s s"]:
-        """Return the cluster of each pixel of an image, from 0."""
-        assert self.clusters is not None
-        found = clusters_of(tokens_of(grid, self.pca), self.clusters, self.method, seed % 2**32)
-        return on_pixels(found.reshape(grid.shape[1:]), size)
+        for key, most in (("clusters", self.clusters or 1), ("cluster_counts", max(self.cluster_counts, default=1))):
+            if most > h * w:
+                raise UserError(f"{key}={most}: must be at most {h * w}, the tokens of a map of {h} x {w}")
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return the cost of its forward passes on this device after timing a few; clustering comes on top."""
@@ -199,6 +205,23 @@ def _encode(
     """Return the map of images as a function; a stochastic encoder draws on from its generator from call to call."""
     start = {"draw": draw} if encoder.stochastic else {}
     return lambda images: encoder(images, **start, **steps).map
+
+
+def _scored(truth: Mapping[str, np.ndarray], clusters: Int64[np.ndarray, "s s"]) -> dict[str, float]:
+    """Return the scores of one image, nan where one says nothing."""
+    instances = truth[INSTANCES]
+    found = {"fg_ari": fg_ari(instances, clusters), "mbo": mean_best_overlap(instances, clusters)}
+    return found | ({"mbo_class": mean_best_overlap(truth[CLASSES], clusters)} if CLASSES in truth else {})
+
+
+def _points(scores: Mapping[str, Float64[np.ndarray, "k n"]]) -> dict[str, dict[str, float | None]]:
+    """Return each score as a point of a curve, with its interval."""
+    found = {}
+    for name, values in scores.items():
+        if (counted := ~np.isnan(values[0])).any():
+            metric = _metric(values[:, counted], *METRICS[name])
+            found[name] = {"value": metric.value, "low": metric.low, "high": metric.high}
+    return found
 
 
 def _metric(scores: Float64[np.ndarray, "k n"], unit: str, least: float) -> Metric:

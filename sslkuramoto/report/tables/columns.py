@@ -6,7 +6,7 @@ still in the page's table of all results.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, cast
@@ -111,7 +111,7 @@ def find(column: Column, model: Model) -> Found | str:
     for name, own in _sources()[column.key]:
         by_protocol.append([])
         for result in results:
-            if kind_of(result) == name and (own.made_with is None or _made_with(result, *own.made_with)):
+            if kind_of(result) == name and all(_option(result, option) == value for option, value in own.made_with):
                 metric = own.metric_of(result)
                 if metric is None:
                     near.append((result, own))
@@ -211,9 +211,12 @@ def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:
     return f"not measured: {result.path.name} holds {held or 'no metric'}, not {own.metrics[0]}"
 
 
-def _made_with(result: Result, option: str, value: object) -> bool:
-    """Return whether a result was measured with an option; one that is older than the option has none."""
-    return result.options.get(option) == value
+def _option(result: Result, option: str) -> Any:
+    """Return an option that a result was measured with; None where it is older than the option or has no such part."""
+    value: Any = result.options
+    for key in option.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _checked(found: Found, column: Column) -> Found | str:

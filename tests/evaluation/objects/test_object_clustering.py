@@ -32,7 +32,7 @@ def average_linkage(points: np.ndarray, count: int) -> list[set[int]]:
 @pytest.mark.parametrize("count", [1, 2, 5, 14])
 def test_average_linkage_joins_the_clusters_of_the_smallest_mean_distance(count: int) -> None:
     points = tokens(14, 3)
-    found = clusters_of(points, count, "average", seed=0)
+    found = clusters_of(points, [count], "average", seed=0)[count]
     assert found.min() == 0
     assert {frozenset(np.flatnonzero(found == k).tolist()) for k in range(count)} == {
         frozenset(each) for each in average_linkage(points, count)
@@ -43,15 +43,15 @@ def test_average_linkage_joins_the_clusters_of_the_smallest_mean_distance(count:
 def test_clusters_that_are_far_apart_are_found(method) -> None:
     centres = 10 * np.eye(4)
     points = np.repeat(centres, 5, axis=0) + 0.1 * tokens(20, 4)
-    found = clusters_of(points, 4, method, seed=1)
+    found = clusters_of(points, [4], method, seed=1)[4]
     assert sorted(found.reshape(4, 5).tolist()) == [[k] * 5 for k in range(4)]
 
 
 @pytest.mark.parametrize("method", ["average", "kmeans"])
 def test_equal_tokens_give_fewer_clusters_and_a_single_token_gives_one(method) -> None:
     points = np.repeat(np.eye(2), 3, axis=0)
-    assert len(np.unique(clusters_of(points, 4, method, seed=0))) == 2
-    assert clusters_of(points[:1], 1, method, seed=0).tolist() == [0]
+    assert len(np.unique(clusters_of(points, [4], method, seed=0)[4])) == 2
+    assert clusters_of(points[:1], [1], method, seed=0)[1].tolist() == [0]
 
 
 def test_tokens_have_unit_length_and_components_keep_their_distances_where_all_are_kept() -> None:

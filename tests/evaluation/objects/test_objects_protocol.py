@@ -210,3 +210,27 @@ def test_the_interval_of_a_mean_is_the_normal_one_within_the_range_of_its_values
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
     assert mean_interval([0.0, 0.0, 1.0], 0.0, 1.0)[0] == 0.0
     assert mean_interval([0.3], 0.0, 1.0) == (None, None)
+
+
+@pytest.mark.parametrize("method", ["average", "kmeans"])
+def test_each_point_of_the_curve_over_clusters_is_that_of_a_measurement_with_as_many(measure, method: str) -> None:
+    masks = np.stack([quarters(0, 1, 2, 3), quarters(1, 1, 2, 0), quarters(0, 0, 0, 0), quarters(0, 0, 5, 7)])
+    data, noisy = scenes(masks, np.where(masks > 0, masks % 2 + 1, 0)), Colours(noise=0.3)
+    words = [f"method={method}", "draws=3"]
+    whole = measure(data, noisy, "clusters=4", "cluster_counts=[9,2,4]", *words)
+    alone = {k: measure(data, noisy, f"clusters={k}", *words) for k in (2, 4, 9)}
+    curve = whole.details["objects"]["clusters"]
+    assert [*curve] == [2, 4, 9]
+    for k, result in alone.items():
+        assert curve[k].keys() == result.metrics.keys() == {"fg_ari", "mbo", "mbo_class"}
+        for name, metric in result.metrics.items():
+            assert curve[k][name] == {"value": metric.value, "low": metric.low, "high": metric.high}
+    assert whole.metrics == alone[4].metrics, "the number of clusters that is scored is that of clusters"
+    assert whole.per_image == alone[4].per_image
+    assert alone[4].details == {}
+    assert len({result.metrics["mbo"].value for result in alone.values()}) == 3
+
+
+def test_more_clusters_than_tokens_in_the_curve_are_one_line(measure) -> None:
+    with pytest.raises(UserError, match=r"^cluster_counts=17: must be at most 16, the tokens of a map of 4 x 4$"):
+        measure(scenes(MASKS), Colours(), "clusters=4", "cluster_counts=[3,17]")
