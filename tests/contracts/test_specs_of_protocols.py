@@ -69,7 +69,9 @@ def test_a_run_of_images_is_measured_or_refused(name: str, supervised: RunDirect
 def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory, request) -> None:
     measure, subject = LOADED[name].measure, subject_of(boards.path)
     if name in READ_BOARDS and measure.on(subject).spec != subject.spec:  # 9 x 9 boards, and a network of 4 x 4
-        with pytest.raises(UserError, match=r"is built for Boards\(side=4, symbols=4\); data sudoku gives Boards\(side=9"):
+        with pytest.raises(
+            UserError, match=r"is built for Boards\(side=4, symbols=4\); data sudoku gives Boards\(side=9"
+        ):
             measure(subject)
     elif name in READ_BOARDS:
         measure.check(subject)
