@@ -2,13 +2,14 @@
 
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sslkuramoto.errors import UserError, one_line
+from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.files import content_of
 
 
@@ -22,14 +23,15 @@ def read_saved(path: Path) -> Any:
         raise UserError(f"{path}: no such file")
     data = io.BytesIO(content_of(path))
     try:
-        return torch.load(data, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's remarks on the format
+            return torch.load(data, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{path}: damaged, or holds more than tensors and plain values; reading that could run its author's code. "
             "Save the tensors alone with torch.save"
         ) from None
     except Exception as error:  # what damaged bytes make of the reader is any kind of error
-        raise UserError(f"{path}: cannot be read as tensors: {one_line(error)[:200]}") from None
+        raise UserError(f"{path}: cannot be read as tensors: {line_of(error)[:200]}") from None
 
 
 def check_plain(where: str, tensor: Tensor) -> None:

@@ -111,13 +111,19 @@ def test_making_puzzles_leaves_the_global_generator_alone() -> None:
         ({"family": "seeds", "givens": 8}, "test", "side=4: family=seeds has 9 x 9 puzzles"),
         ({"family": "seeds", "side": 9}, "train", "family=seeds: has test puzzles only, no train split"),
         ({"family": "seeds", "side": 9, "givens": 16}, "test", "givens=16: must be at least 17 with family=seeds"),
-        ({"givens": 15, "puzzles_test": 5000}, "test", "only .* different test puzzles were found of the 5000 wanted"),
+        ({"givens": 15, "puzzles_test": 400}, "test", "only .* different test puzzles were found of the 400 wanted"),
     ],
 )
 def test_bad_options_are_one_line(options, split, message, monkeypatch) -> None:
     monkeypatch.setattr("sslkuramoto.data.boards.sudoku._TRIES", 1)
     with pytest.raises(UserError, match=message):
         DATA.build("sudoku", options, split)
+
+
+@pytest.mark.parametrize("options", [{"givens": 3}, {"givens": 16}, {"givens": [9, 7]}, {"family": "seeds"}])
+def test_givens_that_cannot_be_are_found_before_any_puzzle_is_made(options) -> None:
+    with pytest.raises(UserError, match=r"givens=.*: must be from|side=4: family=seeds"):
+        expected_spec("sudoku", options)
 
 
 @pytest.mark.parametrize(

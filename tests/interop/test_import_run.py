@@ -170,6 +170,7 @@ def test_what_cannot_be_imported_ends_in_one_line_and_leaves_nothing(words, line
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no checkpoint at all", b"\x80\x04."])
 def test_damaged_files_are_one_line(content, tmp_path):
     (tmp_path / "file.pth").write_bytes(content)

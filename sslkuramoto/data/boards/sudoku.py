@@ -80,14 +80,15 @@ class Sudoku(BoardSet):
         puzzle_seed: Whole = 0,
         family: Literal["dug", "seeds"] = "dug",
     ) -> None:
-        spec = self.expected({"side": side})
+        spec = self.expected({"side": side, "family": family, "givens": givens})
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         wanted = puzzles if split == "train" else puzzles_test
+        numbers = _range(givens, family, side)
         if family == "seeds":
-            found = _from_seeds(split, side, wanted, givens, puzzle_seed)
+            found = _from_seeds(split, side, wanted, numbers, puzzle_seed)
         else:
-            found = _dug_puzzles(side, split, wanted, _range(givens, GIVENS[side], side), puzzle_seed)
+            found = _dug_puzzles(side, split, wanted, numbers, puzzle_seed)
         super().__init__("sudoku", split, spec, found[:, 0], found[:, 1])
         if family == "seeds":
             self.notes = ("the puzzles are symmetric to six of 17 givens: six classes of solutions, not thousands",)
@@ -97,13 +98,20 @@ class Sudoku(BoardSet):
         side = options["side"]
         if side not in BOXES:
             raise UserError(f"side={side}: must be one of {', '.join(map(str, BOXES))}")
+        _range(options["givens"], options["family"], side)
         return Boards(side, symbols=side)
 
 
-def _range(givens: int | Sequence[int] | None, usual: Givens, side: int) -> Givens:
+def _range(givens: int | Sequence[int] | None, family: str, side: int) -> Givens:
+    """Return fewest and most given cells, checked."""
+    if family == "seeds" and side != 9:
+        raise UserError(f"side={side}: family=seeds has 9 x 9 puzzles")
+    usual = SEED_GIVENS if family == "seeds" else GIVENS[side]
     low, high = usual if givens is None else (givens, givens) if isinstance(givens, int) else givens
     if not side <= low <= high < side**2:
         raise UserError(f"givens={givens}: must be from {side} to {side**2 - 1} of {side**2} cells, fewest first")
+    if family == "seeds" and low < SEED_GIVENS[0]:
+        raise UserError(f"givens={low}: must be at least {SEED_GIVENS[0]} with family=seeds")
     return low, high
 
 
@@ -209,15 +217,9 @@ def _dug(solver: Solver, solution: Grid, givens: int, draw: random.Random) -> Gr
     return tuple(cells) if left == givens else None
 
 
-def _from_seeds(
-    split: str, side: Side, wanted: int, givens: int | Sequence[int] | None, seed: int
-) -> Int64[Tensor, "n 2 y x"]:
+def _from_seeds(split: str, side: Side, wanted: int, givens: Givens, seed: int) -> Int64[Tensor, "n 2 y x"]:
     """Return puzzles of the seeds' classes: every number of givens, and every seed with it, equally often."""
-    if side != 9:
-        raise UserError(f"side={side}: family=seeds has 9 x 9 puzzles")
-    low, high = _range(givens, SEED_GIVENS, side)
-    if low < SEED_GIVENS[0]:
-        raise UserError(f"givens={low}: must be at least {SEED_GIVENS[0]} with family=seeds")
+    low, high = givens
     if split != "test":
         raise UserError(f"family=seeds: has test puzzles only, no {split} split; its six classes are never trained on")
     draw = generator("cpu", seed, "sudoku seeds")
