@@ -51,7 +51,7 @@ def sections(text):
 
 def test_a_complete_study_has_every_section(text):
     assert sections(text) == [
-        *("table", "scatter", "audits", "pairs", "calibration", "curves", "attacked", "provenance", "recipes"),
+        *("table", "bars", "scatter", "audits", "pairs", "calibration", "curves", "attacked", "provenance", "recipes"),
     ]
 
 
@@ -126,6 +126,21 @@ def test_the_scatter_has_a_panel_a_way_and_a_point_a_row_measured_or_reported(te
     assert labels[0].partition(". ")[2] == (
         "SimSiam: 80.0 clean, 50.0 robust. PhiNet: 95.0 clean, 70.0 robust. PhiNet (reported): 81.5 clean, 53.5 robust."
     )
+
+
+def test_bars_stand_for_each_column_that_compares_rows_with_their_spread_over_seeds(text):
+    labels = re.findall(r'aria-label="Bars, ([^"]*)"', text)
+    assert labels[0] == ("clean. SimSiam: 80 (70 to 90). PhiNet: 95 (90 to 99). PhiNet (reported): 81.55.")
+    assert [label.partition(". ")[0] for label in labels][:3] == ["clean", "robust, as published", "robust, held noise"]
+    assert "Gowal" not in "".join(labels), "it is published only"
+
+
+def test_a_column_with_a_single_measured_row_has_no_bars(studied):
+    table = studied.table()
+    for key in ("simsiam", "broken"):
+        for column in table.study.columns:
+            table.cells[key, column].values.clear()
+    assert "bars" not in sections(study_page(table))
 
 
 def rows_of(text, section):

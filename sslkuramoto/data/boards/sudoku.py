@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sslkuramoto.data.boards.board_set import BoardSet
-from sslkuramoto.data.boards.solver import Grid, Solver
+from sslkuramoto.data.boards.solver import Digging, Grid, Solver
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Boards
@@ -156,15 +156,17 @@ def _cycles_by_band(lines: Sequence[Sequence[int]], together: int) -> list[list[
 
 def _cycles(first: Sequence[int], second: Sequence[int]) -> str:
     """Return the sorted cycle lengths of the permutation that maps the symbols of one line to those of another."""
-    after = dict(zip(first, second, strict=True))
+    after = [0] * (len(first) + 1)  # symbols begin at 1
+    for symbol, other in zip(first, second, strict=True):
+        after[symbol] = other
     lengths = []
-    while after:
-        start, symbol = after.popitem()
-        length = 1
-        while symbol != start:
-            symbol = after.pop(symbol)
+    for symbol in range(1, len(after)):
+        length = 0
+        while after[symbol]:
+            after[symbol], symbol = 0, after[symbol]
             length += 1
-        lengths.append(length)
+        if length:
+            lengths.append(length)
     return "".join(map(str, sorted(lengths)))
 
 
@@ -206,15 +208,12 @@ def _dug_puzzles(side: Side, split: str, wanted: int, givens: Givens, seed: int)
 
 def _dug(solver: Solver, solution: Grid, givens: int, draw: random.Random) -> Grid | None:
     """Blank cells in random order as long as the solution stays unique; None if too many givens remain."""
-    cells = list(solution)
-    left = len(cells)
-    for cell in draw.sample(range(len(cells)), len(cells)):
+    digging, left = Digging(solver, solution), len(solution)
+    for cell in draw.sample(range(left), left):
         if left == givens:
             break
-        if not solver.needs(cells, cell):
-            cells[cell] = 0
-            left -= 1
-    return tuple(cells) if left == givens else None
+        left -= digging.blank(cell)
+    return tuple(digging.cells) if left == givens else None
 
 
 def _from_seeds(split: str, side: Side, wanted: int, givens: Givens, seed: int) -> Int64[Tensor, "n 2 y x"]:

@@ -45,7 +45,7 @@ def clean_against_robust(table: StudyTable) -> Markup:
         for series, row in enumerate(study.rows):
             cells = table.cells[row, clean.key], table.cells[row, column.key]
             measured = spread_of(cells[0]), spread_of(cells[1])
-            reported = _reported(cells[0].published), _reported(cells[1].published)
+            reported = reported_spread(cells[0].published), reported_spread(cells[1].published)
             for (x, y), is_reported in ((measured, False), (reported, True)):
                 if x is not None and y is not None:
                     images = None if is_reported else _images(*cells)
@@ -55,7 +55,7 @@ def clean_against_robust(table: StudyTable) -> Markup:
         return NOTHING
     drawn = {point.series for _, points in panels for point in points}
     pictures = joined(map(figure, scatter_pictures(panels, name="scatter")))
-    return legend(_numbered(table, drawn)) + fine(HOW_TO_READ_POINTS) + element("div", pictures, class_="panels")
+    return legend(numbered(table, drawn)) + fine(HOW_TO_READ_POINTS) + element("div", pictures, class_="panels")
 
 
 def _images(clean: StudyCell, robust: StudyCell) -> tuple[Spread, Spread] | None:
@@ -63,14 +63,16 @@ def _images(clean: StudyCell, robust: StudyCell) -> tuple[Spread, Spread] | None
     return None if x is None or y is None else (x, y)
 
 
-def _reported(published: Published | None) -> Spread | None:
+def reported_spread(published: Published | None) -> Spread | None:
+    """Return a published figure with the ends of its standard deviation."""
     if published is None:
         return None
     std = published.std or 0.0
     return published.value, published.value - std, published.value + std
 
 
-def _numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
+def numbered(table: StudyTable, series: set[int]) -> dict[int, str]:
+    """Return the labels of rows, with the numbers that pictures show."""
     return {k: f"{k + 1} {label}" for k, label in enumerate(labels_of(table).values()) if k in series}
 
 
