@@ -169,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: a GPU if there is one)"
     )
     command.add_argument("--weights", choices=("ema", "raw"), default="ema", help="of a run that averaged them")
+    checkpoint_help = "of the weights that a run kept after this epoch (measure.keep_checkpoints)"
+    command.add_argument("--checkpoint", type=int, metavar="EPOCH", help=checkpoint_help)
     command.add_argument("--seed", type=int, help="of the measurement (default: the run's)")
     command.add_argument(
         "--batch-size", type=int, default=100, metavar="N", help="images per forward pass (default 100)"
@@ -231,14 +233,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     changed = [item for item in settings if not (foreign and item.startswith(data_items))]
     if arguments.weights != "ema":
         changed.append(f"weights={arguments.weights}")
+    if arguments.checkpoint is not None:
+        changed.append(f"checkpoint={arguments.checkpoint}")
     if arguments.seed is not None:
         changed.append(f"seed={arguments.seed}")
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size={arguments.batch_size}: must be >= 1")
     if foreign:
-        if arguments.weights != "ema" or any(item.startswith("encoder.") for item in settings):
+        of_runs = arguments.weights != "ema" or arguments.checkpoint is not None
+        if of_runs or any(item.startswith("encoder.") for item in settings):
             raise UserError(
-                f"{arguments.run}: encoder.KEY and --weights are for runs; the function decides its network"
+                f"{arguments.run}: encoder.KEY, --weights, --checkpoint are for runs; the function decides its network"
             )
         own = [item for item in settings if item.startswith(data_items)]
         given = override(OmegaConf.create({"data": {}}), own)["data"]
@@ -258,6 +263,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         subject = subject_of(
             arguments.run,
             weights=arguments.weights,
+            checkpoint=arguments.checkpoint,
             encoder_options=parts["encoder"],
             data_options=parts["data"],
             seed=arguments.seed,

@@ -70,6 +70,7 @@ class Measure:
     Attributes:
         log_every: steps between lines of metrics.csv, >= 1; the end of an epoch is always logged.
         checkpoint_every: epochs between checkpoints, >= 1; the end of the run always has one.
+        keep_checkpoints: epochs after which encoder and head are kept, for ``evaluate --checkpoint EPOCH``.
         monitor_every: epochs between measurements of the encoder while it trains (``monitors``), 0 for none.
         monitor_images: training images that these take, >= 1.
         monitors: which ones: ``knn`` (k-NN accuracy) and ``linear`` (accuracy of a linear probe, fitted anew each
@@ -81,6 +82,7 @@ class Measure:
 
     log_every: Count = 1
     checkpoint_every: Count = 1
+    keep_checkpoints: tuple[Count, ...] = ()
     monitor_every: Whole = 0
     monitor_images: Count = 2000
     monitors: tuple[Literal["knn", "linear", "rankme"], ...] = ("knn", "linear", "rankme")

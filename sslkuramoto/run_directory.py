@@ -2,6 +2,7 @@
 
 recipe.yaml          resolved      metrics.csv             one line a logged step
 environment.json     one entry a session                 checkpoints/last.safetensors
+                                                         checkpoints/epoch-N/  encoder and head, where N was to be kept
 encoder.safetensors  head.safetensors (where the objective trains one); *-raw.* beside them when weights were averaged
 results/*.json       one a protocol                       cache/
 data.json            what it knows of its data (run_data.py)
@@ -70,6 +71,10 @@ class RunDirectory:
         ending = "" if weights == "ema" else "-raw"
         file, older = (self.path / f"{name}{ending}.safetensors" for name in ("head", "classifier"))
         return older if older.is_file() and not file.is_file() else file
+
+    def at_epoch(self, epoch: int) -> "RunDirectory":
+        """Return the directory that keeps encoder and head as they were after an epoch."""
+        return RunDirectory(self.path / "checkpoints" / f"epoch-{epoch}")
 
     @property
     def finished(self) -> bool:

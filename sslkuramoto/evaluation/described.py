@@ -89,6 +89,8 @@ def departures(result: Result, metric: str) -> list[Departure]:
             found.append(Departure(f"{key} {option_text(here)}", option_text(there)) if in_words else Departure(key))
     if result.encoder.get("weights") == "raw":
         found.append(Departure("raw weights"))
+    if (epoch := result.encoder.get("checkpoint")) is not None:
+        found.append(Departure(f"after epoch {option_text(epoch)}"))
     same_data = _marked(DATA, str(result.data.get("name")), Mark.INCIDENTAL)
     for part, said, same in (("encoder", result.encoder, frozenset()), ("data", result.data, same_data)):
         changed = (said.get("changed_options") or {}).items()

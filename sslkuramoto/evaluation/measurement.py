@@ -44,6 +44,7 @@ def evaluate(
             "initial": found.initial,
             "weights": subject.weights,
             "changed_options": dict(subject.encoder_options),
+            **({} if subject.checkpoint is None else {"checkpoint": subject.checkpoint}),
         },
         environment=dict(environment),
         seconds=round(time.perf_counter() - start, 3),

@@ -55,9 +55,8 @@ class Subject:
             (:mod:`~sslkuramoto.network_identity`).
         seed: keys every draw of the evaluation.
         batch_size: images per forward pass.
-        weights: ``"ema"`` or ``"raw"``.
-        encoder_options: options of the encoder that were changed for the measurement.
-        data_options: the same for the data source.
+        weights, checkpoint: ``"ema"`` or ``"raw"``, after which epoch; None: at the end of the run.
+        encoder_options, data_options: of encoder and data source, as they were changed for the measurement.
         workers: loader processes for streamed data sets.
         file: name of the result that is being measured, set by :func:`evaluate`.
         report: receives lines of progress.
@@ -81,6 +80,7 @@ class Subject:
     seed: int = 0
     batch_size: int = 100
     weights: str = "ema"
+    checkpoint: int | None = None
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     data_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0

@@ -26,6 +26,7 @@ def subject_of(
     *,
     device: torch.device | str = "cpu",
     weights: Weights = "ema",
+    checkpoint: int | None = None,
     encoder_options: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -38,6 +39,7 @@ def subject_of(
         path: the run directory.
         device: where to measure.
         weights: ``"ema"`` (the exported weights) or ``"raw"`` (the last weights, if they were also averaged).
+        checkpoint: epoch after which the run kept them (``measure.keep_checkpoints``); None: the end of training.
         encoder_options: options changed for the measurement, such as ``{"num_steps": 8}``; the weights must still fit.
         data_options: options of the run's data source changed for the measurement, such as ``{"root": ...}``.
         seed: of every draw of the measurement; None: that of the run.
@@ -46,7 +48,7 @@ def subject_of(
 
     Raises:
         UserError: no run directory, not finished, data that a protocol does not read or cannot measure,
-            weights that do not exist or do not fit, a head for another kind of spec.
+            weights or a checkpoint that do not exist or do not fit, a head for another kind of spec.
     """
     if (path / ABOUT).is_file():
         raise UserError(f"{path}: holds results of a function's network; name the function again (see its {ABOUT})")
@@ -54,14 +56,18 @@ def subject_of(
     recipe = run.recipe()
     if not run.finished:
         raise UserError(f"{path}: the run is not finished (no encoder.safetensors); continue it with the train command")
-    if not run.encoder_file(weights).is_file():
+    at = run if checkpoint is None else run.at_epoch(checkpoint)
+    if not at.finished:
+        kept = ", ".join(map(str, recipe.measure.keep_checkpoints)) or "none"
+        raise UserError(f"checkpoint={checkpoint}: {path} kept no such epoch (measure.keep_checkpoints: {kept})")
+    if not at.encoder_file(weights).is_file():
         raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
     options = {**recipe.data.options, **(data_options or {})}
     spec, given = expected_spec(recipe.data.name, options), f"data {recipe.data.name}"
     for protocol in measures:
         protocol.check_spec(given, spec)
-    encoder = load_encoder(run.encoder_file(weights), encoder_options).to(device)
-    head_file = run.head_file(weights)
+    encoder = load_encoder(at.encoder_file(weights), encoder_options).to(device)
+    head_file = at.head_file(weights)
     head = load_head(head_file).to(device) if head_file.is_file() else None
     members = [ENCODERS.module_of(recipe.encoder.name)]
     if head is not None:
@@ -92,6 +98,7 @@ def subject_of(
         seed=recipe.seed if seed is None else seed,
         batch_size=batch_size,
         weights=weights,
+        checkpoint=checkpoint,
         encoder_options=dict(encoder_options or {}),
         data_options=dict(data_options or {}),
         workers=recipe.engine.workers,

@@ -104,6 +104,8 @@ def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
 
 def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, Objective, ViewPolicy]:
     """Build encoder, objective and views; on the device ``"meta"`` this checks them without memory."""
+    if (last := max(recipe.measure.keep_checkpoints, default=0)) > recipe.epochs:
+        raise UserError(f"measure.keep_checkpoints: {last}: must be at most epochs={recipe.epochs}")
     schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
     data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):

@@ -296,15 +296,19 @@ class _Training:
         return found
 
     def _save_or_stop(self, stop: StopRequest) -> None:
-        """Write a checkpoint when one is due; stop after it when any process was asked to."""
+        """Write what an epoch keeps, and a checkpoint when one is due; stop after it when any process was asked to."""
         epoch, rest = divmod(self.step, self.steps_per_epoch)
         stops = bool(self._mean(torch.tensor(float(stop.made), device=self.fabric.device)) > 0)
-        due = rest == 0 and (epoch % self.recipe.measure.checkpoint_every == 0 or epoch == self.recipe.epochs)
-        if due or stops:
+        measure = self.recipe.measure
+        due = rest == 0 and (epoch % measure.checkpoint_every == 0 or epoch == self.recipe.epochs)
+        kept = rest == 0 and epoch in measure.keep_checkpoints
+        if due or stops or kept:
             spoilt = not_finite(self.learner, self.optimizer)
             if spoilt:
                 self._fail(f"{spoilt} is not finite", "a smaller optimizer.lr may help")
-            if self.fabric.is_global_zero:
+            if self.fabric.is_global_zero and kept:  # before the state: who continues from it does not come here again
+                export(self.run.at_epoch(epoch), self.recipe.encoder, self.learner, self.average)
+            if self.fabric.is_global_zero and (due or stops):
                 save_state(self.run, self.step, self.learner, self.average, self.optimizer)
             self.fabric.barrier()
         if stops:

@@ -45,6 +45,7 @@ def _source(subject: Subject, run: str | None, changes: Mapping[str, Any]) -> So
             path,
             device=subject.device,
             weights=cast(Weights, subject.weights),
+            checkpoint=subject.checkpoint if run is None else None,
             encoder_options=changed,
             batch_size=subject.batch_size,
         )

@@ -3,20 +3,9 @@
 from sslkuramoto.report.sections.section import SECTIONS, Half, Runs, Section, Studied, parts_for
 
 for _name in (
-    *(
-        "answer",
-        "summary",
-        "table",
-        "curves",
-        "pictures",
-        "bars",
-        "scatter",
-        "audits",
-        "pairs",
-        "calibration",
-        "boards",
-    ),
-    *("corruptions", "objects", "attacked", "results", "scored", "provenance", "recipes", "environment"),
+    *("answer", "summary", "table", "curves", "epochs", "pictures", "bars", "scatter", "audits", "pairs"),
+    *("calibration", "boards", "corruptions", "objects", "attacked", "results", "scored", "provenance", "recipes"),
+    "environment",
 ):
     SECTIONS.add(_name, f"{__name__}.{_name}:section")
 

@@ -260,7 +260,7 @@ def _conditions(found: Found) -> dict[str, str]:
     conditions |= {
         f"option {key}": value for key, value in found.options.items() if key not in idle and value is not None
     }
-    conditions |= {"weights": result.encoder.get("weights")}
+    conditions |= {key: result.encoder.get(key) for key in ("weights", "checkpoint")}
     changed = result.encoder.get("changed_options") or {}
     conditions |= {f"encoder {key}": value for key, value in changed.items()}
     return {key: option_text(value) for key, value in conditions.items()}
@@ -288,7 +288,8 @@ def _mixed_weights(models: Sequence[Model]) -> list[str]:
             hashes: dict[str, set[str]] = {}
             for result in part.results:
                 if result.encoder.get("sha256"):
-                    hashes.setdefault(str(result.encoder.get("weights")), set()).add(str(result.encoder["sha256"]))
+                    of = f"{result.encoder.get('weights')} {result.encoder.get('checkpoint')}"
+                    hashes.setdefault(of, set()).add(str(result.encoder["sha256"]))
             if any(len(group) > 1 for group in hashes.values()):
                 notes.append(
                     f"{model.label}: results of {part.name} stem from different encoder weights; measure again"
