@@ -227,5 +227,5 @@ def sensitivity_of(kind: SensitivityKind, channels: int, hidden: int) -> nn.Modu
 
 
 def influence_of(kind: InfluenceKind, channels: int, size: int, hidden: int) -> nn.Module:
-    """Return I by its name: ``"sin"`` (:class:`SineInfluence`), ``"sin_mlp"``, ``"mlp"`` (:class:`LearnedInfluence`)."""
+    """Return I by its name: ``"sin"`` is :class:`SineInfluence`, the others are :class:`LearnedInfluence`."""
     return SineInfluence(size) if kind == "sin" else LearnedInfluence(channels, size, hidden, with_cos=kind == "mlp")
