@@ -19,7 +19,7 @@ OF_LAYER = {
     "coupling.to_qkv.": "2.coupling.0.W_qkv.",
     "coupling.to_out.": "2.coupling.0.W_o.",
     "coupling.": "2.coupling.0.",
-    "rectified.0.": "2.coupling.1.",
+    "norm.": "2.coupling.1.",
 }
 
 

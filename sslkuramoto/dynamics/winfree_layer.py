@@ -4,6 +4,8 @@
 h w grid, u v grid of groups, t steps.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,6 +36,10 @@ class WinfreeLayer(nn.Module):
         sensitivity: S, from phases to numbers of the same shape.
         influence: I, from phases to one number a group.
         rectify: whether the field is ReLU(GroupNorm(c i)), as in the published code, or c i itself.
+
+    Attributes:
+        rectifier: ReLU, or the identity. :mod:`~sslkuramoto.dynamics.winfree_surrogate` replaces it temporarily by one
+            with another derivative, and so ``advance``, which computes one step.
 
     Raises:
         UserError: GroupNorm's 8 groups do not divide the channels.
@@ -78,7 +84,10 @@ class WinfreeLayer(nn.Module):
         self.group_size = group_size
         self.sensitivity = sensitivity
         self.influence = influence
-        self.rectified = nn.Sequential(nn.GroupNorm(_GROUPS, channels), nn.ReLU()) if rectify else nn.Identity()
+        self.rectify = rectify
+        self.norm = nn.GroupNorm(_GROUPS, channels) if rectify else nn.Identity()
+        self.rectifier: nn.Module = nn.ReLU() if rectify else nn.Identity()
+        self.advance: Callable[..., Tensor] = winfree_step
 
     def forward(
         self,
@@ -117,7 +126,7 @@ class WinfreeLayer(nn.Module):
             if trace:
                 energies.append(interaction_energy(influence, field))
                 energies_code.append(interaction_energy_code(influence, field))
-            theta = winfree_step(
+            theta = self.advance(
                 theta,
                 spread(field, self.group_size, grid),
                 omega=omega,
@@ -133,6 +142,10 @@ class WinfreeLayer(nn.Module):
         b, c, h, w = theta.shape
         kept = torch.stack(states) if states else theta.new_empty((0, b, 2 * c, h, w))
         return theta, LayerTrace(kept, torch.stack(energies), torch.stack(energies_code))
+
+    def rectified(self, coupled: Float[Tensor, "b c u v"]) -> Float[Tensor, "b c u v"]:
+        """Return the field that the coupled influences give."""
+        return self.rectifier(self.norm(coupled))
 
 
 class PhaseEmbedding(nn.Conv2d):

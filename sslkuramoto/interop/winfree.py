@@ -34,7 +34,7 @@ _OF_LAYER = {  # {} is the index of the layer, [] that of the transition before 
     "2.coupling.0.W_qkv.": "layers.{}.coupling.to_qkv.",
     "2.coupling.0.W_o.": "layers.{}.coupling.to_out.",
     "2.coupling.0.": "layers.{}.coupling.",
-    "2.coupling.1.": "layers.{}.rectified.0.",
+    "2.coupling.1.": "layers.{}.norm.",
 }
 _ELSEWHERE = {
     "f_init.omega_template": "frequencies.weight",
