@@ -83,7 +83,7 @@ def winfree_step(
         >>> theta, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
         >>> for _ in range(200):
         ...     theta = winfree_step(theta, one, omega=None, sensitivity=torch.cos, step_size=torch.tensor(0.1))
-        >>> torch.rad2deg(theta).flatten()
+        >>> torch.rad2deg(theta).flatten().round()
         tensor([90.])
     """
     velocity = sensitivity(theta) * field
