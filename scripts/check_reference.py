@@ -4,7 +4,7 @@
 
 Each file holds the constructor arguments and weights of one published network, an input, the initial noise and the
 recorded output. The script prints one line per file with its largest relative error, |ours - recorded| divided by the
-largest recorded value, over logits, states after every Kuramoto step, and energies.
+largest recorded value, over logits, states after every step, and energies. Phases are compared on the circle.
 
 Exit code: 0; 1 if an error exceeds 1e-4; 2 if a file cannot be read.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sslkuramoto.dynamics.winfree import angles, wrap
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards
 from sslkuramoto.interop.published import Published, answer, published
@@ -77,14 +78,25 @@ def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
     found = {} if output is None else {"output": output}
     for index, layer in enumerate(trace):
         found[f"x/{index}"] = layer.states
+        if f"theta/{index}" in recorded:
+            found[f"theta/{index}"] = _nearest_turn(angles(layer.states), tensor(recorded, f"theta/{index}"))
         found[f"energy/{index}"] = layer.energy_code
     errors = {name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded}
     return errors, network.not_read
 
 
+def _nearest_turn(ours: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
+    """Return our phases, each plus the multiple of 2 pi that brings it next to the recorded one."""
+    return recorded + wrap(ours - recorded) if ours.shape == recorded.shape else ours
+
+
 def inputs_of(network: Published, recorded: dict[str, np.ndarray]) -> torch.Tensor:
     """Return what the encoder reads: images, or boards with 0 for a blank cell from their one-hot form."""
     if Boards in network.built.encoder.reads:
+        if "input/maze" in recorded:
+            return tensor(recorded, "input/maze") + 1  # counted from 0 there, and no cell is blank
+        if "input/tokens" in recorded:
+            return tensor(recorded, "input/tokens")
         for name in ("input/board_onehot", "input/is_input"):
             if name not in recorded:
                 raise UserError(f"holds no {name!r}")

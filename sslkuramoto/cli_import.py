@@ -12,7 +12,7 @@ def add_import(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("import", help="weights that others published become a finished run")
-    command.add_argument("family", help="whose code wrote the file: akorn (Miyato et al. 2025)")
+    command.add_argument("family", help="whose code wrote the file: akorn (Miyato et al. 2025) or winfree (WONN)")
     command.add_argument("file", type=Path, help="a checkpoint of torch.save; only tensors and plain values are read")
     command.add_argument(
         "items", nargs="*", default=[], metavar="KEY=VALUE", help="changes the recipe, for example data.root=DIR"
@@ -36,7 +36,7 @@ def _import(arguments: argparse.Namespace) -> None:
     if arguments.family not in FAMILIES:
         raise unknown("family", arguments.family, FAMILIES)
     run = RunDirectory(arguments.run)
-    lines = import_run(arguments.file, run, arguments.config, arguments.items, arguments.recipe)
+    lines = import_run(arguments.file, run, arguments.config, arguments.items, arguments.recipe, arguments.family)
     print("\n".join(lines), flush=True)
     take_pictures(run.path)
     print(f"{run.path}: a finished run; measure it with: sslkuramoto evaluate {run.path} PROTOCOL")

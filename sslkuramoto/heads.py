@@ -54,24 +54,27 @@ class MLP(nn.Sequential):
 class PerCell(nn.Module):
     """ReLU and a 1 x 1 convolution on the map: logits of each cell.
 
-    The output layer of AKOrN's Sudoku network (Miyato et al. 2025, arXiv 2410.13821, appendix).
+    The output layer of AKOrN's Sudoku network (Miyato et al. 2025, arXiv 2410.13821, appendix); without ReLU that of
+    Winfree networks on boards (WONN, arXiv 2605.20922).
 
     Args:
         in_features: d, channels of the map.
         out_features: k, the number of symbols.
+        relu: whether the map is rectified first.
     """
 
     reads: ClassVar[Reads] = (Boards,)
     takes: ClassVar[Takes] = "map"
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, *, relu: bool = True) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
+        self.relu = relu
         self.to_logits = nn.Conv2d(in_features, out_features, 1)
 
     def forward(self, grid: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k h w"]:
         """Return the logits of every cell."""
-        return self.to_logits(grid.relu())
+        return self.to_logits(grid.relu() if self.relu else grid)
 
 
 HEADS: Registry[nn.Module] = Registry("head", "sslkuramoto.heads")

@@ -10,8 +10,11 @@ EXAMPLES = [
     "sslkuramoto.dynamics.kuramoto",
     "sslkuramoto.dynamics.layer",
     "sslkuramoto.dynamics.sphere",
+    "sslkuramoto.dynamics.winfree",
+    "sslkuramoto.dynamics.winfree_layer",
     "sslkuramoto.encoders.akorn",
     "sslkuramoto.encoders.timm",
+    "sslkuramoto.encoders.winfree",
     "sslkuramoto.randomness",
 ]
 

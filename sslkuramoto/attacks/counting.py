@@ -25,7 +25,10 @@ from sslkuramoto.classifier import Classifier, Initial, frozen
 from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.dynamics.coupling import ConvCoupling
 from sslkuramoto.dynamics.layer import KuramotoLayer
-from sslkuramoto.dynamics.surrogate import kuramoto_layers
+from sslkuramoto.dynamics.surrogate import kuramoto_layers, surrogates_for
+from sslkuramoto.dynamics.winfree import Cosine, SineInfluence
+from sslkuramoto.dynamics.winfree_layer import WinfreeLayer
+from sslkuramoto.dynamics.winfree_surrogate import winfree_layers
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import Norm, Threat
@@ -116,6 +119,7 @@ class StandIn(Encoder):
         self.bias[0] = MARGIN
         self.other = F.one_hot(torch.tensor(1), num_classes).float()
         self.layers = nn.ModuleList(_smallest(layer.project) for layer in kuramoto_layers(like)[:1])
+        self.phases = nn.ModuleList(_smallest_of_phases(layer.rectify) for layer in winfree_layers(like)[:1])
         self.threat = Threat(norm, 0.0)
         self.near = NEAR * (1.0 if norm == "linf" else pixels**0.5)
         self.nearest, self.ascending, self.worn = float("inf"), False, 0
@@ -134,6 +138,8 @@ class StandIn(Encoder):
             for layer in self.layers:
                 state = torch.ones(len(images), 2, 1, 1)
                 layer(state, None, step_size=torch.ones(()), num_steps=1, trace=True)
+            for layer in self.phases:
+                layer(torch.ones(len(images), 8, 1, 1), None, step_size=torch.ones(()), num_steps=1, trace=True)
         ascending = torch.is_grad_enabled() and images.requires_grad
         self.worn = min(self.worn + (self.ascending and not ascending), MOST_WRONG)
         self.ascending = ascending
@@ -162,6 +168,14 @@ def _smallest(project: bool) -> KuramotoLayer:
     return KuramotoLayer(coupling, channels=2, oscillator_dim=2, frequencies=None, norm="none", project=project)
 
 
+def _smallest_of_phases(rectify: bool) -> WinfreeLayer:
+    """Return a Winfree layer of one site, for which the same surrogates are defined as for a large one."""
+    with borrowed_global(generator("cpu", "stand-in")):
+        coupling = ConvCoupling(8, 1)
+    parts = {"sensitivity": Cosine(), "influence": SineInfluence(1)}
+    return WinfreeLayer(coupling, channels=8, group_size=1, rectify=rectify, **parts)
+
+
 def stand_in_for(classifier: Classifier, num_classes: int, side: tuple[int, int], norm: Norm) -> Classifier:
     """Return a stand-in on the CPU, in the mode of the classifier."""
     head = nn.Linear(num_classes, num_classes, bias=False)
@@ -187,7 +201,7 @@ def passes_of(attack: Attack, classifier: Classifier, num_classes: int, side: tu
     """
     asked = classifier if attack.source is None else attack.source
     # the surrogates that its layers allow are among the options of a prepared attack
-    told = (asked.mode, asked.encoder.stochastic, asked.draws, asked.held, len(kuramoto_layers(asked)))
+    told = (asked.mode, asked.encoder.stochastic, asked.draws, asked.held, surrogates_for(asked))
     key = repr((type(attack), sorted(attack.options.items()), told, num_classes, side, norm))
     if key not in _KNOWN:
         target = asking = stand_in_for(classifier, num_classes, side, norm)

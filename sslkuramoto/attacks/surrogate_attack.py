@@ -1,4 +1,4 @@
-"""Attack with surrogate derivatives of the Kuramoto step: does saturation mask the gradient?
+"""Attack with surrogate derivatives of the Kuramoto or Winfree step: does saturation mask the gradient?
 
 Follows the backward pass differentiable approximation (BPDA) of Athalye et al. 2018, arXiv 1802.00420. Each surrogate
 of :mod:`sslkuramoto.dynamics.surrogate` drives one ascent with the same held draws, and each image keeps its strongest
@@ -18,7 +18,14 @@ from sslkuramoto.attacks.gradients import CUT, Best, cut_off, fitted, objective_
 from sslkuramoto.attacks.held_noise import Optimiser, climb
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.dynamics.surrogate import SURROGATES, surrogate_backward, surrogates_for
+from sslkuramoto.dynamics.surrogate import (
+    EVERY_SURROGATE,
+    SURROGATES,
+    lacking,
+    surrogate_backward,
+    surrogates_for,
+    surrogates_of_kind,
+)
 from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
@@ -55,7 +62,9 @@ class Surrogate(Attack):
     ) -> None:
         self.options = {"name": "surrogate", **options_of(locals())}
         if surrogates is not None and (not surrogates or len(set(surrogates)) < len(surrogates)):
-            raise UserError(f"surrogates={surrogates}: must name at least one of {', '.join(SURROGATES)}, each once")
+            raise UserError(
+                f"surrogates={surrogates}: must name at least one of {', '.join(EVERY_SURROGATE)}, each once"
+            )
         if is_targeted(loss):
             raise UserError(f"loss={loss}: surrogate has no targeted losses")
         self.surrogates: list[Backward] = list(SURROGATES if surrogates is None else surrogates)
@@ -76,18 +85,22 @@ class Surrogate(Attack):
         """Return the attack with the surrogates that are defined for the network.
 
         Raises:
-            ImpossibleAttackError: the network has no Kuramoto layer, or no surrogate is defined for it.
+            ImpossibleAttackError: the network has no oscillator layer, or no surrogate is defined for it.
         """
         allowed = surrogates_for(target.encoder)
         if not allowed:
             raise ImpossibleAttackError(f"{self.label} skipped: the network has no Kuramoto layer")
-        ready = fitted(self, target.num_classes)
-        ready.surrogates = [name for name in self.surrogates if name in allowed]
+        ready, kind = fitted(self, target.num_classes), surrogates_of_kind(target.encoder)
+        asked = list(kind) if self.options["surrogates"] is None else self.surrogates
+        ready.surrogates = [name for name in asked if name in allowed]
         ready.options = {**ready.options, "surrogates": ready.surrogates}
-        if left_out := [name for name in self.surrogates if name not in allowed]:
-            ready.notes.append(f"{self.label}: {', '.join(left_out)} skipped: the drive is not projected")
+        if foreign := [name for name in asked if name not in kind]:
+            ready.notes.append(f"{self.label}: {', '.join(foreign)} skipped: of another kind of step")
+        if left_out := [name for name in asked if name in kind and name not in allowed]:
+            ready.notes.append(f"{self.label}: {', '.join(left_out)} skipped: {lacking(target.encoder)}")
         if not ready.surrogates:
-            raise ImpossibleAttackError(f"{self.label} skipped: its surrogates need a projected drive")
+            needed = "a projected drive" if left_out else "another kind of step"
+            raise ImpossibleAttackError(f"{self.label} skipped: its surrogates need {needed}")
         return ready
 
     def __call__(

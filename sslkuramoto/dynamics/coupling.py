@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.position import Positions, Rotations
+from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
 from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
 
@@ -20,7 +20,8 @@ Couple = Callable[[Tensor], Tensor]
 
 
 class ConvCoupling(nn.Conv2d):
-    """A dense k x k convolution with bias. J_ij is an n x n block that depends only on the offset between two sites.
+    """A dense k x k convolution, with bias unless said otherwise. J_ij is an n x n block that depends on the offset
+    between two sites only.
 
     In training on a CPU in float32, wide layers with large kernels are convolved in the Fourier domain (see
     :meth:`prepared`). Evaluation always uses the direct convolution and so matches the published networks bit for bit.
@@ -28,6 +29,7 @@ class ConvCoupling(nn.Conv2d):
     Args:
         channels: c, number of channels, >= 1.
         kernel_size: k, side of the kernel in sites, odd. Zero padding of k // 2 preserves the grid.
+        bias: whether a learned constant is added to J x.
 
     Raises:
         UserError: the kernel size is even or below 1.
@@ -35,10 +37,10 @@ class ConvCoupling(nn.Conv2d):
     Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 7.
     """
 
-    def __init__(self, channels: int, kernel_size: int) -> None:
+    def __init__(self, channels: int, kernel_size: int, bias: bool = True) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise UserError(f"kernel_size={kernel_size}: must be odd and >= 1")
-        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
         """Return the map that a layer iterates: this module, or an equal convolution in the Fourier domain if faster.
@@ -48,7 +50,6 @@ class ConvCoupling(nn.Conv2d):
         Args:
             x: states whose shape, device and dtype decide between the two.
         """
-        assert self.bias is not None
         side, k = x.shape[-1], self.kernel_size[0]
         plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         large = k >= 7 and self.in_channels >= 32 and side >= 16 and side % 2 == 0 and side == x.shape[-2]
@@ -56,7 +57,7 @@ class ConvCoupling(nn.Conv2d):
             return self
         tile = side // 2
         spectrum = kernel_spectrum(self.weight, tile + k - 1)
-        bias = self.bias.view(-1, 1, 1)
+        bias = 0 if self.bias is None else self.bias.view(-1, 1, 1)
         return lambda state: spectral_convolution(state, spectrum, k, tile) + bias
 
 
@@ -141,9 +142,10 @@ class AttentionCoupling(nn.Module):
     Args:
         channels: c, number of channels, divisible by ``heads``.
         heads: e, number of attention heads, >= 1. Channel i belongs to head i modulo e.
-        positions: ``"none"``; ``"rope"``, trained rotations of queries and keys; ``"gta"``, of values and outputs too.
-        grid: h and w of the grid that rotations are made for, required by them. Another grid gets them by bilinear
-            interpolation.
+        positions: ``"none"``; ``"rope"``, trained rotations of queries and keys; ``"gta"``, of values and outputs too;
+            ``"fixed_rope"``, rotations of queries and keys that are not trained, for any grid.
+        grid: h and w of the grid that trained rotations are made for, required by them. Another grid gets them by
+            bilinear interpolation.
         symmetric: whether queries and keys have the same weight (and rotations) and values a symmetric one, the part
             (W + W^T) / 2 of a free W: the symmetric AKOrN of appendix D.4 and table 19. The attention weights of a
             state are still normalised over j alone, so that the energy may rise.
@@ -162,7 +164,7 @@ class AttentionCoupling(nn.Module):
         self,
         channels: int,
         heads: int,
-        positions: Literal["none", "rope", "gta"] = "none",
+        positions: Literal["none", "rope", "gta", "fixed_rope"] = "none",
         grid: tuple[int, int] | None = None,
         *,
         symmetric: bool = False,
@@ -178,7 +180,9 @@ class AttentionCoupling(nn.Module):
             self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = nn.Conv2d(channels, channels, 1)
         self.rotations = nn.ModuleDict()
-        if positions != "none":
+        if positions == "fixed_rope":
+            self.rotations.update({name: FixedRotations(channels // heads) for name in ("query", "key")})
+        elif positions != "none":
             assert grid is not None
             if channels // heads % 2:
                 raise UserError(
@@ -229,8 +233,9 @@ def coupling_of(
     *,
     kernel_size: int,
     heads: int,
-    positions: Positions = "none",
+    positions: Positions | Literal["fixed_rope"] = "none",
     grid: tuple[int, int] | None = None,
+    bias: bool = True,
 ) -> AnyCoupling:
     """Return a coupling by its name.
 
@@ -242,7 +247,8 @@ def coupling_of(
         kernel_size: side of a convolution's kernel in sites.
         heads: number of attention heads.
         positions: ``"rope"`` and ``"gta"`` rotate inside an attention; ``"ape"`` adds to the features elsewhere.
-        grid: h and w, required by rotations and by ``"dense_symmetric"``.
+        grid: h and w, required by trained rotations and by ``"dense_symmetric"``.
+        bias: of ``"conv"``.
 
     Raises:
         UserError: a value is out of range.
@@ -254,4 +260,4 @@ def coupling_of(
         if grid is None:
             raise UserError("coupling=dense_symmetric: is for one size of grid; this encoder reads images of any size")
         return DenseCoupling(channels, grid)
-    return (ConvCoupling if kind == "conv" else SymmetricConvCoupling)(channels, kernel_size)
+    return ConvCoupling(channels, kernel_size, bias) if kind == "conv" else SymmetricConvCoupling(channels, kernel_size)

@@ -2,6 +2,7 @@
 
 Miyato et al. 2025 (AKOrN, arXiv 2410.13821), appendix C; Su et al. 2024 (RoPE, arXiv 2104.09864); Miyato et al. 2024
 (GTA, arXiv 2310.10375). As in AKOrN's published code, all tables are trained: only their first values are these.
+Winfree networks rotate by fixed angles instead (:class:`FixedRotations`).
 Shapes: b batch, e heads, s = h w sites, d channels per head, p = d / 2 planes, c channels, h w grid.
 """
 
@@ -83,6 +84,39 @@ class Rotations(nn.Module):
         first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
         columns = matrices.to(x.dtype).unbind(-1)  # each s p 2: where the first and the second channel go
         return (first.unsqueeze(-1) * columns[0] + second.unsqueeze(-1) * columns[1]).flatten(-2)
+
+
+class FixedRotations(nn.Module):
+    """Rotations of queries and keys by angles that are not trained (RoPE for two coordinates), for any grid.
+
+    The first half of the channels of a head is rotated by y, the second by x, in planes of two consecutive channels.
+    Plane j of d / 4 turns by the angle coordinate * 10000^(-4 j / d). What does not fill a plane is left as it is: for
+    d = 2 nothing is rotated.
+
+    Args:
+        head_dim: d, channels per head.
+
+    Source: Su et al. 2024 (RoPE, arXiv 2104.09864), Eq. 15, for each of the two coordinates.
+    """
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.planes = head_dim // 4  # of each coordinate
+        half = head_dim // 2
+        self.scale = [_BASE ** (-2 * plane / half) for plane in range(self.planes)]
+
+    def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
+        """Return queries or keys of all heads, each site rotated by its angles; ``grid`` is h and w of these sites."""
+        if not self.planes:
+            return x
+        scale = torch.tensor(self.scale, device=x.device)
+        coordinates = [axis.to(x.device) for axis in _coordinates(grid)]
+        angle = torch.cat([axis[..., None] * scale for axis in coordinates], dim=-1).flatten(0, 1)
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        rotated = 4 * self.planes
+        first, second = x[..., :rotated].unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
+        return torch.cat([turned, x[..., rotated:]], dim=-1)
 
 
 def _coordinates(grid: tuple[int, int]) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:

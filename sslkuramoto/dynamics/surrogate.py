@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from sslkuramoto.dynamics.kuramoto import kuramoto_step, rotate_planes
 from sslkuramoto.dynamics.layer import KuramotoLayer
 from sslkuramoto.dynamics.sphere import EPS, dot, norm, tangent
+from sslkuramoto.dynamics.winfree_surrogate import FREE_PHASE, SLOPES, OpenRectifier, free_step, winfree_layers
 from sslkuramoto.errors import UserError
 
 Surrogate = Literal[
@@ -39,8 +40,15 @@ Surrogate = Literal[
     "exponential",
     "half_gamma",
     "small_gamma",
+    "leaky_rectifier",
+    "open_rectifier",
+    "free_phase",
 ]
-SURROGATES: tuple[Surrogate, ...] = get_args(Surrogate)
+EVERY_SURROGATE: tuple[Surrogate, ...] = get_args(Surrogate)
+OF_WINFREE: tuple[Surrogate, ...] = ("autograd", "leaky_rectifier", "open_rectifier", "free_phase")
+"""Those of Winfree steps (:mod:`~sslkuramoto.dynamics.winfree_surrogate`)."""
+SURROGATES: tuple[Surrogate, ...] = tuple(name for name in EVERY_SURROGATE if name not in OF_WINFREE[1:])
+"""Those of Kuramoto steps."""
 TANGENT_ONLY = frozenset({"root_arctan", "linear_arctan", "exponential"})
 
 
@@ -198,37 +206,57 @@ def kuramoto_layers(encoder: nn.Module) -> list[KuramotoLayer]:
 
 
 def surrogates_for(encoder: nn.Module) -> tuple[Surrogate, ...]:
-    """Return the surrogates that are defined for an encoder; none for an encoder without Kuramoto layers.
+    """Return the surrogates that are defined for an encoder; none for an encoder without oscillator layers.
 
-    Those that replace arctan' need a tangent velocity, that is a projected drive.
+    Those that replace arctan' need a tangent velocity, that is a projected drive; those of the rectifier need one.
     """
-    layers = kuramoto_layers(encoder)
+    layers, others = kuramoto_layers(encoder), winfree_layers(encoder)
+    if others:
+        rectified = all(layer.rectify for layer in others)
+        return tuple(name for name in OF_WINFREE if rectified or name not in SLOPES)
     projected = all(layer.project for layer in layers)
     return tuple(name for name in SURROGATES if layers and (projected or name not in TANGENT_ONLY))
 
 
+def surrogates_of_kind(encoder: nn.Module) -> tuple[Surrogate, ...]:
+    """Return the surrogates of an encoder's kind of step, whether or not they are defined for its options."""
+    return OF_WINFREE if winfree_layers(encoder) else SURROGATES
+
+
+def lacking(encoder: nn.Module) -> str:
+    """Return what an encoder lacks where surrogates of its kind of step are not defined for it."""
+    return "the field is not rectified" if winfree_layers(encoder) else "the drive is not projected"
+
+
 @contextmanager
 def surrogate_backward(encoder: nn.Module, name: Surrogate) -> Iterator[None]:
-    """Within this context, all Kuramoto layers of an encoder have a surrogate derivative; their results do not change.
+    """Within this context, all oscillator layers of an encoder have a surrogate derivative; no result changes.
 
     Args:
-        encoder: a module with Kuramoto layers.
-        name: the surrogate, see :func:`surrogate_step`.
+        encoder: a module with Kuramoto or Winfree layers.
+        name: the surrogate, see :func:`surrogate_step` and :mod:`~sslkuramoto.dynamics.winfree_surrogate`.
 
     Raises:
-        UserError: the encoder has no Kuramoto layer, or the surrogate is undefined for its layers.
+        UserError: the encoder has no such layer, or the surrogate is undefined for its layers.
     """
-    layers = kuramoto_layers(encoder)
+    layers, others = kuramoto_layers(encoder), winfree_layers(encoder)
     allowed = surrogates_for(encoder)
-    if not layers:
+    if not layers and not others:
         raise UserError("surrogate backward: the network has no Kuramoto layer whose derivative could be replaced")
     if name not in allowed:
-        raise UserError(f"surrogate {name}: needs project=true; allowed here: {', '.join(allowed)}")
-    before = [layer.advance for layer in layers]
+        needs = "project=true" if name in TANGENT_ONLY and layers else "other layers"
+        raise UserError(f"surrogate {name}: needs {needs}; allowed here: {', '.join(allowed)}")
+    before = [(layer, layer.advance) for layer in (*layers, *others)]
+    rectifiers = [(layer, layer.rectifier) for layer in others]
     for layer in layers:
         layer.advance = surrogate_step(name)
+    for layer in others:
+        layer.advance = free_step if name == FREE_PHASE else layer.advance
+        layer.rectifier = OpenRectifier(SLOPES[name]) if name in SLOPES else layer.rectifier
     try:
         yield
     finally:
-        for layer, step in zip(layers, before, strict=True):
+        for layer, step in before:
             layer.advance = step
+        for layer, rectifier in rectifiers:
+            layer.rectifier = rectifier

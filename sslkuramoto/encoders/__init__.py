@@ -5,10 +5,12 @@ Another package adds one through the entry-point group ``sslkuramoto.encoders``.
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.encoders.board_akorn import BoardAKOrN
+from sslkuramoto.encoders.board_winfree import BoardWinfree
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.iterative import BoardIterative, Iterative
 from sslkuramoto.encoders.patch_akorn import PatchAKOrN
 from sslkuramoto.encoders.timm import TimmEncoder
+from sslkuramoto.encoders.winfree import Winfree
 from sslkuramoto.registry import Registry
 
 __all__ = [
@@ -16,17 +18,21 @@ __all__ = [
     "AKOrN",
     "BoardAKOrN",
     "BoardIterative",
+    "BoardWinfree",
     "Encoder",
     "Features",
     "Iterative",
     "PatchAKOrN",
     "TimmEncoder",
+    "Winfree",
 ]
 
 ENCODERS: Registry[Encoder] = Registry("encoder", "sslkuramoto.encoders")
 ENCODERS.add("akorn", AKOrN)
 ENCODERS.add("board_akorn", BoardAKOrN)
 ENCODERS.add("board_iterative", BoardIterative)
+ENCODERS.add("board_winfree", BoardWinfree)
 ENCODERS.add("iterative", Iterative)
 ENCODERS.add("patch_akorn", PatchAKOrN)
 ENCODERS.add("timm", TimmEncoder)
+ENCODERS.add("winfree", Winfree)

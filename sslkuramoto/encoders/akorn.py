@@ -93,6 +93,7 @@ class AKOrN(Encoder):
     """
 
     has_energy: ClassVar[bool] = True
+    normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(

@@ -72,6 +72,7 @@ class BoardAKOrN(Encoder):
 
     reads: ClassVar[Reads] = (Boards,)
     has_energy: ClassVar[bool] = True
+    normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(

@@ -43,6 +43,8 @@ class Encoder(nn.Module):
         multiple_of: the sides of images must be multiples of this number of pixels, such as the side of a patch.
         num_steps: steps of each iterated layer in training; empty for a network that does not iterate. If it is not
             empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
+        normalises_initial: whether ``initial`` may have any length, of which only the direction counts; otherwise it is
+            noise that has a size.
         has_energy: whether the trace holds the energy of the states, as of oscillators.
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
         notes: sentences that a reader of its results must know.
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
     oscillator_dim: int | None = None
     multiple_of: int = 1
     num_steps: tuple[int, ...] = ()
+    normalises_initial: ClassVar[bool] = False
     has_energy: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
@@ -83,8 +86,9 @@ class Encoder(nn.Module):
 
         Args:
             images: "b 3 y x", pixels in [0, 1], which the encoder itself normalises; or inputs of another spec.
-            initial: initial oscillators of any length, which are normalised: one field per image or one for all
-                (i = b or 1). Without oscillators it is the noise of a random start, which is taken as it is.
+            initial: initial oscillators, one field per image or one for all (i = b or 1): of any length, where
+                ``normalises_initial`` says that they are normalised, else the noise of a random start, which has a
+                size.
             draw: generator from which a stochastic encoder draws its initial oscillators when ``initial`` is None.
             trace: whether to return the states and energies of every Kuramoto step, or ``"energy"``: the energies only.
 
@@ -94,7 +98,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw initial oscillators for ``images``: standard normal numbers, before normalisation."""
+        """Draw initial oscillators for ``images``: standard normal numbers, before they are normalised or scaled."""
         raise NotImplementedError
 
     def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:

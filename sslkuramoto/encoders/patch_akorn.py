@@ -82,6 +82,7 @@ class PatchAKOrN(Encoder):
     """
 
     has_energy: ClassVar[bool] = True
+    normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(

@@ -22,7 +22,7 @@ from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.saved_tensors import check_plain, read_saved
 from sslkuramoto.training import check
 
-FAMILIES = ("akorn",)
+FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
 """Published codes whose checkpoints are read."""
 
 _WRAPPERS = ("model_state_dict", "state_dict", "ema_state_dict", "ema", "model", "net", "network")
@@ -76,7 +76,12 @@ def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def import_run(
-    path: Path, run: RunDirectory, arguments: Sequence[str] = (), items: Sequence[str] = (), recipe: str | None = None
+    path: Path,
+    run: RunDirectory,
+    arguments: Sequence[str] = (),
+    items: Sequence[str] = (),
+    recipe: str | None = None,
+    family: str | None = None,
 ) -> list[str]:
     """Write a published checkpoint as a finished run.
 
@@ -86,6 +91,7 @@ def import_run(
         arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults.
         items: ``"key=value"``, changes of the recipe, above all the data.
         recipe: name or file of the recipe that says on which data and how it was trained; None: of the published run.
+        family: whose code wrote the file, one of :data:`FAMILIES`; None: any.
 
     Returns:
         What was done and what of the file is not used, one sentence each.
@@ -103,7 +109,14 @@ def import_run(
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     kind, network = KINDS[chosen], networks[-1]
-    base = load_recipe(recipe_file(recipe or kind.recipe), items)
+    if family not in (None, kind.family):
+        raise UserError(
+            f"{path}: is a {kind.networks}, not of the family {family}; write: sslkuramoto import {kind.family} FILE"
+        )
+    chosen_recipe = recipe or kind.recipe
+    if chosen_recipe is None:
+        raise UserError(f"{path}: no recipe here trains a {kind.networks}: --recipe says on which data and how")
+    base = load_recipe(recipe_file(chosen_recipe), items)
     trained = check(replace(base, encoder=network.built.encoder_part, init=None))
 
     lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.heads import taken
-from sslkuramoto.interop import akorn, akorn_blocks
+from sslkuramoto.interop import akorn, akorn_blocks, winfree
 from sslkuramoto.interop.published_weights import Built
 
 
@@ -19,44 +19,81 @@ class Kind(NamedTuple):
     """One kind of published network.
 
     Attributes:
+        family: whose code wrote the file, as the command line names it.
         networks: what it is, for messages.
-        recipe: the recipe of the published run, by its name.
-        mark: a weight that only networks of this kind have; it names the kind of a checkpoint without arguments.
+        recipe: the recipe of the published run, by its name; None where there is none.
+        mark: a weight that no network of the kinds below has; it names the kind of a checkpoint without arguments.
         build: encoder and head from arguments and weights.
         read: arguments that are read, or that show in the weights.
+        unused: names the weights that take no part in the forward pass.
         answers: whether the head answers the task; one that served training alone does not.
     """
 
+    family: str
     networks: str
-    recipe: str
+    recipe: str | None
     mark: str
     build: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Built]
     read: frozenset[str]
+    unused: Callable[[Mapping[str, Tensor]], list[str]]
     answers: bool = True
 
 
 KINDS = {
     "classification": Kind(
+        "akorn",
         "AKOrN for image classification",
         "cifar10-akorn-supervised",
         "conv0.weight",
         akorn.from_published,
         frozenset(akorn.READ),
+        akorn_blocks.left_out,
     ),
     "object_discovery": Kind(
+        "akorn",
         "AKOrN for object discovery",
         "clevrtex-akorn-simclr",
         "patchfy.1.weight",
         akorn_blocks.objects_from_published,
         frozenset(akorn_blocks.READ),
+        akorn_blocks.left_out,
         answers=False,
     ),
     "sudoku": Kind(
+        "akorn",
         "AKOrN for Sudoku",
         "sudoku9-akorn",
         "embedding.weight",
         akorn_blocks.sudoku_from_published,
         frozenset(akorn_blocks.READ),
+        akorn_blocks.left_out,
+    ),
+    "winfree_image": Kind(
+        "winfree",
+        "Winfree network for image classification",
+        "cifar10-winfree-supervised",
+        "f_init.0.weight",
+        winfree.image_from_published,
+        frozenset(winfree.READ),
+        winfree.left_out,
+    ),
+    "winfree_sudoku": Kind(
+        "winfree",
+        "Winfree network for Sudoku",
+        "sudoku9-winfree",
+        "output.0.proj.weight",
+        winfree.sudoku_from_published,
+        frozenset(winfree.READ),
+        winfree.left_out,
+    ),
+    "winfree_maze": Kind(
+        "winfree",
+        "Winfree network for mazes",
+        None,
+        "f_init.omega_template",
+        winfree.maze_from_published,
+        frozenset(winfree.READ),
+        winfree.left_out,
     ),
 }
 
@@ -109,7 +146,7 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     kind = KINDS[name]
     if empty := [each for each, value in state.items() if not value.numel()]:
         raise UserError(f"{empty[0]} of shape {tuple(state[empty[0]].shape)}: holds no number")
-    return Published(name, kind.build(config, state), sorted(set(config) - kind.read), akorn_blocks.left_out(state))
+    return Published(name, kind.build(config, state), sorted(set(config) - kind.read), kind.unused(state))
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ class Cells(Objective):
         encoder: gives the channels of the map.
         num_classes: number of symbols.
         cells: over which cells the loss is averaged: "all" (AKOrN, WONN), or "blank" ones only.
+        relu: whether the head rectifies the map first, as that of AKOrN; that of WONN (arXiv 2605.20922) does not.
 
     Attributes:
         head: logits of each cell; class k is symbol k + 1.
@@ -36,9 +37,13 @@ class Cells(Objective):
     reads: ClassVar[Reads] = (Boards,)
     head_part = Part("per_cell")
 
-    def __init__(self, encoder: Encoder, num_classes: int, *, cells: Literal["all", "blank"] = "all") -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, *, cells: Literal["all", "blank"] = "all", relu: bool = True
+    ) -> None:
         super().__init__()
         self.cells = cells
+        if not relu:
+            self.head_part = Part("per_cell", {"relu": False})
         self.head = self.new_head(encoder.num_features, num_classes)
 
     def forward(

@@ -24,6 +24,11 @@ VARIANTS = {  # of a member, beside the options that it declares itself
         {**ENCODERS.small("iterative"), "initial": "random"},
         {**ENCODERS.small("iterative"), "patch": 1, "widen": True, "layers": 2, "mixer": "conv", "pool": "mean"},
     ],
+    "winfree": [
+        {**ENCODERS.small("winfree"), "initial": "fixed"},
+        {**ENCODERS.small("winfree"), "channels": [8, 16], "sensitivity": "cos", "influence": "sin_mlp"},
+        {**ENCODERS.small("winfree"), "coupling": "conv", "kernel_size": 3, "group_size": 3, "influence": "sin"},
+    ],
     "timm": [
         {"model": "resnet18", "small_stem": True, "arguments": {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}},
     ],
@@ -95,7 +100,7 @@ def test_the_oscillators_that_would_have_been_drawn_can_be_passed_in(name, optio
         found = encoder(images(), initial=given).pooled
         assert torch.equal(found, encoder(images(), draw=draw()).pooled)
         scale = torch.rand(3, 1, 1, 1, generator=draw()) + 0.5
-        if not encoder.has_energy:  # noise of a network without oscillators, which has a size
+        if not encoder.normalises_initial:  # noise that has a size
             return
         # oscillators have any length: they are normalised inside
         torch.testing.assert_close(encoder(images(), initial=scale * given).pooled, found, rtol=1e-3, atol=1e-4)

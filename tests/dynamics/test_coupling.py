@@ -92,3 +92,12 @@ def test_kernels_that_do_not_keep_the_grid_are_an_error(kernel):
 def test_heads_that_do_not_divide_the_channels_are_an_error(heads):
     with pytest.raises(UserError, match=f"heads={heads}: must divide channels=8"):
         AttentionCoupling(8, heads)
+
+
+def test_a_convolution_without_bias_maps_zero_to_zero_also_in_the_fourier_domain(normal):
+    conv = ConvCoupling(32, 7, bias=False)
+    x = normal(1, 32, 16, 16).float()
+    couple = conv.train().prepared(x)
+    assert couple is not conv
+    assert couple(torch.zeros_like(x)).abs().max() == 0
+    torch.testing.assert_close(couple(x), conv(x), rtol=1e-4, atol=1e-5)

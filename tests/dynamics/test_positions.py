@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling
-from sslkuramoto.dynamics.position import PositionTable, Rotations
+from sslkuramoto.dynamics.position import FixedRotations, PositionTable, Rotations
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global, generator
 
@@ -112,3 +112,29 @@ def test_no_two_sites_have_the_same_table_entry() -> None:
 def test_an_odd_number_of_channels_per_head_is_an_error() -> None:
     with pytest.raises(UserError, match="positions=gta: rotates pairs of channels, and each of the 2 heads has 3"):
         AttentionCoupling(6, 2, "gta", (4, 4))
+
+
+@pytest.mark.parametrize("d", [2, 3, 4, 6, 8, 16])
+def test_fixed_rotations_turn_planes_of_the_first_half_by_y_and_of_the_second_by_x(d) -> None:
+    h, w, planes = 3, 4, d // 4
+    x = normal(2, 2, h * w, d)
+    found = FixedRotations(d)(x, (h, w))
+    for site in range(h * w):
+        place = divmod(site, w)
+        for plane in range(2 * planes):
+            angle = torch.tensor(place[plane // planes] * 10_000 ** (-2 * (plane % planes) / (d // 2)))
+            a, b = x[:, :, site, 2 * plane], x[:, :, site, 2 * plane + 1]
+            cos, sin = angle.cos().double(), angle.sin().double()
+            torch.testing.assert_close(found[:, :, site, 2 * plane], a * cos - b * sin, rtol=0, atol=1e-6)
+            torch.testing.assert_close(found[:, :, site, 2 * plane + 1], a * sin + b * cos, rtol=0, atol=1e-6)
+    assert torch.equal(found[..., 4 * planes :], x[..., 4 * planes :])
+    assert not list(FixedRotations(d).parameters())
+
+
+@torch.no_grad()
+def test_scores_of_fixed_rotations_depend_on_offsets_of_sites_only() -> None:
+    rotate, one = FixedRotations(8), normal(1, 1, 1, 8)
+    same = rotate(one.expand(1, 1, 20, 8), (4, 5)).view(4, 5, 8)
+    scores = torch.einsum("yxd,vud->yxvu", same, same)
+    torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3], rtol=0, atol=1e-6)
+    torch.testing.assert_close(scores[1, 0, 0, 0], scores[3, 4, 2, 4], rtol=0, atol=1e-6)

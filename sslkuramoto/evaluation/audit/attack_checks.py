@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.attacks import Attack
-from sslkuramoto.dynamics.surrogate import Surrogate, surrogates_for
+from sslkuramoto.dynamics.surrogate import Surrogate, kuramoto_layers, lacking, surrogates_for, surrogates_of_kind
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import (
@@ -128,6 +128,8 @@ def _relatives(case: Case) -> dict[str, dict[str, Any]]:
     subject = case.arsenal.subject
     if not surrogates_for(subject.encoder) or not RunDirectory(subject.run_dir).finished:
         return {}
+    if not kuramoto_layers(subject.encoder):
+        return {"its own weights, step 0.025": {"step_size": 0.025}}
     return {"its own weights without projection": {"project": False}, "its own weights, step 0.25": {"step_size": 0.25}}
 
 
@@ -215,9 +217,13 @@ def surrogate(case: Case) -> Check:
     figures = {name: comparison.figures() for name, comparison in compared.items()}
     found = [name for name, better in zip(compared, stronger(list(compared.values())), strict=True) if better]
     shown = ", ".join(f"{name} {percent(run.accuracy)}" for name, run in runs.items())
-    senseless = [name for name in case.budget.surrogates if name not in allowed]
+    kind = surrogates_of_kind(case.classifier.encoder)
+    senseless = [name for name in case.budget.surrogates if name in kind and name not in allowed]
     reason = f"accuracy with autograd {percent(own.accuracy)}; {shown}"
-    reason += f"; not run, since they need a projected drive: {', '.join(senseless)}" if senseless else ""
+    why = (
+        "they need a projected drive" if kuramoto_layers(case.classifier.encoder) else lacking(case.classifier.encoder)
+    )
+    reason += f"; not run, since {why}: {', '.join(senseless)}" if senseless else ""
     if not found:
         return SURROGATE.answer(True, reason, figures)
     best = max(found, key=lambda name: compared[name].gain)

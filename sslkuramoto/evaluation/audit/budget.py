@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sslkuramoto.dynamics.surrogate import SURROGATES, Surrogate
+from sslkuramoto.dynamics.surrogate import EVERY_SURROGATE, Surrogate
 from sslkuramoto.errors import UserError
 
 BudgetName = Literal["quick", "full"]
@@ -31,7 +31,7 @@ class Budget:
         samples: random perturbations tried on each image.
         targets: target classes of the targeted attack.
         directions: random directions of the finite differences, per image, at least 8.
-        surrogates: surrogate derivatives of the Kuramoto step that are tried.
+        surrogates: surrogate derivatives of Kuramoto and Winfree steps that are tried, where they are defined.
         fab: whether FAB is run on a deterministic network.
     """
 
@@ -106,7 +106,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         samples=50,
         targets=3,
         directions=32,
-        surrogates=("no_norm", "root_arctan", "half_gamma", "small_gamma"),
+        surrogates=("no_norm", "root_arctan", "half_gamma", "small_gamma", "open_rectifier", "free_phase"),
         fab=False,
     ),
     "full": Budget(
@@ -120,7 +120,7 @@ BUDGETS: dict[BudgetName, Budget] = {
         samples=500,
         targets=9,
         directions=128,
-        surrogates=tuple(name for name in SURROGATES if name != "autograd"),
+        surrogates=tuple(name for name in EVERY_SURROGATE if name != "autograd"),
         fab=True,
     ),
 }

@@ -18,7 +18,7 @@ from sslkuramoto.evaluation.audit.compare import percent
 from sslkuramoto.evaluation.audit.context import Case, median
 from sslkuramoto.evaluation.audit.gradients import LOSSES, draws_for_direction
 from sslkuramoto.evaluation.audit.runner import copy_of
-from sslkuramoto.evaluation.audit.saturation import EDGES, SATURATED, step_turns
+from sslkuramoto.evaluation.audit.saturation import CLOSED, EDGES, SATURATED, StepFields, step_fields, step_turns
 
 ZERO_SHARE = 0.05
 """Largest share of images with an exactly zero gradient that passes: ReLU networks have a few dead units."""
@@ -209,12 +209,12 @@ def gradient_draws(case: Case) -> Check:
 
 
 def saturation(case: Case) -> Check:
-    """Check how far the oscillators turn in a Kuramoto step."""
+    """Check how far the oscillators turn in a Kuramoto step, or how many fields of a Winfree step are open."""
     images, encoder = case.bench.images[: case.bench.chunk], case.classifier.encoder
     start = case.start(images, "saturation")
     turns = step_turns(encoder, images, start)
     if not turns:
-        return SATURATION.not_run("the encoder has no Kuramoto layers")
+        return _fields(step_fields(encoder, images, start))
     figures = {}
     for turn in turns:
         place = f"layer {turn.layer}, step {turn.step}"
@@ -232,6 +232,20 @@ def saturation(case: Case) -> Check:
         f"{most.step})"
     )
     return SATURATION.answer(worst.median <= SATURATED, reason, figures)
+
+
+def _fields(fields: list[StepFields]) -> Check:
+    """Answer from the fields of Winfree steps: where nearly all are closed, the image does not act through them."""
+    if not fields:
+        return SATURATION.not_run("the encoder has no Kuramoto layers")
+    places = {f"layer {field.layer}, step {field.step}": field for field in fields}
+    figures = {place: {"open": field.open, "median_field": field.median} for place, field in places.items()}
+    place, least = min(places.items(), key=lambda item: item[1].open)
+    reason = (
+        f"the rectifier of Winfree steps lets at least {percent(least.open)} of the fields pass ({place}); where one "
+        "is closed, the image acts on its phases through their frequencies only"
+    )
+    return SATURATION.answer(least.open >= CLOSED, reason, figures)
 
 
 def _in_other_company(classifier: Classifier, images: Tensor, start: Tensor | None) -> Tensor:

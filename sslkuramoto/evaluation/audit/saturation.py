@@ -9,6 +9,9 @@ the identity term of the published code. With projection the angle also gives th
 with respect to the drive, through which the image acts. Relative to those at rest they are cos^2 along the force and
 cos perpendicular to it (for n = 2 there is no perpendicular direction).
 
+In a Winfree step what may cut the gradient is the rectifier of the field (docs/methods/winfree.md): the share of groups
+whose field is open, and gamma f where it is.
+
 Shapes: b batch, c channels (c = m n), n oscillator dimension, h w grid, y x pixels.
 """
 
@@ -18,15 +21,19 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from sslkuramoto.dynamics.sphere import normalise
 from sslkuramoto.dynamics.surrogate import kuramoto_layers
+from sslkuramoto.dynamics.winfree_surrogate import winfree_layers
 from sslkuramoto.encoders.features import Encoder
 
 EDGES = [round(-2 + k / 8, 3) for k in range(41)]
 """Bins of log10 |gamma F| from 1/100 to 1000; values outside are counted in the first and the last bin."""
 SATURATED = 3.0
 """|gamma F| from which the gradient of a step is less than a tenth of that at rest, 1 / (1 + 9)."""
+CLOSED = 0.1
+"""Share of open fields below which the image hardly acts through the fields of a Winfree step."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +94,7 @@ def step_turns(
 
     hooks = [layer.register_forward_pre_hook(enter) for layer in layers]
     hooks += [layer.register_forward_hook(leave) for layer in layers]
-    try:
-        if initial is None:
-            encoder(images, trace=True)
-        else:
-            encoder(images, initial=initial, trace=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _pass_with(hooks, encoder, images, initial, trace=True)
 
     turns = []
     for number, layer in enumerate(layers, 1):
@@ -104,6 +104,64 @@ def step_turns(
             turns.append(_described(number, step, turning_angles(state, after, n), n, layer.project))
             state = after
     return turns
+
+
+@dataclass(frozen=True)
+class StepFields:
+    """The fields of one Winfree step.
+
+    Attributes:
+        layer: from 1.
+        step: from 1.
+        open: share of groups whose field the rectifier lets pass.
+        median: of the field f where it is open; 0 where none is.
+    """
+
+    layer: int
+    step: int
+    open: float
+    median: float
+
+
+@torch.no_grad()
+def step_fields(
+    encoder: Encoder, images: Float[Tensor, "b 3 y x"], initial: Float[Tensor, "b c h w"] | None
+) -> list[StepFields]:
+    """Return the fields in every layer and step; empty for an encoder without rectified Winfree layers.
+
+    Args:
+        encoder: in eval mode.
+        images: pixels in [0,1].
+        initial: noise of the phases to start from, for a stochastic encoder.
+    """
+    found: list[StepFields] = []
+    hooks = []
+    for number, layer in enumerate((layer for layer in winfree_layers(encoder) if layer.rectify), 1):
+
+        def seen(_: nn.Module, __: tuple, field: Tensor, number: int = number) -> None:
+            step = 1 + sum(entry.layer == number for entry in found)
+            is_open = field > 0
+            median = field[is_open].median().item() if is_open.any() else 0.0
+            found.append(StepFields(number, step, is_open.double().mean().item(), median))
+
+        hooks.append(layer.rectifier.register_forward_hook(seen))
+    if hooks:
+        _pass_with(hooks, encoder, images, initial, trace=False)
+    return found
+
+
+def _pass_with(
+    hooks: list[RemovableHandle], encoder: Encoder, images: Tensor, initial: Tensor | None, *, trace: bool
+) -> None:
+    """Make one pass and remove the hooks that watched it."""
+    try:
+        if initial is None:
+            encoder(images, trace=trace)
+        else:
+            encoder(images, initial=initial, trace=trace)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _described(layer: int, step: int, angles: Tensor, n: int, project: bool) -> StepTurns:

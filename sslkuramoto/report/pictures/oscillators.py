@@ -94,7 +94,7 @@ def phases_picture(
     kind = "" if images is None else "image" if images.ndim == 4 else "board"
     for k, axes in enumerate(grid.ravel()[:count]):
         if images is not None:
-            _place_input(axes, images[k])
+            place_input(axes, images[k])
         for row, field in enumerate(fields):
             for column, step in enumerate(shown):
                 if step < len(field):
@@ -121,17 +121,18 @@ def spread_steps(steps: int, limit: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, steps - 1, min(steps, limit))})
 
 
-def _place_input(axes: Axes, example: Shaped[Tensor, "..."]) -> None:
+def place_input(axes: Axes, example: Shaped[Tensor, "..."], row: int = 0) -> None:
+    """Put what is behind a trace, an image or a board, into the first column of a grid of tiles."""
     if example.ndim == 3:
-        place(axes, tiles_of(example[None])[0], 0, 0)
+        place(axes, tiles_of(example[None])[0], row, 0)
         return
     side = len(example)
     given = np.where(example.numpy() > 0, 214, 245).astype(np.uint8)
-    place(axes, np.repeat(given[..., None], 3, axis=2), 0, 0)
+    place(axes, np.repeat(given[..., None], 3, axis=2), row, 0)
     for (y, x), symbol in np.ndenumerate(example.numpy().astype(int)):
         if symbol:
             at = GAP / 2 + (1 - GAP) * (np.array([x, y]) + 0.5) / side
-            axes.text(at[0], at[1], str(symbol), ha="center", va="center", fontsize=26 / side, color="#222222")
+            axes.text(at[0], row + at[1], str(symbol), ha="center", va="center", fontsize=26 / side, color="#222222")
 
 
 @styled

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from sslkuramoto.report.markup import NOTHING, colours_bar, element, figure, fine, joined
+from sslkuramoto.report.pictures.modes import modes_picture
 from sslkuramoto.report.pictures.order import histograms_picture, order_picture
 from sslkuramoto.report.pictures.oscillators import (
     CODING,
@@ -81,6 +82,13 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
         if histograms := histograms_picture(trace, dim, name=f"{name}-histograms"):
             below = f"{HISTOGRAM_OF.get(dim, HISTOGRAM_OF[3])} Dotted: directions drawn at random."
             text += figure(histograms, below)
+        modes, peaks = modes_picture(trace, inputs, name=f"{name}-modes") if dim == 2 else (NOTHING, None)
+        if peaks is not None:
+            below = (
+                f"The phases of the last layer have two peaks, at {peaks[0]:.0f}° and {peaks[1]:.0f}° (rows). White: "
+                "the phases of a site are near the peak after the last step of the layer; mean over its oscillators."
+            )
+            text += figure(modes, below)
     return text
 
 

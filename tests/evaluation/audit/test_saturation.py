@@ -5,9 +5,10 @@ import torch
 
 from sslkuramoto.dynamics.kuramoto import rotate_planes
 from sslkuramoto.dynamics.sphere import normalise, tangent
-from sslkuramoto.encoders import AKOrN
-from sslkuramoto.evaluation.audit.saturation import SATURATED, step_turns, turning_angles
-from sslkuramoto.randomness import generator
+from sslkuramoto.dynamics.winfree import wrap
+from sslkuramoto.encoders import ENCODERS, AKOrN
+from sslkuramoto.evaluation.audit.saturation import SATURATED, step_fields, step_turns, turning_angles
+from sslkuramoto.randomness import borrowed_global, generator
 
 
 def network(**options) -> tuple[AKOrN, torch.Tensor, torch.Tensor]:
@@ -95,3 +96,34 @@ def test_without_projection_no_singular_values_are_claimed() -> None:
     turn = step_turns(*network(project=False))[0]
     assert turn.least is None
     assert turn.most is None
+
+
+@pytest.fixture
+def winfree():
+    with borrowed_global(generator("cpu", "winfree")):
+        return ENCODERS.build("winfree", ENCODERS.small("winfree")).eval()
+
+
+@torch.no_grad()
+def test_open_fields_of_winfree_steps_are_counted_layer_by_layer_and_step_by_step(winfree) -> None:
+    images = torch.rand(3, 3, 8, 8, generator=generator("cpu", "images"))
+    start = winfree.sample_initial(images, generator("cpu", 0))
+    found = step_fields(winfree, images, start)
+    assert [(field.layer, field.step) for field in found] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    layer = winfree.layers[0]
+    field = layer.rectified(layer.coupling(layer.influence(wrap(0.01 * start))))
+    assert found[0].open == pytest.approx((field > 0).double().mean().item())
+    assert found[0].median == pytest.approx(field[field > 0].median().item())
+    assert not layer.rectifier._forward_hooks
+
+
+@torch.no_grad()
+def test_closed_fields_are_found_and_networks_without_rectifiers_have_none(winfree, cnn) -> None:
+    images = torch.rand(3, 3, 8, 8, generator=generator("cpu", "images"))
+    start = winfree.sample_initial(images, generator("cpu", 0))
+    winfree.layers[1].norm.bias.fill_(-100.0)
+    found = step_fields(winfree, images, start)
+    assert [field.open == 0 for field in found] == [False, False, True, True]
+    assert found[2].median == 0
+    assert step_fields(cnn[0], images, None) == []
+    assert step_turns(winfree, images, start) == []

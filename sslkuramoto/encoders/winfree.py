@@ -1,0 +1,220 @@
+"""The Winfree network for images: phases that turn at frequencies read off the image, layer by layer on one grid.
+
+"Winfree Oscillatory Neural Network" (WONN, arXiv 2605.20922), section 2 and appendix C. Two maps pass through the
+network: phases theta and natural frequencies omega. Shapes: b batch, y x pixels, c channels, h w grid, d features.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sslkuramoto.dynamics.coupling import Coupling, coupling_of
+from sslkuramoto.dynamics.layer import Trace
+from sslkuramoto.dynamics.sphere import random_oscillators
+from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
+from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
+from sslkuramoto.encoders.akorn import check_steps, one_a_layer
+from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.encoders.patch_akorn import check_divides
+from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+
+PhasePositions = Literal["rope", "none"]
+
+
+@small(channels=8, layers=2, num_steps=2, group_size=2, attention_heads=2)
+@checked
+class Winfree(Encoder):
+    """An encoder of phase oscillators that react to the influence of groups. The defaults are the published CIFAR
+    network with 128 channels and learned interactions.
+
+    Args:
+        channels: C, phases per site: one number for all layers, or one for each. Divisible by 8 with ``rectify``. The
+            published network "64 to 256" is ``[64, 128, 128, 256, 256, 256]``.
+        layers: L, number of Winfree layers, all on one grid.
+        num_steps: T, Winfree steps per layer: one number for all layers, or one for each. It may be larger at test time
+            with the same weights.
+        group_size: N, side in sites of the groups that share one influence and one field. At the right and lower edge
+            groups may be smaller.
+        sensitivity: S, how strongly a phase reacts to its field: ``"mlp"`` (learned) or ``"cos"``.
+        influence: I, what a group sends to the others: ``"mlp"`` (learned from sin and cos of its phases),
+            ``"sin_mlp"`` (learned from sin alone, the published "trigonometric" image networks) or ``"sin"`` (the mean
+            of sin).
+        hidden_ratio: r, hidden numbers of learned interactions for each phase.
+        coupling: how groups act on each other: ``"attention"``, ``"conv"`` (without bias) or ``"conv_symmetric"``
+            (c = c^T, for the theory of the energy), for all layers or for each.
+        attention_heads: number of heads of an attention coupling.
+        kernel_size: side of a convolution's kernel in groups, odd; one for all layers or one for each. Unused where all
+            couplings are attention.
+        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates, ``"none"``.
+        rectify: whether the field is normalised and rectified, ReLU(GroupNorm(.)), as published.
+        step_size: gamma, the step size, one for the network.
+        learn_step_size: whether gamma is trained.
+        patch: side of a patch in pixels. 1: the stem is a 3 x 3 convolution at full resolution (CIFAR); larger: a
+            convolution of that size and stride (ImageNet: 4).
+        transition_bias: whether the convolution between the phases of two layers has a bias.
+        initial: where the phases start: ``"random"`` (a new draw at each call) or ``"fixed"`` (one draw from
+            ``initial_seed`` for all images and calls).
+        initial_scale: standard deviation of the initial phases around 0 in radians, before they are wrapped. 0.01 as
+            published: they start close together, not anywhere on the circle.
+        initial_seed: seed of the draw of initial="fixed".
+
+    Raises:
+        UserError: a value is out of range, or values do not fit together.
+
+    Source: WONN (arXiv 2605.20922), section 2.2, tables 5 to 7; the published code.
+
+    Example:
+        >>> import torch
+        >>> from sslkuramoto.randomness import generator
+        >>> encoder = Winfree(channels=8, layers=2, num_steps=3).eval()
+        >>> images = torch.rand(4, 3, 16, 16)  # pixels in [0, 1]
+        >>> features = encoder(images, draw=generator("cpu", 0), trace=True)
+        >>> tuple(features.pooled.shape), tuple(features.map.shape)
+        ((4, 8), (4, 8, 16, 16))
+        >>> tuple(features.trace[0].states.shape)  # (cos, sin) of 8 phases: steps, images, 2 * 8 channels, grid
+        (3, 4, 16, 16, 16)
+    """
+
+    has_energy: ClassVar[bool] = True
+    oscillator_dim: int = 2
+
+    def __init__(
+        self,
+        *,
+        channels: Count | tuple[Count, ...] = 128,
+        layers: Count = 6,
+        num_steps: Count | tuple[Count, ...] = 3,
+        group_size: Count = 2,
+        sensitivity: SensitivityKind = "mlp",
+        influence: InfluenceKind = "mlp",
+        hidden_ratio: Count = 2,
+        coupling: Coupling | tuple[Coupling, ...] = "attention",
+        attention_heads: Count = 8,
+        kernel_size: Odd | tuple[Odd, ...] = (7, 5, 5, 3, 3, 3),
+        positions: PhasePositions = "rope",
+        rectify: bool = True,
+        step_size: Positive = 0.1,
+        learn_step_size: bool = False,
+        patch: Count = 1,
+        transition_bias: bool = False,
+        initial: Literal["random", "fixed"] = "random",
+        initial_scale: NotNegative = 0.01,
+        initial_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.widths = one_a_layer("channels", channels, layers, "layers")
+        self.num_features = self.widths[-1]
+        self.num_steps = check_steps(num_steps, layers, "layers")
+        self.patch = self.multiple_of = patch
+        self.initial, self.initial_scale = initial, initial_scale
+        self.stochastic = initial == "random"
+        first, last = self.widths[0], self.widths[-1]
+        stem = (
+            nn.Conv2d(3, first, 3, padding=1, bias=False)
+            if patch == 1
+            else nn.Conv2d(3, first, patch, stride=patch, bias=False)
+        )
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(first), nn.ReLU())
+        couplings: tuple[Coupling, ...] = one_a_layer("coupling", coupling, layers, "layers")
+        kernels = _kernels(kernel_size, couplings)
+        self.layers = nn.ModuleList(
+            WinfreeLayer(
+                coupling_of(
+                    kind,
+                    width,
+                    kernel_size=kernel,
+                    heads=attention_heads,
+                    positions="fixed_rope" if positions == "rope" else "none",
+                    bias=False,
+                ),
+                channels=width,
+                group_size=group_size,
+                sensitivity=sensitivity_of(sensitivity, width, hidden_ratio),
+                influence=influence_of(influence, width, group_size, hidden_ratio),
+                rectify=rectify,
+            )
+            for width, kind, kernel in zip(self.widths, couplings, kernels, strict=True)
+        )
+        self.phase_transitions = nn.ModuleList(PhaseTransition(a, b, transition_bias) for a, b in pairwise(self.widths))
+        self.frequency_transitions = nn.ModuleList(FrequencyTransition(a, b) for a, b in pairwise(self.widths))
+        self.decoder = nn.Sequential(
+            PhaseEmbedding(last),
+            nn.Conv2d(last, 2 * last, 3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * last),
+            nn.ReLU(),
+            nn.Conv2d(2 * last, last, 1, bias=False),
+            nn.BatchNorm2d(last),
+        )
+        gamma = torch.tensor(float(step_size))
+        self.step_size: Tensor
+        if learn_step_size:
+            self.step_size = nn.Parameter(gamma)
+        else:
+            self.register_buffer("step_size", gamma, persistent=False)
+        self.start = Start(initial, first, initial_seed)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 y x"],
+        *,
+        initial: Float[Tensor, "i c h w"] | None = None,
+        draw: torch.Generator | None = None,
+        trace: Trace = False,
+        num_steps: int | Sequence[int] | None = None,
+    ) -> Features:
+        """Encode images; see :meth:`Encoder.forward`.
+
+        Args:
+            images: pixels in [0, 1], which the published networks read as they are; both sides divisible by ``patch``.
+            initial: the noise of the initial phases, multiplied by ``initial_scale`` here, one field per image or one
+                for all (i = b or 1).
+            draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
+            trace: whether to record states and energies, or ``"energy"``: the energies only. States are (cos theta, sin
+                theta) of each phase.
+            num_steps: Winfree steps of this call, for all layers or for each, instead of the number in training.
+
+        Returns:
+            Features with d = the channels of the last layer, and the map whose mean they are.
+
+        Raises:
+            UserError: the patch does not divide the images, a group is larger than the grid, or a stochastic encoder
+                got neither ``initial`` nor ``draw``.
+        """
+        steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
+        check_divides(self.patch, images)
+        omega = self.stem(images)
+        if initial is None and self.stochastic and draw is not None:
+            initial = self.sample_initial(images, draw).to(omega.device)
+        theta = self.initial_scale * self.start(omega, initial, self.decoder[1].weight.dtype)
+        traces = []
+        for index, layer in enumerate(self.layers):
+            if index:
+                move, change = self.phase_transitions[index - 1], self.frequency_transitions[index - 1]
+                theta, omega = move(theta), change(theta, omega)
+            theta, layer_trace = layer(theta, omega, step_size=self.step_size, num_steps=steps[index], trace=trace)
+            traces.append(layer_trace)
+        grid = self.decoder(theta)
+        return Features(grid.mean(dim=(2, 3)), grid, tuple(traces) if trace else None)
+
+    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+        """Draw standard normal noise for each phase, on the generator's device."""
+        b, _, y, x = images.shape
+        return random_oscillators((b, self.widths[0], y // self.patch, x // self.patch), draw)
+
+    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
+        """Return the noise of ``initial="fixed"``, and None for ``"random"``."""
+        if self.initial != "fixed":
+            return None
+        return self.start.fixed((images.shape[2] // self.patch, images.shape[3] // self.patch)).to(images.device)
+
+
+def _kernels(kernel_size: int | Sequence[int], couplings: Sequence[Coupling]) -> tuple[int, ...]:
+    """Return one kernel for each layer; a network without convolutions has no use for them, however many there are."""
+    if all(kind == "attention" for kind in couplings):
+        return (1,) * len(couplings)
+    return one_a_layer("kernel_size", kernel_size, len(couplings), "layers")

@@ -1,0 +1,199 @@
+"""Weights of the published Winfree networks (images, mazes, Sudoku) in our encoders.
+
+The published networks (WONN, arXiv 2605.20922; Jiawen-Dai/WONN at commit 62d7ac5) are described by the arguments of
+their constructors and by their state dicts. What shows in the names and shapes of the weights is read off them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sslkuramoto.encoders.board_winfree import BoardWinfree
+from sslkuramoto.encoders.winfree import Winfree
+from sslkuramoto.errors import UserError
+from sslkuramoto.heads import Linear, PerCell
+from sslkuramoto.interop.published_weights import Built, filled, per_layer, weight
+from sslkuramoto.recipe import Part
+
+_LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
+_UNUSED = ".2.i_func."  # an influence that the Sudoku network registers and does not call
+READ = {"kind", "ch", "L", "T", "N", "gamma", "coupling", "si_func", "kernel_sizes", "heads", "data", "patch_size"}
+READ |= {"hidden_ratio", "group_size", "out_classes", "num_classes"}
+"""Arguments that are read, or that show in the weights."""
+
+_OF_LAYER = {  # {} is the index of the layer, [] that of the transition before it
+    "0.conv.": "phase_transitions.[].",
+    "1.theta_emb.proj.": "frequency_transitions.[].embedding.",
+    "1.theta_embedding.proj.": "frequency_transitions.[].embedding.",
+    "1.fusion.": "frequency_transitions.[].fusion.",
+    "2.S.net.": "layers.{}.sensitivity.net.",
+    "2.I.net.": "layers.{}.influence.net.",
+    "2.coupling.0.W_qkv.": "layers.{}.coupling.to_qkv.",
+    "2.coupling.0.W_o.": "layers.{}.coupling.to_out.",
+    "2.coupling.0.": "layers.{}.coupling.",
+    "2.coupling.1.": "layers.{}.norm.",
+}
+_ELSEWHERE = {
+    "f_init.omega_template": "frequencies.weight",
+    "f_init.": "stem.",
+    "decoder.0.proj.": "decoder.0.",
+    "output.0.proj.": "decoder.0.",
+    "decoder.": "decoder.",
+    "output.": "decoder.",
+}
+
+
+def image_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
+    """Return encoder and classifier of a published image network, in eval mode.
+
+    Raises:
+        UserError: weights that are missing, left over or of another shape; copies of one weight that differ.
+    """
+    stem, answers = weight(state, "f_init.0.weight"), weight(state, "out.weight")
+    layers = _layers(state)
+    kernel = int(stem.shape[-1])
+    whole = kernel == 3 and int(config.get("patch_size") or 1) == 1 and "imagenet" not in str(config.get("data", ""))
+    widths = [int(weight(state, f"layers.{layer}.2.coupling.1.weight").numel()) for layer in range(layers)]
+    influence = weight(state, "layers.0.2.I.net.0.weight")
+    shown, size = int(influence.shape[1]), int(influence.shape[-1])
+    convolutions = [state.get(f"layers.{layer}.2.coupling.0.weight") for layer in range(layers)]
+    options = {
+        "channels": tuple(widths),
+        "layers": layers,
+        "num_steps": per_layer(config.get("T", 3), layers),
+        "group_size": size,
+        "sensitivity": "mlp" if "layers.0.2.S.net.0.weight" in state else "cos",
+        "influence": "mlp" if shown == 2 else "sin_mlp",
+        "hidden_ratio": int(influence.shape[0]) // (widths[0] * shown * size**2),
+        "coupling": tuple("attention" if conv is None else "conv" for conv in convolutions),
+        "attention_heads": int(config.get("heads", 8)),
+        "kernel_size": tuple(1 if conv is None else int(conv.shape[-1]) for conv in convolutions),
+        "step_size": _gamma(config, state),
+        "patch": 1 if whole else kernel,
+        "transition_bias": "layers.1.0.conv.bias" in state,
+    }
+    encoder = Winfree(**options)
+    filled(encoder, _ours(state, options["attention_heads"]))
+    head = Linear(encoder.num_features, int(answers.shape[0]))
+    filled(head, {"weight": answers, "bias": weight(state, "out.bias")})
+    return Built(encoder.eval(), Part("winfree", options), head.eval(), Part("linear", {}))
+
+
+def maze_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
+    """Return encoder and head of a published maze network, in eval mode; it reads mazes of any side.
+
+    Its four inputs (wall, free, start, goal, from 0) are our symbols 1 to 4; its fifth answer is symbol 5, the path.
+
+    Raises:
+        UserError: weights that are missing, left over or of another shape.
+    """
+    tokens = int(weight(state, "f_init.omega_template").shape[0])
+    symbols = int(weight(state, "out.weight").shape[0])
+    return _board(config, state, steps=24, where={"side": None, "symbols": symbols, "input_symbols": tokens})
+
+
+def sudoku_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
+    """Return encoder and head of a published Sudoku network, in eval mode.
+
+    Raises:
+        UserError: weights that are missing, left over or of another shape.
+    """
+    symbols = int(weight(state, "out.weight").shape[0])
+    return _board(config, state, steps=16, where={"side": symbols, "symbols": symbols})
+
+
+def left_out(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the published weights that take no part in the published forward pass, and so none in ours."""
+    return [name for name in state if _UNUSED in name]
+
+
+def _board(config: Mapping[str, Any], state: Mapping[str, Tensor], steps: int, where: Mapping[str, Any]) -> Built:
+    """Return a network for boards; ``steps`` is the published default, ``where`` says which boards it reads."""
+    layers = _layers(state)
+    conv = state.get("layers.0.2.coupling.0.weight")
+    influence = state.get("layers.0.2.I.net.0.weight")
+    options = {
+        **where,
+        "channels": int(weight(state, "f_init.omega_template").shape[1]),
+        "layers": layers,
+        "num_steps": per_layer(config.get("T", steps), layers),
+        "sensitivity": "mlp" if "layers.0.2.S.net.0.weight" in state else "cos",
+        "influence": "sin" if influence is None else "mlp" if influence.shape[1] == 2 else "sin_mlp",
+        "coupling": "attention" if conv is None else "conv",
+        "kernel_size": None if conv is None else int(conv.shape[-1]),
+        "attention_heads": int(config.get("heads", 8)),
+        "step_size": _gamma(config, state),
+        "transition_bias": "layers.1.0.conv.bias" in state,
+    }
+    if influence is not None:
+        if influence.shape[-1] != 1:
+            raise UserError(f"groups of {influence.shape[-1]} cells: networks for boards have groups of one here")
+        options["hidden_ratio"] = int(influence.shape[0]) // (options["channels"] * int(influence.shape[1]))
+    encoder = BoardWinfree(**options)
+    filled(encoder, _ours(state, options["attention_heads"]))
+    head = PerCell(encoder.num_features, int(weight(state, "out.weight").shape[0]), relu=False)
+    filled(head, {f"to_logits.{part}": weight(state, f"out.{part}") for part in ("weight", "bias")})
+    return Built(encoder.eval(), Part("board_winfree", options), head.eval(), Part("per_cell", {"relu": False}))
+
+
+def _layers(state: Mapping[str, Tensor]) -> int:
+    layers = 1 + max((int(found[1]) for name in state if (found := _LAYER.match(name))), default=-1)
+    if not layers:
+        raise UserError("holds no weights of layers (state/layers.0...)")
+    return layers
+
+
+def _gamma(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> float:
+    return float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 0.1))
+
+
+def _ours(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """Return the weights of the encoder by our names, in our order of channels and shapes."""
+    ours: dict[str, Tensor] = {}
+    for published, value in state.items():
+        if published.startswith("conv0."):  # the map from inputs to frequencies is registered twice
+            copy_of = published.replace("conv0.", "f_init.")
+            if not torch.equal(weight(state, copy_of), value):
+                raise UserError(f"weight {published!r} differs from {copy_of!r}: they are one map here")
+            continue
+        if published == "gamma" or published.startswith("out.") or _UNUSED in published:
+            continue
+        name = _name(published)
+        if name.endswith("frequencies.weight"):
+            value = value.flatten(1)
+        elif ".coupling.to_" in name:
+            value = _in_our_order(value, heads, name)
+        ours[name] = value
+    return ours
+
+
+def _name(published: str) -> str:
+    """Return our name of a published weight."""
+    found = _LAYER.match(published)
+    for start, ours in (_OF_LAYER if found else _ELSEWHERE).items():
+        rest = found[2] if found else published
+        if rest.startswith(start):
+            name = ours + rest.removeprefix(start)
+            if found:
+                name = name.replace("{}", found[1]).replace("[]", str(int(found[1]) - 1))
+            return name
+    raise UserError(f"weight {published!r}: no part of a published network of this kind")
+
+
+def _in_our_order(value: Tensor, heads: int, name: str) -> Tensor:
+    """Return weights or biases of an attention in our order and shape.
+
+    Channel h d + j of the published code is channel j of head h; ours is channel j e + h, with e heads.
+    """
+    channels = value.shape[1] if value.ndim == 2 else len(value) // (3 if "to_qkv" in name else 1)
+    if channels % heads:
+        raise UserError(f"heads={heads}: do not divide the {channels} channels of {name}")
+    order = torch.arange(channels).view(heads, -1).T.flatten()
+    if "to_qkv" in name:
+        value = value[torch.cat([order + channels * part for part in range(3)])]
+    elif value.ndim == 2:
+        value = value[:, order]
+    return value[..., None, None] if value.ndim == 2 else value
