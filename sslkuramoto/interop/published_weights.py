@@ -110,14 +110,14 @@ def weight(state: Mapping[str, Tensor], name: str, dimensions: int | None = None
     return found
 
 
-def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> float:
-    """Return gamma as the weights or the arguments have it.
+def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor], default: float = 1.0) -> float:
+    """Return gamma as the weights or the arguments have it, or its default.
 
     Raises:
         UserError: it is no single number.
     """
     if "gamma" not in state:
-        return number(config, "gamma", 1.0)
+        return number(config, "gamma", default)
     if state["gamma"].numel() != 1:
         raise UserError(f"gamma of shape {tuple(state['gamma'].shape)}: must be one number")
     return float(state["gamma"].item())

@@ -6,6 +6,7 @@ their constructors and by their state dicts. What shows in the names and shapes 
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from sslkuramoto.encoders.board_winfree import BoardWinfree
 from sslkuramoto.encoders.winfree import Winfree
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import Linear, PerCell
-from sslkuramoto.interop.published_weights import Built, filled, per_layer, weight
+from sslkuramoto.interop.published_weights import Built, filled, per_layer, step_size, weight, whole
 from sslkuramoto.recipe import Part
 
 _LAYER = re.compile(r"^layers\.(\d+)\.(.+)$")
@@ -52,34 +53,34 @@ def image_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor])
     Raises:
         UserError: weights that are missing, left over or of another shape; copies of one weight that differ.
     """
-    stem, answers = weight(state, "f_init.0.weight"), weight(state, "out.weight")
+    stem, answers = weight(state, "f_init.0.weight", 4), weight(state, "out.weight", 2)
     layers = _layers(state)
     kernel = int(stem.shape[-1])
-    whole = kernel == 3 and int(config.get("patch_size") or 1) == 1 and "imagenet" not in str(config.get("data", ""))
+    pixels = kernel == 3 and whole(config, "patch_size", 1) == 1 and "imagenet" not in str(config.get("data", ""))
     widths = [int(weight(state, f"layers.{layer}.2.coupling.1.weight").numel()) for layer in range(layers)]
-    influence = weight(state, "layers.0.2.I.net.0.weight")
+    influence = weight(state, "layers.0.2.I.net.0.weight", 4)
     shown, size = int(influence.shape[1]), int(influence.shape[-1])
-    convolutions = [state.get(f"layers.{layer}.2.coupling.0.weight") for layer in range(layers)]
+    convolutions = [_found(state, f"layers.{layer}.2.coupling.0.weight") for layer in range(layers)]
     options = {
         "channels": tuple(widths),
         "layers": layers,
-        "num_steps": per_layer(config.get("T", 3), layers),
+        "num_steps": per_layer(config, "T", 3, layers),
         "group_size": size,
         "sensitivity": "mlp" if "layers.0.2.S.net.0.weight" in state else "cos",
         "influence": "mlp" if shown == 2 else "sin_mlp",
         "hidden_ratio": int(influence.shape[0]) // (widths[0] * shown * size**2),
         "coupling": tuple("attention" if conv is None else "conv" for conv in convolutions),
-        "attention_heads": int(config.get("heads", 8)),
+        "attention_heads": whole(config, "heads", 8),
         "kernel_size": tuple(1 if conv is None else int(conv.shape[-1]) for conv in convolutions),
-        "step_size": _gamma(config, state),
-        "patch": 1 if whole else kernel,
+        "step_size": step_size(config, state, 0.1),
+        "patch": 1 if pixels else kernel,
         "transition_bias": "layers.1.0.conv.bias" in state,
     }
-    encoder = Winfree(**options)
-    filled(encoder, _ours(state, options["attention_heads"]))
-    head = Linear(encoder.num_features, int(answers.shape[0]))
-    filled(head, {"weight": answers, "bias": weight(state, "out.bias")})
-    return Built(encoder.eval(), Part("winfree", options), head.eval(), Part("linear", {}))
+    encoder = filled(partial(Winfree, **options), _ours(state, options["attention_heads"]))
+    head = filled(
+        partial(Linear, encoder.num_features, len(answers)), {"weight": answers, "bias": weight(state, "out.bias")}
+    )
+    return Built(encoder, Part("winfree", options), head, Part("linear", {}))
 
 
 def maze_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Built:
@@ -113,30 +114,30 @@ def left_out(state: Mapping[str, Tensor]) -> list[str]:
 def _board(config: Mapping[str, Any], state: Mapping[str, Tensor], steps: int, where: Mapping[str, Any]) -> Built:
     """Return a network for boards; ``steps`` is the published default, ``where`` says which boards it reads."""
     layers = _layers(state)
-    conv = state.get("layers.0.2.coupling.0.weight")
-    influence = state.get("layers.0.2.I.net.0.weight")
+    conv, influence = _found(state, "layers.0.2.coupling.0.weight"), _found(state, "layers.0.2.I.net.0.weight")
     options = {
         **where,
-        "channels": int(weight(state, "f_init.omega_template").shape[1]),
+        "channels": weight(state, "f_init.omega_template", 4).shape[1],
         "layers": layers,
-        "num_steps": per_layer(config.get("T", steps), layers),
+        "num_steps": per_layer(config, "T", steps, layers),
         "sensitivity": "mlp" if "layers.0.2.S.net.0.weight" in state else "cos",
         "influence": "sin" if influence is None else "mlp" if influence.shape[1] == 2 else "sin_mlp",
         "coupling": "attention" if conv is None else "conv",
         "kernel_size": None if conv is None else int(conv.shape[-1]),
-        "attention_heads": int(config.get("heads", 8)),
-        "step_size": _gamma(config, state),
+        "attention_heads": whole(config, "heads", 8),
+        "step_size": step_size(config, state, 0.1),
         "transition_bias": "layers.1.0.conv.bias" in state,
     }
     if influence is not None:
         if influence.shape[-1] != 1:
             raise UserError(f"groups of {influence.shape[-1]} cells: networks for boards have groups of one here")
         options["hidden_ratio"] = int(influence.shape[0]) // (options["channels"] * int(influence.shape[1]))
-    encoder = BoardWinfree(**options)
-    filled(encoder, _ours(state, options["attention_heads"]))
-    head = PerCell(encoder.num_features, int(weight(state, "out.weight").shape[0]), relu=False)
-    filled(head, {f"to_logits.{part}": weight(state, f"out.{part}") for part in ("weight", "bias")})
-    return Built(encoder.eval(), Part("board_winfree", options), head.eval(), Part("per_cell", {"relu": False}))
+    encoder = filled(partial(BoardWinfree, **options), _ours(state, options["attention_heads"]))
+    head = filled(
+        partial(PerCell, encoder.num_features, len(weight(state, "out.weight", 4)), relu=False),
+        {f"to_logits.{part}": weight(state, f"out.{part}") for part in ("weight", "bias")},
+    )
+    return Built(encoder, Part("board_winfree", options), head, Part("per_cell", {"relu": False}))
 
 
 def _layers(state: Mapping[str, Tensor]) -> int:
@@ -146,8 +147,8 @@ def _layers(state: Mapping[str, Tensor]) -> int:
     return layers
 
 
-def _gamma(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> float:
-    return float(state["gamma"].item()) if "gamma" in state else float(config.get("gamma", 0.1))
+def _found(state: Mapping[str, Tensor], name: str) -> Tensor | None:
+    return weight(state, name, 4) if name in state else None
 
 
 def _ours(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
