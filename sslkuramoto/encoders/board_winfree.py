@@ -28,8 +28,9 @@ from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 @small(side=4, symbols=4, channels=8, num_steps=2, attention_heads=2)
 @checked
 class BoardWinfree(Encoder):
-    """An encoder of phase oscillators that settle on the symbols of a board. The defaults are the published Sudoku
-    network, but for its size (there ``side=9, symbols=9``).
+    """An encoder of phase oscillators that settle on the symbols of a board.
+
+    The defaults are the published Sudoku network, but for its size (there ``side=9, symbols=9``).
 
     The natural frequencies of a cell are a learned table entry of its symbol. All cells start from noise around 0. A
     layer after the first adds the frequencies of given cells to those that it reads off the phases.

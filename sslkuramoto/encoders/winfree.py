@@ -29,8 +29,9 @@ PhasePositions = Literal["rope", "none"]
 @small(channels=8, layers=2, num_steps=2, group_size=2, attention_heads=2)
 @checked
 class Winfree(Encoder):
-    """An encoder of phase oscillators that react to the influence of groups. The defaults are the published CIFAR
-    network with 128 channels and learned interactions.
+    """An encoder of phase oscillators that react to the influence of groups.
+
+    The defaults are the published CIFAR network with 128 channels and learned interactions.
 
     Args:
         channels: C, phases per site: one number for all layers, or one for each. Divisible by 8 with ``rectify``. The
