@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
 
+FREE = 2
+"""Symbol of a cell that is to be decided in boards whose inputs hold no blank cell: a free cell of a maze."""
 INSTANCES, CLASSES = "masks", "class_masks"
 """Names in ``Batch.extra`` of the object, and of the class of the object, that each pixel belongs to."""
 
@@ -23,7 +25,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: what the encoder reads, on the device. Images: float32 pixels in [0, 1], "b 3 y x". Boards: int64
-            symbols, "b y x", 0 for a blank cell. Pairs: float32 pixels, "b p 3 y x".
+            symbols, "b y x", 0 for a blank cell (mazes have none). Pairs: float32 pixels, "b p 3 y x".
         targets: what is to be predicted, on the device; None for unlabelled examples. Images and pairs: int64 class,
             "b". Boards: int64 symbol of each cell, "b y x", from 1.
         indices: index of each example in its set, on the CPU.
@@ -84,10 +86,13 @@ class Boards:
     Attributes:
         side: side of the board in cells.
         symbols: number of symbols that a cell can hold, numbered from 1; 0 is a blank cell.
+        input_symbols: number of symbols that inputs hold where none of their cells is blank: mazes hold 4 (wall, free,
+            start, goal) of 5. None: a cell of an input is blank or holds its symbol of the target.
     """
 
     side: int
     symbols: int
+    input_symbols: int | None = None
     kind: ClassVar[str] = "boards"
     pictures: ClassVar[bool] = False
     masks: ClassVar[bool] = False
@@ -101,8 +106,25 @@ class Boards:
         """Return ``n`` random examples, on the CPU; about half of the cells are given, and no rule is obeyed."""
         size = (n, self.side, self.side)
         solutions = torch.randint(1, self.symbols + 1, size, generator=draw)
+        if self.input_symbols is not None:
+            boards = torch.where(solutions > self.input_symbols, FREE, solutions)
+            return Batch(boards, solutions, torch.arange(n), {"givens": given(boards, self.input_symbols)})
         givens = torch.rand(size, generator=draw) < 0.5
         return Batch(solutions * givens, solutions, torch.arange(n), {"givens": givens})
+
+    def __repr__(self) -> str:
+        inputs = "" if self.input_symbols is None else f", input_symbols={self.input_symbols}"
+        return f"Boards(side={self.side}, symbols={self.symbols}{inputs})"
+
+
+def given(boards: Int64[Tensor, "b y x"], input_symbols: int | None) -> Bool[Tensor, "b y x"]:
+    """Return which cells of boards are given: all but blank ones; of mazes walls, start and goal, not free cells.
+
+    Args:
+        boards: inputs.
+        input_symbols: as in :class:`Boards`.
+    """
+    return boards > 0 if input_symbols is None else boards != FREE
 
 
 @dataclass(frozen=True)
@@ -169,7 +191,10 @@ def shown_reads(reads: Reads) -> str:
 
 def spec_to_dict(spec: Spec) -> dict[str, Any]:
     """Return a spec as plain values, which :func:`spec_from_dict` reads."""
-    return {"kind": spec.kind, **asdict(spec)}
+    values = asdict(spec)
+    if values.get("input_symbols", 0) is None:  # so that boards with blank cells are described as they always were
+        del values["input_symbols"]
+    return {"kind": spec.kind, **values}
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> Spec:

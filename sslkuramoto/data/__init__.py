@@ -29,6 +29,7 @@ for _name in ("shapes", "tetrominoes", "sprites", "clevrtex", "multi_object_npz"
     DATA.add(_name, f"{_SCENES}.{_name}:{_name}")
 _BOARDS = "sslkuramoto.data.boards"
 DATA.add("sudoku", f"{_BOARDS}.sudoku:Sudoku")
+DATA.add("maze", f"{_BOARDS}.maze:Maze")
 for _name in ("sudoku_satnet", "sudoku_rrn", "sudoku_extreme"):
     DATA.add(_name, f"{_BOARDS}.sudoku_files:{_name}")
 

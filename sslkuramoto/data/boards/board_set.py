@@ -1,4 +1,4 @@
-"""Board sets: puzzles with their solutions, in memory.
+"""Board sets: puzzles or mazes with their solutions, in memory.
 
 Shapes: b batch, n boards, y x cells.
 """
@@ -13,17 +13,17 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sslkuramoto.data.data_set import DataSet
-from sslkuramoto.examples import Batch, Boards
+from sslkuramoto.examples import Batch, Boards, given
 
 
 class BoardSet(DataSet):
-    """The boards of one split. ``extra["givens"]`` of a batch is true where a cell is given, that is, not blank.
+    """The boards of one split. ``extra["givens"]`` of a batch is true where a cell is given: not blank, or not free.
 
     Args:
         name: name of the source in the recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         spec: side and symbols of every board.
-        puzzles: the given symbols, from 1; 0 is a blank cell.
+        puzzles: the given symbols, from 1; 0 is a blank cell. Mazes have none: their free cells are to be decided.
         solutions: the symbol of every cell, from 1.
     """
 
@@ -57,4 +57,4 @@ class BoardSet(DataSet):
     def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
         for indices in order:
             puzzles, solutions = self.puzzles[indices], self.solutions[indices]
-            yield Batch(puzzles, solutions, indices, {"givens": puzzles > 0}).to(device)
+            yield Batch(puzzles, solutions, indices, {"givens": given(puzzles, self.spec.input_symbols)}).to(device)
