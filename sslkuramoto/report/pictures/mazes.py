@@ -58,8 +58,11 @@ class MazeAnswer:
         """Path cells of the data, those of them that the answer marks, free cells and walls that it marks besides."""
         maze, theirs, ours = np.asarray(self.maze), np.asarray(self.solution) == PATH, np.asarray(self.answer) == PATH
         beside = ours & ~theirs
-        return int(theirs.sum()), int((ours & theirs).sum()), int((beside & (maze != WALL)).sum()), int(
-            (beside & (maze == WALL)).sum()
+        return (
+            int(theirs.sum()),
+            int((ours & theirs).sum()),
+            int((beside & (maze != WALL)).sum()),
+            int((beside & (maze == WALL)).sum()),
         )
 
 
@@ -73,7 +76,9 @@ def ground(maze: np.ndarray) -> np.ndarray:
 
 def _ends(maze: np.ndarray) -> tuple[tuple[int, int, str, str], ...]:
     found = ((START, "S"), (GOAL, "G"))
-    return tuple((int(y), int(x), letter, "#ffffff") for symbol, letter in found for y, x in np.argwhere(maze == symbol))
+    return tuple(
+        (int(y), int(x), letter, "#ffffff") for symbol, letter in found for y, x in np.argwhere(maze == symbol)
+    )
 
 
 def answer_tile(maze: np.ndarray, solution: np.ndarray, answer: np.ndarray) -> Tile:

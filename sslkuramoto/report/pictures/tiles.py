@@ -28,7 +28,9 @@ class Tile:
 
 
 def mixed(
-    base: UInt8[np.ndarray, "y x 3"], colour: Sequence[int] | UInt8[np.ndarray, "y x 3"], share: Float[np.ndarray, "y x"]
+    base: UInt8[np.ndarray, "y x 3"],
+    colour: Sequence[int] | UInt8[np.ndarray, "y x 3"],
+    share: Float[np.ndarray, "y x"],
 ) -> UInt8[np.ndarray, "y x 3"]:
     """Return colours between a base (share 0) and another colour (share 1)."""
     part = np.clip(share, 0, 1)[..., None]
