@@ -61,7 +61,7 @@ class MazeAccuracy(BoardProtocol):
     columns = tuple(
         Column(f"mazes_{key}", title, group, False, 19 + number / 100, [metric], optional=True, made_with=made)
         for number, (key, title, group, metric, made) in enumerate(
-            (f"{vote or 'one'}_{key}", title, group, "/".join(filter(None, (vote, metric))), made)
+            ("_".join(filter(None, (vote, key))), title, group, "/".join(filter(None, (vote, metric))), made)
             for vote, group, made, scores in (
                 ("", "Mazes, one draw", (*MAZES, ("num_steps", None)), 4),
                 ("energy_last", "Mazes, lowest energy", MAZES, 3),

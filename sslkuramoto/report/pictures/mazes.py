@@ -135,7 +135,7 @@ def forming_maze(
     after = [MazeAnswer(found.maze, found.solution, answer) for answer in answers]
     rows = [
         ("answer", [answer_tile(maze, solution, np.asarray(each.answer)) for each in after]),
-        ("p(path)", [shade_tile(maze, np.asarray(shade, dtype=float)) for shade in shades]),
+        ("p(path)", [shade_tile(maze, np.asarray(shade, dtype=float)) for _, shade in zip(steps, shades, strict=True)]),
     ]
     total = found.counts[0]
     told = [
