@@ -14,6 +14,7 @@ from sslkuramoto.report.evidence import Evidence
 from sslkuramoto.report.pictures.mazes import ENDS, MISSING, THROUGH_WALL, MazeAnswer, answer_tile, ground, shade_tile
 from sslkuramoto.report.pictures.tiles import CORRECT, WRONG, mixed
 from sslkuramoto.report.runs import load
+from sslkuramoto.report.sections.epochs import curves_of
 from sslkuramoto.report.sections.mazes import mazes
 from sslkuramoto.results import Result
 
@@ -181,3 +182,17 @@ def test_a_cell_is_the_bluer_the_more_probable_the_path_is_there() -> None:
     assert tuple(cells[1, 0]) == CORRECT
     half = mixed(ground(maze), CORRECT, np.full((2, 2), 0.5))
     assert tuple(cells[0, 1]) == tuple(half[0, 1])
+
+
+def test_exact_mazes_and_the_mean_energy_are_drawn_against_the_epochs_of_training(fabricate) -> None:
+    """Figure 8 of WONN."""
+    run = fabricate("a", "cells")
+    for epoch, exact, energy in ((1, 0.1, 5.0), (2, 0.4, -3.0)):
+        encoder = {"sha256": f"{epoch}", "stochastic": True, "initial": "random", "weights": "ema", "checkpoint": epoch}
+        metrics = {"exact": value(exact), "energy_last": {"value": energy, "unit": "energy"}}
+        run.result(f"maze+checkpoint={epoch}", metrics, encoder=encoder, kind="maze", described_by="maze")
+    model = load(Row("a", run.path))
+    shares, energies = curves_of("a", next(iter(model.parts.values())))
+    assert (shares.unit, shares.x, shares.series) == ("fraction", (1.0, 2.0), {"exact": (0.1, 0.4)})
+    assert (energies.unit, energies.series) == ("energy", {"energy_last": (5.0, -3.0)})
+    assert "maze against epochs, energy_last" in page([model])

@@ -49,6 +49,7 @@ class MazeAccuracy(BoardProtocol):
     part = "maze"
     puzzles = "mazes"
     counts: ClassVar[str] = "mazes"
+    mean_energies: ClassVar[bool] = True
     kept = (
         Kept("exact", "correct", votes=True),
         Kept("valid", "valid", votes=True),

@@ -16,7 +16,7 @@ from sslkuramoto.classifier import predicted
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, batches, in_order
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.boards.scores import Judge, distributions, mean_metric, score_metrics
+from sslkuramoto.evaluation.boards.scores import Judge, distributions, energy_metric, mean_metric, score_metrics
 from sslkuramoto.evaluation.boards.tally import Measured, Tally
 from sslkuramoto.evaluation.boards.votes import BY_ENERGY, Draw, VoteName
 from sslkuramoto.evaluation.forward_cost import passes_cost
@@ -55,6 +55,7 @@ class BoardProtocol(Protocol):
         kept: scores that are kept board by board. Energies are compared for the first of them.
         meaning: what the scores mean, a note of every result.
         puzzles: what the boards are called beside their hash.
+        mean_energies: whether the mean energies are among the metrics.
         num_steps, draws, groups, votes, energy, steps: options, see :class:`~.sudoku.SudokuAccuracy`.
     """
 
@@ -64,6 +65,7 @@ class BoardProtocol(Protocol):
     kept: ClassVar[tuple[Kept, ...]]
     meaning: ClassVar[str]
     puzzles: ClassVar[str]
+    mean_energies: ClassVar[bool] = False
 
     def _set(
         self,
@@ -142,6 +144,8 @@ class BoardProtocol(Protocol):
         metrics = {name: mean_metric(values, total) for name, values in found.one.items()}
         for vote, values in found.votes.items():
             metrics |= {f"{vote}/{name}": mean_metric(shares, total) for name, shares in values.items()}
+        if self.mean_energies:
+            metrics |= {name: energy_metric(values) for name, values in found.scores.items() if name in BY_ENERGY}
         drawn: dict[str, dict[str, Any]] = {}
         for place, score in enumerate(self.curves):
             right = found.one[score].bool()

@@ -4,6 +4,7 @@ Shapes: k draws, n boards, b batch, y x cells.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.results import Metric
-from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.results import ENERGY, Metric
+from sslkuramoto.statistics import mean_interval, spread, wilson
 
 BINS = 30
 PANELS = 6
@@ -49,6 +50,14 @@ def mean_metric(shares: Float[Tensor, "k n"], draws: int) -> Metric:
     low, high = wilson(value, shares.shape[1])
     spread_over = None if len(per_draw) == 1 and draws > 1 else spread(per_draw)
     return Metric(value, low, high, shares.shape[1], draws, spread_over)
+
+
+def energy_metric(energies: Float[Tensor, "k n"]) -> Metric:
+    """Return the mean energy over boards and k draws, with the interval over boards."""
+    per_board = energies.double().mean(dim=0).tolist()
+    low, high = mean_interval(per_board, -inf, inf)
+    per_draw = energies.double().mean(dim=1).tolist()
+    return Metric(fmean(per_draw), low, high, len(per_board), len(per_draw), spread(per_draw), unit=ENERGY)
 
 
 def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Float[Tensor, " n"]:

@@ -181,6 +181,10 @@ def test_exact_valid_and_optimal_are_reported_of_one_draw_of_votes_and_in_curves
     assert result.per_image["path_length"] == path_lengths(mazes.puzzles).tolist()
     assert f"hash of the mazes: {mazes.fingerprint}" in result.notes
     assert any(note.startswith("exact: every cell") for note in result.notes)
+    energy = result.metrics["energy_last"]
+    assert (energy.unit, energy.draws) == ("energy", 32)
+    assert energy.value == pytest.approx(1 - result.metrics[EXACT].value), "0 where it is exact, else 1"
+    assert energy.low < energy.value < energy.high
     assert result.metrics["path_f1"].value == pytest.approx(result.metrics[EXACT].value), "no path or all of it"
 
 
