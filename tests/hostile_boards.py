@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from hostile_scenes import put
 
 from sslkuramoto.data import DATA
@@ -24,11 +25,23 @@ def boards_of_rrn(hostile: Path, folder: Path) -> object:
     return DATA.build("sudoku_rrn", {"root": str(folder)}, "test")
 
 
+def arrays_of_mazes(hostile: Path, folder: Path) -> object:
+    put(folder / "test" / "all__inputs.npy", hostile)
+    np.save(folder / "test" / "all__labels.npy", np.ones((1, 81), dtype=np.uint8))
+    return DATA.build("maze_files", {"root": str(folder), "side": 9}, "test")
+
+
+def table_of_mazes(hostile: Path, folder: Path) -> object:
+    put(folder / "test.csv", hostile)
+    return DATA.build("maze_files", {"root": str(folder), "side": 9}, "test")
+
+
 def published_checkpoint(hostile: Path, folder: Path) -> object:
     return import_run(hostile, RunDirectory(folder / "run"), recipe="digits-akorn-supervised")
 
 
 BOARDS: dict[str, Callable[[Path, Path], object]] = {
-    each.__name__: each for each in (boards_of_satnet, boards_of_rrn, published_checkpoint)
+    each.__name__: each
+    for each in (boards_of_satnet, boards_of_rrn, arrays_of_mazes, table_of_mazes, published_checkpoint)
 }
 """Name -> reads the hostile file as that."""

@@ -38,7 +38,7 @@ def network(kind: str, **options: Any) -> tuple[Encoder, nn.Module]:
 
 
 def sizes(encoder: Encoder) -> tuple[int, int]:
-    return encoder.num_features, 10 if Images in encoder.reads else encoder.symbols
+    return encoder.num_features, 10 if Images in encoder.reads else encoder.inputs.symbols
 
 
 def state(kind: str, encoder: Encoder, head: nn.Module) -> dict[str, Tensor]:
@@ -87,7 +87,8 @@ def recorded(kind: str, encoder: Encoder, head: nn.Module, size: int = 8) -> dic
         inputs = given = torch.rand(2, 3, size, size, generator=draw)
         name = "input/image"
     else:
-        least, most = (1, encoder.input_symbols) if encoder.input_symbols else (0, encoder.symbols)
+        shown = encoder.inputs.input_symbols
+        least, most = (1, shown) if shown else (0, encoder.inputs.symbols)
         inputs = torch.randint(least, most + 1, (2, size, size), generator=draw)
         name, given = ("input/tokens", inputs) if kind == "winfree_sudoku" else ("input/maze", inputs - 1)
     noise = encoder.sample_initial(inputs, draw)

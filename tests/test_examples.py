@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from sslkuramoto import maze_rules
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Images, Pairs, Spec, check_reads, spec_from_dict, spec_to_dict
 from sslkuramoto.randomness import generator
@@ -13,6 +14,7 @@ SPECS = [
     Images(8, masks=True),
     Boards(4, 4),
     Boards(6, 5),
+    Boards(6, 5, 4),
     Pairs(Images(8)),
     Pairs(Images(8), 6),
 ]
@@ -40,6 +42,21 @@ def test_a_random_board_holds_its_solution_where_it_is_given_and_0_elsewhere() -
     assert torch.equal(batch.inputs[givens], batch.targets[givens])
     assert not batch.inputs[~givens].any()
     assert 0 < givens.float().mean() < 1
+
+
+def test_a_random_maze_holds_walls_and_ends_as_its_solution_and_free_cells_elsewhere() -> None:
+    batch = Boards(9, 5, 4).random(20, generator("cpu", 0))
+    givens = batch.extra["givens"]
+    assert torch.equal(givens, batch.inputs != maze_rules.FREE)
+    assert torch.equal(batch.inputs[givens], batch.targets[givens])
+    assert set(batch.inputs.unique().tolist()) == {1, 2, 3, 4}
+    assert set(batch.targets[~givens].unique().tolist()) == {maze_rules.FREE, maze_rules.PATH}
+
+
+def test_boards_with_blank_cells_are_described_as_before_there_were_mazes() -> None:
+    assert spec_to_dict(Boards(9, 9)) == {"kind": "boards", "side": 9, "symbols": 9}
+    assert repr(Boards(9, 9)) == "Boards(side=9, symbols=9)"
+    assert repr(Boards(30, 5, 4)) == "Boards(side=30, symbols=5, input_symbols=4)"
 
 
 @every_spec

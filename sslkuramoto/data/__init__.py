@@ -30,6 +30,7 @@ for _name in ("shapes", "tetrominoes", "sprites", "clevrtex", "multi_object_npz"
 _BOARDS = "sslkuramoto.data.boards"
 DATA.add("sudoku", f"{_BOARDS}.sudoku:Sudoku")
 DATA.add("maze", f"{_BOARDS}.maze:Maze")
+DATA.add("maze_files", f"{_BOARDS}.maze_files:maze_files")
 for _name in ("sudoku_satnet", "sudoku_rrn", "sudoku_extreme"):
     DATA.add(_name, f"{_BOARDS}.sudoku_files:{_name}")
 

@@ -17,10 +17,10 @@ from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Updat
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps
+from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.encoders.readout import Readout, ReadoutMap
-from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 
@@ -31,12 +31,15 @@ class BoardAKOrN(Encoder):
     """An encoder of oscillators that fill in the blank cells of a board, driven by the given cells.
 
     The stimulus c of a cell is the embedding of its symbol. Given cells start from c, blank cells from noise:
-    ``x(0) = mask * c + (1 - mask) * noise``. The defaults are the published Sudoku network, but for its size (there
-    ``side=9, symbols=9``).
+    ``x(0) = mask * c + (1 - mask) * noise``. In mazes (``input_symbols=4``) walls, start and goal are given, and free
+    cells, which are to be decided, start from noise. The defaults are the published Sudoku network, but for its size
+    (there ``side=9, symbols=9``).
 
     Args:
-        side: side of the board in cells.
-        symbols: number of symbols a cell can hold, numbered from 1 (0 is a blank cell).
+        side: side of the board in cells; null: boards of any side, with ``positions="none"``.
+        symbols: number of symbols that a cell of the solution can hold, numbered from 1.
+        input_symbols: number of symbols of boards to be solved where none of their cells is blank: 4 of 5 in mazes.
+            Null: cells hold 0 (blank) or one of ``symbols``.
         channels: C, width of the layer, divisible by ``oscillator_dim``.
         oscillator_dim: n, dimension of an oscillator (a unit vector of n channels); even with natural frequencies.
         num_steps: T, the number of Kuramoto steps. It may be larger at test time with the same weights.
@@ -72,14 +75,16 @@ class BoardAKOrN(Encoder):
 
     reads: ClassVar[Reads] = (Boards,)
     has_energy: ClassVar[bool] = True
+    inputs: BoardInputs
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
 
     def __init__(
         self,
         *,
-        side: Count,
+        side: Count | None,
         symbols: Count,
+        input_symbols: Count | None = None,
         channels: Count = 512,
         oscillator_dim: Count = 4,
         num_steps: Count = 16,
@@ -103,21 +108,25 @@ class BoardAKOrN(Encoder):
     ) -> None:
         super().__init__()
         self.num_steps = check_steps(num_steps, 1)
-        self.built_for = Boards(side, symbols)
+        self.inputs = BoardInputs(side, symbols, input_symbols).check()
+        self.built_for = self.inputs.spec
         self.channels = self.num_features = channels
         self.oscillator_dim = oscillator_dim
         self.initial = initial
         self.stochastic = initial == "random"
-        grid = (side, side)
-        self.embedding = nn.Embedding(symbols + 1, channels)
-        self.place_x = PositionTable(channels, grid) if positions == "ape" else None
-        self.place_c = PositionTable(channels, grid) if positions == "ape" else None
+        grid = None if side is None and positions == "none" else self.inputs.grid(f"positions={positions}")
+        if coupling.startswith("conv") and kernel_size is None:
+            self.inputs.grid("kernel_size=null")
+        self.embedding = nn.Embedding(self.inputs.entries, channels)
+        table = grid if positions == "ape" else None
+        self.place_x = None if table is None else PositionTable(channels, table)
+        self.place_c = None if table is None else PositionTable(channels, table)
         planes = channels // 2 if natural_frequency == "per_pair" else None
         self.layer = KuramotoLayer(
             coupling_of(
                 coupling,
                 channels,
-                kernel_size=kernel_size or 2 * side - 1,
+                kernel_size=kernel_size or (1 if side is None else 2 * side - 1),
                 heads=attention_heads,
                 positions=positions,
                 grid=grid,
@@ -174,10 +183,9 @@ class BoardAKOrN(Encoder):
             UserError: the boards have another side or other symbols, or a stochastic encoder got neither ``initial``
                 nor ``draw``.
         """
-        check_boards(self.built_for, images)
         (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
-        c = self.embedding(images).permute(0, 3, 1, 2)
-        given = (images > 0).unsqueeze(1).to(c.dtype)
+        c = self.embedding(self.inputs.entry(images)).permute(0, 3, 1, 2)
+        given = self.inputs.given(images).unsqueeze(1).to(c.dtype)
         if initial is None and self.stochastic and draw is not None:
             initial = self.sample_initial(images, draw).to(c.device)
         x = given * c + (1 - given) * self.start(c, initial, c.dtype)
@@ -190,18 +198,3 @@ class BoardAKOrN(Encoder):
     def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
         """Draw one field of noise per board, on the generator's device."""
         return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)
-
-
-def check_boards(wanted: object, boards: Int64[Tensor, "b y x"]) -> None:
-    """Check that boards have the side and the symbols that a network is built for.
-
-    Args:
-        wanted: the network's ``built_for``.
-        boards: as the network is given them.
-
-    Raises:
-        UserError: they have others.
-    """
-    assert isinstance(wanted, Boards)
-    if boards.shape[1:] != (wanted.side, wanted.side) or boards.min() < 0 or boards.max() > wanted.symbols:
-        raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {wanted}")

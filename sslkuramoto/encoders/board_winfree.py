@@ -17,10 +17,10 @@ from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
 from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps
+from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.encoders.winfree import PhasePositions
-from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
 
@@ -74,6 +74,7 @@ class BoardWinfree(Encoder):
 
     reads: ClassVar[Reads] = (Boards,)
     has_energy: ClassVar[bool] = True
+    inputs: BoardInputs
     oscillator_dim: int = 2
 
     def __init__(
@@ -101,17 +102,15 @@ class BoardWinfree(Encoder):
         initial_seed: int = 0,
     ) -> None:
         super().__init__()
-        if input_symbols is not None and input_symbols > symbols:
-            raise UserError(f"input_symbols={input_symbols}: must be at most symbols={symbols}")
-        if side is None and coupling == "conv" and kernel_size is None:
-            raise UserError("kernel_size=null: needs side, the side of the board in cells")
+        self.inputs = BoardInputs(side, symbols, input_symbols).check()
+        if coupling.startswith("conv") and kernel_size is None:
+            self.inputs.grid("kernel_size=null")
         self.num_steps = check_steps(num_steps, layers, "layers")
-        self.built_for = None if side is None else Boards(side, symbols)
-        self.side, self.symbols, self.input_symbols = side, symbols, input_symbols
+        self.built_for = self.inputs.spec
         self.channels = self.num_features = channels
         self.initial, self.initial_scale = initial, initial_scale
         self.stochastic = initial == "random"
-        self.frequencies = nn.Embedding(symbols + 1 if input_symbols is None else input_symbols, channels)
+        self.frequencies = nn.Embedding(self.inputs.entries, channels)
         self.layers = nn.ModuleList(
             WinfreeLayer(
                 coupling_of(
@@ -177,10 +176,8 @@ class BoardWinfree(Encoder):
             UserError: the boards have another side or other symbols, or a stochastic encoder got neither ``initial``
                 nor ``draw``.
         """
-        self._check(images)
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
-        entries = images if self.input_symbols is None else images - 1
-        of_symbols = self.frequencies(entries).permute(0, 3, 1, 2)
+        of_symbols = self.frequencies(self.inputs.entry(images)).permute(0, 3, 1, 2)
         if initial is None and self.stochastic and draw is not None:
             initial = self.sample_initial(images, draw).to(of_symbols.device)
         theta, omega = self.initial_scale * self.start(of_symbols, initial, of_symbols.dtype), of_symbols
@@ -194,19 +191,6 @@ class BoardWinfree(Encoder):
             traces.append(layer_trace)
         grid = self.decoder(theta)
         return Features(grid.mean(dim=(2, 3)), grid, tuple(traces) if trace else None)
-
-    def _check(self, boards: Int64[Tensor, "b y x"]) -> None:
-        """Check that boards have the side and the symbols that this network reads.
-
-        Raises:
-            UserError: they have others.
-        """
-        least, most = (0, self.symbols) if self.input_symbols is None else (1, self.input_symbols)
-        found = int(boards.min()), int(boards.max())
-        if found[0] < least or found[1] > most:
-            raise UserError(f"boards with symbols {found[0]} to {found[1]}: this encoder reads {least} to {most}")
-        if self.side is not None and boards.shape[1:] != (self.side, self.side):
-            raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {self.built_for}")
 
     def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
         """Draw standard normal noise for each phase, on the generator's device."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.layer import LayerTrace, Trace
+from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 
@@ -37,6 +38,7 @@ class Encoder(nn.Module):
         num_features: d, the length of ``Features.pooled``.
         reads: the kinds of examples that ``forward`` accepts.
         built_for: the only spec that the weights fit, for example boards of one side; None if there is no such limit.
+        inputs: symbols and side of the boards that ``forward`` accepts; None for an encoder of other examples.
         stochastic: whether two calls on the same images may differ. Every call then needs ``initial`` or ``draw``.
         initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
         oscillator_dim: n, dimension of an oscillator; None without oscillators.
@@ -53,6 +55,7 @@ class Encoder(nn.Module):
     num_features: int
     reads: ClassVar[Reads] = (Images,)
     built_for: Spec | None = None
+    inputs: BoardInputs | None = None
     stochastic: bool = False
     initial: str = "deterministic"
     oscillator_dim: int | None = None
@@ -120,8 +123,9 @@ def check_takes(part: str, encoder: Encoder, source: str, spec: Spec) -> None:
             do not divide.
     """
     check_reads(part, encoder.reads, source, spec)
-    if encoder.built_for not in (None, spec):
-        raise UserError(f"{part} is built for {encoder.built_for}; {source} gives {spec}")
+    wanted = encoder.built_for if encoder.inputs is None else encoder.inputs.at(spec.side)
+    if wanted not in (None, spec):
+        raise UserError(f"{part} is built for {wanted}; {source} gives {spec}")
     if spec.side % encoder.multiple_of:
         raise UserError(
             f"{part} takes {spec.kind} of a multiple of {encoder.multiple_of} pixels; {source} gives {spec}"

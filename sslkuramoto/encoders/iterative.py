@@ -18,7 +18,7 @@ from sslkuramoto.dynamics.layer import Trace
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.board_akorn import check_boards
+from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.encoders.patch_akorn import Pool, check_divides, patch_grid, pooled
@@ -240,8 +240,10 @@ class BoardIterative(_Twin):
     """ItrSA or a transformer for boards: an embedding of each cell, blocks, a last norm. The defaults are ItrSA.
 
     Args:
-        side: side of the board in cells.
-        symbols: number of symbols a cell can hold, numbered from 1 (0 is a blank cell).
+        side: side of the board in cells; null: boards of any side, with ``positions="none"``.
+        symbols: number of symbols that a cell of the solution can hold, numbered from 1.
+        input_symbols: number of symbols of boards to be solved where none of their cells is blank: 4 of 5 in mazes.
+            Null: cells hold 0 (blank) or one of ``symbols``.
         channels: C, width of every block.
         layers: L, number of blocks; the paper's transformer has 8 with ``num_steps=1``.
         num_steps: T, mixing steps per block: one number for all blocks, or one for each.
@@ -249,8 +251,8 @@ class BoardIterative(_Twin):
         attention_heads: number of attention heads.
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1.
         positions: ``"ape"`` adds a trained table; ``"rope"`` and ``"gta"`` rotate inside the attention; ``"none"``.
-        initial: ``"stimulus"`` starts from the embedding; ``"random"`` starts blank cells from noise, drawn at each
-            call.
+        initial: ``"stimulus"`` starts from the embedding; ``"random"`` starts blank cells, of mazes free ones, from
+            noise, drawn at each call.
 
     Raises:
         UserError: a value is out of range, or values do not fit together.
@@ -260,12 +262,14 @@ class BoardIterative(_Twin):
     """
 
     reads: ClassVar[Reads] = (Boards,)
+    inputs: BoardInputs
 
     def __init__(
         self,
         *,
-        side: Count,
+        side: Count | None,
         symbols: Count,
+        input_symbols: Count | None = None,
         channels: Count = 512,
         layers: Count = 1,
         num_steps: Count | tuple[Count, ...] = 16,
@@ -276,16 +280,19 @@ class BoardIterative(_Twin):
         initial: Literal["stimulus", "random"] = "stimulus",
     ) -> None:
         super().__init__()
-        self.built_for = Boards(side, symbols)
+        self.inputs = BoardInputs(side, symbols, input_symbols).check()
+        self.built_for = self.inputs.spec
         self.channels = self.num_features = channels
         self.stochastic = initial == "random"
         self.initial = "random" if self.stochastic else "deterministic"
         self.num_steps = check_steps(num_steps, layers, "layers")
-        grid = (side, side)
-        self.embedding = nn.Embedding(symbols + 1, channels)
-        self.place = PositionTable(channels, grid) if positions == "ape" else None
+        grid = None if side is None and positions == "none" else self.inputs.grid(f"positions={positions}")
         mixers: tuple[Mixer, ...] = one_a_layer("mixer", mixer, layers, "layers")
-        kernels = [kernel_size or 2 * side - 1] * layers
+        if "conv" in mixers and kernel_size is None:
+            self.inputs.grid("kernel_size=null")
+        self.embedding = nn.Embedding(self.inputs.entries, channels)
+        self.place = PositionTable(channels, grid) if positions == "ape" and grid is not None else None
+        kernels = [kernel_size or (1 if side is None else 2 * side - 1)] * layers
         self._blocks([channels] * layers, mixers, kernels, attention_heads, positions, grid)
 
     def forward(
@@ -313,12 +320,11 @@ class BoardIterative(_Twin):
             UserError: the boards have another side or other symbols, or a random start got neither ``initial`` nor
                 ``draw``.
         """
-        check_boards(self.built_for, images)
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.blocks), "layers")
-        x = self.embedding(images).permute(0, 3, 1, 2)
+        x = self.embedding(self.inputs.entry(images)).permute(0, 3, 1, 2)
         noise = self._noise(x, images, initial, draw)
         if noise is not None:
-            given = (images > 0).unsqueeze(1).to(x.dtype)
+            given = self.inputs.given(images).unsqueeze(1).to(x.dtype)
             x = given * x + (1 - given) * noise
         x = x if self.place is None else self.place(x)
         for block, number in zip(self.blocks, steps, strict=True):

@@ -113,10 +113,7 @@ def import_run(
         raise UserError(
             f"{path}: is a {kind.networks}, not of the family {family}; write: sslkuramoto import {kind.family} FILE"
         )
-    chosen_recipe = recipe or kind.recipe
-    if chosen_recipe is None:
-        raise UserError(f"{path}: no recipe here trains a {kind.networks}: --recipe says on which data and how")
-    base = load_recipe(recipe_file(chosen_recipe), items)
+    base = load_recipe(recipe_file(recipe or kind.recipe), items)
     trained = check(replace(base, encoder=network.built.encoder_part, init=None))
 
     lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]

@@ -21,7 +21,7 @@ class Kind(NamedTuple):
     Attributes:
         family: whose code wrote the file, as the command line names it.
         networks: what it is, for messages.
-        recipe: the recipe of the published run, by its name; None where there is none.
+        recipe: the recipe of the published run, by its name.
         mark: a weight that no network of the kinds below has; it names the kind of a checkpoint without arguments.
         build: encoder and head from arguments and weights.
         read: arguments that are read, or that show in the weights.
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
     family: str
     networks: str
-    recipe: str | None
+    recipe: str
     mark: str
     build: Callable[[Mapping[str, Any], Mapping[str, Tensor]], Built]
     read: frozenset[str]
@@ -89,7 +89,7 @@ KINDS = {
     "winfree_maze": Kind(
         "winfree",
         "Winfree network for mazes",
-        None,
+        "maze-hard-winfree",
         "f_init.omega_template",
         winfree.maze_from_published,
         frozenset(winfree.READ),

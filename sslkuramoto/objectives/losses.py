@@ -113,6 +113,14 @@ def cross_entropy(
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
+@in_full_precision
+def weighted_cross_entropy(
+    logits: Float[Tensor, "b k"], weights: Float[Tensor, " k"], *, labels: Int64[Tensor, "b"]
+) -> Float[Tensor, ""]:
+    """Mean over examples of w(label) times the cross entropy: the sum is divided by b, not by the sum of weights."""
+    return F.cross_entropy(logits, labels, weight=weights, reduction="sum") / len(labels)
+
+
 @torch.no_grad()
 @in_full_precision
 def agreement(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, Tensor]:

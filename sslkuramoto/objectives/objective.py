@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
-from sslkuramoto.examples import Images, Reads
+from sslkuramoto.examples import Images, Reads, Spec
 from sslkuramoto.heads import HEADS
 from sslkuramoto.recipe import Part
 
@@ -75,6 +75,19 @@ class Objective(nn.Module, ABC):
             draw: generator from which every encoder call, online and target, draws fresh initial oscillators. May be
                 left out where nothing draws: the encoder is not stochastic, nor is the objective.
             labels: targets of the batch, for objectives with ``needs_labels``: class indices for images.
+        """
+
+    def check(self, source: str, spec: Spec) -> None:
+        """Check that it can learn from the examples of a source, which are of a kind that it reads.
+
+        Nothing more to check by default.
+
+        Args:
+            source: kind and name for the error, such as ``"data sudoku"``.
+            spec: of the source's examples.
+
+        Raises:
+            UserError: it cannot.
         """
 
     def new_head(self, in_features: int, num_classes: int) -> nn.Module:

@@ -113,10 +113,12 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
         check_takes(f"encoder {recipe.encoder.name}", encoder, data, spec)
         objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, spec.num_classes)
     check_reads(f"objective {recipe.objective.name}", objective.reads, data, spec)
+    objective.check(data, spec)
     if objective.head_part is not None:
         check_head(objective.head_part.name, data, spec)
     check_reads(f"views {recipe.views.name}", VIEWS.result_class(recipe.views.name, ViewPolicy).reads, data, spec)
     views = VIEWS.build(recipe.views.name, recipe.views.options, spec.side)
+    views.check(data, spec)
     check_views(recipe.objective.name, objective, views.names)
     groups = parameter_groups(Learner(encoder, objective), schedule.hold, schedule.decay_norm_and_bias)
     OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)

@@ -37,10 +37,11 @@ class Constant(Schedule):
 
 @checked
 class WarmupCosine(Schedule):
-    """A linear rise over the first epochs, then half a cosine down to a last factor.
+    """A linear rise over the first epochs, a flat part, then half a cosine down to a last factor.
 
     Args:
         warmup_epochs: length of the rise, >= 0; step 0 has 1 / (steps of the rise).
+        flat_epochs: length of the flat part at the base learning rate, >= 0.
         final: factor that the last step approaches, in [0, 1].
     """
 
@@ -48,12 +49,14 @@ class WarmupCosine(Schedule):
         self,
         *,
         warmup_epochs: NotNegative = 10.0,
+        flat_epochs: NotNegative = 0.0,
         final: Share = 0.0,
         hold: tuple[str, ...] = (),
         decay_norm_and_bias: bool = True,
     ) -> None:
         super().__init__(hold=hold, decay_norm_and_bias=decay_norm_and_bias)
         self.warmup_epochs = warmup_epochs
+        self.flat_epochs = flat_epochs
         self.final = final
 
     def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
@@ -61,7 +64,8 @@ class WarmupCosine(Schedule):
         warmup = round(self.warmup_epochs * steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup
-        progress = (step - warmup) / max(total - warmup, 1)
+        top = warmup + round(self.flat_epochs * steps_per_epoch)
+        progress = max(step - top, 0) / max(total - top, 1)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -18,5 +18,6 @@ VIEWS.add("flip_crop", f"{_HERE}.supervised:flip_crop")
 VIEWS.add("plain", f"{_HERE}.supervised:plain")
 VIEWS.add("unchanged", f"{_HERE}.unchanged:Unchanged")
 VIEWS.add("sudoku_symmetries", f"{_HERE}.sudoku_symmetries:SudokuSymmetries")
+VIEWS.add("maze_symmetries", f"{_HERE}.maze_symmetries:MazeSymmetries")
 
 __all__ = ["VIEWS", "ViewPolicy"]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.examples import Batch, Images, Reads
+from sslkuramoto.examples import Batch, Images, Reads, Spec
 from sslkuramoto.randomness import borrowed_global
 
 
@@ -38,6 +38,19 @@ class ViewPolicy(nn.Module):
         self.image_size = image_size
         self.names = tuple(chains)
         self._chains = dict(chains)
+
+    def check(self, source: str, spec: Spec) -> None:
+        """Check that it changes the examples of a source as they may be changed; they are of a kind that it reads.
+
+        Nothing more to check by default.
+
+        Args:
+            source: kind and name for the error, such as ``"data sudoku"``.
+            spec: of the source's examples.
+
+        Raises:
+            UserError: it does not.
+        """
 
     def moved(self, batch: Batch, draw: torch.Generator) -> Batch:
         """Return a batch whose inputs and targets are changed together, before views are made of the inputs.

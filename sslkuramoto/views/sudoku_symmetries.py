@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sslkuramoto.examples import Batch, Boards, Reads
+from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Batch, Boards, Reads, Spec
 from sslkuramoto.sudoku_rules import Side, random_symmetries, sudoku_side
 from sslkuramoto.views.policy import ViewPolicy
 
@@ -33,6 +34,15 @@ class SudokuSymmetries(ViewPolicy):
     def __init__(self, side: int) -> None:
         super().__init__(side, a=torch.nn.Identity())
         self.side: Side = sudoku_side(side, "boards")
+
+    def check(self, source: str, spec: Spec) -> None:
+        """Check that the boards are of Sudoku.
+
+        Raises:
+            UserError: they are not.
+        """
+        if spec != Boards(self.side, self.side):
+            raise UserError(f"views sudoku_symmetries: are of Sudoku; {source} gives {spec}")
 
     def forward(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> dict[str, Int64[Tensor, "b y x"]]:
         """Return the boards as view ``a``; :meth:`moved` has changed them already."""

@@ -25,6 +25,13 @@ def test_warmup_cosine_rises_by_equal_steps_and_falls_by_half_a_cosine():
     assert found == pytest.approx(rise + fall, abs=1e-12)
 
 
+def test_a_flat_part_comes_between_the_rise_and_the_fall():
+    found = factors("warmup_cosine", warmup_epochs=0.4, flat_epochs=2.0, final=0.1)
+    fall = [0.1 + 0.9 * (1 + cos(pi * step / 8)) / 2 for step in range(8)]
+    assert found == pytest.approx([0.5, 1.0] + [1.0] * 10 + fall, abs=1e-12)
+    assert factors("warmup_cosine", warmup_epochs=0.0, flat_epochs=9.0) == [1.0] * 20, "longer than the run: constant"
+
+
 def test_without_warmup_it_starts_at_one_and_a_long_one_only_rises():
     assert factors("warmup_cosine", warmup_epochs=0.0)[0] == 1.0
     assert factors("warmup_cosine", warmup_epochs=8.0) == pytest.approx([(step + 1) / 40 for step in range(20)])

@@ -137,7 +137,7 @@ def sudoku_rrn(
     """
     _check_split(split, SPLITS, "sudoku_rrn")
     path = Path(root).expanduser() / {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}[split]
-    rows = _rows(path, limit if split == "train" else limit_test)
+    rows = rows_of(path, limit if split == "train" else limit_test)
     return _from_rows("sudoku_rrn", split, path, rows, 1, unique)
 
 
@@ -162,7 +162,7 @@ def sudoku_extreme(
     """
     _check_split(split, ("train", "test"), "sudoku_extreme")
     path = Path(root).expanduser() / f"{split}.csv"
-    head, *rows = _rows(path, None if (n := limit if split == "train" else limit_test) is None else n + 1)
+    head, *rows = rows_of(path, None if (n := limit if split == "train" else limit_test) is None else n + 1)
     if not {"question", "answer"} <= set(head):
         raise UserError(f"{path}, row 1: must be a header with question and answer, not {','.join(head)!r:.60}")
     places = head.index("question"), head.index("answer")
@@ -197,7 +197,7 @@ def _one_hot(path: Path) -> Int64[Tensor, "n y x"]:
     return (ones.byte().argmax(dim=3) + 1) * ones.any(dim=3)
 
 
-def _rows(path: Path, most: int | None) -> list[list[str]]:
+def rows_of(path: Path, most: int | None) -> list[list[str]]:
     """Return the fields of the first ``most`` lines of a file."""
     try:
         lines = content_of(path).decode("ascii").splitlines()

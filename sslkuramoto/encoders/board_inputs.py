@@ -1,0 +1,83 @@
+"""Which boards a network reads, and the entry of its table of symbols for each cell.
+
+Shapes: b batch, y x cells.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from sslkuramoto.errors import UserError
+from sslkuramoto.examples import Boards, given
+
+
+class BoardInputs(NamedTuple):
+    """The boards that a network reads.
+
+    Attributes:
+        side: in cells; None: boards of any side.
+        symbols: number of symbols that a cell of the solution can hold, numbered from 1.
+        input_symbols: number of symbols of inputs without blank cells, as mazes are; None: cells hold 0 (blank) or one
+            of ``symbols``.
+    """
+
+    side: int | None
+    symbols: int
+    input_symbols: int | None = None
+
+    @property
+    def spec(self) -> Boards | None:
+        """The only boards that the weights fit; None for a network that reads boards of any side."""
+        return None if self.side is None else self.at(self.side)
+
+    def at(self, side: int) -> Boards:
+        """Return the boards that the weights fit, of this side where any will do."""
+        return Boards(self.side or side, self.symbols, self.input_symbols)
+
+    @property
+    def entries(self) -> int:
+        """Number of entries of a table of what a cell can hold."""
+        return self.symbols + 1 if self.input_symbols is None else self.input_symbols
+
+    def check(self) -> "BoardInputs":
+        """Check that the numbers fit together, and return them.
+
+        Raises:
+            UserError: inputs hold more symbols than solutions.
+        """
+        if self.input_symbols is not None and self.input_symbols > self.symbols:
+            raise UserError(f"input_symbols={self.input_symbols}: must be at most symbols={self.symbols}")
+        return self
+
+    def grid(self, option: str) -> tuple[int, int]:
+        """Return rows and columns for what is made for one side.
+
+        Args:
+            option: what asks for it, for the error: ``"positions=ape"``.
+
+        Raises:
+            UserError: the network reads boards of any side.
+        """
+        if self.side is None:
+            raise UserError(f"{option}: needs side, the side of the board in cells")
+        return self.side, self.side
+
+    def entry(self, boards: Int64[Tensor, "b y x"]) -> Int64[Tensor, "b y x"]:
+        """Return the entry of the table for each cell.
+
+        Raises:
+            UserError: boards of another side, or with other symbols.
+        """
+        least = 0 if self.input_symbols is None else 1
+        found = int(boards.min()), int(boards.max())
+        if found[0] < least or found[1] >= least + self.entries:
+            most = least + self.entries - 1
+            raise UserError(f"boards with symbols {found[0]} to {found[1]}: this encoder reads {least} to {most}")
+        if self.side is not None and boards.shape[1:] != (self.side, self.side):
+            raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {self.spec}")
+        return boards - least
+
+    def given(self, boards: Int64[Tensor, "b y x"]) -> Bool[Tensor, "b y x"]:
+        """Return which cells are given: not blank; in mazes walls, start and goal."""
+        return given(boards, self.input_symbols)
