@@ -86,7 +86,7 @@ def test_a_distance_may_be_longer_than_a_byte_holds() -> None:
     rows = [
         " " * side if y % 2 == 0 else ("#" * (side - 1) + " ", " " + "#" * (side - 1))[y // 2 % 2] for y in range(side)
     ]
-    snake = read("|".join(["S" + rows[0][1:], *rows[1:-1], rows[-1][:-1] + "G"]))
+    snake = read("|".join(["S" + rows[0][1:], *rows[1:-1], "G" + rows[-1][1:]]))
     assert path_lengths(snake).item() == 31 * 16 + 15 - 1
     assert distances(snake).max() == 510
     assert is_optimal(snake, shortest_path(snake)).all()

@@ -131,8 +131,9 @@ def test_an_imported_network_keeps_its_outputs_through_the_run_directory(tmp_pat
 def test_an_imported_network_for_mazes_is_a_run_that_takes_generated_ones(tmp_path) -> None:
     encoder, head = network("winfree_maze", side=None, symbols=5, input_symbols=4, num_steps=2)
     torch.save(state("winfree_maze", encoder, head), tmp_path / "file.pth")
-    words = ["import", "winfree", str(tmp_path / "file.pth"), "--run", str(tmp_path / "run"), "--config", "T=2"]
-    assert main([*words, "data.side=9", "data.mazes=4", "data.mazes_test=3", "data.min_path=5"]) == 0
+    words = ["import", "winfree", str(tmp_path / "file.pth"), "--run", str(tmp_path / "run")]
+    small = ["data.side=9", "data.mazes=4", "data.mazes_test=3", "data.min_path=5"]
+    assert main([*words, *small, "--config", "T=2"]) == 0
     run = RunDirectory(tmp_path / "run")
     part = run.recipe().data
     mazes = DATA.build(part.name, part.options, "test").puzzles

@@ -3,7 +3,7 @@
 Two families. ``walls``: each cell is a wall with one probability, as in the published mazes (after Lehnert et al. 2024,
 arXiv 2402.14083); nearly all of them have many shortest paths, of which one fixed rule takes one. ``corridor``: a
 spanning tree of rooms, perhaps with loops, with exactly one shortest path.
-Shapes: n mazes, y x cells.
+Shapes: n m mazes, y x cells.
 """
 
 import random
@@ -163,7 +163,7 @@ def _candidates(recipe: Recipe, split: str) -> Iterator[Int64[Tensor, "n y x"]]:
         yield mazes[single(mazes)] if recipe.loops else mazes
 
 
-def _with_ends(open_cells: Bool[Tensor, "n y x"], min_path: int, draw: torch.Generator) -> Int64[Tensor, "n y x"]:
+def _with_ends(open_cells: Bool[Tensor, "n y x"], min_path: int, draw: torch.Generator) -> Int64[Tensor, "m y x"]:
     """Return mazes with start and goal far apart; those with fewer than ``min_path`` moves between are left out."""
     n, side, _ = open_cells.shape
     order = torch.rand(n, side**2, generator=draw).masked_fill(~open_cells.flatten(1), -1.0)
