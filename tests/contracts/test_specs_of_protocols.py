@@ -40,7 +40,15 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run on mazes of side 9 that holds a head too."""
     changes = ["data={name: maze, side: 9, mazes: 8, mazes_test: 8}", "encoder.symbols=5", "encoder.input_symbols=4"]
-    words = [*changes, "encoder.side=null", "encoder.channels=8", "encoder.num_steps=1", "epochs=1", "batch_size=8"]
+    words = [
+        *changes,
+        "encoder.side=null",
+        "objective.input_symbols=4",
+        "encoder.channels=8",
+        "encoder.num_steps=1",
+        "epochs=1",
+        "batch_size=8",
+    ]
     recipe = load_recipe(ROOT / "recipes" / "sudoku4-winfree.yaml", [*words, "engine.device=cpu"])
     return train(recipe, tmp_path_factory.mktemp("runs") / "mazes")
 
