@@ -4,7 +4,7 @@ Shapes: k draws, n boards, b batch, y x cells.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from math import inf, nan
 from statistics import fmean
 from typing import Any
 
@@ -53,7 +53,9 @@ def mean_metric(shares: Float[Tensor, "k n"], draws: int) -> Metric:
 
 
 def energy_metric(energies: Float[Tensor, "k n"]) -> Metric:
-    """Return the mean energy over boards and k draws, with the interval over boards."""
+    """Return the mean energy over boards and k draws, with the interval over boards; nan where one is not finite."""
+    if not energies.isfinite().all():
+        return Metric(nan, n=energies.shape[1], draws=len(energies), unit=ENERGY)
     per_board = energies.double().mean(dim=0).tolist()
     low, high = mean_interval(per_board, -inf, inf)
     per_draw = energies.double().mean(dim=1).tolist()

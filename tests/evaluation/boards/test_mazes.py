@@ -1,5 +1,6 @@
 """What the protocol ``maze`` counts, against counting cell by cell, and on networks whose answers are known."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.evaluation.boards.maze import judged
 from sslkuramoto.evaluation.boards.protocol import spread_steps
+from sslkuramoto.evaluation.boards.scores import energy_metric
 from sslkuramoto.examples import Boards
 from sslkuramoto.heads import HEADS
 from sslkuramoto.maze_rules import FREE, GOAL, MOVES, PATH, START, SYMBOLS, path_lengths, shortest_path
@@ -186,6 +188,12 @@ def test_exact_valid_and_optimal_are_reported_of_one_draw_of_votes_and_in_curves
     assert energy.value == pytest.approx(1 - result.metrics[EXACT].value), "0 where it is exact, else 1"
     assert energy.low < energy.value < energy.high
     assert result.metrics["path_f1"].value == pytest.approx(result.metrics[EXACT].value), "no path or all of it"
+
+
+def test_an_energy_that_is_not_finite_leaves_no_mean_energy() -> None:
+    energies = torch.tensor([[0.0, 1.0], [2.0, torch.inf]])
+    assert math.isnan(energy_metric(energies).value)
+    assert energy_metric(energies[:1]).value == 0.5
 
 
 @pytest.fixture(scope="module")
