@@ -28,6 +28,8 @@ _MISSING = "not finite, written as missing:"  # begins that note
 _MISSING_BEFORE = "no numbers, written as missing:"  # in files of earlier versions
 RENAMED_PROTOCOLS = {"boards": "sudoku"}
 """Old name of a protocol -> the name that it has now; files of results, studies and commands may have the old one."""
+ENERGY = "energy"
+"""Unit of the mean energy of oscillators."""
 _KEPT_EMPTY = ("low", "high")  # written even if unknown
 
 

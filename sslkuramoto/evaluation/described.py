@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import PROTOCOLS, load_protocol, protocol_files
+from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, load_protocol, protocol_files
+from sslkuramoto.examples import Images
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result, protocol_now
 from sslkuramoto.threat import parse_eps
@@ -44,6 +45,15 @@ def kind_of(result: Result) -> str:
         return result.kind
     described = _description(result.described_by) if result.described_by in protocol_files() else None
     return described.kind if described else result.described_by if result.described_by in set(PROTOCOLS) else ""
+
+
+def counted(result: Result) -> str:
+    """Return what the numbers of a result count, in words: "images", "boards", "mazes"; "images" if unknown."""
+    kind = kind_of(result)
+    if kind not in set(PROTOCOLS):
+        return Images.kind
+    protocol = cast(type[Protocol], PROTOCOLS[kind])
+    return protocol.counts or protocol.reads[0].kind
 
 
 def incidental_options(result: Result) -> frozenset[str]:

@@ -158,6 +158,7 @@ class Protocol(ABC):
             output is not logits), ``"recipe"`` (it was trained from one).
         splits: splits that it always reads, the scored one first.
         columns: its columns in the summary of a report page.
+        counts: what its numbers count, in words; empty: examples of the first kind that it reads ("images").
         own_source: the data that it measures instead of those of the run; None: the run's.
     """
 
@@ -167,6 +168,7 @@ class Protocol(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
     columns: ClassVar[tuple[Column, ...]] = ()
+    counts: ClassVar[str] = ""
     own_source: OwnSource | None = None
 
     def __call__(self, subject: Subject) -> Result:

@@ -117,6 +117,13 @@ SUDOKU = {**COMMON, **CELLS, "epochs": 100, "batch": 100, "clip": 1.0, "lr": 5e-
 BOARD_AKORN = {**SUDOKU, **ATTENTION, **DIMENSIONS, "natural_frequency": "shared", "learn_frequency": True, "lr": 1e-3}
 BOARD_ITRSA = {**SUDOKU, "mixer": "attention", "positions": "ape", "layers": 1}
 TRANSFORMER = {**BOARD_ITRSA, "layers": 8, "num_steps": 1}
+# WONN: tables 8 and 9 of the paper, with the learning rate of its code.
+PHASES = {"sensitivity": "cos", "influence": "sin", "coupling": "attention", "layers": 1, "step_size": 0.1}
+MAZES = {"data": "maze", "epochs": 9000, "batch": 64, "num_steps": 24, "schedule": "warmup_cosine", "lr": 1e-3}
+MAZES |= {"side": None, "weights": [1.0, 5.0, 2.0, 2.0, 5.0], "input_symbols": 4}
+MAZE_WONN = {**SUDOKU, **PHASES, **MAZES, "layers": 1, "channels": 128, "clip": None, "initial": "random"}
+MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "positions": "none", "readout_dim": 2}
+BOARD_WONN = {**SUDOKU, **PHASES, "initial": "random", "channels": 256, "clip": None, "lr": 1e-3}
 ANY_SCENES = {
     "tetrominoes": ({"data": "tetrominoes", "image_size": 32, "patch": 4, "channels": 128}, 5),
     "dsprites": ({"data": "sprites", "image_size": 64, "patch": 4, "channels": 128}, 7),
@@ -207,6 +214,12 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         **{"transformer": [TRANSFORMER], "itrsa": [BOARD_ITRSA]},
         **changed(BOARD_AKORN, akorn_no_omega={"natural_frequency": "identity"}, akorn={}),
     },
+    "wonn-table-3": {"akorn": [MAZE_AKORN], "wonn": [MAZE_WONN]},
+    "wonn-table-12": {
+        **changed(MAZE_AKORN, akorn_t16={"num_steps": 16}, akorn_t24={}),
+        "wonn": [MAZE_WONN],
+    },
+    "wonn-table-4": {"transformer": [TRANSFORMER], "akorn": [BOARD_AKORN], "wonn": [BOARD_WONN]},
     "opl-table-1-2": {"akorn": SUPERVISED_128, "opl": opl(), "opl_cifar100": opl(data="cifar100")},
     "opl-table-3": {"opl": opl()},
     "opl-table-4": {"akorn": SUPERVISED_128, "opl": opl()},
@@ -259,7 +272,7 @@ def seen(recipe: Recipe) -> dict[str, Any]:
             "noise": views.options.get("noise"),
         },
     }
-    names = {"mse": "sim2_weight", "original": "original_weight", "beta": "momentum"}
+    names = {"weights": "weights", "mse": "sim2_weight", "original": "original_weight", "beta": "momentum"}
     found |= {ours: objective.options[name] for ours, name in names.items() if name in objective.options}
     return found | ({"out": objective.options["projector"]["out"]} if "projector" in objective.options else {})
 

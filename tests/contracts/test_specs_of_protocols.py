@@ -26,6 +26,7 @@ READ_IMAGES = [name for name, loaded in LOADED.items() if Images in loaded.measu
 NEED_MASKS = [name for name, loaded in LOADED.items() if "masks" in loaded.measure.needs]
 REFUSE_IMAGES = [name for name in LOADED if name not in READ_IMAGES]  # the others: tests/api/test_cli_foreign.py
 READ_BOARDS = [name for name, loaded in LOADED.items() if Boards in loaded.measure.reads]
+READ_MAZES, OF_MAZES = ["maze"], "of 4 input symbols and 5 symbols"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,23 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A run on 4 x 4 Sudoku that holds a head too."""
     recipe = load_recipe(ROOT / "recipes" / "sudoku4-akorn.yaml", [*SUDOKU, "batch_size=8", "engine.device=cpu"])
     return train(recipe, tmp_path_factory.mktemp("runs") / "sudoku")
+
+
+@pytest.fixture(scope="module")
+def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run on mazes of side 9 that holds a head too."""
+    changes = ["data={name: maze, side: 9, mazes: 8, mazes_test: 8}", "encoder.symbols=5", "encoder.input_symbols=4"]
+    words = [
+        *changes,
+        "encoder.side=null",
+        "objective.input_symbols=4",
+        "encoder.channels=8",
+        "encoder.num_steps=1",
+        "epochs=1",
+        "batch_size=8",
+    ]
+    recipe = load_recipe(ROOT / "recipes" / "sudoku4-winfree.yaml", [*words, "engine.device=cpu"])
+    return train(recipe, tmp_path_factory.mktemp("runs") / "mazes")
 
 
 @pytest.fixture
@@ -73,11 +91,27 @@ def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory,
             UserError, match=r"is built for Boards\(side=4, symbols=4\); data sudoku gives Boards\(side=9"
         ):
             measure(subject)
+    elif measure.name in READ_MAZES:
+        line = request.getfixturevalue("refused")(str(boards.path), name)
+        assert line.endswith(f"{measure.name} reads mazes, {OF_MAZES}; data sudoku gives Boards(side=4, symbols=4)")
     elif name in READ_BOARDS:
         measure.check(subject)
     else:
         line = request.getfixturevalue("refused")(str(boards.path), name)
         assert line.endswith(f"{LOADED[name].measure.name} reads images; data sudoku gives boards")
+
+
+@pytest.mark.parametrize("name", READ_BOARDS)
+def test_a_run_of_mazes_is_measured_or_refused(name: str, mazes: RunDirectory, request) -> None:
+    measure = LOADED[name].measure
+    if measure.name in READ_MAZES:
+        measure.check(subject_of(mazes.path))
+    elif measure.own_source is None:
+        line = request.getfixturevalue("refused")(str(mazes.path), name)
+        assert "sudoku reads Sudoku boards, which have blank cells; data maze gives Boards(side=9" in line
+    else:  # 9 x 9 Sudoku, which a network of mazes does not take
+        with pytest.raises(UserError):
+            measure(subject_of(mazes.path))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,12 @@ def of_classes(study: Study) -> bool:
     )
 
 
-SMALL_SETS = {"shapes": ("scenes", 4000), "tetrominoes": ("scenes", 4000), "sudoku": ("puzzles", 4000)}
+SMALL_SETS = {
+    "shapes": ("scenes", 4000),
+    "tetrominoes": ("scenes", 4000),
+    "sudoku": ("puzzles", 4000),
+    "maze": ("mazes", 4000),
+}
 """Source -> the option with the number of its training examples, and the most that a small version has."""
 
 

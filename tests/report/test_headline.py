@@ -23,7 +23,11 @@ TODAY = (
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
     "boards_blanks boards_all_cells boards_t128 boards_energy boards_confidence "
-    "boards_rule boards_rule_energy boards_rule_confidence boards_dug"
+    "boards_rule boards_rule_energy boards_rule_confidence boards_dug "
+    "mazes_exact mazes_valid mazes_optimal mazes_f1 "
+    "mazes_energy_last_exact mazes_energy_last_valid mazes_energy_last_optimal "
+    "mazes_energy_sum_exact mazes_energy_sum_valid mazes_energy_sum_optimal "
+    "mazes_confidence_exact mazes_confidence_valid mazes_confidence_optimal"
 )
 
 
@@ -323,3 +327,28 @@ def test_fewer_votes_or_curves_change_no_number_of_those_that_were_measured(fabr
     metrics = {"confidence/board_accuracy_blanks": metric(0.6)}
     run.result("sudoku-vote", metrics, options=options, described_by="sudoku-vote", kind="sudoku")
     assert shown(run, "boards_confidence") == (60, [])
+
+
+def test_exact_valid_and_optimal_mazes_have_columns_side_by_side_of_one_draw_and_of_votes(fabricate, metric):
+    scores = {"exact": 0.1, "valid": 0.3, "optimal": 0.2}
+    run, options = fabricate("a", "cells"), {name: load_protocol(name).options for name in ("maze", "maze-vote")}
+    one = {name: metric(value) for name, value in scores.items()}
+    voted = {f"energy_last/{name}": metric(value + 0.5) for name, value in scores.items()}
+    run.result("maze", one, options=options["maze"], described_by="maze", kind="maze")
+    more = {name: metric(0.9) for name in scores}  # one draw, of another T
+    run.result("maze-vote", more | voted, options=options["maze-vote"], described_by="maze-vote", kind="maze")
+    assert [shown(run, f"mazes_{name}") for name in scores] == [(10, []), (30, []), (20, [])]
+    assert [shown(run, f"mazes_energy_last_{name}")[0] for name in scores] == [60, 80, 70]
+    table = summarise([load(Row("a", run.path))])
+    keys = [head.column.key for head in table.heads if head.column.key.startswith("mazes")]
+    assert keys == [f"mazes_{vote}{name}" for vote in ("", "energy_last_") for name in scores]
+
+
+def test_numbers_are_of_boards_mazes_or_images_as_their_protocol_declares(fabricate, metric):
+    run = fabricate("a", "cells")
+    for name, number in (("maze", "exact"), ("sudoku", "board_accuracy_blanks"), ("clean", "accuracy")):
+        options = load_protocol(name).options
+        run.result(name, {number: metric(0.5)}, options=options, described_by=name, kind=name)
+    lines = summarise([load(Row("a", run.path))]).scoring
+    for words in (", 360 mazes of digits test", ", 360 boards of digits test", ", 360 images of digits test"):
+        assert sum(words in line for line in lines) == 1, words

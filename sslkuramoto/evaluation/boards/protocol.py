@@ -1,104 +1,125 @@
-"""Protocol ``sudoku``: boards solved by one draw of the initial oscillators and by votes of several, over T and K.
+"""What the protocols on boards share: draws of the initial oscillators, their scores, votes of several, over T and K.
 
-AKOrN (Miyato et al. 2025, arXiv 2410.13821) scores the blank cells only, WONN requires all cells. The two differ if a
-network changes a given cell; both are always reported. More Kuramoto steps at test time and votes: its section 6.2.
+More oscillator steps at test time and votes: Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 6.2.
 Shapes: k draws, n boards, b batch, y x cells.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.classifier import predicted
-from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
-from sslkuramoto.data import batches, in_order
+from sslkuramoto.data import DataSet, batches, in_order
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.boards.scores import distributions, mean_metric, score_metrics
-from sslkuramoto.evaluation.boards.tally import ONE_DRAW, SOLVED, Measured, Tally, point
+from sslkuramoto.evaluation.boards.scores import Judge, distributions, energy_metric, mean_metric, score_metrics
+from sslkuramoto.evaluation.boards.tally import Measured, Tally
 from sslkuramoto.evaluation.boards.votes import BY_ENERGY, Draw, VoteName
 from sslkuramoto.evaluation.forward_cost import passes_cost
 from sslkuramoto.evaluation.own_source import own_source
 from sslkuramoto.evaluation.protocol import Protocol, Result, Subject, described, start_of
-from sslkuramoto.examples import Boards, Reads
+from sslkuramoto.examples import Batch, Boards, Reads, Spec
 from sslkuramoto.noise_draws import MINIMUM_DRAWS, draws_for
 from sslkuramoto.randomness import generator
-from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric
-from sslkuramoto.sudoku_rules import Side, sudoku_side
-from sslkuramoto.values import Count, Mark, checked
 
-OWN, RULE, FURTHER = "Boards solved", "Boards solved, RRN's rule", "Boards solved, dug further"
-"""Groups of columns: boards of the run, and those of the files ``sudoku-ood`` and ``sudoku-ood-dug``."""
+FORMED = 3  # boards whose answers are kept after each step
+MOST_STEPS = 8  # of those answers; of more steps some are kept
 
 
-@checked
-class SudokuAccuracy(Protocol):
-    """Share of Sudoku boards, and of their cells, that are solved correctly.
+class Kept(NamedTuple):
+    """A score that is kept board by board.
 
-    Args:
-        split: split that is scored.
-        boards: data source of the boards with its options, such as ``{name: sudoku, side: 9, family: seeds}``; null:
-            that of the run.
-        num_steps: T, Kuramoto steps of each layer at test time; null: as trained.
-        draws: K, draws of a stochastic network for one vote. K times ``groups`` is at least 20.
-        groups: number of votes, each of K fresh draws. Scores are means over them.
-        votes: how one answer is made of K draws: ``"energy_last"`` and ``"energy_sum"`` (the draw with the lowest
-            energy, at the end or summed over steps), ``"confidence"`` (the largest mean probability of its answers,
-            which needs no energy), ``"majority"`` (the most frequent symbol in each cell), ``"mean"`` (the largest mean
-            probability in each cell). All of them share the draws.
-        energy: which energy: ``"code"`` (what the published code logs: no factor 1/2, before each step) or ``"paper"``
-            (Eq. 3, after each step).
-        steps: numbers of Kuramoto steps for a curve of accuracy against T, over 20 draws.
+    Attributes:
+        score: its name among the metrics.
+        name: that of its list.
+        votes: whether it is kept of votes and drawn in curves too.
+        verdict: whether its list may be compared with that of another network.
     """
 
-    name = "sudoku"
+    score: str
+    name: str
+    votes: bool = False
+    verdict: bool = True
+
+
+class BoardProtocol(Protocol):
+    """Share of boards that are answered correctly. What correct means, the final protocols say.
+
+    Attributes:
+        part: name of what a report draws, in the details of a result.
+        kept: scores that are kept board by board. Energies are compared for the first of them.
+        meaning: what the scores mean, a note of every result.
+        puzzles: what the boards are called beside their hash.
+        mean_energies: whether the mean energies are among the metrics.
+        num_steps, draws, groups, votes, energy, steps: options, see :class:`~.sudoku.SudokuAccuracy`.
+    """
+
     reads: ClassVar[Reads] = (Boards,)
     needs = frozenset({"head", "labels"})
-    columns = tuple(
-        Column(f"boards_{key}", title, group, False, 18 + number / 10, [metric], optional=True, made_with=made)
-        for number, (key, title, group, metric, made) in enumerate(
-            (
-                ("blanks", "blank cells", OWN, SOLVED, (("boards", None), ("num_steps", None))),
-                ("all_cells", "all cells", OWN, "board_accuracy_all_cells", (("boards", None), ("num_steps", None))),
-                ("t128", "blank cells, T = 128", OWN, SOLVED, (("boards", None), ("num_steps", 128))),
-                ("energy", "blank cells, energy vote", OWN, f"energy_sum/{SOLVED}", (("boards", None),)),
-                ("confidence", "blank cells, confidence vote", OWN, f"confidence/{SOLVED}", (("boards", None),)),
-                ("rule", "one draw", RULE, SOLVED, (("boards.family", "seeds"),)),
-                ("rule_energy", "energy vote", RULE, f"energy_sum/{SOLVED}", (("boards.family", "seeds"),)),
-                ("rule_confidence", "confidence vote", RULE, f"confidence/{SOLVED}", (("boards.family", "seeds"),)),
-                ("dug", "one draw", FURTHER, SOLVED, (("boards.family", "dug"),)),
-            )
-        )
-    )
+    part: ClassVar[str]
+    kept: ClassVar[tuple[Kept, ...]]
+    meaning: ClassVar[str]
+    puzzles: ClassVar[str]
+    mean_energies: ClassVar[bool] = False
 
-    def __init__(
+    def _set(
         self,
-        *,
-        split: Literal["test", "val"] = "test",
-        boards: Mapping[str, Any] | None = None,
-        num_steps: Count | None = None,
-        draws: Count = 20,
-        groups: Count = 1,
-        votes: Annotated[tuple[VoteName, ...], Mark.INCIDENTAL] = (),
-        energy: Literal["code", "paper"] = "code",
-        steps: Annotated[tuple[Count, ...], Mark.INCIDENTAL] = (),
+        split: str,
+        option: str,
+        source: Mapping[str, Any] | None,
+        num_steps: int | None,
+        draws: int,
+        groups: int,
+        votes: Sequence[VoteName],
+        energy: Literal["code", "paper"],
+        steps: Sequence[int],
     ) -> None:
-        self.options = options_of(locals())
+        """Keep the options; ``source`` is the value of the one that names other data."""
         self.splits = (split,)
         self.num_steps, self.draws, self.groups, self.energy = num_steps, draws, groups, energy
         self.votes = tuple(dict.fromkeys(votes))
         self.steps = tuple(sorted(set(steps)))
-        self.own_source = own_source("boards", boards, self.reads)
+        self.own_source = own_source(option, source, self.reads)
+
+    @abstractmethod
+    def check_boards(self, given: str, spec: Boards) -> None:
+        """Check that boards are of the kind that is measured.
+
+        Raises:
+            UserError: they are of another kind.
+        """
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> Judge:
+        """Return what scores answers to the boards of a batch."""
+
+    @abstractmethod
+    def facts(self, batch: Batch) -> dict[str, list]:
+        """Return what is known of each board, by name."""
+
+    @abstractmethod
+    def shade(self, draw: Draw) -> Float[Tensor, "b y x"]:
+        """Return the probability in each cell by which pictures of a forming answer are shaded."""
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Scores that are drawn against T and K."""
+        return tuple(each.score for each in self.kept if each.votes)
+
+    def check_spec(self, given: str, spec: Spec) -> None:
+        super().check_spec(given, spec)
+        given, spec = (f"data {own.name}", own.spec) if (own := self.own_source) else (given, spec)
+        assert isinstance(spec, Boards)
+        self.check_boards(given, spec)
 
     def check(self, subject: Subject) -> None:
         super().check(subject)
-        encoder, spec = subject.encoder, subject.spec or subject.data(self.splits[0]).spec
-        assert isinstance(spec, Boards)
-        side_of(spec)
+        encoder = subject.encoder
         if (self.num_steps or self.steps) and not encoder.num_steps:
             key = "num_steps" if self.num_steps else "steps"
             raise UserError(f"{self.name}: {key}={getattr(self, key)}: this network does not iterate")
@@ -113,38 +134,47 @@ class SudokuAccuracy(Protocol):
         (split,) = self.splits
         boards = subject.data(split)
         total = self._total(subject)
-        size = min(self.draws, total)
-        found = self._measured(subject, self.num_steps, total, size)
+        found = self._measured(subject, self.num_steps, total, min(self.draws, total))
         few = min(total, MINIMUM_DRAWS)
-        curve = {steps: self._measured(subject, steps, few, few).by_vote(few) for steps in self.steps}
-        right, scores = found.one[SOLVED].bool(), found.scores
+        by_steps: dict[str, dict[int, Any]] = {score: {} for score in self.curves}
+        for steps in self.steps:
+            measured = self._measured(subject, steps, few, few)
+            for score, curve in by_steps.items():
+                curve[steps] = measured.by_vote(score, few)
         metrics = {name: mean_metric(values, total) for name, values in found.one.items()}
         for vote, values in found.votes.items():
             metrics |= {f"{vote}/{name}": mean_metric(shares, total) for name, shares in values.items()}
-        if total > 1:
-            metrics |= score_metrics(scores, right)
+        if self.mean_energies:
+            metrics |= {name: energy_metric(values) for name, values in found.scores.items() if name in BY_ENERGY}
+        drawn: dict[str, dict[str, Any]] = {}
+        for place, score in enumerate(self.curves):
+            right = found.one[score].bool()
+            if total > 1:
+                metrics |= score_metrics(found.scores, right, f"_{score}" if place else "")
+            drawn[score] = {
+                "steps": by_steps[score],
+                "draws": found.over_draws(score, total),
+                "scores": distributions(found.scores, right) if total > 1 else {},
+            }
+        first, *others = drawn
+        details = {**drawn[first], "boards": found.shown, **self._forming(subject, boards)}
+        if others:
+            details |= {"of": first, "others": {score: drawn[score] for score in others}}
+        lists, of_votes = {each.name: each.score for each in self.kept}, [each for each in self.kept if each.votes]
+        voted = {f"{vote}/{each.name}": values[each.score] for vote, values in found.votes.items() for each in of_votes}
         return Result(
             metrics=metrics,
             options=self.options,
             data=described(boards),
             initial=start_of(subject.encoder),
             per_image={
-                "correct": _per_board(found.one[SOLVED]),
-                "correct_all_cells": _per_board(found.one["board_accuracy_all_cells"]),
-                "consistent": _per_board(found.one["consistent_boards"]),
-                **{f"{vote}/correct": _per_board(values[SOLVED]) for vote, values in found.votes.items()},
-                **{name: _per_board(values) for name, values in scores.items() if name in BY_ENERGY},
-                "givens": found.givens,
+                **{name: _per_board(found.one[score]) for name, score in lists.items()},
+                **{name: _per_board(values) for name, values in voted.items()},
+                **{name: _per_board(values) for name, values in found.scores.items() if name in BY_ENERGY},
+                **found.facts,
             },
-            verdicts=["correct", "correct_all_cells", *(f"{vote}/correct" for vote in found.votes)],
-            details={
-                "sudoku": {
-                    "steps": curve,
-                    "draws": {ONE_DRAW: {1: point(metrics[SOLVED])}, **found.over_draws(total)},
-                    "scores": distributions(scores, right) if total > 1 else {},
-                    "boards": found.shown,
-                }
-            },
+            verdicts=[*(each.name for each in self.kept if each.verdict), *voted],
+            details={self.part: details},
             notes=self._notes(subject, boards.fingerprint, total, metrics),
         )
 
@@ -152,18 +182,19 @@ class SudokuAccuracy(Protocol):
         return draws_for(subject.encoder.stochastic, self.draws * self.groups)
 
     def _measured(self, subject: Subject, num_steps: int | None, total: int, size: int) -> Measured:
-        """Measure all boards with one number of Kuramoto steps: ``total`` draws, votes of ``size`` each."""
-        data = subject.data(self.splits[0])
-        side, found = side_of(cast(Boards, data.spec)), []
+        """Measure all boards with one number of oscillator steps: ``total`` draws, votes of ``size`` each."""
+        data, found = subject.data(self.splits[0]), []
         for i, batch in enumerate(batches(data, in_order(len(data), subject.batch_size), device=subject.device)):
-            each = Tally(batch, side, self.votes, size)
+            each = Tally(batch, self.judge(batch), self.votes, size, self.curves, self.facts(batch))
             for k in range(total):
                 draw = generator(subject.device, subject.seed, "boards", k, i)
                 each.add(self._drawn(subject, batch.inputs, draw, num_steps))
             found.append(each)
         return Measured(found)
 
-    def _drawn(self, subject: Subject, boards: Tensor, draw: torch.Generator, num_steps: int | None) -> Draw:
+    def _drawn(
+        self, subject: Subject, boards: Tensor, draw: torch.Generator, num_steps: int | Sequence[int] | None
+    ) -> Draw:
         """Return the answer, its probabilities and its energy under one draw."""
         encoder = subject.encoder
         assert subject.head is not None
@@ -186,9 +217,37 @@ class SudokuAccuracy(Protocol):
         values = layer.energy_code[1:] if self.energy == "code" else layer.energy[1:]
         return {"energy_last": values[-1], "energy_sum": values.sum(dim=0)}
 
+    def _forming_steps(self, subject: Subject) -> list[list[int]]:
+        """Return the steps of each layer, for each answer that is kept: all of them but in the last layer."""
+        if not (trained := subject.encoder.num_steps):
+            return []
+        *before, last = trained if self.num_steps is None else (self.num_steps,) * len(trained)
+        return [[*before, step] for step in spread_steps(last)] if last > 1 else []
+
+    def _forming(self, subject: Subject, data: DataSet) -> dict[str, Any]:
+        """Return the answers to the first boards after steps of the last layer, of the first draw.
+
+        The answer after t steps is that of a network which stops there. Nothing without steps.
+        """
+        if not (steps := self._forming_steps(subject)):
+            return {}
+        (batch,) = batches(data, in_order(len(data), subject.batch_size)[:1], device=subject.device)
+        draws = []
+        for each in steps:
+            draw = generator(subject.device, subject.seed, "boards", 0, 0)  # as in the first draw
+            draws.append(self._drawn(subject, batch.inputs, draw, each if len(each) > 1 else each[0]))
+        shades = [(100 * self.shade(draw)).round().int() for draw in draws]
+        boards = [
+            {
+                "answers": [draw.answers[place].tolist() for draw in draws],
+                "shades": [shade[place].tolist() for shade in shades],
+            }
+            for place in range(min(FORMED, len(batch.inputs)))
+        ]
+        return {"forming": {"steps": [each[-1] for each in steps], "boards": boards}}
+
     def _notes(self, subject: Subject, fingerprint: str, total: int, metrics: Mapping[str, Metric]) -> list[str]:
-        notes = ["a board is solved if its blank cells are correct; all_cells also requires unchanged given cells"]
-        notes.append(f"hash of the puzzles: {fingerprint}")
+        notes = [self.meaning, f"hash of the {self.puzzles}: {fingerprint}"]
         if subject.encoder.num_steps:
             trained = ", ".join(map(str, subject.encoder.num_steps))
             notes.append(f"steps per layer at test time: {self.num_steps or trained}; as trained: {trained}")
@@ -206,25 +265,23 @@ class SudokuAccuracy(Protocol):
         subject = self.on(subject)
         total = self._total(subject)
         parts = [("", self.num_steps, total), *((f"T={t}", t, min(total, MINIMUM_DRAWS)) for t in self.steps)]
-        return [(name, self._cost_of(subject, steps, passes)) for name, steps, passes in parts]
+        looks = [len(self._forming_steps(subject)), *(0 for _ in self.steps)]
+        return [
+            (name, self._cost_of(subject, steps, passes, more))
+            for (name, steps, passes), more in zip(parts, looks, strict=True)
+        ]
 
-    def _cost_of(self, subject: Subject, num_steps: int | None, passes: int) -> Cost:
+    def _cost_of(self, subject: Subject, num_steps: int | None, passes: int, looks: int) -> Cost:
         def forward(boards: Tensor, draw: torch.Generator) -> None:
             self._drawn(subject, boards, draw, num_steps)
 
-        return passes_cost(subject, forward, self.splits[0], None, passes)
+        return passes_cost(subject, forward, self.splits[0], None, passes, looks)
 
 
-def side_of(spec: Boards) -> Side:
-    """Return the side of Sudoku boards.
-
-    Raises:
-        UserError: boards of another kind.
-    """
-    side = sudoku_side(spec.side, "sudoku: boards")
-    if spec.symbols != side:
-        raise UserError(f"sudoku: boards of {spec.symbols} symbols: Sudoku of side {side} has {side}")
-    return side
+def spread_steps(last: int) -> list[int]:
+    """Return at most eight of the steps from 1 to the last, evenly spread with both ends."""
+    count = min(last, MOST_STEPS)
+    return [1 + round(place * (last - 1) / (count - 1)) for place in range(count)]
 
 
 def _per_board(values: Float[Tensor, "k n"]) -> list[float]:

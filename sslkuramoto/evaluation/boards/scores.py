@@ -3,18 +3,18 @@
 Shapes: k draws, n boards, b batch, y x cells.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, nan
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sslkuramoto.results import Metric
-from sslkuramoto.statistics import spread, wilson
-from sslkuramoto.sudoku_rules import Side, obeys
+from sslkuramoto.results import ENERGY, Metric
+from sslkuramoto.statistics import mean_interval, spread, wilson
 
 BINS = 30
 PANELS = 6
@@ -22,47 +22,17 @@ PANELS = 6
 SHOWN_DRAWS = 400  # draws of such a board at most
 
 
-class Right(NamedTuple):
-    """How right answers are, one entry per board.
-
-    Attributes:
-        board_accuracy_blanks: all blank cells are correct.
-        board_accuracy_all_cells: every cell is correct, so that no given cell was changed.
-        consistent_boards: the answer obeys the rules and keeps the givens.
-        cell_accuracy_blanks: share of the blank cells that are correct; 1 if there are none.
-        cell_accuracy_all_cells: share of all cells that are correct.
-    """
-
-    board_accuracy_blanks: Tensor
-    board_accuracy_all_cells: Tensor
-    consistent_boards: Tensor
-    cell_accuracy_blanks: Tensor
-    cell_accuracy_all_cells: Tensor
+Scores = Mapping[str, Tensor]
+"""By name how right answers are, one entry per board, on the CPU: 1 or 0, or a share."""
+Judge = Callable[[Int64[Tensor, "b y x"]], Scores]
+"""Scores answers to the boards of one batch."""
 
 
-def judged(
-    answers: Int64[Tensor, "b y x"], puzzles: Int64[Tensor, "b y x"], solutions: Int64[Tensor, "b y x"], side: Side
-) -> Right:
-    """Return how right answers are, on the CPU."""
-    correct, blank = (answers == solutions).flatten(1), (puzzles == 0).flatten(1)
-    kept = ((answers == puzzles).flatten(1) | blank).all(dim=1)
-    number = blank.sum(dim=1)
-    share = (correct & blank).sum(dim=1).double() / number.clamp(min=1)
-    found = (
-        (correct | ~blank).all(dim=1),
-        correct.all(dim=1),
-        kept & obeys(answers, side),
-        share.masked_fill(number == 0, 1.0),
-        correct.double().mean(dim=1),
-    )
-    return Right(*(each.cpu() for each in found))
-
-
-def stacked(per_batch: Sequence[Sequence[Right]]) -> dict[str, Float[Tensor, "k n"]]:
+def stacked(per_batch: Sequence[Sequence[Scores]]) -> dict[str, Float[Tensor, "k n"]]:
     """Return each kind of score of k draws, or groups of draws, over all batches of boards."""
     return {
-        name: torch.cat([torch.stack([getattr(each, name) for each in draws]) for draws in per_batch], dim=1).double()
-        for name in Right._fields
+        name: torch.cat([torch.stack([each[name] for each in draws]) for draws in per_batch], dim=1).double()
+        for name in per_batch[0][0]
     }
 
 
@@ -82,6 +52,16 @@ def mean_metric(shares: Float[Tensor, "k n"], draws: int) -> Metric:
     return Metric(value, low, high, shares.shape[1], draws, spread_over)
 
 
+def energy_metric(energies: Float[Tensor, "k n"]) -> Metric:
+    """Return the mean energy over boards and k draws, with the interval over boards; nan where one is not finite."""
+    if not energies.isfinite().all():
+        return Metric(nan, n=energies.shape[1], draws=len(energies), unit=ENERGY)
+    per_board = energies.double().mean(dim=0).tolist()
+    low, high = mean_interval(per_board, -inf, inf)
+    per_draw = energies.double().mean(dim=1).tolist()
+    return Metric(fmean(per_draw), low, high, len(per_board), len(per_draw), spread(per_draw), unit=ENERGY)
+
+
 def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Float[Tensor, " n"]:
     """Return for each board the probability that a right draw has a lower score than a wrong one (ties count half).
 
@@ -95,15 +75,21 @@ def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Fl
     return above / (right.sum(dim=0) * wrong.sum(dim=0))  # 0 / 0 is nan
 
 
-def score_metrics(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"]) -> dict[str, Metric]:
-    """Return ``NAME/auc`` for each score: the mean of :func:`low_is_right` over the boards that have both kinds."""
+def score_metrics(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"], suffix: str = "") -> dict[str, Metric]:
+    """Return ``NAME/auc`` for each score: the mean of :func:`low_is_right` over the boards that have both kinds.
+
+    Args:
+        scores: of each draw.
+        right: which draws are right.
+        suffix: of the names.
+    """
     found = {}
     for name, values in scores.items():
         areas = low_is_right(values, right)
         areas = areas[~areas.isnan()]
         if len(areas):
             value = min(1.0, areas.mean().item())
-            found[f"{name}/auc"] = Metric(value, *wilson(value, len(areas)), len(areas), len(values))
+            found[f"{name}/auc{suffix}"] = Metric(value, *wilson(value, len(areas)), len(areas), len(values))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Drawings of Sudoku boards with their answers, and of the energies of right and wrong draws.
+"""Drawings of Sudoku boards with their answers, and of the energies of right and wrong draws of boards.
 
 Shapes: s side.
 """
@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from sslkuramoto.report.pictures.drawing import FAINT, INK, axes_grid, colour, plain_axes, styled, svg_of
+from sslkuramoto.report.pictures.tiles import CORRECT as CORRECT_CELL
+from sslkuramoto.report.pictures.tiles import GIVEN, WHITE, Tile, mixed, tiles_picture
+from sslkuramoto.report.pictures.tiles import WRONG as WRONG_CELL
 from sslkuramoto.sudoku_rules import BOXES
 
 RIGHT, WRONG = 0, 1
@@ -70,6 +73,43 @@ def board_picture(board: Board, *, name: str) -> Markup:
     axes.set_axis_off()
     alt = f"Sudoku board: {board.blanks} blank cells, {len(wrong)} wrong. Answer by rows: "
     return svg_of(figure, alt=alt + "; ".join("".join(map(str, row)) for row in board.answer), name=name)
+
+
+def forming_board(
+    board: Board,
+    steps: Sequence[int],
+    answers: Sequence[Sequence[Sequence[int]]],
+    shades: Sequence[Sequence[Sequence[int]]],
+    *,
+    name: str,
+) -> Markup:
+    """Return an inline SVG: the answer after each of some steps of a network.
+
+    Blank cells are blue where they are correct and orange where they are wrong, the paler the less probable the network
+    finds its answer.
+
+    Args:
+        board: its answer is not used.
+        steps: of the network, from 1.
+        answers: after each of them.
+        shades: probability of the answer in each cell, percent.
+        name: unique on the page.
+    """
+    after = [Board(board.puzzle, board.solution, answer) for answer in answers]
+    tiles = [_tile(each, np.asarray(shade, dtype=float)) for each, shade in zip(after, shades, strict=True)]
+    told = [f"step {step}: {len(each.wrong)} wrong" for step, each in zip(steps, after, strict=True)]
+    alt = f"Answers to a board of {board.blanks} blank cells over the steps of the network. {'; '.join(told)}."
+    return tiles_picture([("", tiles)], [f"step {step}" for step in steps], inches=0.95, alt=alt, name=name)
+
+
+def _tile(board: Board, percent: np.ndarray) -> Tile:
+    given, answer = np.asarray(board.puzzle) > 0, np.asarray(board.answer)
+    cells = np.full((*given.shape, 3), WHITE, np.uint8)
+    right = (answer == np.asarray(board.solution))[..., None]
+    cells = mixed(cells, np.where(right, CORRECT_CELL, WRONG_CELL), 0.75 * percent / 100)
+    cells[given & right[..., 0]] = GIVEN
+    texts = tuple((y, x, str(symbol or "?"), "#111111") for (y, x), symbol in np.ndenumerate(answer))
+    return Tile(cells, texts)
 
 
 @styled

@@ -1,7 +1,10 @@
-"""Numbers of a run against its epochs: results of kept checkpoints and of the end, as figure 27 of Miyato et al."""
+"""Numbers of a run against its epochs: results of kept checkpoints and of the end.
+
+As figure 27 of Miyato et al. 2025, and for the energies of mazes figure 8 of WONN (arXiv 2605.20922).
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from markupsafe import Markup
@@ -15,7 +18,9 @@ from sslkuramoto.report.markup import NOTHING, element, figure, joined
 from sslkuramoto.report.pictures.evidence import curve_picture
 from sslkuramoto.report.runs import Model, Part
 from sslkuramoto.report.sections.section import Half, Section, parts_of
-from sslkuramoto.results import Result
+from sslkuramoto.results import ENERGY, Result
+
+EPOCHS = "epochs of training"
 
 
 def over_epochs(models: Sequence[Model]) -> Markup:
@@ -46,15 +51,20 @@ def _curve(label: str, part: Part, found: Mapping[int | None, Result]) -> list[C
     first = next(iter(by_epoch.values()))
     kind = kind_of(first)
     columns = cast(type[Protocol], PROTOCOLS[kind]).columns if kind in set(PROTOCOLS) else ()
-    wanted = dict.fromkeys(name for column in columns for name in column.metrics)
-    series = {
-        name: tuple(result.metrics[name].value for result in by_epoch.values())
-        for name in wanted
-        if all(name in result.metrics and result.metrics[name].unit == "fraction" for result in by_epoch.values())
-    }
+    shares = _in_all(by_epoch.values(), "fraction")
+    series = {name: shares[name] for column in columns for name in column.metrics if name in shares}
     title = f"{label}: {first.described_by or first.protocol} against epochs"
     x = tuple(map(float, by_epoch))
-    return [Curve(title, "epochs of training", "fraction", x, series)] if series else []
+    curves = [Curve(title, EPOCHS, "fraction", x, series)] if series else []
+    energies = _in_all(by_epoch.values(), ENERGY)
+    return [*curves, *(Curve(f"{title}, {name}", EPOCHS, ENERGY, x, {name: y}) for name, y in energies.items())]
+
+
+def _in_all(results: Collection[Result], unit: str) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of a unit that all results have."""
+    first = next(iter(results)).metrics
+    common = [name for name in first if all(name in r.metrics and r.metrics[name].unit == unit for r in results)]
+    return {name: tuple(result.metrics[name].value for result in results) for name in common}
 
 
 def section() -> Section:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.evaluation.described import incidental_options
+from sslkuramoto.evaluation.described import counted, incidental_options
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.tables.columns import Absent, Found, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
@@ -221,12 +221,14 @@ def published_cell(figure: Published | None, mark: Mark, digits: int = 1) -> Cel
 
 
 def scored(found: Found) -> str:
-    """Protocol, options and images of a number, in a line."""
+    """Protocol, options and examples of a number, in a line."""
     result, metric = found.result, found.metric
     options = ", ".join(f"{key}={option_text(v)}" for key, v in found.options.items() if _says_something(v))
     data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
     n = metric.n or result.data.get("n") or "an unknown number of"
-    return f"{result.protocol}{f' ({options})' if options else ''}, {n} images{f' of {data}' if data else ''}"
+    return (
+        f"{result.protocol}{f' ({options})' if options else ''}, {n} {counted(result)}{f' of {data}' if data else ''}"
+    )
 
 
 def _says_something(option: object) -> bool:
@@ -255,7 +257,7 @@ def _draws(found: Iterable[Found]) -> str:
 
 def _conditions(found: Found) -> dict[str, str]:
     result, idle = found.result, incidental_options(found.result)
-    conditions = {"protocol": result.protocol, "number of images": found.metric.n or result.data.get("n")}
+    conditions = {"protocol": result.protocol, f"number of {counted(result)}": found.metric.n or result.data.get("n")}
     conditions |= {f"data {key}": result.data.get(key) for key in ("name", "split", "fingerprint")}
     conditions |= {
         f"option {key}": value for key, value in found.options.items() if key not in idle and value is not None

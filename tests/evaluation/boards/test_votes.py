@@ -11,7 +11,8 @@ from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
-from sslkuramoto.evaluation.boards.scores import distributions, judged, low_is_right
+from sslkuramoto.evaluation.boards.scores import distributions, low_is_right
+from sslkuramoto.evaluation.boards.sudoku import judged
 from sslkuramoto.evaluation.boards.votes import VOTES, Draw, Groups
 from sslkuramoto.examples import Boards
 from sslkuramoto.randomness import generator
