@@ -51,7 +51,7 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
 
 _INPUTS = {
     "images": "Images have {size} pixels per side, values in [0,1]; normalisation happens inside. ",
-    "boards": "Boards have {size} cells per side; 0 is a blank cell. ",
+    "boards": "Boards have {size} cells per side; {cells}. ",
 }
 """What a reader must know of the inputs, by kind of spec."""
 
@@ -59,12 +59,14 @@ _INPUTS = {
 def _trained(model: Trained) -> str:
     recipe = model.recipe
     what = "encoder" if model.head is None else "encoder with a classifier"
+    boards = model.encoder.inputs
+    cells = "0 is a blank cell" if boards is None or boards.input_symbols is None else f"symbols 1 to {boards.entries}"
     start = "" if recipe.init is None else f" It started from {_start(Path(recipe.init))}."
     average = " (averaged over training)" if recipe.weight_ema is not None and model.subject.weights == "ema" else ""
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
         f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
-        f"{_INPUTS.get(model.kind, '').format(size=model.size)}"
+        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}"
         "Written by sslkuramoto export."
     )
 

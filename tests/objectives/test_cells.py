@@ -62,9 +62,10 @@ def maze_step(**options):
     with borrowed_global(generator("cpu", "weights")):
         encoder = ENCODERS.build("board_akorn", {**BoardAKOrN.small, "side": 9, "symbols": 5, "input_symbols": 4})
         objective = OBJECTIVES.build("cells", {"input_symbols": 4, **options}, encoder, MAZES.num_classes)
-    with torch.no_grad():
-        objective.head.to_logits.bias[4] += 1.0  # so that some cells are taken for the path
     batch = MAZES.random(6, generator("cpu", "mazes"))
+    with torch.no_grad():  # a bias with which about half of the cells are taken for the path
+        logits = objective.head(encoder(batch.inputs, draw=generator("cpu", 0)).map)
+        objective.head.to_logits.bias[4] += (logits[:, :4].amax(dim=1) - logits[:, 4]).median()
     found = objective(encoder, {"a": batch.inputs}, draw=generator("cpu", 0), labels=batch.targets)
     return batch, found, objective.head(encoder(batch.inputs, draw=generator("cpu", 0)).map)
 

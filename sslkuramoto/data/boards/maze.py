@@ -145,9 +145,10 @@ def _found(recipe: Recipe, split: str, wanted: int) -> Int64[Tensor, "n y x"]:
                 return torch.stack(list(found.values()))
         if idle > _PATIENCE:
             break
+    other = f"density={recipe.density}" if recipe.family == "walls" else f"loops={recipe.loops}"
     raise UserError(
-        f"min_path={recipe.min_path}: only {len(found)} different {split} mazes of side {recipe.side} were found of the"
-        f" {wanted} wanted; the last {idle} mazes held none"
+        f"min_path={recipe.min_path}, {other}: only {len(found)} different {split} mazes of side {recipe.side} were"
+        f" found of the {wanted} wanted; the last {idle} mazes held none"
     )
 
 
