@@ -45,14 +45,12 @@ class Subject:
 
     Attributes:
         encoder: in eval mode; its parameters are not changed.
-        head: trained on top of the encoder (for images a linear classifier on pooled features); None if the run holds
-            an encoder only.
+        head: trained on top of the encoder (for images a linear classifier on pooled features); None without one.
         data: split ("train", "val", "test") -> data set.
         device: of networks and images.
         run_dir: the run; features are cached under ``run_dir/cache``.
         encoder_hash: SHA-256 of the encoder's weights, the key of the cache and part of the result. For an encoder that
-            was not trained here, the hash of everything that decides its outputs
-            (:mod:`~sslkuramoto.network_identity`).
+            was not trained here, of everything that decides its outputs (:mod:`~sslkuramoto.network_identity`).
         seed: keys every draw of the evaluation.
         batch_size: images per forward pass.
         weights, checkpoint: ``"ema"`` or ``"raw"``, after which epoch; None: at the end of the run.

@@ -219,6 +219,26 @@ def test_the_answer_over_the_steps_is_that_of_a_network_which_stops_there(mazes,
     ]
 
 
+def test_recorded_scores_and_energies_of_a_network_that_was_not_trained(mazes, network, tmp_path: Path) -> None:
+    encoder, head = network
+    words = ["votes=[energy_last,confidence,majority,mean]", "draws=10", "groups=2"]
+    result = load_protocol("maze", words).measure(subject(mazes, encoder, tmp_path, head))
+    assert mazes.fingerprint == "644bc96240b00ad2945e1db137561909"
+    recorded = {
+        "path_precision": 0.365526,
+        "path_recall": 0.092921,
+        "path_f1": 0.145955,
+        "energy_last/path_f1": 0.136485,
+        "confidence/path_f1": 0.146675,
+        "majority/path_f1": 0.144493,
+        "mean/path_f1": 0.143202,
+        "energy_last": -148.749028,
+        "energy_sum": -224.857704,
+    }
+    assert {name: result.metrics[name].value for name in recorded} == pytest.approx(recorded, abs=1e-5, rel=1e-5)
+    assert result.per_image["energy_last"][:3] == pytest.approx([-149.015892, -148.959509, -152.143344], rel=1e-5)
+
+
 @pytest.mark.parametrize("last", [*range(2, 30), 128])
 def test_the_shown_steps_are_at_most_eight_with_both_ends(last: int) -> None:
     steps = spread_steps(last)
