@@ -9,25 +9,25 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
-from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
+from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.position import Positions, PositionTable
-from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.dynamics.step_size import add_step_size
+from sslkuramoto.encoders.akorn import check_steps
+from sslkuramoto.encoders.board_symbols import SymbolTable, check_boards
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
 from sslkuramoto.encoders.readout import Readout, ReadoutMap
-from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import Count, Kernel, NotNegative, Positive, Side, Steps, checked, small
 
 
 @small(side=4, symbols=4, channels=8, oscillator_dim=2, num_steps=2, attention_heads=2)
 @checked
-class BoardAKOrN(Encoder):
+class BoardAKOrN(StartedEncoder):
     """An encoder of oscillators that fill in the blank cells of a board, driven by the given cells.
 
     The stimulus c of a cell is the embedding of its symbol. Given cells start from c, blank cells from noise:
@@ -74,17 +74,18 @@ class BoardAKOrN(Encoder):
     has_energy: ClassVar[bool] = True
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
+    step_size: Tensor
 
     def __init__(
         self,
         *,
-        side: Count,
+        side: Side,
         symbols: Count,
         channels: Count = 512,
         oscillator_dim: Count = 4,
-        num_steps: Count = 16,
+        num_steps: Steps = 16,
         coupling: Coupling = "attention",
-        kernel_size: Odd | None = None,
+        kernel_size: Kernel | None = None,
         attention_heads: Count = 8,
         positions: Positions = "gta",
         natural_frequency: NaturalFrequency = "shared",
@@ -103,16 +104,15 @@ class BoardAKOrN(Encoder):
     ) -> None:
         super().__init__()
         self.num_steps = check_steps(num_steps, 1)
-        self.built_for = Boards(side, symbols)
+        self.built_for, self.symbols = Boards(side, symbols), symbols
         self.channels = self.num_features = channels
         self.oscillator_dim = oscillator_dim
         self.initial = initial
         self.stochastic = initial == "random"
         grid = (side, side)
-        self.embedding = nn.Embedding(symbols + 1, channels)
+        self.embedding = SymbolTable(symbols + 1, channels)
         self.place_x = PositionTable(channels, grid) if positions == "ape" else None
         self.place_c = PositionTable(channels, grid) if positions == "ape" else None
-        planes = channels // 2 if natural_frequency == "per_pair" else None
         self.layer = KuramotoLayer(
             coupling_of(
                 coupling,
@@ -124,20 +124,13 @@ class BoardAKOrN(Encoder):
             ),
             channels=channels,
             oscillator_dim=oscillator_dim,
-            frequencies=None
-            if natural_frequency in ("none", "identity")
-            else NaturalFrequencies(planes, frequency_init, learn_frequency),
+            frequencies=frequencies_of(natural_frequency, channels, frequency_init, learn_frequency),
             norm=stimulus_norm,
             project=project,
             identity=natural_frequency == "identity",
             update=update,
         )
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        add_step_size(self, step_size, learn_step_size)
         self.readout = Readout(
             channels,
             channels,
@@ -174,34 +167,13 @@ class BoardAKOrN(Encoder):
             UserError: the boards have another side or other symbols, or a stochastic encoder got neither ``initial``
                 nor ``draw``.
         """
-        check_boards(self.built_for, images)
+        check_boards(images, self.built_for, (0, self.symbols))
         (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
         c = self.embedding(images).permute(0, 3, 1, 2)
         given = (images > 0).unsqueeze(1).to(c.dtype)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(c.device)
-        x = given * c + (1 - given) * self.start(c, initial, c.dtype)
+        x = given * c + (1 - given) * self.started(c, images, initial, draw, c.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)
         x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=steps, trace=trace)
         grid = self.readout(x)
         return Features(grid.mean(dim=(2, 3)), grid, None if layer_trace is None else (layer_trace,))
-
-    def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
-        """Draw one field of noise per board, on the generator's device."""
-        return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)
-
-
-def check_boards(wanted: object, boards: Int64[Tensor, "b y x"]) -> None:
-    """Check that boards have the side and the symbols that a network is built for.
-
-    Args:
-        wanted: the network's ``built_for``.
-        boards: as the network is given them.
-
-    Raises:
-        UserError: they have others.
-    """
-    assert isinstance(wanted, Boards)
-    if boards.shape[1:] != (wanted.side, wanted.side) or boards.min() < 0 or boards.max() > wanted.symbols:
-        raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {wanted}")

@@ -90,8 +90,12 @@ def test_options_out_of_range_are_one_line(options, message) -> None:
 
 def test_boards_of_another_kind_and_a_missing_draw_are_refused() -> None:
     encoder = build()
-    for other in (Boards(9, 4), Boards(4, 9)):
-        with pytest.raises(UserError, match="this encoder is built for Boards"):
+    lines = {
+        "this encoder is built for Boards": Boards(9, 4),
+        "symbols 0 to 9: this encoder reads 0 to 4": Boards(4, 9),
+    }
+    for line, other in lines.items():
+        with pytest.raises(UserError, match=line):
             encoder(other.random(3, draw()).inputs, draw=draw())
     with pytest.raises(UserError, match="draw="):
         encoder(boards())
