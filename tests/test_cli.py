@@ -42,6 +42,8 @@ from sslkuramoto.data import DATA
         (["encoder=akorm"], "unknown encoder 'akorm': did you mean 'akorn'?"),
         (["objective=simcrl"], "unknown objective 'simcrl': did you mean 'simclr'?"),
         (["views=simclear"], "unknown views 'simclear': did you mean 'simclr'?"),
+        (["optimizer={name: sgd, lr: 1, momentum: 0, nesterov: true}"], "nesterov=True: needs momentum > 0"),
+        (["optimizer={name: lars, lr: 1, weight_decay: 0}"], "weight_decay=0: LARS scales only tensors that decay"),
         (["optimizer={name: adan, lr: 1}"], "unknown optimizer 'adan': did you mean 'adam'?"),
         (["schedule=cosin"], "unknown schedule 'cosin'"),
         (["data=digit"], "unknown data 'digit': did you mean 'digits'?"),
