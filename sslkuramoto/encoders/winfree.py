@@ -179,7 +179,7 @@ class Winfree(StartedEncoder):
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
         check_divides(self.patch, images)
         omega = self.stem(images)
-        theta = self.initial_scale * self.started(omega, images, initial, draw, self.decoder[1].weight.dtype)
+        theta = self.initial_scale * self.started(omega, images, initial, draw, next(self.parameters()).dtype)
         traces = []
         for index, layer in enumerate(self.layers):
             if index:

@@ -16,12 +16,18 @@ from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.report.markup import NOTHING
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
 from sslkuramoto.report.pictures.order import unit_vectors
-from sslkuramoto.report.pictures.oscillators import NUM_PHASE_IMAGES, frame, place, place_input, spread_steps
+from sslkuramoto.report.pictures.oscillators import (
+    MAX_COLUMNS,
+    NUM_PHASE_IMAGES,
+    frame,
+    place,
+    place_input,
+    spread_steps,
+)
 
 BINS, SMOOTHING = 72, 10.0  # of the histogram; standard deviation of the kernel that smooths it, degrees
 APART = 60.0  # degrees: nearer maxima are one peak
 VALLEY = 0.5  # between two peaks the histogram falls to this share of the lower one, on both arcs
-MAX_MAPS = 12  # columns; of more steps of all layers, some are shown
 REACH = 30.0  # degrees: an oscillator this far from a peak counts exp(-1/2) for it
 
 
@@ -72,7 +78,7 @@ def modes_picture(
     """Return an inline SVG and the two peaks of the last layer's last phases; nothing where there are not two.
 
     Two rows for each image, one for each peak; a column for each step of each layer: white where the phases after the
-    step are near the peak. The maps of one row share one scale. Of more than twelve steps, twelve are shown.
+    step are near the peak. The maps of one row share one scale. Of more than eight steps, eight are shown.
 
     Args:
         trace: what the encoder returned with ``trace=True``; oscillators of dimension 2.
@@ -83,7 +89,7 @@ def modes_picture(
     if peaks is None:
         return NOTHING, None
     steps = [(index, step) for index, layer in enumerate(trace) for step in range(len(layer.states))]
-    steps = [steps[k] for k in spread_steps(len(steps), MAX_MAPS)]
+    steps = [steps[k] for k in spread_steps(len(steps), MAX_COLUMNS)]
     shown = [phases_of(trace[index].states[step : step + 1])[0] for index, step in steps]
     count = min(len(inputs), NUM_PHASE_IMAGES)
     figure, grid = axes_grid(1, 1, 0.72 * (len(shown) + 1.9), 1.44 * count + 0.35)
