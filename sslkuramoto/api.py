@@ -49,7 +49,7 @@ from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.paired import PairedTest
 from sslkuramoto.study.run_pairs import shared_verdicts, tested_pair
 from sslkuramoto.threat import Norm
-from sslkuramoto.values import Count, Whole, check_value, checked
+from sslkuramoto.values import Count, Repeats, Whole, check_value, checked
 
 Budget = Literal["quick", "full"]
 
@@ -204,7 +204,7 @@ def features(
     encoder: Encoder | Classifier,
     images: Float[Tensor, "n 3 y x"],
     *,
-    draws: Count | None = None,
+    draws: Repeats | None = None,
     seed: Whole = 0,
     batch_size: Count = 100,
 ) -> Float[Tensor, "n d"] | Float[Tensor, "k n d"]:

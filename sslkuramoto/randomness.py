@@ -91,6 +91,14 @@ def reseeded(seed: int, device: torch.device, own: Sequence[torch.Generator] = (
             each.set_state(state)
 
 
+def without_memory() -> bool:
+    """Return whether tensors are made on the device meta here, where they have a shape and no numbers.
+
+    Whoever makes a table then needs no numbers for it: to find their shape, torch would load its compiler.
+    """
+    return torch.get_default_device().type == "meta"
+
+
 def own_generators(network: nn.Module) -> list[torch.Generator]:
     """Return the generators that a network's submodules hold as attributes, directly or in a list, tuple or dict."""
     found: dict[int, torch.Generator] = {}

@@ -25,6 +25,7 @@ from sslkuramoto.values import (
     Count,
     NotNegative,
     Positive,
+    Repeats,
     ShareBelowOne,
     Whole,
     bound,
@@ -139,7 +140,7 @@ class Recipe:
     encoder: Part
     objective: Part
     optimizer: Part
-    epochs: Count
+    epochs: Repeats
     batch_size: Count
     schedule: Part = Part("constant")
     seed: Whole = 0

@@ -236,17 +236,12 @@ class Registry(Generic[T]):
         except (MemoryError, RuntimeError, TypeError) as error:
             if (found := too_large(error)) is not None:
                 raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None
-            if _weightless():
+            from sslkuramoto.randomness import without_memory  # imported here because listing members needs no torch
+
+            if without_memory():
                 rule = "a constructor is first called without memory (device meta) and may read no values of tensors"
                 raise UserError(f"{self.kind} {name}: {rule}, see docs/plugins.md: {one_line(error)}") from error
             raise
-
-
-def _weightless() -> bool:
-    """Return whether tensors are made without memory here, as where sizes are compared with those of a file."""
-    from torch import get_default_device  # imported here because listing members needs no torch
-
-    return get_default_device().type == "meta"
 
 
 def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -19,34 +19,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError, core_schema
 from yaml import MarkedYAMLError, YAMLError
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import check_numbers, odd_number
+from sslkuramoto.ranges import AtMost, Must
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Must:
-    """A range that bounds alone do not give.
-
-    Attributes:
-        words: what the value must be.
-        holds: whether a value of the right type is that.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        def check(value: Any) -> Any:
-            if not self.holds(value):
-                raise PydanticCustomError("must", "out of range")
-            return value
-
-        return core_schema.no_info_after_validator_function(check, handler(source))
 
 
 class Mark(enum.Enum):
@@ -71,6 +50,17 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 """0, 1, 2, ..."""
 Odd = Annotated[int, Must("odd and >= 1", lambda value: value >= 1 and value % 2 == 1)]
+MOST_STEPS = 10_000
+Steps = Annotated[Count, AtMost(MOST_STEPS)]
+"""Steps of one layer in one pass; the papers have at most 512."""
+Layers = Annotated[Count, AtMost(1_000)]
+"""Layers of a network."""
+Kernel = Annotated[Odd, AtMost(999)]
+"""Side of a convolution's kernel."""
+Side = Annotated[Count, AtMost(100_000)]
+"""Side of an image in pixels, or of a board in cells."""
+Repeats = Annotated[Count, AtMost(1_000_000)]
+"""How often something is done again: draws, iterations and restarts of attacks, epochs, scenes to be made."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -279,7 +269,8 @@ def in_words(annotation: Any) -> str:
         return "path"
     if origin is Annotated:
         comma = "," if any(isinstance(item, Must) for item in inner[1:]) else ""
-        return f"{in_words(inner[0])}{comma} {_limits(inner[1:])}".rstrip()
+        most = "".join(f", at most {item.limit:,}" for item in inner[1:] if isinstance(item, AtMost))
+        return f"{in_words(inner[0])}{comma} {_limits(inner[1:])}".rstrip() + most
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(in_words(option) for option in inner))
     if origin is Literal:
@@ -345,6 +336,8 @@ _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_e
 
 def _reason(value: object, error: ValidationError, annotation: Any) -> str:
     found = error.errors()
+    if beyond := [item for item in found if item["type"] == "at_most"]:
+        return _message(beyond[0])
     ranges = list(dict.fromkeys(_ranges(annotation)))
     outside = [item for item in found if item["type"] in _OUT_OF_RANGE]
     if outside and ranges:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sslkuramoto.encoders import AKOrN
+from sslkuramoto.encoders import ENCODERS, AKOrN, Encoder
+from sslkuramoto.heads import PerCell
 from sslkuramoto.randomness import borrowed_global, generator
 
 NORMS = {"group": "gn", "scale_bias": "sandb", "none": "none"}
@@ -73,3 +74,48 @@ def recorded(encoder: AKOrN, head: nn.Linear, size: int = 16) -> dict[str, np.nd
         arrays |= {f"x/{index}": layer.states, f"energy/{index}": layer.energy_code}
     arrays |= {f"state/{name}": value for name, value in state(encoder, head).items()}
     return {name: value.numpy() for name, value in arrays.items()}
+
+
+OF_BLOCKS = {  # networks for objects and Sudoku: ours, published
+    "layers.0.frequencies.vector": "layers.0.0.omg.omg_param",
+    "layers.0.coupling.to_qkv.": "layers.0.0.connectivity.W_qkv.",
+    "layers.0.coupling.to_out.": "layers.0.0.connectivity.W_o.",
+    "layers.0.coupling.rotations.query.matrices": "layers.0.0.connectivity.mat_q",
+    "layers.0.coupling.rotations.key.matrices": "layers.0.0.connectivity.mat_k",
+    "layers.0.coupling.rotations.value.matrices": "layers.0.0.connectivity.mat_v",
+    "layers.0.coupling.rotations.output.matrices": "layers.0.0.connectivity.mat_o",
+    "layers.0.norm.": "layers.0.0.c_norm.",
+    "readouts.0.0.project.": "layers.0.1.0.invconv.",
+    "readouts.0.0.offset": "layers.0.1.0.bias",
+    "readouts.0.1.inner.0.": "layers.0.1.1.fn.fn.0.fn.",
+    "readouts.0.1.inner.1.": "layers.0.1.1.fn.fn.1.fn.",
+    "readouts.0.1.last.": "layers.0.1.2.fn.",
+    "stem.": "patchfy.1.",
+    "embedding.": "embedding.",
+    "step_size": "gamma",
+}
+
+
+def objects(**options: Any) -> tuple[Encoder, dict[str, Tensor]]:
+    """Return a small network for object discovery without its head, and its state dict by its published names."""
+    given = {"image_size": 8, "patch": 4, "channels": 8, "attention_heads": 2, "num_steps": 2, **options}
+    with borrowed_global(generator("cpu", "published objects")):
+        encoder = ENCODERS.build("patch_akorn", given).eval()
+    found = {_of_blocks(name): value for name, value in encoder.state_dict().items()}
+    return encoder, {name.replace("layers.0.1.0.", "layers.0.1."): value for name, value in found.items()}
+
+
+def sudoku(**options: Any) -> tuple[Encoder, dict[str, Tensor]]:
+    """Return a small Sudoku network, and its state dict with that of a head by their published names."""
+    with borrowed_global(generator("cpu", "published sudoku")):
+        encoder = ENCODERS.build("board_akorn", {"side": 4, "symbols": 4, "channels": 8, **options}).eval()
+        head = PerCell(8, 4)
+    found = {}
+    for name, value in encoder.state_dict().items():
+        found[_of_blocks(name.replace("layer.", "layers.0.", 1).replace("readout.", "readouts.0.", 1))] = value
+    return encoder, found | {f"out.1.{part}": value for part, value in head.to_logits.state_dict().items()}
+
+
+def _of_blocks(name: str) -> str:
+    start = next(start for start in OF_BLOCKS if name.startswith(start))
+    return OF_BLOCKS[start] + name.removeprefix(start)

@@ -30,6 +30,11 @@ from sslkuramoto.data import DATA
         (["epochs=" + 500 * "["], "epochs: nested too deeply"),
         (['init="a\\0b"'], "init='a\\x00b': holds a null character"),
         (["encoder.num_steps=0"], "num_steps=0: must be >= 1"),
+        (["encoder.num_steps=100000000000000000000"], "num_steps=100000000000000000000: must be at most 10,000\n"),
+        (["encoder.num_steps=[3,1000000000]"], "num_steps=[3, 1000000000]: entry 2: must be at most 10,000\n"),
+        (["encoder.kernel_sizes=[3,10001]"], "kernel_sizes=[3, 10001]: entry 2: must be at most 999\n"),
+        (["epochs=100000000000000000000"], "epochs=100000000000000000000: must be at most 1,000,000\n"),
+        (["data.size=100000000000000000000"], "size=100000000000000000000: must be at most 100,000\n"),
         (["objective.temperature=0"], "temperature=0: must be > 0"),
         (["objective.temperature=-0.5"], "temperature=-0.5: must be > 0"),
         (["epochs=0"], "epochs=0: must be >= 1"),
@@ -37,6 +42,8 @@ from sslkuramoto.data import DATA
         (["encoder=akorm"], "unknown encoder 'akorm': did you mean 'akorn'?"),
         (["objective=simcrl"], "unknown objective 'simcrl': did you mean 'simclr'?"),
         (["views=simclear"], "unknown views 'simclear': did you mean 'simclr'?"),
+        (["optimizer={name: sgd, lr: 1, momentum: 0, nesterov: true}"], "nesterov=True: needs momentum > 0"),
+        (["optimizer={name: lars, lr: 1, weight_decay: 0}"], "weight_decay=0: LARS scales only tensors that decay"),
         (["optimizer={name: adan, lr: 1}"], "unknown optimizer 'adan': did you mean 'adam'?"),
         (["schedule=cosin"], "unknown schedule 'cosin'"),
         (["data=digit"], "unknown data 'digit': did you mean 'digits'?"),
@@ -53,6 +60,11 @@ def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, mes
     monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
     assert message in fails("train", recipe, "--run", "run", *items)
     assert message in fails("train", recipe, "--check", *items)
+
+
+def test_a_group_larger_than_the_grid_is_one_line_before_training(fails):
+    words = ["digits-winfree-supervised", "--run", "run", "encoder.group_size=50", "encoder.influence=sin"]
+    assert "group_size=50: is larger than the grid of " in fails("train", *words)
 
 
 @pytest.mark.parametrize(

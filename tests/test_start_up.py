@@ -40,6 +40,21 @@ def test_lists_of_members_load_torch_and_no_library_of_training(arguments: list[
     assert not {"matplotlib", *HEAVY} & found
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "sudoku4-akorn", "--check"],
+        ["train", "sudoku4-winfree", "--check"],
+        ["study", "sudoku4-small", "--dry-run", "--root"],
+    ],
+    ids=" ".join,
+)
+def test_a_check_of_recipes_for_boards_does_not_load_the_compiler_of_torch(arguments: list[str], tmp_path):
+    found = loaded(*arguments, *([str(tmp_path)] if arguments[-1] == "--root" else []))
+    assert "sslkuramoto.encoders.board_inputs" in found
+    assert "torch._dynamo" not in found
+
+
 def test_a_report_loads_nothing_that_trains_or_measures(tmp_path):
     (tmp_path / "run" / "results").mkdir(parents=True)
     (tmp_path / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n")

@@ -9,12 +9,15 @@ from pydantic import Field
 from sslkuramoto.errors import UserError
 from sslkuramoto.values import (
     Count,
+    Kernel,
     Must,
     NotNegative,
     Odd,
     Positive,
+    Repeats,
     Share,
     ShareBelowOne,
+    Steps,
     check_value,
     checked,
     in_words,
@@ -41,6 +44,13 @@ Pair = Annotated[tuple[float, float], Must("(low, high) with low <= high", lambd
         (5, Annotated[int, Field(lt=5)], "key=5: must be < 5"),
         ("1", Count, "read as text, write the number without quotes"),
         (1.5, Count, "key=1.5: must be a whole number"),
+        (10_001, Steps, "key=10001: must be at most 10,000"),
+        (10**20, Steps | tuple[Steps, ...], f"key={10**20}: must be at most 10,000"),
+        ([3, 10**20], Steps | tuple[Steps, ...], f"key=[3, {10**20}]: entry 2: must be at most 10,000"),
+        (0, Steps | tuple[Steps, ...] | None, "key=0: must be >= 1, or null"),
+        (10**20 + 1, Kernel | None, f"key={10**20 + 1}: must be at most 999"),
+        (4, Kernel, "key=4: must be odd and >= 1"),
+        (10**7, Repeats, "key=10000000: must be at most 1,000,000"),
     ],
 )
 def test_a_value_out_of_range_is_one_line_with_key_value_and_range(value, annotation, message):
@@ -55,6 +65,8 @@ def test_a_value_out_of_range_is_one_line_with_key_value_and_range(value, annota
     [
         (Count, "whole number >= 1"),
         (Positive | None, "number > 0 or null"),
+        (Steps, "whole number >= 1, at most 10,000"),
+        (tuple[Kernel, ...], "list (whole number, odd and >= 1, at most 999)"),
         (Share, "number in [0, 1]"),
         (tuple[Odd, ...], "list (whole number, odd and >= 1)"),
         (tuple[float, float], "list of 2 (number)"),

@@ -26,7 +26,7 @@ from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, Repeats, checked
 
 MOMENTUM = 0.75
 INCREASES = 0.75
@@ -151,12 +151,12 @@ class Apgd(Attack):
         self,
         *,
         loss: Loss = "ce",
-        iterations: Count = 100,
+        iterations: Repeats = 100,
         targets: Count = TARGETS,
         noise: Noise = "fresh",
-        k: Count = 20,
+        k: Repeats = 20,
         mean: Mean = "loss",
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "apgd", **options_of(locals())}

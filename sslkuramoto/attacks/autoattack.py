@@ -29,7 +29,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Norm, Threat
-from sslkuramoto.values import Count, checked, small
+from sslkuramoto.values import Count, Repeats, checked, small
 
 Version = Literal["standard", "plus", "rand"]
 Member = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
@@ -60,11 +60,11 @@ class AutoAttackMember(Attack):
         self,
         *,
         member: Member,
-        iterations: Count = 100,
-        restarts: Count = 1,
+        iterations: Repeats = 100,
+        restarts: Repeats = 1,
         targets: Count = 9,
-        queries: Count = 5000,
-        eot_iter: Count = 1,
+        queries: Repeats = 5000,
+        eot_iter: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "autoattack", **options_of(locals())}
@@ -182,11 +182,11 @@ class AutoAttackVersion:
         *,
         version: Version | None = None,
         member: Member | None = None,
-        iterations: Count | None = None,
-        restarts: Count | None = None,
+        iterations: Repeats | None = None,
+        restarts: Repeats | None = None,
         targets: Count | None = None,
-        queries: Count | None = None,
-        eot_iter: Count | None = None,
+        queries: Repeats | None = None,
+        eot_iter: Repeats | None = None,
         label: str | None = None,
     ) -> None:
         settings = {"iterations": iterations, "restarts": restarts, "targets": targets, "queries": queries}

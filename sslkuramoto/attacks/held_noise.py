@@ -36,7 +36,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, ShareBelowOne, checked, small
+from sslkuramoto.values import Repeats, ShareBelowOne, checked, small
 
 Optimiser = Literal["momentum", "apgd"]
 _SETTLED, _OPEN = "settled", "open"
@@ -92,16 +92,16 @@ class HeldNoise(Attack):
     def __init__(
         self,
         *,
-        k: Count = 16,
-        max_k: Count = 256,
+        k: Repeats = 16,
+        max_k: Repeats = 256,
         settle: ShareBelowOne = 0.01,
-        iterations: Count = 80,
+        iterations: Repeats = 80,
         loss: Loss = "log_margin",
         optimiser: Optimiser = "momentum",
         mean: Mean = "loss",
         backward: Backward = "autograd",
-        draws: Annotated[int, Field(ge=MINIMUM_DRAWS)] = 32,
-        restarts: Count = 1,
+        draws: Annotated[Repeats, Field(ge=MINIMUM_DRAWS)] = 32,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "held_noise", **options_of(locals())}

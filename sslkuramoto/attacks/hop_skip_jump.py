@@ -21,7 +21,7 @@ from sslkuramoto.attacks.gradients import ROWS, Objective, objective_of
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, ShareAboveZero, checked, small
+from sslkuramoto.values import Repeats, ShareAboveZero, checked, small
 
 STARTS = 30
 COARSE = 6  # bisections that compare the starting points
@@ -53,11 +53,11 @@ class HopSkipJump(Attack):
     def __init__(
         self,
         *,
-        queries: Count = 5000,
-        draws: Count = 8,
-        probes: Count = 100,
+        queries: Repeats = 5000,
+        draws: Repeats = 8,
+        probes: Repeats = 100,
         probe_size: ShareAboveZero | None = None,
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "hop_skip_jump", **options_of(locals())}

@@ -18,7 +18,7 @@ from sslkuramoto.attacks.gradients import Best, objective_of
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, Positive, checked
+from sslkuramoto.values import Positive, Repeats, checked
 
 
 def best_of(
@@ -58,7 +58,9 @@ class RandomSign(Attack):
     queries_only = True
     idle_without_noise = frozenset({"draws"})
 
-    def __init__(self, *, samples: Count = 10, draws: Count = 8, restarts: Count = 1, label: str | None = None) -> None:
+    def __init__(
+        self, *, samples: Repeats = 10, draws: Repeats = 8, restarts: Repeats = 1, label: str | None = None
+    ) -> None:
         self.options = {"name": "random_sign", **options_of(locals())}
         self.samples, self.draws, self.restarts = samples, draws, restarts
         self.label = label or "random-sign"
@@ -106,9 +108,9 @@ class Gaussian(Attack):
         self,
         *,
         sigma: Positive | None = None,
-        samples: Count = 10,
-        draws: Count = 8,
-        restarts: Count = 1,
+        samples: Repeats = 10,
+        draws: Repeats = 8,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "gaussian", **options_of(locals())}

@@ -34,7 +34,7 @@ from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, NotNegative, Positive, checked
+from sslkuramoto.values import NotNegative, Positive, Repeats, checked
 
 Schedule = Literal["constant", "cosine"]
 
@@ -109,16 +109,16 @@ class Pgd(Attack):
         self,
         *,
         loss: Loss = "ce",
-        iterations: Count = 100,
+        iterations: Repeats = 100,
         schedule: Schedule = "constant",
         step_size: Positive | None = None,
         momentum: NotNegative = 0.0,
         random_start: bool = True,
         noise: Noise = "fresh",
-        k: Count = 20,
+        k: Repeats = 20,
         mean: Mean = "loss",
         backward: Backward = "autograd",
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "pgd", **options_of(locals())}

@@ -21,7 +21,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import borrowed_global
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, ShareAboveZero, checked
+from sslkuramoto.values import Repeats, ShareAboveZero, checked
 
 TIE = 1e-12
 SMALLEST_SIDE = 5  # the l2 search begins with a grid of five by five tiles
@@ -66,10 +66,10 @@ class SquareEot(Attack):
     def __init__(
         self,
         *,
-        queries: Count = 5000,
-        draws: Count = 8,
+        queries: Repeats = 5000,
+        draws: Repeats = 8,
         p_init: ShareAboveZero = 0.8,
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "square_eot", **options_of(locals())}

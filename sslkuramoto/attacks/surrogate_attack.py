@@ -30,7 +30,7 @@ from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Repeats, checked
 
 
 @checked
@@ -53,11 +53,11 @@ class Surrogate(Attack):
         self,
         *,
         surrogates: list[Backward] | None = None,
-        k: Count = 16,
-        iterations: Count = 40,
+        k: Repeats = 16,
+        iterations: Repeats = 40,
         loss: Loss = "log_margin",
         optimiser: Optimiser = "momentum",
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "surrogate", **options_of(locals())}

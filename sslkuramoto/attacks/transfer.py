@@ -24,7 +24,7 @@ from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, NotNegative, Positive, Share, checked
+from sslkuramoto.values import NotNegative, Positive, Repeats, Share, checked
 
 SMALLEST = 0.875  # smallest side of a shrunk image, as a share of the whole
 
@@ -73,13 +73,13 @@ class Transfer(Attack):
         run: str | None = None,
         encoder: dict[str, Any] | None = None,
         initial: Literal["fixed", "random"] = "fixed",
-        k: Count = 16,
+        k: Repeats = 16,
         loss: Loss = "ce",
-        iterations: Count = 100,
+        iterations: Repeats = 100,
         step_size: Positive | None = None,
         momentum: NotNegative = 1.0,
         diversity: Share = 0.5,
-        restarts: Count = 1,
+        restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
         self.options = {"name": "transfer", **options_of(locals())}

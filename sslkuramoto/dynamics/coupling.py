@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
 from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import without_memory
 
 Couple = Callable[[Tensor], Tensor]
 """Maps states "b c h w" to J x of the same shape."""
@@ -110,7 +111,7 @@ class DenseCoupling(nn.Module):
         super().__init__()
         self.grid = grid
         size = channels * grid[0] * grid[1]
-        self.free = nn.Parameter(torch.randn(size, size) / size**0.5)
+        self.free = nn.Parameter(torch.empty(size, size) if without_memory() else torch.randn(size, size) / size**0.5)
 
     @property
     def weight(self) -> Float[Tensor, "n n"]:
@@ -258,6 +259,6 @@ def coupling_of(
         return AttentionCoupling(channels, heads, inside, grid, symmetric=kind == "attention_symmetric")
     if kind == "dense_symmetric":
         if grid is None:
-            raise UserError("coupling=dense_symmetric: is for one size of grid; this encoder reads images of any size")
+            raise UserError("coupling=dense_symmetric: is for one size of grid; this encoder reads inputs of any size")
         return DenseCoupling(channels, grid)
     return ConvCoupling(channels, kernel_size, bias) if kind == "conv" else SymmetricConvCoupling(channels, kernel_size)

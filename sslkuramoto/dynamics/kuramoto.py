@@ -13,7 +13,7 @@ it is the explicit Euler step of the scalar Kuramoto model.
 Shapes: b batch, c channels (c = m n), m oscillators per site, n oscillator dimension, h w grid, p = n / 2 planes.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -250,3 +250,24 @@ class NaturalFrequencies(nn.Module):
     def forward(self) -> Float[Tensor, "..."]:
         """Return omega in radians per unit step, shape () or (planes,)."""
         return torch.linalg.vector_norm(self.vector, dim=-1)
+
+
+NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
+"""One frequency per layer, one per two channels, or zero: ``"none"``, and ``"identity"`` as in the published code."""
+
+
+def frequencies_of(kind: NaturalFrequency, channels: int, initial: float, learn: bool) -> NaturalFrequencies | None:
+    """Return the natural frequencies of a layer by their name; None for zero.
+
+    Args:
+        kind: ``"shared"``, ``"per_pair"``, ``"none"`` or ``"identity"``.
+        channels: c of the layer.
+        initial: omega before training, radians per unit step, >= 0 and finite.
+        learn: whether omega is trained.
+
+    Raises:
+        UserError: ``initial`` is negative or not finite.
+    """
+    if kind in ("none", "identity"):
+        return None
+    return NaturalFrequencies(channels // 2 if kind == "per_pair" else None, initial, learn)

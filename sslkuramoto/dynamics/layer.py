@@ -18,6 +18,7 @@ from sslkuramoto.errors import UserError
 
 StimulusNorm = Literal["group", "scale_bias", "none"]
 Update = Literal["kuramoto", "residual"]
+_GROUPS = 8
 
 
 class LayerTrace(NamedTuple):
@@ -49,6 +50,17 @@ class ScaleBias(nn.Module):
     def forward(self, c: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return weight * c + bias."""
         return c * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return GroupNorm with 8 groups, as Winfree networks have it, and here AKOrN's twin ItrConv.
+
+    Raises:
+        UserError: the groups do not divide the channels.
+    """
+    if channels % _GROUPS:
+        raise UserError(f"channels={channels}: GroupNorm has {_GROUPS} groups, which do not divide it")
+    return nn.GroupNorm(_GROUPS, channels)
 
 
 def stimulus_norm(kind: StimulusNorm, channels: int, oscillator_dim: int) -> nn.Module:

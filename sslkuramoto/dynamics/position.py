@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkuramoto.randomness import without_memory
+
 Positions = Literal["none", "ape", "rope", "gta"]
 """``"ape"``: a table is added to the features; ``"rope"``: queries and keys are rotated; ``"gta"``: values and outputs
 too."""
@@ -33,10 +35,7 @@ class PositionTable(nn.Module):
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        wavelengths = _BASE ** -(torch.arange(math.ceil(channels / 4)) / math.ceil(channels / 4))
-        angles = [axis[..., None] * wavelengths for axis in _coordinates(grid)]
-        waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
-        self.table = nn.Parameter(waves[..., :channels].permute(2, 0, 1).contiguous())
+        self.table = nn.Parameter(torch.empty(channels, *grid) if without_memory() else _waves(channels, grid))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the features plus the vector of each site."""
@@ -63,12 +62,8 @@ class Rotations(nn.Module):
         super().__init__()
         assert head_dim % 2 == 0
         self.grid = grid
-        frequencies = math.ceil(head_dim / 4)
-        scale = _BASE ** -(torch.arange(frequencies) / frequencies)
-        angles = torch.cat([axis[..., None] * scale for axis in _coordinates(grid)], dim=-1)
-        angle = angles.flatten(0, 1)[:, : head_dim // 2] * (-1 if inverse else 1)
-        cos, sin = angle.cos(), angle.sin()
-        self.matrices = nn.Parameter(torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2))
+        shape = grid[0] * grid[1], head_dim // 2, 2, 2
+        self.matrices = nn.Parameter(torch.empty(shape) if without_memory() else _turns(head_dim, grid, inverse))
 
     def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
         """Return every plane of each site multiplied by its matrix.
@@ -89,9 +84,12 @@ class Rotations(nn.Module):
 class FixedRotations(nn.Module):
     """Rotations of queries and keys by angles that are not trained (RoPE for two coordinates), for any grid.
 
-    The first half of the channels of a head is rotated by y, the second by x, in planes of two consecutive channels.
-    Plane j of d / 4 turns by the angle coordinate * 10000^(-4 j / d). What does not fill a plane is left as it is: for
-    d = 2 nothing is rotated.
+    Of the first 4 floor(d / 4) channels of a head the first half is rotated by y, the second by x, in planes of two
+    consecutive channels; plane j of a coordinate turns by the angle coordinate * 10000^(-2 j / floor(d / 2)). The
+    channels that are left over stay as they are: for d = 2 nothing is rotated.
+
+    Which two channels make a plane is a matter of naming: a network with other pairs is this one with the outputs of
+    its queries and keys permuted alike.
 
     Args:
         head_dim: d, channels per head.
@@ -117,6 +115,22 @@ class FixedRotations(nn.Module):
         first, second = x[..., :rotated].unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
         return torch.cat([turned, x[..., rotated:]], dim=-1)
+
+
+def _waves(channels: int, grid: tuple[int, int]) -> Float[Tensor, "c h w"]:
+    wavelengths = _BASE ** -(torch.arange(math.ceil(channels / 4)) / math.ceil(channels / 4))
+    angles = [axis[..., None] * wavelengths for axis in _coordinates(grid)]
+    waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
+    return waves[..., :channels].permute(2, 0, 1).contiguous()
+
+
+def _turns(head_dim: int, grid: tuple[int, int], inverse: bool) -> Float[Tensor, "s p 2 2"]:
+    frequencies = math.ceil(head_dim / 4)
+    scale = _BASE ** -(torch.arange(frequencies) / frequencies)
+    angles = torch.cat([axis[..., None] * scale for axis in _coordinates(grid)], dim=-1)
+    angle = angles.flatten(0, 1)[:, : head_dim // 2] * (-1 if inverse else 1)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
 
 
 def _coordinates(grid: tuple[int, int]) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:

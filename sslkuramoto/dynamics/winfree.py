@@ -35,6 +35,14 @@ def wrap(theta: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return torch.atan2(theta.sin(), theta.cos())
 
 
+def at_least_single(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return a tensor in float32, or in its own dtype if that is finer.
+
+    bfloat16 has steps of 0.016 near pi: phases in it would not feel a step of 0.1 times a small frequency.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def interleaved(first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 2*c h w"]:
     """Return both maps with their channels in turn: the two numbers of an oscillator are consecutive channels."""
     return torch.stack([first, second], dim=2).flatten(1, 2)

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AnyCoupling
-from sslkuramoto.dynamics.layer import LayerTrace, Trace
+from sslkuramoto.dynamics.layer import LayerTrace, Trace, group_norm
 from sslkuramoto.dynamics.winfree import (
+    at_least_single,
     group_grid,
     interaction_energy,
     interaction_energy_code,
@@ -22,8 +23,6 @@ from sslkuramoto.dynamics.winfree import (
     wrap,
 )
 from sslkuramoto.errors import UserError
-
-_GROUPS = 8  # of the GroupNorm of a field
 
 
 class WinfreeLayer(nn.Module):
@@ -78,14 +77,12 @@ class WinfreeLayer(nn.Module):
         rectify: bool = True,
     ) -> None:
         super().__init__()
-        if rectify and channels % _GROUPS:
-            raise UserError(f"channels={channels}: GroupNorm has {_GROUPS} groups, which do not divide it")
         self.coupling = coupling
         self.group_size = group_size
         self.sensitivity = sensitivity
         self.influence = influence
         self.rectify = rectify
-        self.norm = nn.GroupNorm(_GROUPS, channels) if rectify else nn.Identity()
+        self.norm = group_norm(channels) if rectify else nn.Identity()
         self.rectifier: nn.Module = nn.ReLU() if rectify else nn.Identity()
         self.advance: Callable[..., Tensor] = winfree_step
 
@@ -101,7 +98,7 @@ class WinfreeLayer(nn.Module):
         """Run the Winfree steps of the layer.
 
         Args:
-            theta: initial phases in radians, wrapped on entry.
+            theta: initial phases in radians, wrapped on entry and kept in float32 at least.
             omega: natural frequencies in radians per unit step; None for zero.
             step_size: gamma > 0, shape ().
             num_steps: number of Winfree steps, >= 1.
@@ -117,7 +114,7 @@ class WinfreeLayer(nn.Module):
         grid = (theta.shape[2], theta.shape[3])
         if self.group_size > min(grid):
             raise UserError(f"group_size={self.group_size}: is larger than the grid of {grid[0]} x {grid[1]} sites")
-        theta = wrap(theta)
+        theta = wrap(at_least_single(theta))
         couple = self.coupling.prepared(theta.new_empty((*theta.shape[:2], *group_grid(grid, self.group_size))))
         states, energies, energies_code = [], [], [theta.new_zeros(theta.shape[0])]
         for _ in range(num_steps):
@@ -179,7 +176,8 @@ class PhaseTransition(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Return the phases of the next layer, in (-pi, pi]."""
-        return torch.atan2(super().forward(input.sin()), super().forward(input.cos()))
+        sine, cosine = super().forward(input.sin()), super().forward(input.cos())
+        return torch.atan2(at_least_single(sine), at_least_single(cosine))
 
 
 class FrequencyTransition(nn.Module):

@@ -7,29 +7,28 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t Kur
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
-from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
+from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
-from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Initial, Start
+from sslkuramoto.dynamics.step_size import add_step_size
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import MOST_STEPS, Count, Kernel, NotNegative, Positive, Side, Steps, checked, small
 
-NaturalFrequency = Literal["none", "shared", "per_pair", "identity"]
 T = TypeVar("T")
 
 
 @small(channels=8, kernel_sizes=(3, 3), num_steps=2)
 @checked
-class AKOrN(Encoder):
+class AKOrN(StartedEncoder):
     """An encoder of oscillators that synchronise under the image. The defaults are the published CIFAR network, C = 64.
 
     Args:
@@ -95,14 +94,15 @@ class AKOrN(Encoder):
     has_energy: ClassVar[bool] = True
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
+    step_size: Tensor
 
     def __init__(
         self,
         *,
         channels: Count = 64,
         oscillator_dim: Count = 2,
-        kernel_sizes: tuple[Odd, ...] = (9, 7, 5),
-        num_steps: Count | tuple[Count, ...] = 3,
+        kernel_sizes: tuple[Kernel, ...] = (9, 7, 5),
+        num_steps: Steps | tuple[Steps, ...] = 3,
         coupling: Coupling | tuple[Coupling, ...] = "conv",
         attention_heads: Count = 8,
         natural_frequency: NaturalFrequency = "shared",
@@ -115,13 +115,13 @@ class AKOrN(Encoder):
         stimulus: bool = True,
         stimulus_norm: StimulusNorm = "group",
         readout_dim: Count | tuple[Count, ...] = 2,
-        readout_kernel: Odd = 3,
+        readout_kernel: Kernel = 3,
         readout_norm: bool = True,
         readout_map: ReadoutMap = "residual",
         readout_map_norm: MapNorm = "batch",
         initial: Initial = "random",
         initial_seed: int = 0,
-        image_size: Count | None = None,
+        image_size: Side | None = None,
     ) -> None:
         super().__init__()
         if not kernel_sizes:
@@ -147,15 +147,12 @@ class AKOrN(Encoder):
         self.readouts = nn.ModuleList()
         self.transitions = nn.ModuleList()
         for layer, (width, kernel, kind) in enumerate(zip(widths, kernel_sizes, couplings, strict=True)):
-            planes = width // 2 if natural_frequency == "per_pair" else None
             self.layers.append(
                 KuramotoLayer(
                     coupling_of(kind, width, kernel_size=kernel, heads=attention_heads),
                     channels=width,
                     oscillator_dim=oscillator_dim,
-                    frequencies=None
-                    if natural_frequency in ("none", "identity")
-                    else NaturalFrequencies(planes, frequency_init, learn_frequency),
+                    frequencies=frequencies_of(natural_frequency, width, frequency_init, learn_frequency),
                     norm=stimulus_norm if stimulus else "none",
                     project=project,
                     identity=natural_frequency == "identity",
@@ -177,12 +174,7 @@ class AKOrN(Encoder):
         for layer, (narrow, wide) in enumerate(pairwise(widths)):
             stride = 2 if layer < 2 else 1
             self.transitions.append(nn.Conv2d(narrow, wide, readout_kernel, stride=stride, padding=readout_kernel // 2))
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        add_step_size(self, step_size, learn_step_size)
         grid = None if image_size is None else (image_size, image_size)
         self.start = Start(initial, channels, initial_seed, grid)
 
@@ -216,9 +208,7 @@ class AKOrN(Encoder):
             raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
         c = self.stem(2 * images - 1)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(c.device)
-        x = self.start(c, initial, self.stem.weight.dtype) if self.has_stimulus else c
+        x = self.started(c, images, initial, draw, self.stem.weight.dtype) if self.has_stimulus else c
         traces = []
         for index, layer in enumerate(self.layers):
             if index:
@@ -238,17 +228,6 @@ class AKOrN(Encoder):
             c = self.readouts[0](x)
         return Features(c.mean(dim=(2, 3)), c, tuple(traces) if trace else None)
 
-    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw one field of initial oscillators per image, on the generator's device."""
-        b, _, height, width = images.shape
-        return random_oscillators((b, self.channels, height, width), draw)
-
-    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
-        """Return the field of ``initial="fixed"``, and None for every other ``initial``."""
-        if self.initial != "fixed":
-            return None
-        return self.start.fixed(images.shape[2:]).to(images.device)
-
 
 def check_steps(num_steps: int | Sequence[int], layers: int, counted_by: str = "kernel_sizes") -> tuple[int, ...]:
     """Return the number of steps of each layer, from one number for all or one per layer.
@@ -259,12 +238,13 @@ def check_steps(num_steps: int | Sequence[int], layers: int, counted_by: str = "
         counted_by: the option that sets the number of layers, for errors.
 
     Raises:
-        UserError: a number is below 1, or their count is not that of the layers.
+        UserError: a number is out of range, or their count is not that of the layers.
     """
     steps = one_a_layer("num_steps", num_steps, layers, counted_by)
-    if min(steps) < 1:
+    if min(steps) < 1 or max(steps) > MOST_STEPS:
         shown = num_steps if isinstance(num_steps, int) else list(num_steps)
-        raise UserError(f"num_steps={shown}: must be >= 1 in every layer")
+        wanted = ">= 1" if min(steps) < 1 else f"at most {MOST_STEPS:,}"
+        raise UserError(f"num_steps={shown}: must be {wanted} in every layer")
     return steps
 
 

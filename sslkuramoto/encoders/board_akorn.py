@@ -9,25 +9,25 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
-from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
+from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.position import Positions, PositionTable
-from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps
-from sslkuramoto.encoders.board_inputs import BoardInputs
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.dynamics.step_size import add_step_size
+from sslkuramoto.encoders.akorn import check_steps
+from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
 from sslkuramoto.encoders.readout import Readout, ReadoutMap
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import Count, Kernel, NotNegative, Positive, Side, Steps, checked, small
 
 
 @small(side=4, symbols=4, channels=8, oscillator_dim=2, num_steps=2, attention_heads=2)
 @checked
-class BoardAKOrN(Encoder):
+class BoardAKOrN(StartedEncoder):
     """An encoder of oscillators that fill in the blank cells of a board, driven by the given cells.
 
     The stimulus c of a cell is the embedding of its symbol. Given cells start from c, blank cells from noise:
@@ -78,18 +78,19 @@ class BoardAKOrN(Encoder):
     inputs: BoardInputs
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
+    step_size: Tensor
 
     def __init__(
         self,
         *,
-        side: Count | None,
+        side: Side | None,
         symbols: Count,
         input_symbols: Count | None = None,
         channels: Count = 512,
         oscillator_dim: Count = 4,
-        num_steps: Count = 16,
+        num_steps: Steps = 16,
         coupling: Coupling = "attention",
-        kernel_size: Odd | None = None,
+        kernel_size: Kernel | None = None,
         attention_heads: Count = 8,
         positions: Positions = "gta",
         natural_frequency: NaturalFrequency = "shared",
@@ -117,11 +118,10 @@ class BoardAKOrN(Encoder):
         grid = None if side is None and positions == "none" else self.inputs.grid(f"positions={positions}")
         if coupling.startswith("conv") and kernel_size is None:
             self.inputs.grid("kernel_size=null")
-        self.embedding = nn.Embedding(self.inputs.entries, channels)
+        self.embedding = SymbolTable(self.inputs.entries, channels)
         table = grid if positions == "ape" else None
         self.place_x = None if table is None else PositionTable(channels, table)
         self.place_c = None if table is None else PositionTable(channels, table)
-        planes = channels // 2 if natural_frequency == "per_pair" else None
         self.layer = KuramotoLayer(
             coupling_of(
                 coupling,
@@ -133,20 +133,13 @@ class BoardAKOrN(Encoder):
             ),
             channels=channels,
             oscillator_dim=oscillator_dim,
-            frequencies=None
-            if natural_frequency in ("none", "identity")
-            else NaturalFrequencies(planes, frequency_init, learn_frequency),
+            frequencies=frequencies_of(natural_frequency, channels, frequency_init, learn_frequency),
             norm=stimulus_norm,
             project=project,
             identity=natural_frequency == "identity",
             update=update,
         )
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        add_step_size(self, step_size, learn_step_size)
         self.readout = Readout(
             channels,
             channels,
@@ -186,15 +179,9 @@ class BoardAKOrN(Encoder):
         (steps,) = self.num_steps if num_steps is None else check_steps(num_steps, 1)
         c = self.embedding(self.inputs.entry(images)).permute(0, 3, 1, 2)
         given = self.inputs.given(images).unsqueeze(1).to(c.dtype)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(c.device)
-        x = given * c + (1 - given) * self.start(c, initial, c.dtype)
+        x = given * c + (1 - given) * self.started(c, images, initial, draw, c.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)
         x, layer_trace = self.layer(x, c, step_size=self.step_size, num_steps=steps, trace=trace)
         grid = self.readout(x)
         return Features(grid.mean(dim=(2, 3)), grid, None if layer_trace is None else (layer_trace,))
-
-    def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
-        """Draw one field of noise per board, on the generator's device."""
-        return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)

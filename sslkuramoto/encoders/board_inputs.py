@@ -1,4 +1,4 @@
-"""Which boards a network reads, and the entry of its table of symbols for each cell.
+"""Which boards a network reads, its table of symbols, and the entry of the table for each cell.
 
 Shapes: b batch, y x cells.
 """
@@ -6,10 +6,30 @@ Shapes: b batch, y x cells.
 from typing import NamedTuple
 
 from jaxtyping import Bool, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, given
+from sslkuramoto.randomness import without_memory
+
+
+class SymbolTable(nn.Embedding):
+    """A trained vector for each symbol, standard normal before training.
+
+    On the device meta, where recipes are checked, nothing is drawn.
+
+    Args:
+        symbols: how many there are.
+        channels: length of a vector.
+    """
+
+    def __init__(self, symbols: int, channels: int) -> None:
+        super().__init__(symbols, channels)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from torch's global generator."""
+        if not without_memory():
+            super().reset_parameters()
 
 
 class BoardInputs(NamedTuple):
@@ -69,13 +89,13 @@ class BoardInputs(NamedTuple):
         Raises:
             UserError: boards of another side, or with other symbols.
         """
+        if self.side is not None and boards.shape[1:] != (self.side, self.side):
+            raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {self.spec}")
         least = 0 if self.input_symbols is None else 1
         found = int(boards.min()), int(boards.max())
         if found[0] < least or found[1] >= least + self.entries:
             most = least + self.entries - 1
             raise UserError(f"boards with symbols {found[0]} to {found[1]}: this encoder reads {least} to {most}")
-        if self.side is not None and boards.shape[1:] != (self.side, self.side):
-            raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {self.spec}")
         return boards - least
 
     def given(self, boards: Int64[Tensor, "b y x"]) -> Bool[Tensor, "b y x"]:

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.layer import Trace
-from sslkuramoto.dynamics.sphere import random_oscillators
+from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
-from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
+from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps
-from sslkuramoto.encoders.board_inputs import BoardInputs
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Start
-from sslkuramoto.encoders.winfree import PhasePositions
+from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
+from sslkuramoto.encoders.winfree import PhasePositions, phase_decoder
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Side, Steps, checked, small
 
 
 @small(side=4, symbols=4, channels=8, num_steps=2, attention_heads=2)
 @checked
-class BoardWinfree(Encoder):
+class BoardWinfree(StartedEncoder):
     """An encoder of phase oscillators that settle on the symbols of a board.
 
     The defaults are the published Sudoku network, but for its size (there ``side=9, symbols=9``).
@@ -37,7 +37,7 @@ class BoardWinfree(Encoder):
 
     Args:
         side: side of the board in cells; null: boards of any side, which no weight depends on but those of a
-            ``"dense_symmetric"`` coupling and of a kernel left out.
+            ``"dense_symmetric"`` coupling and of a kernel left out; a convolution then needs ``kernel_size``.
         symbols: number of symbols that a cell of the solution can hold, numbered from 1.
         input_symbols: number of symbols that boards to be solved hold where none of their cells is blank: mazes hold 4
             (wall, free, start, goal) of 5. Null: cells hold 0 (blank) or one of ``symbols``.
@@ -49,7 +49,8 @@ class BoardWinfree(Encoder):
         influence: I: ``"sin"``, or learned from sin alone (``"sin_mlp"``) or from sin and cos (``"mlp"``).
         hidden_ratio: r, hidden numbers of learned interactions for each phase.
         coupling: how cells act on each other: ``"attention"``, ``"conv"`` (without bias), or symmetric:
-            ``"conv_symmetric"``, ``"dense_symmetric"`` (every cell with every other, c = c^T).
+            ``"conv_symmetric"``, ``"dense_symmetric"`` (every cell with every other, c = c^T), or
+            ``"attention_symmetric"``, with the weights of :class:`~sslkuramoto.dynamics.coupling.AttentionCoupling`.
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1, which connects every cell with
             every other.
         attention_heads: number of heads of an attention coupling.
@@ -76,21 +77,22 @@ class BoardWinfree(Encoder):
     has_energy: ClassVar[bool] = True
     inputs: BoardInputs
     oscillator_dim: int = 2
+    step_size: Tensor
 
     def __init__(
         self,
         *,
-        side: Count | None,
+        side: Side | None,
         symbols: Count,
         input_symbols: Count | None = None,
         channels: Count = 256,
-        layers: Count = 1,
-        num_steps: Count | tuple[Count, ...] = 16,
+        layers: Layers = 1,
+        num_steps: Steps | tuple[Steps, ...] = 16,
         sensitivity: SensitivityKind = "cos",
         influence: InfluenceKind = "sin",
         hidden_ratio: Count = 2,
         coupling: Coupling = "attention",
-        kernel_size: Odd | None = None,
+        kernel_size: Kernel | None = None,
         attention_heads: Count = 8,
         positions: PhasePositions = "rope",
         rectify: bool = True,
@@ -110,7 +112,7 @@ class BoardWinfree(Encoder):
         self.channels = self.num_features = channels
         self.initial, self.initial_scale = initial, initial_scale
         self.stochastic = initial == "random"
-        self.frequencies = nn.Embedding(self.inputs.entries, channels)
+        self.frequencies = SymbolTable(self.inputs.entries, channels)
         self.layers = nn.ModuleList(
             WinfreeLayer(
                 coupling_of(
@@ -133,20 +135,8 @@ class BoardWinfree(Encoder):
         between = range(layers - 1)
         self.phase_transitions = nn.ModuleList(PhaseTransition(channels, channels, transition_bias) for _ in between)
         self.frequency_transitions = nn.ModuleList(FrequencyTransition(channels, channels) for _ in between)
-        self.decoder = nn.Sequential(
-            PhaseEmbedding(channels),
-            nn.Conv2d(channels, 2 * channels, 1, bias=False),
-            nn.BatchNorm2d(2 * channels),
-            nn.ReLU(),
-            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        self.decoder = phase_decoder(channels, kernels=(1, 3))
+        add_step_size(self, step_size, learn_step_size)
         self.start = Start(initial, channels, initial_seed)
 
     def forward(
@@ -178,9 +168,8 @@ class BoardWinfree(Encoder):
         """
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
         of_symbols = self.frequencies(self.inputs.entry(images)).permute(0, 3, 1, 2)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(of_symbols.device)
-        theta, omega = self.initial_scale * self.start(of_symbols, initial, of_symbols.dtype), of_symbols
+        start = self.started(of_symbols, images, initial, draw, of_symbols.dtype)
+        theta, omega = self.initial_scale * start, of_symbols
         traces = []
         for index, layer in enumerate(self.layers):
             if index:
@@ -191,7 +180,3 @@ class BoardWinfree(Encoder):
             traces.append(layer_trace)
         grid = self.decoder(theta)
         return Features(grid.mean(dim=(2, 3)), grid, tuple(traces) if trace else None)
-
-    def sample_initial(self, images: Int64[Tensor, "b y x"], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
-        """Draw standard normal noise for each phase, on the generator's device."""
-        return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)

@@ -10,25 +10,22 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
-from sslkuramoto.dynamics.layer import Trace
+from sslkuramoto.dynamics.layer import Trace, group_norm
 from sslkuramoto.dynamics.position import Positions, PositionTable
-from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.board_inputs import BoardInputs
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
 from sslkuramoto.encoders.patch_akorn import Pool, check_divides, patch_grid, pooled
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
-from sslkuramoto.values import Count, Odd, checked, small
+from sslkuramoto.values import Count, Kernel, Layers, Side, Steps, checked, small
 
 Mixer = Literal["attention", "conv"]
-
-_GROUPS = 8  # of GroupNorm in a block that convolves
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -37,6 +34,10 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the normalised map."""
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _norm(mixer: Mixer, channels: int) -> nn.Module:
+    return ChannelNorm(channels) if mixer == "attention" else group_norm(channels)
 
 
 class Block(nn.Module):
@@ -65,10 +66,7 @@ class Block(nn.Module):
         grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if mixer == "conv" and channels % _GROUPS:
-            raise UserError(f"channels={channels}: GroupNorm has {_GROUPS} groups, which do not divide it")
-        norms = [ChannelNorm(channels) if mixer == "attention" else nn.GroupNorm(_GROUPS, channels) for _ in range(2)]
-        self.norm, self.mlp_norm = norms
+        self.norm, self.mlp_norm = _norm(mixer, channels), _norm(mixer, channels)
         inside = positions if positions in ("rope", "gta") else "none"
         self.mix = (
             AttentionCoupling(channels, heads, inside, grid)
@@ -85,7 +83,7 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
-class _Twin(Encoder):
+class _Twin(StartedEncoder):
     """What twins of every input share: blocks on one grid or on halved grids, and a random start as an option."""
 
     def _blocks(
@@ -102,16 +100,13 @@ class _Twin(Encoder):
             for width, mixer, kernel in zip(widths, mixers, kernels, strict=True)
         )
         self.start = Start("random", widths[0], seed=0)
-        last = widths[-1]
-        self.norm = ChannelNorm(last) if mixers[-1] == "attention" else nn.GroupNorm(_GROUPS, last)
+        self.norm = _norm(mixers[-1], widths[-1])
 
     def _noise(
         self, x: Tensor, images: Tensor, given: Tensor | None, draw: torch.Generator | None
     ) -> Float[Tensor, "b c h w"] | None:
         """Return the noise of a random start, None for a start without."""
-        if given is None and self.stochastic and draw is not None:
-            given = self.sample_initial(images, draw).to(x.device)
-        return self.start(x, given, x.dtype) if self.stochastic or given is not None else None
+        return self.started(x, images, given, draw, x.dtype) if self.stochastic or given is not None else None
 
 
 @small(image_size=16, patch=4, channels=16, attention_heads=2, num_steps=2)
@@ -146,15 +141,15 @@ class Iterative(_Twin):
     def __init__(
         self,
         *,
-        image_size: Count = 128,
+        image_size: Side = 128,
         patch: Count = 8,
         channels: Count = 256,
-        layers: Count = 1,
+        layers: Layers = 1,
         widen: bool = False,
-        num_steps: Count | tuple[Count, ...] = 8,
+        num_steps: Steps | tuple[Steps, ...] = 8,
         mixer: Mixer | tuple[Mixer, ...] = "attention",
         attention_heads: Count = 8,
-        kernel_size: Odd | tuple[Odd, ...] = 7,
+        kernel_size: Kernel | tuple[Kernel, ...] = 7,
         positions: Positions = "ape",
         pool: Pool = "max",
         initial: Literal["stimulus", "random"] = "stimulus",
@@ -228,11 +223,6 @@ class Iterative(_Twin):
         x = self.norm(x)
         return Features(pooled(x, self.pool), x)
 
-    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw one field of noise per image, on the generator's device."""
-        b, _, y, x = images.shape
-        return random_oscillators((b, self.channels, y // self.patch, x // self.patch), draw)
-
 
 @small(side=4, symbols=4, channels=8, num_steps=2, attention_heads=2)
 @checked
@@ -267,15 +257,15 @@ class BoardIterative(_Twin):
     def __init__(
         self,
         *,
-        side: Count | None,
+        side: Side | None,
         symbols: Count,
         input_symbols: Count | None = None,
         channels: Count = 512,
-        layers: Count = 1,
-        num_steps: Count | tuple[Count, ...] = 16,
+        layers: Layers = 1,
+        num_steps: Steps | tuple[Steps, ...] = 16,
         mixer: Mixer | tuple[Mixer, ...] = "attention",
         attention_heads: Count = 8,
-        kernel_size: Odd | None = None,
+        kernel_size: Kernel | None = None,
         positions: Positions = "ape",
         initial: Literal["stimulus", "random"] = "stimulus",
     ) -> None:
@@ -290,7 +280,7 @@ class BoardIterative(_Twin):
         mixers: tuple[Mixer, ...] = one_a_layer("mixer", mixer, layers, "layers")
         if "conv" in mixers and kernel_size is None:
             self.inputs.grid("kernel_size=null")
-        self.embedding = nn.Embedding(self.inputs.entries, channels)
+        self.embedding = SymbolTable(self.inputs.entries, channels)
         self.place = PositionTable(channels, grid) if positions == "ape" and grid is not None else None
         kernels = [kernel_size or (1 if side is None else 2 * side - 1)] * layers
         self._blocks([channels] * layers, mixers, kernels, attention_heads, positions, grid)
@@ -331,7 +321,3 @@ class BoardIterative(_Twin):
             x = block(x, number)
         x = self.norm(x)
         return Features(x.mean(dim=(2, 3)), x)
-
-    def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c y x"]:
-        """Draw one field of noise per board, on the generator's device."""
-        return random_oscillators((len(images), self.channels, *images.shape[1:]), draw)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.sphere import random_oscillators
+from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
-from sslkuramoto.randomness import generator
+from sslkuramoto.randomness import generator, without_memory
 
 Initial = Literal["random", "fixed", "stimulus", "learned"]
 
@@ -35,7 +36,7 @@ class Start(nn.Module):
         self.field: nn.Parameter | None = None
         if initial == "learned":
             assert grid is not None
-            self.field = nn.Parameter(self.fixed(grid)[0])
+            self.field = nn.Parameter(torch.empty(channels, *grid) if without_memory() else self.fixed(grid)[0])
 
     def fixed(self, grid: Sequence[int]) -> Float[Tensor, "1 c h w"]:
         """Return the one draw from the seed for a grid."""
@@ -75,3 +76,48 @@ class Start(nn.Module):
                 f"{self.field.shape[1]} x {self.field.shape[2]}"
             )
         return self.field.expand(stimulus.shape)
+
+
+class StartedEncoder(Encoder):
+    """Base class of encoders whose states begin where their :class:`Start` says.
+
+    Attributes:
+        start: for the width of the first layer, on the grid that ``multiple_of`` makes of the sides of an example.
+    """
+
+    start: Start
+
+    def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
+        """Draw standard normal numbers, one field per example, on the generator's device."""
+        return random_oscillators((len(images), self.start.channels, *self._grid(images)), draw)
+
+    def fixed_initial(self, images: Shaped[Tensor, "b ..."]) -> Float[Tensor, "1 c h w"] | None:
+        """Return the field of ``initial="fixed"``, and None for every other ``initial``."""
+        return self.start.fixed(self._grid(images)).to(images.device) if self.start.initial == "fixed" else None
+
+    def started(
+        self,
+        stimulus: Float[Tensor, "b c h w"],
+        images: Shaped[Tensor, "b ..."],
+        given: Tensor | None,
+        draw: torch.Generator | None,
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "b c h w"]:
+        """Return the states from which one call starts.
+
+        Args:
+            stimulus: c, whose shape and device they get.
+            images: the examples of the call.
+            given: the caller's own field; None for ``initial``.
+            draw: generator from which a stochastic encoder draws where nothing is given.
+            dtype: of the weights.
+
+        Raises:
+            UserError: as :meth:`Start.forward`.
+        """
+        if given is None and self.stochastic and draw is not None:
+            given = self.sample_initial(images, draw).to(stimulus.device)
+        return self.start(stimulus, given, dtype)
+
+    def _grid(self, images: Shaped[Tensor, "b ..."]) -> tuple[int, int]:
+        return images.shape[-2] // self.multiple_of, images.shape[-1] // self.multiple_of

@@ -13,23 +13,23 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
-from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
+from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.position import Positions, PositionTable
-from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.akorn import NaturalFrequency, check_steps, one_a_layer
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Initial, Start
+from sslkuramoto.dynamics.step_size import add_step_size
+from sslkuramoto.encoders.akorn import check_steps, one_a_layer
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Side, Steps, checked, small
 
 Pool = Literal["max", "mean"]
 
 
 @small(image_size=16, patch=4, channels=16, attention_heads=2, num_steps=2)
 @checked
-class PatchAKOrN(Encoder):
+class PatchAKOrN(StartedEncoder):
     """An encoder of oscillators on a grid of image patches. The defaults are the published network for CLEVRTex, L = 1.
 
     Args:
@@ -84,19 +84,20 @@ class PatchAKOrN(Encoder):
     has_energy: ClassVar[bool] = True
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
+    step_size: Tensor
 
     def __init__(
         self,
         *,
-        image_size: Count = 128,
+        image_size: Side = 128,
         patch: Count = 8,
         channels: Count = 256,
-        layers: Count = 1,
+        layers: Layers = 1,
         oscillator_dim: Count = 4,
-        num_steps: Count | tuple[Count, ...] = 8,
+        num_steps: Steps | tuple[Steps, ...] = 8,
         coupling: Coupling | tuple[Coupling, ...] = "attention",
         attention_heads: Count = 8,
-        kernel_size: Odd = 7,
+        kernel_size: Kernel = 7,
         positions: Positions = "gta",
         natural_frequency: NaturalFrequency = "identity",
         frequency_init: NotNegative = 1.0,
@@ -106,7 +107,7 @@ class PatchAKOrN(Encoder):
         learn_step_size: bool = False,
         stimulus_norm: StimulusNorm = "group",
         readout_dim: Annotated[int, Field(ge=1)] | None = None,
-        readout_kernel: Odd = 1,
+        readout_kernel: Kernel = 1,
         readout_norm: bool = True,
         readout_map: ReadoutMap = "identity",
         readout_map_norm: MapNorm = "none",
@@ -125,7 +126,6 @@ class PatchAKOrN(Encoder):
         couplings: tuple[Coupling, ...] = one_a_layer("coupling", coupling, layers, "layers")
         self.initial = initial
         self.stochastic = initial == "random"
-        planes = channels // 2 if natural_frequency == "per_pair" else None
         self.stem = nn.Conv2d(3, channels, patch, stride=patch)
         self.place_x = PositionTable(channels, grid) if positions == "ape" else None
         self.place_c = PositionTable(channels, grid) if positions == "ape" else None
@@ -136,9 +136,7 @@ class PatchAKOrN(Encoder):
                 ),
                 channels=channels,
                 oscillator_dim=oscillator_dim,
-                frequencies=None
-                if natural_frequency in ("none", "identity")
-                else NaturalFrequencies(planes, frequency_init, learn=True),
+                frequencies=frequencies_of(natural_frequency, channels, frequency_init, learn=True),
                 norm=stimulus_norm,
                 project=project,
                 identity=natural_frequency == "identity",
@@ -161,12 +159,7 @@ class PatchAKOrN(Encoder):
         self.oscillator_maps = nn.ModuleList(
             nn.Conv2d(channels, channels, 1) for _ in range(layers - 1 if map_oscillators else 0)
         )
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        add_step_size(self, step_size, learn_step_size)
         self.start = Start(initial, channels, initial_seed, grid)
 
     def forward(
@@ -197,9 +190,7 @@ class PatchAKOrN(Encoder):
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
         check_divides(self.patch, images)
         c = self.stem(2 * images - 1)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(c.device)
-        x = self.start(c, initial, self.stem.weight.dtype)
+        x = self.started(c, images, initial, draw, self.stem.weight.dtype)
         if self.place_x is not None and self.place_c is not None:
             x, c = self.place_x(x), self.place_c(c)
         traces = []
@@ -210,17 +201,6 @@ class PatchAKOrN(Encoder):
             if index < len(self.oscillator_maps):
                 x = self.oscillator_maps[index](x)
         return Features(pooled(c, self.pool), c, tuple(traces) if trace else None)
-
-    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw one field of initial oscillators per image, on the generator's device."""
-        b, _, y, x = images.shape
-        return random_oscillators((b, self.channels, y // self.patch, x // self.patch), draw)
-
-    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
-        """Return the field of ``initial="fixed"``, and None for every other ``initial``."""
-        if self.initial != "fixed":
-            return None
-        return self.start.fixed((images.shape[2] // self.patch, images.shape[3] // self.patch)).to(images.device)
 
 
 def patch_grid(image_size: int, patch: int) -> tuple[int, int]:

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.layer import Trace
-from sslkuramoto.dynamics.sphere import random_oscillators
+from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
 from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.encoders.oscillator_start import Start
+from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
 from sslkuramoto.encoders.patch_akorn import check_divides
-from sslkuramoto.values import Count, NotNegative, Odd, Positive, checked, small
+from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Steps, checked, small
 
 PhasePositions = Literal["rope", "none"]
 
 
 @small(channels=8, layers=2, num_steps=2, group_size=2, attention_heads=2)
 @checked
-class Winfree(Encoder):
+class Winfree(StartedEncoder):
     """An encoder of phase oscillators that react to the influence of groups.
 
     The defaults are the published CIFAR network with 128 channels and learned interactions.
@@ -47,7 +47,8 @@ class Winfree(Encoder):
             of sin).
         hidden_ratio: r, hidden numbers of learned interactions for each phase.
         coupling: how groups act on each other: ``"attention"``, ``"conv"`` (without bias) or ``"conv_symmetric"``
-            (c = c^T, for the theory of the energy), for all layers or for each.
+            (c = c^T, for the theory of the energy), or ``"attention_symmetric"``, with the weights of
+            :class:`~sslkuramoto.dynamics.coupling.AttentionCoupling`; for all layers or for each.
         attention_heads: number of heads of an attention coupling.
         kernel_size: side of a convolution's kernel in groups, odd; one for all layers or one for each. Unused where all
             couplings are attention.
@@ -83,20 +84,21 @@ class Winfree(Encoder):
 
     has_energy: ClassVar[bool] = True
     oscillator_dim: int = 2
+    step_size: Tensor
 
     def __init__(
         self,
         *,
         channels: Count | tuple[Count, ...] = 128,
-        layers: Count = 6,
-        num_steps: Count | tuple[Count, ...] = 3,
+        layers: Layers = 6,
+        num_steps: Steps | tuple[Steps, ...] = 3,
         group_size: Count = 2,
         sensitivity: SensitivityKind = "mlp",
         influence: InfluenceKind = "mlp",
         hidden_ratio: Count = 2,
         coupling: Coupling | tuple[Coupling, ...] = "attention",
         attention_heads: Count = 8,
-        kernel_size: Odd | tuple[Odd, ...] = (7, 5, 5, 3, 3, 3),
+        kernel_size: Kernel | tuple[Kernel, ...] = (7, 5, 5, 3, 3, 3),
         positions: PhasePositions = "rope",
         rectify: bool = True,
         step_size: Positive = 0.1,
@@ -114,7 +116,7 @@ class Winfree(Encoder):
         self.patch = self.multiple_of = patch
         self.initial, self.initial_scale = initial, initial_scale
         self.stochastic = initial == "random"
-        first, last = self.widths[0], self.widths[-1]
+        first = self.widths[0]
         stem = (
             nn.Conv2d(3, first, 3, padding=1, bias=False)
             if patch == 1
@@ -143,20 +145,8 @@ class Winfree(Encoder):
         )
         self.phase_transitions = nn.ModuleList(PhaseTransition(a, b, transition_bias) for a, b in pairwise(self.widths))
         self.frequency_transitions = nn.ModuleList(FrequencyTransition(a, b) for a, b in pairwise(self.widths))
-        self.decoder = nn.Sequential(
-            PhaseEmbedding(last),
-            nn.Conv2d(last, 2 * last, 3, padding=1, bias=False),
-            nn.BatchNorm2d(2 * last),
-            nn.ReLU(),
-            nn.Conv2d(2 * last, last, 1, bias=False),
-            nn.BatchNorm2d(last),
-        )
-        gamma = torch.tensor(float(step_size))
-        self.step_size: Tensor
-        if learn_step_size:
-            self.step_size = nn.Parameter(gamma)
-        else:
-            self.register_buffer("step_size", gamma, persistent=False)
+        self.decoder = phase_decoder(self.widths[-1], kernels=(3, 1))
+        add_step_size(self, step_size, learn_step_size)
         self.start = Start(initial, first, initial_seed)
 
     def forward(
@@ -189,9 +179,7 @@ class Winfree(Encoder):
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers), "layers")
         check_divides(self.patch, images)
         omega = self.stem(images)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(omega.device)
-        theta = self.initial_scale * self.start(omega, initial, self.decoder[1].weight.dtype)
+        theta = self.initial_scale * self.started(omega, images, initial, draw, next(self.parameters()).dtype)
         traces = []
         for index, layer in enumerate(self.layers):
             if index:
@@ -202,16 +190,23 @@ class Winfree(Encoder):
         grid = self.decoder(theta)
         return Features(grid.mean(dim=(2, 3)), grid, tuple(traces) if trace else None)
 
-    def sample_initial(self, images: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> Float[Tensor, "b c h w"]:
-        """Draw standard normal noise for each phase, on the generator's device."""
-        b, _, y, x = images.shape
-        return random_oscillators((b, self.widths[0], y // self.patch, x // self.patch), draw)
 
-    def fixed_initial(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "1 c h w"] | None:
-        """Return the noise of ``initial="fixed"``, and None for ``"random"``."""
-        if self.initial != "fixed":
-            return None
-        return self.start.fixed((images.shape[2] // self.patch, images.shape[3] // self.patch)).to(images.device)
+def phase_decoder(channels: int, kernels: tuple[int, int]) -> nn.Sequential:
+    """Return the readout of phases: their embedding, a convolution to 2 c, BatchNorm, ReLU, one back to c, BatchNorm.
+
+    Args:
+        channels: c.
+        kernels: sides of the kernels of the two convolutions, odd.
+    """
+    first, second = kernels
+    return nn.Sequential(
+        PhaseEmbedding(channels),
+        nn.Conv2d(channels, 2 * channels, first, padding=first // 2, bias=False),
+        nn.BatchNorm2d(2 * channels),
+        nn.ReLU(),
+        nn.Conv2d(2 * channels, channels, second, padding=second // 2, bias=False),
+        nn.BatchNorm2d(channels),
+    )
 
 
 def _kernels(kernel_size: int | Sequence[int], couplings: Sequence[Coupling]) -> tuple[int, ...]:

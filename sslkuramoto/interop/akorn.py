@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import Linear
 from sslkuramoto.interop.published_weights import (
+    LAYER,
     PROJECTION,
     Built,
+    check_copy,
     filled,
+    layers_of,
     norm_of_stimulus,
     per_layer,
     projects,
@@ -30,7 +32,6 @@ from sslkuramoto.interop.published_weights import (
 )
 from sslkuramoto.recipe import Part
 
-_LAYER = re.compile(r"^layers\.(\d{1,4})\.(.+)$")
 _READ_FROM_WEIGHTS = {"kind", "ch", "out_classes", "num_classes", "L", "J", "ksizes", "ksize", "ks", "ro_ksize", "ro_N"}
 _READ_FROM_WEIGHTS |= {"init_omg", "global_omg", "learn_omg", "norm", "fixed_noise", "imsize", "c_norm"}
 READ = {"n", "T", "gamma", "use_omega", "ensemble", *PROJECTION, *_READ_FROM_WEIGHTS}
@@ -51,9 +52,7 @@ def encoder_options(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> d
         raise UserError(f"kind={config['kind']!r}: only 'classification' networks can be read")
     if whole(config, "ensemble", 1) > 1:
         raise UserError(f"ensemble={config['ensemble']}: only networks that answer from one draw can be read")
-    layers = 1 + max((int(found[1]) for name in state if (found := _LAYER.match(name))), default=-1)
-    if not layers:
-        raise UserError("holds no weights of layers (state/layers.0...)")
+    layers = layers_of(state)
     kernels, couplings, norms, frequencies, map_norms, readout_dims = [], [], [], [], [], []
     for layer in range(layers):
         prefix = f"layers.{layer}.2"
@@ -103,7 +102,7 @@ def encoder_name(published: str) -> str | None:
         return None
     if published.startswith("conv0."):
         return published.replace("conv0.", "stem.")
-    found = _LAYER.match(published)
+    found = LAYER.match(published)
     if not found:
         raise UserError(f"weight {published!r}: no part of a published classification network")
     layer, rest = int(found[1]), found[2]
@@ -145,11 +144,13 @@ def from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Bu
         name = encoder_name(published)
         if name is None:
             copy_of = re.sub(r"^(layers\.\d+\.0)\.1\.", r"\1.0.", published)
-            if copy_of != published and not torch.equal(weight(state, copy_of), value):
-                raise UserError(f"weight {published!r} differs from {copy_of!r}: x and c share one convolution here")
+            if copy_of != published:
+                check_copy(state, published, copy_of, "x and c share one convolution here")
             continue
         if ".frequencies." in name and name not in wanted:
             continue  # frequencies that the network holds but is configured not to use
+        if name in ours:
+            raise UserError(f"weight {published!r}: another weight of the file is {name} too")
         ours[name] = value
     answers, bias = weight(state, "out.weight", 2), weight(state, "out.bias")
     if answers.shape[1] != shape.num_features or bias.shape != answers.shape[:1]:

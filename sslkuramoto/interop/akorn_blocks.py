@@ -17,8 +17,10 @@ from sslkuramoto.encoders.patch_akorn import PatchAKOrN
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import MLP, PerCell
 from sslkuramoto.interop.published_weights import (
+    LAYER,
     Built,
     filled,
+    layers_of,
     norm_of_stimulus,
     per_layer,
     projects,
@@ -30,7 +32,6 @@ from sslkuramoto.interop.published_weights import (
 )
 from sslkuramoto.recipe import Part
 
-_LAYER = re.compile(r"^layers\.(\d{1,4})\.(.+)$")
 READ = {"n", "T", "gamma", "use_omega", "psize", "imsize", "project", "apply_proj", "proj", "use_proj"}
 READ |= {"kind", "ch", "L", "J", "ksize", "ksizes", "gta", "rope", "heads", "c_norm", "use_ro_x", "ro_N", "ro_ksize"}
 READ |= {"init_omg", "global_omg", "learn_omg", "out_classes", "num_classes"}
@@ -107,8 +108,10 @@ def sudoku_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor]
     if options.pop("layers") != 1:
         raise UserError("holds several blocks: the Sudoku network of ours has one")
     (options["num_steps"],), (options["coupling"],) = options["num_steps"], options["coupling"]
-    side = _grid_side(state) or answers.shape[0]
-    options |= {"side": side, "symbols": embedding.shape[0] - 1, "learn_step_size": True}
+    side, symbols = _grid_side(state) or answers.shape[0], embedding.shape[0] - 1
+    if answers.shape[0] != symbols:
+        raise UserError(f"out.1.weight: answers with {answers.shape[0]} symbols, and the embedding is of {symbols}")
+    options |= {"side": side, "symbols": symbols, "learn_step_size": True}
     del options["readout_kernel"]
     make = partial(BoardAKOrN, **options)
     wanted = weightless(make).state_dict().keys()
@@ -132,9 +135,7 @@ def left_out(state: Mapping[str, Tensor]) -> list[str]:
 
 def _of_blocks(config: Mapping[str, Any], state: Mapping[str, Tensor], channels: int, steps: int) -> dict[str, Any]:
     """Return the options that both networks share; ``steps`` is the published default."""
-    layers = 1 + max((int(found[1]) for name in state if (found := _LAYER.match(name))), default=-1)
-    if not layers:
-        raise UserError("holds no weights of layers (state/layers.0...)")
+    layers = layers_of(state)
     kernels, couplings, norms, omegas, dims, residual, readout_kernels = [], [], [], [], [], [], []
     tables = {name.rpartition("mat_")[2] for name in state if ".connectivity.mat_" in name}
     for layer in range(layers):
@@ -200,7 +201,7 @@ def _name(published: str, wanted: Collection[str]) -> str | None:
     """Return our name of a published weight; None for what is no weight of an encoder of ``wanted`` names."""
     if published.startswith("out.") or published == "x0":
         return None
-    if found := _LAYER.match(published):
+    if found := LAYER.match(published):
         for start, ours in _OF_LAYER.items():
             if found[2].startswith(start):
                 name = ours.format(found[1]) + found[2].removeprefix(start)

@@ -126,6 +126,7 @@ def import_run(
         lines.append("left out: the projection head out.*, which the published network uses in training only")
     lines += [f"left out: {name}, which the published network holds and does not use" for name in network.not_used]
     lines += [f"not read: the argument {name}" for name in network.not_read]
+    lines += network.assumed
     return lines
 
 

@@ -27,6 +27,7 @@ class Kind(NamedTuple):
         read: arguments that are read, or that show in the weights.
         unused: names the weights that take no part in the forward pass.
         answers: whether the head answers the task; one that served training alone does not.
+        assumed: what neither the arguments nor the weights say, one sentence each.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
     read: frozenset[str]
     unused: Callable[[Mapping[str, Tensor]], list[str]]
     answers: bool = True
+    assumed: Callable[[Mapping[str, Any], Mapping[str, Tensor]], list[str]] = lambda config, state: []
 
 
 KINDS = {
@@ -76,6 +78,7 @@ KINDS = {
         winfree.image_from_published,
         frozenset(winfree.READ),
         winfree.left_out,
+        assumed=winfree.assumed,
     ),
     "winfree_sudoku": Kind(
         "winfree",
@@ -85,6 +88,7 @@ KINDS = {
         winfree.sudoku_from_published,
         frozenset(winfree.READ),
         winfree.left_out,
+        assumed=winfree.assumed,
     ),
     "winfree_maze": Kind(
         "winfree",
@@ -94,6 +98,7 @@ KINDS = {
         winfree.maze_from_published,
         frozenset(winfree.READ),
         winfree.left_out,
+        assumed=winfree.assumed,
     ),
 }
 
@@ -106,12 +111,14 @@ class Published(NamedTuple):
         built: encoder and head.
         not_read: arguments that no option of ours describes.
         not_used: weights that the published network holds and does not use.
+        assumed: what neither the arguments nor the weights say, one sentence each.
     """
 
     kind: str
     built: Built
     not_read: list[str]
     not_used: list[str]
+    assumed: list[str]
 
 
 def kind_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
@@ -146,7 +153,8 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     kind = KINDS[name]
     if empty := [each for each, value in state.items() if not value.numel()]:
         raise UserError(f"{empty[0]} of shape {tuple(state[empty[0]].shape)}: holds no number")
-    return Published(name, kind.build(config, state), sorted(set(config) - kind.read), kind.unused(state))
+    built, not_read = kind.build(config, state), sorted(set(config) - kind.read)
+    return Published(name, built, not_read, kind.unused(state), kind.assumed(config, state))
 
 
 @torch.no_grad()

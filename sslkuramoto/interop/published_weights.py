@@ -1,5 +1,6 @@
 """What the readers of published weights share: options of the constructor, weights by name, and a strict load."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -7,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, too_large
 from sslkuramoto.recipe import Part
 
 M = TypeVar("M", bound=nn.Module)
+
+LAYER = re.compile(r"^layers\.(\d{1,4})\.(.+)$")
+"""Number of the layer and the rest of a published name."""
 
 
 class Built(NamedTuple):
@@ -130,10 +134,48 @@ def norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], pre
     return "group" if f"{prefix}weight" in state else "none"
 
 
+def layers_of(state: Mapping[str, Tensor]) -> int:
+    """Return how many layers the weights are of, by the largest number in the names ``layers.NUMBER.``
+
+    Raises:
+        UserError: no weight is of a layer.
+    """
+    layers = 1 + max((int(found[1]) for name in state if (found := LAYER.match(name))), default=-1)
+    if not layers:
+        raise UserError("holds no weights of layers (state/layers.0...)")
+    return layers
+
+
+def check_copy(state: Mapping[str, Tensor], name: str, copy_of: str, reason: str) -> None:
+    """Check that two weights, which are one here, are equal.
+
+    Args:
+        state: by published names.
+        name: the one that is left out.
+        copy_of: the one that is read.
+        reason: why they are one, for the error.
+
+    Raises:
+        UserError: they differ, or the other one is missing.
+    """
+    value, other = state[name], weight(state, copy_of)
+    if value.dtype != other.dtype or not torch.equal(value, other):
+        raise UserError(f"weight {name!r} differs from {copy_of!r}: {reason}")
+
+
 def weightless(make: Callable[[], M]) -> M:
-    """Return a module whose weights take no memory: the sizes in a file are compared before memory is taken."""
-    with torch.device("meta"):
-        return make()
+    """Return a module whose weights take no memory: the sizes in a file are compared before memory is taken.
+
+    Raises:
+        UserError: it would be larger than any memory.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except (MemoryError, RuntimeError) as error:
+        if (found := too_large(error)) is None:
+            raise
+        raise UserError(f"published weights do not fit: {found.what}") from None
 
 
 def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
@@ -142,7 +184,7 @@ def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
     Natural frequencies, the norm of the stimulus and single numbers may have another shape of the same size.
 
     Raises:
-        UserError: weights are missing, left over or of another shape.
+        UserError: weights are missing, left over, of another shape or no real numbers.
     """
     wanted = weightless(make).state_dict()
     missing, extra = sorted(set(wanted) - set(ours)), sorted(set(ours) - set(wanted))
@@ -150,6 +192,8 @@ def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
         raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
     fitting = {}
     for name, value in ours.items():
+        if value.is_complex():
+            raise UserError(f"{name}: holds complex numbers")
         reshaped = wanted[name].numel() == 1 or name.endswith("frequencies.vector") or ".norm." in name
         if value.shape != wanted[name].shape and not (reshaped and value.numel() == wanted[name].numel()):
             raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")

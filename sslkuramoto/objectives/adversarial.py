@@ -19,7 +19,7 @@ from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
 from sslkuramoto.objectives.objective import Objective, Step, check_classes, encode, features_of
 from sslkuramoto.recipe import Part
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
-from sslkuramoto.values import Count, NotNegative, Positive, Share, checked, small
+from sslkuramoto.values import NotNegative, Positive, Repeats, Share, checked, small
 
 Images = Float[Tensor, "b 3 y x"]
 Logits = Float[Tensor, "b q"]
@@ -79,7 +79,7 @@ class Adversarial(Objective):
         beta: NotNegative = 6.0,
         norm: Norm = "linf",
         eps: float | str | None = None,
-        steps: Count = 10,
+        steps: Repeats = 10,
         step_size: Positive | None = None,
         random_start: bool = True,
         noise: Literal["held", "fresh"] = "held",

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import nn
 
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Count, Layers, checked
 
 Norm = Literal["batch", "plain", "none"]
 """BatchNorm with a learned scale and shift, without them, or no normalisation."""
@@ -32,7 +32,7 @@ class Projector:
         out_norm: normalisation of the output.
     """
 
-    layers: Count = 2
+    layers: Layers = 2
     hidden: Count = 2048
     out: Count = 2048
     norm: Norm = "batch"
@@ -58,7 +58,7 @@ class Predictor:
         norm: normalisation of the hidden layers.
     """
 
-    layers: Count = 2
+    layers: Layers = 2
     hidden: Count = 512
     norm: Norm = "batch"
 

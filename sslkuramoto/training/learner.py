@@ -1,7 +1,10 @@
 """From the parts of a recipe to what learns: encoder, objective and views, checked before anything is loaded."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +124,20 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     views.check(data, spec)
     check_views(recipe.objective.name, objective, views.names)
     groups = parameter_groups(Learner(encoder, objective), schedule.hold, schedule.decay_norm_and_bias)
-    OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)
+    with suppress(_OptionsServeError):
+        OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, _Unread(groups))
     return encoder, objective, views
+
+
+class _OptionsServeError(Exception):
+    """The constructor of an optimizer found nothing wrong with its options: it began to read the parameters."""
+
+
+class _Unread(list[dict[str, Any]]):
+    """Groups of parameters that end the construction of an optimizer; torch would load its compiler to add them."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        raise _OptionsServeError
 
 
 def _check_forward(encoder: Encoder, name: str, spec: Spec) -> None:

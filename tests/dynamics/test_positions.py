@@ -138,3 +138,30 @@ def test_scores_of_fixed_rotations_depend_on_offsets_of_sites_only() -> None:
     scores = torch.einsum("yxd,vud->yxvu", same, same)
     torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3], rtol=0, atol=1e-6)
     torch.testing.assert_close(scores[1, 0, 0, 0], scores[3, 4, 2, 4], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_rotations_that_pair_channels_of_two_halves_are_these_with_the_channels_in_another_order() -> None:
+    """Both conventions of RoPE are one family of networks: scores agree where queries and keys are permuted alike."""
+    d, h, w = 16, 3, 4
+    query, key = normal(2, 1, 2, h * w, d).unbind(0)
+
+    def in_halves(x: torch.Tensor) -> torch.Tensor:
+        turned = x.clone()
+        for site in range(h * w):
+            for coordinate, at in enumerate(divmod(site, w)):
+                for plane in range(d // 4):
+                    first = coordinate * d // 2 + plane
+                    second = first + d // 4
+                    angle = torch.tensor(at * 10_000 ** (-2 * plane / (d // 2)))
+                    a, b = x[:, :, site, first], x[:, :, site, second]
+                    turned[:, :, site, first] = a * angle.cos() - b * angle.sin()
+                    turned[:, :, site, second] = a * angle.sin() + b * angle.cos()
+        return turned
+
+    order = torch.arange(d).view(2, 2, -1).transpose(1, 2).flatten()
+    rotate = FixedRotations(d)
+    found = rotate(query[..., order], (h, w)) @ rotate(key[..., order], (h, w)).transpose(-1, -2)
+    torch.testing.assert_close(found, in_halves(query) @ in_halves(key).transpose(-1, -2), rtol=0, atol=1e-5)
+    plain = rotate(query, (h, w)) @ rotate(key, (h, w)).transpose(-1, -2)
+    assert (found - plain).abs().max() > 0.1  # so weights of the other convention need the permutation

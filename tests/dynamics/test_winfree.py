@@ -300,19 +300,3 @@ def test_a_rectified_field_is_never_negative_so_phases_with_frequencies_at_least
     _, trace = layer(theta, torch.full_like(theta, 5.0), step_size=GAMMA / 30, num_steps=5, trace=True)
     for before, after in pairwise([theta, *angles(trace.states)]):
         assert (wrap(after - before) > 0).all()
-
-
-@pytest.mark.parametrize(("omega", "locks"), [(0.5, True), (0.99, True), (1.2, False)])
-def test_one_phase_under_a_constant_field_locks_where_its_frequency_is_at_most_the_field(omega, locks):
-    """theta' = omega + F cos theta has the stable point cos theta = -omega / F, sin theta > 0, if omega < F."""
-    theta, one = torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()
-    moves = []
-    for _ in range(4000):
-        after = winfree_step(theta, one, omega=omega * one, sensitivity=torch.cos, step_size=GAMMA / 3)
-        moves.append(wrap(after - theta).abs().item())
-        theta = after
-    if locks:
-        assert moves[-1] < 1e-6
-        assert theta.item() == pytest.approx(math.acos(-omega), abs=1e-4)
-    else:
-        assert min(moves) > 0.01

@@ -148,6 +148,36 @@ def test_one_field_serves_all_images_and_the_fixed_start_is_what_it_says() -> No
     assert build("winfree").fixed_initial(x) is None
 
 
+@pytest.mark.parametrize("name", ["board_akorn", "board_winfree"])
+@torch.no_grad()
+def test_the_fixed_start_of_boards_is_one_field_for_all_of_them(name) -> None:
+    encoder, x = build(name, initial="fixed"), boards(3)
+    field = encoder.fixed_initial(x)
+    assert field.shape == (1, 8, 4, 4)
+    assert torch.equal(encoder(x).map, encoder(x, initial=field).map)
+    torch.testing.assert_close(encoder(x[2:]).map, encoder(x).map[2:], rtol=1e-4, atol=1e-5)
+    assert build(name).fixed_initial(x) is None
+
+
+@pytest.mark.parametrize("name", ["winfree", "board_winfree"])
+def test_under_bfloat16_autocast_the_phases_of_every_layer_are_in_float32_and_feel_small_frequencies(name) -> None:
+    encoder, x = build(name, layers=2, step_size=1e-3), images() if name == "winfree" else boards()
+    whole = encoder(x, draw=draw(), trace=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = encoder(x, draw=draw(), trace=True)
+    for layer, exact in zip(half.trace, whole.trace, strict=True):
+        assert layer.states.dtype == torch.float32
+        first, last, wanted = (angles(states) for states in (layer.states[0], layer.states[1], exact.states[1]))
+        moved = wrap(last - first)
+        assert moved.abs().max() < 0.01  # bfloat16 has steps of 0.016 near pi: such a phase would not move
+        far = wanted.abs() > 2
+        assert not far.any() or (moved[far] != 0).any()
+        assert wrap(last - wanted).abs().median() < 0.02
+    assert (half.pooled.float() - whole.pooled).abs().max() < 0.1 * whole.pooled.abs().max()
+    half.pooled.float().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
 @torch.no_grad()
 def test_later_layers_add_the_frequencies_of_given_cells_only() -> None:
     encoder, x = build("board_winfree", layers=2), boards()
@@ -188,6 +218,8 @@ def test_mazes_have_no_blank_cells_and_any_side_where_none_is_stated() -> None:
         ("winfree", {"step_size": 0.0}, "step_size"),
         ("board_winfree", {"input_symbols": 5}, "input_symbols=5: must be at most symbols=4"),
         ("board_winfree", {"side": None, "coupling": "conv"}, "kernel_size=null: needs side"),
+        ("board_winfree", {"side": None, "coupling": "conv_symmetric"}, "kernel_size=null: needs side"),
+        ("board_winfree", {"side": None, "coupling": "dense_symmetric"}, "reads inputs of any size"),
     ],
 )
 def test_what_does_not_fit_is_one_line(name, options, line) -> None:

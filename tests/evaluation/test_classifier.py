@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from sslkuramoto.classifier import (
@@ -12,13 +13,24 @@ from sslkuramoto.classifier import (
     not_deterministic,
     predictions_over_draws,
 )
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.clean import Clean
-from sslkuramoto.randomness import generator
+from sslkuramoto.randomness import borrowed_global, generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
 INDEX = torch.tensor([3, 14, 15, 92, 65, 35])
 MODES = ("random", "fixed", "fixed_per_image", "averaged")
+
+
+@pytest.fixture(params=["cnn", "winfree"])
+def drawing(request):
+    """A classifier that draws: noise in a CNN, or the initial phases of a Winfree network."""
+    if request.param == "cnn":
+        return request.getfixturevalue("noisy")
+    with borrowed_global(generator("cpu", "winfree")):
+        encoder = ENCODERS.build("winfree", {**ENCODERS.small("winfree"), "initial_scale": 1.0}).eval()
+        return encoder, nn.Linear(encoder.num_features, 10)
 
 
 def dropping(network, share=0.2):
@@ -35,8 +47,8 @@ def counting(network, by=1e-6):
     return encoder, head
 
 
-def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(noisy):
-    classifier = Classifier(*noisy, "random", seed=1)
+def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(drawing):
+    classifier = Classifier(*drawing, "random", seed=1)
     first, second = classifier(IMAGES), classifier(IMAGES)
     assert classifier.stochastic
     assert not torch.allclose(first, second)
@@ -44,17 +56,17 @@ def test_random_mode_draws_anew_at_each_forward_and_repeats_after_restart(noisy)
     assert torch.equal(classifier(IMAGES), first)
 
 
-def test_fixed_mode_gives_an_image_the_same_logits_wherever_it_stands(noisy):
-    classifier = Classifier(*noisy, "fixed", seed=1)
+def test_fixed_mode_gives_an_image_the_same_logits_wherever_it_stands(drawing):
+    classifier = Classifier(*drawing, "fixed", seed=1)
     whole = classifier(IMAGES)
     assert not classifier.stochastic
     assert torch.equal(whole, classifier(IMAGES))
     torch.testing.assert_close(classifier(IMAGES[4:5]), whole[4:5])
-    assert not torch.allclose(whole, Classifier(*noisy, "fixed", seed=2)(IMAGES))
+    assert not torch.allclose(whole, Classifier(*drawing, "fixed", seed=2)(IMAGES))
 
 
-def test_one_state_an_image_is_the_same_in_every_batch(noisy):
-    classifier = Classifier(*noisy, "fixed_per_image", seed=1)
+def test_one_state_an_image_is_the_same_in_every_batch(drawing):
+    classifier = Classifier(*drawing, "fixed_per_image", seed=1)
     whole = classifier.at(INDEX)(IMAGES)
     assert not classifier.stochastic
     assert torch.equal(whole, classifier.at(INDEX)(IMAGES))
@@ -65,7 +77,7 @@ def test_one_state_an_image_is_the_same_in_every_batch(noisy):
     torch.testing.assert_close(torch.cat([classifier.at(index)(images) for index, images in pairs]), whole)
     twins = classifier.at(torch.tensor([3, 4]))(IMAGES[:1].repeat(2, 1, 1, 1))
     assert not torch.allclose(twins[0], twins[1])
-    assert not torch.allclose(whole, Classifier(*noisy, "fixed_per_image", seed=2).at(INDEX)(IMAGES))
+    assert not torch.allclose(whole, Classifier(*drawing, "fixed_per_image", seed=2).at(INDEX)(IMAGES))
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["after a forward", "before any"])
@@ -114,16 +126,16 @@ def test_scores_of_one_state_an_image_follow_the_index(noisy):
         assert torch.equal(predictions_over_draws(classifier, chunks, 20, "score"), expected[None])
 
 
-def test_an_explicit_start_for_each_image_overrides_the_mode(noisy):
-    classifier = Classifier(*noisy, "random")
-    start = noisy[0].sample_initial(IMAGES, generator("cpu", "start"))
-    expected = noisy[1](noisy[0](IMAGES, initial=start).pooled)
+def test_an_explicit_start_for_each_image_overrides_the_mode(drawing):
+    classifier = Classifier(*drawing, "random")
+    start = drawing[0].sample_initial(IMAGES, generator("cpu", "start"))
+    expected = drawing[1](drawing[0](IMAGES, initial=start).pooled)
     assert torch.equal(classifier(IMAGES, initial=start), expected)
     torch.testing.assert_close(classifier(IMAGES[2:3], initial=start[2:3]), expected[2:3])
 
 
-def test_averaged_mode_is_the_mean_of_its_draws(noisy):
-    encoder, head = noisy
+def test_averaged_mode_is_the_mean_of_its_draws(drawing):
+    encoder, head = drawing
     fresh = Classifier(encoder, head, "averaged", draws=3)
     draw = generator("cpu", "own")
     expected = torch.stack([head(encoder(IMAGES, draw=draw).pooled) for _ in range(3)]).mean(0)

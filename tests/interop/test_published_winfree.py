@@ -112,6 +112,34 @@ def test_arguments_that_nothing_reads_and_weights_that_nothing_uses_are_told() -
 
 
 @torch.no_grad()
+def test_weights_whose_rotations_pair_halves_are_read_by_an_argument_and_the_assumption_is_told_otherwise() -> None:
+    encoder, head = network("winfree_image", layers=1, channels=64)  # 8 heads of 8 channels, two planes a coordinate
+    weights = state("winfree_image", encoder, head)
+    halves = dict(weights)
+    for part in ("weight", "bias"):
+        name = f"layers.0.2.coupling.0.W_qkv.{part}"
+        rows = weights[name].unflatten(0, (3, 8, 2, 2, 2)).clone()  # parts, heads, coordinates, planes, of a plane
+        rows[:2] = rows[:2].transpose(3, 4).clone()
+        halves[name] = rows.flatten(0, 4)
+    kind = {"kind": "winfree_image"}
+    plain = published(kind, weights)
+    (line,) = plain.assumed
+    assert line.startswith("assumed: rotations of queries and keys pair consecutive channels")
+    assert "--config rope_pairs=halves" in line
+    stated = published({**kind, "rope_pairs": "halves"}, halves)
+    assert stated.assumed == []
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(plain.built.encoder.state_dict()[name], value), name
+        assert torch.equal(stated.built.encoder.state_dict()[name], value), name
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    noise = encoder.sample_initial(x, torch.Generator().manual_seed(0))
+    misread = published(kind, halves).built.encoder(x, initial=noise).map
+    assert (misread - encoder(x, initial=noise).map).abs().max() > 1e-4
+    narrow = state("winfree_image", *network("winfree_image", layers=1, channels=32))  # one plane a coordinate
+    assert published(kind, narrow).assumed == []
+
+
+@torch.no_grad()
 def test_an_imported_network_keeps_its_outputs_through_the_run_directory(tmp_path, capsys) -> None:
     encoder, head = network("winfree_image", layers=2)
     torch.save(state("winfree_image", encoder, head), tmp_path / "file.pth")

@@ -1,6 +1,7 @@
 """The two peaks of phases: found where a distribution is made of two, and mapped to their sites."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -57,11 +58,24 @@ def test_the_maps_show_where_each_peak_is_and_nothing_without_two():
     assert torch.allclose(phases_of(states), theta, atol=1e-5)
     picture, peaks = modes_picture(trace, torch.rand(3, 3, 6, 6))
     assert sorted(round(peak / 90) * 90 for peak in peaks) == [90, 270]
-    assert "for 3 images (two rows each) and 1 layers" in picture
+    assert "for 3 images (two rows each) over 2 steps of 1 layers" in picture
     picture, peaks = modes_picture(trace, torch.randint(0, 5, (3, 6, 6)))
     assert "for 3 boards" in picture
     alike = (LayerTrace(torch.ones(2, 3, 8, 6, 6), torch.zeros(3, 3), torch.zeros(3, 3)),)
     assert modes_picture(alike, torch.rand(3, 3, 6, 6)) == ("", None)
+
+
+def test_the_maps_follow_the_peaks_over_the_steps_of_every_layer():
+    """Figure 7: phases that come to the two peaks step by step; eight of more steps are shown."""
+    at_last = torch.full((1, 1, 4, 4), math.pi / 2)
+    at_last[..., 2:] = -math.pi / 2
+    steps = [at_last * (step + 1) / 8 for step in range(8)]
+    trace = [LayerTrace(torch.stack([on_circle(step) for step in steps]), torch.zeros(9, 1), torch.zeros(9, 1))] * 2
+    picture, peaks = modes_picture(trace, torch.rand(1, 3, 4, 4))
+    assert sorted(round(peak / 90) * 90 for peak in peaks) == [90, 270]
+    assert "for 1 images (two rows each) over 8 steps of 2 layers" in picture
+    left = [nearness(step, 90.0)[0, :, 0].mean() for step in steps]
+    assert all(before < after for before, after in pairwise(left))
 
 
 @pytest.mark.parametrize("name", ["winfree", "board_winfree"])

@@ -19,7 +19,7 @@ from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -30,7 +30,7 @@ def cifar10(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,
@@ -57,7 +57,7 @@ def cifar100(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

@@ -12,7 +12,7 @@ from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
-from sslkuramoto.values import Count, Mark, ShareBelowOne, checked, small
+from sslkuramoto.values import Count, Mark, ShareBelowOne, Side, checked, small
 
 TEST_IMAGES = 360  # a fifth
 
@@ -22,7 +22,7 @@ TEST_IMAGES = 360  # a fifth
 def digits(
     split: str,
     *,
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

@@ -16,7 +16,7 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice, share_aside
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
 
 @checked
@@ -26,7 +26,7 @@ def image_folder(
     root: Place,
     labels: bool = True,
     val_share: ShareBelowOne = 0.0,
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

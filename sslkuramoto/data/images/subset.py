@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.randomness import generator
-from sslkuramoto.values import Count, ShareBelowOne, checked
+from sslkuramoto.values import Count, ShareBelowOne, Side, checked
 
 SPLITS = ("train", "val", "test")
 
@@ -35,7 +35,7 @@ class Choice:
             stays if it has at most 1 GiB).
     """
 
-    size: Count | None = None
+    size: Side | None = None
     limit: Count | None = None
     limit_test: Count | None = None
     holdout: ShareBelowOne = 0.0

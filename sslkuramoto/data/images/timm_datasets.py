@@ -31,7 +31,7 @@ from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_local, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
@@ -52,7 +52,7 @@ def timm_dataset(
     target_key: str | None = None,
     num_classes: int | None = None,
     download: Annotated[bool, Mark.INCIDENTAL] = False,
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

@@ -14,7 +14,7 @@ from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.data.scenes.mask_files import FileMasks, check_inside
 from sslkuramoto.data.scenes.scene_set import SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Mark, Place, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 CENTRE = 0.8
 """Share of the short side that is kept, as in the published evaluation."""
@@ -28,7 +28,7 @@ def clevrtex(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     variant: Literal["full", "outd", "camo"] = "full",
-    size: Count = 128,
+    size: Side = 128,
     limit: Count | None = None,
     limit_test: Count | None = None,
     split_seed: int = 0,

@@ -25,7 +25,7 @@ from sslkuramoto.data.scenes.mask_files import check_inside, upright_size
 from sslkuramoto.data.scenes.scene_set import IGNORED, MOST_OBJECTS, Masks, SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError, one_line
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
 _FOLDERS = {"train": "train", "test": "val"}
 """Part -> folder of the archive, whose own test images have no masks."""
@@ -38,7 +38,7 @@ def coco(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     year: Literal["2014", "2017"] = "2017",
-    size: Count = 256,
+    size: Side = 256,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

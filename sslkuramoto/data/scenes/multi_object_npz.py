@@ -29,7 +29,7 @@ from sslkuramoto.data.scenes.scene_set import (
 )
 from sslkuramoto.errors import UserError, one_line
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Must, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Must, Place, ShareBelowOne, Side, checked
 
 PARTS = ("train", "val", "test")
 _MASKS = {"labels": INSTANCES, "pixelwise_class_labels": CLASSES}
@@ -49,7 +49,7 @@ def multi_object_npz(
     root: Annotated[Place, Mark.INCIDENTAL],
     dataset: Plain,
     test_file: Literal["test", "eval"] = "test",
-    size: Count | None = None,
+    size: Side | None = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

@@ -16,7 +16,7 @@ from sslkuramoto.data.scenes.mask_files import FileMasks, check_inside
 from sslkuramoto.data.scenes.scene_set import SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, checked
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
 _LISTS = {"train": "train", "test": "val"}
 """Part -> list of the archive, whose own test images have no masks."""
@@ -27,7 +27,7 @@ def voc(
     split: str,
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
-    size: Count = 256,
+    size: Side = 256,
     limit: Count | None = None,
     limit_test: Count | None = None,
     holdout: ShareBelowOne = 0.0,

@@ -237,7 +237,7 @@ def saturation(case: Case) -> Check:
 def _fields(fields: list[StepFields]) -> Check:
     """Answer from the fields of Winfree steps: where nearly all are closed, the image does not act through them."""
     if not fields:
-        return SATURATION.not_run("the encoder has no Kuramoto layers")
+        return SATURATION.not_run("the encoder has no Kuramoto layers and no rectified Winfree layers")
     places = {f"layer {field.layer}, step {field.step}": field for field in fields}
     figures = {place: {"open": field.open, "median_field": field.median} for place, field in places.items()}
     place, least = min(places.items(), key=lambda item: item[1].open)

@@ -37,7 +37,7 @@ from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.sources import code_version
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
-from sslkuramoto.values import Count, Mark, checked
+from sslkuramoto.values import Count, Mark, Repeats, checked
 
 NAME = "audit"
 NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # sources that modify the network
@@ -109,7 +109,7 @@ class Audit(Protocol):
         norm: Norm = "linf",
         eps: float | str | None = None,
         initial: Literal["random", "averaged", "fixed"] = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         plant: Plant | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
@@ -123,8 +123,8 @@ class Audit(Protocol):
         skip: list[str] | None = None,
         split: Literal["test", "val"] = "test",
         chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
-        draws: Count = 20,
-        select_draws: Count = 100,
+        draws: Repeats = 20,
+        select_draws: Repeats = 100,
         ledger: Annotated[str | None, Mark.INCIDENTAL] = None,
     ) -> None:
         eps = DEFAULT_EPS[norm] if eps is None else eps

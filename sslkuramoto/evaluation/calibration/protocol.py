@@ -40,7 +40,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread
-from sslkuramoto.values import Count, Must, ShareAboveZero, checked
+from sslkuramoto.values import Count, Must, Repeats, ShareAboveZero, checked
 
 NAME = "calibration"
 RESAMPLES = 500
@@ -96,12 +96,12 @@ class Calibration(Protocol):
         *,
         bins: Bins = (15, 10, 20),
         initial: Initial = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         temperature: bool = True,
         held_out: Literal["val"] | ShareAboveZero = "val",
         images: Count | None = None,
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         if temperature and held_out == split:

@@ -12,7 +12,7 @@ from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, de
 from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Repeats, checked
 
 
 @checked
@@ -35,9 +35,9 @@ class Clean(Protocol):
         self,
         *,
         initial: Initial = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         self.initial: Initial = initial

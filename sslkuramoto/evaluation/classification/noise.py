@@ -30,7 +30,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.threat import parse_eps, shown_eps
-from sslkuramoto.values import Count, checked, small
+from sslkuramoto.values import Count, Repeats, checked, small
 
 NAME = "noise"
 Kind = Literal["sign", "gaussian"]
@@ -63,12 +63,12 @@ class NoiseAccuracy(Protocol):
         *,
         sizes: tuple[float | str, ...] = ("8/255", "64/255"),
         kinds: tuple[Kind, ...] = ("sign", "gaussian"),
-        samples: Count = 10,
+        samples: Repeats = 10,
         initial: Initial = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         if not sizes or not kinds:

@@ -33,7 +33,7 @@ from sslkuramoto.examples import Images, Spec
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.values import Count, Mark, Must, checked, small
+from sslkuramoto.values import Count, Mark, Must, Repeats, checked, small
 
 NAME = "corruptions"
 SMALLEST = 4  # pixels per side
@@ -92,9 +92,9 @@ class Corruptions(Protocol):
         severities: Severities = SEVERITIES,
         images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
         initial: Initial = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         calibration: bool = True,
         baseline: Annotated[str | None, Mark.OPEN] = None,
         corruption_seed: int = 0,

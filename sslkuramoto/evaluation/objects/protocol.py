@@ -33,7 +33,7 @@ from sslkuramoto.randomness import generator, seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import mean_interval, spread
-from sslkuramoto.values import Count, Mark, Whole, checked, small
+from sslkuramoto.values import Count, Mark, Repeats, Steps, Whole, checked, small
 
 NAME = "objects"
 PUBLISHED = "Tetrominoes 4, VOC 4, Shapes 5, dSprites 7, COCO 7, CLEVR 11, CLEVRTex 11"
@@ -82,10 +82,10 @@ class ObjectDiscovery(Protocol):
         method: Method = "average",
         pca: Count = 128,
         up_tile: Count = 1,
-        num_steps: Count | tuple[Count, ...] | None = None,
+        num_steps: Steps | tuple[Steps, ...] | None = None,
         images: Count | None = None,
         split: Literal["test", "val", "train"] = "test",
-        draws: Count = 5,
+        draws: Repeats = 5,
         scenes: Mapping[str, Any] | None = None,
         store: Annotated[Whole, Mark.INCIDENTAL] = 6,
     ) -> None:

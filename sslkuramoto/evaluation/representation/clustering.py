@@ -21,7 +21,7 @@ from sslkuramoto.randomness import seed_of
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread, wilson
-from sslkuramoto.values import Count, checked, small
+from sslkuramoto.values import Repeats, checked, small
 
 
 def matched(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -72,12 +72,12 @@ class Clustering(Protocol):
     def __init__(
         self,
         *,
-        seeds: Count = 5,
-        starts: Count = 3,
+        seeds: Repeats = 5,
+        starts: Repeats = 3,
         normalise: bool = True,
         clusters: Annotated[int, Field(ge=2)] | None = None,
         split: Literal["test", "val", "train"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         self.seeds, self.starts, self.normalise, self.clusters, self.split = seeds, starts, normalise, clusters, split

@@ -19,7 +19,7 @@ from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
-from sslkuramoto.values import Count, checked
+from sslkuramoto.values import Repeats, checked
 
 
 @checked
@@ -41,7 +41,7 @@ class Finetune(Protocol):
     needs = frozenset({"recipe"})
     columns = (Column("clean", "clean accuracy", "Finetuned", False, 6.1, ["accuracy"]),)
 
-    def __init__(self, *, recipe: dict[str, Any], draws: Count = 20, into: str = "finetune") -> None:
+    def __init__(self, *, recipe: dict[str, Any], draws: Repeats = 20, into: str = "finetune") -> None:
         self.options = options_of(locals())
         if Path(into).name != into or into in ("", ".", "..", "results", "cache", "checkpoints", "pictures"):
             raise UserError(f"into={into!r}: must be the name of a folder of its own, without '/'")

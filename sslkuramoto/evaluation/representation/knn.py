@@ -21,7 +21,7 @@ from sslkuramoto.evaluation.representation.progress import Progress
 from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
-from sslkuramoto.values import Count, Positive, checked, small
+from sslkuramoto.values import Count, Positive, Repeats, checked, small
 
 Vote = Literal["weighted", "plain"]
 
@@ -90,7 +90,7 @@ class NearestNeighbours(Protocol):
         temperature: Positive = 0.07,
         vote: Vote = "weighted",
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         self.vote: Vote = vote

@@ -28,7 +28,7 @@ from sslkuramoto.noise_draws import accuracies, share_right
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
-from sslkuramoto.values import Count, Positive, checked, small
+from sslkuramoto.values import Positive, Repeats, checked, small
 
 LARGE = 10**9
 """Images x features x classes from which a problem is solved by :func:`fit_large_probe`; 50,000 images of CIFAR-10 with
@@ -183,9 +183,9 @@ class LinearProbe(Protocol):
         *,
         penalties: tuple[Positive, ...] = PENALTIES,
         holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2,
-        max_iterations: Count = 500,
+        max_iterations: Repeats = 500,
         split: Literal["test", "val"] = "test",
-        draws: Count = 20,
+        draws: Repeats = 20,
     ) -> None:
         self.options = options_of(locals())
         if not penalties:

@@ -23,7 +23,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import spread
-from sslkuramoto.values import Count, checked, small
+from sslkuramoto.values import Count, Repeats, checked, small
 
 EPSILON = 1e-7
 SMALLEST = 1e-12  # eigenvalues below this share of the largest are rounding
@@ -75,7 +75,7 @@ class Rank(Protocol):
     columns = (Column("rankme", "RankMe", "Frozen encoder", True, 2.5, ["rankme"], optional=True),)
 
     def __init__(
-        self, *, images: Count = 25600, split: Literal["test", "val", "train"] = "test", draws: Count = 20
+        self, *, images: Count = 25600, split: Literal["test", "val", "train"] = "test", draws: Repeats = 20
     ) -> None:
         self.options = options_of(locals())
         self.images, self.split, self.draws = images, split, draws

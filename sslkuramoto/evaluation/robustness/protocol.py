@@ -48,7 +48,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Reading, Result
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
-from sslkuramoto.values import Count, Mark, Whole, checked
+from sslkuramoto.values import Count, Mark, Repeats, Whole, checked
 
 BACKWARD = 3  # duration of a forward and backward pass, in forward passes
 NAME = "robustness"
@@ -103,14 +103,14 @@ class Robustness(Protocol):
         norm: Norm = "linf",
         eps: float | str | None = None,
         initial: Initial = "random",
-        average: Count = 8,
+        average: Repeats = 8,
         decided_by: DecidedBy = "majority",
         chained: bool = True,
         images: Count | None = 1000,
         split: Literal["test", "val"] = "test",
         chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
-        draws: Count = 20,
-        select_draws: Count = 100,
+        draws: Repeats = 20,
+        select_draws: Repeats = 100,
         control: Annotated[Whole, Mark.INCIDENTAL] = 4,
         store: Annotated[Whole, Mark.INCIDENTAL] = 0,
         ledger: Annotated[str | None, Mark.INCIDENTAL] = None,

@@ -16,7 +16,14 @@ from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.report.markup import NOTHING
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
 from sslkuramoto.report.pictures.order import unit_vectors
-from sslkuramoto.report.pictures.oscillators import NUM_PHASE_IMAGES, frame, place, place_input
+from sslkuramoto.report.pictures.oscillators import (
+    MAX_COLUMNS,
+    NUM_PHASE_IMAGES,
+    frame,
+    place,
+    place_input,
+    spread_steps,
+)
 
 BINS, SMOOTHING = 72, 10.0  # of the histogram; standard deviation of the kernel that smooths it, degrees
 APART = 60.0  # degrees: nearer maxima are one peak
@@ -70,34 +77,37 @@ def modes_picture(
 ) -> tuple[Markup, tuple[float, float] | None]:
     """Return an inline SVG and the two peaks of the last layer's last phases; nothing where there are not two.
 
-    Two rows for each image, one for each peak; a column for each layer: white where the phases after its last step are
-    near the peak. The maps of one row share one scale.
+    Two rows for each image, one for each peak; a column for each step of each layer: white where the phases after the
+    step are near the peak. The maps of one row share one scale. Of more than eight steps, eight are shown.
 
     Args:
         trace: what the encoder returned with ``trace=True``; oscillators of dimension 2.
         inputs: what is behind the trace: pixels in [0,1], "b 3 y x"; or boards, "b y x".
         name: unique on the page.
     """
-    last = [phases_of(layer.states[-1:])[0] for layer in trace]
-    peaks = two_peaks(last[-1])
+    peaks = two_peaks(phases_of(trace[-1].states[-1:])[0])
     if peaks is None:
         return NOTHING, None
+    steps = [(index, step) for index, layer in enumerate(trace) for step in range(len(layer.states))]
+    steps = [steps[k] for k in spread_steps(len(steps), MAX_COLUMNS)]
+    shown = [phases_of(trace[index].states[step : step + 1])[0] for index, step in steps]
     count = min(len(inputs), NUM_PHASE_IMAGES)
-    figure, grid = axes_grid(1, 1, 0.72 * (len(trace) + 1.9), 1.44 * count + 0.35)
+    figure, grid = axes_grid(1, 1, 0.72 * (len(shown) + 1.9), 1.44 * count + 0.35)
     axes, rows = grid[0, 0], []
     for k in range(count):
         for row, peak in enumerate(peaks):
             if row == 0:
                 place_input(axes, inputs[k], 2 * k)
-            maps = [nearness(phases[k : k + 1], peak)[0].numpy() for phases in last]
+            maps = [nearness(phases[k : k + 1], peak)[0].numpy() for phases in shown]
             scale = max(1e-12, *(map_.max() for map_ in maps))
             for column, map_ in enumerate(maps):
                 tile = np.repeat((255 * map_ / scale).round().astype(np.uint8)[..., None], 3, axis=2)
                 place(axes, tile, 2 * k + row, column + 1)
             rows.append(f"{peak:.0f}°")
-    frame(axes, rows, ["", *(f"layer {index + 1}" for index in range(len(trace)))])
+    frame(axes, rows, ["", *(f"layer {index + 1}\nstep {step + 1}" for index, step in steps)])
     alt = (
         f"Where the phases are near the two peaks of the last layer, {peaks[0]:.0f} and {peaks[1]:.0f} degrees, for "
-        f"{count} {'boards' if inputs.ndim == 3 else 'images'} (two rows each) and {len(trace)} layers (columns)."
+        f"{count} {'boards' if inputs.ndim == 3 else 'images'} (two rows each) over {len(shown)} steps of {len(trace)} "
+        "layers (columns)."
     )
     return svg_of(figure, alt=alt, name=name), peaks

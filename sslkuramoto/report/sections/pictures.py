@@ -86,7 +86,7 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
         if peaks is not None:
             below = (
                 f"The phases of the last layer have two peaks, at {peaks[0]:.0f}° and {peaks[1]:.0f}° (rows). White: "
-                "the phases of a site are near the peak after the last step of the layer; mean over its oscillators."
+                "the phases of a site are near the peak after the step; mean over its oscillators."
             )
             text += figure(modes, below)
     return text
