@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-Key = int | str
+Key = int | float | str
 
 
 def seed_of(*key: Key) -> int:

@@ -58,9 +58,10 @@ def test_a_run_on_turned_mazes_that_was_stopped_continues_to_the_same_bytes(tmp_
 
 def test_the_protocol_of_sudoku_refuses_mazes_in_one_line(tmp_path, capsys) -> None:
     train(recipe("maze10-winfree"), tmp_path / "run")
+    capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "sudoku"]) == 2
     said = capsys.readouterr().err
-    assert "Sudoku" in said
+    assert "sudoku: boards of side 10: Sudoku here has boards of side 4, 6, 9" in said
     assert said.count("\n") == 1
 
 

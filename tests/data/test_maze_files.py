@@ -213,6 +213,10 @@ def test_a_cut_array_a_zip_of_arrays_and_a_missing_file_are_one_line(tmp_path) -
     file.write_bytes(content[:-5])
     with pytest.raises(UserError, match="damaged, or no array"):
         read(tmp_path)
+    for damaged in (b"", b"PK\x03\x04broken", content[:10] + b"{'descr': (" + content[21:], content[:9]):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged, or no array"):
+            read(tmp_path)
     np.savez(tmp_path / "zip.npz", a=np.ones(3))
     file.write_bytes((tmp_path / "zip.npz").read_bytes())
     with pytest.raises(UserError, match=r"must be whole numbers \[n, 81\], not several arrays"):

@@ -35,7 +35,7 @@ def name(request):
 
 
 def test_registry_holds_these_policies_under_these_view_names():
-    others = {"unchanged": ("a",), "sudoku_symmetries": ("a",)}
+    others = {"unchanged": ("a",), "sudoku_symmetries": ("a",), "maze_symmetries": ("a",)}
     sizes = {name: 9 if name == "sudoku_symmetries" else SIZE for name in VIEWS}
     assert {name: VIEWS.build(name, {}, sizes[name]).names for name in VIEWS} == NAMES | others
 

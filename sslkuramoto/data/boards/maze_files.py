@@ -36,7 +36,6 @@ from sslkuramoto.maze_rules import (
 from sslkuramoto.values import Count, Mark, Place, Whole, checked
 
 INPUTS, LABELS = "all__inputs.npy", "all__labels.npy"
-_DAMAGE = (OSError, ValueError, EOFError, MemoryError, SyntaxError, OverflowError, TypeError)
 Where = Callable[[int], str]
 """Names a maze for errors, by its number."""
 
@@ -187,7 +186,7 @@ def _array(path: Path, side: int) -> Int64[Tensor, "n y x"]:
     content = content_of(path)
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
-    except _DAMAGE as error:
+    except Exception as error:  # what damaged bytes make of the reader is any kind of error
         raise UserError(f"{path}: damaged, or no array: {one_line(error) or type(error).__name__}") from None
     if not isinstance(found, np.ndarray) or found.ndim != 2 or not len(found) or found.dtype.kind not in "iu":
         shape = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "several arrays"
