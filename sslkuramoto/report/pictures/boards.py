@@ -107,8 +107,9 @@ def _tile(board: Board, percent: np.ndarray) -> Tile:
     cells = np.full((*given.shape, 3), WHITE, np.uint8)
     right = (answer == np.asarray(board.solution))[..., None]
     cells = mixed(cells, np.where(right, CORRECT_CELL, WRONG_CELL), 0.75 * percent / 100)
-    cells[given & right[..., 0]] = GIVEN
-    texts = tuple((y, x, str(symbol or "?"), "#111111") for (y, x), symbol in np.ndenumerate(answer))
+    kept = given & right[..., 0]
+    cells[kept] = GIVEN  # without symbols, which are most of a picture's size
+    texts = tuple((y, x, str(symbol or "?"), "#111111") for (y, x), symbol in np.ndenumerate(answer) if not kept[y, x])
     return Tile(cells, texts)
 
 
