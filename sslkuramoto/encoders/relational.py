@@ -32,8 +32,7 @@ Group = Annotated[int, Field(ge=2)]
 class PairEncoder(Encoder):
     """What encoders of pairs share: the CNN that turns each picture into features.
 
-    Weights in front of a ReLU start as Kaiming normal, those of the last layer as Xavier normal, biases at 0, so that
-    the features of different pictures differ from the beginning.
+    Weights in front of a ReLU start as Kaiming normal, those of the last layer as Xavier normal, biases at 0.
 
     Args:
         size: side of the pictures in pixels.
@@ -41,6 +40,7 @@ class PairEncoder(Encoder):
         channels: of the convolutions.
         hidden: width of the hidden layer.
         outputs: number of features of a picture.
+        normalise: whether features have mean 0 and variance 1 over a batch.
 
     Raises:
         UserError: three convolutions of stride 2 do not fit the size.
@@ -48,7 +48,9 @@ class PairEncoder(Encoder):
 
     reads: ClassVar[Reads] = (Pairs,)
 
-    def __init__(self, size: int, pictures: Pictures, channels: int, hidden: int, outputs: int) -> None:
+    def __init__(
+        self, size: int, pictures: Pictures, channels: int, hidden: int, outputs: int, normalise: bool
+    ) -> None:
         super().__init__()
         if size % 8:
             raise UserError(f"size={size}: must be divisible by 8, for three convolutions of stride 2")
@@ -59,7 +61,7 @@ class PairEncoder(Encoder):
             *(nn.Conv2d(channels, channels, 4, stride=2, padding=1), nn.ReLU()),
             *(nn.Conv2d(channels, channels, 4, stride=2, padding=1), nn.ReLU()),
             *(nn.Flatten(), nn.Linear(channels * (size // 8) ** 2, hidden), nn.ReLU()),
-            nn.Linear(hidden, outputs),
+            *(nn.Linear(hidden, outputs), nn.BatchNorm1d(outputs, affine=False) if normalise else nn.Identity()),
         )
         *inner, last = (part for part in self.cnn if isinstance(part, nn.Conv2d | nn.Linear))
         for part in inner:
@@ -96,6 +98,7 @@ class Relational(PairEncoder):
         channels: of the convolutions.
         hidden: width of the hidden layer.
         dimensions: D, oscillators per picture.
+        normalise: whether features are normalised over the batch (BatchNorm without weights, as W and b are there).
         oscillator_dim: N, dimension of an oscillator; even with natural frequencies.
         num_steps: T, Kuramoto steps. It may be larger at test time with the same weights.
         between: whether the oscillators of one picture act on those of the other (J_out).
@@ -114,12 +117,14 @@ class Relational(PairEncoder):
 
     Source: Veliz, Altabaa and Lafferty (poster); Webb et al. 2021 (arXiv 2012.14601) for the CNN.
 
-    Differs: the poster states no N, D, gamma, initial values, nor T of training. Omega_d rotates planes of two
+    Differs: the poster states no N, D, gamma, initial values, nor T of training, and no normalisation of E. Without it,
+        or with b as large as W at the start, nothing was learned in 16 epochs. Omega_d rotates planes of two
         coordinates; that is any skew-symmetric matrix up to a rotation of each oscillator, which W, b and J absorb.
     """
 
     has_energy: ClassVar[bool] = True
     normalises_initial: ClassVar[bool] = True
+    oscillator_dim: int
 
     def __init__(
         self,
@@ -129,6 +134,7 @@ class Relational(PairEncoder):
         channels: Count = 32,
         hidden: Count = 256,
         dimensions: Count = 64,
+        normalise: bool = True,
         oscillator_dim: Group = 2,
         num_steps: Count = 8,
         between: bool = True,
@@ -141,16 +147,16 @@ class Relational(PairEncoder):
         initial: Literal["random", "fixed", "stimulus"] = "random",
         initial_seed: int = 0,
     ) -> None:
-        super().__init__(size, pictures, channels, hidden, dimensions)
+        super().__init__(size, pictures, channels, hidden, dimensions, normalise)
         width = dimensions * oscillator_dim
         self.num_features = dimensions * (pictures // 2)
         self.oscillator_dim = oscillator_dim
         self.num_steps = check_steps(num_steps, 1)
         self.initial, self.stochastic = initial, initial == "random"
-        # W is three times as large as b, since features differ by about 0.35 before training: drives of nearly equal
-        # directions would give coherences near 2 for all pairs, where they have no slope
-        self.drive = nn.Parameter(3 * torch.randn(dimensions, oscillator_dim))
-        self.drive_bias = nn.Parameter(torch.randn(dimensions, oscillator_dim))
+        self.drive = nn.Parameter(torch.randn(dimensions, oscillator_dim))
+        # b is small beside W: with drives that point nearly the same way coherences are near 2 for all pairs, where
+        # they have no slope
+        self.drive_bias = nn.Parameter(0.3 * torch.randn(dimensions, oscillator_dim))
         frequencies = None
         if natural_frequency:
             frequencies = NaturalFrequencies(-(-width // 2), frequency_init, learn_frequency)
@@ -270,6 +276,7 @@ class RelationalControl(PairEncoder):
         channels: of the convolutions.
         hidden: width of the hidden layer; a larger one makes up for the weights of the coupling.
         dimensions: D, cosines of a pair, or features of a picture.
+        normalise: whether features are normalised over the batch (BatchNorm without weights).
         oscillator_dim: N, features of each picture from which one cosine is computed. Unused by "concatenated".
         compare: ``"cosine"`` passes on cos(E_{1,d}, E_{2,d}) of D groups of N features, a relational bottleneck of the
             same width without dynamics; ``"concatenated"`` passes on the D features of all pictures.
@@ -286,11 +293,12 @@ class RelationalControl(PairEncoder):
         channels: Count = 32,
         hidden: Count = 256,
         dimensions: Count = 64,
+        normalise: bool = True,
         oscillator_dim: Group = 2,
         compare: Literal["cosine", "concatenated"] = "cosine",
     ) -> None:
         of_a_picture = dimensions * oscillator_dim if compare == "cosine" else dimensions
-        super().__init__(size, pictures, channels, hidden, of_a_picture)
+        super().__init__(size, pictures, channels, hidden, of_a_picture, normalise)
         self.compare = compare
         self.group = oscillator_dim
         self.num_features = dimensions * (pictures // 2 if compare == "cosine" else pictures)

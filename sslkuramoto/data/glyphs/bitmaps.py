@@ -198,7 +198,7 @@ def _strokes(draw: torch.Generator) -> UInt8[Tensor, "a a"]:
         return _strokes(draw)
     margin, step = _DRAWN // 8, _DRAWN // (_LATTICE - 1)
     places = [tuple((margin + step * point).tolist()) for point in points]
-    canvas = Image.new("L", (_DRAWN + 2 * margin,) * 2)
+    canvas = Image.new("L", (_DRAWN + 2 * margin, _DRAWN + 2 * margin))
     pen, width = ImageDraw.Draw(canvas), _WIDTH * _DRAWN // SIDE
     pen.line(places, fill=255, width=width, joint="curve")
     for x, y in (places[0], places[-1]):  # round ends
