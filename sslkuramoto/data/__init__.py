@@ -33,6 +33,9 @@ DATA.add("maze", f"{_BOARDS}.maze:Maze")
 DATA.add("maze_files", f"{_BOARDS}.maze_files:maze_files")
 for _name in ("sudoku_satnet", "sudoku_rrn", "sudoku_extreme"):
     DATA.add(_name, f"{_BOARDS}.sudoku_files:{_name}")
+_GLYPHS = "sslkuramoto.data.glyphs"
+DATA.add("same-different", f"{_GLYPHS}.same_different:SameDifferent")
+DATA.add("match-to-sample", f"{_GLYPHS}.match_to_sample:MatchToSample")
 
 
 def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
