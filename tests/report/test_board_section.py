@@ -60,7 +60,7 @@ def test_curves_energies_boards_and_the_hash_of_the_puzzles_stand_on_the_page(ru
     text = shown(path, "<b>")
     assert "<b>" not in text
     for words in (
-        "Boards solved against Kuramoto steps",
+        "Boards solved against oscillator steps",
         "Boards solved against draws",
         "hash abc",
         "energy_sum: 0 of 10 wrong",

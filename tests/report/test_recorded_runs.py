@@ -31,7 +31,7 @@ def test_patches_of_oscillators_are_kept_and_shown(tmp_path, n):
     assert layers[0].states.shape == (2, 3, 16, 4, 4)
     text = page([load(Row("run", run))])
     assert 'class="dynamics"' in text
-    assert f"Oscillators (N = {n}) after each Kuramoto step." in text
+    assert f"Oscillators (N = {n}) after each oscillator step." in text
     assert "Order parameter after each step" in text
     assert ("Phases of all oscillators" in text) is (n == 2)
 
@@ -41,7 +41,7 @@ def test_a_twin_without_oscillators_keeps_views_and_its_page_is_silent_about_pha
     assert [file.name for file in (run / "pictures").iterdir()] == ["views.npz"]
     text = page([load(Row("run", run))])
     assert "Views of the training images" in text
-    for word in ("scillators", "Kuramoto step", 'class="dynamics"', "Order parameter"):
+    for word in ("scillators", "oscillator step", 'class="dynamics"', "Order parameter"):
         assert word not in text.split("<main>")[1].split("<h2>Recipes")[0], word
 
 

@@ -1,7 +1,7 @@
 """Protocol ``sudoku``: boards solved by one draw of the initial oscillators and by votes of several, over T and K.
 
 AKOrN (Miyato et al. 2025, arXiv 2410.13821) scores the blank cells only, WONN requires all cells. The two differ if a
-network changes a given cell; both are always reported. More Kuramoto steps at test time and votes: its section 6.2.
+network changes a given cell; both are always reported. More oscillator steps at test time and votes: its section 6.2.
 Shapes: k draws, n boards, b batch, y x cells.
 """
 
@@ -43,7 +43,7 @@ class SudokuAccuracy(Protocol):
         split: split that is scored.
         boards: data source of the boards with its options, such as ``{name: sudoku, side: 9, family: seeds}``; null:
             that of the run.
-        num_steps: T, Kuramoto steps of each layer at test time; null: as trained.
+        num_steps: T, oscillator steps of each layer at test time; null: as trained.
         draws: K, draws of a stochastic network for one vote. K times ``groups`` is at least 20.
         groups: number of votes, each of K fresh draws. Scores are means over them.
         votes: how one answer is made of K draws: ``"energy_last"`` and ``"energy_sum"`` (the draw with the lowest
@@ -52,7 +52,7 @@ class SudokuAccuracy(Protocol):
             probability in each cell). All of them share the draws.
         energy: which energy: ``"code"`` (what the published code logs: no factor 1/2, before each step) or ``"paper"``
             (Eq. 3, after each step).
-        steps: numbers of Kuramoto steps for a curve of accuracy against T, over 20 draws.
+        steps: numbers of oscillator steps for a curve of accuracy against T, over 20 draws.
     """
 
     name = "sudoku"
@@ -152,7 +152,7 @@ class SudokuAccuracy(Protocol):
         return draws_for(subject.encoder.stochastic, self.draws * self.groups)
 
     def _measured(self, subject: Subject, num_steps: int | None, total: int, size: int) -> Measured:
-        """Measure all boards with one number of Kuramoto steps: ``total`` draws, votes of ``size`` each."""
+        """Measure all boards with one number of oscillator steps: ``total`` draws, votes of ``size`` each."""
         data = subject.data(self.splits[0])
         side, found = side_of(cast(Boards, data.spec)), []
         for i, batch in enumerate(batches(data, in_order(len(data), subject.batch_size), device=subject.device)):

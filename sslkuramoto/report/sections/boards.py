@@ -1,4 +1,4 @@
-"""Sudoku: solved boards against Kuramoto steps and draws, energies of right and wrong draws, and a few boards."""
+"""Sudoku: solved boards against oscillator steps and draws, energies of right and wrong draws, and a few boards."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +55,7 @@ def _over_steps(details: Mapping[str, Any]) -> list[Curve]:
     kept = sorted(steps)
     series = {name: tuple(float(steps[t][name]["value"]) for t in kept) for name in steps[kept[0]]}
     return [
-        Curve("Boards solved against Kuramoto steps", "T at test time", "fraction", tuple(map(float, kept)), series)
+        Curve("Boards solved against oscillator steps", "T at test time", "fraction", tuple(map(float, kept)), series)
     ]
 
 
