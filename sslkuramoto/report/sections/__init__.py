@@ -4,7 +4,18 @@ from sslkuramoto.report.sections.section import SECTIONS, Half, Runs, Section, S
 
 for _name in (
     *("answer", "summary", "table", "curves", "epochs", "pictures", "bars", "scatter", "audits", "pairs"),
-    *("calibration", "boards", "corruptions", "objects", "attacked", "results", "scored", "provenance", "recipes"),
+    *(
+        "calibration",
+        "boards",
+        "corruptions",
+        "objects",
+        "relations",
+        "attacked",
+        "results",
+        "scored",
+        "provenance",
+        "recipes",
+    ),
     "environment",
 ):
     SECTIONS.add(_name, f"{__name__}.{_name}:section")
