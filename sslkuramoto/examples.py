@@ -27,7 +27,7 @@ class Batch(NamedTuple):
         targets: what is to be predicted, on the device; None for unlabelled examples. Images and pairs: int64 class,
             "b". Boards: int64 symbol of each cell, "b y x", from 1.
         indices: index of each example in its set, on the CPU.
-        extra: further tensors with one entry per example, by name: ``masks``, ``givens``.
+        extra: further tensors with one entry per example, by name: ``masks``, ``givens``, ``icons``.
     """
 
     inputs: Shaped[Tensor, "b ..."]

@@ -31,6 +31,9 @@ _BOARDS = "sslkuramoto.data.boards"
 DATA.add("sudoku", f"{_BOARDS}.sudoku:Sudoku")
 for _name in ("sudoku_satnet", "sudoku_rrn", "sudoku_extreme"):
     DATA.add(_name, f"{_BOARDS}.sudoku_files:{_name}")
+_GLYPHS = "sslkuramoto.data.glyphs"
+DATA.add("same-different", f"{_GLYPHS}.same_different:SameDifferent")
+DATA.add("match-to-sample", f"{_GLYPHS}.match_to_sample:MatchToSample")
 
 
 def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
 from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
@@ -224,7 +225,7 @@ class AttentionCoupling(nn.Module):
 
 Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric", "attention_symmetric"]
 """How oscillators act on each other."""
-AnyCoupling = ConvCoupling | AttentionCoupling | SymmetricConvCoupling | DenseCoupling
+AnyCoupling = ConvCoupling | AttentionCoupling | SymmetricConvCoupling | DenseCoupling | PairCoupling
 
 
 def coupling_of(

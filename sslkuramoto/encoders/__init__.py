@@ -9,6 +9,7 @@ from sslkuramoto.encoders.board_winfree import BoardWinfree
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.iterative import BoardIterative, Iterative
 from sslkuramoto.encoders.patch_akorn import PatchAKOrN
+from sslkuramoto.encoders.relational import Relational, RelationalControl
 from sslkuramoto.encoders.timm import TimmEncoder
 from sslkuramoto.encoders.winfree import Winfree
 from sslkuramoto.registry import Registry
@@ -23,6 +24,8 @@ __all__ = [
     "Features",
     "Iterative",
     "PatchAKOrN",
+    "Relational",
+    "RelationalControl",
     "TimmEncoder",
     "Winfree",
 ]
@@ -34,5 +37,7 @@ ENCODERS.add("board_iterative", BoardIterative)
 ENCODERS.add("board_winfree", BoardWinfree)
 ENCODERS.add("iterative", Iterative)
 ENCODERS.add("patch_akorn", PatchAKOrN)
+ENCODERS.add("relational", Relational)
+ENCODERS.add("relational_control", RelationalControl)
 ENCODERS.add("timm", TimmEncoder)
 ENCODERS.add("winfree", Winfree)
