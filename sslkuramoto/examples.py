@@ -57,6 +57,7 @@ class Images:
     masks: bool = False
     kind: ClassVar[str] = "images"
     pictures: ClassVar[bool] = True  # whether an example can be shown as one picture
+    grid: ClassVar[bool] = True  # whether it is one grid, over which oscillators can be shown
 
     @property
     def side(self) -> int:
@@ -90,6 +91,7 @@ class Boards:
     symbols: int
     kind: ClassVar[str] = "boards"
     pictures: ClassVar[bool] = False
+    grid: ClassVar[bool] = True
     masks: ClassVar[bool] = False
 
     @property
@@ -118,6 +120,7 @@ class Pairs:
     per_example: int = 2
     kind: ClassVar[str] = "pairs"
     pictures: ClassVar[bool] = False
+    grid: ClassVar[bool] = False
     masks: ClassVar[bool] = False
 
     @property
