@@ -66,3 +66,16 @@ def test_boards_are_kept_as_symbols_and_shown_for_every_n(tmp_path, n):
     assert ">step 12<" in text
     assert ">step 2<" not in text, "of twelve steps eight have a column"
     assert text.count("mean and range over 3 boards") == 2
+
+
+def test_pairs_are_no_grid_of_oscillators_and_leave_no_pictures(tmp_path):
+    """The protocol relations keeps the phases of a few pairs instead."""
+    parts = {
+        "data": {"name": "same-different", "size": 16, "pairs": 32, "pairs_test": 8},
+        "views": {"name": "unchanged"},
+        "encoder": {"name": "relational", "size": 16, "channels": 4, "hidden": 8, "dimensions": 4, "num_steps": 2},
+        "objective": {"name": "classification"},
+    }
+    carry_out(small(**parts, epochs=1), RunDirectory(tmp_path / "run"))
+    assert not list((tmp_path / "run").glob("pictures/*"))
+    assert "What the network sees" not in page([load(Row("run", tmp_path / "run"))])

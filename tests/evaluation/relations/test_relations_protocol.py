@@ -70,7 +70,7 @@ def measure(tmp_path: Path):
             encoder_hash="0",
             batch_size=8,
         )
-        return load_protocol("relations", list(overrides))(subject)
+        return load_protocol("relations", list(overrides)).measure(subject)
 
     return run
 
