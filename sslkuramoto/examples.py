@@ -186,3 +186,19 @@ def spec_from_dict(values: Mapping[str, Any]) -> Spec:
     if values["kind"] == Pairs.kind:
         options["of"] = Images(**options["of"])
     return kinds[values["kind"]](**options)
+
+
+def joined_pictures(*pictures: Shaped[Tensor, "b 3 y x"]) -> Shaped[Tensor, "b p 3 y x"]:
+    """Return examples of several pictures, as encoders of pairs read them.
+
+    Args:
+        pictures: the first picture of every example, the second of every example, and so on; pixels in [0, 1].
+
+    Raises:
+        UserError: their numbers or sizes differ.
+    """
+    shapes = list(dict.fromkeys(tuple(part.shape) for part in pictures))
+    if len(shapes) != 1:
+        found = " and ".join(map(str, shapes)) or "none"
+        raise UserError(f"pictures of shapes {found}: those of an example must have one size")
+    return torch.stack(pictures, dim=1)

@@ -22,7 +22,7 @@ from sslkuramoto.dynamics.sphere import norm
 class PairCoupling(nn.Module):
     """J_in within and J_out between two objects, each a matrix of n x n blocks over d and d'; no bias.
 
-    The entries start as normal numbers of standard deviation 1 / sqrt(c).
+    The entries start as normal numbers of standard deviation 0.3 / sqrt(c), small beside drives of length one.
 
     Args:
         channels: c = D N.
@@ -36,8 +36,8 @@ class PairCoupling(nn.Module):
     def __init__(self, channels: int, *, between: bool = True, symmetric: bool = False) -> None:
         super().__init__()
         self.symmetric = symmetric
-        self.within = nn.Parameter(torch.randn(channels, channels) / channels**0.5)
-        self.across = nn.Parameter(torch.randn(channels, channels) / channels**0.5) if between else None
+        self.within = nn.Parameter(0.3 / channels**0.5 * torch.randn(channels, channels))
+        self.across = nn.Parameter(0.3 / channels**0.5 * torch.randn(channels, channels)) if between else None
 
     def matrices(self) -> tuple[Float[Tensor, "c c"], Float[Tensor, "c c"]]:
         """Return J_in and J_out; zeros for a J_out that is not there."""

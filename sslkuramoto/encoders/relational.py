@@ -32,6 +32,9 @@ Group = Annotated[int, Field(ge=2)]
 class PairEncoder(Encoder):
     """What encoders of pairs share: the CNN that turns each picture into features.
 
+    Weights in front of a ReLU start as Kaiming normal, those of the last layer as Xavier normal, biases at 0, so that
+    the features of different pictures differ from the beginning.
+
     Args:
         size: side of the pictures in pixels.
         pictures: p.
@@ -58,6 +61,13 @@ class PairEncoder(Encoder):
             *(nn.Flatten(), nn.Linear(channels * (size // 8) ** 2, hidden), nn.ReLU()),
             nn.Linear(hidden, outputs),
         )
+        *inner, last = (part for part in self.cnn if isinstance(part, nn.Conv2d | nn.Linear))
+        for part in inner:
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+        nn.init.xavier_normal_(last.weight)
+        for part in (*inner, last):
+            assert part.bias is not None
+            nn.init.zeros_(part.bias)
 
     def of_pictures(self, images: Float[Tensor, "b p 3 y x"]) -> Float[Tensor, "b p f"]:
         """Return the features of every picture.
@@ -67,9 +77,7 @@ class PairEncoder(Encoder):
         """
         wanted = (self.pictures, 3, self.size, self.size)
         if tuple(images.shape[1:]) != wanted:
-            raise UserError(
-                f"examples of shape {tuple(images.shape[1:])}: this encoder reads {wanted}, as it was built"
-            )
+            raise UserError(f"examples of shape {tuple(images.shape[1:])}: this encoder was built for {wanted}")
         return self.cnn(images.flatten(0, 1)).unflatten(0, images.shape[:2])
 
 
@@ -139,7 +147,9 @@ class Relational(PairEncoder):
         self.oscillator_dim = oscillator_dim
         self.num_steps = check_steps(num_steps, 1)
         self.initial, self.stochastic = initial, initial == "random"
-        self.drive = nn.Parameter(torch.randn(dimensions, oscillator_dim))
+        # W is three times as large as b, since features differ by about 0.35 before training: drives of nearly equal
+        # directions would give coherences near 2 for all pairs, where they have no slope
+        self.drive = nn.Parameter(3 * torch.randn(dimensions, oscillator_dim))
         self.drive_bias = nn.Parameter(torch.randn(dimensions, oscillator_dim))
         frequencies = None
         if natural_frequency:
@@ -165,7 +175,7 @@ class Relational(PairEncoder):
         self,
         images: Float[Tensor, "b p 3 y x"],
         *,
-        initial: Float[Tensor, "i c p 1"] | None = None,
+        initial: Float[Tensor, "i c h w"] | None = None,
         draw: torch.Generator | None = None,
         trace: Trace = False,
         num_steps: int | Sequence[int] | None = None,

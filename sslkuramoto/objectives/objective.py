@@ -49,19 +49,22 @@ class Objective(nn.Module, ABC):
         reads: kinds of spec whose views it takes.
         head_part: name and options of the head in :data:`~sslkuramoto.heads.HEADS` that it trains as ``self.head``, and
             that a run leaves behind for evaluation; None for none.
+        freezes_encoder: whether the encoder is not trained: its weights get no gradient and no state of the optimizer,
+            and it stays in eval mode.
     """
 
     views: tuple[str, ...]
     needs_labels: bool = False
     reads: ClassVar[Reads] = (Images,)
     head_part: Part | None = None
+    freezes_encoder: bool = False
     head: nn.Module
 
     @abstractmethod
     def forward(
         self,
         encoder: nn.Module,
-        views: dict[str, Float[Tensor, "b 3 y x"]],
+        views: dict[str, Float[Tensor, "b ..."]],
         *,
         draw: torch.Generator | None = None,
         labels: Int64[Tensor, "b"] | None = None,
@@ -97,13 +100,13 @@ class Objective(nn.Module, ABC):
 
 
 def encode(
-    encoder: nn.Module, images: Float[Tensor, "b 3 y x"], draw: torch.Generator | None = None
+    encoder: nn.Module, images: Float[Tensor, "b ..."], draw: torch.Generator | None = None
 ) -> Float[Tensor, "b d"]:
     """Return pooled features of ``images`` from oscillators freshly drawn (a deterministic encoder draws nothing).
 
     Args:
         encoder: an :class:`Encoder`, or any module from images to pooled features or to :class:`Features`.
-        images: pixels in [0,1].
+        images: pixels in [0,1]: "b 3 y x", or pairs "b p 3 y x".
         draw: generator; may be left out where the encoder is not stochastic.
 
     Raises:

@@ -11,7 +11,7 @@ from sslkuramoto.data import expected_spec
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.encoders.features import check_takes, modes_kept
 from sslkuramoto.errors import UserError, one_line, too_large
-from sslkuramoto.examples import Spec, check_reads
+from sslkuramoto.examples import Spec, check_reads, shown_reads
 from sslkuramoto.heads import check_head
 from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
 from sslkuramoto.randomness import borrowed_global, generator
@@ -28,12 +28,22 @@ MISSING = "???"  # what a recipe writes for a value that each run has to give
 
 
 class Learner(nn.Module):
-    """Encoder and objective as the one module that processes synchronise."""
+    """Encoder and objective as the one module that processes synchronise.
+
+    An encoder that the objective freezes gets no gradient and stays in eval mode, whatever :meth:`train` says.
+    """
 
     def __init__(self, encoder: Encoder, objective: Objective) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = encoder.requires_grad_(False) if objective.freezes_encoder else encoder
         self.objective = objective
+
+    def train(self, mode: bool = True) -> "Learner":
+        """Set train or eval mode; a frozen encoder is always in eval mode."""
+        super().train(mode)
+        if self.objective.freezes_encoder:
+            self.encoder.eval()
+        return self
 
     def forward(self, views: dict[str, Tensor], draw: torch.Generator, labels: Tensor | None) -> Step:
         """Return loss, metrics and features of one part of a batch."""
@@ -83,7 +93,7 @@ def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
     check_loggers(recipe.engine.loggers)
     encoder, objective, _ = _build_parts(recipe, expected_spec(recipe.data.name, recipe.data.options), device="meta")
     if recipe.init is not None:
-        check_fit(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
+        check_fit(encoder, _initial(recipe.init, encoder).state_dict(), f"init={recipe.init}")
     return recipe, encoder, objective
 
 
@@ -98,7 +108,7 @@ def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
     if objective.needs_labels and spec.num_classes is None:
         raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
     if recipe.init is not None:
-        load_strictly(encoder, _initial(recipe.init).state_dict(), f"init={recipe.init}")
+        load_strictly(encoder, _initial(recipe.init, encoder).state_dict(), f"init={recipe.init}")
     return Learner(encoder, objective), views
 
 
@@ -139,8 +149,21 @@ def _check_forward(encoder: Encoder, name: str, spec: Spec) -> None:
         raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
 
 
-def _initial(init: str) -> Encoder:
+def _initial(init: str, encoder: Encoder) -> Encoder:
+    """Return the encoder of a finished run.
+
+    Args:
+        init: the run directory.
+        encoder: that shall start from its weights.
+
+    Raises:
+        UserError: the run is not finished, or its encoder reads other kinds of examples.
+    """
     source = RunDirectory(Path(init))
     if not source.finished:
         raise UserError(f"init={init!r}: no finished run (it holds no {source.encoder_file().name})")
-    return load_encoder(source.encoder_file())
+    found = load_encoder(source.encoder_file())
+    if not set(found.reads) & set(encoder.reads):
+        theirs, ours = shown_reads(found.reads), shown_reads(encoder.reads)
+        raise UserError(f"init={init}: its network reads {theirs}, the encoder of this recipe reads {ours}")
+    return found

@@ -22,7 +22,7 @@ LABELS = ["Reproduces", "Command", "Cost", "Expected", "Left open"]
 TITLES = ["# --- method", "# --- measurement", "# --- engine"]
 DIGITS = [path for path in RECIPES if path.stem.startswith("digits-")]
 CIFAR = [path for path in RECIPES if path.stem.startswith("cifar10-") and not path.stem.startswith("cifar10-small-")]
-FROM_A_RUN = [path for path in RECIPES if path.stem.endswith("-finetune")]
+FROM_A_RUN = [path for path in RECIPES if 'init: "???"' in path.read_text()]
 # Options without effect where they may be left out: of attention, of learned or fixed starts, of a blur that is off.
 IDLE = {"attention_heads", "initial_seed", "image_size", "blur_sigma", "arguments", "hold", "decay_norm_and_bias"}
 IDLE_DATA = {"size", "limit", "limit_test", "holdout", "split_seed", "device_resident"}
