@@ -241,5 +241,5 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
         return Comparison(pair, column, per_seed, paired_test(shares))
     if len(sets) < len(seeds):
         return Comparison(pair, column, per_seed, reason="some seeds were measured on the same images, others not")
-    joined = tuple([share for row in rows for share in row] for rows in zip(*shares, strict=True))
-    return Comparison(pair, column, per_seed, paired_test([joined]))
+    joined = [[share for row in rows for share in row] for rows in zip(*shares, strict=True)]
+    return Comparison(pair, column, per_seed, paired_test([(joined[0], joined[1])]))

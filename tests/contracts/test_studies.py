@@ -73,7 +73,7 @@ def test_another_seed_changes_the_seed_of_a_recipe_what_the_study_ties_to_it_and
             stated = merged(study.settings, row.stages[number].changes)
             tied = {key.removeprefix("data.") for key, value in stated.items() if value == SEED}
             assert tied <= {"icon_split"}, "which icons are held out; see docs/relations.md"
-            options = first.data.options | dict.fromkeys(tied, row.seeds[-1])
+            options = {**first.data.options, **dict.fromkeys(tied, row.seeds[-1])}
             assert other == replace(first, seed=row.seeds[-1], data=replace(first.data, options=options))
 
 

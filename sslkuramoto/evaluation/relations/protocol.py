@@ -5,7 +5,6 @@ Yale University), which publishes no numbers. Shapes: k draws, n examples, b bat
 of an object, t steps.
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -285,17 +284,19 @@ def _scored(answers: list[Answer], batch: Batch, data: DataSet, oscillators: boo
 def _joined(parts: list[Measured]) -> Measured:
     """Return what was measured on all batches."""
 
-    def whole(name: str) -> Iterator[Tensor]:
-        return (getattr(part, name) for part in parts)
+    def whole(name: str, dim: int) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts], dim=dim)
 
-    base = [
-        torch.cat([*whole(name)], dim=dim) for name, dim in (("correct", 1), ("margin", 1), ("same", 0), ("icons", 0))
-    ]
-    if parts[0].counts is None:
-        return Measured(*base)
-    scores = [torch.cat([*whole(name)], dim=1) for name in ("coherence", "locked")]
-    counts = {kind: torch.stack([cast(dict, part.counts)[kind] for part in parts]).sum(dim=0) for kind in KINDS}
-    return Measured(*base, *scores, counts, torch.cat([*whole("energy")], dim=2))
+    found = Measured(whole("correct", 1), whole("margin", 1), whole("same", 0), whole("icons", 0))
+    counts = [part.counts for part in parts if part.counts is not None]
+    if not counts:
+        return found
+    return found._replace(
+        coherence=whole("coherence", 1),
+        locked=whole("locked", 1),
+        counts={kind: torch.stack([count[kind] for count in counts]).sum(dim=0) for kind in KINDS},
+        energy=whole("energy", 2),
+    )
 
 
 def _of_pairs(measured: Measured) -> dict[str, Metric]:
