@@ -103,7 +103,8 @@ def _examples(stored: Related, name: str) -> Markup:
     below = "A few pairs of unseen icons."
     if stored.states is not None:
         below = f"{ABOUT_PHASES} {HOW_PAIRS.get(stored.states.shape[3], HOW_PAIRS[3])}"
-    return fine(below) + element("div", joined(drawn), class_="panels small")
+    kind = "panels small" if stored.states is None else "panels"
+    return fine(below) + element("div", joined(drawn), class_=kind)
 
 
 def section() -> Section:
