@@ -66,7 +66,8 @@ def carry_out(recipe: Recipe, run: RunDirectory) -> None:
 def take_pictures(path: Path) -> None:
     """Keep views and oscillator phases of a few training examples for the report, where they are not there yet.
 
-    Examples that are no pictures have no views, and those that the encoder reads only in parts no phases.
+    Examples that are no pictures have no views, and those that are no grid (of pairs the protocol keeps the phases), or
+    that the encoder reads only in parts, no phases.
     """
     from sslkuramoto.report import record_phases, record_views
     from sslkuramoto.report.pictures.oscillators import PHASES_FILE, VIEWS_FILE, spread_places
@@ -80,7 +81,7 @@ def take_pictures(path: Path) -> None:
     dim = encoder.oscillator_dim
     spec = expected_spec(recipe.data.name, recipe.data.options) if subject.spec is None else subject.spec
     views_missing = views_missing and spec.pictures
-    phases_missing = phases_missing and dim is not None and accepts(encoder.reads, spec)
+    phases_missing = phases_missing and dim is not None and spec.grid and accepts(encoder.reads, spec)
     if not views_missing and not phases_missing:
         return
     try:

@@ -59,6 +59,7 @@ class Images:
     masks: bool = False
     kind: ClassVar[str] = "images"
     pictures: ClassVar[bool] = True  # whether an example can be shown as one picture
+    grid: ClassVar[bool] = True  # whether it is one grid, over which oscillators can be shown
 
     @property
     def side(self) -> int:
@@ -95,6 +96,7 @@ class Boards:
     input_symbols: int | None = None
     kind: ClassVar[str] = "boards"
     pictures: ClassVar[bool] = False
+    grid: ClassVar[bool] = True
     masks: ClassVar[bool] = False
 
     @property
@@ -140,6 +142,7 @@ class Pairs:
     per_example: int = 2
     kind: ClassVar[str] = "pairs"
     pictures: ClassVar[bool] = False
+    grid: ClassVar[bool] = False
     masks: ClassVar[bool] = False
 
     @property

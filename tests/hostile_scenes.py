@@ -1,4 +1,4 @@
-"""A stranger's file in each place where scenes with masks are read."""
+"""A stranger's file in each place where scenes with masks, or pairs of images, are read."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from sslkuramoto.data import DATA
+from sslkuramoto.report.related import related_of
 from sslkuramoto.report.scenes import scenes_of
 from sslkuramoto.results import Metric, Result
 
@@ -21,6 +22,12 @@ def stored_scenes(hostile: Path, folder: Path) -> object:
     path = folder / "results" / "objects.json"
     put(folder / "results" / "images" / "objects.objects.safetensors", hostile)
     return scenes_of(Result({"a": Metric(0.5)}, {}, {}, "random", path=path))
+
+
+def stored_pairs(hostile: Path, folder: Path) -> object:
+    path = folder / "results" / "relations.json"
+    put(folder / "results" / "images" / "relations.relations.safetensors", hostile)
+    return related_of(Result({"a": Metric(0.5)}, {}, {}, "random", path=path))
 
 
 def npz_of_scenes(hostile: Path, folder: Path) -> object:
@@ -52,6 +59,6 @@ def annotations_of_scenes(hostile: Path, folder: Path) -> object:
 
 SCENES: dict[str, Callable[[Path, Path], object]] = {
     each.__name__: each
-    for each in (stored_scenes, npz_of_scenes, mask_of_a_scene, list_of_scenes, annotations_of_scenes)
+    for each in (stored_scenes, stored_pairs, npz_of_scenes, mask_of_a_scene, list_of_scenes, annotations_of_scenes)
 }
 """Name -> reads the hostile file as that."""

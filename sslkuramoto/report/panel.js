@@ -1,4 +1,4 @@
-// Oscillators over the Kuramoto steps. pictures/panel.py says how the bytes lie. Nothing moves before it is asked to;
+// Oscillators over the oscillator steps. pictures/panel.py says how the bytes lie. Nothing moves before it is asked to;
 // for readers who want less motion nothing moves by itself at all: the button moves on by one step.
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 for (const panel of document.querySelectorAll(".dynamics")) {

@@ -12,7 +12,7 @@ from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Part, Recipe, load_recipe, override
 from sslkuramoto.sources import content_key
-from sslkuramoto.study.options import Settings, as_overrides, merged, rows_named, with_runs
+from sslkuramoto.study.options import Settings, as_overrides, merged, rows_named, with_runs, with_seed
 from sslkuramoto.study.overrides import Overrides, keeps_its_data
 from sslkuramoto.study.published import Published
 from sslkuramoto.training.learner import MISSING
@@ -165,7 +165,7 @@ class Study:
         """
         part = self.rows[row].stages[stage]
         ordered = self.overrides.of_stage(row, stage, part.changes)
-        changes = as_overrides(merged(self.settings, part.changes, ordered, {"seed": seed}))
+        changes = as_overrides(with_seed(merged(self.settings, part.changes, ordered, {"seed": seed}), seed))
         try:
             recipe = load_recipe(part.path, changes)
             if stage == 0 and recipe.init == MISSING:

@@ -69,6 +69,15 @@ def rows_named(value: Any) -> list[str]:
     return [match[1]]
 
 
+SEED = "${seed}"
+"""A changed option of this value has the seed of the training run for a value."""
+
+
+def with_seed(settings: Settings, seed: int) -> dict[str, Any]:
+    """Return the changes with ``seed`` in place of each value that is ``"${seed}"``."""
+    return {key: seed if value == SEED else value for key, value in settings.items()}
+
+
 def with_runs(value: Any, run_of: Callable[[str], str]) -> Any:
     """Return ``value`` with each ``${run:ROW}`` replaced by ``run_of(ROW)``."""
     if isinstance(value, Mapping):

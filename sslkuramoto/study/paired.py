@@ -5,6 +5,8 @@ this is the exact test of McNemar 1947, "Note on the sampling error of the diffe
 percentages". The p of several comparisons are corrected by Holm's rule. Over several seeds an image is a cluster:
 Obuchowski 1998, "On the comparison of correlated proportions for clustered data".
 
+Where each seed has images of its own, as data split by the seed give them, every image counts at its seed alone.
+
 Images are the sampling unit: a small p says that these two networks (or these two groups of seeds) would differ on
 other images of the same kind, not that other seeds would.
 
@@ -79,7 +81,7 @@ class Comparison:
     Attributes:
         rows, column: which.
         per_seed: seed -> test of the two networks of that seed; their p are not corrected.
-        pooled: test over the images of all common seeds, those of one image together; None without such a seed.
+        pooled: test over the images of all common seeds, those of one image together; None where ``reason`` says why.
         holm: p of ``pooled`` corrected over all comparisons of the study.
         reason: why there is no test, or None.
     """
@@ -229,9 +231,15 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return Comparison(pair, column, reason="no seed that both rows have")
-    measured = [(value.images, len(value.correct or [])) for seed in seeds for value in (first[seed], second[seed])]
-    if any(images != measured[0] for images in measured):
+    measured = [[(value.images, len(value.correct or [])) for value in (first[seed], second[seed])] for seed in seeds]
+    if any(images != other for images, other in measured):
         return Comparison(pair, column, reason="measured on different images")
     shares = [(first[seed].correct or [], second[seed].correct or []) for seed in seeds]
     per_seed = {seed: paired_test([pair_of]) for seed, pair_of in zip(seeds, shares, strict=True)}
-    return Comparison(pair, column, per_seed, paired_test(shares))
+    sets = [images for place, (images, _) in enumerate(measured) if images not in [one for one, _ in measured[:place]]]
+    if len(sets) == 1:
+        return Comparison(pair, column, per_seed, paired_test(shares))
+    if len(sets) < len(seeds):
+        return Comparison(pair, column, per_seed, reason="some seeds were measured on the same images, others not")
+    joined = [[share for row in rows for share in row] for rows in zip(*shares, strict=True)]
+    return Comparison(pair, column, per_seed, paired_test([(joined[0], joined[1])]))

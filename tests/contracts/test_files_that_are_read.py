@@ -271,6 +271,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("report/pictures/oscillators.py", "_load"): "recorded_pictures",
     ("report/evidence.py", "_attacked"): "adversarial_images",
     ("report/scenes.py", "scenes_of"): "stored_scenes",
+    ("report/related.py", "related_of"): "stored_pairs",
     ("data/scenes/multi_object_npz.py", "read_scenes"): "npz_of_scenes",
     ("data/scenes/multi_object_npz.py", "_images"): "npz_of_scenes",
     ("data/scenes/multi_object_npz.py", "_masks"): "npz_of_scenes",

@@ -1,5 +1,5 @@
-"""Every protocol file meets a run of images, a run of boards and a function's network: it reads what the data gives, or
-one line says that it does not, before anything is loaded. Each registered protocol has a file."""
+"""Every protocol file meets runs of images, of boards and of pairs and a function's network: it reads what the data
+gives, or one line says that it does not, before anything is loaded. Each registered protocol has a file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,13 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol, subject_of
 from sslkuramoto.evaluation import subject as opening
-from sslkuramoto.examples import Boards, Images
+from sslkuramoto.examples import Boards, Images, Pairs, shown_reads
 from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
 SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1", "epochs=1"]
+PAIRS = ["data.pairs=8", "data.pairs_test=4", "encoder.channels=4", "encoder.dimensions=4", "encoder.num_steps=1"]
 NETWORK = "from torch import nn\n\ndef build():\n    raise AssertionError('the function was called')\n"
 LOADED = {path.stem: load_protocol(path.stem) for path in FILES}
 READ_IMAGES = [name for name, loaded in LOADED.items() if Images in loaded.measure.reads]
@@ -27,6 +28,12 @@ NEED_MASKS = [name for name, loaded in LOADED.items() if "masks" in loaded.measu
 REFUSE_IMAGES = [name for name in LOADED if name not in READ_IMAGES]  # the others: tests/api/test_cli_foreign.py
 READ_BOARDS = [name for name, loaded in LOADED.items() if Boards in loaded.measure.reads]
 READ_MAZES, OF_MAZES = ["maze"], "of 4 input symbols and 5 symbols"
+READ_PAIRS = [name for name, loaded in LOADED.items() if Pairs in loaded.measure.reads]
+
+
+def kinds(name: str) -> str:
+    """Return what a protocol reads, as messages say it."""
+    return shown_reads(LOADED[name].measure.reads)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +60,14 @@ def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return train(recipe, tmp_path_factory.mktemp("runs") / "mazes")
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run on same/different that holds a head too."""
+    words = [*PAIRS, "batch_size=8", "epochs=1", "engine.device=cpu"]
+    recipe = load_recipe(ROOT / "recipes" / "same-different-relational.yaml", words)
+    return train(recipe, tmp_path_factory.mktemp("runs") / "pairs")
+
+
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run the command and return its one line; nothing may be loaded."""
@@ -68,7 +83,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_every_protocol_states_what_it_reads() -> None:
-    assert {*READ_IMAGES, *READ_BOARDS} == set(LOADED)
+    assert {*READ_IMAGES, *READ_BOARDS, *READ_PAIRS} == set(LOADED)
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -80,7 +95,7 @@ def test_a_run_of_images_is_measured_or_refused(name: str, supervised: RunDirect
         LOADED[name].measure.check(subject_of(supervised.path))
     else:
         line = request.getfixturevalue("refused")(str(supervised.path), name)
-        assert line.endswith(f"{LOADED[name].measure.name} reads boards; data digits gives images")
+        assert line.endswith(f"{LOADED[name].measure.name} reads {kinds(name)}; data digits gives images")
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -98,7 +113,17 @@ def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory,
         measure.check(subject)
     else:
         line = request.getfixturevalue("refused")(str(boards.path), name)
-        assert line.endswith(f"{LOADED[name].measure.name} reads images; data sudoku gives boards")
+        assert line.endswith(f"{LOADED[name].measure.name} reads {kinds(name)}; data sudoku gives boards")
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_run_of_pairs_is_measured_or_refused(name: str, pairs: RunDirectory, request) -> None:
+    measure, subject = LOADED[name].measure, subject_of(pairs.path)
+    if name in READ_PAIRS:
+        measure.check(subject)
+    else:
+        line = request.getfixturevalue("refused")(str(pairs.path), name)
+        assert line.endswith(f"{LOADED[name].measure.name} reads {kinds(name)}; data same-different gives pairs")
 
 
 @pytest.mark.parametrize("name", READ_BOARDS)
@@ -124,8 +149,9 @@ def test_a_functions_network_is_refused_where_it_or_the_protocol_does_not_read_t
     (tmp_path / "net.py").write_text(NETWORK)
     words = [f"data={{name: {source}}}", "--run", str(tmp_path / "net")]
     line = refused(f"{tmp_path}/net.py:build", name, *words)
-    who = "a function's network reads images" if source == "sudoku" else f"{LOADED[name].measure.name} reads boards"
-    assert line.endswith(f"{who}; data {source} gives {kind}")
+    who = "a function's network" if source == "sudoku" else LOADED[name].measure.name
+    reads = "images" if source == "sudoku" else kinds(name)
+    assert line.endswith(f"{who} reads {reads}; data {source} gives {kind}")
 
 
 def test_of_several_protocols_none_measures_where_one_does_not_read_the_data(

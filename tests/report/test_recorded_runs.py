@@ -31,7 +31,7 @@ def test_patches_of_oscillators_are_kept_and_shown(tmp_path, n):
     assert layers[0].states.shape == (2, 3, 16, 4, 4)
     text = page([load(Row("run", run))])
     assert 'class="dynamics"' in text
-    assert f"Oscillators (N = {n}) after each Kuramoto step." in text
+    assert f"Oscillators (N = {n}) after each oscillator step." in text
     assert "Order parameter after each step" in text
     assert ("Phases of all oscillators" in text) is (n == 2)
 
@@ -41,7 +41,7 @@ def test_a_twin_without_oscillators_keeps_views_and_its_page_is_silent_about_pha
     assert [file.name for file in (run / "pictures").iterdir()] == ["views.npz"]
     text = page([load(Row("run", run))])
     assert "Views of the training images" in text
-    for word in ("scillators", "Kuramoto step", 'class="dynamics"', "Order parameter"):
+    for word in ("scillators", "oscillator step", 'class="dynamics"', "Order parameter"):
         assert word not in text.split("<main>")[1].split("<h2>Recipes")[0], word
 
 
@@ -66,3 +66,17 @@ def test_boards_are_kept_as_symbols_and_shown_for_every_n(tmp_path, n):
     assert ">step 12<" in text
     assert ">step 2<" not in text, "of twelve steps eight have a column"
     assert text.count("mean and range over 3 boards") == 2
+
+
+def test_pairs_are_no_grid_of_oscillators_and_leave_no_pictures(tmp_path):
+    """The protocol relations keeps the phases of a few pairs instead."""
+    parts = {
+        "data": {"name": "same-different", "size": 16, "pairs": 32, "pairs_test": 8},
+        "views": {"name": "unchanged"},
+        "encoder": {"name": "relational", "size": 16, "channels": 4, "hidden": 8, "dimensions": 4, "num_steps": 2},
+        "objective": {"name": "classification"},
+        "measure": {"stop_on_collapse": 0.0},  # coherences may well agree
+    }
+    carry_out(small(**parts, epochs=1), RunDirectory(tmp_path / "run"))
+    assert not list((tmp_path / "run").glob("pictures/*"))
+    assert "What the network sees" not in page([load(Row("run", tmp_path / "run"))])

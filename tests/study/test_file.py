@@ -128,6 +128,16 @@ def test_changes_reach_the_recipe_in_order_study_stage_command(study, tmp_path):
     assert loaded.recipe("simclr", 1, 0).encoder.options["kernel_sizes"] == [3, 3]
 
 
+def test_a_value_can_be_the_seed_in_the_changes_of_study_and_stage_and_is_a_number_then(study, tmp_path):
+    steps = [{"recipe": "digits-akorn-simclr", "set": {"epochs": "${seed}"}}, {"recipe": "digits-akorn-finetune"}]
+    loaded = study(seeds=[3, 5], set={"data.limit_test": "${seed}"}, rows__steps__train=steps)
+    assert [loaded.recipe("steps", 0, seed).epochs for seed in (3, 5)] == [3, 5]
+    assert [loaded.recipe("steps", 1, seed).data.options["limit_test"] for seed in (3, 5)] == [3, 5]
+    assert loaded.recipe("steps", 1, 5).epochs == loaded.recipe("steps", 1, 3).epochs
+    fixed = load_study(tmp_path / "tiny.yaml", ["data.limit_test=7"])
+    assert [fixed.recipe("simclr", 0, seed).data.options["limit_test"] for seed in (3, 5)] == [7, 7]
+
+
 def test_a_column_can_be_for_some_rows_only(study):
     assert study().columns["knn"].rows == ("simclr", "steps")
     assert study(columns__knn__rows=["steps"]).columns["knn"].rows == ("steps",)

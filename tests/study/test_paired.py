@@ -212,6 +212,15 @@ def test_pooled_p_is_the_share_of_all_exchanges_of_the_rows_at_images(study):
     assert pooled(study, first, second)[0].p == pytest.approx(share)
 
 
+def test_where_each_seed_has_images_of_its_own_every_image_counts_once(study):
+    """As with data that the seed splits: 1 image of seed 0 and 3 of seed 1 are 4 images, not clusters of two seeds."""
+    first = [value(0, [1.0]), value(1, [1.0, 1.0, 0.0], data=("abd", "test"))]
+    second = [value(0, [0.0]), value(1, [0.0, 1.0, 1.0], data=("abd", "test"))]
+    (test,) = comparisons(table(study, first, second))
+    assert test.pooled == paired_test([([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0])])
+    assert test.per_seed[1] == paired_test([([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])])
+
+
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
     [
@@ -221,9 +230,9 @@ def test_pooled_p_is_the_share_of_all_exchanges_of_the_rows_at_images(study):
         ([value(0, [1.0])], [value(0, [1.0], data=("abd", "test"))], "measured on different images"),
         ([value(0, [1.0])], [value(0, [1.0], data=("abc", "val"))], "measured on different images"),
         (
-            [value(0, [1.0]), value(1, [1.0], data=("abd", "test"))],
-            [value(0, [1.0]), value(1, [1.0], data=("abd", "test"))],
-            "measured on different images",
+            [value(0, [1.0]), value(1, [1.0]), value(2, [1.0], data=("abd", "test"))],
+            [value(0, [1.0]), value(1, [1.0]), value(2, [1.0], data=("abd", "test"))],
+            "some seeds were measured on the same images, others not",
         ),
     ],
 )

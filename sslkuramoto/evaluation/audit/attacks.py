@@ -115,7 +115,7 @@ class Arsenal:
         return self.attack("transfer", f"transfer from {name}", iterations=self.budget.most_steps, **source)
 
     def surrogate(self, name: str, *, most: bool = False) -> Attack:
-        """Return the reference attack with a surrogate derivative of the Kuramoto step, at the usual or full budget."""
+        """Return the reference attack with a surrogate derivative of a step, at the usual or full budget."""
         k = self.budget.k[-1] if most and self.stochastic else self.budget.usual_k
         steps = self.budget.most_steps if most else self.budget.usual_steps
         search = {"loss": "log_margin", "optimiser": "momentum"}

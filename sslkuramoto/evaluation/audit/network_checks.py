@@ -44,7 +44,7 @@ NO_OPTIMISATION = Question("no_optimisation", "RobustBench: no optimisation at t
 ZERO_GRADIENTS = Question("zero_gradients", "RobustBench: gradients are not zero", "masking")
 FINITE_DIFFERENCES = Question("finite_differences", "The gradient agrees with finite differences", "masking")
 GRADIENT_DRAWS = Question("gradient_draws", "The gradient is the same from draw to draw", "noise")
-SATURATION = Question("saturation", "The Kuramoto steps are not saturated", "hint")
+SATURATION = Question("saturation", "The oscillator steps are not saturated", "hint")
 
 
 def deterministic(case: Case) -> Check:

@@ -54,7 +54,7 @@ class ObjectDiscovery(Protocol):
         method: "average" (agglomerative clustering by average linkage) or "kmeans".
         pca: number of principal components of an image's tokens that are clustered.
         up_tile: factor of the resolution of the map, by encoding shifted images; 1 leaves it.
-        num_steps: Kuramoto steps per layer, or iterations of another network; null: as in training.
+        num_steps: oscillator steps per layer, or iterations of another network; null: as in training.
         images: number of images, null for all; the choice depends on the data set alone.
         split: split that the images are taken from.
         draws: draws of the oscillators of a stochastic encoder; every draw is clustered by itself.

@@ -1,4 +1,4 @@
-"""How far the oscillators of a layer agree over the Kuramoto steps: the order parameter and histograms of phases.
+"""How far the oscillators of a layer agree over the oscillator steps: the order parameter and histograms of phases.
 
 Shapes: b images, c channels, m oscillators per site, n oscillator dimension, h w grid, t steps.
 """
@@ -52,11 +52,11 @@ def order_picture(trace: Sequence[LayerTrace], n: int, *, name: str = "order") -
         axes.fill_between(steps, order.min(axis=1), order.max(axis=1), color=colour(0), alpha=0.2, linewidth=0)
         axes.plot(steps, mean, color=colour(0), marker="o", markersize=3)
         axes.set_title(f"Layer {index + 1}")
-        axes.set_xlabel("Kuramoto step")
+        axes.set_xlabel("oscillator step")
         axes.set_ylim(0, 1.02)
         axes.set_xticks(steps if len(steps) <= 9 else np.linspace(1, len(steps), 6).round())
         sentences.append(f"Layer {index + 1}: {mean[0]:.3g} to {mean[-1]:.3g}.")
-    alt = f"Order parameter over the Kuramoto steps, mean over {order.shape[1]} images. {' '.join(sentences)}"
+    alt = f"Order parameter over the oscillator steps, mean over {order.shape[1]} images. {' '.join(sentences)}"
     return svg_of(figure, alt=alt, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network sees and does: its views, its oscillators' phases over the Kuramoto steps, its energies.
+"""Pictures of what a network sees and does: its views, its oscillators' phases over the oscillator steps, its energies.
 
 A run writes the tensors into ``RUN/pictures/{views,phases}.npz`` (few examples, written once by the process that has
 the encoder); the page draws them.
@@ -30,7 +30,7 @@ VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz"
 OF_A_VIEW = "view."  # before a view's name, which may be any
 MAX_TILE = 64  # pixels: larger images are shrunk for the page
 NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
-MAX_COLUMNS = 8  # Kuramoto steps of a picture; of more, some are shown
+MAX_COLUMNS = 8  # oscillator steps of a picture; of more, some are shown
 TILES_ABREAST = 15  # of a picture; blocks of images that do not fit go below
 CYCLE = colormaps["twilight"]  # cyclic and perceptually uniform: equal differences of phase look equal
 GAP = 0.06  # between tiles, in tiles
@@ -65,7 +65,7 @@ def phases_picture(
     images: Shaped[Tensor, "b ..."] | None = None,
     name: str = "phases",
 ) -> Markup:
-    """Return an inline SVG: one block per image, in it one row per layer and one column per Kuramoto step.
+    """Return an inline SVG: one block per image, in it one row per layer and one column per oscillator step.
 
     Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most between
     neighbours and least over the whole grid. N = 1: white is +1, black -1. N = 2: colour is the phase angle. N > 2: the
@@ -102,8 +102,8 @@ def phases_picture(
         rows = [f"layer {row + 1}" if k % abreast == 0 else "" for row in range(layers)]
         frame(axes, rows, [kind, *(f"step {step + 1}" for step in shown)])
     alt = (
-        f"Oscillators of {count} {kind or 'image'}s, N = {oscillator_dim}: {layers} layers (rows) over {steps} Kuramoto"
-        f" steps (columns); {CODING.get(oscillator_dim, CODING[3])}."
+        f"Oscillators of {count} {kind or 'image'}s, N = {oscillator_dim}: {layers} layers (rows) over {steps}"
+        f" oscillator steps (columns); {CODING.get(oscillator_dim, CODING[3])}."
     )
     return svg_of(figure, alt=alt, name=name)
 
@@ -148,12 +148,12 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
         axes.fill_between(steps, energy.min(axis=1), energy.max(axis=1), color=colour(0), alpha=0.2, linewidth=0)
         axes.plot(steps, mean, color=colour(0), marker="o", markersize=3)
         axes.set_title(f"Layer {index + 1}")
-        axes.set_xlabel("Kuramoto step")
+        axes.set_xlabel("oscillator step")
         axes.set_xticks(steps if len(steps) <= 9 else np.linspace(0, len(steps) - 1, 6).round())
         sentences.append(f"Layer {index + 1}: {mean[0]:.4g} to {mean[-1]:.4g}.")
     return svg_of(
         figure,
-        alt=f"Energy over the Kuramoto steps, mean over {energy.shape[1]} images. {' '.join(sentences)}",
+        alt=f"Energy over the oscillator steps, mean over {energy.shape[1]} images. {' '.join(sentences)}",
         name=name,
     )
 

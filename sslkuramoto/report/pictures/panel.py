@@ -1,4 +1,4 @@
-"""The panel of a page on which a reader goes through the Kuramoto steps: its data, in few bytes, and its frame.
+"""The panel of a page on which a reader goes through the oscillator steps: its data, in few bytes, and its frame.
 
 ``panel.js`` moves it. Without scripts and on paper it is absent: the strip of :mod:`.oscillators` shows the same.
 Shapes: b images, n oscillator dimension, h w grid, t steps, k bytes per site.

@@ -10,6 +10,7 @@ for _name in (
         "mazes",
         "corruptions",
         "objects",
+        "relations",
         "attacked",
         "results",
         "scored",

@@ -70,7 +70,7 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
         coding: Iterable[object] = (f"{CODING.get(dim, CODING[3]).capitalize()}.",)
         if dim == 2:
             coding = ("Colour is the phase: ", colours_bar(phase_colours()), " from 0 to 2π.")
-        below = joined([f"Oscillators (N = {dim}) after each Kuramoto step. ", *coding, f" {CHOICE}"])
+        below = joined([f"Oscillators (N = {dim}) after each oscillator step. ", *coding, f" {CHOICE}"])
         text += figure(phases_picture(trace, dim, images=inputs, name=f"{name}-phases"), below)
         below = f"Energy before each step and after the last: mean and range over {len(inputs)} {_kind(inputs)}."
         text += figure(energies_picture(trace, name=f"{name}-energies"), below)

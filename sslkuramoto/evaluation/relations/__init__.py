@@ -1,0 +1,1 @@
+"""Protocols for relations between images: same or different, match to sample."""
