@@ -66,7 +66,8 @@ class MixedClassification(Objective):
             raise UserError(f"cutmix={cutmix}, mixup={mixup}: together at most 1, for at most one of them is applied")
         super().__init__()
         self.cutmix, self.cutmix_alpha = cutmix, cutmix_alpha
-        self.mixup, self.mixup_alpha, self.mix_each = mixup, mixup_alpha, mix_each
+        self.mixup, self.mixup_alpha = mixup, mixup_alpha
+        self.mix_each: MixEach = mix_each
         self.label_smoothing = label_smoothing
         self.head = self.new_head(features_of(encoder), self.num_classes)
 
