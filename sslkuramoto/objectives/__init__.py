@@ -21,6 +21,7 @@ from sslkuramoto.objectives.losses import (
     sim1_loss,
     sim2_loss,
 )
+from sslkuramoto.objectives.mixed_classification import MixedClassification
 from sslkuramoto.objectives.objective import Objective, Step, check_views, encode, features_of
 from sslkuramoto.objectives.phinet import PhiNet
 from sslkuramoto.objectives.projector import Predictor, Projector
@@ -60,6 +61,7 @@ OBJECTIVES.add("byol", BYOL)
 OBJECTIVES.add("cells", Cells)
 OBJECTIVES.add("classification", Classification)
 OBJECTIVES.add("lejepa", LeJEPA)
+OBJECTIVES.add("mixed_classification", MixedClassification)
 OBJECTIVES.add("phinet", PhiNet)
 OBJECTIVES.add("simclr", SimCLR)
 OBJECTIVES.add("simsiam", SimSiam)

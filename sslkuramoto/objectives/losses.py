@@ -121,6 +121,14 @@ def weighted_cross_entropy(
     return F.cross_entropy(logits, labels, weight=weights, reduction="sum") / len(labels)
 
 
+@in_full_precision
+def soft_cross_entropy(
+    logits: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Mean cross entropy against shares of the classes, which sum to 1; ``smoothing`` as in :func:`cross_entropy`."""
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
 @torch.no_grad()
 @in_full_precision
 def agreement(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Beta, Dirichlet
 
-from sslkuramoto.views.eight_bit import GEOMETRIC, PHOTOMETRIC, WHITE, warp
+from sslkuramoto.views.eight_bit import WHITE, apply_operations
 
 BINS = 10
 LONGEST_CHAIN = 3
@@ -125,15 +125,8 @@ class AugMix(nn.Module):
         # All chains of all images form one batch. At each position an operation is one call on the images that drew it.
         chains = levels.repeat(self.mixture_width, 1, 1, 1)
         for step in range(drawn.operation.shape[2]):
-            operation = drawn.operation[..., step].flatten()
-            magnitude = drawn.magnitude[..., step].flatten()
-            active = drawn.active[..., step].flatten()
-            self._apply_geometric(chains, operation, magnitude, active)
-            for name, apply in PHOTOMETRIC.items():
-                chosen = self._where(name, operation, active)
-                if len(chosen):
-                    there = chosen.to(device, non_blocking=True)
-                    chains[there] = apply(chains[there], magnitude[chosen].to(device, non_blocking=True))
+            drawn_here = (drawn.operation[..., step], drawn.magnitude[..., step], drawn.active[..., step])
+            apply_operations(chains, self.operations, *(values.flatten() for values in drawn_here))
         copies = chains.view(self.mixture_width, *levels.shape)
         own = drawn.own_weight.to(device, non_blocking=True)
         weights = drawn.chain_weights.to(device, non_blocking=True)
@@ -141,19 +134,6 @@ class AugMix(nn.Module):
         for copy, weight in zip(copies, weights, strict=True):
             mixed += weight[:, None, None, None] * copy
         return mixed.clamp(0, WHITE).floor() / WHITE
-
-    def _where(self, name: str, operation: Tensor, active: Tensor) -> Tensor:
-        if name not in self.operations:
-            return operation.new_empty(0)
-        return (active & (operation == self.operations.index(name))).nonzero().flatten()
-
-    def _apply_geometric(self, chains: Tensor, operation: Tensor, magnitude: Tensor, active: Tensor) -> None:
-        """Warp in place, in one call, all images that drew a geometric operation."""
-        chosen = [(self._where(name, operation, active), matrix) for name, matrix in GEOMETRIC.items()]
-        indices = torch.cat([index for index, _ in chosen]).to(chains.device, non_blocking=True)
-        if len(indices):
-            matrices = torch.cat([matrix(magnitude[index], self.size) for index, matrix in chosen])
-            chains[indices] = warp(chains[indices], matrices.to(chains.device, non_blocking=True))
 
     def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
         return self.mix(images, self.mixture_for(len(images)))

@@ -7,10 +7,10 @@ these functions take one per image.
 Shapes: b batch, y x pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2.functional import equalize_image
@@ -152,3 +152,38 @@ PHOTOMETRIC: dict[str, Callable[[Tensor, Magnitudes], Tensor]] = {
     "Contrast": contrast,
     "Sharpness": sharpness,
 }
+
+
+def apply_operations(
+    images: Levels,
+    names: Sequence[str],
+    operation: Int[Tensor, "b"],
+    magnitude: Magnitudes,
+    active: Bool[Tensor, "b"],
+) -> None:
+    """Apply to each image the one operation that it drew, in place; one call for each operation that was drawn.
+
+    Args:
+        images: 8-bit levels, on any device.
+        names: the operations that could be drawn; one that is neither geometric nor photometric changes nothing.
+        operation: index of each image's operation in ``names``, on the CPU.
+        magnitude: its magnitude with sign, on the CPU.
+        active: whether it is applied, on the CPU.
+    """
+    device, size = images.device, images.shape[-1]
+
+    def chosen_by(name: str) -> Tensor:
+        if name not in names:
+            return operation.new_empty(0)
+        return (active & (operation == names.index(name))).nonzero().flatten()
+
+    chosen = [(chosen_by(name), matrix) for name, matrix in GEOMETRIC.items()]
+    indices = torch.cat([index for index, _ in chosen]).to(device, non_blocking=True)
+    if len(indices):
+        matrices = torch.cat([matrix(magnitude[index], size) for index, matrix in chosen])
+        images[indices] = warp(images[indices], matrices.to(device, non_blocking=True))
+    for name, apply in PHOTOMETRIC.items():
+        index = chosen_by(name)
+        if len(index):
+            there = index.to(device, non_blocking=True)
+            images[there] = apply(images[there], magnitude[index].to(device, non_blocking=True))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from kornia.augmentation import RandomHorizontalFlip
+from kornia.augmentation import RandomErasing, RandomHorizontalFlip
 from pydantic import Field
 from torch import nn
 
@@ -13,6 +13,7 @@ from sslkuramoto.views.augmix import BINS, AugMix
 from sslkuramoto.views.crop import RandomPaddedCrop
 from sslkuramoto.views.noise import GaussianNoise
 from sslkuramoto.views.policy import ViewPolicy
+from sslkuramoto.views.randaugment import MAGNITUDES, RandAugment
 
 Depth = Annotated[int, Must("-1 or >= 1", lambda depth: depth == -1 or depth >= 1)]
 
@@ -84,6 +85,66 @@ def akorn_supervised(
         )
     if noise > 0:
         chain.append(GaussianNoise(noise))
+    return ViewPolicy(image_size, a=chain)
+
+
+@checked
+def randaugment(
+    image_size: Side,
+    *,
+    crop_scale: CropScale = (0.08, 1.0),
+    crop_ratio: Interval = ANY_RATIO,
+    horizontal_flip: Share = 0.5,
+    jitter: Jitter = (0.4, 0.4, 0.4, 0.0),
+    jitter_strength: NotNegative = 1.0,
+    jitter_probability: Share = 1.0,
+    grayscale: Share = 0.0,
+    blur: Share = 0.0,
+    blur_sigma: Interval = BLUR_SIGMA,
+    solarize: Share = 0.0,
+    operations: Whole = 2,
+    magnitude: Annotated[int, Field(ge=0, le=MAGNITUDES - 1)] = 9,
+    erase: Share = 0.25,
+    erase_scale: CropScale = (0.02, 1 / 3),
+    erase_ratio: Interval = (0.3, 3.3),
+    erase_value: Share = 0.5,
+) -> ViewPolicy:
+    """Return the view of supervised training on ImageNet with RandAugment and random erasing, ``a``.
+
+    Cubuk et al. 2020 (RandAugment, arXiv 1909.13719); Zhong et al. 2020 (random erasing, arXiv 1708.04896). The Winfree
+    network (WONN, arXiv 2605.20922) was trained so on ImageNet-1k. In their order: crop, flip, colour jitter,
+    RandAugment, erasing.
+
+    Args:
+        operations: operations of RandAugment in turn (0: none); they round pixels to 8 bits.
+        magnitude: their level, 0 to 30.
+        erase: probability that a box of an image is erased.
+        erase_scale: range of the box's area as a share of the image, drawn uniformly.
+        erase_ratio: range of the box's height / width.
+        erase_value: what the pixels of the box become; 0.5 is 0 for an encoder that normalises by (x - 0.5) / 0.5.
+
+    The other options are those of :func:`~sslkuramoto.views.appearance.appearance`.
+
+    Differs: kornia draws the ratio uniformly below or above 1, each with probability 1/2, torchvision uniformly in the
+        logarithm; a box that would not fit is cut to the image, where torchvision draws another.
+    """
+    chain = appearance(
+        image_size,
+        crop_scale=crop_scale,
+        crop_ratio=crop_ratio,
+        horizontal_flip=horizontal_flip,
+        jitter=jitter,
+        jitter_strength=jitter_strength,
+        jitter_probability=jitter_probability,
+        grayscale=grayscale,
+        blur=blur,
+        blur_sigma=blur_sigma,
+        solarize=solarize,
+    )
+    if operations > 0:
+        chain.append(RandAugment(image_size, operations=operations, magnitude=magnitude))
+    if erase > 0:
+        chain.append(RandomErasing(erase_scale, erase_ratio, erase_value, p=erase))
     return ViewPolicy(image_size, a=chain)
 
 

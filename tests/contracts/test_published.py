@@ -124,6 +124,37 @@ MAZES |= {"side": None, "weights": [1.0, 5.0, 2.0, 2.0, 5.0], "input_symbols": 4
 MAZE_WONN = {**SUDOKU, **PHASES, **MAZES, "layers": 1, "channels": 128, "clip": None, "initial": "random"}
 MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "positions": "none", "readout_dim": 2}
 BOARD_WONN = {**SUDOKU, **PHASES, "initial": "random", "channels": 256, "clip": None, "lr": 1e-3}
+# Winfree networks: tables 5 to 7 of the paper; what they leave out is that of its code.
+WINFREE_NET = {"layers": 6, "num_steps": 3, "group_size": 2, "coupling": "attention", "initial": "random"}
+LEARNED = {"sensitivity": "mlp", "influence": "mlp"}
+TRIGONOMETRIC = {"sensitivity": "cos", "influence": "sin_mlp"}
+WINFREE_SIZES: dict[str, Any] = {"128": 128, "64_256": [64, 128, 128, 256, 256, 256], "256": 256}
+DECAYING = {**CROSS_ENTROPY, "optimizer": "adamw", "schedule": "constant", "clip": None}
+WINFREE = {**WINFREE_NET, **DECAYING, "lr": 5e-4, "weight_decay": 1e-4, "batch": 64, "epochs": 200}
+MIXED = {"objective": "mixed_classification", "cutmix": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
+COSINE = {"schedule": "warmup_cosine", "warmup_epochs": 10}
+VIT_MIXED = {
+    **DECAYING,
+    **MIXED,
+    **COSINE,
+    "mixup": 0.2,
+    "mixup_alpha": 0.8,
+    "final": 0.0,
+    "weight_decay": 0.05,
+    "epochs": 300,
+}
+WINFREE_RESNET = {**DECAYING, "lr": 5e-4, "weight_decay": 1e-4, "batch": 128, "epochs": 200}
+WINFREE_AKORN = {**SUPERVISED_64[0], "oscillator_dim": 4, "coupling": "attention", "epochs": 200}
+IMAGENET_100 = {"data": "image_folder", "root": "data/imagenet100", "patch": 4}
+LARGE = {**MIXED, **COSINE, "mixup": 0.0, "views": "randaugment", "noise": None, "operations": 2, "magnitude": 9}
+IMAGENET_1K = {
+    **LARGE,
+    "data": "image_folder",
+    "root": "data/imagenet",
+    "erase": 0.25,
+    "weight_decay": 1e-3,
+    "lr": 7.5e-4,
+}
 ANY_SCENES = {
     "tetrominoes": ({"data": "tetrominoes", "image_size": 32, "patch": 4, "channels": 128}, 5),
     "dsprites": ({"data": "sprites", "image_size": 64, "patch": 4, "channels": 128}, 7),
@@ -145,6 +176,37 @@ def of_scenes(kind: str, kernel: int, **data: Any) -> dict[str, list[dict[str, A
 def changed(base: dict[str, Any], **rows: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return rows that differ from one training in what each of them names."""
     return {row: [{**base, **change}] for row, change in rows.items()}
+
+
+def of_winfree(base: dict[str, Any], suffix: str = "") -> dict[str, list[dict[str, Any]]]:
+    """Return the Winfree networks of three sizes, with learned and with trigonometric interactions."""
+    return {
+        f"{kind}_{size}{suffix}": [{**base, **functions, "channels": channels}]
+        for kind, functions in (("mlp", LEARNED), ("trig", TRIGONOMETRIC))
+        for size, channels in WINFREE_SIZES.items()
+    }
+
+
+def of_wonn_table_1(data: str, suffix: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of one data set of WONN's table 1."""
+    vits = {f"vit_{size[0]}{suffix}": [{**VIT_MIXED, "model": f"vit_{size}_patch16_224"}] for size in VIT_SIZES}
+    resnets = {f"resnet{depth}{suffix}": [{**WINFREE_RESNET, "model": f"resnet{depth}"}] for depth in (18, 50)}
+    found = {**resnets, **vits, f"akorn_attn{suffix}": [WINFREE_AKORN], **of_winfree(WINFREE, suffix)}
+    batch = {"batch": 256, "lr": 2.5e-4}
+    return {row: [{**stages[0], "data": data, **(batch if row in vits else {})}] for row, stages in found.items()}
+
+
+VIT_SIZES = ("tiny", "small", "base")
+WONN_11 = {
+    "l1": {"layers": 1},
+    "t1": {"num_steps": 1},
+    "n1": {"group_size": 1},
+    "conv": {"coupling": "conv", "kernel_size": (7, 5, 5, 3, 3, 3)},
+    "n4": {"group_size": 4},
+    "t6": {"num_steps": 6},
+    "l9": {"layers": 9},
+}
+WONN_1K = {**WINFREE, **IMAGENET_1K, "final": 1e-6 / 7.5e-4, "patch": 4, "batch": 512, "epochs": 300}
 
 
 TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
@@ -220,6 +282,39 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         "wonn": [MAZE_WONN],
     },
     "wonn-table-4": {"transformer": [TRANSFORMER], "akorn": [BOARD_AKORN], "wonn": [BOARD_WONN]},
+    "wonn-table-1": {**of_wonn_table_1("cifar10", ""), **of_wonn_table_1("cifar100", "_c100")},
+    "wonn-table-2": {
+        **of_winfree({**WINFREE, **IMAGENET_100}),
+        **{f"resnet{depth}": [{**WINFREE_RESNET, "model": f"resnet{depth}", "patch": None}] for depth in (18, 50)},
+        **changed(
+            {**VIT_MIXED, "batch": 256, "root": "data/imagenet100", "lr": 2.5e-4},
+            vit_s16={"model": "vit_small_patch16_224"},
+            vit_b16={"model": "vit_base_patch16_224"},
+        ),
+        **changed(
+            {**VIT_MIXED, **LARGE, "mixup": 0.2, "batch": 1024, "root": "data/imagenet", "lr": 1e-3},
+            vit_s16_1k={"model": "vit_small_patch16_224"},
+            vit_b16_1k={"model": "vit_base_patch16_224"},
+        ),
+        **{f"resnet{depth}_1k": [{**WINFREE_RESNET, **IMAGENET_1K, "model": f"resnet{depth}"}] for depth in (18, 50)},
+        **{row: stages for row, stages in of_winfree(WONN_1K, "_1k").items() if row in ("mlp_64_256_1k", "mlp_256_1k")},
+    },
+    "wonn-table-10": {
+        row: stages
+        for patch in (4, 7, 8)
+        for name, stages in of_winfree({**WINFREE, **IMAGENET_100, "patch": patch}).items()
+        if patch < 8 or name == "mlp_256"
+        for row in [name.replace("_", f"_p{patch}_", 1)]
+    },
+    "wonn-table-11": {
+        **of_winfree({**WINFREE, "data": "cifar100"}),
+        **{
+            f"{kind}_{name}": [{**WINFREE, **functions, "data": "cifar100", "channels": 256, **change}]
+            for kind, functions in (("mlp", LEARNED), ("trig", TRIGONOMETRIC))
+            for name, change in WONN_11.items()
+            if kind == "mlp" or name not in ("t6", "l9")
+        },
+    },
     "opl-table-1-2": {"akorn": SUPERVISED_128, "opl": opl(), "opl_cifar100": opl(data="cifar100")},
     "opl-table-3": {"opl": opl()},
     "opl-table-4": {"akorn": SUPERVISED_128, "opl": opl()},
@@ -262,6 +357,7 @@ def seen(recipe: Recipe) -> dict[str, Any]:
     """Return what a resolved recipe trains, in the words of the tables above."""
     objective, views = recipe.objective, recipe.views
     found = {
+        **{**views.options, **objective.options, **recipe.schedule.options, **recipe.data.options},
         **recipe.encoder.options,
         **{"objective": objective.name, "views": views.name, "data": recipe.data.name},
         **{"optimizer": recipe.optimizer.name, "schedule": recipe.schedule.name, "clip": recipe.clip_grad_norm},

@@ -13,6 +13,7 @@ NAMES = {
     "simsiam": ("a", "b"),
     "phinet": ("a", "b", "clean"),
     "akorn_supervised": ("a",),
+    "randaugment": ("a",),
     "flip_crop": ("a",),
     "plain": ("a",),
 }
@@ -215,6 +216,8 @@ def test_grayscale_falls_on_a_fifth_of_the_images():
         ("akorn_supervised", {"augmix_width": 0}, "augmix_width=0: must be >= 1"),
         ("akorn_supervised", {"augmix_depth": 0}, "augmix_depth=0: must be -1 or >= 1"),
         ("akorn_supervised", {"augmix_alpha": 0.0}, "augmix_alpha=0.0: must be > 0"),
+        ("randaugment", {"magnitude": 31}, "magnitude=31: must be in [0, 30]"),
+        ("randaugment", {"erase": 1.5}, "erase=1.5: must be in [0, 1]"),
         ("akorn_supervised", {"noise": -0.1}, "noise=-0.1: must be >= 0"),
         ("akorn_supervised", {"noise": float("inf")}, "noise=inf: must be finite and >= 0"),
         ("simclr", {"horizontal_flips": 0.0}, "did you mean 'horizontal_flip'?"),
