@@ -247,6 +247,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("cli.py", "_discard_output"): WRITES,
     ("cli_list.py", "_print_details"): OURS,
     ("cli_list.py", "_first_comment"): OURS,
+    ("data/glyphs/bitmaps.py", "shipped_bitmaps"): OURS,
     ("report/page.py", "_own"): OURS,
     ("checkpoint.py", "_read"): "checkpoint",
     ("recipe.py", "read_yaml"): "yaml_file",
