@@ -23,7 +23,7 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Pairs, Reads
-from sslkuramoto.values import Count, NotNegative, Positive, checked, small
+from sslkuramoto.values import Count, NotNegative, Positive, Side, Steps, checked, small
 
 Pictures = Literal[2, 6]
 Group = Annotated[int, Field(ge=2)]
@@ -129,14 +129,14 @@ class Relational(PairEncoder):
     def __init__(
         self,
         *,
-        size: Count = 32,
+        size: Side = 32,
         pictures: Pictures = 2,
         channels: Count = 32,
         hidden: Count = 256,
         dimensions: Count = 64,
         normalise: bool = True,
         oscillator_dim: Group = 2,
-        num_steps: Count = 8,
+        num_steps: Steps = 8,
         between: bool = True,
         symmetric: bool = False,
         natural_frequency: bool = True,
@@ -288,7 +288,7 @@ class RelationalControl(PairEncoder):
     def __init__(
         self,
         *,
-        size: Count = 32,
+        size: Side = 32,
         pictures: Pictures = 2,
         channels: Count = 32,
         hidden: Count = 256,

@@ -19,7 +19,7 @@ from sslkuramoto.evaluation.boards.votes import Draw, VoteName
 from sslkuramoto.examples import Batch, Boards
 from sslkuramoto.maze_rules import INPUT_SYMBOLS, PATH, SYMBOLS, is_valid, path_lengths
 from sslkuramoto.registry import options_of
-from sslkuramoto.values import Count, Mark, checked
+from sslkuramoto.values import Mark, Repeats, Steps, checked
 
 MAZES: tuple[tuple[str, object], ...] = (("mazes", None),)
 """Option with which the numbers of a column were measured: on the run's own mazes."""
@@ -83,12 +83,12 @@ class MazeAccuracy(BoardProtocol):
         *,
         split: Literal["test", "val"] = "test",
         mazes: Mapping[str, Any] | None = None,
-        num_steps: Count | None = None,
-        draws: Count = 20,
-        groups: Count = 1,
+        num_steps: Steps | None = None,
+        draws: Repeats = 20,
+        groups: Repeats = 1,
         votes: Annotated[tuple[VoteName, ...], Mark.INCIDENTAL] = (),
         energy: Literal["code", "paper"] = "code",
-        steps: Annotated[tuple[Count, ...], Mark.INCIDENTAL] = (),
+        steps: Annotated[tuple[Steps, ...], Mark.INCIDENTAL] = (),
     ) -> None:
         self.options = options_of(locals())
         self._set(split, "mazes", mazes, num_steps, draws, groups, votes, energy, steps)

@@ -19,7 +19,7 @@ from sslkuramoto.evaluation.boards.votes import Draw, VoteName
 from sslkuramoto.examples import Batch, Boards
 from sslkuramoto.registry import options_of
 from sslkuramoto.sudoku_rules import Side, obeys, sudoku_side
-from sslkuramoto.values import Count, Mark, checked
+from sslkuramoto.values import Mark, Repeats, Steps, checked
 
 SOLVED = "board_accuracy_blanks"
 OWN, RULE, FURTHER = "Boards solved", "Boards solved, RRN's rule", "Boards solved, dug further"
@@ -77,12 +77,12 @@ class SudokuAccuracy(BoardProtocol):
         *,
         split: Literal["test", "val"] = "test",
         boards: Mapping[str, Any] | None = None,
-        num_steps: Count | None = None,
-        draws: Count = 20,
-        groups: Count = 1,
+        num_steps: Steps | None = None,
+        draws: Repeats = 20,
+        groups: Repeats = 1,
         votes: Annotated[tuple[VoteName, ...], Mark.INCIDENTAL] = (),
         energy: Literal["code", "paper"] = "code",
-        steps: Annotated[tuple[Count, ...], Mark.INCIDENTAL] = (),
+        steps: Annotated[tuple[Steps, ...], Mark.INCIDENTAL] = (),
     ) -> None:
         self.options = options_of(locals())
         self._set(split, "boards", boards, num_steps, draws, groups, votes, energy, steps)

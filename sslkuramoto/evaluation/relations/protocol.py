@@ -35,7 +35,7 @@ from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.values import Count, Mark, Whole, checked, small
+from sslkuramoto.values import Count, Mark, Repeats, Steps, Whole, checked, small
 
 UNSEEN, SEEN = "test", "val"
 GROUP = "Relations"
@@ -68,9 +68,9 @@ class Relations(Protocol):
     def __init__(
         self,
         *,
-        num_steps: Count | None = None,
-        energy_steps: Count | None = None,
-        draws: Count = 20,
+        num_steps: Steps | None = None,
+        energy_steps: Steps | None = None,
+        draws: Repeats = 20,
         examples: Count | None = None,
         store: Annotated[Whole, Mark.INCIDENTAL] = 2,
     ) -> None:

@@ -110,6 +110,6 @@ def _examples(stored: Related, name: str) -> Markup:
 def section() -> Section:
     """Relations: energies and coherences of same and different pairs, and a few examples."""
     return Section(
-        runs=Half(56, "Relations", lambda shown: relations(shown.evidence)),
-        study=Half(76, "Relations", lambda shown: relations(shown.evidence)),
+        runs=Half(57, "Relations", lambda shown: relations(shown.evidence)),
+        study=Half(57, "Relations", lambda shown: relations(shown.evidence)),
     )
