@@ -27,7 +27,8 @@ TODAY = (
     "mazes_exact mazes_valid mazes_optimal mazes_f1 "
     "mazes_energy_last_exact mazes_energy_last_valid mazes_energy_last_optimal "
     "mazes_energy_sum_exact mazes_energy_sum_valid mazes_energy_sum_optimal "
-    "mazes_confidence_exact mazes_confidence_valid mazes_confidence_optimal"
+    "mazes_confidence_exact mazes_confidence_valid mazes_confidence_optimal "
+    "relations_unseen relations_seen relations_rho relations_energy"
 )
 
 

@@ -59,10 +59,10 @@ class Relations(Protocol):
     needs = frozenset({"head", "labels"})
     splits = (UNSEEN, SEEN)
     columns = (
-        Column("relations_unseen", "unseen icons", GROUP, False, 19.0, ["accuracy"], optional=True),
-        Column("relations_seen", "seen icons", GROUP, False, 19.1, [f"{SEEN}/accuracy"], optional=True),
-        Column("relations_rho", "AUC of coherence", GROUP, False, 19.2, ["rho/auc"], optional=True),
-        Column("relations_energy", "AUC of energy", GROUP, False, 19.3, ["energy/auc"], optional=True),
+        Column("relations_unseen", "unseen icons", GROUP, False, 19.5, ["accuracy"], optional=True),
+        Column("relations_seen", "seen icons", GROUP, False, 19.6, [f"{SEEN}/accuracy"], optional=True),
+        Column("relations_rho", "AUC of coherence", GROUP, False, 19.7, ["rho/auc"], optional=True),
+        Column("relations_energy", "AUC of energy", GROUP, False, 19.8, ["energy/auc"], optional=True),
     )
 
     def __init__(
