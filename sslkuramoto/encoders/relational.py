@@ -207,8 +207,9 @@ class Relational(PairEncoder):
         """
         stimulus = self.stimulus(images)
         steps = self.num_steps if num_steps is None else check_steps(num_steps, 1)
-        if initial is None and self.stochastic and draw is not None:
-            initial = self.sample_initial(images, draw).to(stimulus.device)
+        if initial is None:
+            drawn = self.stochastic and draw is not None
+            initial = self.sample_initial(images, draw).to(stimulus.device) if drawn else self.fixed_initial(images)
         x = self.start(stimulus, initial, self.drive.dtype)
         x, found = self.layer(
             pair_by_pair(x), pair_by_pair(stimulus), step_size=self.step_size, num_steps=steps[0], trace=trace
@@ -247,7 +248,11 @@ class Relational(PairEncoder):
 
     def fixed_initial(self, images: Float[Tensor, "b p 3 y x"]) -> Float[Tensor, "1 c p 1"] | None:
         """Return the field of ``initial="fixed"``, and None otherwise."""
-        return self.start.fixed((self.pictures, 1)).to(images.device) if self.initial == "fixed" else None
+        return self._fixed().to(images.device) if self.initial == "fixed" else None
+
+    def _fixed(self) -> Float[Tensor, "1 c p 1"]:
+        """Return the field of two pictures for every pair: with six pictures each pair starts as it does alone."""
+        return self.start.fixed((2, 1)).repeat(1, 1, self.pictures // 2, 1)
 
     def _together(self, x: Float[Tensor, "bk c 2 1"]) -> Float[Tensor, "b c p 1"]:
         """Return the pairs of an example as rows of one grid: undoes :func:`pair_by_pair`."""

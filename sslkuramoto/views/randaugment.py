@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of a whole batch; equals ``torchvision.transforms.RandAugment``.
+"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of a whole batch, as ``torchvision.transforms.RandAugment``.
 
 Each image passes ``operations`` operations in turn, each chosen uniformly from fourteen (one of which changes nothing),
 all at the same magnitude and, where it has a sign, with either sign.

@@ -265,3 +265,15 @@ def test_two_steps_of_an_optimizer_change_encoder_and_head(objective: str, name:
 @pytest.mark.parametrize("head", [name for name in HEADS if Pairs in HEADS[name].reads])
 def test_heads_of_pairs_give_one_logit_for_each_answer(head: str) -> None:
     assert HEADS.build(head, {}, 12, 2)(torch.zeros(4, 12)).shape == (4, 2)
+
+
+def test_a_fixed_start_of_six_pictures_is_that_of_each_pair_alone() -> None:
+    options = {**ENCODERS.small("relational"), "initial": "fixed"}
+    alone, three = (build("relational", {**options, "pictures": count}) for count in (2, 6))
+    three.load_state_dict(alone.state_dict())
+    images = pictures({**options, "pictures": 6})
+    each = [alone(pair).pooled for pair in images.unflatten(1, (3, 2)).unbind(1)]
+    torch.testing.assert_close(three(images).pooled, torch.cat(each, dim=1))
+    field = three.fixed_initial(images)
+    assert field is not None
+    torch.testing.assert_close(three(images, initial=field).pooled, three(images).pooled)

@@ -256,7 +256,7 @@ class BoardProtocol(Protocol):
         elif self.votes:
             each = f"each vote is of {self.draws} draws, repeated {self.groups} times (a deviation is over these)"
             notes.append(f"{each}; energies as in the {self.energy}, of the last layer")
-        if total > 1 and "confidence/auc" not in metrics:
+        if total > 1 and not any(name.startswith("confidence/auc") for name in metrics):
             notes.append("no board has right and wrong draws, so that no score can tell them apart")
         return notes
 
