@@ -81,7 +81,8 @@ class Result:
         options: every option as it was used, defaults included.
         data: name, split, fingerprint and n of the measured images.
         initial: initial oscillators (``"random"``, ``"fixed"``, ..., or ``"deterministic"``).
-        per_image: name -> one entry per image, in the order of the measured images.
+        per_image: name -> one entry per image, in the order of the measured images. ``group`` names the group of each
+            image where images of one group depend on each other.
         notes: sentences that a reader needs to interpret the numbers.
         details: curves, bins, verdicts for a report page, in plain lists and mappings.
         verdicts: names of the lists of ``per_image`` that hold shares of correct draws, for paired tests.
@@ -119,6 +120,17 @@ class Result:
         index = self.per_image.get("index")
         places = None if index == list(range(len(index or ()))) else index  # None: all images in order
         return {key: self.data.get(key) for key in ("fingerprint", "split", "n")} | {"index": places}
+
+    def groups(self) -> list | None:
+        """Return the group of each image, or None where images are independent; paired tests exchange whole groups.
+
+        Raises:
+            UserError: there is not one for each image.
+        """
+        groups = self.per_image.get("group")
+        if groups is not None and any(len(groups) != len(self.per_image[name]) for name in self.verdicts):
+            raise UserError(f"{self.path}: per_image.group: must have one entry per image ({DAMAGED})")
+        return groups
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file, in plain values.

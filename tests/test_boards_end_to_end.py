@@ -116,7 +116,10 @@ def test_a_study_of_boards_is_planned_estimated_run_and_collected(tmp_path: Path
     [
         (["encoder={name: akorn}"], "encoder akorn reads images; data sudoku gives boards"),
         (["data={name: digits}"], "encoder board_akorn reads boards; data digits gives images"),
-        (["objective={name: classification}"], "objective classification reads images or pairs; data sudoku gives boards"),
+        (
+            ["objective={name: classification}"],
+            "objective classification reads images or pairs; data sudoku gives boards",
+        ),
         (["views={name: plain}"], "views plain reads images; data sudoku gives boards"),
         (["data.side=9", "data.givens=30"], "encoder board_akorn is built for Boards(side=4, symbols=4)"),
     ],

@@ -7,6 +7,9 @@ Obuchowski 1998, "On the comparison of correlated proportions for clustered data
 
 Where each seed has images of its own, as data split by the seed give them, every image counts at its seed alone.
 
+A result may say that images depend on each other (:meth:`~sslkuramoto.results.Result.groups`), as pairs of the same two
+icons do: the images of a group are exchanged together.
+
 Images are the sampling unit: a small p says that these two networks (or these two groups of seeds) would differ on
 other images of the same kind, not that other seeds would.
 
@@ -14,7 +17,7 @@ Shapes: s seeds, n images.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd, sqrt
@@ -60,8 +63,8 @@ class PairedTest:
     Attributes:
         difference: mean share of correct draws of the first row minus that of the second, in [-1,1].
         low, high: its 95 % interval over images, an image being a cluster of its seeds.
-        n: images.
-        p: two-sided, of exchanging the rows at images; 1 when they agree on every one.
+        n: images, or groups of images that depend on each other.
+        p: two-sided, of exchanging the rows at images or groups; 1 when they agree on every one.
         mcnemar: the test of majority votes over draws; None where shares lie between 0 and 1 and the
             majority of draws is the same for both rows at every image.
     """
@@ -96,9 +99,11 @@ class Comparison:
 
 Shares = Sequence[tuple[Sequence[float], Sequence[float]]]
 """One pair per seed: shares of correct draws of the first and of the second row, the same images in each."""
+Groups = Sequence[Hashable]
+"""The group of each image; images of a group depend on each other."""
 
 
-def paired_test(seeds: Shares) -> PairedTest:
+def paired_test(seeds: Shares, groups: Groups | None = None) -> PairedTest:
     """Test two rows on the images of one or more seeds.
 
     If the rows did not differ, exchanging them at any image would be as likely: p is the share of all such exchanges
@@ -107,14 +112,16 @@ def paired_test(seeds: Shares) -> PairedTest:
 
     Args:
         seeds: the shares.
+        groups: of the images; None: images are independent.
     """
     first, second = _arrays(seeds)
-    ahead = (first - second).mean(axis=0)
-    low, high = _interval(ahead)
-    votes = _mcnemar(first > 0.5, second > 0.5)
+    ahead = _by_group((first - second).mean(axis=0), groups)
+    low, high = _interval(ahead * (len(ahead) / first.shape[1]))  # its mean is that over images
+    votes = _mcnemar(first > 0.5, second > 0.5, groups)
     between = bool(((first % 1) != 0).any() or ((second % 1) != 0).any())
     by_votes = None if between and votes.b == votes.c == 0 else votes
-    return PairedTest(float(ahead.mean()), low, high, len(ahead), exchange_p((first - second).sum(axis=0)), by_votes)
+    p = exchange_p(_by_group((first - second).sum(axis=0), groups))
+    return PairedTest(float((first - second).mean()), low, high, len(ahead), p, by_votes)
 
 
 def mcnemar(correct_a: Sequence[float], correct_b: Sequence[float]) -> McNemar:
@@ -134,9 +141,18 @@ def _arrays(seeds: Shares) -> tuple[Float[np.ndarray, "s n"], Float[np.ndarray, 
     return first, second
 
 
-def _mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
+def _by_group(values: Float[np.ndarray, " n"], groups: Groups | None) -> Float[np.ndarray, " g"]:
+    """Return the sum of the values of each group, or the values themselves."""
+    if groups is None:
+        return values
+    assert len(groups) == len(values), f"{len(groups)} groups of {len(values)} images"
+    number = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    return np.bincount([number[group] for group in groups], weights=values)
+
+
+def _mcnemar(first: np.ndarray, second: np.ndarray, groups: Groups | None = None) -> McNemar:
     """Source: Obuchowski 1998. Differs: exact, where hers is a normal approximation."""
-    p = exchange_p(first.sum(axis=0, dtype=float) - second.sum(axis=0))
+    p = exchange_p(_by_group(first.sum(axis=0, dtype=float) - second.sum(axis=0), groups))
     return McNemar(int((first & ~second).sum()), int((second & ~first).sum()), first.size, p)
 
 
@@ -235,11 +251,17 @@ def _compared(table: StudyTable, pair: tuple[str, str], column: str) -> Comparis
     if any(images != other for images, other in measured):
         return Comparison(pair, column, reason="measured on different images")
     shares = [(first[seed].correct or [], second[seed].correct or []) for seed in seeds]
-    per_seed = {seed: paired_test([pair_of]) for seed, pair_of in zip(seeds, shares, strict=True)}
+    groups = [first[seed].groups for seed in seeds]
+    per_seed = {seed: paired_test([pair_of], of) for seed, pair_of, of in zip(seeds, shares, groups, strict=True)}
     sets = [images for place, (images, _) in enumerate(measured) if images not in [one for one, _ in measured[:place]]]
     if len(sets) == 1:
-        return Comparison(pair, column, per_seed, paired_test(shares))
+        return Comparison(pair, column, per_seed, paired_test(shares, groups[0]))
     if len(sets) < len(seeds):
         return Comparison(pair, column, per_seed, reason="some seeds were measured on the same images, others not")
     joined = [[share for row in rows for share in row] for rows in zip(*shares, strict=True)]
-    return Comparison(pair, column, per_seed, paired_test([(joined[0], joined[1])]))
+    apart = [
+        (seed, group)
+        for seed, of, (_, n) in zip(seeds, groups, (both[0] for both in measured), strict=True)
+        for group in (range(n) if of is None else of)
+    ]
+    return Comparison(pair, column, per_seed, paired_test([(joined[0], joined[1])], apart))

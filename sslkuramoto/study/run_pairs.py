@@ -125,7 +125,7 @@ def tested_pair(name: str, pair: tuple[Result, Result], verdicts: str) -> Paired
     for value in (*shares[0], *shares[1]):
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise UserError(f"{name}: {verdicts} holds no shares of correct draws in [0,1]; measure again")
-    return paired_test([shares])
+    return paired_test([shares], pair[0].groups())
 
 
 def _unlike_options(name: str, pair: tuple[Result, Result]) -> list[str]:

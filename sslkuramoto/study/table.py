@@ -33,6 +33,7 @@ class SeedValue:
         result: the file that holds it.
         correct: share of correct draws per image; None unless the column names it.
         images: which images these are, as :meth:`~sslkuramoto.results.Result.images` states it.
+        groups: of images that depend on each other (:meth:`~sslkuramoto.results.Result.groups`).
     """
 
     seed: int
@@ -45,6 +46,7 @@ class SeedValue:
     result: Path
     correct: list[float] | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
+    groups: list | None = None
 
 
 @dataclass
@@ -185,6 +187,7 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
         result=path,
         correct=None if correct is None else [float(value) for value in correct],
         images=result.images(),
+        groups=result.groups(),
     )
 
 

@@ -1,5 +1,6 @@
 """Paired tests, McNemar's exact test and Holm's correction, against their definitions."""
 
+from dataclasses import replace
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -63,6 +64,32 @@ def test_p_is_the_share_of_all_exchanges_with_a_mean_difference_as_large(seeds: 
     wanted = every_exchange(first, second)
     assert 0.02 < wanted < 0.98
     assert p == pytest.approx(wanted, abs=1e-12 if draws else 0.004)
+
+
+def test_images_of_a_group_are_exchanged_together():
+    """Brute force over all exchanges of groups; the mean difference stays that over images, n counts groups."""
+    rng = np.random.default_rng(3)
+    groups = ["a", "b", "a", "c", "d", "d", "d", "e", "f", "b"]
+    first, second = (rng.random((2, 2, 10)) < np.array([[[0.8]], [[0.4]]])).astype(float)
+    test = paired_test(list(zip(first.tolist(), second.tolist(), strict=True)), groups)
+    members = np.array([[group == name for group in groups] for name in "abcdef"], dtype=float)
+    assert test.p == pytest.approx(every_exchange(first @ members.T, second @ members.T))
+    assert 0.02 < test.p < 0.98
+    assert test.n == 6
+    assert test.difference == pytest.approx((first - second).mean())
+    assert test.low < test.difference < test.high
+
+
+def test_repeating_every_image_makes_nothing_more_certain_where_a_group_says_so():
+    first, second = [1.0, 1.0, 0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    once, groups = paired_test([(first, second)]), [0, 1, 2, 3, 4, 5]
+    again = paired_test([(first * 5, second * 5)], groups * 5)
+    assert (again.p, again.n, again.difference) == (once.p, once.n, once.difference)
+    assert (again.low, again.high) == pytest.approx((once.low, once.high))
+    assert again.mcnemar is not None
+    assert once.mcnemar is not None
+    assert again.mcnemar.p == once.mcnemar.p
+    assert paired_test([(first * 5, second * 5)]).p < once.p
 
 
 def test_shares_that_went_through_32_bits_or_six_digits_are_still_tested_exactly():
@@ -219,6 +246,21 @@ def test_where_each_seed_has_images_of_its_own_every_image_counts_once(study):
     (test,) = comparisons(table(study, first, second))
     assert test.pooled == paired_test([([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0])])
     assert test.per_seed[1] == paired_test([([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])])
+
+
+def test_groups_of_seeds_with_images_of_their_own_are_kept_apart(study):
+    """Group 0 of seed 0 is not that of seed 1."""
+    first = [
+        replace(value(0, [1.0, 1.0]), groups=[0, 0]),
+        replace(value(1, [1.0, 0.0], data=("abd", "test")), groups=[0, 1]),
+    ]
+    second = [value(0, [0.0, 0.0]), value(1, [0.0, 1.0], data=("abd", "test"))]
+    (test,) = comparisons(table(study, first, second))
+    assert test.pooled == paired_test([([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])], ["a", "a", "b", "c"])
+    assert test.per_seed[0] == paired_test([([1.0, 1.0], [0.0, 0.0])], [0, 0])
+    first[1] = replace(first[1], groups=None)
+    (test,) = comparisons(table(study, first, second))
+    assert test.pooled == paired_test([([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])], ["a", "a", "b", "c"])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from sslkuramoto.evaluation.relations.measured import MATCH, NAME, PAIR, Answer,
 from sslkuramoto.evaluation.relations.samples import ENDING, chosen_samples, store_samples
 from sslkuramoto.evaluation.relations.scores import (
     accuracy_metrics,
+    combination_of,
     combinations,
     histograms,
     means_by_kind,
@@ -118,6 +119,7 @@ class Relations(Protocol):
                 "index": index.tolist(),
                 "correct": [round(share, 6) for share in unseen.correct.double().mean(dim=0).tolist()],
                 "same": unseen.same.int().tolist(),
+                "group": combination_of(unseen.icons).tolist(),
             },
             verdicts=["correct"],
             details={NAME: details},

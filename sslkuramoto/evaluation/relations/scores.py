@@ -25,10 +25,15 @@ RISE = 1e-5
 KINDS = ("same", "different")
 
 
-def combinations(icons: Int64[Tensor, "n p"]) -> Int64[Tensor, " c"]:
-    """Return how many examples each combination of icons has; the order of the two images of a pair does not matter."""
+def combination_of(icons: Int64[Tensor, "n p"]) -> Int64[Tensor, " n"]:
+    """Return which combination of icons each example has; the order of the two images of a pair does not matter."""
     pairs = icons.view(len(icons), -1, 2).sort(dim=2).values.flatten(1)
-    return pairs.unique(dim=0, return_counts=True)[1]
+    return pairs.unique(dim=0, return_inverse=True)[1]
+
+
+def combinations(icons: Int64[Tensor, "n p"]) -> Int64[Tensor, " c"]:
+    """Return how many examples each combination of icons has."""
+    return combination_of(icons).bincount()
 
 
 def effective_number(icons: Int64[Tensor, "n p"]) -> float:

@@ -86,7 +86,8 @@ def test_right_answers_on_unseen_icons_and_always_same_on_seen_ones(measure) -> 
         "val/accuracy_different": 0.0,
     }
     assert {metric.draws for metric in result.metrics.values()} == {1}
-    assert result.per_image == {"index": list(range(20)), "correct": [1.0] * 20, "same": [1, 0] * 10}
+    lists = {"index": list(range(20)), "correct": [1.0] * 20, "same": [1, 0] * 10, "group": result.groups()}
+    assert result.per_image == lists
     assert result.verdicts == ["correct"]
     assert result.initial == "deterministic"
     assert result.details == {"relations": {"images": 2}}
@@ -103,6 +104,12 @@ def test_intervals_count_the_combinations_of_icons_and_the_notes_say_how_many(me
     assert metric.low < 0.5, "60 examples of two icons say little about other icons"
     assert result.notes[0] == "test: 60 examples, 3 different combinations of 2 icons that training did not show"
     assert result.notes[1].endswith(" icons of the training set")
+    groups = result.groups()
+    assert groups is not None
+    assert len(groups) == 60
+    unordered = [tuple(sorted(pair)) for pair in icons[result.per_image["index"]].tolist()]
+    alike = {(a == b) == (unordered[i] == unordered[j]) for i, a in enumerate(groups) for j, b in enumerate(groups)}
+    assert alike == {True}, "one group for each combination"
 
 
 def test_a_stochastic_network_is_scored_over_its_draws(measure) -> None:
