@@ -48,6 +48,7 @@ class Encoder(nn.Module):
         normalises_initial: whether ``initial`` may have any length, of which only the direction counts; otherwise it is
             noise that has a size.
         has_energy: whether the trace holds the energy of the states, as of oscillators.
+        gives_coherence: whether ``Features.pooled`` holds the coherences of pairs of oscillators, in [0, 2].
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
         notes: sentences that a reader of its results must know.
     """
@@ -63,6 +64,7 @@ class Encoder(nn.Module):
     num_steps: tuple[int, ...] = ()
     normalises_initial: ClassVar[bool] = False
     has_energy: ClassVar[bool] = False
+    gives_coherence: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
 

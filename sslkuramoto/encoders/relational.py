@@ -123,6 +123,7 @@ class Relational(PairEncoder):
     """
 
     has_energy: ClassVar[bool] = True
+    gives_coherence: ClassVar[bool] = True
     normalises_initial: ClassVar[bool] = True
     oscillator_dim: int
 

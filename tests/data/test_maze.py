@@ -142,6 +142,7 @@ def test_free_cells_are_not_given() -> None:
         ({"min_path": 1}, "min_path=1: must be from 2 to 99, the moves in 10 x 10 cells"),
         ({"min_path": 100}, "min_path=100: must be from 2 to 99"),
         ({"loops": 2}, "loops=2: is for family=corridor"),
+        ({"density": 0.3, "family": "corridor"}, "density=0.3: is for family=walls"),
         ({"loops": 17, "family": "corridor"}, "loops=17: must be at most 16, the walls between 5 x 5 rooms of a tree"),
         ({"family": "rooms"}, "family='rooms': must be"),
     ],

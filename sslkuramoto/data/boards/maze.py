@@ -41,6 +41,7 @@ Side = Annotated[int, Field(ge=9, le=30)]
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
 """How many mazes; each is searched for when the data are made."""
 
+DENSITY = 0.35
 _SHARES = {"test": 2, "val": 1}  # of ten mazes; the others are for training
 _BATCH = 256  # candidates that are measured at once; part of what determines every set
 _PATIENCE = 20_000  # candidates without a new maze before giving up
@@ -90,12 +91,13 @@ class Maze(BoardSet):
         mazes: Number = 1000,
         mazes_test: Number = 1000,
         family: Family = "walls",
-        density: ShareBelowOne = 0.35,
+        density: ShareBelowOne = DENSITY,
         loops: Whole = 0,
         min_path: Count = 2,
         maze_seed: Whole = 0,
     ) -> None:
-        spec = self.expected({"side": side, "family": family, "loops": loops, "min_path": min_path})
+        stated = {"side": side, "family": family, "density": density, "loops": loops, "min_path": min_path}
+        spec = self.expected(stated)
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         recipe = Recipe(side, family, density if family == "walls" else 0.0, loops, min_path, maze_seed)
@@ -105,8 +107,13 @@ class Maze(BoardSet):
     @classmethod
     def expected(cls, options: Mapping[str, Any]) -> Boards:
         side, family, loops, min_path = (options[key] for key in ("side", "family", "loops", "min_path"))
+        density = options["density"]
         if not 2 <= min_path < side**2:
             raise UserError(f"min_path={min_path}: must be from 2 to {side**2 - 1}, the moves in {side} x {side} cells")
+        if density != DENSITY and family == "corridor":
+            raise UserError(
+                f"density={density}: is for family=walls; the walls of family=corridor follow from its rooms"
+            )
         if loops and family == "walls":
             raise UserError(f"loops={loops}: is for family=corridor; mazes of family=walls have loops")
         rooms = (side + 1) // 2

@@ -60,11 +60,9 @@ def glyphs_of(family: Family, font: str | None, characters: str | None) -> Glyph
         characters: that are taken from ``font``; None: :data:`CHARACTERS`.
 
     Raises:
-        UserError: options that do not fit each other, a file that is no font, or a font that lacks a character.
+        UserError: a file that is no font, or a font that lacks a character.
     """
     if family == "strokes":
-        if font is not None:
-            raise UserError(f"font={font}: needs glyphs=font; glyphs=strokes are drawn without a font")
         bitmaps = stroke_bitmaps()
         return Glyphs(bitmaps, tuple(f"stroke {number}" for number in range(len(bitmaps))))
     if font is None:
@@ -77,13 +75,18 @@ def number_of(family: Family, font: str | None, characters: str | None) -> int:
     """Return how many glyphs :func:`glyphs_of` gives, before any is drawn.
 
     Raises:
-        UserError: characters without a font.
+        UserError: characters without a font or twice the same one, or a font for strokes.
     """
+    if family == "strokes" and font is not None:
+        raise UserError(f"font={font}: needs glyphs=font; glyphs=strokes are drawn without a font")
     if characters is not None and font is None:
         raise UserError("characters: needs font, a font file; the shipped bitmaps have characters of their own")
     if family == "strokes":
         return STROKES
-    return len(CHARACTERS if characters is None else characters)
+    wanted = CHARACTERS if characters is None else characters
+    if len(set(wanted)) < len(wanted):
+        raise UserError(f"characters: {_named(next(sign for sign in wanted if wanted.count(sign) > 1))} is there twice")
+    return len(wanted)
 
 
 @cache
@@ -120,13 +123,11 @@ def font_bitmaps(font: str, characters: str) -> UInt8[Tensor, "n a a"]:
         characters: no two equal.
 
     Raises:
-        UserError: the file is no font, or it lacks a character, draws nothing for it, or draws two alike.
+        UserError: the file is no font, or it lacks a character, draws nothing for it, or
+            draws two that look alike.
     """
     from matplotlib.ft2font import FT2Font
 
-    if len(set(characters)) < len(characters):
-        twice = next(sign for sign in characters if characters.count(sign) > 1)
-        raise UserError(f"characters: {_named(twice)} is there twice")
     try:
         known = FT2Font(font).get_charmap()
         face = ImageFont.truetype(font, _DRAWN, layout_engine=ImageFont.Layout.BASIC)
@@ -185,7 +186,7 @@ def stroke_bitmaps() -> UInt8[Tensor, "n a a"]:
 def _strokes(draw: torch.Generator) -> UInt8[Tensor, "a a"]:
     """Draw one glyph: a walk from point to point, each at most two lattice lines away in both directions.
 
-    A walk that leaves more than one of the lattice's lines at a side free is drawn anew.
+    A walk must span at least four of the five lines in both directions, or it is drawn anew.
     """
     lines = _LINES[int(torch.randint(len(_LINES), (), generator=draw))]
     points = [torch.randint(_LATTICE, (2,), generator=draw)]

@@ -38,8 +38,7 @@ class MatchToSample(GlyphSet):
         size: side of the pictures in pixels.
         train_icons: m, number of icons that training shows; the poster has 95, 50 and 15.
         icon_split: seed of which icons these are; a larger m adds icons.
-        pairs: number of training examples (null: as many as there are with different icons, m = 5: 480, at most
-            10,000).
+        pairs: number of training examples (null: 4 m (m - 1)(m - 2)(m - 3), at most 10,000; m = 5: 480).
         pairs_test: number of examples in the val split and in the test split (null: as ``pairs``, for its icons).
         scale: smallest and largest longer side of a glyph, as shares of the side of the picture; whole pixels.
         jitter: share of the free room in which a glyph is placed: 0 is the centre, 1 anywhere.

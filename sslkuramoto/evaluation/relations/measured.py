@@ -45,11 +45,11 @@ class Measured(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a network says about a batch in one draw."""
+    """What a network says about a batch in one draw; of pairs of oscillators also their coherences and energies."""
 
     logits: Float[Tensor, "b 2"]
-    pooled: Float[Tensor, "b d"]
-    energy: Float[Tensor, "t1 b"] | None
+    rho: Float[Tensor, "b d"] | None = None
+    energy: Float[Tensor, "t1 b"] | None = None
 
 
 def relation_of(batch: Batch, data: DataSet) -> tuple[Bool[Tensor, " b"], Int64[Tensor, "b p"]]:
@@ -64,15 +64,15 @@ def relation_of(batch: Batch, data: DataSet) -> tuple[Bool[Tensor, " b"], Int64[
     return icons[:, 0] == icons[:, 1], icons
 
 
-def scored(answers: list[Answer], batch: Batch, data: DataSet, oscillators: bool) -> Measured:
+def scored(answers: list[Answer], batch: Batch, data: DataSet) -> Measured:
     """Return what is kept of the draws of a batch, on the CPU."""
     same, icons = relation_of(batch, data)
     assert batch.targets is not None
     correct = torch.stack([predicted(each.logits) == batch.targets for each in answers]).cpu()
     margin = torch.stack([each.logits[:, 0] - each.logits[:, 1] for each in answers]).float().cpu()
-    if not oscillators or icons.shape[1] != PAIR:
+    if answers[0].rho is None:
         return Measured(correct, margin, same, icons)
-    rho = torch.stack([each.pooled for each in answers]).float().cpu()
+    rho = torch.stack([cast(Tensor, each.rho) for each in answers]).float().cpu()
     counts = {kind: coherence_counts(rho[:, chosen]) for kind, chosen in zip(KINDS, (same, ~same), strict=True)}
     energy = torch.stack([cast(Tensor, each.energy) for each in answers], dim=1).float().cpu()
     return Measured(correct, margin, same, icons, rho.mean(dim=2), locked(rho), counts, energy)

@@ -141,7 +141,7 @@ class Relations(Protocol):
         for i, batch in enumerate(batches(data, order, device=subject.device, workers=subject.workers)):
             keys = ((NAME, split, k, i) for k in range(draws))
             answers = [self._answer(subject, batch.inputs, *key) for key in keys]
-            found.append(scored(answers, batch, data, subject.encoder.has_energy))
+            found.append(scored(answers, batch, data))
             progress.done(min(len(index), (i + 1) * subject.batch_size))
         return joined(found)
 
@@ -149,7 +149,7 @@ class Relations(Protocol):
         """Return what the network says in one draw; both passes of a draw begin with the same oscillators."""
         encoder, head = subject.encoder, subject.head
         assert head is not None
-        energies = encoder.has_energy and inputs.shape[1] == PAIR
+        oscillators = encoder.gives_coherence and encoder.has_energy and inputs.shape[1] == PAIR
         apart = self.energy_steps not in (None, self.num_steps)
 
         def encode(num_steps: int | None, energy: bool) -> Any:
@@ -159,10 +159,12 @@ class Relations(Protocol):
             options |= {"num_steps": num_steps} if num_steps else {}
             return encoder(inputs, trace="energy" if energy else False, **options)
 
-        features = encode(self.num_steps, energies and not apart)
+        features = encode(self.num_steps, oscillators and not apart)
         logits = head(taken(head, features.pooled, features.map))
-        traced = encode(self.energy_steps, True) if energies and apart else features
-        return Answer(logits, features.pooled, traced.trace[-1].energy if energies else None)
+        if not oscillators:
+            return Answer(logits)
+        traced = encode(self.energy_steps, True) if apart else features
+        return Answer(logits, features.pooled, traced.trace[-1].energy)
 
     def _store(self, subject: Subject, index: Int64[Tensor, " n"], measured: Measured) -> None:
         """Store a few examples of each kind beside the result, with the last states of their oscillators."""
