@@ -12,8 +12,7 @@ HOW_TO_READ = (
     "Paired tests: difference of the mean shares of correct draws in points, first minus second, over the seeds "
     "that both rows have, with its 95 % interval over images; p of exchanging the rows at random images, exact McNemar "
     "where every share is 0 or 1; Holm over all of the study. Beside it McNemar on most draws: b correct in the first "
-    "row only, c in the second, n images times seeds. Images of which a result says that they depend on each other, as "
-    "pairs of the same icons do, are exchanged together."
+    "row only, c in the second, n images times seeds."
 )
 
 HOW_TO_READ_RUNS = (
