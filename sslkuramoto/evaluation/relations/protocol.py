@@ -188,8 +188,8 @@ class Relations(Protocol):
             word = "icons that training did not show" if split == UNSEEN else "icons of the training set"
             notes.append(f"{split}: {len(of_split.icons)} examples, {count} different combinations of {icons} {word}")
         notes.append(
-            "intervals and paired tests count examples with the same icons as one, and combinations that share an icon as "
-            "independent; how much the choice of icons matters is seen by other icon splits only"
+            "intervals and paired tests count examples with the same icons as one, and combinations that share an "
+            "icon as independent; how much the choice of icons matters is seen by other icon splits only"
         )
         if subject.encoder.num_steps:
             trained = ", ".join(map(str, subject.encoder.num_steps))
