@@ -1,6 +1,7 @@
 """Write the tables of studies into their pages, one page for each study; computes nothing.
 
     python scripts/study_tables.py report-table-2-small opl-table-6-small --root runs/studies
+    python scripts/study_tables.py wonn-part-small data.root=data/cifar10.zip
 
 Each study has the page ``docs/results/NAME.md``. What stands between the page's markers is replaced, and a study that
 has no page gets one. The headline and the summary above the markers are written by hand and stay. The index is written
@@ -21,13 +22,15 @@ from sslkuramoto.study import collect, load_study
 def main(argv: list[str] | None = None) -> int:
     """Return 0, or 2 when a page has no markers or a study cannot be read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("studies", nargs="+")
+    parser.add_argument("words", nargs="+", metavar="STUDY|KEY=VALUE", help="studies, and changes of all of them")
     parser.add_argument("--into", type=Path, default=Path("docs/results"), help="folder of the pages and their index")
     parser.add_argument("--root", type=Path, default=Path("runs/studies"))
     parser.add_argument("--any-code", action="store_true", help="results of other versions of the code too")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
+    studies = [word for word in arguments.words if "=" not in word]
+    changes = [word for word in arguments.words if "=" in word]
     try:
-        tables = {name: table_of(name, arguments.root, any_code=arguments.any_code) for name in arguments.studies}
+        tables = {name: table_of(name, changes, arguments.root, any_code=arguments.any_code) for name in studies}
         for name, (title, text) in tables.items():
             write_page(arguments.into / f"{name}.md", title, text)
         write_index(arguments.into)
@@ -37,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def table_of(name: str, root: Path, *, any_code: bool) -> tuple[str, str]:
+def table_of(name: str, changes: list[str], root: Path, *, any_code: bool) -> tuple[str, str]:
     """Return title and Markdown of one study, with the command that fills it."""
-    text = study_markdown(collect(load_study(name), root, any_code=any_code), every_seed=False, folded=True)
+    text = study_markdown(collect(load_study(name, changes), root, any_code=any_code), every_seed=False, folded=True)
     heading, _, rest = text.partition("\n")
     return heading.removeprefix("## "), f"`sslkuramoto study {name}`\n{rest}"
 

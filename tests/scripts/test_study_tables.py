@@ -13,9 +13,9 @@ def test_a_page_keeps_each_corrected_test_and_no_line_of_a_single_seed_beside_it
     for seed in (0, 1):
         path = made.cells["simsiam", "clean"].values[seed].result
         made.value("broken", "clean", seed, path, 0.5, correct=[1.0] * (IMAGES // 2) + [0.0] * (IMAGES // 2))
-    monkeypatch.setattr(script, "load_study", lambda name: None)
+    monkeypatch.setattr(script, "load_study", lambda name, changes: None)
     monkeypatch.setattr(script, "collect", lambda *_, **__: made.table())
-    _, text = script.table_of("made", tmp_path, any_code=False)
+    _, text = script.table_of("made", [], tmp_path, any_code=False)
     tests = text.partition("| column | first |")[2].splitlines()[2:]
     one, two = (line.split(" | ") for line in tests if line.startswith("|"))
     assert one[:5] == ["| clean", "PhiNet", "SimSiam", "pooled (1 seed)", "+5.0"]
@@ -33,5 +33,7 @@ def test_the_page_of_a_study_that_was_not_computed_has_dashes_and_the_command(sc
     assert "`sslkuramoto study akorn-table-8-small`" in text
     assert "not computed yet" in text
     assert "(akorn-table-8-small.md)" in index.read_text()
+    assert script.main(["akorn-table-8-small", *places, "no.such.key=1"]) == 2
+    assert "no.such.key" in capsys.readouterr().err
     assert script.main(["no-such-study", *places]) == 2
     assert "no-such-study" in capsys.readouterr().err
