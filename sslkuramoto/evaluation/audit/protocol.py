@@ -24,8 +24,8 @@ from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, FEWEST_RIGHT
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.fake_defences import Plant, planted
 from sslkuramoto.evaluation.audit.gradients import gradient_facts
+from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, scores_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, too_few, verdict_of
@@ -40,7 +40,7 @@ from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Mark, Repeats, checked
 
 NAME = "audit"
-NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # sources that modify the network
+NETWORKS = ("evaluation/audit/plants/altered.py", "evaluation/audit/context.py")  # sources that modify the network
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # radii of the curve, times eps
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
@@ -79,8 +79,8 @@ class Audit(Protocol):
         initial: initial oscillators of the audited network: "random" (drawn at every forward pass, as published),
             "averaged" (mean logits over several new draws; still stochastic) or "fixed".
         average: draws per forward pass of "averaged".
-        plant: a fake defence that is put into the network to test the audit: "quantised", "detached", "scaled",
-            "noisy".
+        plant: a fake defence that is put into the network to test the audit: its name, or ``{name: NAME, ...}`` with
+            options (``sslkuramoto list plants``).
         grid: radii of the curve of accuracy against eps; None: a quarter, a half, one, two and four times eps.
         sources: run directories of networks from which attacks are transferred.
         images: number of attacked images, the same images for all runs on the same data.
@@ -110,7 +110,7 @@ class Audit(Protocol):
         eps: float | str | None = None,
         initial: Literal["random", "averaged", "fixed"] = "random",
         average: Repeats = 8,
-        plant: Plant | None = None,
+        plant: PlantEntry | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
         images: Count | None = None,
@@ -148,7 +148,9 @@ class Audit(Protocol):
                 raise unknown("check to skip", name, names)
         self.initial: Initial = initial
         self.average = average
-        self.plant: Plant | None = plant
+        self.plant = plant
+        if plant is not None:
+            resolved(plant)  # an unknown one is an error before anything is loaded
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.splits = (split,)
@@ -184,7 +186,8 @@ class Audit(Protocol):
             metrics, verdict = scores.metrics, verdict_of(checks, scores.headline())
             verdicts, broken = scores.verdicts(), {"broken_by": scores.broken_by}
             subject.keep("adversarial", scores.worst.cpu())
-        network = [f"audited with the fake defence {self.plant!r}"] if self.plant else []
+        plant = None if self.plant is None else described_plant(self.plant)
+        network = [] if plant is None else [f"audited with the fake defence {plant!r}"]
         return Result(
             metrics=metrics,
             options=self.options,
@@ -193,7 +196,7 @@ class Audit(Protocol):
             per_image={"index": chosen.index.tolist(), **verdicts, **broken},
             verdicts=list(verdicts),
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
-            details={"audit": details_of(case, checks, verdict, self.plant)},
+            details={"audit": details_of(case, checks, verdict, plant)},
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
@@ -307,8 +310,8 @@ class Audit(Protocol):
         mode = {
             "protocol": NAME,
             "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
-            "plant": self.plant,
-            "networks": code_version(NETWORKS),
+            "plant": self.plant and dict(zip(("name", "options"), resolved(self.plant), strict=True)),
+            "networks": code_version((*NETWORKS, *code_of_plant(self.plant))),
             "chunk": self.chunk,
             "draws": self.draws,
         }
