@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -93,12 +93,36 @@ def test_a_ball_of_radius_0_leaves_the_images(name: str, network: str, norm: Nor
         assert torch.equal(candidates(attack, classifier, Threat(norm, 0.0)), images_and_labels()[0])
 
 
+def entries_of(name: str) -> list[dict[str, Any]]:
+    """Return an entry of the attack and, if it has a choice of losses, one for each of them."""
+    losses = get_args(ATTACKS.annotations(name).get("loss"))
+    return [few(name), *(few(name, loss=loss) for loss in losses if isinstance(loss, str))]
+
+
 @every_attack
 @every_network
-def test_two_classes_are_enough_or_it_declares_itself_impossible(name: str, network: str) -> None:
-    classifier = classifier_of(network, classes=2)
-    for attack in prepared(name, classifier, classes=2):
-        assert candidates(attack, classifier, Threat("linf", 0.1), classes=2).isfinite().all()
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_two_and_three_classes_it_makes_candidates_and_says_what_it_changed(
+    name: str, network: str, classes: int
+) -> None:
+    classifier, threat = classifier_of(network, classes), Threat("linf", 0.1)
+    images, _ = images_and_labels(classes)
+    refused: list[tuple[str, str]] = []
+    for entry in entries_of(name):
+        for attack in built([entry]):
+            try:
+                ready = attack.prepared(Target(classifier.encoder, classes, source=partial(source, classes)))
+            except ImpossibleAttackError as error:
+                refused.append((attack.label, str(error)))
+                continue
+            threat.check(candidates(ready, classifier, threat, classes), images, name)
+            changed = [key for key in ("loss", "targets") if attack.options.get(key) != ready.options.get(key)]
+            said = " ".join(ready.notes)
+            if "loss" in changed:
+                assert f"needs {3 if attack.options['loss'] == 'dlr' else 4} classes, there are {classes}" in said
+            if "targets" in changed and ready.options.get("loss", "targeted").endswith("targeted"):
+                assert f"{classes - 1} target classes in place of {attack.options['targets']}" in said
+    assert all(label in reason for label, reason in refused)
 
 
 @every_attack

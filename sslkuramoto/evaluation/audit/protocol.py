@@ -27,7 +27,7 @@ from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
-from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, scores_of
+from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, scores_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
@@ -171,17 +171,21 @@ class Audit(Protocol):
         case = self._case(classifier, chosen, arsenal, self._ledgers(subject, chosen, data), subject)
         control, *rest = CHECKS.items()
         checks = [self._answered(*control, case)]
-        if checks[0].status == "fail":
+        scores: AuditScores | None = None
+        if checks[0].status != "fail":
+            for place, (question, ask) in enumerate(rest, start=2):
+                subject.report(f"check {place} of {len(CHECKS)}: {question.name}")
+                checks.append(self._answered(question, ask, case))
+            scores = scores_of(case, self.select_draws, control="control" not in self.skip)
+            if (fault := scores.fault(case)) is not None:
+                checks, scores = [control[0].answer(False, fault)], None
+        if scores is None:
             checks += [question.not_run("the control failed") for question, _ in [(REPORTED, None), *rest]]
             labels, predictions = chosen.labels.cpu(), case.bench.predictions(chosen.pixels, "score")
             metrics, verdict = accuracies(predictions, labels, "clean_accuracy"), verdict_of(checks, None)
             verdicts: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
             broken: dict[str, list] = {}
         else:
-            for place, (question, ask) in enumerate(rest, start=2):
-                subject.report(f"check {place} of {len(CHECKS)}: {question.name}")
-                checks.append(self._answered(question, ask, case))
-            scores = scores_of(case, self.select_draws, control="control" not in self.skip)
             checks.insert(1, scores.reported())
             metrics, verdict = scores.metrics, verdict_of(checks, scores.headline())
             verdicts, broken = scores.verdicts(), {"broken_by": scores.broken_by}
@@ -227,7 +231,7 @@ class Audit(Protocol):
             account.under("eot")
             eot_runs(case)
             account.under("headline")
-            scores_of(case, self.select_draws, control="control" not in self.skip)
+            scores_of(case, self.select_draws, control="control" not in self.skip).fault(case)
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), []))]
 
     def _classifier(self, subject: Subject) -> Classifier:
