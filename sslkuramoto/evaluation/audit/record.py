@@ -58,14 +58,16 @@ def record_of(audits: Sequence[Audited]) -> list[str]:
     found, missed = by_outcome.get("found", []), by_outcome.get("missed", [])
     said = []
     if plants := [audit for audit in audits if audit.plant]:
-        line = f"{len(plants)} plants: {share(len(found), len(found) + len(missed), 'found')}"
+        line = f"{len(plants)} plant{'s' * (len(plants) > 1)}: {share(len(found), len(found) + len(missed), 'found')}"
         for outcome in ("missed", "nothing hidden", "undecided"):
             if listed := by_outcome.get(outcome):
                 line += f"; {outcome}: {', '.join(f'{audit.name} ({audit.word})' for audit in listed)}"
         said.append(line)
     if honest := [audit for audit in audits if not audit.plant]:
         alarms = by_outcome.get("false alarm", [])
-        line = f"{len(honest)} honest networks: {share(len(alarms), len(honest), 'false alarms')}"
+        line = (
+            f"{len(honest)} honest network{'s' * (len(honest) > 1)}: {share(len(alarms), len(honest), 'false alarms')}"
+        )
         said.append(line + "".join(f"; {audit.name} ({audit.word})" for audit in alarms))
     return said
 
