@@ -311,11 +311,12 @@ class Audit(Protocol):
             return question.not_run(str(reason))
 
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
+        sources, plugins = code_of_plant(self.plant)
         mode = {
             "protocol": NAME,
             "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
             "plant": self.plant and dict(zip(("name", "options"), resolved(self.plant), strict=True)),
-            "networks": code_version((*NETWORKS, *code_of_plant(self.plant))),
+            "networks": code_version((*NETWORKS, *sources)),
             "chunk": self.chunk,
             "draws": self.draws,
         }
@@ -323,7 +324,7 @@ class Audit(Protocol):
         def ledger_of(threat: Threat, against: str) -> Ledger:
             return ledger_for(
                 subject.network,
-                subject.code,
+                {**subject.code, **plugins},
                 Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
                 inside=self.ledger is None,
                 seed=subject.seed,

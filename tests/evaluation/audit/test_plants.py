@@ -242,7 +242,9 @@ def test_a_wrong_plant_is_refused_by_name(plant: Any, message: str) -> None:
 def test_its_defaults_stated_are_the_same_plant_and_its_source_is_known(plant: str) -> None:
     name, options = resolved(plant)
     assert resolved({"name": plant, **options}) == (name, options)
-    assert all((PACKAGE / file).is_file() for file in code_of_plant(plant))
+    sources, plugins = code_of_plant(plant)
+    assert all((PACKAGE / file).is_file() for file in sources)
+    assert (len(sources), plugins) == (1, {})
 
 
 def test_a_plant_is_described_by_what_is_stated() -> None:

@@ -19,7 +19,7 @@ from sslkuramoto.evaluation.audit.plants.pixels import blocks, branches, decoy, 
 from sslkuramoto.evaluation.audit.plants.random_pixels import crop_resize, langevin, noisy
 from sslkuramoto.evaluation.audit.plants.remembering import batch_norm, memory
 from sslkuramoto.registry import Registry
-from sslkuramoto.sources import PACKAGE
+from sslkuramoto.sources import PACKAGE, Plugins, plugins_of
 
 PlantEntry = str | dict[str, Any]
 """The name of a plant, or ``{name: NAME, ...}`` with its options."""
@@ -57,12 +57,13 @@ def described_plant(plant: PlantEntry) -> str:
     return f"{plant['name']}({stated})" if stated else plant["name"]
 
 
-def code_of_plant(plant: PlantEntry | None) -> list[str]:
-    """Return the source of a plant of this package, relative to it; none of another package's or without a plant."""
+def code_of_plant(plant: PlantEntry | None) -> tuple[list[str], Plugins]:
+    """Return the code of a plant: its source in this package, relative to it, or the other package that it is of."""
     if plant is None:
-        return []
-    package, *module = PLANTS.module_of(resolved(plant)[0]).split(".")
-    return [f"{'/'.join(module)}.py"] if package == PACKAGE.name else []
+        return [], {}
+    place = PLANTS.module_of(resolved(plant)[0])
+    package, *module = place.split(".")
+    return [f"{'/'.join(module)}.py"] if package == PACKAGE.name else [], plugins_of([place])
 
 
 def planted(plant: PlantEntry | None, encoder: Encoder, head: nn.Module) -> Planted:
