@@ -28,7 +28,7 @@ from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, scores_of
-from sslkuramoto.evaluation.audit.verdict import REPORTED, too_few, verdict_of
+from sslkuramoto.evaluation.audit.verdict import REPORTED, decided, is_evidence, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
@@ -65,6 +65,7 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
     network_checks.DETERMINISTIC: network_checks.deterministic,
     network_checks.NO_OPTIMISATION: network_checks.no_optimisation,
 }
+WITHOUT_ATTACKS = (network_checks.ZERO_GRADIENTS, network_checks.FINITE_DIFFERENCES, network_checks.GRADIENT_DRAWS)
 
 
 @checked
@@ -91,6 +92,8 @@ class Audit(Protocol):
         samples: random perturbations tried on each image.
         directions: random directions of the finite differences, per image.
         skip: names of checks to skip (they read "not run").
+        stop: "decided": no further check is made once none can change the verdict; the bound is then that of fewer
+            attacks. "never": every check is made.
         split: split that the images are taken from.
         chunk: images per unit of the ledger and per forward pass.
         draws: fresh draws that score a stochastic network, and as many others that compare attacks; at least 20.
@@ -121,6 +124,7 @@ class Audit(Protocol):
         samples: int | None = None,
         directions: int | None = None,
         skip: list[str] | None = None,
+        stop: Literal["never", "decided"] = "never",
         split: Literal["test", "val"] = "test",
         chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Repeats = 20,
@@ -152,6 +156,7 @@ class Audit(Protocol):
         if plant is not None:
             resolved(plant)  # an unknown one is an error before anything is loaded
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
+        self.stop = stop
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.splits = (split,)
         self.draws, self.select_draws = draws, select_draws
@@ -173,10 +178,8 @@ class Audit(Protocol):
         checks = [self._answered(*control, case)]
         scores: AuditScores | None = None
         if checks[0].status != "fail":
-            for place, (question, ask) in enumerate(rest, start=2):
-                subject.report(f"check {place} of {len(CHECKS)}: {question.name}")
-                checks.append(self._answered(question, ask, case))
-            scores = scores_of(case, self.select_draws, control="control" not in self.skip)
+            checks += self._answers(rest, case, checks, subject.report)
+            scores = self._scores(case)
             if (fault := scores.fault(case)) is not None:
                 checks, scores = [control[0].answer(False, fault)], None
         if scores is None:
@@ -231,7 +234,7 @@ class Audit(Protocol):
             account.under("eot")
             eot_runs(case)
             account.under("headline")
-            scores_of(case, self.select_draws, control="control" not in self.skip).fault(case)
+            self._scores(case).fault(case)
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), []))]
 
     def _classifier(self, subject: Subject) -> Classifier:
@@ -301,6 +304,34 @@ class Audit(Protocol):
                 )
         usual = (times * self.threat.eps for times in GRID)
         return self.grid or tuple(radius for radius in usual if radius < widest) or (self.threat.eps,)
+
+    def _answers(
+        self,
+        questions: Sequence[tuple[Question, Callable[[Case], Check]]],
+        case: Case,
+        before: Sequence[Check],
+        report: Callable[[str], None],
+    ) -> list[Check]:
+        """Ask all questions; with ``stop`` only until the verdict is decided, first those that need no attack."""
+        early, found = self.stop == "decided", dict[Question, Check]()
+        order = sorted(questions, key=lambda asked: early and asked[0] not in WITHOUT_ATTACKS)
+        over = early and self._decided(case, before)
+        for place, (question, ask) in enumerate(order, start=2):
+            if over:
+                found[question] = question.not_run("the verdict is decided without it (option stop)")
+                continue
+            report(f"check {place} of {len(CHECKS)}: {question.name}")
+            found[question] = self._answered(question, ask, case)
+            if early and any(map(is_evidence, found.values())):
+                over = self._decided(case, [*before, *found.values()])
+        return [found[question] for question, _ in questions]
+
+    def _decided(self, case: Case, checks: Sequence[Check]) -> bool:
+        scores = self._scores(case)
+        return decided([*checks, scores.reported()], scores.headline())
+
+    def _scores(self, case: Case) -> AuditScores:
+        return scores_of(case, self.select_draws, control="control" not in self.skip)
 
     def _answered(self, question: Question, ask: Callable[[Case], Check], case: Case) -> Check:
         if question.name in self.skip:
