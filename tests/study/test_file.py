@@ -23,8 +23,8 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"columns__knn__set": {"neighbors": 5}}, "did you mean 'neighbours'?"),
         ({"columns__knn__encoder": {"num_step": 5}}, "did you mean 'num_steps'?"),
         (
-            {"rows__simclr__measure": {"draws": 21}},
-            "rows.simclr.measure, column knn: unknown key of protocol knn 'draws'",
+            {"rows__simclr__measure": {"drawz": 21}},
+            "rows.simclr.measure, column clean: unknown key of protocol clean 'drawz'",
         ),
         (
             {"rows__simclr__measure": {"initial": "${run:steps}"}},

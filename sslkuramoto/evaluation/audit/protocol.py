@@ -65,7 +65,11 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
     network_checks.DETERMINISTIC: network_checks.deterministic,
     network_checks.NO_OPTIMISATION: network_checks.no_optimisation,
 }
-WITHOUT_ATTACKS = (network_checks.ZERO_GRADIENTS, network_checks.FINITE_DIFFERENCES, network_checks.GRADIENT_DRAWS)
+FIRST_ASKED = (
+    *(network_checks.ZERO_GRADIENTS, network_checks.FINITE_DIFFERENCES, network_checks.GRADIENT_DRAWS),
+    *(attack_checks.BLACK_BOX, noise_checks.FIXED_RANDOM),
+)
+"""The order in which an audit that may stop asks first: checks without attacks, then those that refute most plants."""
 
 
 @checked
@@ -312,9 +316,10 @@ class Audit(Protocol):
         before: Sequence[Check],
         report: Callable[[str], None],
     ) -> list[Check]:
-        """Ask all questions; with ``stop`` only until the verdict is decided, first those that need no attack."""
+        """Ask all questions; with ``stop`` only until the verdict is decided, those of ``FIRST_ASKED`` first."""
         early, found = self.stop == "decided", dict[Question, Check]()
-        order = sorted(questions, key=lambda asked: early and asked[0] not in WITHOUT_ATTACKS)
+        first = [asked for question in FIRST_ASKED for asked in questions if asked[0] == question] if early else []
+        order = [*first, *(asked for asked in questions if asked not in first)]
         over = early and self._decided(case, before)
         for place, (question, ask) in enumerate(order, start=2):
             if over:

@@ -85,10 +85,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
     )
 
 
-OVER_IMAGES = (
-    "Where a number is a mean over draws, its interval covers other images only: not other draws of the oscillators or "
-    "of noise, and not other trainings."
-)
+OVER_IMAGES = "Intervals of means over draws are over images: they cover neither other draws nor other trainings."
 
 
 def _over_images(by_head: Iterable[Iterable[Cell]]) -> list[str]:

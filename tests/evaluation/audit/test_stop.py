@@ -54,10 +54,10 @@ def test_whatever_comes_after_a_decided_verdict_leaves_its_word() -> None:
         failing = chance.choice([0.0, 0.1, 0.4])
         everything: dict[str, Status] = {name: "fail" if chance.random() < failing else "pass" for name in names}
         first = chance.sample(names, chance.randint(0, len(names)))
-        so_far = judged({name: everything[name] for name in first}, usual, union, clean, 0.1)
+        so_far = judged({name: everything[name] for name in first}, usual, union, clean, 0.2)
         if not decided(*so_far):
             continue
-        last = judged(everything, usual, part_of(union, chance.choice([0.5, 1.0])), clean, 0.1)
+        last = judged(everything, usual, part_of(union, chance.choice([0.5, 1.0])), clean, 0.2)
         assert verdict_of(*so_far).word == verdict_of(*last).word
         word = verdict_of(*last).word
         words[word] = words.get(word, 0) + 1
