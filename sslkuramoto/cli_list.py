@@ -20,6 +20,7 @@ _REGISTRIES = {
     "optimizers": "sslkuramoto.training.optimizer:OPTIMIZERS",
     "schedules": "sslkuramoto.training.schedule:SCHEDULES",
     "attacks": "sslkuramoto.attacks:ATTACKS",
+    "plants": "sslkuramoto.evaluation.audit.plants:PLANTS",
     "sections": "sslkuramoto.report.sections:SECTIONS",
 }
 """Imported only when they are listed: a list of files needs no torch."""

@@ -118,11 +118,13 @@ def shown(metric: Metric) -> str:
     percent = metric.unit == "fraction"
     scale, sign = (100, " %") if percent else (1, f" {metric.unit}" if metric.unit else "")
     text = f"{metric.value * scale:.2f}{sign}"
+    over_draws = metric.draws is not None and metric.draws > 1
     if metric.low is not None and metric.high is not None:
-        text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]"
+        covers = " over images, not draws" if over_draws else ""
+        text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]{covers}"
     if metric.n is not None:
         text += f"  n {metric.n}"
-    if metric.draws is not None and metric.draws > 1:
+    if over_draws:
         text += f", {metric.draws} draws"
         if metric.std_over_draws is not None:
             text += f", std over draws {metric.std_over_draws * scale:.2f}"

@@ -171,6 +171,11 @@ def check_images(images: Float[Tensor, "n 3 y x"]) -> None:
 
 
 def check_logits(logits: Float[Tensor, "b q"]) -> None:
-    """Refuse probabilities: the losses of the attacks need logits."""
-    if bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < 1e-5).all()):
+    """Refuse probabilities: the losses of the attacks need logits.
+
+    Hard answers, exactly 0 and 1, are no softmax that could be undone. They pass: attacks find that their gradients are
+    zero, and an audit says so.
+    """
+    hard = bool(((logits == 0) | (logits == 1)).all())
+    if not hard and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < 1e-5).all()):
         raise UserError("the classifier returns probabilities: attacks need its logits")

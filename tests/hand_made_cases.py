@@ -83,7 +83,7 @@ class Hand(Bench):
         self.found, self.otherwise, self.more = found, otherwise, more
         self.clean = more.get("clean", ALL)
 
-    def run(self, attack, *, threat=None, against=None, name=ITSELF) -> Run:
+    def run(self, attack, *, threat=None, against=None, name=ITSELF, rescaled=False) -> Run:
         threat = threat or self.threat
         label = attack.label if name == ITSELF else f"{attack.label} on {name}"
         right = self.found.get(f"{label} @ {threat.eps:g}", self.found.get(label, self.otherwise))

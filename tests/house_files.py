@@ -10,6 +10,7 @@ from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import PROTOCOLS as PROTOCOL_REGISTRY
+from sslkuramoto.evaluation.audit.plants import PLANTS
 from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import Recipe, load_recipe
@@ -26,7 +27,7 @@ from sslkuramoto.views import VIEWS
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 REGISTRIES: list[Registry[Any]] = [
-    *(DATA, VIEWS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, ATTACKS),
+    *(DATA, VIEWS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, ATTACKS, PLANTS),
     PROTOCOL_REGISTRY,
 ]
 PROTOCOLS = sorted((ROOT / "eval" / "protocols").glob("*.yaml"))

@@ -192,3 +192,10 @@ def test_a_number_that_is_none_is_missing_with_its_reason_and_the_rest_is_kept(t
     assert once == read.to_dict()["notes"] == result.to_dict()["notes"] == read.notes, "no second note"
     read.write(tmp_path / "again.json")
     assert Result.read(tmp_path / "again.json").notes == read.notes
+
+
+def test_an_interval_of_a_mean_over_draws_is_printed_with_what_it_covers() -> None:
+    one = shown(Metric(0.5, 0.4, 0.6, 64, 1, 0.0))
+    many = shown(Metric(0.5, 0.4, 0.6, 64, 20, 0.03))
+    assert one == "50.00 %  [40.00, 60.00]  n 64"
+    assert many == "50.00 %  [40.00, 60.00] over images, not draws  n 64, 20 draws, std over draws 3.00"

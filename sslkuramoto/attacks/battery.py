@@ -79,6 +79,7 @@ def run_battery(
     index: Int64[Tensor, " n"] | None = None,
     ledger: Ledger | None = None,
     keep: bool = False,
+    rescaled: bool = False,
     report: Callable[[str], None] = lambda line: None,
     finished: Callable[[str], None] = lambda label: None,
 ) -> Attacked:
@@ -105,6 +106,8 @@ def run_battery(
         index: of each image in its data set, for a classifier with one state per image; None: 0 to n - 1.
         ledger: stores the units of work; None: they are not stored.
         keep: whether ``candidates`` are returned.
+        rescaled: whether the classifier is a copy with other logits of one that was attacked before. Scaled logits may
+            sum to one without being probabilities.
         report: receives one line of progress per unit of work.
         finished: receives the label of an attack when it has finished a chunk.
 
@@ -128,7 +131,8 @@ def run_battery(
     with torch.no_grad():
         logits = first(images[rows[0]], draw=Work(seed, 0).generator(images.device, "battery", "check"))
     check_finite(logits)
-    check_logits(logits)
+    if not rescaled:
+        check_logits(logits)
     check_deterministic(first, images[rows[0]])
     parts: dict[int, _ChunkResult] = {}
     for number in ledger.shared_out(range(len(rows)), report) if ledger else range(len(rows)):

@@ -116,7 +116,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Audit:
-    """An audit's verdict (a word and a sentence), its reasons, every check, and what it draws."""
+    """An audit's verdict (a word and a sentence), its reasons, every check, what it draws, and the plant if any."""
 
     word: str
     verdict: str
@@ -125,6 +125,7 @@ class Audit:
     checks: tuple[AuditCheck, ...]
     curves: tuple[Curve, ...]
     histograms: tuple[Histogram, ...]
+    plant: str = ""
 
     def count(self, status: str) -> int:
         """Number of checks with this status."""
@@ -207,6 +208,7 @@ def audit_of(result: Result) -> Audit | None:
     reasons = found.get("reasons") or ()
     return Audit(
         word=str(found.get("word") or ""),
+        plant=str(found.get("plant") or ""),
         verdict=found["verdict"],
         threat=str(found.get("threat") or ""),
         reasons=(reasons,) if isinstance(reasons, str) else tuple(map(str, reasons)),

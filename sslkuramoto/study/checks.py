@@ -39,7 +39,8 @@ def check_recipes(study: Study) -> None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):
                     if column.stage % len(row.stages) == number:
-                        _check_column(column, measures[column.key], recipe, encoder, objective)
+                        measure = column.of(row).loaded().measure if row.measure else measures[column.key]
+                        _check_column(column, measure, recipe, encoder, objective)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             before = encoder
@@ -62,7 +63,7 @@ def _check_network(study: Study, row: StudyRow) -> None:
         spec = expected_spec(data.name, data.options)
         check_reads("a function's network", AnyNetwork.reads, f"data {data.name}", spec)
         for column in (c for c in study.columns.values() if row.key in c.rows):
-            _check_spec(column, column.loaded().measure, data.name, spec)
+            _check_spec(column, column.of(row).loaded().measure, data.name, spec)
     except UserError as error:
         raise UserError(f"study {study.name}, row {row.key}: {error}") from None
 

@@ -45,6 +45,7 @@ class StudyRow:
         seeds: of the trainings, or of the measurements of ``model``.
         model: names a function that returns the network, in place of training runs.
         data: that the network is measured on, where the row says so itself.
+        measure: changed options of the protocols of all its columns, such as a plant of an audit.
     """
 
     key: str
@@ -55,6 +56,7 @@ class StudyRow:
     group: str | None = None
     model: str | None = None
     data: Settings = field(default_factory=dict)
+    measure: Settings = field(default_factory=dict)
 
     @property
     def changes(self) -> list[Settings]:
@@ -96,6 +98,10 @@ class StudyColumn:
     def sources(self) -> tuple[str, ...]:
         """Rows whose runs the protocol needs besides the measured one."""
         return tuple(dict.fromkeys(rows_named(self.settings)))
+
+    def of(self, row: StudyRow) -> "StudyColumn":
+        """Return the column as a row measures it: with the options of the protocol that the row changes."""
+        return replace(self, settings=merged(self.settings, row.measure)) if row.measure else self
 
     def overrides(self, run_of: Callable[[str], str]) -> list[str]:
         """Return the changed options as words, with ``run_of(ROW)`` in place of ``${run:ROW}``."""

@@ -19,14 +19,14 @@ from sslkuramoto.sources import content_key
 from sslkuramoto.study.checks import check_recipes
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow, StudyStage
 from sslkuramoto.study.named import study_file, study_files
-from sslkuramoto.study.options import Settings, merged
+from sslkuramoto.study.options import Settings, merged, rows_named
 from sslkuramoto.study.overrides import read_overrides
 from sslkuramoto.study.published import Published
 from sslkuramoto.study.sections import check_keys, mapping, section, seeds_from, settings_in
 
 _STUDY = "title question seeds set small columns rows published compare curves curves_stage notes"
 _COLUMN = "title protocol metric per_image stage set encoder rows except unit"
-_ROW = "label train model data published seeds group"
+_ROW = "label train model data published seeds group measure"
 _FIGURE = "value std n source differs"
 
 
@@ -151,6 +151,7 @@ def _row(
         group=check_value(f"{where}.group", row.get("group"), str | None),
         model=model,
         data={"name": data} if isinstance(data, str) else settings_in(f"{where}.data", data, reserved=()),
+        measure=settings_in(f"{where}.measure", row.get("measure"), reserved=()),
     )
 
 
@@ -217,6 +218,7 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Setti
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     for row in found.rows:
+        _check_measure(found, rows[row])
         if found.encoder and rows[row].model is not None:
             raise UserError(
                 f"{where}.encoder: row {row} is the network of a function, whose encoder has no options; leave it out "
@@ -226,6 +228,18 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Setti
         if not -stages <= found.stage < stages:
             raise UserError(f"{where}.stage={found.stage}: row {row} has {stages} stage(s); leave it out by 'except'")
     return found
+
+
+def _check_measure(column: StudyColumn, row: StudyRow) -> None:
+    """Check that the protocol of a column has the options that a row changes."""
+    if not row.measure:
+        return
+    if names := rows_named(row.measure):
+        raise UserError(f"rows.{row.key}.measure: ${{run:{names[0]}}} is of columns only")
+    try:
+        column.of(row).loaded()
+    except UserError as error:
+        raise UserError(f"rows.{row.key}.measure, column {column.key}: {error}") from None
 
 
 def _check_source(source: str, column: StudyColumn, rows: Mapping[str, StudyRow]) -> None:

@@ -248,6 +248,7 @@ class _Planner:
         return exact[0] if exact else folder / f"{name}-{content}-{code}"
 
     def _evaluation(self, row: str, column: StudyColumn, seed: int) -> None:
+        column = column.of(self.study.rows[row])
         network = self.found.networks.get((row, seed))
         measured = network or self._chain(row, seed)[column.stage]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from sslkuramoto.attacks import ATTACKS, Attack, Work
 from sslkuramoto.attacks.attack import ImpossibleAttackError, Source, Target, built
 from sslkuramoto.classifier import Classifier
+from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Norm, Threat
 
@@ -93,12 +94,44 @@ def test_a_ball_of_radius_0_leaves_the_images(name: str, network: str, norm: Nor
         assert torch.equal(candidates(attack, classifier, Threat(norm, 0.0)), images_and_labels()[0])
 
 
+def of_every_loss(name: str) -> list[Attack]:
+    """Return the attacks of an entry and, if it has a choice of losses, those with each loss that it accepts."""
+    losses = [loss for loss in get_args(ATTACKS.annotations(name).get("loss")) if isinstance(loss, str)]
+    found = built([few(name)])
+    for loss in losses:
+        with suppress(UserError):  # a targeted loss, of which most attacks have none and say so
+            found += built([few(name, loss=loss)])
+    assert len(found) > len(losses) - 3
+    return found
+
+
+def is_targeted(attack: Attack) -> bool:
+    return any(str(attack.options.get(key, "")).endswith(("_targeted", "-t")) for key in ("loss", "member"))
+
+
 @every_attack
 @every_network
-def test_two_classes_are_enough_or_it_declares_itself_impossible(name: str, network: str) -> None:
-    classifier = classifier_of(network, classes=2)
-    for attack in prepared(name, classifier, classes=2):
-        assert candidates(attack, classifier, Threat("linf", 0.1), classes=2).isfinite().all()
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_two_and_three_classes_it_makes_candidates_and_says_what_it_changed(
+    name: str, network: str, classes: int
+) -> None:
+    classifier, threat = classifier_of(network, classes), Threat("linf", 0.1)
+    images, _ = images_and_labels(classes)
+    refused: list[tuple[str, str]] = []
+    for attack in of_every_loss(name):
+        try:
+            ready = attack.prepared(Target(classifier.encoder, classes, source=partial(source, classes)))
+        except ImpossibleAttackError as error:
+            refused.append((attack.label, str(error)))
+            continue
+        threat.check(candidates(ready, classifier, threat, classes), images, name)
+        changed = [key for key in ("loss", "targets") if attack.options.get(key) != ready.options.get(key)]
+        said = " ".join(ready.notes)
+        if "loss" in changed:
+            assert f"needs {3 if attack.options['loss'] == 'dlr' else 4} classes, there are {classes}" in said
+        if "targets" in changed and is_targeted(ready):
+            assert f"{classes - 1} target classes in place of {attack.options['targets']}" in said
+    assert all(label in reason for label, reason in refused)
 
 
 @every_attack

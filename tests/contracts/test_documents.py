@@ -133,7 +133,7 @@ def test_the_examples_of_the_page_of_plug_ins_are_members_with_options_that_mean
     kinds = {
         "objective": "MyObjective", "encoder": "MyEncoder", "attack": "MyAttack", "protocol": "MyProtocol",
         "data": "my_data", "views": "my_views", "optimizer": "my_optimizer", "schedule": "Halved",
-        "head": "MyHead",
+        "head": "MyHead", "plant": "my_plant",
     }  # fmt: skip
     assert set(kinds) == {registry.kind for registry in REGISTRIES}
     for kind, name in kinds.items():

@@ -12,6 +12,7 @@ from rich.console import Console
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text
 from sslkuramoto.report.tables.study import study_summary
+from sslkuramoto.report.tables.table import OVER_IMAGES
 from sslkuramoto.study import Published, StudyCell
 
 
@@ -138,14 +139,46 @@ def test_csv_has_mean_and_std_over_seeds_and_their_number(studied):
 
 def test_beside_a_std_over_seeds_stands_how_far_chance_in_the_images_reaches(studied):
     """The intervals of seeds reach 5 points down and 4 up on clean images, and up to 8 up where none is left."""
-    (line,) = study_summary(studied.table()).reading
+    line, covered = study_summary(studied.table()).reading
+    assert covered == OVER_IMAGES
     wanted = "± is the standard deviation over seeds; the 95 % interval over images is up to ± 8.0 points beside it"
     assert line == wanted
     assert wanted in study_markdown(studied.table())
     assert wanted in study_text(studied.table(), Console(file=io.StringIO(), width=200))
     for key in ("clean", "robust", "held", "ece", "nll"):
         studied.cells["simsiam", key].values[1:] = []
-    assert study_summary(studied.table()).reading == []
+    assert study_summary(studied.table()).reading == [OVER_IMAGES]
+
+
+def test_an_interval_of_a_mean_over_draws_says_what_it_covers_and_no_other_does(studied):
+    console = Console(file=io.StringIO(), width=300)
+    for text in (study_markdown(studied.table()), study_text(studied.table(), console)):
+        assert OVER_IMAGES in " ".join(text.split())
+    assert OVER_IMAGES in " ".join("".join(study_latex(studied.table()).values()).split())
+    for cell in studied.cells.values():
+        cell.values[:] = [replace(value, draws=1) for value in cell.values]
+    assert OVER_IMAGES not in study_summary(studied.table()).reading
+
+
+def test_a_study_of_plants_says_which_were_found_and_which_networks_accused(studied):
+    column = replace(studied.columns["clean"], key="quick", title="quick audit", per_image=None)
+    studied.columns = {"quick": replace(column, metric="robust_accuracy"), "plain": replace(column, key="plain")}
+    studied.cells = {(row, key): StudyCell() for row in studied.rows for key in studied.columns}
+    given = {"simsiam": ("masked", "levels(levels=3)"), "phinet": ("no sign of masking", "dropout")}
+    given["broken"] = ("suspect", None)
+    for row, (word, plant) in given.items():
+        (studied.root / "runs" / f"{row}-tune-0" / "results").mkdir(parents=True, exist_ok=True)
+        found = audit(f"{word}: so") | {"word": word, "plant": plant}
+        numbers = {"robust_accuracy": {"value": 0.5}, "accuracy": {"value": 0.5}}
+        path = studied.write(row, 0, "audit-quick", numbers, details={"audit": found})
+        for key in studied.columns:
+            studied.value(row, key, 0, path, 0.5)
+    (line,) = study_summary(studied.table()).reading
+    assert line == (
+        "quick audit: 2 plants: 1 of 2 found (95 % interval 1 to 99 %); missed: PhiNet (no sign of masking). "
+        "1 honest network: 1 of 1 false alarms (95 % interval 3 to 100 %); Broken (suspect)"
+    )
+    assert line in study_markdown(studied.table()).replace("\\", "")
 
 
 def audited(studied, *seeds):

@@ -22,6 +22,14 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"columns__clean__protocol": "claen"}, "columns.clean: unknown protocol 'claen': did you mean 'clean'?"),
         ({"columns__knn__set": {"neighbors": 5}}, "did you mean 'neighbours'?"),
         ({"columns__knn__encoder": {"num_step": 5}}, "did you mean 'num_steps'?"),
+        (
+            {"rows__simclr__measure": {"drawz": 21}},
+            "rows.simclr.measure, column clean: unknown key of protocol clean 'drawz'",
+        ),
+        (
+            {"rows__simclr__measure": {"initial": "${run:steps}"}},
+            "rows.simclr.measure: ${run:steps} is of columns only",
+        ),
         ({"columns__knn__stage": 2}, "columns.knn.stage=2: row simclr has 2 stage(s)"),
         ({"columns__knn__rows": ["simclear"]}, "unknown row in columns.knn.rows 'simclear': did you mean 'simclr'?"),
         ({"columns__knn__except": ["x"]}, "unknown row in columns.knn.except 'x'"),

@@ -69,6 +69,20 @@ def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, 
     assert set(task.needs) <= {missing.key for missing in plan.missing()}
 
 
+def test_a_row_changes_options_of_its_measurements_and_of_no_others(study, tmp_path: Path):
+    loaded = study(rows__steps__measure={"draws": 21}, columns__knn__except=["steps"], columns__vote__set={"draws": 30})
+    plan = plan_study(loaded, tmp_path)
+
+    def words(row: str, column: str) -> tuple[str, ...]:
+        task = plan.tasks[plan.cells[row, column, 0]]
+        assert isinstance(task, Evaluation)
+        return task.overrides
+
+    assert (words("simclr", "clean"), words("simclr", "vote")) == ((), ("draws=30",))
+    assert (words("steps", "clean"), words("steps", "vote")) == (("draws=21",), ("draws=21",))
+    assert plan.cells["steps", "clean", 0] == plan.cells["steps", "vote", 0]
+
+
 def test_without_data_the_plan_is_printed_and_says_what_is_missing(study, tmp_path: Path):
     plan = plan_study(study(**GONE), tmp_path)
     assert len(plan.problems) == 1

@@ -18,7 +18,7 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, percent
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
+from sslkuramoto.evaluation.audit.plants.random_pixels import noisy_encoder
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.threat import MisbehavedError, Threat
 
@@ -130,7 +130,7 @@ def known(
         head.bias.fill_(-100.0)
         head.weight[0], head.weight[1] = weights, -weights
         head.bias[0], head.bias[1] = -0.5 * weights.sum(), 0.5 * weights.sum()
-    encoder = NoisyEncoder(Pixels(), NOISE) if draws else Pixels()
+    encoder = noisy_encoder(Pixels(), NOISE) if draws else Pixels()
     classifier = Classifier(encoder.to(device).eval(), head.to(device).eval(), seed=0)
     return classifier, images.reshape(-1, *KNOWN_SHAPE).to(device), labels.to(device), distances
 

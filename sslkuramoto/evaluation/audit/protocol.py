@@ -24,11 +24,11 @@ from sslkuramoto.evaluation.audit.budget import BUDGETS, Budget, BudgetName
 from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, FEWEST_RIGHT
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.fake_defences import Plant, planted
 from sslkuramoto.evaluation.audit.gradients import gradient_facts
+from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
-from sslkuramoto.evaluation.audit.summary import details_of, eot_runs, scores_of
-from sslkuramoto.evaluation.audit.verdict import REPORTED, too_few, verdict_of
+from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, scores_of
+from sslkuramoto.evaluation.audit.verdict import REPORTED, decided, is_evidence, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
@@ -40,7 +40,7 @@ from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import Count, Mark, Repeats, checked
 
 NAME = "audit"
-NETWORKS = ("evaluation/audit/fake_defences.py", "evaluation/audit/context.py")  # sources that modify the network
+NETWORKS = ("evaluation/audit/plants/altered.py", "evaluation/audit/context.py")  # sources that modify the network
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # radii of the curve, times eps
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
@@ -65,6 +65,11 @@ CHECKS: dict[Question, Callable[[Case], Check]] = {
     network_checks.DETERMINISTIC: network_checks.deterministic,
     network_checks.NO_OPTIMISATION: network_checks.no_optimisation,
 }
+FIRST_ASKED = (
+    *(network_checks.ZERO_GRADIENTS, network_checks.FINITE_DIFFERENCES, network_checks.GRADIENT_DRAWS),
+    *(attack_checks.BLACK_BOX, noise_checks.FIXED_RANDOM),
+)
+"""The order in which an audit that may stop asks first: checks without attacks, then those that refute most plants."""
 
 
 @checked
@@ -79,8 +84,8 @@ class Audit(Protocol):
         initial: initial oscillators of the audited network: "random" (drawn at every forward pass, as published),
             "averaged" (mean logits over several new draws; still stochastic) or "fixed".
         average: draws per forward pass of "averaged".
-        plant: a fake defence that is put into the network to test the audit: "quantised", "detached", "scaled",
-            "noisy".
+        plant: a fake defence that is put into the network to test the audit: its name, or ``{name: NAME, ...}`` with
+            options (``sslkuramoto list plants``).
         grid: radii of the curve of accuracy against eps; None: a quarter, a half, one, two and four times eps.
         sources: run directories of networks from which attacks are transferred.
         images: number of attacked images, the same images for all runs on the same data.
@@ -91,6 +96,8 @@ class Audit(Protocol):
         samples: random perturbations tried on each image.
         directions: random directions of the finite differences, per image.
         skip: names of checks to skip (they read "not run").
+        stop: "decided": no further check is made once none can change the verdict; the bound is then that of fewer
+            attacks. "never": every check is made.
         split: split that the images are taken from.
         chunk: images per unit of the ledger and per forward pass.
         draws: fresh draws that score a stochastic network, and as many others that compare attacks; at least 20.
@@ -110,7 +117,7 @@ class Audit(Protocol):
         eps: float | str | None = None,
         initial: Literal["random", "averaged", "fixed"] = "random",
         average: Repeats = 8,
-        plant: Plant | None = None,
+        plant: PlantEntry | None = None,
         grid: list[float | str] | None = None,
         sources: list[str] | None = None,
         images: Count | None = None,
@@ -121,6 +128,7 @@ class Audit(Protocol):
         samples: int | None = None,
         directions: int | None = None,
         skip: list[str] | None = None,
+        stop: Literal["never", "decided"] = "never",
         split: Literal["test", "val"] = "test",
         chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Repeats = 20,
@@ -148,8 +156,11 @@ class Audit(Protocol):
                 raise unknown("check to skip", name, names)
         self.initial: Initial = initial
         self.average = average
-        self.plant: Plant | None = plant
+        self.plant = plant
+        if plant is not None:
+            resolved(plant)  # an unknown one is an error before anything is loaded
         self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
+        self.stop = stop
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.splits = (split,)
         self.draws, self.select_draws = draws, select_draws
@@ -169,22 +180,25 @@ class Audit(Protocol):
         case = self._case(classifier, chosen, arsenal, self._ledgers(subject, chosen, data), subject)
         control, *rest = CHECKS.items()
         checks = [self._answered(*control, case)]
-        if checks[0].status == "fail":
+        scores: AuditScores | None = None
+        if checks[0].status != "fail":
+            checks += self._answers(rest, case, checks, subject.report)
+            scores = self._scores(case)
+            if (fault := scores.fault(case)) is not None:
+                checks, scores = [control[0].answer(False, fault)], None
+        if scores is None:
             checks += [question.not_run("the control failed") for question, _ in [(REPORTED, None), *rest]]
             labels, predictions = chosen.labels.cpu(), case.bench.predictions(chosen.pixels, "score")
             metrics, verdict = accuracies(predictions, labels, "clean_accuracy"), verdict_of(checks, None)
             verdicts: dict[str, list] = {"clean_correct": share_right(predictions, labels)}
             broken: dict[str, list] = {}
         else:
-            for place, (question, ask) in enumerate(rest, start=2):
-                subject.report(f"check {place} of {len(CHECKS)}: {question.name}")
-                checks.append(self._answered(question, ask, case))
-            scores = scores_of(case, self.select_draws, control="control" not in self.skip)
             checks.insert(1, scores.reported())
             metrics, verdict = scores.metrics, verdict_of(checks, scores.headline())
             verdicts, broken = scores.verdicts(), {"broken_by": scores.broken_by}
             subject.keep("adversarial", scores.worst.cpu())
-        network = [f"audited with the fake defence {self.plant!r}"] if self.plant else []
+        plant = None if self.plant is None else described_plant(self.plant)
+        network = [] if plant is None else [f"audited with the fake defence {plant!r}"]
         return Result(
             metrics=metrics,
             options=self.options,
@@ -193,7 +207,7 @@ class Audit(Protocol):
             per_image={"index": chosen.index.tolist(), **verdicts, **broken},
             verdicts=list(verdicts),
             notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
-            details={"audit": details_of(case, checks, verdict, self.plant)},
+            details={"audit": details_of(case, checks, verdict, plant)},
         )
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
@@ -224,7 +238,7 @@ class Audit(Protocol):
             account.under("eot")
             eot_runs(case)
             account.under("headline")
-            scores_of(case, self.select_draws, control="control" not in self.skip)
+            self._scores(case).fault(case)
         return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), []))]
 
     def _classifier(self, subject: Subject) -> Classifier:
@@ -295,6 +309,35 @@ class Audit(Protocol):
         usual = (times * self.threat.eps for times in GRID)
         return self.grid or tuple(radius for radius in usual if radius < widest) or (self.threat.eps,)
 
+    def _answers(
+        self,
+        questions: Sequence[tuple[Question, Callable[[Case], Check]]],
+        case: Case,
+        before: Sequence[Check],
+        report: Callable[[str], None],
+    ) -> list[Check]:
+        """Ask all questions; with ``stop`` only until the verdict is decided, those of ``FIRST_ASKED`` first."""
+        early, found = self.stop == "decided", dict[Question, Check]()
+        first = [asked for question in FIRST_ASKED for asked in questions if asked[0] == question] if early else []
+        order = [*first, *(asked for asked in questions if asked not in first)]
+        over = early and self._decided(case, before)
+        for place, (question, ask) in enumerate(order, start=2):
+            if over:
+                found[question] = question.not_run("the verdict is decided without it (option stop)")
+                continue
+            report(f"check {place} of {len(CHECKS)}: {question.name}")
+            found[question] = self._answered(question, ask, case)
+            if early and any(map(is_evidence, found.values())):
+                over = self._decided(case, [*before, *found.values()])
+        return [found[question] for question, _ in questions]
+
+    def _decided(self, case: Case, checks: Sequence[Check]) -> bool:
+        scores = self._scores(case)
+        return decided([*checks, scores.reported()], scores.headline())
+
+    def _scores(self, case: Case) -> AuditScores:
+        return scores_of(case, self.select_draws, control="control" not in self.skip)
+
     def _answered(self, question: Question, ask: Callable[[Case], Check], case: Case) -> Check:
         if question.name in self.skip:
             return question.not_run("skipped (option skip)")
@@ -304,11 +347,12 @@ class Audit(Protocol):
             return question.not_run(str(reason))
 
     def _ledgers(self, subject: Subject, chosen: Chosen, data: dict) -> LedgerOf:
+        sources, plugins = code_of_plant(self.plant)
         mode = {
             "protocol": NAME,
             "initial": f"averaged over {self.average}" if self.initial == "averaged" else self.initial,
-            "plant": self.plant,
-            "networks": code_version(NETWORKS),
+            "plant": self.plant and dict(zip(("name", "options"), resolved(self.plant), strict=True)),
+            "networks": code_version((*NETWORKS, *sources)),
             "chunk": self.chunk,
             "draws": self.draws,
         }
@@ -316,7 +360,7 @@ class Audit(Protocol):
         def ledger_of(threat: Threat, against: str) -> Ledger:
             return ledger_for(
                 subject.network,
-                subject.code,
+                {**subject.code, **plugins},
                 Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
                 inside=self.ledger is None,
                 seed=subject.seed,

@@ -135,6 +135,7 @@ class Bench:
         threat: Threat | None = None,
         against: Classifier | None = None,
         name: str = ITSELF,
+        rescaled: bool = False,
     ) -> Run:
         """Run an attack, or return what it found before.
 
@@ -143,14 +144,15 @@ class Bench:
             threat: another norm or radius than the audit's.
             against: another classifier to attack; needs ``name``.
             name: of that classifier, in labels and in the ledger.
+            rescaled: whether it is a copy of the audited one with scaled logits.
         """
         threat = threat or self.threat
         key = (f"{type(attack).__name__} {dict(attack.options)}", name, threat)
         if key not in self.runs:
-            self.runs[key] = self._made(attack, threat, against or self.classifier, name)
+            self.runs[key] = self._made(attack, threat, against or self.classifier, name, rescaled)
         return self.runs[key]
 
-    def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str) -> Run:
+    def _made(self, attack: Attack, threat: Threat, against: Classifier, name: str, rescaled: bool) -> Run:
         start = time.perf_counter()
         with connected(against):
             found = run_battery(
@@ -165,6 +167,7 @@ class Bench:
                 chained=False,
                 ledger=self._ledger_of(threat, name),
                 keep=True,
+                rescaled=rescaled,
             )
         candidates = found.candidates[attack.label]
         label = _label(attack, name)

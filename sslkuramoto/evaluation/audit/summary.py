@@ -13,6 +13,7 @@ from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
 from sslkuramoto.evaluation.audit.runner import Run, worse_of
 from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
+from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
 from sslkuramoto.results import Metric
 from sslkuramoto.threat import Threat
@@ -57,6 +58,22 @@ class AuditScores:
             guess=self.guess,
             right=sum(share > BROKEN for share in self.clean_correct),
             eot=None if eot is None else eot.value,
+        )
+
+    def fault(self, case: Case) -> str | None:
+        """Return why a second look at the worst candidates contradicts the scores; None if it does not."""
+        bench = case.bench
+        return fault_of_stored(
+            bench.classifier,
+            self.worst,
+            bench.images,
+            bench.labels,
+            self.correct,
+            threat=bench.threat,
+            index=torch.arange(bench.n),
+            chunk=bench.chunk,
+            draws=bench.draws,
+            key=("audit", "score"),
         )
 
     def verdicts(self) -> dict[str, list]:

@@ -156,6 +156,34 @@ def verdict_of(checks: Sequence[Check], headline: Headline | None) -> Verdict:
     return Verdict(word, sentence, _reasons(checks, failed, headline))
 
 
+def decided(checks: Sequence[Check], headline: Headline) -> bool:
+    """Return whether the word of the verdict stays, whatever further checks answer and further attacks break.
+
+    Further attacks only lower the tightest bound, and a check that failed stays failed. Three words are then final:
+
+    - "nothing to audit" depends on the clean accuracy only.
+    - "no robustness left": usual figures of at most ``NOTHING_LEFT`` cannot be refuted, which takes a larger gain.
+    - "masked": the bound refutes a usual figure, and a check has failed that is evidence of masking or of noise.
+
+    For a randomised network the bound may rise by chance, since the draws that choose candidates do not score them.
+
+    Args:
+        checks: those answered so far, with that of :func:`reported`; the control has passed.
+        headline: with the attacks run so far.
+    """
+    if headline.at_chance:
+        return True
+    if max(*headline.usual.values(), headline.tightest.value) <= NOTHING_LEFT:
+        return True
+    return bool(_refuted(checks)) and any(map(is_evidence, checks))
+
+
+def is_evidence(check: Check) -> bool:
+    """Return whether a check failed that makes a refuted figure one of masking or of noise."""
+    masking = check.kind == "masking" and check.name not in NO_EVIDENCE
+    return check.status == "fail" and (masking or check.kind == "noise")
+
+
 KINDS: tuple[Kind, ...] = ("control", "masking", "noise", "strength", "rule", "hint")
 
 

@@ -21,10 +21,12 @@ from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.battery import DecidedBy
 from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.protocol import Subject, start_of
 from sslkuramoto.evaluation.robustness.attack_progress import AttackProgress
 from sslkuramoto.evaluation.robustness.pictures import store_broken
+from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right
 from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.threat import MisbehavedError, Threat
@@ -117,6 +119,8 @@ class BuiltReading:
         metrics["robust_accuracy"] = replace(metrics["robust_accuracy"], reading=self.reading)
         if self.control:
             metrics |= self._controlled()
+        if self.store or not self.name:  # else the union over all readings is stored, and looked at
+            self.look_again(found.worst, share_right(robust, labels))
         self.store_broken(self.name, found.worst, clean, robust)
         robust_after = ", ".join(f"{name} {share:.4f}" for name, share in found.standing_after.items())
         decided = f" (decided by {self.decided_by})" if classifier.stochastic else ""
@@ -147,6 +151,29 @@ class BuiltReading:
         """Classify with the same draws whatever the candidates are, so that equal images score equally."""
         chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
         return predictions_over_draws(self.classifier, chunks, draws or self.draws, purpose)
+
+    def look_again(self, candidates: Float[Tensor, "n 3 y x"], correct: list[float]) -> None:
+        """Classify images that will be stored by plain forward passes.
+
+        Raises:
+            UserError: they are not classified as the result says: the run is void.
+            MisbehavedError: they are outside the ball or [0,1].
+        """
+        pixels, labels, index = self.chosen[:3]
+        fault = fault_of_stored(
+            self.classifier,
+            candidates,
+            pixels,
+            labels,
+            correct,
+            threat=self.threat,
+            index=index,
+            chunk=self.chunk,
+            draws=self.draws,
+            key=("score",),
+        )
+        if fault is not None:
+            raise UserError(f"void: {fault}")
 
     def store_broken(
         self, name: str, candidates: Float[Tensor, "n 3 y x"], clean: Int64[Tensor, "k n"], robust: Int64[Tensor, "k n"]

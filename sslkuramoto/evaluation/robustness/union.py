@@ -73,6 +73,7 @@ def _worst(
     first.subject.keep("adversarial", worst.images.cpu())
     best = worst.images.to(chosen.pixels.device)
     scored = first.predictions(best, chosen.index)
+    first.look_again(best, share_right(scored, labels))
     if first.store:
         first.store_broken(UNION, best, first.predictions(chosen.pixels, chosen.index), scored)
     metrics = accuracies(scored, labels, "robust_accuracy")

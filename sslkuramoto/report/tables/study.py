@@ -12,12 +12,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from sslkuramoto.evaluation.audit.record import Audited, record_of
 from sslkuramoto.report.evidence import audit_of
 from sslkuramoto.report.tables.columns import IN_PERCENT, Found, direction_of
 from sslkuramoto.report.tables.main_numbers import main_numbers_of
 from sslkuramoto.report.tables.pairs import paired_lines
 from sslkuramoto.report.tables.summary import Cell, Head, Summary, with_best
 from sslkuramoto.report.tables.table import (
+    OVER_IMAGES,
     Mark,
     Scoring,
     decimals,
@@ -91,7 +93,7 @@ def study_summary(table: StudyTable) -> Summary:
         scoring=scoring_lines(scoring),
         groups=[row.group or "" for row in rows] if any(row.group for row in rows) else [],
         below=[*paired_lines(table, labels), *study.notes, *table.notes],
-        reading=reading_lines(table),
+        reading=[*reading_lines(table), *plant_lines(table, labels)],
         unit="%" if all(unit_of(table, column) == "%" for column in study.columns.values()) else "",
         main_numbers=[main_numbers_of(labels[key], robust[key], results=_results_of(table, key)) for key in study.rows],
     )
@@ -210,13 +212,32 @@ def reading_lines(table: StudyTable) -> list[str]:
         if unit_of(table, column) == "%"
         for row in table.study.rows
     ]
+    over_draws = any(
+        interval_of(value) and value.draws is not None and value.draws > 1 for cell in cells for value in finite(cell)
+    )
+    said = [OVER_IMAGES] if over_draws else []
     several = [spread for cell in cells if len(finite(cell)) > 1 and (spread := image_spread_of(cell))]
     if not several:
-        return []
+        return said
     most = max(max(mean - low, high - mean) for mean, low, high in several)
     return [
-        f"± is the standard deviation over seeds; the 95 % interval over images is up to ± {most:.1f} points beside it"
+        f"± is the standard deviation over seeds; the 95 % interval over images is up to ± {most:.1f} points beside it",
+        *said,
     ]
+
+
+def plant_lines(table: StudyTable, labels: Mapping[str, str]) -> list[str]:
+    """The record of the audits in each column that audits a plant, of its first seed; columns of one result once."""
+    lines: dict[tuple[Path, ...], str] = {}
+    for column in table.study.columns.values():
+        audits: dict[Path, Audited] = {}
+        for key, label in labels.items():
+            for value in table.cells[key, column.key].values[:1]:
+                if audit := audit_of(result_of(value.result)):
+                    audits[value.result] = Audited(label, audit.plant, audit.word)
+        if any(audit.plant for audit in audits.values()):
+            lines.setdefault(tuple(audits), f"{column.title}: {'. '.join(record_of([*audits.values()]))}")
+    return list(lines.values())
 
 
 def verdicts(cell: StudyCell) -> list[str]:

@@ -13,7 +13,7 @@ from sslkuramoto.data import ImageSet
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.evaluation import Result, Subject, subject_of
 from sslkuramoto.evaluation.audit import Audit
-from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
+from sslkuramoto.evaluation.audit.plants.random_pixels import noisy_encoder
 from sslkuramoto.recipe import Part
 from sslkuramoto.training import train
 
@@ -55,7 +55,7 @@ def audited(trained: Callable[..., Subject]) -> Callable[..., Result]:
         subject = trained(kind, seed)
         if noise:
             folder = subject.run_dir / "noisy"
-            subject = replace(subject, encoder=NoisyEncoder(subject.encoder, noise).eval(), run_dir=folder)
+            subject = replace(subject, encoder=noisy_encoder(subject.encoder, noise).eval(), run_dir=folder)
         return Audit(**{**FEWER, **options})(subject)
 
     return audit

@@ -17,8 +17,8 @@ from sslkuramoto.evaluation.audit import Audit, network_checks
 from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.audit.context import Case
-from sslkuramoto.evaluation.audit.fake_defences import NoisyEncoder
 from sslkuramoto.evaluation.audit.gradients import GradientFacts, gradient_facts
+from sslkuramoto.evaluation.audit.plants.altered import DrawingEncoder
 from sslkuramoto.evaluation.audit.protocol import CHECKS
 from sslkuramoto.evaluation.audit.runner import Bench
 from sslkuramoto.recipe import recipe_from
@@ -234,7 +234,7 @@ def test_in_l2_the_same_questions_are_answered(small) -> None:
 def test_the_fake_defence_is_named(small) -> None:
     result = Audit(**TINY, plant="quantised", skip=[question.name for question in CHECKS])(small)
     assert result.notes[0] == "audited with the fake defence 'quantised'"
-    assert not isinstance(small.encoder, NoisyEncoder)
+    assert not isinstance(small.encoder, DrawingEncoder)
 
 
 @pytest.mark.parametrize(

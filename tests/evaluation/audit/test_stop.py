@@ -1,0 +1,92 @@
+"""An audit that stops once its verdict is decided gives the verdict of one that does not."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sslkuramoto.evaluation import Result
+from sslkuramoto.evaluation.audit.check import Check, Status
+from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.audit.protocol import CHECKS
+from sslkuramoto.evaluation.audit.verdict import Headline, decided, reported, verdict_of
+from sslkuramoto.noise_draws import share_over_draws
+from sslkuramoto.randomness import generator
+from sslkuramoto.results import Metric
+
+N = 64
+
+
+def metric(shares: Tensor) -> Metric:
+    exact = share_over_draws((torch.arange(1000) < 1000 * shares.mean()).bool()[None])
+    return Metric(shares.mean().item(), exact.low, exact.high, N)
+
+
+def judged(answers: dict[str, Status], usual: dict[str, Tensor], union: Tensor, clean: Tensor, guess: float):
+    """Return the checks with ``reported``, and the headline: what an audit knows at some point."""
+    checks = [Check("control", "", "control", "pass", "")]
+    for question in list(CHECKS)[1:]:
+        status = answers.get(question.name, "not run")
+        checks.append(Check(question.name, question.title, question.kind, status, ""))
+    checks.insert(1, reported(usual, union, union))
+    figures = {name: shares.mean().item() for name, shares in usual.items()}
+    right = int((clean > BROKEN).sum())
+    headline = Headline(figures["plain"], metric(union), metric(clean), guess, right, figures.get("eot"))
+    return checks, headline
+
+
+def test_whatever_comes_after_a_decided_verdict_leaves_its_word() -> None:
+    """4000 audits at random, each at the point where it is decided, and with random answers to all that was left."""
+    chance, draw, words = random.Random(0), generator("cpu", "decided"), dict[str, int]()
+    names = [question.name for question in CHECKS][1:]
+
+    def part_of(shares: Tensor, kept: float) -> Tensor:
+        return shares * (torch.rand(N, generator=draw) < kept).float()
+
+    for _ in range(4000):
+        clean = part_of(torch.ones(N), chance.choice([0.15, 0.6, 0.95]))
+        plain = part_of(clean, chance.choice([0.0, 0.03, 0.5, 0.9]))
+        usual = {"plain": plain} | ({"eot": part_of(clean, chance.choice([0.0, 0.3]))} if chance.random() < 0.5 else {})
+        union = torch.stack([*usual.values()]).amin(dim=0)
+        union = part_of(union, chance.choice([0.4, 0.8, 1.0]))
+        failing = chance.choice([0.0, 0.1, 0.4])
+        everything: dict[str, Status] = {name: "fail" if chance.random() < failing else "pass" for name in names}
+        first = chance.sample(names, chance.randint(0, len(names)))
+        so_far = judged({name: everything[name] for name in first}, usual, union, clean, 0.2)
+        if not decided(*so_far):
+            continue
+        last = judged(everything, usual, part_of(union, chance.choice([0.5, 1.0])), clean, 0.2)
+        assert verdict_of(*so_far).word == verdict_of(*last).word
+        word = verdict_of(*last).word
+        words[word] = words.get(word, 0) + 1
+    assert set(words) == {"masked", "no robustness left", "nothing to audit"}
+    assert min(words.values()) > 50
+
+
+def attacks(result: Result) -> int:
+    return len(result.details["audit"]["attacks"])
+
+
+def statuses(result: Result) -> list[str]:
+    return [check["status"] for check in result.details["audit"]["checks"]]
+
+
+@pytest.mark.parametrize("plant", [None, "quantised", "scaled", "noisy", "levels"])
+def test_a_verdict_that_is_decided_early_is_the_same_with_half_the_attacks(
+    plant: str | None, audited: Callable[..., Result]
+) -> None:
+    whole, early = (audited("classification", eps=0.3, plant=plant, stop=stop) for stop in ("never", "decided"))
+    assert early.details["audit"]["word"] == whole.details["audit"]["word"]
+    assert attacks(early) <= attacks(whole) / 2
+    assert "the verdict is decided without it" in early.details["audit"]["checks"][-3]["reason"]
+    for name in ("plain_accuracy", "clean_accuracy"):
+        assert early.metrics[name] == whole.metrics[name]
+    assert early.metrics["robust_accuracy"].value >= whole.metrics["robust_accuracy"].value - 0.02
+
+
+def test_a_network_that_hides_nothing_is_asked_everything(audited: Callable[..., Result]) -> None:
+    whole, early = (audited("adversarial", seed=1, eps=0.2, stop=stop) for stop in ("never", "decided"))
+    assert early.metrics == whole.metrics
+    assert statuses(early) == statuses(whole)
