@@ -6,7 +6,6 @@ import pytest
 import torch
 from linear import Linear, classifier_of, some_images
 
-from sslkuramoto.attacks import Ledger
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
@@ -47,7 +46,9 @@ def test_the_bracket_is_never_crossed_and_both_ends_fall_with_the_radius(network
         assert all(low <= high for low, high in zip(*ends, strict=True)), radius
         assert values[f"certified_accuracy_{radius}"] <= values[f"attacked_accuracy_{radius}"]
         if before:
-            assert all(now <= then for end, old in zip(ends, before, strict=True) for now, then in zip(end, old))
+            assert all(
+                now <= then for end, old in zip(ends, before, strict=True) for now, then in zip(end, old, strict=True)
+            )
         before = ends
     assert result.details["brackets"][0]["void"] == ""
     assert values["smoothed_accuracy"] > 0.5
@@ -112,7 +113,7 @@ def test_a_planted_contradiction_makes_the_result_void(monkeypatch) -> None:
     bracket, attacks = two_faced()
     certificates = bracket.certificates()
     assert all(each.holds_at(0.1, 1) for each in certificates)
-    other = Bracket(**{**vars(bracket), "batch": 30})  # candidates are judged by passes of another size
+    other = Bracket(**{**vars(bracket), "batch": 7})  # candidates are judged by passes of another size
     monkeypatch.setattr(Bracket, "confirmed", lambda self, *key: _CONFIRMED(other, *key))
     at, worst = bracket.attacked([0.1], attacks, 20, lambda radius, index: None)
     assert at == [0.0] * 4, "each image itself is answered wrongly"
@@ -185,7 +186,7 @@ def test_a_command_that_was_killed_resumes_and_gives_the_same_numbers(noisy, sub
         assert calls[0] < needed
     calls[0] = 0
     build()(subject)
-    assert calls[0] <= 1, "all is in the ledger but the battery's look at the first chunk"
+    assert calls[0] <= len(QUICK["radii"]), "all is in the ledger but each battery's look at the first chunk"
 
 
 def test_the_certificate_of_an_image_depends_neither_on_the_chunk_nor_on_the_other_images(noisy, subject_of) -> None:
@@ -209,7 +210,7 @@ def test_a_radius_that_one_sigma_cannot_show_has_no_number_there_and_a_note(cnn,
     result = build(sigma=[0.05, 0.2], radii=[0.1, 0.3], attacks=[])(subject_of(cnn))
     assert "sigma_0.2/certified_accuracy_0.3" in result.metrics
     assert "sigma_0.05/certified_accuracy_0.3" not in result.metrics
-    assert any("sigma 0.05 shows at most" in note and "no number at 0.3" in note for note in result.notes)
+    assert any("sigma 0.05 shows at most" in note and "no number at 0.1, 0.3" in note for note in result.notes)
 
 
 def test_the_line_of_the_bracket_says_both_ends_the_radius_and_the_noise(cnn, subject_of) -> None:
@@ -297,5 +298,3 @@ def test_a_ledger_of_other_options_is_not_used(cnn, subject_of) -> None:
     many = build(attacks=[], n=200, radii=[0.1])(subject)
     assert set(few.per_image["draws"]) == {100}
     assert set(many.per_image["draws"]) == {200}
-    assert isinstance(subject.run_dir.joinpath("ledger"), type(subject.run_dir))
-    assert Ledger is not None
