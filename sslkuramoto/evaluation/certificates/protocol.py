@@ -122,7 +122,7 @@ class Certify(Protocol):
                 raise UserError(f"{key}={self.options[key]}: two are shown as the same number")
         if n < n0:
             raise UserError(f"n={n}: must be at least n0={n0}, the draws that only choose the class")
-        if 0.5**draws > alpha:
+        if draws >= MINIMUM_DRAWS and 0.5**draws > alpha:  # fewer are refused as by every protocol, when it measures
             raise UserError(f"draws={draws}: no vote of so few confirms a candidate at alpha={alpha:g}; raise draws")
         self.radii = sorted(radii)
         self.plans = [Plan(each, n0, n, alpha, stages, self.radii[-1]) for each in sigma]

@@ -13,9 +13,9 @@ from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.results import Result
 
 HOW_TO_READ = (
-    "Accuracy of the vote of a network under Gaussian noise of size sigma, in l2. The lower end is proven by randomised "
-    "smoothing, each image with an error of at most alpha; the upper end is what attacks on the same vote left. It says "
-    "nothing of the network without noise."
+    "Accuracy of the vote of a network under Gaussian noise of size sigma, in l2. The lower end is proven by "
+    "randomised smoothing, each image with an error of at most alpha; the upper end is what attacks on the same "
+    "vote left. It says nothing of the network without noise."
 )
 
 
