@@ -147,7 +147,7 @@ def certify(
     Args:
         model, images, labels: as for :func:`robust_accuracy`.
         sigma: standard deviation of the Gaussian noise, or several; pixels in [0,1].
-        radii: l2 radii at which accuracies are printed; None: sigma and twice sigma, as far as the draws show them.
+        radii: l2 radii at which accuracies are printed; None: half of the largest sigma, and that sigma.
         options: further options of the protocol ``certify``, such as ``n`` and ``attacks``; those left out are the ones
             of ``certify-quick``.
         **setting: see :class:`Setting`.
@@ -156,7 +156,7 @@ def certify(
     sizes = [sigma] if isinstance(sigma, int | float) else [*check_value("sigma", sigma, Sequence[float])]
     file = load_protocol("certify-quick").options
     largest = max(sizes, default=0.0)
-    own = {"sigma": sizes, "radii": [largest, 2 * largest] if radii is None else [*radii], "images": None}
+    own = {"sigma": sizes, "radii": [largest / 2, largest] if radii is None else [*radii], "images": None}
     return measured_on("certify", file | own | stated("options", options), model, (images, labels), setting)
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from linear import Linear, classifier_of, some_images
 
+from sslkuramoto.any_network import Logits
 from sslkuramoto.classifier import Classifier
+from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol
@@ -100,8 +102,6 @@ class TwoFaced(Encoder):
 
 def two_faced(n: int = 4, **changed) -> tuple[Bracket, list]:
     """Return a bracket whose certificates are made by passes of 25 images, and its attacks by others."""
-    from sslkuramoto.any_network import Logits
-
     classifier = smoothed(Classifier(TwoFaced(), Logits(2)), 0.2)
     plan = Plan(0.2, n0=25, n=100, alpha=0.001, stages=1, target=9.0)
     parts = some_images(n), torch.ones(n).long(), torch.arange(n)
@@ -129,6 +129,36 @@ def test_a_planted_contradiction_makes_the_result_void(monkeypatch) -> None:
 
 
 _CONFIRMED = Bracket.confirmed
+
+
+class OfTheBatch(Linear):
+    """It answers for the mean of its batch, as a network with statistics of the batch does.
+
+    Many noisy copies of one image have hardly any noise in their mean. Their answers agree, and prove nothing.
+    """
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        return super().forward(images.mean(dim=0, keepdim=True).expand(len(images), -1, -1, -1))
+
+
+def test_a_network_whose_answers_depend_on_the_batch_is_found_by_its_contradiction(subject_of, tmp_path) -> None:
+    linear = OfTheBatch(side=8)
+    pixels = (255 * some_images(80, side=8)).round().to(torch.uint8)
+    linear.threshold = float(linear.margin(pixels / 255).median())
+    near = linear.margin(pixels / 255) / linear.weights.norm()
+    chosen = pixels[(near > 0.02) & (near < 0.2)][:3]
+    assert len(chosen) == 3
+    images = MemorySet("near", "test", ("no", "yes"), torch.ones(3).long(), 8, "near", chosen)
+    subject = subject_of((linear, Logits(2)), data=lambda split: images)
+    attacks = [{"name": "held_noise", "k": 16, "max_k": 16, "iterations": 10}]
+    result = build(images=3, chunk=1, batch=100, radii=[0.3], attacks=attacks)(subject)
+    assert any(note.startswith("void at sigma 0.2: a certificate and an attack contradict") for note in result.notes)
+    assert not result.verdicts
+    assert all(metric.value != metric.value for metric in result.metrics.values())
+    honest = Linear(side=8, threshold=linear.threshold), Logits(2)
+    subject = subject_of(honest, data=lambda split: images, run_dir=tmp_path / "honest")
+    result = build(images=3, chunk=1, batch=100, radii=[0.3], attacks=attacks)(subject)
+    assert result.details["brackets"][0]["void"] == ""
 
 
 def test_a_crossing_that_fresh_draws_do_not_confirm_widens_the_bracket() -> None:
