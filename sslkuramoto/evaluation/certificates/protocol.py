@@ -21,13 +21,13 @@ from sslkuramoto.attacks.counting import passes_of, seconds_of_passes
 from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.columns import Column
-from sslkuramoto.cost import Cost, Passes
+from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.certificates.bound import Plan
 from sslkuramoto.evaluation.certificates.bracket import Bracket
 from sslkuramoto.evaluation.certificates.prepared import prepared_for
 from sslkuramoto.evaluation.certificates.scores import Scored, joined, scored
-from sslkuramoto.evaluation.certificates.smoothed import smoothed
+from sslkuramoto.evaluation.certificates.smoothed import smoothed, votes
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
@@ -39,7 +39,10 @@ from sslkuramoto.threat import Threat
 from sslkuramoto.values import Count, Mark, Positive, Repeats, checked, small
 
 NAME = "certify"
-ROOM = "evaluation/certificates"
+CODE = tuple(f"evaluation/certificates/{file}.py" for file in ("bracket", "bound", "smoothed"))
+"""Sources that decide what the ledger holds, besides those of every battery."""
+CERTIFICATES, VOTES = "certificates", "votes on candidates"
+"""Purposes of passes in an estimate."""
 ATTACKS: tuple[AttackEntry, ...] = (
     {"name": "held_noise", "k": 16, "max_k": 16, "iterations": 40},
     {"name": "pgd", "label": "pgd-fresh", "loss": "log_margin", "momentum": 1.0, "schedule": "cosine", "noise": "fresh",
@@ -163,7 +166,7 @@ class Certify(Protocol):
         base, chosen = self._base(subject)
         assert chosen.images.classes is not None
         count, classes, side = len(chosen.index), len(chosen.images.classes), tuple(chosen.pixels.shape[2:])
-        passes = {"certificates": Passes(count * len(self.plans) * (self.plans[0].n0 + self.plans[0].n))}
+        passes = {CERTIFICATES: Passes(count * len(self.plans) * (self.plans[0].n0 + self.plans[0].n))}
         for plan in self.plans:
             classifier, radii = smoothed(base, plan.sigma), self._radii(plan)
             attacks, _ = prepared_for(subject, classifier, chosen, self.attacks)
@@ -173,10 +176,21 @@ class Certify(Protocol):
                 each = each.plus(Passes(self.select_draws))
                 passes[attack.label] = passes.get(attack.label, Passes(0)).plus(each, times)
             if attacks:
-                voting = (1 + len(radii)) * (plan.n0 + self.draws) + len(radii) * self.select_draws
-                passes["votes on candidates"] = passes.get("votes on candidates", Passes(0)).plus(Passes(voting), count)
-        forward, backward = seconds_of_passes(smoothed(base, self.plans[0].sigma), chosen.pixels[: self.chunk])
-        seconds = sum(each.forward * forward + each.backward * backward for each in passes.values())
+                voting = Passes((1 + len(radii)) * (plan.n0 + self.draws))
+                passes[VOTES] = passes.get(VOTES, Passes(0)).plus(voting, count)
+                looks = Passes(len(radii) * self.select_draws)
+                passes["clean images"] = passes.get("clean images", Passes(0)).plus(looks, count)
+        own = smoothed(base, self.plans[0].sigma)
+        forward, backward = seconds_of_passes(own, chosen.pixels[: self.chunk])
+
+        def asked(few: int) -> None:  # with states of their own, which a plain network answers one by one
+            votes(own, chosen.pixels[0], few, few, "cost")
+
+        vote = seconds_of(asked, self.batch, subject.device)
+        seconds = sum(
+            each.forward * (vote if name in (CERTIFICATES, VOTES) else forward) + each.backward * backward
+            for name, each in passes.items()
+        )
         notes = ["images that are decided at an early look cost less"] if self.plans[0].stages > 1 else []
         return [("", Cost(count, passes, seconds, notes, early=bool(self.attacks)))]
 
@@ -208,7 +222,7 @@ class Certify(Protocol):
         bracket = Bracket(own, *parts, plan, self.draws, self.chunk, self.batch, subject.report)
 
         def ledger_at(radius: float, index: Int64[Tensor, " r"]) -> Ledger:
-            shared = {"sigma": plan.sigma, "initial": self.initial, "chunk": self.chunk, "code": code_behind(ROOM)}
+            shared = {"sigma": plan.sigma, "initial": self.initial, "chunk": self.chunk, "code": code_behind(*CODE)}
             return ledger_for(
                 subject.network,
                 subject.code,

@@ -129,6 +129,8 @@ def joined(result: Result, parts: Sequence[Scored]) -> None:
         result.notes += [*part.lines, *part.notes]
     result.notes = list(dict.fromkeys([*result.notes, ABOUT]))
     result.details[DETAILS] = [part.details for part in parts]
+    if void := [part.details["void"] for part in parts if part.details["void"]]:
+        result.details["void"] = "; ".join(void)
 
 
 def _leads(certificate: Certificate, label: int) -> bool:

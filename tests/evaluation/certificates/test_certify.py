@@ -1,6 +1,7 @@
 """The protocol ``certify``: its numbers, its bracket, that it resumes, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from sslkuramoto.evaluation.certificates.bracket import Bracket
 from sslkuramoto.evaluation.certificates.protocol import Certify
 from sslkuramoto.evaluation.certificates.scores import scored
 from sslkuramoto.evaluation.certificates.smoothed import Smoothed, smoothed
+from sslkuramoto.study import load_study
+from sslkuramoto.study.table import value_of
 
 QUICK = {
     "sigma": [0.2],
@@ -155,6 +158,10 @@ def test_a_network_whose_answers_depend_on_the_batch_is_found_by_its_contradicti
     assert any(note.startswith("void at sigma 0.2: a certificate and an attack contradict") for note in result.notes)
     assert not result.verdicts
     assert all(metric.value != metric.value for metric in result.metrics.values())
+    result.write(tmp_path / "certify.json")
+    column = load_study("certified-digits").columns["certified_02"]
+    with pytest.raises(UserError, match=r"certify\.json: void at sigma 0\.2: a certificate and an attack contradict"):
+        value_of(tmp_path / "certify.json", replace(column, metric="certified_accuracy_0.3"), 0)
     honest = Linear(side=8, threshold=linear.threshold), Logits(2)
     subject = subject_of(honest, data=lambda split: images, run_dir=tmp_path / "honest")
     result = build(images=3, chunk=1, batch=100, radii=[0.3], attacks=attacks)(subject)
