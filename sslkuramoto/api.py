@@ -155,8 +155,7 @@ def certify(
     check_pixels(images)
     sizes = [sigma] if isinstance(sigma, int | float) else [*check_value("sigma", sigma, Sequence[float])]
     file = load_protocol("certify-quick").options
-    largest = max(sizes, default=0.0)
-    own = {"sigma": sizes, "radii": [largest / 2, largest] if radii is None else [*radii], "images": None}
+    own = {"sigma": sizes, "radii": None if radii is None else [*radii], "images": None}
     return measured_on("certify", file | own | stated("options", options), model, (images, labels), setting)
 
 

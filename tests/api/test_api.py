@@ -227,18 +227,6 @@ def test_results_print_as_a_table_and_become_mappings(plain, some):
     assert fitted["temperature"].value > 0
 
 
-def test_a_certificate_of_a_plain_network_is_the_bracket_of_its_vote_under_noise(plain, some):
-    few = {"n0": 20, "n": 100, "draws": 40, "attacks": [{"name": "pgd", "k": 2, "iterations": 2}]}
-    found = sk.certify(plain(), some[0][:6], some[1][:6], 0.2, radii=[0.1], options=few)
-    assert found["certified_accuracy_0.1"].value <= found["attacked_accuracy_0.1"].value
-    assert any(note.startswith("between ") and "at l2 0.1, sigma 0.2" in note for note in found.notes)
-    both = sk.certify(plain(), some[0][:2], some[1][:2], [0.1, 0.2], options={**few, "attacks": []})
-    assert {"sigma_0.1/smoothed_accuracy", "sigma_0.2/certified_accuracy_0.2"} <= {*both.metrics}
-    for sigma in (0.0, -1.0, "0.2", [], True):
-        with pytest.raises(UserError, match="sigma"):
-            sk.certify(plain(), *some, sigma)
-
-
 def test_corruptions_and_neighbours_of_a_plain_network(plain, some):
     images, labels = some
     found = sk.corruptions(plain(), images, labels, options={"corruptions": ["contrast"], "severities": [1]})

@@ -75,6 +75,7 @@ class Certify(Protocol):
         stages: looks at the growing draws of an image, which ends at the first one that decides it; each look takes
             alpha / stages. 1: the published procedure.
         radii: l2 radii in pixels of [0,1] at which accuracies are printed and g is attacked, > 0; radius 0 is added.
+            None: half of the largest sigma, and that sigma.
         attacks: attacks on the smoothed network, as for ``robustness``; None: ascents with held and with fresh noise;
             []: none, and no bracket.
         draws: votes on each candidate, at least 20.
@@ -106,7 +107,7 @@ class Certify(Protocol):
         n: Repeats = 10_000,
         alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001,
         stages: Annotated[int, Field(ge=1, le=20)] = 1,
-        radii: tuple[Positive, ...] = (0.25, 0.5),
+        radii: tuple[Positive, ...] | None = None,
         attacks: list[AttackEntry] | None = None,
         draws: Repeats = 1000,
         select_draws: Annotated[Repeats, Field(ge=MINIMUM_DRAWS)] = 32,
@@ -119,15 +120,15 @@ class Certify(Protocol):
     ) -> None:
         self.options = options_of(locals())
         for key, values in {"sigma": sigma, "radii": radii}.items():
-            if not values:
+            if values is not None and not values:
                 raise UserError(f"{key}=[]: must name at least one")
-            if len({f"{value:g}" for value in values}) < len(values):
+            if values and len({f"{value:g}" for value in values}) < len(values):
                 raise UserError(f"{key}={self.options[key]}: two are shown as the same number")
         if n < n0:
             raise UserError(f"n={n}: must be at least n0={n0}, the draws that only choose the class")
         if draws >= MINIMUM_DRAWS and 0.5**draws > alpha:  # fewer are refused as by every protocol, when it measures
             raise UserError(f"draws={draws}: no vote of so few confirms a candidate at alpha={alpha:g}; raise draws")
-        self.radii = sorted(radii)
+        self.radii = sorted((max(sigma) / 2, max(sigma)) if radii is None else radii)
         self.plans = [Plan(each, n0, n, alpha, stages, self.radii[-1]) for each in sigma]
         widest = max(self.plans, key=lambda plan: plan.largest)
         if widest.largest < self.radii[-1]:
