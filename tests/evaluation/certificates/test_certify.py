@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from linear import Linear, classifier_of, some_images
+from linear_network import Linear, classifier_of, some_images
 
 from sslkuramoto.any_network import Logits
 from sslkuramoto.classifier import Classifier

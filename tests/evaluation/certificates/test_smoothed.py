@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
-from linear import Linear, classifier_of, some_images
+from linear_network import Linear, classifier_of, some_images
 from scipy.stats import binomtest
 from torch import nn
 
