@@ -15,4 +15,4 @@ def test_a_certificate_of_a_plain_network_is_the_bracket_of_its_vote_under_noise
     assert {"sigma_0.1/smoothed_accuracy", "sigma_0.2/certified_accuracy_0.2"} <= {*both.metrics}
     for sigma in (0.0, -1.0, "0.2", [], True):
         with pytest.raises(UserError, match="sigma"):
-            sk.certify(plain(), *some, sigma)
+            sk.certify(plain(), some[0], some[1], sigma)

@@ -34,7 +34,9 @@ class Linear(Encoder):
     def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
         margin = self.margin(images)
         if self.stochastic:
-            initial = self.sample_initial(images, draw) if initial is None else initial
+            if initial is None:
+                assert draw is not None
+                initial = self.sample_initial(images, draw)
             margin = margin - self.coin * initial.flatten()
         logits = torch.stack([torch.zeros_like(margin), margin], dim=1)
         return Features(logits, logits[:, :, None, None])
