@@ -1,5 +1,7 @@
 """A certificate from Python, of a network that lies in memory."""
 
+from typing import Any
+
 import pytest
 
 import sslkuramoto as sk
@@ -13,6 +15,7 @@ def test_a_certificate_of_a_plain_network_is_the_bracket_of_its_vote_under_noise
     assert any(note.startswith("between ") and "at l2 0.1, sigma 0.2" in note for note in found.notes)
     both = sk.certify(plain(), some[0][:2], some[1][:2], [0.1, 0.2], options={**few, "attacks": []})
     assert {"sigma_0.1/smoothed_accuracy", "sigma_0.2/certified_accuracy_0.2"} <= {*both.metrics}
-    for sigma in (0.0, -1.0, "0.2", [], True):
+    wrong: list[Any] = [0.0, -1.0, "0.2", [], True]
+    for sigma in wrong:
         with pytest.raises(UserError, match="sigma"):
             sk.certify(plain(), some[0], some[1], sigma)
