@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sslkuramoto.api import (
         audit,
         calibration,
+        certify,
         compare,
         corruptions,
         embed,
@@ -66,8 +67,8 @@ _PLACES = {
     "Classifier": "classifier",
     "Measured": "measured",
     **dict.fromkeys(("as_classifier", "as_encoder"), "any_network"),
-    **dict.fromkeys(("audit", "calibration", "compare", "corruptions", "embed", "evaluate", "features"), "api"),
-    **dict.fromkeys(("knn_accuracy", "load", "robust_accuracy", "train"), "api"),
+    **dict.fromkeys(("audit", "calibration", "certify", "compare", "corruptions", "embed", "evaluate"), "api"),
+    **dict.fromkeys(("features", "knn_accuracy", "load", "robust_accuracy", "train"), "api"),
 }
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "attacks",
     "audit",
     "calibration",
+    "certify",
     "compare",
     "corruptions",
     "embed",

@@ -132,6 +132,33 @@ def audit(
     return measured_on("audit", file | own | stated("options", options), model, (images, labels), setting)
 
 
+def certify(
+    model: Network,
+    images: Float[Tensor, "n 3 y x"],
+    labels: Int64[Tensor, " n"],
+    sigma: float | Sequence[float] = 0.25,
+    *,
+    radii: Sequence[float] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **setting: Unpack[Setting],
+) -> Measured:
+    """Return the accuracy of the smoothed network between a proof and an attack, in l2.
+
+    Args:
+        model, images, labels: as for :func:`robust_accuracy`.
+        sigma: standard deviation of the Gaussian noise, or several; pixels in [0,1].
+        radii: l2 radii at which accuracies are printed; None: half of the largest sigma, and that sigma.
+        options: further options of the protocol ``certify``, such as ``n`` and ``attacks``; those left out are the ones
+            of ``certify-quick``.
+        **setting: see :class:`Setting`.
+    """
+    check_pixels(images)
+    sizes = [sigma] if isinstance(sigma, int | float) else [*check_value("sigma", sigma, Sequence[float])]
+    file = load_protocol("certify-quick").options
+    own = {"sigma": sizes, "radii": None if radii is None else [*radii], "images": None}
+    return measured_on("certify", file | own | stated("options", options), model, (images, labels), setting)
+
+
 def calibration(
     model: Network,
     images: Float[Tensor, "n 3 y x"],

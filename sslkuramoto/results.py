@@ -84,7 +84,8 @@ class Result:
         per_image: name -> one entry per image, in the order of the measured images. ``group`` names the group of each
             image where images of one group depend on each other.
         notes: sentences that a reader needs to interpret the numbers.
-        details: curves, bins, verdicts for a report page, in plain lists and mappings.
+        details: curves, bins, verdicts for a report page, in plain lists and mappings. ``void``: why numbers that are
+            not finite are none, in a sentence.
         verdicts: names of the lists of ``per_image`` that hold shares of correct draws, for paired tests.
         protocol: name of the result.
         kind: the registered protocol that measured it; empty if a file does not state it.

@@ -1,4 +1,4 @@
-"""Intervals and tests over images: intervals of proportions (Wilson) and means, the sign test, Holm's correction."""
+"""Intervals and tests: of proportions (Wilson, Clopper-Pearson) and means, the sign test, Holm's correction."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -42,6 +42,28 @@ def mean_interval(values: Sequence[float], least: float, most: float) -> tuple[f
         return None, None
     middle, half = fmean(values), NormalDist().inv_cdf(0.975) * stdev(values) / sqrt(len(values))
     return max(least, middle - half), min(most, middle + half)
+
+
+def clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
+    """Return the exact one-sided bounds of a binomial probability, each of level 1 - alpha.
+
+    For every p, the lower bound is p or more with probability at most alpha; the upper bound is p or less with
+    probability at most alpha.
+
+    Args:
+        count: successes, 0 to n.
+        n: independent trials, at least 1.
+        alpha: probability of an error of one bound, in (0,1).
+
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
+    """
+    from scipy.stats import beta  # slow to load: only where a bound is made
+
+    assert 0 <= count <= n, f"count={count}, n={n}"
+    assert n >= 1, f"n={n}"
+    low = float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
+    high = float(beta.ppf(1 - alpha, count + 1, n - count)) if count < n else 1.0
+    return low, high
 
 
 def spread(values: Sequence[float]) -> float:

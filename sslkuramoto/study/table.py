@@ -161,12 +161,14 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
 
     Raises:
         NotInResultError: the result lacks what the column names, or its per-image list is not of shares.
-        UserError: it is damaged.
+        UserError: it is damaged, or says itself that the number is void.
     """
     result = Result.read(path)
     if column.metric not in result.metrics:
         raise _lacks(f"metric of protocol {column.protocol}", column.metric, result.metrics)
     metric, per_image = result.metrics[column.metric], result.per_image
+    if math.isnan(metric.value) and (void := result.details.get("void")):
+        raise UserError(f"{path}: {void}")
     if metric.n is None or math.isnan(metric.value):
         raise UserError(f"{path}: metrics.{column.metric}: must have a finite value and its n ({DAMAGED})")
     if column.per_image is not None and column.per_image not in per_image:

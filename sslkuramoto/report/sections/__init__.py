@@ -5,6 +5,7 @@ from sslkuramoto.report.sections.section import SECTIONS, Half, Runs, Section, S
 for _name in (
     *("answer", "summary", "table", "curves", "epochs", "pictures", "bars", "scatter", "audits", "pairs"),
     *(
+        "brackets",
         "calibration",
         "boards",
         "mazes",
