@@ -209,8 +209,9 @@ class Relational(PairEncoder):
         stimulus = self.stimulus(images)
         steps = self.num_steps if num_steps is None else check_steps(num_steps, 1)
         if initial is None:
-            drawn = self.stochastic and draw is not None
-            initial = self.sample_initial(images, draw).to(stimulus.device) if drawn else self.fixed_initial(images)
+            initial = self.fixed_initial(images)
+            if self.stochastic and draw is not None:
+                initial = self.sample_initial(images, draw).to(stimulus.device)
         x = self.start(stimulus, initial, self.drive.dtype)
         x, found = self.layer(
             pair_by_pair(x), pair_by_pair(stimulus), step_size=self.step_size, num_steps=steps[0], trace=trace
