@@ -6,7 +6,8 @@ radius e. Until a first mistake is found, e is the distance at which a linear mo
 misclassified, and grows by 1 + gamma where it is not.
 
 Differs: the step is steepest in the norm of the threat (the paper's is of l2 length 1 in every norm), since a step of
-l2 length 1 leaves pixels of small gradient behind in l-inf; the margin is averaged over draws.
+l2 length 1 leaves pixels of small gradient behind in l-inf; the first e is lengthened by 1 + gamma too, since a path
+that ends on the boundary itself has found no mistake; the margin is averaged over draws.
 
 Shapes: b batch, y x pixels.
 """
@@ -102,7 +103,7 @@ class Fmn(Attack):
             radius = torch.where(
                 fooled,
                 torch.minimum(radius, threat.distances(x, images)) * (1 - gamma),
-                torch.where(seen, radius * (1 + gamma), linear),
+                torch.where(seen, radius, linear) * (1 + gamma),
             )
             moved = x + between(first, first / 100, step, self.iterations) * threat.steepest(found.gradient) - images
             x = (images + _shortened(moved, radius, threat.norm)).clamp(0.0, 1.0)

@@ -159,6 +159,10 @@ class Distance(Protocol):
             notes=[*notes, *(line for each in attacks for line in each.findings(found.noticed[each.label]))],
             details={"threat": str(self.threat), "curve": curve(distances, self.threat.eps)},
         )
+        for eps in self.grid:
+            name = f"{_named(eps)}_correct"
+            result.per_image[name] = (distances > eps).double().tolist()
+            result.verdicts.append(name)
         result.notes.append(
             "each distance is an upper bound of the true one; an image that was never fooled counts in the median as "
             f"{shown_eps(self.threat.eps)}, the largest distance searched"
@@ -210,15 +214,17 @@ class Distance(Protocol):
         def share(value: float) -> Metric:
             return Metric(value, *wilson(value, n), n, draws)
 
-        accuracies = {
-            f"accuracy_{shown_eps(eps).replace('/', '_')}": share(accuracy_at(distances, eps)) for eps in self.grid
-        }
+        accuracies = {f"accuracy_{_named(eps)}": share(accuracy_at(distances, eps)) for eps in self.grid}
         return {
             "median_distance": Metric(median, low, high, n, draws, unit="pixels"),
             "never_fooled": share(float(distances.isinf().double().mean())),
             "clean_accuracy": share(accuracy_at(distances, 0.0)),
             **accuracies,
         }
+
+
+def _named(eps: float) -> str:
+    return shown_eps(eps).replace("/", "_")
 
 
 def accuracy_at(distances: Float[Tensor, " n"], eps: float) -> float:
