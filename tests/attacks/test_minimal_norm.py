@@ -75,7 +75,7 @@ def reached(attack: Attack, classifier: Classifier, images, labels, threat: Thre
     ("attack", "norm", "tolerance"),
     [
         (Ddn(iterations=200, loss="margin"), "l2", 0.06),
-        (Fmn(iterations=200), "l2", 0.03),
+        (Fmn(iterations=200, step_size=0.1), "l2", 0.03),
         (Fmn(iterations=200), "linf", 0.03),
     ],
     ids=lambda value: getattr(value, "label", str(value)),
