@@ -6,6 +6,7 @@ classifies correctly (docs/evaluation.md).
 Shapes: k draws, n images.
 """
 
+from math import comb
 from statistics import fmean
 
 import torch
@@ -68,6 +69,30 @@ def accuracies(
         f"{name}_majority": Metric(vote.value, vote.low, vote.high, vote.n, draws),
         f"{name}_all": Metric(every.value, every.low, every.high, every.n, draws),
     }
+
+
+WORST_OF = (1, 5, 20)
+"""Numbers of draws of the worst-of-K accuracy."""
+
+
+def worst_of_draws(
+    predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"], name: str = "accuracy"
+) -> dict[str, Metric]:
+    """Return NAME_worst_of_K for each K of ``WORST_OF``: an image counts when all of K independent draws are correct.
+
+    Of an image that r of k draws classify correctly, the share C(r, K) / C(k, K) of all subsets of K draws is correct
+    throughout, which is an unbiased estimate of that probability. K = 1 is the mean over draws; K = k is NAME_all. For
+    a deterministic network, which has a single draw, all K are the same. A K above the number of draws has no entry.
+    """
+    draws, n = predictions.shape
+    right = (predictions == labels).sum(dim=0).tolist()
+    found = {}
+    for size in WORST_OF:
+        taken = 1 if draws == 1 else size
+        if taken <= draws:
+            value = min(1.0, fmean(comb(each, taken) / comb(draws, taken) for each in right))
+            found[f"{name}_worst_of_{size}"] = Metric(value, *wilson(value, n), n, draws)
+    return found
 
 
 def share_right(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> list[float]:

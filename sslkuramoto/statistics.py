@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean, median, stdev
 
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -64,6 +64,26 @@ def clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
     low = float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
     high = float(beta.ppf(1 - alpha, count + 1, n - count)) if count < n else 1.0
     return low, high
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median and its 95 % interval, two order statistics whose ranks are those of a fair coin.
+
+    No distribution of the values is assumed, and a largest value that stands for "at least this" is allowed.
+
+    Args:
+        values: one of each image, at least one.
+
+    Returns:
+        Median, lower and upper end; the ends are the extremes for fewer than six values, which cover less than 95 %.
+
+    Source: H. A. David and H. N. Nagaraja, "Order Statistics", 3rd edition (2003), section 7.1.
+    """
+    from scipy.stats import binom  # slow to load
+
+    ordered, n = sorted(values), len(values)
+    rank = max(int(binom.ppf(0.025, n, 0.5)), 1)
+    return median(ordered), ordered[rank - 1], ordered[n - rank]
 
 
 def spread(values: Sequence[float]) -> float:

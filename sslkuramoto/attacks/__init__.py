@@ -4,6 +4,8 @@ from sslkuramoto.attacks.apgd import Apgd
 from sslkuramoto.attacks.attack import ATTACKS, Attack, Work
 from sslkuramoto.attacks.autoattack import AutoAttackMember, AutoAttackVersion
 from sslkuramoto.attacks.battery import Attacked, run_battery
+from sslkuramoto.attacks.ddn import Ddn
+from sslkuramoto.attacks.fmn import Fmn
 from sslkuramoto.attacks.held_noise import HeldNoise
 from sslkuramoto.attacks.hop_skip_jump import HopSkipJump
 from sslkuramoto.attacks.ledger import Ledger
@@ -34,3 +36,5 @@ ATTACKS.add("transfer", Transfer)
 ATTACKS.add("surrogate", Surrogate)
 ATTACKS.add("random_sign", RandomSign)
 ATTACKS.add("gaussian", Gaussian)
+ATTACKS.add("ddn", Ddn)
+ATTACKS.add("fmn", Fmn)

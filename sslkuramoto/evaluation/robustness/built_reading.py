@@ -27,7 +27,7 @@ from sslkuramoto.evaluation.protocol import Subject, start_of
 from sslkuramoto.evaluation.robustness.attack_progress import AttackProgress
 from sslkuramoto.evaluation.robustness.pictures import store_broken
 from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
-from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right
+from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right, worst_of_draws
 from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.threat import MisbehavedError, Threat
 
@@ -113,6 +113,7 @@ class BuiltReading:
         labels = chosen.labels.cpu()
         metrics = {
             **accuracies(robust, labels, "robust_accuracy"),
+            **worst_of_draws(robust, labels, "robust_accuracy"),
             "wrapper_accuracy": accuracies(theirs, labels)["accuracy"],
             **accuracies(clean, labels, "clean_accuracy"),
         }

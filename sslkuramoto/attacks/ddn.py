@@ -1,0 +1,117 @@
+"""Decoupled direction and norm (DDN): the shortest l2 perturbation that changes the class.
+
+Rony et al. 2019 (1811.09600, Algorithm 1): delta <- delta + alpha g / |g|, then delta is given the length e, which
+shrinks by the factor 1 - gamma where the image is misclassified and grows by 1 + gamma where it is not.
+
+Differs: the paper quantises pixels to 8 bits, this does not; a loss is averaged over draws of a stochastic network.
+
+Shapes: b batch, y x pixels.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sslkuramoto.attacks.attack import Attack, Target, Work
+from sslkuramoto.attacks.gradients import Noise, cut_off, fitted, objective_of, reading_by_draws
+from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.attacks.nearest import Nearest, between
+from sslkuramoto.classifier import Classifier
+from sslkuramoto.errors import UserError
+from sslkuramoto.registry import options_of
+from sslkuramoto.threat import Threat, lengths
+from sslkuramoto.values import Positive, Repeats, ShareBelowOne, checked
+
+
+@checked
+class Ddn(Attack):
+    """Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
+
+    Args:
+        iterations: number of steps.
+        first_length: length e of the first perturbation, in l2, pixels of [0,1].
+        gamma: relative change of the length in a step.
+        step_size: alpha of the first step, in l2; it decreases to a hundredth along half a cosine.
+        loss: as for ``apgd``, without the targeted losses.
+        noise: ``fresh`` draws at every step, or draws ``held`` fixed.
+        k: draws per gradient; 1 for a deterministic network.
+        label: name in the result; None: ddn, with the noise.
+
+    The path follows l2. Under an l-inf threat the point that is nearest in l-inf is kept; use ``fmn`` to search there.
+    """
+
+    idle_without_noise = frozenset({"k"})
+    restarts = 1
+
+    def __init__(
+        self,
+        *,
+        iterations: Repeats = 100,
+        first_length: Positive = 1.0,
+        gamma: ShareBelowOne = 0.05,
+        step_size: Positive = 1.0,
+        loss: Loss = "ce",
+        noise: Noise = "held",
+        k: Repeats = 20,
+        label: str | None = None,
+    ) -> None:
+        self.options = {"name": "ddn", **options_of(locals())}
+        if is_targeted(loss):
+            raise UserError(f"loss={loss}: ddn has no targeted losses; use apgd")
+        self.iterations, self.first_length, self.gamma = iterations, first_length, gamma
+        self.step_size, self.k = step_size, k
+        self.loss: Loss = loss
+        self.noise: Noise = noise
+        self.reading = reading_by_draws(noise, k)
+        self.label = label or f"ddn-{noise}"
+        self.notes: list[str] = []
+
+    def prepared(self, target: Target) -> "Ddn":
+        """Return the attack with a loss that is defined for this number of classes."""
+        return fitted(self, target.num_classes)
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return a sentence if no gradient reaches the pixels."""
+        return cut_off(self.label, noticed)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Float[Tensor, "b 3 y x"],
+        labels: Int64[Tensor, " b"],
+        *,
+        threat: Threat,
+        work: Work,
+    ) -> Float[Tensor, "b 3 y x"]:
+        """Return the nearest mistake of each image, by the attack's own draws."""
+        nearest = Nearest(images, threat)
+        if len(images) == 0 or threat.eps == 0:
+            return nearest.candidates
+        objective = objective_of(
+            classifier,
+            images,
+            labels,
+            loss=self.loss,
+            noise=self.noise,
+            k=self.k,
+            work=work,
+            key="ddn",
+            noticed=self.noticed,
+        )
+        l2 = Threat("l2", torch.inf)
+        moved = torch.zeros_like(images)
+        length = torch.full((len(images),), self.first_length, device=images.device)
+        for step in range(self.iterations + 1):
+            found = objective(images + moved, gradient=step < self.iterations)
+            fooled = found.right <= 0.5
+            nearest.offer(images + moved, fooled)
+            if found.gradient is None:
+                break
+            alpha = between(self.step_size, self.step_size / 100, step, self.iterations)
+            moved = moved + alpha * l2.steepest(found.gradient)
+            length = length * torch.where(fooled, 1 - self.gamma, 1 + self.gamma)
+            moved = moved * (length / lengths(moved).clamp_min(1e-12))[:, None, None, None]
+            moved = (images + moved).clamp(0.0, 1.0) - images
+        return nearest.candidates.clamp(0.0, 1.0)
