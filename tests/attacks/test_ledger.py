@@ -98,7 +98,8 @@ def test_a_finished_attack_is_read_and_not_run_again(subject):
         again = measure(subject, units)
     assert len(units) == n
     assert count.backward == 0
-    assert count.all == 4 + 12 * 3 * 20, "the first chunk is checked for logits, and all is scored again"
+    scored, looked_at_once_more = 12 * 3 * 20, 12 * 20
+    assert count.all == 4 + scored + looked_at_once_more, "and the first chunk is checked for logits"
     assert again.per_image == first.per_image
     assert again.metrics == first.metrics
 
