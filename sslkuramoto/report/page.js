@@ -24,6 +24,25 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A field above a table keeps the lines that contain every word typed into it.
+for (const table of document.querySelectorAll("table.filtered")) {
+  const label = document.createElement("label");
+  const field = document.createElement("input");
+  const told = document.createElement("output");
+  field.type = "search";
+  label.append("Filter: ", field);
+  table.closest(".scroll").before(label, " ", told);
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const rows = [...table.tBodies[0].rows];
+    for (const row of rows) {
+      const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+    told.textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
+  });
+}
+
 // A footnote may be inside a folded part.
 for (const mark of document.querySelectorAll("sup a")) {
   mark.addEventListener("click", () => {

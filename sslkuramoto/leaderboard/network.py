@@ -1,0 +1,231 @@
+"""The card of one network on the board, computed from its run: weights, results, versions; nothing is typed in.
+
+A card is checked by computing it again. Its only free field is ``name``.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
+from sslkuramoto.errors import UserError
+from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
+from sslkuramoto.report.evidence import STATUSES, audit_of
+from sslkuramoto.results import Result
+from sslkuramoto.run_directory import RunDirectory, impersonal
+
+CARD = "board-card.json"
+"""The card's file in its run directory."""
+FORMAT = 1
+_ROUNDING = 1e-6  # per-image shares of a result are rounded to six digits
+_NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
+
+
+def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the card of a run, in the types of JSON.
+
+    Args:
+        run: a run directory, or the directory of results of a function's network.
+        name: what readers call the network; None: the name of the directory.
+
+    Raises:
+        UserError: no weights, no robust accuracy of these weights, a result of other weights, or one whose numbers
+            are not those of its per-image lists.
+    """
+    files = sorted((run / "results").glob("*.json"))
+    results = [Result.read(file) for file in files]
+    weights = _weights(run, results)
+    own = [result for result in results if _is_plain(result)]
+    for result in own:
+        if result.encoder.get("sha256") != weights["encoder"]:
+            raise UserError(f"{result.path}: was measured of other weights than {run} holds; measure again")
+        _recompute(result)
+    robust = [_robust(result) for result in own if _stated(result)]
+    if not robust:
+        raise UserError(
+            f"{run}: holds no robust accuracy of its weights; measure: sslkuramoto evaluate {run} robustness-quick"
+        )
+    audits = [_audit(result) for result in own if result.details.get("audit") is not None]
+    brackets = [_brackets(result) for result in own if result.details.get("brackets")]
+    card = {
+        "format": FORMAT,
+        "name": run.resolve().name if name is None else name,
+        "network": _network(run) | weights,
+        "robust": robust,
+        "audits": audits,
+        "brackets": brackets,
+        "left_out": len(results) - len(own),
+    }
+    return json.loads(json.dumps(_without_gaps(card)))
+
+
+def checked_card(run: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the card of a run; one that it holds already is checked, otherwise it is written.
+
+    Raises:
+        UserError: what :func:`card_of` and :func:`check_card` raise.
+    """
+    file = run / CARD
+    if file.exists():
+        return check_card(file, run)
+    card = card_of(run, name)
+    write_atomically(file, json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def check_card(file: Path, run: Path) -> dict[str, Any]:
+    """Return the card of a file, if it is what its run gives.
+
+    Raises:
+        UserError: it is not; the first difference is named.
+    """
+    card = read_object(file, "damaged; remove it, and it is written anew from its run")
+    if not isinstance(card.get("name"), str) or not card["name"].strip():
+        raise UserError(f"{file}: name={card.get('name')!r:.60}: must be text")
+    difference = _difference(card, card_of(run, card["name"]), "")
+    if difference:
+        raise UserError(
+            f"{file}: does not match {run}: {difference}; if the run was measured again, remove the card and "
+            "write it anew"
+        )
+    return card
+
+
+def _is_plain(result: Result) -> bool:
+    """Return whether a result is of the weights and data that the run is known by, without changes."""
+    changed = result.encoder.get("changed_options") or result.data.get("changed_options")
+    return not changed and result.encoder.get("weights") != "raw" and result.encoder.get("checkpoint") is None
+
+
+def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
+    """Return the hashes of the weights: computed, or as the results state them where code made the network."""
+    directory = RunDirectory(run)
+    if directory.finished:
+        head = directory.head_file()
+        return {
+            "encoder": weights_hash(load_encoder(directory.encoder_file())),
+            "head": weights_hash(load_head(head)) if head.is_file() else None,
+            "weights_checked": True,
+        }
+    if not (run / ABOUT).is_file():
+        raise UserError(f"{run}: holds no encoder.safetensors and no {ABOUT}; a card needs a finished run")
+    stated = sorted({str(result.encoder.get("sha256")) for result in results if _is_plain(result)})
+    if len(stated) > 1:
+        raise UserError(f"{run}: its results are of {len(stated)} different networks; measure again")
+    return {"encoder": stated[0] if stated else None, "head": None, "weights_checked": False}
+
+
+def _network(run: Path) -> dict[str, Any]:
+    directory = RunDirectory(run)
+    if not directory.recipe_file.is_file():
+        return {"kind": "a function's network", "objective": None, "trained_on": None, "seed": None}
+    recipe = directory.recipe()
+    named = {"kind": recipe.encoder.name, "objective": recipe.objective.name, "trained_on": recipe.data.name}
+    return {**named, "seed": recipe.seed}
+
+
+def _stated(result: Result) -> bool:
+    return any(metric.reading is not None for metric in result.metrics.values())
+
+
+def _robust(result: Result) -> dict[str, Any]:
+    readings: dict[str, list[dict[str, Any]]] = {}
+    for name, metric in result.metrics.items():
+        if metric.reading is not None:
+            numbers = {key: getattr(metric, key) for key in _NUMBERS}
+            readings.setdefault(metric.reading, []).append({"metric": name, **numbers})
+    threat = {key: result.options.get(key) for key in ("norm", "eps")}
+    return _source(result) | {"threat": threat, "readings": readings}
+
+
+def _audit(result: Result) -> dict[str, Any]:
+    audit = audit_of(result)
+    assert audit is not None
+    stored = result.details["audit"]
+    curves = dict(zip(stored.get("curves") or {}, audit.curves, strict=True))
+    curve = curves.get("eps")
+    return _source(result) | {
+        "word": audit.word,
+        "verdict": audit.verdict,
+        "threat": audit.threat,
+        "plant": stored.get("plant"),
+        "checks": {status: audit.count(status) for status in STATUSES},
+        "curve": None
+        if curve is None
+        else {key: getattr(curve, key) for key in ("title", "x_label", "unit", "x")} | {"series": dict(curve.series)},
+    }
+
+
+def _brackets(result: Result) -> dict[str, Any]:
+    found = result.details["brackets"]
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        raise UserError(f"{result.path}: details.brackets: must be a list of objects")
+    lines = [str(line) for each in found for line in each.get("lines") or ()]
+    return _source(result) | {"lines": lines}
+
+
+def _source(result: Result) -> dict[str, Any]:
+    """Return where numbers come from: file, data, protocol, cost and versions."""
+    data = {key: result.data.get(key) for key in ("name", "split", "fingerprint", "n")}
+    environment = {key: result.environment.get(key) for key in ("hardware", "device", "python", "versions", "revision")}
+    return {
+        "result": result.path.stem,
+        "sha256": hashlib.sha256(content_of(result.path)).hexdigest(),
+        "protocol": result.described_by,
+        "data": data,
+        "initial": result.initial,
+        "seed": result.seed,
+        "seconds": result.seconds,
+        "environment": environment,
+    }
+
+
+def _recompute(result: Result) -> None:
+    """Check each accuracy that has a list with one entry per image against the mean of that list."""
+    for name, metric in result.metrics.items():
+        own = name.replace("robust_accuracy", "correct").replace("accuracy", "correct")
+        values = result.per_image.get(own)
+        if metric.reading is not None and not values:
+            raise UserError(f"{result.path}: metrics.{name}: cannot be recomputed, there is no list per_image.{own}")
+        if own == name or not values or math.isnan(metric.value):
+            continue
+        if not all(isinstance(value, int | float) for value in values):
+            raise UserError(f"{result.path}: per_image.{own}: must hold numbers")
+        mean = sum(values) / len(values)
+        if not abs(mean - metric.value) <= _ROUNDING:
+            raise UserError(
+                f"{result.path}: metrics.{name} is {metric.value:.6g}, its images give {mean:.6g}; measure again"
+            )
+
+
+def _without_gaps(value: Any) -> Any:
+    """Return a value with null for numbers that are not finite, and without folders of this machine."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_gaps(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_gaps(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return impersonal(value) if isinstance(value, str) else value
+
+
+def _difference(card: Any, run: Any, where: str) -> str:
+    """Return the first difference in words, empty where there is none."""
+    if isinstance(card, dict) and isinstance(run, dict):
+        for key in (*run, *card):
+            place = f"{where}.{key}" if where else str(key)
+            if key not in card or key not in run:
+                return f"{place} is missing in the {'card' if key in run else 'run'}"
+            if found := _difference(card[key], run[key], place):
+                return found
+        return ""
+    if isinstance(card, list) and isinstance(run, list):
+        if len(card) != len(run):
+            return f"{where} has {len(card)} entries in the card and {len(run)} in the run"
+        pairs = enumerate(zip(card, run, strict=True))
+        return next((found for k, pair in pairs if (found := _difference(*pair, f"{where}[{k}]"))), "")
+    same = type(card) is type(run) and card == run
+    return "" if same else f"{where} is {card!r:.60} in the card and {run!r:.60} in the run"

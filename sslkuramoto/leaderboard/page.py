@@ -1,0 +1,112 @@
+"""The page of the board: one line for each network and threat, sortable and filtered, and the curve of each network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from sslkuramoto.report.evidence import Curve
+from sslkuramoto.report.markup import (
+    NOTHING,
+    bullets,
+    cells,
+    element,
+    figure,
+    fine,
+    folded,
+    heads_of,
+    joined,
+    line_of,
+    table_of,
+)
+from sslkuramoto.report.page import document
+from sslkuramoto.report.pictures.evidence import curve_picture
+from sslkuramoto.results import READINGS
+from sslkuramoto.threat import parse_eps, shown_eps
+
+HOW_TO_READ = (
+    "Every robust accuracy is an upper bound: a stronger attack can only lower it. Intervals are over images, not over "
+    "draws or trainings. A column is empty where no number states its reading. The bracket speaks of the network "
+    "smoothed by noise, in l2."
+)
+TEXTS = ("network", "trained by", "data", "norm", "audit", "bracket (smoothed, l2)", "weights")
+NUMBERS = ("eps", "images", "draws", *READINGS, "seconds")
+
+
+def board_page(cards: Sequence[Mapping[str, Any]], *, title: str = "sslkuramoto board") -> str:
+    """Return the page's text.
+
+    Args:
+        cards: each checked against its run (:func:`~sslkuramoto.leaderboard.network.checked_card`).
+        title: heading of the page.
+    """
+    lines = [_line(card, measured) for card in cards for measured in card["robust"]]
+    head = heads_of(*TEXTS, numbers=NUMBERS)
+    table = fine(HOW_TO_READ) + table_of(head, lines, "text sortable filtered", label="networks")
+    details = joined(folded(card["name"], _details(card, f"card-{k}")) for k, card in enumerate(cards))
+    count = f"{len(cards)} network{'' if len(cards) == 1 else 's'}, each recomputed from its run."
+    return document({"board": ("Board", table), "networks": ("Networks", details)}, title=title, lead=count)
+
+
+def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
+    network, threat, data = card["network"], measured["threat"], measured["data"]
+    trained = " ".join(str(network[key]) for key in ("kind", "objective") if network[key])
+    place = " ".join(str(data[key]) for key in ("name", "split") if data[key])
+    brackets = [line for each in card["brackets"] for line in each["lines"]]
+    bracket = brackets[min(1, len(brackets) - 1)] if brackets else "-"  # the first is at radius 0
+    audits = [f"{audit['word']} ({audit['threat']})" for audit in card["audits"] if not audit["plant"]]
+    digest = f"{(network['encoder'] or '-')[:10]}{'' if network['weights_checked'] else ' (as results state)'}"
+    texts = (trained, place, threat["norm"] or "-", ", ".join(audits) or "-", bracket, digest)
+    fields = cells(texts, class_="name")
+    eps = None if threat["eps"] is None else parse_eps(threat["eps"], threat["norm"] or "linf")
+    fields += _number(eps, "-" if eps is None else shown_eps(eps))
+    for key in ("n", "draws"):
+        found = [entry[key] for own in measured["readings"].values() for entry in own if entry[key]]
+        fields += _number(max(found, default=None), str(max(found, default="-")))
+    fields += joined(_share(measured["readings"].get(reading, [])) for reading in READINGS)
+    seconds = measured["seconds"]
+    fields += _number(seconds, "-" if seconds is None else f"{seconds:.0f}")
+    return line_of(card["name"], fields)
+
+
+def _number(value: float | None, text: str) -> Markup:
+    return element("td", text, data_sort="" if value is None else repr(value))
+
+
+def _share(entries: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return the field of a reading: empty unless exactly one number states it."""
+    if len(entries) != 1 or entries[0]["value"] is None:
+        return _number(None, "-")
+    value, low, high = (entries[0][key] for key in ("value", "low", "high"))
+    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return _number(100 * value, f"{100 * value:.1f}{interval}")
+
+
+def _details(card: Mapping[str, Any], name: str) -> Markup:
+    """Return hashes, versions, the verdicts in words, the bracket at each radius, and the curves."""
+    network = card["network"]
+    facts = [f"encoder {network['encoder']}", f"head {network['head'] or 'not hashed'}"]
+    if not network["weights_checked"]:
+        facts.append("code made this network: the hash is that which its results state")
+    for source in (*card["robust"], *card["audits"], *card["brackets"]):
+        versions = source["environment"]["versions"] or {}
+        stated = ", ".join(f"{key} {versions[key]}" for key in ("sslkuramoto", "torch") if versions.get(key))
+        place = f"data {source['data']['fingerprint']}, seed {source['seed']}, {source['seconds']} s"
+        hardware = source["environment"]["hardware"] or "hardware not stated"
+        facts.append(f"{source['result']}: file {source['sha256'][:16]}, {place}, {hardware}, {stated}")
+    facts += [f"audit {audit['result']}: {audit['verdict']}" for audit in card["audits"]]
+    facts += [line for each in card["brackets"] for line in each["lines"]]
+    if card["left_out"]:
+        facts.append(f"{card['left_out']} results of changed options or other weights are left out")
+    drawn = NOTHING
+    for k, audit in enumerate(card["audits"]):
+        if audit["curve"] is not None:
+            curve = audit["curve"]
+            series = {label: tuple(map(_gap, values)) for label, values in curve["series"].items()}
+            whole = Curve(curve["title"], curve["x_label"], curve["unit"], tuple(curve["x"]), series)
+            drawn += figure(curve_picture(whole, name=f"{name}-{k}"), f"{card['name']}, {audit['result']}")
+    return bullets(facts) + drawn
+
+
+def _gap(value: float | None) -> float:
+    return float("nan") if value is None else value
