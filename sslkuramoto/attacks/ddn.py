@@ -27,7 +27,9 @@ from sslkuramoto.values import Positive, Repeats, ShareBelowOne, checked
 
 @checked
 class Ddn(Attack):
-    """Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
+    """The nearest mistake in l2, by steps whose direction and length change on their own (DDN).
+
+    Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
 
     Args:
         iterations: number of steps.

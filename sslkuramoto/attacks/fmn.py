@@ -29,7 +29,9 @@ from sslkuramoto.values import Positive, Repeats, ShareBelowOne, checked
 
 @checked
 class Fmn(Attack):
-    """Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
+    """The nearest mistake in l2 or l-inf, by margin steps projected onto a ball that shrinks and grows (FMN).
+
+    Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
 
     Args:
         iterations: number of steps.

