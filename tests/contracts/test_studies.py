@@ -31,8 +31,8 @@ def loaded(path: Path) -> Study:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of the study of which a file is a small version, or its own."""
-    return path.stem.removesuffix("-small").removesuffix("-part")
+    """Return the name of the study of which a file is a small or medium version, or its own."""
+    return path.stem.removesuffix("-small").removesuffix("-medium").removesuffix("-part")
 
 
 def recipes(study: Study) -> list[Recipe]:
@@ -110,7 +110,7 @@ def test_it_has_or_is_a_small_version_that_a_small_machine_computes(path: Path) 
         assert study.small is None
         return
     assert study.small in {name for name in NAMES if name.endswith("-small")}
-    assert study.small == f"{path.stem}-small" or not of_classes(study)
+    assert study.small == f"{name_of(path)}-small" or not of_classes(study)
 
 
 every_twin = pytest.mark.parametrize(
