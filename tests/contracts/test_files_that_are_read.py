@@ -290,6 +290,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("study/plan.py", "_start"): "input_of_a_study",
     ("study/keys.py", "sampled_hash"): "input_of_a_study",
     ("study/keys.py", "_read"): "json_object",
+    ("leaderboard/network.py", "_source"): "a result that was read before, whose bytes are hashed",
     ("study/named.py", "new_study"): OURS,
     ("data/images/tar_shards.py", "_read"): "tar_of_images",
     ("data/images/tar_shards.py", "index_shards"): "tar_of_images",

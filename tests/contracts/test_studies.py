@@ -4,7 +4,8 @@ A study has a small version. Where classifiers are attacked, corrupted or calibr
 and columns have the keys of those of the study; labels and titles describe them. What it leaves out is named in its
 header after "Without:", what it has of its own after "Besides:", each key in backquotes. Studies of scenes share one,
 and so do those of boards and those that ask only how many images are classified correctly. NAME-part-small is a second
-small version of NAME, on a part of its own images. Those of pairs need none, nor do those of few examples: a small
+small version of NAME, on a part of its own images; NAME-medium lies between both and is audited as a small version is.
+Those of pairs need none, nor do those of few examples: a small
 machine computes them whole.
 """
 
@@ -32,8 +33,8 @@ def loaded(path: Path) -> Study:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of the study of which a file is a small version, or its own."""
-    return path.stem.removesuffix("-part-small").removesuffix("-small")
+    """Return the name of the study of which a file is a small or medium version, or its own."""
+    return path.stem.removesuffix("-part-small").removesuffix("-small").removesuffix("-medium")
 
 
 def recipes(study: Study) -> list[Recipe]:
@@ -114,7 +115,7 @@ def test_it_has_or_is_a_small_version_that_a_small_machine_computes(path: Path) 
         assert all(map(few_examples, recipes(study))), "a small machine computes it"
         return
     assert study.small in {name for name in NAMES if name.endswith("-small")}
-    assert study.small == f"{path.stem}-small" or not of_classes(study)
+    assert study.small == f"{name_of(path)}-small" or not of_classes(study)
 
 
 every_twin = pytest.mark.parametrize(
