@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sslkuramoto.statistics import clopper_pearson
+
 FINDS = ("masked", "suspect", "void", "plain figure too high", "rests on noise")
 """Verdicts that warn of a plant's figure: it is refuted, not to be trusted, or due to noise."""
 MISSES = ("no sign of masking", "not settled")
@@ -76,13 +78,5 @@ def share(count: int, of: int, what: str) -> str:
     """Return a count with the Clopper-Pearson interval of its share, as text."""
     if not of:
         return f"0 of 0 {what}"
-    low, high = clopper_pearson(count, of)
+    low, high = clopper_pearson(count, of, 0.025)  # together 95 %
     return f"{count} of {of} {what} (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
-
-
-def clopper_pearson(count: int, n: int) -> tuple[float, float]:
-    """Return the exact two-sided 95 % interval of a share (Clopper and Pearson 1934, Biometrika 26, 404)."""
-    from scipy.stats import binomtest  # slow to load: only where a record is printed
-
-    found = binomtest(count, n).proportion_ci(confidence_level=0.95, method="exact")
-    return float(found.low), float(found.high)

@@ -7,13 +7,14 @@ from torch import nn
 
 from sslkuramoto.data import DATA
 from sslkuramoto.evaluation.audit.honest import nearest_mean, orthogonal, polar_factor
-from sslkuramoto.evaluation.audit.record import Audited, clopper_pearson, record_of
+from sslkuramoto.evaluation.audit.record import Audited, record_of
 from sslkuramoto.randomness import generator
+from sslkuramoto.statistics import clopper_pearson
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (7, 7), (3, 20), (19, 20), (1, 1)])
 def test_the_interval_ends_where_the_count_becomes_improbable(count: int, n: int) -> None:
-    low, high = clopper_pearson(count, n)
+    low, high = clopper_pearson(count, n, 0.025)
     assert 0 <= low <= count / n <= high <= 1
     assert low == 0 if count == 0 else binom.sf(count - 1, n, low) == pytest.approx(0.025)
     assert high == 1 if count == n else binom.cdf(count, n, high) == pytest.approx(0.025)
@@ -24,7 +25,7 @@ def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
         covered = sum(
             binom.pmf(k, n, share)
             for k in range(n + 1)
-            if clopper_pearson(k, n)[0] <= share <= clopper_pearson(k, n)[1]
+            if clopper_pearson(k, n, 0.025)[0] <= share <= clopper_pearson(k, n, 0.025)[1]
         )
         assert covered >= 0.95
 

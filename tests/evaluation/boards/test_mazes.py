@@ -99,7 +99,7 @@ def test_scores_are_those_of_counting_cell_by_cell(mazes) -> None:
     assert kinds == {(1, 1, 1), (0, 1, 1), (0, 1, 0), (0, 0, 0)}, "every kind of answer was met"
 
 
-@pytest.mark.parametrize("options", [OPEN, {**OPEN, "family": "corridor"}])
+@pytest.mark.parametrize("options", [OPEN, {"side": 9, "mazes": 4, "mazes_test": N, "family": "corridor"}])
 def test_the_answers_of_the_data_are_exact_valid_and_optimal(options) -> None:
     data = DATA.build("maze", options, "test")
     found = judged(data.solutions, data.puzzles, data.solutions, path_lengths(data.puzzles))
