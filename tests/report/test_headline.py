@@ -20,8 +20,8 @@ from sslkuramoto.values import Mark
 TODAY = (
     "knn linear rankme clustering_accuracy clustering_nmi clustering_ari "
     "objects_fg_ari objects_mbo objects_mbo_class objects_up4_fg_ari objects_up4_mbo objects_up4_mbo_class clean "
-    "robust_as_published robust_fixed robust_eot robust_held robust_union "
-    "noise_accuracy corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
+    "robust_as_published robust_fixed robust_eot robust_held robust_union distance "
+    "noise_accuracy smoothed certified_radius corruption_accuracy corruption_mce archive_accuracy archive_mce calibration_ece "
     "boards_blanks boards_all_cells boards_t128 boards_energy boards_confidence "
     "boards_rule boards_rule_energy boards_rule_confidence boards_dug "
     "mazes_exact mazes_valid mazes_optimal mazes_f1 "

@@ -62,7 +62,7 @@ class Distance(Protocol):
     needs = frozenset({"head", "labels"})
     columns = (
         Column(
-            "distance", "median distance to a mistake", "Robust accuracy", True, 11.5, ["median_distance"],
+            "distance", "median distance", "Nearest mistake", True, 11.5, ["median_distance"],
             optional=True,
         ),
     )  # fmt: skip
