@@ -297,9 +297,12 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Any], source: str) ->
     """Load a state dict all or nothing.
 
     Raises:
-        UserError: names the first weight that is missing, left over, no tensor, or of another shape.
+        UserError: names the first weight that is missing, left over, no tensor, of another shape, or not finite.
     """
     check_fit(module, weights, source)
+    for name in sorted(weights):
+        if not weights[name].isfinite().all():
+            raise UserError(f"{source}: weight {name!r} holds values that are not finite (nan or inf)")
     module.load_state_dict(dict(weights))
 
 

@@ -21,7 +21,7 @@ class Column:
         metrics: possible names of the number, of which the first present in a result is shown; for a robust accuracy
             ``reading`` is used instead.
         reading: the reading that the number must state (:data:`~sslkuramoto.results.Reading`).
-        optional: whether the column is omitted from tables in which it is empty.
+        optional: whether the column is omitted from tables in which it is empty, unless variants of it were measured.
         made_with: (option, value) pairs that a result must have been measured with; a dot in an option reaches into a
             mapping: ``("boards.family", "seeds")``.
         beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the entry of ``ways``

@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import struct
 from pathlib import Path
@@ -262,6 +263,8 @@ def test_a_classifier_comes_back(tmp_path):
         ({"extra": torch.ones(1)}, "weight 'extra' has no place here"),
         ({"bias": torch.ones(3)}, r"weight 'bias' has shape \(3,\), here \(2,\)"),
         ({"bias": "text"}, "weight 'bias' has shape"),
+        ({"bias": torch.tensor([0.0, math.nan])}, "weight 'bias' holds values that are not finite"),
+        ({"weight": torch.full((2, 3), -math.inf)}, "weight 'weight' holds values that are not finite"),
     ],
 )
 def test_weights_load_all_or_none(change, message):

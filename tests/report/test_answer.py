@@ -97,7 +97,7 @@ def test_columns_and_rows_without_a_number_are_left_out_and_footnotes_numbered_a
     assert summary.labels == ["a"]
     assert summary.footnotes == ["not measured: linear.json holds precision, not accuracy"]
     assert summary.cells[0][1].marks == (1,)
-    assert "no number yet: empty" in summary.below
+    assert "no number in this table: empty" in summary.below
 
 
 def test_the_best_value_of_a_column_is_bold_in_every_output(fabricate, metric):

@@ -91,6 +91,18 @@ def test_a_number_that_an_optional_column_misses_has_its_reason(fabricate, metri
     assert reason in note(table, cell(table, "noise_accuracy"))
 
 
+def test_an_optional_column_of_which_only_variants_were_measured_says_which(fabricate, metric):
+    run = fabricate("a", "classification")
+    run.result("relations", {"accuracy": metric(0.8)}, options={"examples": 20})
+    results = run.path / "results"
+    (results / "relations.json").rename(results / "relations+examples=20.json")
+    table = summary(Row("a", run.path))
+    assert cell(table, "relations_unseen").value is None
+    assert "left out: measured with other options than its protocol file: relations+examples=20" in note(
+        table, cell(table, "relations_unseen")
+    )
+
+
 def test_an_optional_number_in_another_unit_is_a_dash_that_says_so(fabricate, metric):
     run = fabricate("a", "classification").result("calibration", {"ece": metric(4.0, unit="")})
     other = fabricate("other", "classification").result("calibration", percents(metric, ece=3.0))

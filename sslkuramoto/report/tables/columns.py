@@ -31,6 +31,12 @@ class Absent(str):
     __slots__ = ()
 
 
+class LeftOut(str):
+    """Why a number that was measured is not shown: a column of such cells still says that there are results."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Found:
     """A number and the file that holds it.
@@ -154,11 +160,11 @@ def _headline(by_protocol: Sequence[Sequence[Found]]) -> Found | str | None:
         if len(placed) == 1:
             return replace(placed[0], departs=_departs(placed[0]), remark=_why_other(placed[0]) + beside)
         if placed:
-            return (
+            return LeftOut(
                 f"left out: every result of it was measured with other options than its protocol file: {_named(found)}"
             )
     names = _named(item for found in by_protocol for item in found)
-    return f"left out: measured with other options than its protocol file: {names}" if names else None
+    return LeftOut(f"left out: measured with other options than its protocol file: {names}") if names else None
 
 
 def _departs(found: Found) -> str:

@@ -137,7 +137,7 @@ class Summary:
             cells=[[replace(cell, marks=_renumbered(cell.marks, number)) for cell in row] for row in cells],
             footnotes=[self.footnotes[k - 1] for k in notes],
             groups=[self.groups[i] for i in rows] if self.groups else [],
-            below=[*([f"no number yet: {', '.join(left_out)}"] if left_out else []), *self.below],
+            below=[*([f"no number in this table: {', '.join(left_out)}"] if left_out else []), *self.below],
         )
 
 

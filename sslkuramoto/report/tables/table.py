@@ -9,7 +9,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import counted, incidental_options
 from sslkuramoto.report.runs import Model
-from sslkuramoto.report.tables.columns import Absent, Found, columns, find, number, percent
+from sslkuramoto.report.tables.columns import Absent, Found, LeftOut, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
 from sslkuramoto.report.tables.main_numbers import MainNumbers, main_numbers_of
 from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary, with_best
@@ -53,7 +53,8 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         firsts = ((row, next(filter(_is_found, each.values()), None)) for row, each in zip(rows, by_row, strict=True))
         measured = {row: item for row, item in firsts if isinstance(item, Found)}
         reported = any(column.key in model.row.published for model in models)
-        if column.optional and not reported and all(number(item) is None for item in found.values()):
+        shown = (number(item) is not None or isinstance(item, LeftOut) for item in found.values())
+        if column.optional and not reported and not any(shown):
             continue
         cells = [_cell(each, mark) for each in by_row]
         several = _of_several_files(column, measured)
