@@ -300,7 +300,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Any], source: str) ->
         UserError: names the first weight that is missing, left over, no tensor, of another shape, or not finite.
     """
     check_fit(module, weights, source)
-    for name in sorted(weights):
+    for name, _ in module.named_parameters():  # a buffer may hold -inf, as masks of attention do
         if not weights[name].isfinite().all():
             raise UserError(f"{source}: weight {name!r} holds values that are not finite (nan or inf)")
     module.load_state_dict(dict(weights))

@@ -176,7 +176,7 @@ def test_a_study_of_plants_says_which_were_found_and_which_networks_accused(stud
     (line,) = study_summary(studied.table()).reading
     assert line == (
         "quick audit: 2 plants: 1 of 2 found (95 % interval 1 to 99 %); missed: PhiNet (no sign of masking). "
-        "1 honest network: 1 of 1 false alarms (95 % interval 3 to 100 %); Broken (suspect)"
+        "1 honest network: 1 of 1 false alarms (95 % interval 2 to 100 %); Broken (suspect)"
     )
     assert line in study_markdown(studied.table()).replace("\\", "")
 
