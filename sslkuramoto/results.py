@@ -128,9 +128,13 @@ class Result:
         Raises:
             UserError: there is not one for each image.
         """
-        groups = self.per_image.get("group")
-        if groups is not None and any(len(groups) != len(self.per_image[name]) for name in self.verdicts):
+        groups, verdicts = self.per_image.get("group"), [self.per_image.get(name) for name in self.verdicts]
+        if groups is None:
+            return None
+        if any(each is not None and len(each) != len(groups) for each in verdicts):
             raise UserError(f"{self.path}: per_image.group: must have one entry per image ({DAMAGED})")
+        if not all(isinstance(group, int | str) for group in groups):
+            raise UserError(f"{self.path}: per_image.group: must hold whole numbers or names ({DAMAGED})")
         return groups
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sslkuramoto.errors import UserError
+from sslkuramoto.results import Result
 from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, mcnemar, paired
 from sslkuramoto.study.paired import PairedTest, exchange_p, paired_test
 
@@ -281,3 +283,12 @@ def test_groups_of_seeds_with_images_of_their_own_are_kept_apart(study):
 def test_what_cannot_be_compared_says_why(study, first, second, reason: str):
     (test,) = comparisons(table(study, first, second))
     assert (test.pooled, test.holm, test.reason) == (None, None, reason)
+
+
+@pytest.mark.parametrize("groups", [[0], [0, [1]], [0, None]])
+def test_damaged_groups_are_one_line(groups: list):
+    result = Result(
+        {}, {}, {}, "fixed", per_image={"correct": [1.0, 0.0], "group": groups}, verdicts=["correct", "gone"]
+    )
+    with pytest.raises(UserError, match="per_image.group: must"):
+        result.groups()
