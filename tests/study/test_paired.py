@@ -290,5 +290,5 @@ def test_damaged_groups_are_one_line(groups: list):
     result = Result(
         {}, {}, {}, "fixed", per_image={"correct": [1.0, 0.0], "group": groups}, verdicts=["correct", "gone"]
     )
-    with pytest.raises(UserError, match="per_image.group: must"):
+    with pytest.raises(UserError, match=r"per_image\.group: must"):
         result.groups()
