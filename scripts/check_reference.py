@@ -6,7 +6,12 @@ Each file holds the constructor arguments and weights of one published network, 
 recorded output. The script prints one line per file with its largest relative error, |ours - recorded| divided by the
 largest recorded value, over logits, states after every step, and energies. Phases are compared on the circle.
 
-Exit code: 0; 1 if an error exceeds 1e-4; 2 if a file cannot be read.
+The error may be 1e-4. The recordings are in float32, and layers of oscillators with N = 2 can multiply its rounding a
+thousandfold, differently on each kind of CPU. Where an array is further away than 1e-4, the network is therefore
+computed in float64 too: twice the distance between its float32 and its float64 result, one rounding each for the
+recorded result and ours, is allowed as well, and printed.
+
+Exit code: 0; 1 if an error exceeds what is allowed; 2 if a file cannot be read.
 """
 
 import argparse
@@ -57,22 +62,47 @@ def tensor(recorded: dict[str, np.ndarray], name: str) -> torch.Tensor:
     return torch.from_numpy(value.astype(np.float32) if value.dtype.kind == "f" else value)
 
 
-def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
-    """Return the relative error of each recorded array, and the arguments in the file that are not used."""
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file."""
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
             raise ValueError("holds a single array")
         with file:
-            recorded = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"cannot be read as .npz: {error}") from None
+
+
+def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
+    """Return the relative error of each recorded array, and the arguments in the file that are not used."""
+    recorded = read(path)
+    found, not_read = computed(recorded)
+    return {name: relative_error(value, recorded[name]) for name, value in found.items()}, not_read
+
+
+def rounding_of(path: Path) -> dict[str, float]:
+    """Return how far our float32 result is from that in float64, as a share of the largest recorded value."""
+    recorded = read(path)
+    single, double = (computed(recorded, dtype)[0] for dtype in (torch.float32, torch.float64))
+    largest = {name: max(np.abs(recorded[name]).max(), 1e-30) for name in single}
+    return {name: float((single[name] - double[name]).abs().max() / largest[name]) for name in single}
+
+
+def computed(
+    recorded: dict[str, np.ndarray], dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Return what our network gives for each recorded array, and the arguments in the file that are not used."""
     config = config_of(recorded)
     state = {name.removeprefix("state/"): tensor(recorded, name) for name in recorded if name.startswith("state/")}
     network = published({"kind": "classification", **config}, state)
     if absent := sorted({"noise", "output"} - set(recorded)):
         raise UserError(f"holds no {absent[0]!r}")
-    output, trace = answer(network, inputs_of(network, recorded), tensor(recorded, "noise"))
+    for module in (network.built.encoder, network.built.head):
+        if module is not None:
+            module.to(dtype)
+    inputs, noise = inputs_of(network, recorded), tensor(recorded, "noise").to(dtype)
+    output, trace = answer(network, inputs.to(dtype) if inputs.is_floating_point() else inputs, noise)
     if output is not None and Boards in network.built.encoder.reads:
         output = output.permute(0, 2, 3, 1)  # published as b y x k
     found = {} if output is None else {"output": output}
@@ -81,8 +111,7 @@ def errors_of(path: Path) -> tuple[dict[str, float], list[str]]:
         if f"theta/{index}" in recorded:
             found[f"theta/{index}"] = _nearest_turn(angles(layer.states), tensor(recorded, f"theta/{index}"))
         found[f"energy/{index}"] = layer.energy_code
-    errors = {name: relative_error(value, recorded[name]) for name, value in found.items() if name in recorded}
-    return errors, network.not_read
+    return {name: value for name, value in found.items() if name in recorded}, network.not_read
 
 
 def _nearest_turn(ours: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
@@ -122,11 +151,16 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{path}: {error}")
             code = 2
             continue
-        worst = max(errors, key=errors.__getitem__)
-        verdict = "ok" if errors[worst] <= TOLERANCE else f"ABOVE {TOLERANCE:g}"
+        above = [name for name, error in errors.items() if error > TOLERANCE]
+        rounding = rounding_of(path) if above and all(map(np.isfinite, errors.values())) else {}
+        wrong = [name for name in above if not errors[name] <= 2 * rounding.get(name, 0.0)]
+        worst = max(wrong or errors, key=errors.__getitem__)
+        verdict = f"ABOVE {TOLERANCE:g}" if wrong else "ok"
+        if worst in rounding:
+            verdict += f" (rounding to float32 alone moves it by {rounding[worst]:.2e})"
         note = f"; arguments not read: {', '.join(ignored)}" if ignored else ""
         print(f"{path}: largest relative error {errors[worst]:.2e} ({worst}, {len(errors)} arrays) {verdict}{note}")
-        if errors[worst] > TOLERANCE:
+        if wrong:
             code = max(code, 1)
     return code
 

@@ -16,6 +16,7 @@ from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import taken
 from sslkuramoto.interop.import_run import weights_of
+from sslkuramoto.interop.published import answer, published
 from sslkuramoto.run_directory import RunDirectory
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
@@ -67,9 +68,9 @@ def file(case, tmp_path) -> Path:
 def test_a_recorded_network_keeps_its_outputs_through_the_run_directory(name, recipe, tmp_path):
     with np.load(REFERENCE / f"{name}.npz") as recorded:
         arrays = {key: recorded[key] for key in recorded.files}
-    published = {key[6:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("state/")}
+    weights = {key[6:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("state/")}
     config = json.loads(str(arrays["config"]))
-    torch.save(published, tmp_path / "file.pth")
+    torch.save(weights, tmp_path / "file.pth")
     words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
     few = ["data.puzzles=4"] if config["kind"] == "sudoku" else []
     imported(tmp_path / "file.pth", tmp_path / "run", *few, "--recipe", recipe, "--config", *words)
@@ -81,9 +82,10 @@ def test_a_recorded_network_keeps_its_outputs_through_the_run_directory(name, re
     else:
         onehot, given = (torch.from_numpy(arrays[f"input/{key}"]) for key in ("board_onehot", "is_input"))
         inputs = (onehot.argmax(-1) + 1) * (given[..., 0] > 0)
-    features = encoder(inputs, initial=torch.from_numpy(arrays["noise"]), trace=True)
-    last = torch.from_numpy(arrays[f"x/{len(features.trace) - 1}"])
-    torch.testing.assert_close(features.trace[-1].states, last, rtol=1e-5, atol=1e-5)
+    noise = torch.from_numpy(arrays["noise"])
+    features = encoder(inputs, initial=noise, trace=True)
+    _, before = answer(published(config, weights), inputs, noise)  # equal to the recording: test_check_reference.py
+    torch.testing.assert_close(features.trace[-1].states, before[-1].states, rtol=1e-5, atol=1e-5)
     if config["kind"] == "object_discovery":
         assert not run.head_file().exists()  # it served training alone
         return
@@ -102,10 +104,10 @@ def test_averaged_weights_are_the_run_and_the_last_ones_stand_beside(case, tmp_p
     torch.save(content, tmp_path / "ema.pth")
     imported(tmp_path / "ema.pth", tmp_path / "run", *SMALL, "--config", *case.arguments, family=case.family)
     run = RunDirectory(tmp_path / "run")
-    published, ours = case.stem
+    theirs, ours = case.stem
     stem = [load_encoder(run.encoder_file(kind)).state_dict()[ours] for kind in ("ema", "raw")]
-    assert torch.equal(stem[0], case.weights[published])
-    assert torch.equal(stem[1], case.weights[published] + 1)
+    assert torch.equal(stem[0], case.weights[theirs])
+    assert torch.equal(stem[1], case.weights[theirs] + 1)
 
 
 @pytest.mark.parametrize("wrapper", ["model_state_dict", "state_dict", "ema", "net"])

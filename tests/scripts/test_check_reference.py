@@ -86,15 +86,30 @@ def test_any_size_and_switch_is_read_from_arguments_and_weights(config, options,
 
 @needs_reference
 @pytest.mark.parametrize("name", ["akorn_conv_n2", "akorn_mix_n4"])
-def test_recorded_networks_are_reproduced_and_states_of_the_first_layer_to_the_last_bit(name, capsys):
+def test_recorded_networks_are_reproduced_to_the_rounding_of_float32(name, capsys):
     path = REFERENCE / f"{name}.npz"
     assert check_reference.main([str(path)]) == 0
     assert capsys.readouterr().out.count("ok") == 1
     errors, ignored = check_reference.errors_of(path)
+    rounding = check_reference.rounding_of(path)
     assert not ignored
     assert len(errors) == 7
-    assert max(errors.values()) < 1e-5
-    assert errors["x/0"] == 0.0
+    for array, error in errors.items():  # both results are rounded; energies are sums, whose rounding cancels
+        assert error <= max(2e-6, 3 * rounding[array]), array
+    assert errors["output"] < 1e-5
+
+
+@needs_reference
+@pytest.mark.parametrize("change", ["state", "weight"])
+def test_a_layer_that_multiplies_rounding_excuses_no_other_error(change, tmp_path, capsys):
+    arrays = check_reference.read(REFERENCE / "akorn_conv_n2.npz")
+    if change == "weight":
+        arrays["state/conv0.weight"].reshape(-1)[5] += 1e-3
+    else:
+        arrays["x/2"].reshape(-1)[7] += 1e-3
+    np.savez(tmp_path / "file.npz", **arrays)
+    assert check_reference.main([str(tmp_path / "file.npz")]) == 1
+    assert "ABOVE 0.0001" in capsys.readouterr().out
 
 
 @needs_reference
