@@ -252,6 +252,15 @@ def test_rows_measured_unlike_are_marked_in_their_column(fabricate, metric):
     assert "not alike in every row: option k (a: 5, b: 20)" in table.footnotes
 
 
+def test_rows_that_share_the_most_frequent_condition_are_counted_not_named(fabricate, metric):
+    runs = [
+        fabricate(name).result("knn", {"accuracy": metric(0.9)}, options={"k": k})
+        for name, k in (("a", 5), ("b", 20), ("c", 20))
+    ]
+    table = summary(*(Row(run.path.name, run.path) for run in runs))
+    assert "not alike in every row: option k (5: a; 20: the other 2)" in table.footnotes
+
+
 def test_results_of_different_weights_are_pointed_out(fabricate, metric):
     run = fabricate().result("knn", {"accuracy": metric(0.9)})
     run.result("linear", {"accuracy": metric(0.9)}, encoder={"sha256": "other", "weights": "ema"})

@@ -286,8 +286,20 @@ def _unlike(measured: Mapping[str, Found]) -> list[str]:
     for key in keys:
         values = {label: each.get(key, MISSING) for label, each in conditions.items()}
         if len(set(values.values())) > 1:
-            unlike.append(f"{key} (" + ", ".join(f"{label}: {_short(value)}" for label, value in values.items()) + ")")
+            unlike.append(f"{key} ({_by_value(values)})")
     return unlike
+
+
+def _by_value(values: Mapping[str, str]) -> str:
+    """Name the rows, or seeds, of each value; of the most frequent one, where several share it, only their number."""
+    rows: dict[str, list[str]] = {}
+    for label, value in values.items():
+        rows.setdefault(value, []).append(label)
+    most = max(rows, key=lambda value: len(rows[value]))
+    if len(rows[most]) == 1:
+        return ", ".join(f"{label}: {_short(value)}" for label, value in values.items())
+    named = [f"{_short(value)}: {', '.join(labels)}" for value, labels in rows.items() if value != most]
+    return "; ".join([*named, f"{_short(most)}: the other {len(rows[most])}"])
 
 
 def _short(text: str, length: int = 40) -> str:
