@@ -31,6 +31,30 @@ class Features(NamedTuple):
     trace: tuple[LayerTrace, ...] | None = None
 
 
+class Sides(NamedTuple):
+    """The sides of images that an encoder takes.
+
+    Attributes:
+        least: the smallest one, pixels.
+        only: the one that the weights fit, pixels; None if there is no such limit.
+        options: the options that decide this, for errors: ``"group_size=4"``.
+    """
+
+    least: int = 1
+    only: int | None = None
+    options: str = ""
+
+    def check(self, part: str, source: str, spec: Spec) -> None:
+        """Check the side of a source's examples; arguments as of :func:`check_takes`."""
+        if self.only not in (None, spec.side):
+            taken = f"{self.only} pixels"
+        elif spec.side < self.least:
+            taken = f"at least {self.least} pixels"
+        else:
+            return
+        raise UserError(f"{part}, {self.options}: takes {spec.kind} of {taken}; {source} gives {spec}")
+
+
 class Encoder(nn.Module):
     """Base class of encoders.
 
@@ -43,6 +67,8 @@ class Encoder(nn.Module):
         initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
         oscillator_dim: n, dimension of an oscillator; None without oscillators.
         multiple_of: the sides of images must be multiples of this number of pixels, such as the side of a patch.
+        sides: which sides of images it takes beyond that; None for a network of which only a forward pass tells, as of
+            timm: the check of a recipe then makes one without memory.
         num_steps: steps of each iterated layer in training; empty for a network that does not iterate. If it is not
             empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
         normalises_initial: whether ``initial`` may have any length, of which only the direction counts; otherwise it is
@@ -61,6 +87,7 @@ class Encoder(nn.Module):
     initial: str = "deterministic"
     oscillator_dim: int | None = None
     multiple_of: int = 1
+    sides: Sides | None = None
     num_steps: tuple[int, ...] = ()
     normalises_initial: ClassVar[bool] = False
     has_energy: ClassVar[bool] = False
@@ -121,17 +148,21 @@ def check_takes(part: str, encoder: Encoder, source: str, spec: Spec) -> None:
         spec: of the source's examples.
 
     Raises:
-        UserError: another kind of examples, another spec than the one that the weights fit, or sides that the patches
-            do not divide.
+        UserError: another kind of examples, another spec than the one that the weights fit, or sides that are too small
+            or that the patches do not divide.
     """
     check_reads(part, encoder.reads, source, spec)
     wanted = encoder.built_for if encoder.inputs is None else encoder.inputs.at(spec.side)
     if wanted not in (None, spec):
         raise UserError(f"{part} is built for {wanted}; {source} gives {spec}")
+    if spec.unsized:
+        return
     if spec.side % encoder.multiple_of:
         raise UserError(
             f"{part} takes {spec.kind} of a multiple of {encoder.multiple_of} pixels; {source} gives {spec}"
         )
+    if encoder.sides is not None:
+        encoder.sides.check(part, source, spec)
 
 
 def one_field(
