@@ -16,6 +16,8 @@ from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 
+UNTRAINED = "the encoder is untrained: the objective froze its random weights (no init), only the head was trained"
+
 
 class Features(NamedTuple):
     """The output of an encoder.
@@ -77,6 +79,7 @@ class Encoder(nn.Module):
         gives_coherence: whether ``Features.pooled`` holds the coherences of pairs of oscillators, in [0, 2].
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
         notes: sentences that a reader of its results must know.
+        untrained: whether its weights are random, because the run that left it froze them (:data:`UNTRAINED`).
     """
 
     num_features: int
@@ -94,6 +97,12 @@ class Encoder(nn.Module):
     gives_coherence: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
+    untrained: bool = False
+
+    @classmethod
+    def pretrained(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether these options start from trained weights, such as published ones; False by default."""
+        return False
 
     @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:

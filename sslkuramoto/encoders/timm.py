@@ -94,6 +94,11 @@ class TimmEncoder(Encoder):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @classmethod
+    def pretrained(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether weights are published ones or from a file."""
+        return bool(options.get("pretrained") or (options.get("arguments") or {}).get("checkpoint_path"))
+
+    @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options without published weights and without a file of weights, see :meth:`Encoder.rebuilt`."""
         arguments = options.get("arguments")

@@ -104,6 +104,18 @@ def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
     return recipe, encoder, objective
 
 
+def leaves_untrained(recipe: Recipe) -> bool:
+    """Return whether a run leaves an encoder of random weights: the objective freezes it, nothing trained it before.
+
+    Args:
+        recipe: of the run, resolved or not.
+    """
+    objective = OBJECTIVES.result_class(recipe.objective.name, Objective)
+    encoder = ENCODERS.result_class(recipe.encoder.name, Encoder)
+    trained = recipe.init is not None or encoder.pretrained(recipe.encoder.options)
+    return not trained and objective.freezes(recipe.objective.options)
+
+
 def check_batch(recipe: Recipe, processes: int) -> None:
     """Check that every process gets as many examples in each part of a batch, and at least two.
 
