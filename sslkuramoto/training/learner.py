@@ -154,6 +154,7 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     if (last := max(recipe.measure.keep_checkpoints, default=0)) > recipe.epochs:
         raise UserError(f"measure.keep_checkpoints: {last}: must be at most epochs={recipe.epochs}")
     schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
+    schedule.check(recipe.epochs)
     data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)

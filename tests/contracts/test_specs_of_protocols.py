@@ -19,7 +19,8 @@ from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
-SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1", "epochs=1"]
+SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1"]
+SUDOKU += ["epochs=1", "schedule.warmup_epochs=0"]
 PAIRS = ["data.pairs=8", "data.pairs_test=4", "encoder.channels=4", "encoder.dimensions=4", "encoder.num_steps=1"]
 NETWORK = "from torch import nn\n\ndef build():\n    raise AssertionError('the function was called')\n"
 LOADED = {path.stem: load_protocol(path.stem) for path in FILES}
@@ -54,6 +55,7 @@ def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         "encoder.channels=8",
         "encoder.num_steps=1",
         "epochs=1",
+        "schedule.warmup_epochs=0",
         "batch_size=8",
     ]
     recipe = load_recipe(ROOT / "recipes" / "sudoku4-winfree.yaml", [*words, "engine.device=cpu"])

@@ -23,6 +23,7 @@ BOARDS: dict[str, Any] = {
         "encoder.num_steps": 2,
         "encoder.attention_heads": 2,
         "epochs": 1,
+        "schedule.warmup_epochs": 0,
         "batch_size": 8,
     },
 }
