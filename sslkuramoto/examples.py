@@ -72,6 +72,10 @@ class Images:
         """Number of classes of a head's output; None where the images have no labels."""
         return self.classes
 
+    def __str__(self) -> str:
+        classes = f", {self.classes} classes" if self.classes else ""
+        return f"images of {self.size} x {self.size} pixels{classes}{', with masks' if self.masks else ''}"
+
     def random(self, n: int, draw: torch.Generator | None) -> Batch:
         """Return ``n`` random examples, on the CPU; without ``draw``, on the device meta, they have no values."""
         images = torch.rand(n, 3, self.size, self.size, generator=draw)
@@ -82,10 +86,21 @@ class Images:
 
 
 @dataclass(frozen=True)
-class UnsizedImages(Images):
-    """Images whose size only the data will tell: ``size`` is a placeholder with which a recipe can be checked."""
+class DeclaredImages(Images):
+    """Images as the options of a source declare them: ``classes`` is a placeholder with which a recipe is checked."""
+
+    def __str__(self) -> str:
+        return str(Images(self.size, masks=self.masks))
+
+
+@dataclass(frozen=True)
+class UnsizedImages(DeclaredImages):
+    """Images whose size only the data will tell: ``size`` is a placeholder, too."""
 
     unsized: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return "images of a size that is not stated"
 
 
 @dataclass(frozen=True)
@@ -123,9 +138,9 @@ class Boards:
         givens = torch.rand(size, generator=draw) < 0.5
         return Batch(solutions * givens, solutions, torch.arange(n), {"givens": givens})
 
-    def __repr__(self) -> str:
-        inputs = "" if self.input_symbols is None else f", input_symbols={self.input_symbols}"
-        return f"Boards(side={self.side}, symbols={self.symbols}{inputs})"
+    def __str__(self) -> str:
+        inputs = "" if self.input_symbols is None else f", {self.input_symbols} of them in inputs"
+        return f"boards of {self.side} x {self.side} cells, {self.symbols} symbols{inputs}"
 
 
 def given(boards: Int64[Tensor, "b y x"], input_symbols: int | None) -> Bool[Tensor, "b y x"]:
@@ -164,6 +179,9 @@ class Pairs:
     def num_classes(self) -> int:
         """Number of classes of a head's output: same or different, left or right."""
         return 2
+
+    def __str__(self) -> str:
+        return f"pairs ({self.per_example} {str(self.of).replace('pixels', 'pixels each', 1)})"
 
     def random(self, n: int, draw: torch.Generator | None) -> Batch:
         """Return ``n`` random examples, on the CPU."""

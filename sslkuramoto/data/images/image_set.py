@@ -26,7 +26,7 @@ from sslkuramoto.data.data_set import DataSet
 from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.errors import UserError, say_once
-from sslkuramoto.examples import Batch, Images, UnsizedImages
+from sslkuramoto.examples import Batch, DeclaredImages, Images, UnsizedImages
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class ImageSet(DataSet):
     @classmethod
     def expected(cls, options: Mapping[str, Any]) -> Images:
         size = options.get("size")
-        return UnsizedImages(PLACEHOLDER, 2) if size is None else Images(size, 2)
+        return UnsizedImages(PLACEHOLDER, 2) if size is None else DeclaredImages(size, 2)
 
     def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
         for indices, pixels in zip(order, self.pixels(order, device, workers), strict=True):
