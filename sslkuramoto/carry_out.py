@@ -89,9 +89,11 @@ def take_pictures(path: Path) -> None:
     except UserError as error:  # the run is whole without pictures, its images may be gone
         print(f"{path}: no pictures for the report: {error}", file=sys.stderr)
         return
-    images = next(iter(batches(train, [spread_places(len(train), 8)], device="cpu"))).inputs
+    some = next(iter(batches(train, [spread_places(len(train), 8)], device="cpu")))
     if views_missing:
         policy = VIEWS.build(recipe.views.name, recipe.views.options, train.spec.side)
-        record_views(path, policy, images, generator("cpu", recipe.seed, "pictures of views"))
+        record_views(path, policy, some.inputs, generator("cpu", recipe.seed, "pictures of views"))
     if phases_missing and dim is not None:
-        record_phases(path, subject.encoder, images, dim, generator("cpu", recipe.seed, "pictures of phases"))
+        draw = generator("cpu", recipe.seed, "pictures of phases")
+        mazes = encoder.inputs is not None and encoder.inputs.input_symbols is not None
+        record_phases(path, encoder, some.inputs, dim, draw, answers=some.targets if mazes else None)

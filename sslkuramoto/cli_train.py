@@ -27,13 +27,15 @@ def add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.carry_out import asked_training, carry_out
+    from sslkuramoto.encoders.features import UNTRAINED
     from sslkuramoto.training import check, check_device
+    from sslkuramoto.training.learner import leaves_untrained
 
     recipe, file, run = asked_training(arguments.recipe, arguments.items, run=arguments.run, init=arguments.init)
     if arguments.check:
         check(recipe)
         check_device(recipe.engine.device)
-        print(f"{file}: a valid recipe")
+        print(f"{file}: a valid recipe{f'; {UNTRAINED}' if leaves_untrained(recipe) else ''}")
         return
     was_finished = run.finished
     carry_out(recipe, run)

@@ -60,6 +60,7 @@ class Images:
     kind: ClassVar[str] = "images"
     pictures: ClassVar[bool] = True  # whether an example can be shown as one picture
     grid: ClassVar[bool] = True  # whether it is one grid, over which oscillators can be shown
+    unsized: ClassVar[bool] = False  # whether the side is a placeholder
 
     @property
     def side(self) -> int:
@@ -71,13 +72,35 @@ class Images:
         """Number of classes of a head's output; None where the images have no labels."""
         return self.classes
 
-    def random(self, n: int, draw: torch.Generator) -> Batch:
-        """Return ``n`` random examples, on the CPU."""
+    def __str__(self) -> str:
+        classes = f", {self.classes} classes" if self.classes else ""
+        return f"images of {self.size} x {self.size} pixels{classes}{', with masks' if self.masks else ''}"
+
+    def random(self, n: int, draw: torch.Generator | None) -> Batch:
+        """Return ``n`` random examples, on the CPU; without ``draw``, on the device meta, they have no values."""
         images = torch.rand(n, 3, self.size, self.size, generator=draw)
         labels = torch.arange(n) % self.classes if self.classes else None
         size = (n, self.size, self.size)
         extra = {"masks": torch.randint(0, 3, size, generator=draw)} if self.masks else {}
         return Batch(images, labels, torch.arange(n), extra)
+
+
+@dataclass(frozen=True)
+class DeclaredImages(Images):
+    """Images as the options of a source declare them: ``classes`` is a placeholder with which a recipe is checked."""
+
+    def __str__(self) -> str:
+        return str(Images(self.size, masks=self.masks))
+
+
+@dataclass(frozen=True)
+class UnsizedImages(DeclaredImages):
+    """Images whose size only the data will tell: ``size`` is a placeholder, too."""
+
+    unsized: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return "images of a size that is not stated"
 
 
 @dataclass(frozen=True)
@@ -98,13 +121,14 @@ class Boards:
     pictures: ClassVar[bool] = False
     grid: ClassVar[bool] = True
     masks: ClassVar[bool] = False
+    unsized: ClassVar[bool] = False
 
     @property
     def num_classes(self) -> int:
         """Number of classes of a head's output in each cell."""
         return self.symbols
 
-    def random(self, n: int, draw: torch.Generator) -> Batch:
+    def random(self, n: int, draw: torch.Generator | None) -> Batch:
         """Return ``n`` random examples, on the CPU; about half of the cells are given, and no rule is obeyed."""
         size = (n, self.side, self.side)
         solutions = torch.randint(1, self.symbols + 1, size, generator=draw)
@@ -114,9 +138,9 @@ class Boards:
         givens = torch.rand(size, generator=draw) < 0.5
         return Batch(solutions * givens, solutions, torch.arange(n), {"givens": givens})
 
-    def __repr__(self) -> str:
-        inputs = "" if self.input_symbols is None else f", input_symbols={self.input_symbols}"
-        return f"Boards(side={self.side}, symbols={self.symbols}{inputs})"
+    def __str__(self) -> str:
+        inputs = "" if self.input_symbols is None else f", {self.input_symbols} of them in inputs"
+        return f"boards of {self.side} x {self.side} cells, {self.symbols} symbols{inputs}"
 
 
 def given(boards: Int64[Tensor, "b y x"], input_symbols: int | None) -> Bool[Tensor, "b y x"]:
@@ -144,6 +168,7 @@ class Pairs:
     pictures: ClassVar[bool] = False
     grid: ClassVar[bool] = False
     masks: ClassVar[bool] = False
+    unsized: ClassVar[bool] = False
 
     @property
     def side(self) -> int:
@@ -155,7 +180,10 @@ class Pairs:
         """Number of classes of a head's output: same or different, left or right."""
         return 2
 
-    def random(self, n: int, draw: torch.Generator) -> Batch:
+    def __str__(self) -> str:
+        return f"pairs ({self.per_example} {str(self.of).replace('pixels', 'pixels each', 1)})"
+
+    def random(self, n: int, draw: torch.Generator | None) -> Batch:
         """Return ``n`` random examples, on the CPU."""
         images = torch.rand(n, self.per_example, 3, self.of.size, self.of.size, generator=draw)
         return Batch(images, torch.arange(n) % 2, torch.arange(n))

@@ -92,7 +92,8 @@ class Result:
         described_by: name of the protocol file, before any option was changed.
         seed: of the measurement.
         batch_size: images per forward pass.
-        encoder: hash of the weights, whether it is stochastic, initial oscillators, which weights, changed options.
+        encoder: hash of the weights, whether it is stochastic, initial oscillators, which weights, changed options; and
+            ``untrained`` where the weights are random.
         environment: versions and hardware.
         seconds: duration of the measurement.
         path: of the file.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sslkuramoto.errors import UserError, line_of
+from sslkuramoto.errors import UserError
 from sslkuramoto.files import content_of
 
 
@@ -30,8 +30,8 @@ def read_saved(path: Path) -> Any:
             f"{path}: damaged, or holds more than tensors and plain values; reading that could run its author's code. "
             "Save the tensors alone with torch.save"
         ) from None
-    except Exception as error:  # what damaged bytes make of the reader is any kind of error
-        raise UserError(f"{path}: cannot be read as tensors: {line_of(error)[:200]}") from None
+    except Exception:  # what damaged bytes make of the reader is any kind of error
+        raise UserError(f"{path}: damaged, cut off, or no file that torch.save wrote") from None
 
 
 def check_plain(where: str, tensor: Tensor) -> None:

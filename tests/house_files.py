@@ -48,6 +48,8 @@ def tiny(path: Path) -> list[str]:
         )
         for key, value in options.items()
     ]
+    if "warmup_epochs" in recipe.schedule.options:
+        small.append("schedule.warmup_epochs=0")
     return [*TINY_DATA, *small, "measure.monitor_images=16", "engine.device=cpu"]
 
 

@@ -121,7 +121,7 @@ def test_a_study_of_boards_is_planned_estimated_run_and_collected(tmp_path: Path
             "objective classification reads images or pairs; data sudoku gives boards",
         ),
         (["views={name: plain}"], "views plain reads images; data sudoku gives boards"),
-        (["data.side=9", "data.givens=30"], "encoder board_akorn is built for Boards(side=4, symbols=4)"),
+        (["data.side=9", "data.givens=30"], "encoder board_akorn is built for boards of 4 x 4 cells, 4 symbols"),
     ],
 )
 def test_parts_that_disagree_are_refused_in_one_line_before_data_are_read(

@@ -5,7 +5,17 @@ import torch
 
 from sslkuramoto import maze_rules
 from sslkuramoto.errors import UserError
-from sslkuramoto.examples import Boards, Images, Pairs, Spec, check_reads, spec_from_dict, spec_to_dict
+from sslkuramoto.examples import (
+    Boards,
+    DeclaredImages,
+    Images,
+    Pairs,
+    Spec,
+    UnsizedImages,
+    check_reads,
+    spec_from_dict,
+    spec_to_dict,
+)
 from sslkuramoto.randomness import generator
 
 SPECS = [
@@ -55,13 +65,23 @@ def test_a_random_maze_holds_walls_and_ends_as_its_solution_and_free_cells_elsew
 
 def test_boards_with_blank_cells_are_described_as_before_there_were_mazes() -> None:
     assert spec_to_dict(Boards(9, 9)) == {"kind": "boards", "side": 9, "symbols": 9}
-    assert repr(Boards(9, 9)) == "Boards(side=9, symbols=9)"
-    assert repr(Boards(30, 5, 4)) == "Boards(side=30, symbols=5, input_symbols=4)"
 
 
 @every_spec
 def test_a_spec_reads_back_from_plain_values(spec: Spec) -> None:
     assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
+
+
+def test_messages_show_a_spec_in_words() -> None:
+    assert {str(spec) for spec in (Images(8, 10), Images(40, masks=True), DeclaredImages(8, 2))} == {
+        "images of 8 x 8 pixels, 10 classes",
+        "images of 40 x 40 pixels, with masks",
+        "images of 8 x 8 pixels",
+    }
+    assert str(UnsizedImages(32, 2)) == "images of a size that is not stated"
+    assert str(Boards(9, 9)) == "boards of 9 x 9 cells, 9 symbols"
+    assert str(Boards(30, 5, 4)) == "boards of 30 x 30 cells, 5 symbols, 4 of them in inputs"
+    assert str(Pairs(Images(32), 6)) == "pairs (6 images of 32 x 32 pixels each)"
 
 
 def test_a_part_that_does_not_read_what_it_is_given_says_so() -> None:

@@ -61,7 +61,7 @@ def test_the_protocol_of_sudoku_refuses_mazes_in_one_line(tmp_path, capsys) -> N
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), "sudoku"]) == 2
     said = capsys.readouterr().err
-    assert "sudoku reads Sudoku boards, which have blank cells; data maze gives Boards(side=10, symbols=5" in said
+    assert "sudoku reads Sudoku boards, which have blank cells; data maze gives boards of 10 x 10 cells, 5" in said
     assert said.count("\n") == 1
 
 

@@ -52,4 +52,7 @@ def expected_spec(name: str, options: Mapping[str, Any]) -> Spec:
     found = DATA.result_class(name, DataSet)
     if found is DataSet:
         raise UserError(f"data {name}: does not state what it gives; annotate what it returns (-> ImageSet)")
-    return found.expected(DATA.resolved(name, options))
+    stated = DATA.resolved(name, options)
+    if stated.get("size") is None:
+        stated["size"] = getattr(DATA[name], "own_side", None)
+    return found.expected(stated)

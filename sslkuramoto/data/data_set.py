@@ -59,7 +59,8 @@ class DataSet(ABC):
         """Return the spec that the options declare, before anything is loaded.
 
         Its kind is certain, and whether it has masks. What only the data can tell, such as the number of classes, is a
-        placeholder with which a recipe can be checked.
+        placeholder with which a recipe can be checked: :class:`~sslkuramoto.examples.DeclaredImages`, and
+        :class:`~sslkuramoto.examples.UnsizedImages` where that is the size, too.
 
         Args:
             options: options of the source, including defaults.

@@ -17,7 +17,7 @@ from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.step_size import add_step_size
-from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.features import Features, Sides
 from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
@@ -177,6 +177,8 @@ class AKOrN(StartedEncoder):
         add_step_size(self, step_size, learn_step_size)
         grid = None if image_size is None else (image_size, image_size)
         self.start = Start(initial, channels, initial_seed, grid)
+        if initial == "learned":
+            self.sides = Sides(only=image_size, options=f"initial=learned, image_size={image_size}")
 
     def forward(
         self,

@@ -16,6 +16,8 @@ from sslkuramoto.encoders.board_inputs import BoardInputs
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 
+UNTRAINED = "the encoder is untrained: the objective froze its random weights (no init), only the head was trained"
+
 
 class Features(NamedTuple):
     """The output of an encoder.
@@ -31,6 +33,30 @@ class Features(NamedTuple):
     trace: tuple[LayerTrace, ...] | None = None
 
 
+class Sides(NamedTuple):
+    """The sides of images that an encoder takes.
+
+    Attributes:
+        least: the smallest one, pixels.
+        only: the one that the weights fit, pixels; None if there is no such limit.
+        options: the options that decide this, for errors: ``"group_size=4"``.
+    """
+
+    least: int = 1
+    only: int | None = None
+    options: str = ""
+
+    def check(self, part: str, source: str, spec: Spec) -> None:
+        """Check the side of a source's examples; arguments as of :func:`check_takes`."""
+        if self.only not in (None, spec.side):
+            taken = f"{self.only} pixels"
+        elif spec.side < self.least:
+            taken = f"at least {self.least} pixels"
+        else:
+            return
+        raise UserError(f"{part}, {self.options}: takes {spec.kind} of {taken}; {source} gives {spec}")
+
+
 class Encoder(nn.Module):
     """Base class of encoders.
 
@@ -43,6 +69,8 @@ class Encoder(nn.Module):
         initial: how the oscillators start, the word that results state; "deterministic" without oscillators.
         oscillator_dim: n, dimension of an oscillator; None without oscillators.
         multiple_of: the sides of images must be multiples of this number of pixels, such as the side of a patch.
+        sides: which sides of images it takes beyond that; None for a network of which only a forward pass tells, as of
+            timm: the check of a recipe then makes one without memory.
         num_steps: steps of each iterated layer in training; empty for a network that does not iterate. If it is not
             empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
         normalises_initial: whether ``initial`` may have any length, of which only the direction counts; otherwise it is
@@ -51,6 +79,7 @@ class Encoder(nn.Module):
         gives_coherence: whether ``Features.pooled`` holds the coherences of pairs of oscillators, in [0, 2].
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
         notes: sentences that a reader of its results must know.
+        untrained: whether its weights are random, because the run that left it froze them (:data:`UNTRAINED`).
     """
 
     num_features: int
@@ -61,12 +90,19 @@ class Encoder(nn.Module):
     initial: str = "deterministic"
     oscillator_dim: int | None = None
     multiple_of: int = 1
+    sides: Sides | None = None
     num_steps: tuple[int, ...] = ()
     normalises_initial: ClassVar[bool] = False
     has_energy: ClassVar[bool] = False
     gives_coherence: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"
     notes: Sequence[str] = ()
+    untrained: bool = False
+
+    @classmethod
+    def pretrained(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether these options start from trained weights, such as published ones; False by default."""
+        return False
 
     @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,17 +157,21 @@ def check_takes(part: str, encoder: Encoder, source: str, spec: Spec) -> None:
         spec: of the source's examples.
 
     Raises:
-        UserError: another kind of examples, another spec than the one that the weights fit, or sides that the patches
-            do not divide.
+        UserError: another kind of examples, another spec than the one that the weights fit, or sides that are too small
+            or that the patches do not divide.
     """
     check_reads(part, encoder.reads, source, spec)
     wanted = encoder.built_for if encoder.inputs is None else encoder.inputs.at(spec.side)
     if wanted not in (None, spec):
         raise UserError(f"{part} is built for {wanted}; {source} gives {spec}")
+    if spec.unsized:
+        return
     if spec.side % encoder.multiple_of:
         raise UserError(
             f"{part} takes {spec.kind} of a multiple of {encoder.multiple_of} pixels; {source} gives {spec}"
         )
+    if encoder.sides is not None:
+        encoder.sides.check(part, source, spec)
 
 
 def one_field(

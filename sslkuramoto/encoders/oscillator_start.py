@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.sphere import random_oscillators
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, Sides
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator, without_memory
 
@@ -85,6 +85,7 @@ class StartedEncoder(Encoder):
         start: for the width of the first layer, on the grid that ``multiple_of`` makes of the sides of an example.
     """
 
+    sides = Sides()
     start: Start
 
     def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:

@@ -18,7 +18,7 @@ from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Updat
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.features import Features, Sides
 from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
@@ -161,6 +161,9 @@ class PatchAKOrN(StartedEncoder):
         )
         add_step_size(self, step_size, learn_step_size)
         self.start = Start(initial, channels, initial_seed, grid)
+        if initial == "learned" or "dense_symmetric" in couplings:
+            decides = "initial=learned" if initial == "learned" else "coupling=dense_symmetric"
+            self.sides = Sides(only=image_size, options=f"{decides}, image_size={image_size}")
 
     def forward(
         self,

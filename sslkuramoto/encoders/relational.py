@@ -19,7 +19,7 @@ from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
 from sslkuramoto.dynamics.layer import KuramotoLayer, LayerTrace, Trace
 from sslkuramoto.dynamics.sphere import random_oscillators
 from sslkuramoto.encoders.akorn import check_steps
-from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.encoders.features import Encoder, Features, Sides
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Pairs, Reads
@@ -47,6 +47,7 @@ class PairEncoder(Encoder):
     """
 
     reads: ClassVar[Reads] = (Pairs,)
+    sides = Sides()
 
     def __init__(
         self, size: int, pictures: Pictures, channels: int, hidden: int, outputs: int, normalise: bool

@@ -3,6 +3,7 @@
 Wightman 2019, PyTorch Image Models. Shapes: b batch, y x pixels, d features, h w grid.
 """
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.errors import UserError, one_line, unknown
+from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.values import small
 
 FROM_ELSEWHERE = frozenset({"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"})
@@ -94,6 +95,11 @@ class TimmEncoder(Encoder):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @classmethod
+    def pretrained(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether weights are published ones or from a file."""
+        return bool(options.get("pretrained") or (options.get("arguments") or {}).get("checkpoint_path"))
+
+    @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options without published weights and without a file of weights, see :meth:`Encoder.rebuilt`."""
         arguments = options.get("arguments")
@@ -140,7 +146,10 @@ def _load(network: nn.Module, path: str) -> None:
     try:
         load_checkpoint(network, path, strict=False, weights_only=True)
     except Exception as error:  # damaged files, pickles with more than weights, weights of another network
-        raise UserError(f"arguments.checkpoint_path={path}: cannot be loaded as weights: {one_line(error)}") from None
+        other = re.search(r"size mismatch for ([\w.]+)", str(error))
+        reason = "damaged, or holds more than weights; reading that could run its author's code"
+        reason = f"weight {other[1]!r} has another shape in this network" if other else reason
+        raise UserError(f"arguments.checkpoint_path={path}: {reason}") from None
 
 
 def _as_map(grid: Tensor, *, channels_last: bool) -> Tensor:

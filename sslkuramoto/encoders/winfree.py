@@ -18,7 +18,7 @@ from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
 from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.features import Features, Sides
 from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
 from sslkuramoto.encoders.patch_akorn import check_divides
 from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Steps, checked, small
@@ -114,6 +114,7 @@ class Winfree(StartedEncoder):
         self.num_features = self.widths[-1]
         self.num_steps = check_steps(num_steps, layers, "layers")
         self.patch = self.multiple_of = patch
+        self.sides = Sides(least=group_size * patch, options=f"group_size={group_size}, patch={patch}")
         self.initial, self.initial_scale = initial, initial_scale
         self.stochastic = initial == "random"
         first = self.widths[0]

@@ -6,8 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sslkuramoto.encoders.features import UNTRAINED
 from sslkuramoto.evaluation.protocol import Loaded, Subject
 from sslkuramoto.results import Result
+
+
+def _notes_of_encoder(subject: Subject) -> list[str]:
+    return [*([UNTRAINED] if subject.encoder.untrained else []), *subject.encoder.notes]
 
 
 def _notes_of_data(subject: Subject, splits: Sequence[str]) -> list[str]:
@@ -31,7 +36,7 @@ def evaluate(
     found = protocol.measure(replace(subject, file=path.stem))
     result = replace(
         found,
-        notes=[*subject.encoder.notes, *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
+        notes=[*_notes_of_encoder(subject), *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
         data=found.data | {"changed_options": dict(subject.data_options)},
         protocol=protocol.file,
         kind=protocol.name,
@@ -45,6 +50,7 @@ def evaluate(
             "weights": subject.weights,
             "changed_options": dict(subject.encoder_options),
             **({} if subject.checkpoint is None else {"checkpoint": subject.checkpoint}),
+            **({"untrained": True} if subject.encoder.untrained else {}),
         },
         environment=dict(environment),
         seconds=round(time.perf_counter() - start, 3),

@@ -18,6 +18,7 @@ from sslkuramoto.heads import HEADS
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory, Weights
 from sslkuramoto.sources import plugins_of
+from sslkuramoto.training.learner import leaves_untrained
 from sslkuramoto.training.log import log_result
 
 
@@ -67,6 +68,7 @@ def subject_of(
     for protocol in measures:
         protocol.check_spec(given, spec)
     encoder = load_encoder(at.encoder_file(weights), encoder_options).to(device)
+    encoder.untrained = leaves_untrained(recipe)
     head_file = at.head_file(weights)
     head = load_head(head_file).to(device) if head_file.is_file() else None
     members = [ENCODERS.module_of(recipe.encoder.name)]

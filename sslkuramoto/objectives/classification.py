@@ -4,7 +4,8 @@ Label smoothing: Szegedy et al. 2016, arXiv 1512.00567, section 7.
 Shapes: b batch.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -27,7 +28,7 @@ class Classification(Objective):
         label_smoothing: share of the target spread evenly over all classes, in [0, 1].
         hidden: width of a hidden layer of the head, with ReLU (null: none, the head is linear).
         freeze: whether the encoder keeps its weights, those of the run it starts from, and stays in eval mode; the head
-            alone is trained.
+            alone is trained. Without ``init`` it is a random encoder, a control: logs and results say so.
 
     Attributes:
         head: logits from pooled features.
@@ -57,6 +58,11 @@ class Classification(Objective):
         if hidden is not None:
             self.head_part = Part("mlp", {"hidden": hidden})
         self.head = self.new_head(features_of(encoder), classes)
+
+    @classmethod
+    def freezes(cls, options: Mapping[str, Any]) -> bool:
+        """Return the option ``freeze``."""
+        return bool(options.get("freeze"))
 
     def forward(
         self,

@@ -4,8 +4,8 @@ Shapes: b batch, y x pixels, d features.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -79,6 +79,11 @@ class Objective(nn.Module, ABC):
                 left out where nothing draws: the encoder is not stochastic, nor is the objective.
             labels: targets of the batch, for objectives with ``needs_labels``: class indices for images.
         """
+
+    @classmethod
+    def freezes(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether these options of a recipe make ``freezes_encoder`` true: by default where the class does."""
+        return cls.freezes_encoder
 
     def check(self, source: str, spec: Spec) -> None:
         """Check that it can learn from the examples of a source, which are of a kind that it reads.

@@ -43,7 +43,7 @@ for (const panel of document.querySelectorAll(".dynamics")) {
       words += about.dim > 3 ? ", ...)" : ")";
     }
     const symbol = given(site.x, site.y);
-    return symbol === undefined ? words : `${words}; ${symbol ? `given ${symbol}` : "blank cell"}`;
+    return symbol === undefined ? words : `${words}; ${about.words[symbol]}`;
   }
 
   function draw() {
@@ -57,7 +57,7 @@ for (const panel of document.querySelectorAll(".dynamics")) {
       const [x, y] = [k % width, Math.floor(k / width)];
       pen.fillStyle = `rgb(${[...colour(start() + k * perSite)].join()})`;
       pen.fillRect(x * side, y * side, side, side);
-      const symbol = given(x, y);
+      const symbol = about.signs?.[given(x, y)];
       if (!symbol) continue;
       pen.fillStyle = "#ffffff";
       pen.strokeText(symbol, (x + 0.5) * side, (y + 0.5) * side);

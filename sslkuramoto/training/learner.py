@@ -94,10 +94,44 @@ def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
     recipe = resolved(recipe)
     device_of(recipe.engine.device)
     check_loggers(recipe.engine.loggers)
-    encoder, objective, _ = _build_parts(recipe, expected_spec(recipe.data.name, recipe.data.options), device="meta")
+    check_batch(recipe, processes=1)
+    spec = expected_spec(recipe.data.name, recipe.data.options)
+    encoder, objective, _ = _build_parts(recipe, spec, device="meta")
+    if encoder.sides is None and not spec.unsized:
+        _check_forward(encoder, recipe.encoder.name, spec, device="meta")
     if recipe.init is not None:
         check_fit(encoder, _initial(recipe.init, encoder).state_dict(), f"init={recipe.init}")
     return recipe, encoder, objective
+
+
+def leaves_untrained(recipe: Recipe) -> bool:
+    """Return whether a run leaves an encoder of random weights: the objective freezes it, nothing trained it before.
+
+    Args:
+        recipe: of the run, resolved or not.
+    """
+    objective = OBJECTIVES.result_class(recipe.objective.name, Objective)
+    encoder = ENCODERS.result_class(recipe.encoder.name, Encoder)
+    trained = recipe.init is not None or encoder.pretrained(recipe.encoder.options)
+    return not trained and objective.freezes(recipe.objective.options)
+
+
+def check_batch(recipe: Recipe, processes: int) -> None:
+    """Check that every process gets as many examples in each part of a batch, and at least two.
+
+    Raises:
+        UserError: it does not.
+    """
+    parts = recipe.accumulate * processes
+    if recipe.batch_size % parts:
+        raise UserError(
+            f"batch_size={recipe.batch_size}: must be divisible by accumulate={recipe.accumulate} times {processes} "
+            "processes"
+        )
+    if recipe.batch_size < 2 * parts:
+        raise UserError(
+            f"batch_size={recipe.batch_size}: every part of a batch needs two images (BatchNorm, negatives)"
+        )
 
 
 def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
@@ -107,7 +141,7 @@ def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
         UserError: as :func:`check`; labels that the objective needs and the data lack.
     """
     encoder, objective, views = _build_parts(recipe, spec, device="cpu")
-    _check_forward(encoder, recipe.encoder.name, spec)
+    _check_forward(encoder, recipe.encoder.name, spec, device="cpu")
     if objective.needs_labels and spec.num_classes is None:
         raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
     if recipe.init is not None:
@@ -120,6 +154,7 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     if (last := max(recipe.measure.keep_checkpoints, default=0)) > recipe.epochs:
         raise UserError(f"measure.keep_checkpoints: {last}: must be at most epochs={recipe.epochs}")
     schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
+    schedule.check(recipe.epochs)
     data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
@@ -150,19 +185,24 @@ class _Unread(list[dict[str, Any]]):
         raise _OptionsServeError
 
 
-def _check_forward(encoder: Encoder, name: str, spec: Spec) -> None:
+def _check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> None:
     """Encode two random examples: a network may be too deep for small images, or take another number of channels.
+
+    Without memory, on the device ``"meta"``, a network that reads values of tensors cannot tell, and passes.
 
     Raises:
         UserError: it cannot.
     """
-    inputs = spec.random(2, generator("cpu", "check of an encoder")).inputs
+    draw = generator("cpu", "check of an encoder")
     try:
-        with torch.no_grad(), borrowed_global(generator("cpu", "check of an encoder")), modes_kept(encoder):
+        with torch.device(device), torch.no_grad(), borrowed_global(draw), modes_kept(encoder):
+            inputs = spec.random(2, None if device == "meta" else draw).inputs
             encoder.eval()(inputs, draw=generator("cpu", "check of an encoder", "oscillators"))
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         if isinstance(error, UserError) or too_large(error):
             raise
+        if device == "meta" and device in str(error):
+            return
         raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.data import DataSet, batches, shuffled
 from sslkuramoto.encoders import Encoder
-from sslkuramoto.encoders.features import buffers_kept, one_field
+from sslkuramoto.encoders.features import UNTRAINED, buffers_kept, one_field
 from sslkuramoto.errors import Interrupted, UserError, printable, too_large
 from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
@@ -28,7 +28,7 @@ from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
-from sslkuramoto.training.learner import Learner, build, check, resolved
+from sslkuramoto.training.learner import Learner, build, check, check_batch, leaves_untrained, resolved
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, synchronise_batch_norm
@@ -69,23 +69,17 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     recipe = check(recipe)
     run.check(recipe, resolved)
     fabric = launch(recipe.engine)
-    if recipe.batch_size % (recipe.accumulate * fabric.world_size):
-        raise UserError(
-            f"batch_size={recipe.batch_size}: must be divisible by accumulate={recipe.accumulate} times "
-            f"{fabric.world_size} processes"
-        )
+    check_batch(recipe, fabric.world_size)
     data = data_of(run, recipe.data, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
-    if recipe.batch_size < 2 * recipe.accumulate * fabric.world_size:
-        raise UserError(
-            f"batch_size={recipe.batch_size}: every part of a batch needs two images (BatchNorm, negatives)"
-        )
     learner, make_views = build(recipe, data.spec)
     with run.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             run.claim(recipe, resolved)
             for note in data.notes:
                 print(f"data {data.name} {data.split}: {note}", file=sys.stderr, flush=True)
+            if leaves_untrained(recipe):
+                print(printable(f"{run.path}: {UNTRAINED}"), file=sys.stderr, flush=True)
             remember(run, recipe.data, data)
         fabric.barrier()
         if fabric.world_size > 1:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 
+from sslkuramoto.errors import UserError
 from sslkuramoto.registry import Registry
 from sslkuramoto.values import NotNegative, Share, checked
 
@@ -13,11 +14,26 @@ class Schedule(ABC):
     Args:
         hold: names of submodules whose learning rate stays at its base value (SimSiam's and PhiNet's predictor).
         decay_norm_and_bias: False exempts biases and norms from weight decay (usual with LARS).
+
+    Attributes:
+        before_fall: options that state how many epochs come before the learning rate falls, with their values; empty
+            for a schedule that has no such part.
     """
 
     def __init__(self, *, hold: tuple[str, ...] = (), decay_norm_and_bias: bool = True) -> None:
         self.hold = hold
         self.decay_norm_and_bias = decay_norm_and_bias
+        self.before_fall: dict[str, float] = {}
+
+    def check(self, epochs: int) -> None:
+        """Check that the learning rate falls within a run.
+
+        Raises:
+            UserError: what comes before is as long as the run.
+        """
+        stated = " + ".join(f"schedule.{key}={value:g}" for key, value in self.before_fall.items() if value)
+        if stated and sum(self.before_fall.values()) >= epochs:
+            raise UserError(f"{stated}: must be below epochs={epochs}, or the learning rate never falls")
 
     @abstractmethod
     def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
@@ -41,7 +57,7 @@ class WarmupCosine(Schedule):
 
     Args:
         warmup_epochs: length of the rise, >= 0; step 0 has 1 / (steps of the rise).
-        flat_epochs: length of the flat part at the base learning rate, >= 0.
+        flat_epochs: length of the flat part at the base learning rate, >= 0; with the rise less than the run.
         final: factor that the last step approaches, in [0, 1].
     """
 
@@ -58,9 +74,10 @@ class WarmupCosine(Schedule):
         self.warmup_epochs = warmup_epochs
         self.flat_epochs = flat_epochs
         self.final = final
+        self.before_fall = {"warmup_epochs": warmup_epochs, "flat_epochs": flat_epochs}
 
     def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return the factor; a warm-up as long as the run only rises."""
+        """Return the factor."""
         warmup = round(self.warmup_epochs * steps_per_epoch)
         if step < warmup:
             return (step + 1) / warmup

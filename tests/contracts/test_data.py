@@ -11,7 +11,7 @@ import torch
 from mnist_files import wheel
 from PIL import Image
 
-from sslkuramoto.data import DATA, DataSet, ImageSet, batches, in_order
+from sslkuramoto.data import DATA, DataSet, ImageSet, batches, expected_spec, in_order
 from sslkuramoto.data.scenes.scene_set import SceneSet
 from sslkuramoto.errors import UserError
 
@@ -81,6 +81,14 @@ def options_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict
 
 def pixels(data: ImageSet) -> torch.Tensor:
     return torch.cat([batch.inputs for batch in batches(data, in_order(len(data), 7), device="cpu")])
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist5k", "tetrominoes"])
+def test_the_side_that_a_source_declares_is_that_of_its_images(name: str, options_of: Callable) -> None:
+    options = options_of(name)
+    declared = expected_spec(name, options)
+    assert not declared.unsized
+    assert declared.side == DATA.build(name, options, "train").spec.side
 
 
 @every_source

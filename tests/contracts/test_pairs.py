@@ -83,7 +83,7 @@ def test_an_encoder_of_other_examples_is_refused_in_one_line(source: str) -> Non
     with pytest.raises(UserError, match=rf"encoder akorn reads images; data {source} gives pairs"):
         check_takes("encoder akorn", ENCODERS.build("akorn", ENCODERS.small("akorn")), f"data {source}", spec)
     other = ENCODERS.build("relational", {"pictures": 8 - spec.per_example})
-    with pytest.raises(UserError, match=rf"is built for Pairs.*; data {source} gives Pairs"):
+    with pytest.raises(UserError, match=rf"is built for pairs.*; data {source} gives pairs"):
         check_takes("encoder relational", other, f"data {source}", spec)
     with pytest.raises(UserError, match="encoder relational reads pairs; data digits gives images"):
         check_takes("encoder relational", other, "data digits", Images(32, 10))

@@ -19,7 +19,8 @@ from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
-SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1", "epochs=1"]
+SUDOKU = ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8", "encoder.num_steps=1"]
+SUDOKU += ["epochs=1", "schedule.warmup_epochs=0"]
 PAIRS = ["data.pairs=8", "data.pairs_test=4", "encoder.channels=4", "encoder.dimensions=4", "encoder.num_steps=1"]
 NETWORK = "from torch import nn\n\ndef build():\n    raise AssertionError('the function was called')\n"
 LOADED = {path.stem: load_protocol(path.stem) for path in FILES}
@@ -54,6 +55,7 @@ def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         "encoder.channels=8",
         "encoder.num_steps=1",
         "epochs=1",
+        "schedule.warmup_epochs=0",
         "batch_size=8",
     ]
     recipe = load_recipe(ROOT / "recipes" / "sudoku4-winfree.yaml", [*words, "engine.device=cpu"])
@@ -103,12 +105,14 @@ def test_a_run_of_boards_is_measured_or_refused(name: str, boards: RunDirectory,
     measure, subject = LOADED[name].measure, subject_of(boards.path)
     if name in READ_BOARDS and measure.on(subject).spec != subject.spec:  # 9 x 9 boards, and a network of 4 x 4
         with pytest.raises(
-            UserError, match=r"is built for Boards\(side=4, symbols=4\); data sudoku gives Boards\(side=9"
+            UserError, match=r"is built for boards of 4 x 4 cells, 4 symbols; data sudoku gives boards of 9 x 9"
         ):
             measure(subject)
     elif measure.name in READ_MAZES:
         line = request.getfixturevalue("refused")(str(boards.path), name)
-        assert line.endswith(f"{measure.name} reads mazes, {OF_MAZES}; data sudoku gives Boards(side=4, symbols=4)")
+        assert line.endswith(
+            f"{measure.name} reads mazes, {OF_MAZES}; data sudoku gives boards of 4 x 4 cells, 4 symbols"
+        )
     elif name in READ_BOARDS:
         measure.check(subject)
     else:
@@ -133,7 +137,7 @@ def test_a_run_of_mazes_is_measured_or_refused(name: str, mazes: RunDirectory, r
         measure.check(subject_of(mazes.path))
     elif measure.own_source is None:
         line = request.getfixturevalue("refused")(str(mazes.path), name)
-        assert "sudoku reads Sudoku boards, which have blank cells; data maze gives Boards(side=9" in line
+        assert "sudoku reads Sudoku boards, which have blank cells; data maze gives boards of 9 x 9 cells, 5" in line
     else:  # 9 x 9 Sudoku, which a network of mazes does not take
         with pytest.raises(UserError):
             measure(subject_of(mazes.path))

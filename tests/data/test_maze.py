@@ -174,8 +174,8 @@ def test_an_unknown_split_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        (["encoder.input_symbols=null"], r"board_akorn is built for Boards\(side=30, symbols=5\); data maze gives"),
-        (["encoder.side=9"], r"built for Boards\(side=9, symbols=5, input_symbols=4\); data maze gives"),
+        (["encoder.input_symbols=null"], "built for boards of 30 x 30 cells, 5 symbols; data maze gives"),
+        (["encoder.side=9"], "built for boards of 9 x 9 cells, 5 symbols, 4 of them in inputs; data maze gives"),
         (["objective.input_symbols=null"], "objective cells: input_symbols=null: must be 4: data maze gives"),
         (["objective.weights=[1,2]"], r"weights=\[1.0, 2.0\]: must be 5, one for each symbol"),
         (["views.name=sudoku_symmetries", "data.side=9", "data.min_path=9"],

@@ -91,7 +91,7 @@ def test_options_out_of_range_are_one_line(options, message) -> None:
 def test_boards_of_another_kind_and_a_missing_draw_are_refused() -> None:
     encoder = build()
     lines = {
-        r"boards of shape \(9, 9\): this encoder is built for Boards\(side=4, symbols=4\)": Boards(9, 4),
+        r"boards of shape \(9, 9\): this encoder is built for boards of 4 x 4 cells, 4 symbols": Boards(9, 4),
         "symbols 0 to 9: this encoder reads 0 to 4": Boards(4, 9),
     }
     for line, other in lines.items():

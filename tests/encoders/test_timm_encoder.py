@@ -153,7 +153,17 @@ def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
     found = ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / "good.pth")}})
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), source.parameters(), strict=True))
     torch.save({"state_dict": Payload(tmp_path / "mark")}, tmp_path / "evil.pth")
-    for name, reason in (("evil.pth", "cannot be loaded as weights"), ("none.pth", "no such file")):
-        with pytest.raises(UserError, match=reason):
-            ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / name)}})
+    whole = (tmp_path / "good.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pth").write_bytes(b"")
+    other = {key: value[..., :1] if value.ndim == 4 else value for key, value in source.network.state_dict().items()}
+    torch.save(other, tmp_path / "other.pth")
+    damaged = "damaged, or holds more than weights; reading that could run its author's code"
+    reasons = {"evil": damaged, "cut": damaged, "empty": damaged, "none": "no such file"}
+    reasons["other"] = "weight 'conv1.0.weight' has another shape in this network"
+    for name, reason in reasons.items():
+        file = tmp_path / f"{name}.pth"
+        with pytest.raises(UserError) as caught:
+            ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(file)}})
+        assert str(caught.value) == f"encoder timm: arguments.checkpoint_path={file}: {reason}"
     assert not (tmp_path / "mark").exists()

@@ -22,7 +22,7 @@ from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
 SUDOKU = ["data.puzzles=16", "data.puzzles_test=10", "encoder.channels=8", "encoder.num_steps=2"]
-SUDOKU += ["encoder.attention_heads=2", "epochs=1", "batch_size=8", "engine.device=cpu"]
+SUDOKU += ["encoder.attention_heads=2", "epochs=1", "schedule.warmup_epochs=0", "batch_size=8", "engine.device=cpu"]
 
 
 class TwoLayers(nn.Module):

@@ -84,7 +84,7 @@ def test_phases_of_a_winfree_network_are_recorded_and_read_back_as_unit_vectors(
         encoder = ENCODERS.build(name, ENCODERS.small(name))
     x = torch.rand(3, 3, 8, 8) if name == "winfree" else torch.randint(0, 5, (3, 4, 4))
     record_phases(tmp_path, encoder, x, encoder.oscillator_dim, generator("cpu", 0))
-    trace, dim, inputs = load_phases(tmp_path)
+    trace, dim, inputs, _ = load_phases(tmp_path)
     assert dim == 2
     assert torch.equal(inputs.to(x.dtype), x)
     lengths = trace[0].states.unflatten(2, (-1, 2)).norm(dim=3)

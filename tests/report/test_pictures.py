@@ -113,7 +113,7 @@ def test_recorded_phases_come_back_and_the_encoder_keeps_its_mode(tmp_path):
     encoder, images = Oscillating().train(), torch.rand(5, 3, 6, 6)
     record_phases(tmp_path, encoder, images, 2, torch.Generator().manual_seed(3))
     assert encoder.training
-    layers, dim, shown = load_phases(tmp_path)
+    layers, dim, shown, _ = load_phases(tmp_path)
     expected = torch.randn(3, 3, 4, 5, 5, generator=torch.Generator().manual_seed(3))
     assert (dim, len(layers), len(shown)) == (2, 1, 3)
     assert torch.allclose(layers[0].states, expected, atol=2e-3)
@@ -122,7 +122,7 @@ def test_recorded_phases_come_back_and_the_encoder_keeps_its_mode(tmp_path):
 def test_the_phases_of_akorn_can_be_recorded_and_drawn(tmp_path):
     encoder = ENCODERS.build("akorn", {"channels": 8})
     record_phases(tmp_path, encoder, torch.rand(2, 3, 16, 16), 2, torch.Generator().manual_seed(0))
-    layers, dim, images = load_phases(tmp_path)
+    layers, dim, images, _ = load_phases(tmp_path)
     steps = sum(len(layer.states) for layer in layers)
     assert len(images_in(phases_picture(layers, dim, images=images))) == 2 * (1 + steps)
     assert energies_picture(layers).startswith("<svg")

@@ -26,7 +26,7 @@ def trained(path, **encoder):
 @pytest.mark.parametrize("n", [2, 4])
 def test_patches_of_oscillators_are_kept_and_shown(tmp_path, n):
     run = trained(tmp_path / "run", name="patch_akorn", oscillator_dim=n, **PATCHES)
-    layers, dim, images = load_phases(run)
+    layers, dim, images, _ = load_phases(run)
     assert (dim, images.shape) == (n, (3, 3, 16, 16))
     assert layers[0].states.shape == (2, 3, 16, 4, 4)
     text = page([load(Row("run", run))])
@@ -58,7 +58,7 @@ def test_boards_are_kept_as_symbols_and_shown_for_every_n(tmp_path, n):
     inputs = next(iter(boards.batches([torch.arange(5)], torch.device("cpu"), 0))).inputs
     (tmp_path / "recipe.yaml").write_text("encoder: {name: board_akorn}\nobjective: {name: cells}\n")
     record_phases(tmp_path, encoder, inputs, n, generator("cpu", 0))
-    layers, dim, kept = load_phases(tmp_path)
+    layers, dim, kept, _ = load_phases(tmp_path)
     assert (dim, len(layers)) == (n, 1)
     assert torch.equal(kept.long(), inputs[:3])
     text = page([load(Row("run", tmp_path))])

@@ -23,6 +23,7 @@ BOARDS: dict[str, Any] = {
         "encoder.num_steps": 2,
         "encoder.attention_heads": 2,
         "epochs": 1,
+        "schedule.warmup_epochs": 0,
         "batch_size": 8,
     },
 }
@@ -67,11 +68,11 @@ def test_another_source_given_by_an_option_replaces_the_one_of_the_file() -> Non
 @pytest.mark.parametrize(
     ("train", "columns", "message"),
     [
-        (BOARDS, {"ood": boards()}, "is built for Boards(side=4, symbols=4); data sudoku gives Boards(side=9"),
+        (BOARDS, {"ood": boards()}, "is built for boards of 4 x 4 cells, 4 symbols; data sudoku gives boards of 9 x 9"),
         (
             BOARDS,
             {"id": boards(protocol="sudoku"), "ood": boards(protocol="sudoku-ood-dug")},
-            "columns.ood: encoder board_akorn is built for Boards(side=4",
+            "columns.ood: encoder board_akorn is built for boards of 4 x 4 cells",
         ),
         (
             SCENES,
@@ -81,7 +82,7 @@ def test_another_source_given_by_an_option_replaces_the_one_of_the_file() -> Non
         (
             BOARDS,
             {"more": boards(protocol="sudoku") | {"encoder": {"side": 6, "symbols": 6}}},
-            "columns.more: encoder board_akorn is built for Boards(side=6, symbols=6); data sudoku gives",
+            "columns.more: encoder board_akorn is built for boards of 6 x 6 cells, 6 symbols; data sudoku gives",
         ),
     ],
 )

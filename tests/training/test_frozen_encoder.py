@@ -4,16 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import AKORN, CLASSIFIER, Killed, after_step, assert_same_run, kill, small
+from small_runs import AKORN, CLASSIFIER, Killed, after_step, assert_same_run, kill, recipe_file, small
 
 from sslkuramoto.checkpoint import load, load_encoder, load_head
+from sslkuramoto.cli import main
 from sslkuramoto.encoders import Encoder
+from sslkuramoto.encoders.features import UNTRAINED
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images
 from sslkuramoto.heads import MLP
+from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import check, train
-from sslkuramoto.training.learner import build, resolved
+from sslkuramoto.training.learner import build, leaves_untrained, resolved
 from sslkuramoto.training.optimizer import parameter_groups
 
 FROZEN = {**CLASSIFIER, "objective": {"name": "classification", "freeze": True, "hidden": 6}}
@@ -111,3 +114,30 @@ def test_a_run_whose_network_reads_another_kind_of_input_is_refused_in_one_line(
         check(recipe)
     assert str(caught.value).startswith("init=")
     assert "\n" not in str(caught.value)
+
+
+def test_a_frozen_encoder_that_starts_from_no_run_is_called_untrained_wherever_it_is_seen(tmp_path, capsys) -> None:
+    file = recipe_file(tmp_path / "control.yaml", **FROZEN, measure=FREE)
+    assert main(["train", file, "--check"]) == 0
+    assert capsys.readouterr().out.endswith(f"control.yaml: a valid recipe; {UNTRAINED}\n")
+    run = str(tmp_path / "run")
+    assert main(["train", file, "--run", run]) == 0
+    assert f"{run}: {UNTRAINED}" in capsys.readouterr().err.splitlines()
+    assert main(["evaluate", run, "clean"]) == 0
+    assert f"note: {UNTRAINED}" in capsys.readouterr().out
+    assert Result.read(Path(run) / "results" / "clean.json").encoder["untrained"] is True
+    assert main(["report", run]) == 0
+    assert f"run: {UNTRAINED}" in capsys.readouterr().out
+
+
+def test_a_frozen_encoder_that_was_trained_before_is_not_called_untrained(first: str, tmp_path, capsys) -> None:
+    run = train(small(**FROZEN, init=first, encoder=NORMED), tmp_path / "run").path
+    assert UNTRAINED not in capsys.readouterr().err
+    assert main(["evaluate", str(run), "clean"]) == 0
+    assert UNTRAINED not in capsys.readouterr().out
+    assert "untrained" not in Result.read(run / "results" / "clean.json").encoder
+    timm = {"name": "timm", "model": "test_resnet"}
+    assert leaves_untrained(small(**FROZEN, encoder=timm))
+    assert not leaves_untrained(small(**FROZEN, encoder={**timm, "pretrained": True}))
+    assert not leaves_untrained(small(**FROZEN, encoder={**timm, "arguments": {"checkpoint_path": "weights.pt"}}))
+    assert not leaves_untrained(small())

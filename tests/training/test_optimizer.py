@@ -73,9 +73,7 @@ def test_every_trainable_parameter_is_in_one_group_and_no_other():
 
 
 def test_a_held_name_that_no_submodule_bears_is_an_error_before_anything_is_loaded():
-    recipe = small(
-        views={"name": "phinet"}, objective=XPHINET, schedule={"name": "warmup_cosine", "hold": ["predictors"]}
-    )
+    recipe = small(views={"name": "phinet"}, objective=XPHINET, schedule={"name": "constant", "hold": ["predictors"]})
     with pytest.raises(UserError, match="no submodule is called 'predictors'"):
         check(recipe)
 

@@ -14,7 +14,7 @@ from torchvision.datasets.utils import check_integrity
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.files import open_files
 from sslkuramoto.data.images.image_folder import class_folders, split_folders
-from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
@@ -24,6 +24,7 @@ from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
 
+@own_side(32)
 @checked
 def cifar10(
     split: str,
@@ -51,6 +52,7 @@ def cifar10(
     return _cifar("cifar10", CIFAR10, 10, split, root, download, choice)
 
 
+@own_side(32)
 @checked
 def cifar100(
     split: str,

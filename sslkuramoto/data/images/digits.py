@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 
 from sslkuramoto.data.images.build import assemble
-from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
 from sslkuramoto.values import Count, Mark, ShareBelowOne, Side, checked, small
@@ -17,6 +17,7 @@ from sslkuramoto.values import Count, Mark, ShareBelowOne, Side, checked, small
 TEST_IMAGES = 360  # a fifth
 
 
+@own_side(8)
 @small(limit=60, limit_test=30)
 @checked
 def digits(

@@ -10,12 +10,12 @@ import hashlib
 import multiprocessing
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -26,10 +26,23 @@ from sslkuramoto.data.data_set import DataSet
 from sslkuramoto.data.images.pixels import Frame
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.errors import UserError, say_once
-from sslkuramoto.examples import Batch, Images
+from sslkuramoto.examples import Batch, DeclaredImages, Images, UnsizedImages
+
+T = TypeVar("T")
 
 SAMPLED = 256
 """Number of images of a streamed set whose content is hashed, spread evenly; it distinguishes a copy of the files."""
+PLACEHOLDER = 32  # pixels: the side with which recipes are checked where only the images have it
+
+
+def own_side(pixels: int) -> Callable[[T], T]:
+    """Let a source declare the side of its images, in pixels, which they keep where the option ``size`` is null."""
+
+    def declare(source: T) -> T:
+        cast(Any, source).own_side = pixels
+        return source
+
+    return declare
 
 
 class ImageSet(DataSet):
@@ -66,7 +79,7 @@ class ImageSet(DataSet):
     @classmethod
     def expected(cls, options: Mapping[str, Any]) -> Images:
         size = options.get("size")
-        return Images(32 if size is None else size, 2)
+        return UnsizedImages(PLACEHOLDER, 2) if size is None else DeclaredImages(size, 2)
 
     def batches(self, order: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
         for indices, pixels in zip(order, self.pixels(order, device, workers), strict=True):

@@ -20,7 +20,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from sslkuramoto.data.images.build import assemble
-from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
 from sslkuramoto.errors import UserError
@@ -35,6 +35,7 @@ TEST, VAL = 0.2, 0.1  # shares of the images
 _MOST_BYTES = 2**26  # of the unpacked text, which has 10 MB
 
 
+@own_side(SIDE)
 @small(limit=60, limit_test=20)
 @checked
 def mnist5k(

@@ -12,7 +12,7 @@ import torch
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.files import ImageFiles, open_files
 from sslkuramoto.data.images.image_folder import check_classes, class_folders
-from sslkuramoto.data.images.image_set import ImageSet
+from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
@@ -23,6 +23,7 @@ URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 
 
+@own_side(64)
 @checked
 def tiny_imagenet(
     split: str,

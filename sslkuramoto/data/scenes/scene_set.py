@@ -20,11 +20,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from sslkuramoto.data.images.build import assemble
-from sslkuramoto.data.images.image_set import ImageSet, MemorySet
+from sslkuramoto.data.images.image_set import PLACEHOLDER, ImageSet, MemorySet
 from sslkuramoto.data.images.readers import Samples
 from sslkuramoto.data.images.subset import SPLITS, Choice
 from sslkuramoto.errors import unknown
-from sslkuramoto.examples import INSTANCES, Batch, Images
+from sslkuramoto.examples import INSTANCES, Batch, Images, UnsizedImages
 
 IGNORED = 255
 """How a stored mask marks a pixel that no measure counts; a batch has -1 there."""
@@ -100,7 +100,7 @@ class SceneSet(ImageSet):
     @classmethod
     def expected(cls, options: Mapping[str, Any]) -> Images:
         size = options.get("size")
-        return Images(32 if size is None else size, None, masks=True)
+        return UnsizedImages(PLACEHOLDER, None, masks=True) if size is None else Images(size, None, masks=True)
 
     def sampled_content(self) -> str:
         return self.images.sampled_content()

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from sslkuramoto.data.images.image_set import own_side
 from sslkuramoto.data.scenes.chunks import CHUNK, made_in_chunks
 from sslkuramoto.data.scenes.scene_set import SceneSet, generated
 from sslkuramoto.data.scenes.stamps import coloured, painted
@@ -42,6 +43,7 @@ def pieces() -> tuple[Bool[Tensor, "17 15 15"], Int64[Tensor, "17 2"]]:
     return stamps.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2), extent
 
 
+@own_side(SIDE)
 @small(scenes=24, scenes_test=20)
 @checked
 def tetrominoes(split: str, *, scenes: Repeats = 60_000, scenes_test: Repeats = 320, scene_seed: Whole = 0) -> SceneSet:

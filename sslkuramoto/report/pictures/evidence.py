@@ -24,7 +24,7 @@ from sslkuramoto.report.pictures.drawing import (
     svg_of,
     wrapped,
 )
-from sslkuramoto.report.pictures.oscillators import frame, place, tiles_of
+from sslkuramoto.report.pictures.tiles import frame, place, tiles_of
 
 SHOWN_IMAGES = 8
 LARGEST_FACTOR = 64

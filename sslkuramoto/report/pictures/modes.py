@@ -15,15 +15,10 @@ from torch import Tensor
 from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.report.markup import NOTHING
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
+from sslkuramoto.report.pictures.inputs import input_tile, kind_of
 from sslkuramoto.report.pictures.order import unit_vectors
-from sslkuramoto.report.pictures.oscillators import (
-    MAX_COLUMNS,
-    NUM_PHASE_IMAGES,
-    frame,
-    place,
-    place_input,
-    spread_steps,
-)
+from sslkuramoto.report.pictures.oscillators import INCHES, MAX_COLUMNS, NUM_PHASE_IMAGES, spread_steps
+from sslkuramoto.report.pictures.tiles import frame, place, place_tile
 
 BINS, SMOOTHING = 72, 10.0  # of the histogram; standard deviation of the kernel that smooths it, degrees
 APART = 60.0  # degrees: nearer maxima are one peak
@@ -73,7 +68,11 @@ def nearness(phases: Float[Tensor, "b m h w"], peak: float) -> Float[Tensor, "b 
 
 @styled
 def modes_picture(
-    trace: Sequence[LayerTrace], inputs: Shaped[Tensor, "b ..."], *, name: str = "modes"
+    trace: Sequence[LayerTrace],
+    inputs: Shaped[Tensor, "b ..."],
+    *,
+    answers: Shaped[Tensor, "b y x"] | None = None,
+    name: str = "modes",
 ) -> tuple[Markup, tuple[float, float] | None]:
     """Return an inline SVG and the two peaks of the last layer's last phases; nothing where there are not two.
 
@@ -83,6 +82,7 @@ def modes_picture(
     Args:
         trace: what the encoder returned with ``trace=True``; oscillators of dimension 2.
         inputs: what is behind the trace: pixels in [0,1], "b 3 y x"; or boards, "b y x".
+        answers: of mazes: their paths are shown.
         name: unique on the page.
     """
     peaks = two_peaks(phases_of(trace[-1].states[-1:])[0])
@@ -92,12 +92,13 @@ def modes_picture(
     steps = [steps[k] for k in spread_steps(len(steps), MAX_COLUMNS)]
     shown = [phases_of(trace[index].states[step : step + 1])[0] for index, step in steps]
     count = min(len(inputs), NUM_PHASE_IMAGES)
-    figure, grid = axes_grid(1, 1, 0.72 * (len(shown) + 1.9), 1.44 * count + 0.35)
+    figure, grid = axes_grid(1, 1, INCHES * (len(shown) + 1.9), 2 * INCHES * count + 0.35)
     axes, rows = grid[0, 0], []
     for k in range(count):
         for row, peak in enumerate(peaks):
             if row == 0:
-                place_input(axes, inputs[k], 2 * k)
+                tile = input_tile(inputs[k], None if answers is None else answers[k])
+                place_tile(axes, tile, 2 * k, 0, inches=INCHES)
             maps = [nearness(phases[k : k + 1], peak)[0].numpy() for phases in shown]
             scale = max(1e-12, *(map_.max() for map_ in maps))
             for column, map_ in enumerate(maps):
@@ -107,7 +108,7 @@ def modes_picture(
     frame(axes, rows, ["", *(f"layer {index + 1}\nstep {step + 1}" for index, step in steps)])
     alt = (
         f"Where the phases are near the two peaks of the last layer, {peaks[0]:.0f} and {peaks[1]:.0f} degrees, for "
-        f"{count} {'boards' if inputs.ndim == 3 else 'images'} (two rows each) over {len(shown)} steps of {len(trace)} "
+        f"{count} {kind_of(inputs, answers)}s (two rows each) over {len(shown)} steps of {len(trace)} "
         "layers (columns)."
     )
     return svg_of(figure, alt=alt, name=name), peaks

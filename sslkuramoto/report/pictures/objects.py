@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib import colormaps
 
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
-from sslkuramoto.report.pictures.oscillators import frame, place, tiles_of
+from sslkuramoto.report.pictures.tiles import frame, place, tiles_of
 from sslkuramoto.report.scenes import Scenes, matched_objects
 
 SHOWN_SCENES = 8

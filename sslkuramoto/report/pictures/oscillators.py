@@ -10,30 +10,30 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from markupsafe import Markup
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
 from sslkuramoto.encoders.features import Encoder, LayerTrace, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.report.pictures.drawing import axes_grid, colour, plain_axes, styled, svg_of
+from sslkuramoto.report.pictures.inputs import input_tile, kind_of
+from sslkuramoto.report.pictures.tiles import MAX_TILE, frame, place, place_tile, tiles_of
 
 VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz")
 OF_A_VIEW = "view."  # before a view's name, which may be any
-MAX_TILE = 64  # pixels: larger images are shrunk for the page
 NUM_VIEW_IMAGES, NUM_PHASE_IMAGES = 8, 3
 MAX_COLUMNS = 8  # oscillator steps of a picture; of more, some are shown
+INCHES = 0.72  # side of a tile
 TILES_ABREAST = 15  # of a picture; blocks of images that do not fit go below
 CYCLE = colormaps["twilight"]  # cyclic and perceptually uniform: equal differences of phase look equal
-GAP = 0.06  # between tiles, in tiles
 
 
 @styled
@@ -47,7 +47,7 @@ def views_picture(images: Mapping[str, Float[Tensor, "b 3 y x"]], *, name: str =
     assert images, "no views to show"
     tiles = {view: tiles_of(batch[:NUM_VIEW_IMAGES]) for view, batch in images.items()}
     count = max(map(len, tiles.values()))
-    figure, grid = axes_grid(1, 1, 0.72 * count + 0.7, 0.72 * len(tiles) + 0.1)
+    figure, grid = axes_grid(1, 1, INCHES * count + 0.7, INCHES * len(tiles) + 0.1)
     axes = grid[0, 0]
     for row, batch in enumerate(tiles.values()):
         for column, tile in enumerate(batch):
@@ -63,6 +63,7 @@ def phases_picture(
     oscillator_dim: int,
     *,
     images: Shaped[Tensor, "b ..."] | None = None,
+    answers: Shaped[Tensor, "b y x"] | None = None,
     name: str = "phases",
 ) -> Markup:
     """Return an inline SVG: one block per image, in it one row per layer and one column per oscillator step.
@@ -75,6 +76,7 @@ def phases_picture(
         trace: what the encoder returned with ``trace=True``.
         oscillator_dim: N, the number of consecutive channels that make one oscillator.
         images: what is behind the trace, shown in front of each block: pixels in [0,1], "b 3 y x"; or boards, "b y x".
+        answers: of mazes: their paths are shown.
         name: unique on the page.
     """
     assert trace, "an empty trace"
@@ -87,14 +89,15 @@ def phases_picture(
     shown = spread_steps(steps, MAX_COLUMNS)
     abreast = min(count, max(1, TILES_ABREAST // (len(shown) + 1)))
     down = -(-count // abreast)
-    size = 0.72 * (abreast * (len(shown) + 1.3)) + 0.6, (0.72 * layers + 0.45) * down
+    size = INCHES * (abreast * (len(shown) + 1.3)) + 0.6, (INCHES * layers + 0.45) * down
     figure, grid = axes_grid(down, abreast, *size)
     for spare in grid.ravel()[count:]:
         spare.set_visible(False)
-    kind = "" if images is None else "image" if images.ndim == 4 else "board"
+    kind = "" if images is None else kind_of(images, answers)
     for k, axes in enumerate(grid.ravel()[:count]):
         if images is not None:
-            place_input(axes, images[k])
+            tile = input_tile(images[k], None if answers is None else answers[k])
+            place_tile(axes, tile, 0, 0, inches=INCHES)
         for row, field in enumerate(fields):
             for column, step in enumerate(shown):
                 if step < len(field):
@@ -121,20 +124,6 @@ def spread_steps(steps: int, limit: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, steps - 1, min(steps, limit))})
 
 
-def place_input(axes: Axes, example: Shaped[Tensor, "..."], row: int = 0) -> None:
-    """Put what is behind a trace, an image or a board, into the first column of a grid of tiles."""
-    if example.ndim == 3:
-        place(axes, tiles_of(example[None])[0], row, 0)
-        return
-    side = len(example)
-    given = np.where(example.numpy() > 0, 214, 245).astype(np.uint8)
-    place(axes, np.repeat(given[..., None], 3, axis=2), row, 0)
-    for (y, x), symbol in np.ndenumerate(example.numpy().astype(int)):
-        if symbol:
-            at = GAP / 2 + (1 - GAP) * (np.array([x, y]) + 0.5) / side
-            axes.text(at[0], row + at[1], str(symbol), ha="center", va="center", fontsize=26 / side, color="#222222")
-
-
 @styled
 def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> Markup:
     """Return an inline SVG, one panel a layer: the energy before each step and after the last, mean and range."""
@@ -156,18 +145,6 @@ def energies_picture(trace: Sequence[LayerTrace], *, name: str = "energies") -> 
         alt=f"Energy over the oscillator steps, mean over {energy.shape[1]} images. {' '.join(sentences)}",
         name=name,
     )
-
-
-def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
-    """Images with pixels in [0,1] as bytes, the long ones averaged down to ``MAX_TILE`` pixels."""
-    pixels = images.detach().float().cpu().clamp(0, 1)
-    height, width = pixels.shape[-2:]
-    longest = max(height, width)
-    if longest > MAX_TILE:
-        pixels = adaptive_avg_pool2d(
-            pixels, (max(1, height * MAX_TILE // longest), max(1, width * MAX_TILE // longest))
-        )
-    return list((pixels.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))
 
 
 def chosen(states: Float[Tensor, "t b c h w"], n: int) -> Float[Tensor, "t b n rows columns"]:
@@ -202,23 +179,6 @@ def coloured(field: Float[Tensor, "n h w"]) -> np.ndarray:
     return (np.nan_to_num(rgb) * 255).round().astype(np.uint8)
 
 
-def place(axes: Axes, tile: np.ndarray, row: int, column: int) -> None:
-    """Put a tile into a grid of them."""
-    extent = (column + GAP / 2, column + 1 - GAP / 2, row + 1 - GAP / 2, row + GAP / 2)
-    axes.imshow(tile, extent=extent, interpolation="none", aspect="equal")
-
-
-def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
-    """Name the rows and columns of a grid of tiles."""
-    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
-    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7)
-    axes.tick_params(length=0, pad=2)
-    axes.xaxis.tick_top()
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
 def spread_places(n: int, count: int) -> Int64[Tensor, " m"]:
     """Return ``count`` places spread evenly over ``n`` examples: those of a folder are sorted by class, so of several.
 
@@ -245,9 +205,23 @@ def record_views(run: Path, policy: nn.Module, images: Float[Tensor, "b 3 y x"],
 
 
 def record_phases(
-    run: Path, encoder: Encoder, images: Shaped[Tensor, "b ..."], oscillator_dim: int, draw: torch.Generator
+    run: Path,
+    encoder: Encoder,
+    images: Shaped[Tensor, "b ..."],
+    oscillator_dim: int,
+    draw: torch.Generator,
+    *,
+    answers: Shaped[Tensor, "b y x"] | None = None,
 ) -> Path | None:
     """Trace the oscillators on a few images, or boards, and leave them in the run directory.
+
+    Args:
+        run: the run directory.
+        encoder: to be traced.
+        images: pixels in [0,1], or boards; the first three are taken.
+        oscillator_dim: n.
+        draw: generator of the initial oscillators.
+        answers: of mazes, whose walls and paths are then drawn.
 
     Returns:
         The file; None when the encoder has no dynamics to show (then nothing is written).
@@ -259,6 +233,8 @@ def record_phases(
     if not trace:
         return None
     arrays: dict[str, np.ndarray] = {"oscillator_dim": np.array(oscillator_dim), "images": images.float().cpu().numpy()}
+    if answers is not None:
+        arrays["answers"] = answers[: len(images)].to(torch.uint8).cpu().numpy()
     for index, layer in enumerate(trace):
         for field, value in layer._asdict().items():
             kind = np.float16 if field == "states" else np.float32
@@ -285,8 +261,24 @@ def load_views(run: Path) -> dict[str, Tensor] | None:
     return views or None
 
 
-def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
-    """Return the recorded (trace, oscillator dimension, images or boards), or None when the run has none."""
+class Phases(NamedTuple):
+    """What :func:`record_phases` wrote.
+
+    Attributes:
+        trace: states and energies of each layer.
+        dim: n, dimension of an oscillator.
+        inputs: pixels in [0,1], or boards.
+        answers: of mazes (of those that were recorded by an earlier version: None).
+    """
+
+    trace: tuple[LayerTrace, ...]
+    dim: int
+    inputs: Shaped[Tensor, "b ..."]
+    answers: Shaped[Tensor, "b y x"] | None
+
+
+def load_phases(run: Path) -> Phases | None:
+    """Return the recorded phases, or None when the run has none."""
     path = run / PHASES_FILE
     arrays = _load(path)
     if arrays is None:
@@ -297,15 +289,17 @@ def load_phases(run: Path) -> tuple[tuple[LayerTrace, ...], int, Tensor] | None:
             LayerTrace(*(torch.from_numpy(arrays[f"{field}_{index}"]).float() for field in LayerTrace._fields))
             for index in range(sum(key.startswith("states_") for key in arrays))
         ]
+        answers = torch.from_numpy(arrays["answers"]) if "answers" in arrays else None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a record of phases ({error}); delete it and record again") from None
     if not layers or dim < 1 or any(layer.states.ndim != 5 or layer.states.shape[2] % dim for layer in layers):
         raise UserError(f"{path}: its states are no oscillators of dimension {dim}; delete it and record again")
     pictured = images.ndim == 3 or (images.ndim == 4 and images.shape[1] == 3)
+    pictured = pictured and (answers is None or answers.shape == images.shape)
     for states, energy, _ in layers:
         if not pictured or not states.numel() or _sizes(states, energy) != 2 * (len(images),):
             raise UserError(f"{path}: its states, energies and images do not fit together; delete it and record again")
-    return tuple(layers), dim, images
+    return Phases(tuple(layers), dim, images, answers)
 
 
 def _sizes(states: Tensor, energy: Tensor) -> tuple[int, ...]:

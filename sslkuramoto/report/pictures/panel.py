@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from torch import Tensor
 
 from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.report.markup import NOTHING, rendered
+from sslkuramoto.report.pictures.inputs import MAZE_SIGNS, MAZE_WORDS, Kind, input_tile, kind_of
 from sslkuramoto.report.pictures.order import angles_to_mean, order_parameter
-from sslkuramoto.report.pictures.oscillators import CYCLE, NUM_PHASE_IMAGES, chosen, spread_steps, tiles_of
+from sslkuramoto.report.pictures.oscillators import CYCLE, NUM_PHASE_IMAGES, chosen, spread_steps
 
 MAX_BYTES = 120_000  # of the states of one panel, before base64
 # Of larger records fewer images, then fewer steps, then fewer sites are kept: the first choice that fits.
 CHOICES = tuple(product((1, 2, 4), (64, 32, 16, 8), (NUM_PHASE_IMAGES, 1)))
+BLANK = {0: "blank cell"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,13 @@ class _Kept:
 
 
 def panel(
-    trace: Sequence[LayerTrace], n: int, inputs: Shaped[Tensor, "b ..."], *, label: str, name: str = "panel"
+    trace: Sequence[LayerTrace],
+    n: int,
+    inputs: Shaped[Tensor, "b ..."],
+    *,
+    answers: Shaped[Tensor, "b y x"] | None = None,
+    label: str,
+    name: str = "panel",
 ) -> Markup:
     """Return the panel; nothing where even a part of the record is too large for a page.
 
@@ -46,6 +55,7 @@ def panel(
         trace: what the encoder returned with ``trace=True``.
         n: dimension of an oscillator.
         inputs: what is behind the trace: pixels in [0,1], "b 3 y x"; or boards, "b y x".
+        answers: of mazes: their paths are shown.
         label: whose oscillators they are, for readers who cannot see it.
         name: unique on the page.
     """
@@ -56,10 +66,11 @@ def panel(
             break
     else:
         return NOTHING
-    shown = inputs[:images]
+    shown, kind = inputs[:images], kind_of(inputs, answers)
+    tiles = [input_tile(example, None if answers is None else answers[k]) for k, example in enumerate(shown)]
     about = {
         "dim": n,
-        "boards": shown.to(torch.int64).tolist() if shown.ndim == 3 else None,
+        **_symbols(kind, shown if answers is None else answers[:images]),
         "layers": [
             {
                 "steps": [step + 1 for step in layer.steps],
@@ -81,9 +92,21 @@ def panel(
         states=_data("application/octet-stream", b"".join(layer.states.tobytes() for layer in kept)),
         cycle=_data("application/octet-stream", cycle.tobytes()),
         num_layers=len(kept),
-        kind="board" if shown.ndim == 3 else "image",
-        inputs=[""] * len(shown) if shown.ndim == 3 else [_png(tile) for tile in tiles_of(shown)],
+        kind=kind,
+        inputs=[""] * len(shown) if kind == "board" else [_png(tile.cells) for tile in tiles],
     )
+
+
+def _symbols(kind: Kind, boards: Shaped[Tensor, "b ..."]) -> dict[str, Any]:
+    """Return the cells of boards, and what is written on each symbol and said of it."""
+    if kind == "image":
+        return {"boards": None}
+    cells = boards.to(torch.int64)
+    if kind == "maze":
+        return {"boards": cells.tolist(), "signs": MAZE_SIGNS, "words": MAZE_WORDS}
+    symbols = [symbol for symbol in cells.unique().tolist() if symbol]
+    words = {symbol: f"given {symbol}" for symbol in symbols}
+    return {"boards": cells.tolist(), "signs": {symbol: str(symbol) for symbol in symbols}, "words": words | BLANK}
 
 
 def _kept(field: Float[Tensor, "t b n h w"], layer: LayerTrace, n: int, sparse: int, steps: int, images: int) -> _Kept:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from sslkuramoto.report.pictures.drawing import FAINT, INK, axes_grid, colour, plain_axes, styled, svg_of
-from sslkuramoto.report.pictures.oscillators import frame, place, tiles_of
+from sslkuramoto.report.pictures.tiles import frame, place, tiles_of
 
 SERIES: Mapping[str, int] = {"same": 0, "different": 1}
 """Numbers of the colours of the two kinds of pairs."""

@@ -1,6 +1,6 @@
-"""Boards as tiles in rows and columns: answers side by side, or forming over the steps of a network.
+"""Tiles in rows and columns: images, and boards whose answers stand side by side or form over the steps of a network.
 
-Shapes: y x cells.
+Shapes: b images, y x pixels or cells.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
-from sslkuramoto.report.pictures.oscillators import GAP, frame, place
 
+MAX_TILE = 64  # pixels: larger images are shrunk for the page
+GAP = 0.06  # between tiles, in tiles
 WHITE, GIVEN = (245, 245, 245), (214, 214, 214)
 CORRECT, WRONG = (38, 110, 190), (217, 119, 6)
 """Blue and orange, which colour-blind readers tell apart."""
@@ -21,7 +25,7 @@ POINTS, LEAST_POINTS = 52, 3.5  # of a symbol in a cell: for a tile of one inch,
 
 @dataclass(frozen=True)
 class Tile:
-    """A board as colours of its cells, with symbols in some of them: row, column, text, colour."""
+    """An image, or a board as colours of its cells with symbols in some of them: row, column, text, colour."""
 
     cells: UInt8[np.ndarray, "y x 3"]
     symbols: tuple[tuple[int, int, str, str], ...] = ()
@@ -54,12 +58,45 @@ def tiles_picture(
     figure, ((axes,),) = axes_grid(1, 1, inches * len(columns) + margin, inches * len(rows) + 0.3)
     for row, (_, tiles) in enumerate(rows):
         for column, tile in enumerate(tiles):
-            place(axes, tile.cells, row, column)
-            side = len(tile.cells)
-            size = max(LEAST_POINTS, POINTS * inches / side)
-            for y, x, text, colour in tile.symbols:
-                at = GAP / 2 + (1 - GAP) * (np.array([x, y]) + 0.5) / side
-                where = {"ha": "center", "va": "center_baseline"}
-                axes.text(column + at[0], row + at[1], text, fontsize=size, color=colour, **where)
+            place_tile(axes, tile, row, column, inches=inches)
     frame(axes, [label for label, _ in rows], list(columns))
     return svg_of(figure, alt=alt, name=name)
+
+
+def place_tile(axes: Axes, tile: Tile, row: int, column: int, *, inches: float) -> None:
+    """Put a tile with its symbols into a grid of tiles of a side in inches."""
+    place(axes, tile.cells, row, column)
+    side = len(tile.cells)
+    size = max(LEAST_POINTS, POINTS * inches / side)
+    for y, x, text, colour in tile.symbols:
+        at = GAP / 2 + (1 - GAP) * (np.array([x, y]) + 0.5) / side
+        axes.text(column + at[0], row + at[1], text, fontsize=size, color=colour, ha="center", va="center_baseline")
+
+
+def place(axes: Axes, tile: np.ndarray, row: int, column: int) -> None:
+    """Put a tile into a grid of them."""
+    extent = (column + GAP / 2, column + 1 - GAP / 2, row + 1 - GAP / 2, row + GAP / 2)
+    axes.imshow(tile, extent=extent, interpolation="none", aspect="equal")
+
+
+def frame(axes: Axes, rows: list[str], columns: list[str]) -> None:
+    """Name the rows and columns of a grid of tiles."""
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7)
+    axes.tick_params(length=0, pad=2)
+    axes.xaxis.tick_top()
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def tiles_of(images: Float[Tensor, "b 3 y x"]) -> list[np.ndarray]:
+    """Images with pixels in [0,1] as bytes, the long ones averaged down to ``MAX_TILE`` pixels."""
+    pixels = images.detach().float().cpu().clamp(0, 1)
+    height, width = pixels.shape[-2:]
+    longest = max(height, width)
+    if longest > MAX_TILE:
+        pixels = adaptive_avg_pool2d(
+            pixels, (max(1, height * MAX_TILE // longest), max(1, width * MAX_TILE // longest))
+        )
+    return list((pixels.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from sslkuramoto.report.evidence import Attacked, Evidence, attacked_of
 from sslkuramoto.report.markup import NOTHING, element, figure, fine, folded, joined, left_out_note
 from sslkuramoto.report.pictures.evidence import attacked_pictures, magnification
-from sslkuramoto.report.pictures.oscillators import MAX_TILE
+from sslkuramoto.report.pictures.tiles import MAX_TILE
 from sslkuramoto.report.sections.section import PICTURE_BUDGET, Half, Section
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from jaxtyping import Shaped
 from markupsafe import Markup
-from torch import Tensor
 
 from sslkuramoto.report.markup import NOTHING, colours_bar, element, figure, fine, joined
+from sslkuramoto.report.pictures.inputs import kind_of
 from sslkuramoto.report.pictures.modes import modes_picture
 from sslkuramoto.report.pictures.order import histograms_picture, order_picture
 from sslkuramoto.report.pictures.oscillators import (
@@ -34,6 +33,7 @@ HISTOGRAM_OF = {
     2: "Phases of all oscillators after the first and the last step.",
     3: "Angles between the oscillators and the mean direction of their grid, after the first and the last step.",
 }
+MAZES = "Mazes: walls are dark, start and goal S and G, the path of the data blue."
 CHOICE = (
     "Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most "
     "between neighbours and least over the whole grid."
@@ -65,24 +65,28 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
         below = "Views of the training images, as the objective gets them; one image a column."
         text += figure(views_picture(views, name=f"{name}-views"), below)
     if phases := load_phases(part.path):
-        trace, dim, inputs = phases
-        text += panel(trace, dim, inputs, label=whose, name=f"{name}-panel")
+        trace, dim, inputs, answers = phases
+        examples = f"{len(inputs)} {kind_of(inputs, answers)}s"
+        text += panel(trace, dim, inputs, answers=answers, label=whose, name=f"{name}-panel")
         coding: Iterable[object] = (f"{CODING.get(dim, CODING[3]).capitalize()}.",)
         if dim == 2:
             coding = ("Colour is the phase: ", colours_bar(phase_colours()), " from 0 to 2π.")
-        below = joined([f"Oscillators (N = {dim}) after each oscillator step. ", *coding, f" {CHOICE}"])
-        text += figure(phases_picture(trace, dim, images=inputs, name=f"{name}-phases"), below)
-        below = f"Energy before each step and after the last: mean and range over {len(inputs)} {_kind(inputs)}."
+        shown = f" {MAZES}" if answers is not None else ""
+        below = joined([f"Oscillators (N = {dim}) after each oscillator step. ", *coding, f" {CHOICE}{shown}"])
+        text += figure(phases_picture(trace, dim, images=inputs, answers=answers, name=f"{name}-phases"), below)
+        below = f"Energy before each step and after the last: mean and range over {examples}."
         text += figure(energies_picture(trace, name=f"{name}-energies"), below)
         below = (
-            f"Order parameter after each step, mean and range over {len(inputs)} {_kind(inputs)}: the length of "
+            f"Order parameter after each step, mean and range over {examples}: the length of "
             "the mean of an oscillator over the grid, 1 where all sites agree; mean over the oscillators of a site."
         )
         text += figure(order_picture(trace, dim, name=f"{name}-order"), below)
         if histograms := histograms_picture(trace, dim, name=f"{name}-histograms"):
             below = f"{HISTOGRAM_OF.get(dim, HISTOGRAM_OF[3])} Dotted: directions drawn at random."
             text += figure(histograms, below)
-        modes, peaks = modes_picture(trace, inputs, name=f"{name}-modes") if dim == 2 else (NOTHING, None)
+        modes, peaks = (
+            modes_picture(trace, inputs, answers=answers, name=f"{name}-modes") if dim == 2 else (NOTHING, None)
+        )
         if peaks is not None:
             below = (
                 f"The phases of the last layer have two peaks, at {peaks[0]:.0f}° and {peaks[1]:.0f}° (rows). White: "
@@ -90,10 +94,6 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
             )
             text += figure(modes, below)
     return text
-
-
-def _kind(inputs: Shaped[Tensor, "b ..."]) -> str:
-    return "boards" if inputs.ndim == 3 else "images"
 
 
 def section() -> Section:

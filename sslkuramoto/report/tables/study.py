@@ -29,6 +29,7 @@ from sslkuramoto.report.tables.table import (
     published_digits,
     scored,
     scoring_lines,
+    untrained_lines,
 )
 from sslkuramoto.results import Reading, Result
 from sslkuramoto.study.parse import StudyColumn, StudyRow
@@ -84,6 +85,8 @@ def study_summary(table: StudyTable) -> Summary:
             heads.append(Head(head, published=True))
             figures = [cell.published for cell in by_row.values()]
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
+    for text in untrained_lines({labels[key]: _results_of(table, key) for key in study.rows}):
+        mark(text)
     rows = study.rows.values()
     return Summary(
         heads=heads,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 from sslkuramoto.columns import Column
+from sslkuramoto.encoders.features import UNTRAINED
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import counted, incidental_options
 from sslkuramoto.report.runs import Model
@@ -13,7 +14,7 @@ from sslkuramoto.report.tables.columns import Absent, Found, LeftOut, columns, f
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
 from sslkuramoto.report.tables.main_numbers import MainNumbers, main_numbers_of
 from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary, with_best
-from sslkuramoto.results import Metric, Reading
+from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.study.published import Published
 from sslkuramoto.values import option_text
 
@@ -69,7 +70,8 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
             heads.append(Head(column, published=True))
             figures = [group[0].row.published.get(column.key) for group in groups]
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
-    for text in _mixed_weights(models):
+    of_models = {model.label: [each for part in model.parts.values() for each in part.results] for model in models}
+    for text in (*untrained_lines(of_models), *_mixed_weights(models)):
         mark(text)
     main_numbers = [
         _main_numbers(label, list(zip(heads, (cells[i] for cells in by_head), strict=True)), group)
@@ -304,6 +306,11 @@ def _by_value(values: Mapping[str, str]) -> str:
 
 def _short(text: str, length: int = 40) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def untrained_lines(results: Mapping[str, Sequence[Result]]) -> list[str]:
+    """Name the models, by their labels, whose results say that the encoder was not trained."""
+    return [f"{label}: {UNTRAINED}" for label, each in results.items() if any(r.encoder.get("untrained") for r in each)]
 
 
 def _mixed_weights(models: Sequence[Model]) -> list[str]:

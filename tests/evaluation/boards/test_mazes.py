@@ -287,11 +287,21 @@ def test_mazes_of_another_source_are_measured_instead_of_those_of_the_run(mazes,
 @pytest.mark.parametrize(
     ("protocol", "words", "given", "message"),
     [
-        ("maze", [], Boards(9, 9), r"^maze reads mazes, of 4 input symbols and 5 symbols; data x gives Boards\(side=9"),
-        ("maze", [], Boards(9, 6, 4), r"^maze reads mazes, .*; data x gives Boards\(.*symbols=6, input_symbols=4\)"),
-        ("maze", ["mazes={name: sudoku}"], Boards(9, 5, 4), r"^maze reads mazes, .*; data sudoku gives Boards"),
-        ("sudoku", [], Boards(9, 5, 4), r"^sudoku reads Sudoku boards, which have blank cells; data x gives Boards"),
-        ("sudoku", ["boards={name: maze}"], Boards(9, 9), r"^sudoku reads Sudoku boards, .*; data maze gives Boards"),
+        (
+            "maze",
+            [],
+            Boards(9, 9),
+            r"^maze reads mazes, of 4 input symbols and 5 symbols; data x gives boards of 9 x 9 cells, 9",
+        ),
+        ("maze", [], Boards(9, 6, 4), r"^maze reads mazes, .*; data x gives .*, 6 symbols, 4 of them"),
+        ("maze", ["mazes={name: sudoku}"], Boards(9, 5, 4), r"^maze reads mazes, .*; data sudoku gives boards of"),
+        ("sudoku", [], Boards(9, 5, 4), r"^sudoku reads Sudoku boards, which have blank cells; data x gives boards"),
+        (
+            "sudoku",
+            ["boards={name: maze}"],
+            Boards(9, 9),
+            r"^sudoku reads Sudoku boards, .*; data maze gives boards",
+        ),
     ],
 )
 def test_boards_of_the_other_kind_are_one_line_before_anything_loads(protocol, words, given, message) -> None:
