@@ -270,7 +270,7 @@ class FeatureAttack(Protocol):
             return self._unit(subject, pixels[own], references[own], threat, rows, number)
 
         label = f"features {self.direction} {threat}"
-        units = units_of(ledger, label, 0, len(pixels), self.chunk, settings, make, subject.report)
+        units = units_of(ledger, label, len(pixels), self.chunk, settings, make, subject.report)
         if any(CUT in unit.noticed for unit in units):
             result.notes = list(dict.fromkeys([*result.notes, f"{CUT}: these numbers say nothing of robustness"]))
         return torch.cat([unit.candidates for unit in units]).to(device)

@@ -18,7 +18,6 @@ from sslkuramoto.sources import content_key
 def units_of(
     ledger: Ledger,
     label: str,
-    number: int,
     images: int,
     chunk: int,
     settings: Mapping[str, Any],
@@ -30,7 +29,6 @@ def units_of(
     Args:
         ledger: of the measurement.
         label: of the units.
-        number: of several units of one chunk, from 0 (the place of a restart in a battery).
         images: n.
         chunk: images per unit.
         settings: what decides the units besides the ledger's own key.
@@ -41,10 +39,10 @@ def units_of(
     found = dict[int, Unit]()
     for place in ledger.shared_out(range(len(parts)), report):
         rows = parts[place]
-        unit = ledger.read(label, place, number, key, {"rows": rows.shape, "broken": rows.shape})
+        unit = ledger.read(label, place, 0, key, {"rows": rows.shape, "broken": rows.shape})
         if unit is None:
             report(f"{label}: chunk {place + 1} of {len(parts)}")
             unit = make(rows, place)
-            ledger.write(label, place, number, key, unit, settings)
+            ledger.write(label, place, 0, key, unit, settings)
         found[place] = unit
     return [found[place] for place in range(len(parts))]
