@@ -7,12 +7,11 @@ step along the tangent part of the gradient, then back into the ball.
 Shapes: b batch, c channels, h w grid, y x pixels, q classes.
 """
 
-import math
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sslkuramoto.attacks.apgd import reach
 from sslkuramoto.attacks.losses import Loss, per_image
 from sslkuramoto.attacks.pgd import step_sizes
 from sslkuramoto.classifier import Classifier
@@ -21,6 +20,7 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.threat import MisbehavedError, Threat
 
+LONGEST = 0.5  # first step of an oscillator, radians
 SLACK = 1e-3  # radians: angles are computed in float32
 
 
@@ -52,8 +52,9 @@ def worst_state(
 ) -> tuple[Float[Tensor, "b 3 y x"], Float[Tensor, "b c h w"]]:
     """Return the strongest images and initial states of one ascent; the given ones count among them.
 
-    Steps follow the sum of all gradients so far, each of l1 norm 1, and shorten along half a cosine: those of images
-    from eps, those of oscillators from the radius, at most a quarter turn.
+    Steps follow the gradient and shorten along half a cosine: those of images from eps, those of oscillators from half
+    the radius, at most ``LONGEST``, unless so many steps would not cross the ball. On digits, sums of gradients and
+    longer steps left more images correct (docs/attacks.md).
 
     Args:
         classifier: with frozen parameters, of an encoder whose initial oscillators have a :class:`StateSpace`.
@@ -76,26 +77,23 @@ def worst_state(
     pixels, place, field = images, centres, states
     best_pixels, best_field = images.clone(), states.clone()
     strongest = images.new_full((len(images),), -torch.inf)
-    summed, turned = torch.zeros_like(images), torch.zeros_like(states)
+    first = max(min(radius / 2, LONGEST), 2 * radius / iterations)  # together the steps reach across the ball
     for size in [*step_sizes("cosine", 1.0, iterations), None]:
         with torch.set_grad_enabled(size is not None):
-            leaf, start = (part.detach().requires_grad_(size is not None) for part in (pixels, field))
-            logits = classifier(leaf, initial=start)
-            value = per_image(loss, logits, labels)
+            leaves = [part.detach().requires_grad_(size is not None) for part in (pixels, field)]
+            logits = classifier(leaves[0], initial=leaves[1])
+            value = per_image(loss, logits, labels).sum()
         wrong_by = per_image("log_margin", logits.detach(), labels).nan_to_num(nan=-torch.inf)
         better = wrong_by > strongest
         strongest[better], best_pixels[better], best_field[better] = wrong_by[better], pixels[better], field[better]
         if size is None:
             break
-        found = torch.autograd.grad(value.sum(), (leaf, start), allow_unused=True)
-        for total, gradient in zip((summed, turned), found, strict=True):
-            if gradient is not None:
-                gradient = gradient.nan_to_num()
-                total += gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
+        found = torch.autograd.grad(value, leaves, materialize_grads=True, allow_unused=True)
+        of_pixels, of_states = (gradient.nan_to_num() for gradient in found)
         if threat.eps > 0:
-            pixels = threat.project(pixels + size * threat.eps * threat.steepest(summed), images)
+            pixels = threat.project(pixels + size * reach(threat, images) * threat.steepest(of_pixels), images)
         if radius > 0:
-            moved = space.moved(place, turned, size * min(radius, math.pi / 2))
+            moved = space.moved(place, of_states, size * first)
             field = place = space.within(moved, centres, radius)
     if float(space.angles(space.start(best_field), centres).max()) > radius + SLACK:
         raise MisbehavedError(f"worst_state: a state left its ball of {radius:.4g} radians")

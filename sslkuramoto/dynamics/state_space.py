@@ -18,6 +18,7 @@ from sslkuramoto.dynamics.sphere import dot, norm, normalise, tangent
 
 EVERYWHERE = math.pi
 """Radius, in radians, of a ball that holds every state."""
+SHORTEST = 1e-4  # tangent part of a unit vector; a shorter one is rounding
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,11 @@ class Spheres:
         self, states: Float[Tensor, "b c h w"], centres: Float[Tensor, "b c h w"], radius: float
     ) -> Float[Tensor, "b c h w"]:
         """Turn oscillators farther than ``radius`` radians from their centres back along the great circles to them."""
-        along = normalise(tangent(centres, states, self.n), self.n)
-        # once more: near the centre and opposite it the first direction is mostly rounding
-        along = normalise(tangent(centres, along, self.n), self.n)
-        # an oscillator exactly opposite may have no direction, and goes back to the centre
+        beside = tangent(centres, states, self.n)
+        along = normalise(tangent(centres, normalise(beside, self.n), self.n), self.n)  # twice: less rounding
         edge = math.cos(radius) * centres + math.sin(radius) * along
-        edge = edge.where(self._each(norm(along, self.n) > 0.5), centres)
+        # opposite its centre an oscillator has no direction but rounding, and goes back to the centre
+        edge = edge.where(self._each(norm(beside, self.n) > SHORTEST), centres)
         return states.where(self._each(self.angles(states, centres) <= radius), edge)
 
     def angles(self, states: Float[Tensor, "b c h w"], others: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m h w"]:

@@ -81,7 +81,7 @@ class WorstState(Protocol):
     def __init__(
         self,
         *,
-        within: tuple[float | Literal["anywhere"], ...] = (0.0, 0.5, "anywhere"),
+        within: tuple[float | Literal["anywhere"], ...] = (0.0, 0.01, 0.05, 0.2, "anywhere"),
         norm: Norm = "linf",
         eps: float | str | None = None,
         loss: Loss = "log_margin",

@@ -14,8 +14,8 @@ from sslkuramoto.results import Result
 
 DETAILS = "curves"
 HOW_TO_READ = (
-    "Each number is what the attack left, so a stronger attack can only make it worse. At radius 0 nothing is attacked: "
-    "what an encoder that draws its oscillators shows there is its own difference between two draws."
+    "Each number is what the attack left, so a stronger attack can only make it worse. At radius 0 nothing is "
+    "attacked: what an encoder that draws its oscillators shows there is its own difference between two draws."
 )
 
 

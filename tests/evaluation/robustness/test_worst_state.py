@@ -149,7 +149,7 @@ def test_accuracies_are_those_of_the_closed_form_over_draws(toy, some_set, subje
         head.weight.copy_(torch.eye(2))
     data = labelled(some_set, classes=2)
     subject = subject_of((encoder, head), data=lambda split: data)
-    result = build(within=[0.0, 0.5, "anywhere"], chunk=12)(subject)
+    result = build(within=[0.0, 0.5, "anywhere"], chunk=12, iterations=30)(subject)
     pixels = torch.stack([data.images[place] for place in result.per_image["index"]]) / 255
     image = (pixels - 0.5).flatten(1) @ encoder.weight.detach() + 0.15
     draws = [generator("cpu", 0, "worst_state", "start", k, 0) for k in range(20)]
