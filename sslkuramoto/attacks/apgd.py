@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Target, Work
-from sslkuramoto.attacks.gradients import Best, Mean, Noise, Objective, fitted, objective_of, reading_by_draws
+from sslkuramoto.attacks.gradients import Ascended, Best, Mean, Noise, Objective, fitted, objective_of, reading_by_draws
 from sslkuramoto.attacks.losses import Loss, is_targeted
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
@@ -65,7 +65,7 @@ class _Point:
 
 
 def apgd(
-    objective: Objective,
+    objective: Ascended,
     images: Float[Tensor, "b 3 y x"],
     start: Float[Tensor, "b 3 y x"],
     *,
@@ -78,7 +78,7 @@ def apgd(
     The step-size rules compare the objective, whatever ``best`` ranks by. Images of a deterministic network that are
     already misclassified are not attacked further.
     """
-    stochastic = objective.classifier.stochastic
+    stochastic = objective.stochastic
     here = _Point(start.clone(), start.new_full((len(start),), -torch.inf), torch.zeros_like(start))
     _evaluate(objective, here, best, stochastic, gradient=True)
     top, last = here.copy(), here.x
@@ -105,7 +105,7 @@ def apgd(
             here.take(top, few | idle)
 
 
-def _evaluate(objective: Objective, point: _Point, best: Best, stochastic: bool, *, gradient: bool) -> bool:
+def _evaluate(objective: Ascended, point: _Point, best: Best, stochastic: bool, *, gradient: bool) -> bool:
     """Evaluate the objective for the images still attacked; return whether there are any."""
     rows = best.open_rows(stochastic)
     if len(rows) == 0:

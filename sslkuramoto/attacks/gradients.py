@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, runtime_checkable
+from typing import Protocol as TypingProtocol
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -61,6 +62,24 @@ class Evaluated:
     gradient: Float[Tensor, "b 3 y x"] | None = None
 
 
+@runtime_checkable
+class Ascended(TypingProtocol):
+    """What an ascent maximises: a function of the pixels of each image."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether an image is attacked further once most draws misclassify it."""
+        ...
+
+    def of(self, rows: Int64[Tensor, " r"]) -> "Ascended":
+        """Return the function of some rows of the batch."""
+        ...
+
+    def __call__(self, candidates: Float[Tensor, "b 3 y x"], *, gradient: bool = True) -> Evaluated:
+        """Evaluate candidates, with or without the gradient."""
+        ...
+
+
 @dataclass(frozen=True)
 class Objective:
     """The function that an attack maximises: a loss, averaged over k draws of the classifier's oscillators.
@@ -87,6 +106,11 @@ class Objective:
     mean: Mean = "loss"
     targets: Int64[Tensor, " b"] | None = None
     noticed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the classifier draws."""
+        return self.classifier.stochastic
 
     def towards(self, targets: Int64[Tensor, " b"]) -> "Objective":
         """Return the same objective for a targeted loss."""

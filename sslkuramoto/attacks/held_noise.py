@@ -20,9 +20,9 @@ from torch import Tensor
 from sslkuramoto.attacks.apgd import apgd
 from sslkuramoto.attacks.attack import Attack, Target, Work
 from sslkuramoto.attacks.gradients import (
+    Ascended,
     Best,
     Mean,
-    Objective,
     check_backward,
     differentiated,
     fitted,
@@ -43,7 +43,7 @@ _SETTLED, _OPEN = "settled", "open"
 
 
 def climb(
-    objective: Objective,
+    objective: Ascended,
     images: Float[Tensor, "b 3 y x"],
     start: Float[Tensor, "b 3 y x"],
     *,

@@ -17,10 +17,10 @@ from torch import Tensor
 from sslkuramoto.attacks.apgd import reach
 from sslkuramoto.attacks.attack import Attack, Target, Work
 from sslkuramoto.attacks.gradients import (
+    Ascended,
     Best,
     Mean,
     Noise,
-    Objective,
     check_backward,
     cut_off,
     differentiated,
@@ -47,7 +47,7 @@ def step_sizes(schedule: Schedule, step_size: float, iterations: int) -> list[fl
 
 
 def ascend(
-    objective: Objective,
+    objective: Ascended,
     images: Float[Tensor, "b 3 y x"],
     start: Float[Tensor, "b 3 y x"],
     *,
@@ -71,7 +71,7 @@ def ascend(
     velocity = torch.zeros_like(x)
     radius = reach(threat, images)
     for step in range(len(sizes) + 1):
-        rows = best.open_rows(objective.classifier.stochastic)
+        rows = best.open_rows(objective.stochastic)
         if len(rows) == 0:
             break
         found = objective.of(rows)(x[rows], gradient=step < len(sizes))

@@ -75,6 +75,8 @@ class Encoder(nn.Module):
             empty, ``forward`` takes ``num_steps=``: other numbers of steps for one call, for all layers or for each.
         normalises_initial: whether ``initial`` may have any length, of which only the direction counts; otherwise it is
             noise that has a size.
+        initial_scale: radians of an initial phase for each unit of ``initial``; None where ``initial`` is no noise of
+            phases.
         has_energy: whether the trace holds the energy of the states, as of oscillators.
         gives_coherence: whether ``Features.pooled`` holds the coherences of pairs of oscillators, in [0, 2].
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
@@ -93,6 +95,7 @@ class Encoder(nn.Module):
     sides: Sides | None = None
     num_steps: tuple[int, ...] = ()
     normalises_initial: ClassVar[bool] = False
+    initial_scale: float | None = None
     has_energy: ClassVar[bool] = False
     gives_coherence: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"

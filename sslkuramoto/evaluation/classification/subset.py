@@ -45,9 +45,14 @@ def chosen_images(subject: Subject, split: str, wanted: int | None, batch: int) 
     """
     images = subject.images(split)
     index = chosen_indices(images, wanted)
-    read = list(batches(images, list(index.split(batch)), device=subject.device, workers=subject.workers))
     assert images.labels is not None
-    return Chosen(torch.cat([part.inputs for part in read]), images.labels[index].to(subject.device), index, images)
+    return Chosen(pixels_of(subject, images, index, batch), images.labels[index].to(subject.device), index, images)
+
+
+def pixels_of(subject: Subject, images: ImageSet, index: Int64[Tensor, " n"], batch: int) -> Float[Tensor, "n 3 y x"]:
+    """Read images of a split, labelled or not, ``batch`` at a time; pixels in [0,1], on the subject's device."""
+    read = batches(images, list(index.split(batch)), device=subject.device, workers=subject.workers)
+    return torch.cat([part.inputs for part in read])
 
 
 def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
