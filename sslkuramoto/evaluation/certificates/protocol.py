@@ -94,8 +94,8 @@ class Certify(Protocol):
     columns = (
         Column("smoothed", "clean", "Smoothed network", False, 12.3, ["smoothed_accuracy"], optional=True),
         Column(
-            "certified_radius", "mean certified l2 radius", "Smoothed network", False, 12.4,
-            ["mean_certified_radius"], optional=True,
+            "certified_radius", "mean certified l2 radius [pixels]", "Smoothed network", False, 12.4,
+            ["mean_certified_radius"], optional=True, unit="pixels",
         ),
     )  # fmt: skip
 

@@ -60,12 +60,19 @@ class Distance(Protocol):
 
     name = "distance"
     needs = frozenset({"head", "labels"})
-    columns = (
+    columns = tuple(
         Column(
-            "distance", "median distance", "Nearest mistake", True, 11.5, ["median_distance"],
+            *(f"{key}_{norm}", f"{shown}, {title}", "Nearest mistake", False, place + step, [metric]),
             optional=True,
-        ),
-    )  # fmt: skip
+            made_with=(("norm", norm),),
+            unit=unit,
+        )
+        for place, norm, shown in ((11.5, "l2", "l2"), (11.7, "linf", "l-inf"))
+        for step, key, title, metric, unit in (
+            (0, "distance", "median [pixels]", "median_distance", "pixels"),
+            (0.1, "never_fooled", "never fooled", "never_fooled", "%"),
+        )
+    )
 
     def __init__(
         self,
@@ -157,7 +164,10 @@ class Distance(Protocol):
                 "distance": [round(each, 7) if each < torch.inf else None for each in distances.tolist()],
             },
             notes=[*notes, *(line for each in attacks for line in each.findings(found.noticed[each.label]))],
-            details={"threat": str(self.threat), "curve": curve(distances, self.threat.eps)},
+            details={
+                "threat": str(self.threat),
+                "distance": {"norm": self.threat.norm, "images": len(distances), **curve(distances, self.threat.eps)},
+            },
         )
         for eps in self.grid:
             name = f"{_named(eps)}_correct"

@@ -6,6 +6,7 @@ for _name in (
     *("answer", "summary", "table", "curves", "epochs", "pictures", "bars", "scatter", "audits", "pairs"),
     *(
         "brackets",
+        "distances",
         "calibration",
         "boards",
         "mazes",
