@@ -27,6 +27,7 @@ class Column:
         beside: if a result with several ``ways`` has none of ``metrics`` directly, the one of the entry of ``ways``
             whose robust accuracy states this reading is shown.
         better: which of two numbers is the better one, for tables that mark the best; None: they mark none.
+        unit: that its numbers state, and its title names; "%" for shares, which are shown in percent.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Column:
     made_with: tuple[tuple[str, object], ...] = ()
     beside: Reading | None = None
     better: Literal["higher", "lower"] | None = "higher"
+    unit: str = "%"
 
     @property
     def name(self) -> str:

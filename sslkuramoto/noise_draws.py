@@ -40,11 +40,18 @@ def draws_for(stochastic: bool, draws: int) -> int:
 
 def right_by_vote(predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Return whether the label has strictly more votes over the draws than any other class: a tie is wrong."""
-    classes = int(torch.maximum(predictions.max(), labels.max())) + 1
-    votes = F.one_hot(predictions, classes).sum(dim=0)
-    own = votes.gather(1, labels[:, None]).squeeze(1)
-    others = votes.scatter(1, labels[:, None], -1).max(dim=1).values
-    return own > others
+    own, other = votes(predictions, labels)
+    return own > other
+
+
+def votes(
+    predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]
+) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Return how many draws predict the label, and how many the other class that most draws predict."""
+    classes = max(int(torch.maximum(predictions.max(), labels.max())) + 1, 2)
+    counts = F.one_hot(predictions, classes).sum(dim=0)
+    own = counts.gather(1, labels[:, None]).squeeze(1)
+    return own, counts.scatter(1, labels[:, None], -1).max(dim=1).values
 
 
 def share_over_draws(correct: Bool[Tensor, "k n"]) -> Metric:

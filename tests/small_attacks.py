@@ -31,6 +31,8 @@ THEIR_NORMS = {"linf": "Linf", "l2": "L2"}
 def few(name: str, **changed: Any) -> dict[str, Any]:
     """Return a protocol file's entry of a registered attack whose counts are small; all members of AutoAttack."""
     options = FEW | ATTACKS.small(name) | changed
+    if name != "autoattack" and not str(options.get("loss")).endswith("_targeted"):
+        del options["targets"]
     return {"name": name, **{key: value for key, value in options.items() if key in ATTACKS.options(name)}}
 
 

@@ -14,6 +14,7 @@ Shapes: b batch, y x pixels, q classes.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,16 +22,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Target, Work
-from sslkuramoto.attacks.gradients import Ascended, Best, Mean, Noise, Objective, fitted, objective_of, reading_by_draws
-from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.attacks.gradients import Ascended, Best, Mean, Noise, objective_of, reading_by_draws
+from sslkuramoto.attacks.losses import Loss
+from sslkuramoto.attacks.targets import Targets, aimed, count_reached, reached_targets, targets_of, towards_each
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat
-from sslkuramoto.values import Count, Repeats, checked
+from sslkuramoto.values import Repeats, checked
 
 MOMENTUM = 0.75
 INCREASES = 0.75
-TARGETS = 9  # of AutoAttack
 
 
 def checkpoints(iterations: int) -> list[int]:
@@ -118,22 +119,15 @@ def _evaluate(objective: Ascended, point: _Point, best: Best, stochastic: bool, 
     return True
 
 
-def likeliest_others(objective: Objective, images: Float[Tensor, "b 3 y x"], targets: int) -> list[Int64[Tensor, " b"]]:
-    """Return the most probable wrong classes of each image, in order: the targets of a targeted attack."""
-    log = objective.log_probabilities(images)
-    log = log.scatter(1, objective.labels[:, None], -torch.inf)
-    return list(log.topk(min(targets, log.shape[1] - 1), dim=1).indices.unbind(dim=1))
-
-
 @checked
 class Apgd(Attack):
     """APGD with any loss, its gradients averaged over draws of the network's oscillators.
 
     Args:
-        loss: ``ce``, ``dlr``, ``margin``, ``log_margin``; or ``dlr_targeted``, ``margin_targeted``, which run one
-            ascent for each of the ``targets`` most probable wrong classes.
+        loss: ``ce``, ``dlr``, ``margin``, ``log_margin``; or ``ce_targeted``, ``dlr_targeted``, ``margin_targeted``,
+            which run one ascent for each of the ``targets`` most probable wrong classes.
         iterations: steps of each ascent.
-        targets: target classes of a targeted loss, at most the number of wrong classes.
+        targets: number of target classes of a targeted loss, or ``all`` wrong classes; None: 9 of a targeted loss.
         noise: ``fresh`` draws at every step (as in AutoAttack "rand"), or draws ``held`` fixed during an ascent.
         k: draws per gradient; 1 for a deterministic network.
         mean: what is averaged over draws: the ``loss`` or the ``log_probability``.
@@ -152,16 +146,18 @@ class Apgd(Attack):
         *,
         loss: Loss = "ce",
         iterations: Repeats = 100,
-        targets: Count = TARGETS,
+        targets: Targets | None = None,
         noise: Noise = "fresh",
         k: Repeats = 20,
         mean: Mean = "loss",
         restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
+        targets = targets_of(loss, targets)
         self.options = {"name": "apgd", **options_of(locals())}
         self.loss: Loss = loss
-        self.iterations, self.targets, self.k, self.restarts = iterations, targets, k, restarts
+        self.iterations, self.k, self.restarts = iterations, k, restarts
+        self.targets: Targets | None = targets
         self.noise: Noise = noise
         self.mean: Mean = mean
         self.reading = reading_by_draws(noise, k, single="as published")
@@ -170,15 +166,11 @@ class Apgd(Attack):
 
     def prepared(self, target: Target) -> "Apgd":
         """Return the attack with a loss and as many targets as the classes allow."""
-        classes = target.num_classes
-        ready = fitted(self, classes)
-        if is_targeted(ready.loss) and self.targets > classes - 1:
-            ready.targets = classes - 1
-            ready.options = {**ready.options, "targets": ready.targets}
-            ready.notes.append(
-                f"{self.label}: {classes - 1} target classes in place of {self.targets}: there are {classes} classes"
-            )
-        return ready
+        return aimed(self, target.num_classes)
+
+    def findings(self, noticed: Mapping[str, int]) -> list[str]:
+        """Return a sentence on how many candidates reached their target."""
+        return reached_targets(self.label, noticed)
 
     def __call__(
         self,
@@ -203,13 +195,10 @@ class Apgd(Attack):
             key="apgd",
             mean=self.mean,
         )
-        objectives = [objective]
-        if is_targeted(self.loss):
-            others = likeliest_others(objective, images, self.targets)
-            objectives = [objective.towards(targets) for targets in others]
         draw = work.generator(images.device, "apgd", "start")
         best = Best(images)
-        for objective in objectives:
+        for each in towards_each(objective, images, self.targets):
             start = threat.random_start(images, draw)
-            apgd(objective, images, start, threat=threat, iterations=self.iterations, best=best)
+            apgd(each, images, start, threat=threat, iterations=self.iterations, best=best)
+        count_reached(self.noticed, best.reached, self.targets)
         return best.candidates

@@ -1,9 +1,12 @@
 """Decoupled direction and norm (DDN): the shortest l2 perturbation that changes the class.
 
 Rony et al. 2019 (1811.09600, Algorithm 1): delta <- delta + alpha g / |g|, then delta is given the length e, which
-shrinks by the factor 1 - gamma where the image is misclassified and grows by 1 + gamma where it is not.
+shrinks by the factor 1 - gamma where the image is misclassified and grows by 1 + gamma where it is not, and is clamped
+to [0,1]. Defaults are the paper's: gamma 0.05, e 1 at first, alpha from 1 to 0.01 along half a cosine.
 
-Differs: the paper quantises pixels to 8 bits, this does not; a loss is averaged over draws of a stochastic network.
+Differs: the paper quantises pixels to 8 bits, this does not. e never exceeds the distance to the farthest corner of the
+cube, as in the authors' code. An image whose gradient is zero keeps its direction; the authors' code draws one. A
+targeted search ends at any mistake, not at its target only. The loss is averaged over draws of a stochastic network.
 
 Shapes: b batch, y x pixels.
 """
@@ -15,11 +18,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Target, Work
-from sslkuramoto.attacks.gradients import Noise, cut_off, fitted, objective_of, reading_by_draws
-from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.attacks.gradients import Noise, Objective, cut_off, objective_of, reading_by_draws
+from sslkuramoto.attacks.losses import Loss
 from sslkuramoto.attacks.nearest import Nearest, between
+from sslkuramoto.attacks.targets import Targets, aimed, count_reached, reached_targets, targets_of, towards_each
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.errors import UserError
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat, lengths
 from sslkuramoto.values import Positive, Repeats, ShareBelowOne, checked
@@ -36,7 +39,8 @@ class Ddn(Attack):
         first_length: length e of the first perturbation, in l2, pixels of [0,1].
         gamma: relative change of the length in a step.
         step_size: alpha of the first step, in l2; it decreases to a hundredth along half a cosine.
-        loss: as for ``apgd``, without the targeted losses.
+        loss: as for ``apgd``; the paper's are ``ce`` and ``ce_targeted``.
+        targets: as for ``apgd``.
         noise: ``fresh`` draws at every step, or draws ``held`` fixed.
         k: draws per gradient; 1 for a deterministic network.
         label: name in the result; None: ddn, with the noise.
@@ -55,28 +59,29 @@ class Ddn(Attack):
         gamma: ShareBelowOne = 0.05,
         step_size: Positive = 1.0,
         loss: Loss = "ce",
+        targets: Targets | None = None,
         noise: Noise = "held",
         k: Repeats = 20,
         label: str | None = None,
     ) -> None:
+        targets = targets_of(loss, targets)
         self.options = {"name": "ddn", **options_of(locals())}
-        if is_targeted(loss):
-            raise UserError(f"loss={loss}: ddn has no targeted losses; use apgd")
         self.iterations, self.first_length, self.gamma = iterations, first_length, gamma
         self.step_size, self.k = step_size, k
         self.loss: Loss = loss
+        self.targets: Targets | None = targets
         self.noise: Noise = noise
         self.reading = reading_by_draws(noise, k)
         self.label = label or f"ddn-{noise}"
         self.notes: list[str] = []
 
     def prepared(self, target: Target) -> "Ddn":
-        """Return the attack with a loss that is defined for this number of classes."""
-        return fitted(self, target.num_classes)
+        """Return the attack with a loss and as many targets as the classes allow."""
+        return aimed(self, target.num_classes)
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return a sentence if no gradient reaches the pixels."""
-        return cut_off(self.label, noticed)
+        """Return a sentence if no gradient reaches the pixels, and one on how many candidates reached their target."""
+        return [*cut_off(self.label, noticed), *reached_targets(self.label, noticed)]
 
     def __call__(
         self,
@@ -102,18 +107,25 @@ class Ddn(Attack):
             key="ddn",
             noticed=self.noticed,
         )
+        for each in towards_each(objective, images, self.targets):
+            self._search(each, images, nearest)
+        count_reached(self.noticed, nearest.reached, self.targets)
+        return nearest.candidates.clamp(0.0, 1.0)
+
+    def _search(self, objective: Objective, images: Float[Tensor, "b 3 y x"], nearest: Nearest) -> None:
+        """Follow the path of one objective and offer every point of it."""
         l2 = Threat("l2", torch.inf)
         moved = torch.zeros_like(images)
         length = torch.full((len(images),), self.first_length, device=images.device)
+        farthest = lengths(torch.maximum(images, 1 - images))
         for step in range(self.iterations + 1):
             found = objective(images + moved, gradient=step < self.iterations)
             fooled = found.right <= 0.5
-            nearest.offer(images + moved, fooled)
+            nearest.offer(images + moved, fooled, found.at_target)
             if found.gradient is None:
                 break
             alpha = between(self.step_size, self.step_size / 100, step, self.iterations)
             moved = moved + alpha * l2.steepest(found.gradient)
-            length = length * torch.where(fooled, 1 - self.gamma, 1 + self.gamma)
+            length = torch.minimum(length * torch.where(fooled, 1 - self.gamma, 1 + self.gamma), farthest)
             moved = moved * (length / lengths(moved).clamp_min(1e-12))[:, None, None, None]
             moved = (images + moved).clamp(0.0, 1.0) - images
-        return nearest.candidates.clamp(0.0, 1.0)

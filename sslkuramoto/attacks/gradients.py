@@ -54,12 +54,14 @@ class Evaluated:
         right: share of the draws that classify correctly.
         wrong_by: mean over the draws of the loss ``log_margin``; ranks candidates, whatever loss is maximised.
         gradient: of the objective with respect to the pixels; None if it was not requested.
+        at_target: share of the draws that predict the target; None without targets.
     """
 
     loss: Float[Tensor, " b"]
     right: Float[Tensor, " b"]
     wrong_by: Float[Tensor, " b"]
     gradient: Float[Tensor, "b 3 y x"] | None = None
+    at_target: Float[Tensor, " b"] | None = None
 
 
 @runtime_checkable
@@ -132,7 +134,7 @@ class Objective:
             (cotangent,) = torch.autograd.grad(value.sum(), log)
 
         total = torch.zeros_like(candidates)
-        losses, logs, right, wrong = [], [], [], []
+        losses, logs, right, wrong, aimed = [], [], [], [], []
         for draws, seed in passes:
             with torch.set_grad_enabled(gradient):
                 leaf = candidates.detach().requires_grad_(gradient)
@@ -153,13 +155,16 @@ class Objective:
                     total += found
             logits = logits.detach()
             right.append((logits.argmax(dim=2) == self.labels).float())
+            if self.targets is not None:
+                aimed.append((logits.argmax(dim=2) == self.targets).float())
             wrong.append(self._each("log_margin", logits))
         if logs:
             loss = per_image(self.loss, torch.cat(logs).mean(dim=0), self.labels, self.targets)
         else:
             loss = torch.cat(losses).mean(dim=0)
         mean = torch.nan_to_num(total / self.k) if gradient else None  # logits of 1e30 have NaN gradients
-        return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), mean)
+        at_target = torch.cat(aimed).mean(dim=0) if aimed else None
+        return Evaluated(loss, torch.cat(right).mean(dim=0), torch.cat(wrong).mean(dim=0), mean, at_target)
 
     def through(
         self, change: Callable[[Tensor], Tensor], candidates: Float[Tensor, "b 3 y x"]
@@ -309,13 +314,15 @@ class Best:
     """Keeps the strongest candidate of each image.
 
     A candidate that at least half of the draws misclassify is stronger than one that they do not. Among equals, the
-    larger mean margin (``wrong_by``) is stronger. Initially the candidate is the image itself.
+    larger mean margin (``wrong_by``) is stronger. Initially the candidate is the image itself. Of a targeted search,
+    ``reached`` says for which images most draws predict the class that the candidate was aimed at.
     """
 
     def __init__(self, images: Float[Tensor, "b 3 y x"]) -> None:
         self.candidates = images.clone()
         self.fooled: Bool[Tensor, " b"] = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         self.wrong_by = torch.full((len(images),), -torch.inf, device=images.device)
+        self.reached = torch.zeros_like(self.fooled)
 
     def offer(
         self, candidates: Float[Tensor, "r 3 y x"], evaluated: Evaluated, rows: Int64[Tensor, " r"]
@@ -328,6 +335,8 @@ class Best:
         self.candidates[taken] = candidates[better]
         self.fooled[taken] = fooled[better]
         self.wrong_by[taken] = evaluated.wrong_by[better]
+        if evaluated.at_target is not None:
+            self.reached[taken] = evaluated.at_target[better] > 0.5
         return taken
 
     def open_rows(self, stochastic: bool) -> Int64[Tensor, " r"]:

@@ -1,8 +1,8 @@
 """The losses that attacks maximise: one number per image, larger the closer to a wrong class.
 
-Cross entropy; the difference of logits ratio (DLR) of Croce and Hein 2020 (2003.01690, Eq. 6 and 7) and its targeted
-form; the margin of Carlini and Wagner 2017 (1608.04644, their f6) and its targeted form; and that margin clipped from
-above (``log_margin``), for means over draws.
+Cross entropy; the difference of logits ratio (DLR) of Croce and Hein 2020 (2003.01690, Eq. 6 and 7); the margin of
+Carlini and Wagner 2017 (1608.04644, their f6); the targeted form of each; and that margin clipped from above
+(``log_margin``), for means over draws.
 
 Shapes: b batch, q classes.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
 
-Loss = Literal["ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "log_margin"]
+Loss = Literal["ce", "ce_targeted", "dlr", "dlr_targeted", "margin", "margin_targeted", "log_margin"]
 
 CUT = 1.0
 """Value at which ``log_margin`` is clipped: the wrong class is then e times as probable as the true class."""
@@ -36,6 +36,11 @@ def _of(logits: Float[Tensor, "b q"], classes: Int64[Tensor, " b"]) -> Float[Ten
 
 def _ce(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+def _ce_targeted(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    assert targets is not None
+    return -F.cross_entropy(logits, targets, reduction="none")
 
 
 def _dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
@@ -64,6 +69,7 @@ def _log_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tenso
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "ce": _ce,
+    "ce_targeted": _ce_targeted,
     "dlr": _dlr,
     "dlr_targeted": _dlr_targeted,
     "margin": _margin,
@@ -84,6 +90,7 @@ def per_image(
     With z the logits, y the label, t the target, and z_1 >= z_2 >= ... the sorted logits:
 
         ce               -log p_y
+        ce_targeted      log p_t
         dlr              (max_{j != y} z_j - z_y) / (z_1 - z_3)
         dlr_targeted     (z_t - z_y) / (z_1 - (z_3 + z_4) / 2)
         margin           max_{j != y} z_j - z_y

@@ -31,10 +31,24 @@ class Nearest:
         self._images, self._threat = images, threat
         self.candidates = images.clone()
         self.distances = torch.full((len(images),), torch.inf, device=images.device)
+        self.reached = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
-    def offer(self, candidates: Float[Tensor, "b 3 y x"], fooled: Bool[Tensor, " b"]) -> None:
-        """Take the candidates that are mistakes, lie inside the ball and are nearer than the stored ones."""
+    def offer(
+        self,
+        candidates: Float[Tensor, "b 3 y x"],
+        fooled: Bool[Tensor, " b"],
+        at_target: Float[Tensor, " b"] | None = None,
+    ) -> None:
+        """Take the candidates that are mistakes, lie inside the ball and are nearer than the stored ones.
+
+        Args:
+            candidates: one per image.
+            fooled: whether each is a mistake.
+            at_target: share of draws that predict the class it was aimed at; ``reached`` holds where most do.
+        """
         distances = self._threat.distances(candidates, self._images)
         taken = fooled & (distances < self.distances) & (distances <= self._threat.eps)
         self.candidates[taken] = candidates[taken]
         self.distances[taken] = distances[taken]
+        if at_target is not None:
+            self.reached[taken] = at_target[taken] > 0.5

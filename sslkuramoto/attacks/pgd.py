@@ -24,11 +24,11 @@ from sslkuramoto.attacks.gradients import (
     check_backward,
     cut_off,
     differentiated,
-    fitted,
     objective_of,
     reading_by_draws,
 )
-from sslkuramoto.attacks.losses import Loss, is_targeted
+from sslkuramoto.attacks.losses import Loss
+from sslkuramoto.attacks.targets import Targets, aimed, count_reached, reached_targets, targets_of, towards_each
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.dynamics.surrogate import Surrogate as Backward
 from sslkuramoto.errors import UserError
@@ -88,8 +88,12 @@ def ascend(
 class Pgd(Attack):
     """Projected gradient ascent. Returns the strongest point visited or, with fresh draws, the last point.
 
+    A targeted loss runs one ascent for each target. With fresh draws the last point is returned that most draws, new
+    ones, misclassify.
+
     Args:
-        loss: as for ``apgd``, without the targeted losses.
+        loss: as for ``apgd``.
+        targets: as for ``apgd``.
         iterations: number of steps. One step without a random start is FGSM.
         schedule: ``constant`` step sizes, or ``cosine``, decreasing to 0.
         step_size: of the first step, in units of eps; None: min(1, 2.5 / iterations) when constant, else 1.
@@ -109,6 +113,7 @@ class Pgd(Attack):
         self,
         *,
         loss: Loss = "ce",
+        targets: Targets | None = None,
         iterations: Repeats = 100,
         schedule: Schedule = "constant",
         step_size: Positive | None = None,
@@ -121,12 +126,12 @@ class Pgd(Attack):
         restarts: Repeats = 1,
         label: str | None = None,
     ) -> None:
+        targets = targets_of(loss, targets)
         self.options = {"name": "pgd", **options_of(locals())}
-        if is_targeted(loss):
-            raise UserError(f"loss={loss}: pgd has no targeted losses; use apgd")
         if restarts > 1 and not random_start and noise == "fresh" and k == 1:
             raise UserError(f"restarts={restarts}: without random_start every restart begins at the image itself")
         self.loss: Loss = loss
+        self.targets: Targets | None = targets
         self.iterations, self.k, self.restarts = iterations, k, restarts
         self.schedule: Schedule = schedule
         self.step_size, self.momentum, self.random_start = step_size, momentum, random_start
@@ -140,13 +145,13 @@ class Pgd(Attack):
         self.notes: list[str] = []
 
     def prepared(self, target: Target) -> "Pgd":
-        """Return the attack with a loss that is defined for this number of classes."""
+        """Return the attack with a loss and as many targets as the classes allow."""
         check_backward(self.label, self.backward, target.encoder)
-        return fitted(self, target.num_classes)
+        return aimed(self, target.num_classes)
 
     def findings(self, noticed: Mapping[str, int]) -> list[str]:
-        """Return a sentence if no gradient reaches the pixels."""
-        return cut_off(self.label, noticed)
+        """Return a sentence if no gradient reaches the pixels, and one on how many candidates reached their target."""
+        return [*cut_off(self.label, noticed), *reached_targets(self.label, noticed)]
 
     def __call__(
         self,
@@ -172,13 +177,22 @@ class Pgd(Attack):
             mean=self.mean,
             noticed=self.noticed,
         )
+        by_luck = classifier.stochastic and self.noise == "fresh"  # the best point of such an ascent is
+        everyone = torch.arange(len(images), device=images.device)
         draw = work.generator(images.device, "pgd", "start")
-        start = threat.random_start(images, draw) if self.random_start else images
         sizes = step_sizes(self.schedule, first_step(self.step_size, self.schedule, self.iterations), self.iterations)
-        best = Best(images)
+        best, last = Best(images), Best(images)
         with differentiated(classifier, self.backward):
-            last = ascend(objective, images, start, threat=threat, sizes=sizes, momentum=self.momentum, best=best)
-        return last if classifier.stochastic and self.noise == "fresh" else best.candidates
+            for each in towards_each(objective, images, self.targets):
+                start = threat.random_start(images, draw) if self.random_start else images
+                end = ascend(each, images, start, threat=threat, sizes=sizes, momentum=self.momentum, best=best)
+                if by_luck and self.targets is None:
+                    return end
+                if by_luck:
+                    last.offer(end, each(end, gradient=False), everyone)
+        chosen = last if by_luck else best
+        count_reached(self.noticed, chosen.reached, self.targets)
+        return chosen.candidates
 
 
 def first_step(step_size: float | None, schedule: Schedule, iterations: int) -> float:

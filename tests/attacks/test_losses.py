@@ -9,7 +9,7 @@ from sslkuramoto.attacks.losses import CUT, for_classes, is_targeted, per_image,
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 
-LOSSES = {"ce": 2, "dlr": 3, "dlr_targeted": 4, "margin": 2, "margin_targeted": 2, "log_margin": 2}
+LOSSES = {"ce": 2, "ce_targeted": 2, "dlr": 3, "dlr_targeted": 4, "margin": 2, "margin_targeted": 2, "log_margin": 2}
 
 
 def by_hand(loss: str, z: list[float], y: int, t: int) -> float:
@@ -19,6 +19,8 @@ def by_hand(loss: str, z: list[float], y: int, t: int) -> float:
     rival = max(value for j, value in enumerate(z) if j != y)
     if loss == "ce":
         return -log[y]
+    if loss == "ce_targeted":
+        return log[t]
     if loss == "dlr":
         return -(z[y] - rival) / (ordered[0] - ordered[2])
     if loss == "dlr_targeted":

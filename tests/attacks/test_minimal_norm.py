@@ -10,7 +10,6 @@ from sslkuramoto.attacks.fmn import Fmn
 from sslkuramoto.attacks.nearest import Nearest
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.encoders.features import Encoder, Features
-from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Norm, Threat
 
@@ -138,8 +137,3 @@ def test_the_nearest_of_all_offered_mistakes_is_kept():
     nearest.offer(images + 0.3, torch.tensor([True, True, True]))  # outside the ball
     assert nearest.distances.tolist() == pytest.approx([0.1, 0.12, torch.inf])
     torch.testing.assert_close(nearest.candidates[:, 0, 0, 0], torch.tensor([0.6, 0.62, 0.5]))
-
-
-def test_ddn_has_no_targeted_losses():
-    with pytest.raises(UserError, match="loss=dlr_targeted: ddn has no targeted losses"):
-        Ddn(loss="dlr_targeted")

@@ -93,7 +93,7 @@ def test_the_cost_is_counted_right(noisy, cnn, digits, noise):
         ({"iterations": 0}, "iterations=0: must be >= 1"),
         ({"step_size": 0.0}, "step_size=0.0: must be > 0"),
         ({"momentum": -1.0}, "momentum=-1.0: must be >= 0"),
-        ({"loss": "dlr_targeted"}, "pgd has no targeted losses; use apgd"),
+        ({"targets": 3}, "targets=3: the loss ce has no targets; choose one that ends in _targeted"),
         ({"restarts": 2, "random_start": False, "k": 1}, "every restart begins at the image"),
     ],
 )

@@ -25,12 +25,12 @@ from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.certificates.bound import Plan
 from sslkuramoto.evaluation.certificates.bracket import Bracket
-from sslkuramoto.evaluation.certificates.prepared import prepared_for
 from sslkuramoto.evaluation.certificates.scores import Scored, joined, scored
 from sslkuramoto.evaluation.certificates.smoothed import smoothed, votes
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.robustness.prepared import prepared_for
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
@@ -94,8 +94,8 @@ class Certify(Protocol):
     columns = (
         Column("smoothed", "clean", "Smoothed network", False, 12.3, ["smoothed_accuracy"], optional=True),
         Column(
-            "certified_radius", "mean certified l2 radius", "Smoothed network", False, 12.4,
-            ["mean_certified_radius"], optional=True,
+            "certified_radius", "mean certified l2 radius [pixels]", "Smoothed network", False, 12.4,
+            ["mean_certified_radius"], optional=True, unit="pixels",
         ),
     )  # fmt: skip
 

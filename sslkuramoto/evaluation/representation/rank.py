@@ -72,7 +72,11 @@ class Rank(Protocol):
 
     name = "rank"
     needs = frozenset({"features"})
-    columns = (Column("rankme", "RankMe", "Frozen encoder", True, 2.5, ["rankme"], optional=True),)
+    columns = (
+        Column(
+            "rankme", "RankMe [dimensions]", "Frozen encoder", True, 2.5, ["rankme"], optional=True, unit="dimensions"
+        ),
+    )
 
     def __init__(
         self, *, images: Count = 25600, split: Literal["test", "val", "train"] = "test", draws: Repeats = 20

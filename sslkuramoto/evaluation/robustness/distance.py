@@ -1,40 +1,48 @@
 """Protocol ``distance``: how far the nearest mistake of each image lies.
 
 Minimal-norm attacks propose one candidate per image. A distance at which a mistake was found is an upper bound of the
-true distance. Draws of a stochastic network that took no part in the search decide whether a candidate is a mistake:
-the majority of them must err (docs/evaluation.md). A perturbation that falls just short, since it was fitted to the
-search's draws, is stretched away from the image until selection draws confirm it.
+true distance. Of a stochastic network other draws than those of the search decide whether a candidate is a mistake
+(docs/evaluation.md). It is stretched away from the image, at most to twice its length, until the vote of the draws that
+score clean images is wrong, and that of selection draws is wrong beyond chance (one-sided sign test, 5 %). Otherwise
+luck would decide on a candidate at which half of the draws err.
 
 The share of images whose distance exceeds eps is the accuracy against eps: one run yields the whole curve.
 
 Shapes: n images, y x pixels, s stretched sets.
 """
 
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.attacks import Attack, run_battery
-from sslkuramoto.attacks.attack import AttackEntry, ImpossibleAttackError, built
+from sslkuramoto.attacks import Attack, Ledger, run_battery
+from sslkuramoto.attacks.attack import AttackEntry, built
+from sslkuramoto.attacks.battery import is_held
+from sslkuramoto.attacks.counting import Charged
 from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
 from sslkuramoto.columns import Column
+from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
-from sslkuramoto.evaluation.robustness.target import attack_target
-from sslkuramoto.noise_draws import draws_for, right_by_vote
+from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
+from sslkuramoto.evaluation.robustness.prepared import prepared_for
+from sslkuramoto.noise_draws import draws_for, right_by_vote, votes
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
-from sslkuramoto.statistics import median_interval, wilson
+from sslkuramoto.statistics import at_least, median_interval, wilson
 from sslkuramoto.threat import Norm, Threat, parse_eps, shown_eps
 from sslkuramoto.values import Count, Mark, Repeats, checked, small
 
 STRETCHES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
-"""Factors by which a perturbation is lengthened until selection draws confirm the mistake."""
+"""Factors by which a perturbation is lengthened until draws confirm the mistake."""
+BY_CHANCE = 0.05
+"""Probability of a confirmation by selection draws where label and other class are equally likely."""
 
 
 @small(images=4, attacks=[{"name": "fmn", "iterations": 2, "k": 2}], select_draws=20)
@@ -53,19 +61,26 @@ class Distance(Protocol):
         images: number of images, None for all; the choice depends on the data set alone.
         split: split that the images are taken from.
         chunk: images per unit of the ledger and per forward pass.
-        draws: fresh draws of a stochastic network that decide whether an image is misclassified, at least 20.
-        select_draws: other fresh draws that choose the stretch of a perturbation.
+        draws: draws of a stochastic network whose vote must then err, and that score clean images, at least 20.
+        select_draws: other draws, which must show beyond chance that a stretched perturbation is a mistake.
         ledger: folder of the ledger; None: ``RUN/ledger``.
     """
 
     name = "distance"
     needs = frozenset({"head", "labels"})
-    columns = (
+    columns = tuple(
         Column(
-            "distance", "median distance", "Nearest mistake", True, 11.5, ["median_distance"],
+            *(f"{key}_{norm}", f"{shown}, {title}", "Nearest mistake", False, place + step, [metric]),
             optional=True,
-        ),
-    )  # fmt: skip
+            made_with=(("norm", norm),),
+            unit=unit,
+        )
+        for place, norm, shown in ((11.5, "l2", "l2"), (11.7, "linf", "l-inf"))
+        for step, key, title, metric, unit in (
+            (0, "distance", "median [pixels]", "median_distance", "pixels"),
+            (0.1, "never_fooled", "never fooled", "never_fooled", "%"),
+        )
+    )
 
     def __init__(
         self,
@@ -104,60 +119,39 @@ class Distance(Protocol):
         """Search, confirm and score.
 
         Raises:
-            UserError: no classifier, no labels, too few images, no attack that can be run.
+            UserError: no classifier, no labels, too few images or draws, no attack that can be run.
         """
-        classifier = classifier_of(subject, self.initial, average=self.average)
-        draws = draws_for(classifier.stochastic, self.draws)
-        chosen = chosen_images(subject, self.split, self.images, self.chunk)
-        assert chosen.images.classes is not None
-        attacks, notes = self._prepared(subject, len(chosen.images.classes))
-        data = described(chosen.images, len(chosen.index))
-        mode = {"chunk": self.chunk, "initial": self.initial, "average": self.average, "chained": False}
+        classifier, chosen, attacks, notes = self._ready(subject)
         found = run_battery(
             classifier,
-            chosen.pixels,
-            chosen.labels,
+            *chosen[:2],
             attacks,
-            threat=self.threat,
-            seed=subject.seed,
-            chunk=self.chunk,
-            draws=self.select_draws,
-            chained=False,
             index=chosen.index,
-            ledger=ledger_for(
-                subject.network,
-                subject.code,
-                Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
-                inside=self.ledger is None,
-                seed=subject.seed,
-                device=subject.device,
-                threat=self.threat,
-                data=data,
-                index=chosen.index,
-                mode={**mode, "decided_by": "majority", "select_draws": self.select_draws},
-            ),
+            ledger=self._ledger(subject, chosen),
             keep=True,
             report=subject.report,
+            **self._battery(subject),
         )
         nearest = torch.full((len(chosen.index),), torch.inf)
         worst = chosen.pixels.clone()
         for candidates in found.candidates.values():
             self._take_nearer(classifier, chosen, candidates, nearest, worst)
-        wrong = ~self._right(classifier, chosen, chosen.pixels, self.draws, "score")
-        fooled = ~self._right(classifier, chosen, worst, self.draws, "score")
-        distances = nearest.where(fooled, torch.inf).where(~wrong, 0.0)
+        distances = nearest.where(self._right(classifier, chosen, chosen.pixels), 0.0)
         subject.keep("adversarial", worst.cpu())
         result = Result(
-            metrics=self._metrics(distances, draws),
+            metrics=self._metrics(distances, draws_for(classifier.stochastic, self.draws)),
             options=self.options,
-            data=data,
+            data=described(chosen.images, len(chosen.index)),
             initial=start_of(subject.encoder, self.initial),
             per_image={
                 "index": chosen.index.tolist(),
                 "distance": [round(each, 7) if each < torch.inf else None for each in distances.tolist()],
             },
             notes=[*notes, *(line for each in attacks for line in each.findings(found.noticed[each.label]))],
-            details={"threat": str(self.threat), "curve": curve(distances, self.threat.eps)},
+            details={
+                "threat": str(self.threat),
+                "distance": {"norm": self.threat.norm, "images": len(distances), **curve(distances, self.threat.eps)},
+            },
         )
         for eps in self.grid:
             name = f"{_named(eps)}_correct"
@@ -169,20 +163,51 @@ class Distance(Protocol):
         )
         return result
 
-    def _prepared(self, subject: Subject, classes: int) -> tuple[list[Attack], list[str]]:
-        target = attack_target(subject, classes)
-        ready: list[Attack] = []
-        notes: list[str] = []
-        for attack in self.attacks:
-            try:
-                ready.append(attack.prepared(target))
-            except ImpossibleAttackError as reason:
-                notes.append(str(reason))
-                continue
-            notes += ready[-1].notes
-        if not ready:
-            raise UserError(f"no attack can be run: {'; '.join(notes)}")
-        return ready, notes
+    def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
+        """Return an upper bound of the cost on this device; attacks nothing.
+
+        One image of a small stand-in network is measured by attacks that only count their passes. Passes of the network
+        itself are timed.
+        """
+        classifier, chosen, attacks, _ = self._ready(subject)
+        ledger = self._ledger(subject, chosen, reading=True)
+        held = is_held(classifier, *chosen[:2], attacks, ledger=ledger, **self._battery(subject))
+        account, own = account_of(classifier, chosen), copy(self)
+        own.images, own.ledger = 1, None
+        own.attacks = [Charged(attack, account, attack.label, free=held) for attack in attacks]
+        with rehearsed(subject, account, len(chosen.index)) as small:
+            own.measure(small)
+        notes = ["attacks: all work is in the ledger already and costs nothing"] if held else []
+        return [("", account.cost(chosen.pixels[: self.chunk], len(chosen.index), notes))]
+
+    def _ready(self, subject: Subject) -> tuple[Classifier, Chosen, list[Attack], list[str]]:
+        """Return the classifier, the images, the attacks, and sentences about attacks that are skipped or changed."""
+        classifier = classifier_of(subject, self.initial, average=self.average)
+        for draws in (self.draws, self.select_draws):
+            draws_for(classifier.stochastic, draws)
+        chosen = chosen_images(subject, self.split, self.images, self.chunk)
+        return classifier, chosen, *prepared_for(subject, classifier, chosen, self.attacks)
+
+    def _battery(self, subject: Subject) -> dict[str, Any]:
+        """Return the options of a battery that every look at it shares: each attack sees every image."""
+        options = {"threat": self.threat, "seed": subject.seed, "chunk": self.chunk, "draws": self.select_draws}
+        return {**options, "decided_by": "majority", "chained": False}
+
+    def _ledger(self, subject: Subject, chosen: Chosen, *, reading: bool = False) -> Ledger:
+        mode = {"chunk": self.chunk, "initial": self.initial, "average": self.average, "chained": False}
+        return ledger_for(
+            subject.network,
+            subject.code,
+            Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+            inside=self.ledger is None,
+            seed=subject.seed,
+            device=subject.device,
+            threat=self.threat,
+            data=described(chosen.images, len(chosen.index)),
+            index=chosen.index,
+            mode={**mode, "decided_by": "majority", "select_draws": self.select_draws},
+            reading=reading,
+        )
 
     def _take_nearer(
         self, classifier: Classifier, chosen: Chosen, candidates: Tensor, nearest: Tensor, worst: Tensor
@@ -190,22 +215,36 @@ class Distance(Protocol):
         """Put the confirmed candidates that are nearer than ``nearest`` into ``worst``, the smallest stretch first."""
         candidates = candidates.to(chosen.pixels.device)
         moved = candidates - chosen.pixels
-        some = moved.flatten(1).abs().amax(dim=1).cpu() > 0
+        pending = moved.flatten(1).abs().amax(dim=1).cpu() > 0
         for stretch in STRETCHES if classifier.stochastic else STRETCHES[:1]:
             longer = candidates if stretch == 1 else (chosen.pixels + stretch * moved).clamp(0.0, 1.0)
             distances = self.threat.distances(longer, chosen.pixels).cpu()
-            fooled = ~self._right(classifier, chosen, longer, self.select_draws, "confirm")
-            taken = some & fooled & (distances < nearest) & (distances <= self.threat.eps)
+            pending &= (distances < nearest) & (distances <= self.threat.eps)
+            if not pending.any():
+                break
+            taken = pending & ~self._right(classifier, chosen, longer)
+            if classifier.stochastic:
+                taken &= self._confirmed(classifier, chosen, longer)
             nearest[taken] = distances[taken]
             worst[taken] = longer[taken]
 
-    def _right(
-        self, classifier: Classifier, chosen: Chosen, candidates: Float[Tensor, "n 3 y x"], draws: int, purpose: str
-    ) -> Tensor:
-        """Return whether the majority of draws, the same whatever the candidates are, classifies correctly."""
-        chunks = zip(candidates.split(self.chunk), chosen.index.split(self.chunk), strict=True)
-        predictions: Int64[Tensor, "k n"] = predictions_over_draws(classifier, chunks, draws, "distance", purpose)
+    def _right(self, classifier: Classifier, chosen: Chosen, candidates: Float[Tensor, "n 3 y x"]) -> Tensor:
+        """Return whether the vote of the scoring draws is right."""
+        predictions = self._predictions(classifier, chosen, candidates, self.draws, "score")
         return right_by_vote(predictions, chosen.labels.cpu())
+
+    def _confirmed(self, classifier: Classifier, chosen: Chosen, candidates: Float[Tensor, "n 3 y x"]) -> Tensor:
+        """Return whether the vote of the selection draws is wrong beyond chance."""
+        predictions = self._predictions(classifier, chosen, candidates, self.select_draws, "confirm")
+        own, other = (counts.tolist() for counts in votes(predictions, chosen.labels.cpu()))
+        return torch.tensor([at_least(b, a + b, 0.5) <= BY_CHANCE for a, b in zip(own, other, strict=True)])
+
+    def _predictions(
+        self, classifier: Classifier, chosen: Chosen, candidates: Float[Tensor, "n 3 y x"], draws: int, purpose: str
+    ) -> Int64[Tensor, "k n"]:
+        """Classify with the same draws whatever the candidates are."""
+        chunks = zip(candidates.split(self.chunk), chosen.index.split(self.chunk), strict=True)
+        return predictions_over_draws(classifier, chunks, draws, "distance", purpose)
 
     def _metrics(self, distances: Float[Tensor, " n"], draws: int) -> dict[str, Metric]:
         n = len(distances)

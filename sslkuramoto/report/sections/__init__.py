@@ -7,6 +7,7 @@ for _name in (
     *(
         "brackets",
         "attack_curves",
+        "distances",
         "calibration",
         "boards",
         "mazes",

@@ -13,12 +13,12 @@ from sslkuramoto.report.tables.study import (
     gaps,
     interval_of,
     labels_of,
-    number_text,
     result_of,
     shown_value,
     unit_of,
 )
 from sslkuramoto.report.tables.summary import MISSING
+from sslkuramoto.report.tables.table import number_text
 from sslkuramoto.study.table import SeedValue, StudyTable
 
 OF_A_SESSION = {"started", "command", "processes"}  # what tells sessions apart and not machines

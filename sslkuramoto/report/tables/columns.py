@@ -105,7 +105,7 @@ def find(column: Column, model: Model) -> Found | str:
     """Return the number of ``model`` for ``column``, or the reason why there is none.
 
     Raises:
-        UserError: the number is there, no percentage by its unit, and the column is not optional.
+        UserError: the number is there, not in the unit of the column, and the column is not optional.
     """
     if not model.parts:
         return Absent("published only: no run of ours")
@@ -226,9 +226,9 @@ def _option(result: Result, option: str) -> Any:
 
 
 def _checked(found: Found, column: Column) -> Found | str:
-    unit = found.metric.unit
-    if unit not in IN_PERCENT:
-        wanted = ", ".join(IN_PERCENT)
+    unit, allowed = found.metric.unit, [*IN_PERCENT] if column.unit == "%" else [column.unit]
+    if unit not in allowed:
+        wanted = ", ".join(allowed)
         if column.optional:
             return f"{found.result.path.name} gives {found.name} in the unit {unit!r}, not one of {wanted}"
         raise UserError(f"{found.result.path}: metrics.{found.name}.unit={unit!r}: must be one of {wanted}")
@@ -236,11 +236,11 @@ def _checked(found: Found, column: Column) -> Found | str:
 
 
 def percent(metric: Metric, value: float | None) -> float | None:
-    """Return a value of ``metric`` in percent."""
-    return None if value is None else value * IN_PERCENT[metric.unit]
+    """Return a value of ``metric`` in percent; as it is where it is no share."""
+    return None if value is None else value * IN_PERCENT.get(metric.unit, 1)
 
 
 def number(found: Found | str) -> float | None:
-    """Return what :func:`find` found, in percent; None where it is missing or not finite."""
+    """Return what :func:`find` found, shares in percent; None where it is missing or not finite."""
     value = None if isinstance(found, str) else percent(found.metric, found.metric.value)
     return value if value is not None and math.isfinite(value) else None

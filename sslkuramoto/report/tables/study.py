@@ -22,9 +22,9 @@ from sslkuramoto.report.tables.table import (
     OVER_IMAGES,
     Mark,
     Scoring,
-    decimals,
     marker,
     marks_unlike,
+    number_text,
     published_cell,
     published_digits,
     scored,
@@ -143,11 +143,6 @@ def _title(table: StudyTable, column: StudyColumn) -> str:
 def shown_value(value: SeedValue) -> float:
     """The number of a seed as it is shown: percent of shares."""
     return value.value * IN_PERCENT.get(value.unit, 1)
-
-
-def number_text(value: float, unit: str, n: int | None) -> str:
-    """A number in the decimals that n images bear, or four digits where it is no share."""
-    return decimals(value, n) if unit in IN_PERCENT else f"{value:.4g}"
 
 
 def finite(cell: StudyCell) -> list[SeedValue]:

@@ -10,7 +10,7 @@ from sslkuramoto.encoders.features import UNTRAINED
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import counted, incidental_options
 from sslkuramoto.report.runs import Model
-from sslkuramoto.report.tables.columns import Absent, Found, LeftOut, columns, find, number, percent
+from sslkuramoto.report.tables.columns import IN_PERCENT, Absent, Found, LeftOut, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
 from sslkuramoto.report.tables.main_numbers import MainNumbers, main_numbers_of
 from sslkuramoto.report.tables.summary import MISSING, Cell, Head, Summary, with_best
@@ -40,11 +40,11 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         rows.append(label_of(group, rows))
     footnotes: list[str] = []
     mark = marker(footnotes)
-    keys = [column.key for column in columns()]
+    declared = {column.key: column for column in columns()}
     for model in models:
         for key in model.row.published:
-            if key not in keys:
-                raise unknown(f"column of a published figure of {model.label!r}", key, keys)
+            if key not in declared:
+                raise unknown(f"column of a published figure of {model.label!r}", key, [*declared])
     heads: list[Head] = []
     by_head: list[list[Cell]] = []
     scoring: Scoring = {}
@@ -84,6 +84,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
         footnotes=footnotes,
         scoring=scoring_lines(scoring),
         reading=[*([HOW_TO_READ] if any(len(group) > 1 for group in groups) else []), *_over_images(by_head)],
+        unit="%" if all(declared[head.column.key].unit == "%" for head in heads) else "",
         main_numbers=main_numbers,
     )
 
@@ -110,7 +111,9 @@ def _main_numbers(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequenc
         if column.reading is not None:
             robust[column.reading] = cell.every
         elif len(others) < FIRST:
-            others.append((column.name, " ".join([f"{cell.text} %", *cell.beside])))
+            others.append(
+                (column.name, " ".join([f"{cell.text} %" if column.unit == "%" else cell.text, *cell.beside]))
+            )
     results = [result for model in group for part in model.parts.values() for result in part.results]
     return main_numbers_of(label, robust, results=results, others=others)
 
@@ -166,12 +169,13 @@ def _cell(items: Mapping[str, Found | str], mark: Mark) -> Cell:
     if len(values) < len(items):
         marks = (*marks, mark(f"mean over {len(values)} of {len(items)} seeds: {', '.join(found)}"))
     first = next(iter(found.values()))
-    std, n = stdev(values) if len(values) > 1 else None, first.metric.n
-    interval = "" if std is None else f"± {decimals(std, n)}"
+    std = stdev(values) if len(values) > 1 else None
+    unit, n = first.metric.unit, first.metric.n
+    interval = "" if std is None else f"± {number_text(std, unit, n)}"
     mean = fmean(values)
     seeds = len(values)
     shown = {"seeds": seeds, "std": std, "departs": first.departs, "every": tuple(found.values())}
-    return Cell(mean, decimals(mean, n), interval, marks, first, **shown)
+    return Cell(mean, number_text(mean, unit, n), interval, marks, first, **shown)
 
 
 def _of_several_files(column: Column, measured: Mapping[str, Found]) -> bool:
@@ -194,22 +198,22 @@ def _measured(item: Found | str, mark: Mark) -> Cell:
         return Cell(marks=(mark(f"{item.result.path.name} records {item.name} = {metric.value}"),))
     marks = (mark(item.remark),) if item.remark else ()
     shown = {"departs": item.departs, "every": (item,)}
-    return Cell(value, decimals(value, metric.n), interval_of(metric), marks, item, **shown)
+    return Cell(value, number_text(value, metric.unit, metric.n), interval_of(metric), marks, item, **shown)
 
 
-def decimals(value: float, n: int | None) -> str:
-    """One decimal, two where n images can bear them."""
-    return f"{value:.{2 if (n or 0) >= 5000 else 1}f}"
+def number_text(value: float, unit: str, n: int | None) -> str:
+    """A share in percent with one decimal, two where n images can bear them; four digits of any other number."""
+    return f"{value:.{2 if (n or 0) >= 5000 else 1}f}" if unit in IN_PERCENT else f"{value:.4g}"
 
 
 def interval_of(metric: Metric) -> str:
-    """``[low, high]`` in percent, else ``±`` the std over draws, over seeds where there was one draw; else nothing."""
+    """``[low, high]`` as shown, else ``±`` the std over draws, over seeds where there was one draw; else nothing."""
     low, high = percent(metric, metric.low), percent(metric, metric.high)
     if low is not None and high is not None and math.isfinite(low + high):
-        return f"[{decimals(low, metric.n)}, {decimals(high, metric.n)}]"
+        return f"[{number_text(low, metric.unit, metric.n)}, {number_text(high, metric.unit, metric.n)}]"
     over_draws = metric.std_over_draws if metric.draws != 1 else None
     std = percent(metric, metric.std_over_seeds if over_draws is None else over_draws)
-    return f"± {decimals(std, metric.n)}" if std is not None and math.isfinite(std) else ""
+    return f"± {number_text(std, metric.unit, metric.n)}" if std is not None and math.isfinite(std) else ""
 
 
 def published_digits(figures: Iterable[Published | None]) -> int:

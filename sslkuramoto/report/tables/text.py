@@ -187,7 +187,7 @@ def markdown(summary: Summary) -> str:
 
 
 def csv_text(summary: Summary) -> str:
-    """Return the table as CSV in full precision, percent; measured and published figures in columns of their own.
+    """Return the table as CSV in full precision, shares in percent; published figures have columns of their own.
 
     ``KEY_seeds`` counts the training runs behind a value, ``KEY_std`` is their standard deviation (empty for one run);
     interval and standard deviation over draws belong to one run and are empty for several. ``KEY_departs`` says in what

@@ -1,4 +1,4 @@
-"""Attacks prepared for the smoothed network of a subject."""
+"""Attacks prepared for a classifier of a subject: its own, or a smoothed one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from sslkuramoto.evaluation.robustness.target import attack_target
 def prepared_for(
     subject: Subject, classifier: Classifier, chosen: Chosen, attacks: Sequence[Attack]
 ) -> tuple[list[Attack], list[str]]:
-    """Return attacks prepared for a smoothed classifier, and sentences about them and those that are skipped.
+    """Return attacks prepared for a classifier, and sentences about them and those that are skipped.
 
     Raises:
         UserError: none of several attacks can be run.
