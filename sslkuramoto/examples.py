@@ -13,9 +13,8 @@ from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.maze_rules import FREE
 
-FREE = 2
-"""Symbol of a cell that is to be decided in boards whose inputs hold no blank cell: a free cell of a maze."""
 INSTANCES, CLASSES = "masks", "class_masks"
 """Names in ``Batch.extra`` of the object, and of the class of the object, that each pixel belongs to."""
 

@@ -1,8 +1,15 @@
-"""Intervals and tests: of proportions (Wilson, Clopper-Pearson) and means, the sign test, Holm's correction."""
+"""Intervals and tests: of proportions (Wilson, Clopper-Pearson) and means, the sign test, Holm's correction, ranks.
+
+Shapes: n values, m columns.
+"""
 
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, fmean, median, stdev
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 
 def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -89,6 +96,35 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 def spread(values: Sequence[float]) -> float:
     """Return the sample standard deviation (n - 1), or 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
+
+
+def spread_steps(steps: int, limit: int) -> list[int]:
+    """Return at most ``limit`` of so many steps, counted from 0, evenly spread with the first and the last."""
+    count = min(steps, limit)
+    return [round(place * (steps - 1) / max(count - 1, 1)) for place in range(count)]
+
+
+def chance_above(values: Float[Tensor, "n m"], first: Bool[Tensor, "n m"]) -> Float[Tensor, " m"]:
+    """Return for each column the probability that a value of the first kind lies above one of the other; ties half.
+
+    This is the area under the ROC curve: 1 or 0 where the two are separated, 0.5 where nothing distinguishes them.
+
+    Args:
+        values: of both kinds.
+        first: which ones are of the first kind.
+
+    Returns:
+        In [0, 1]; nan for a column that lacks a kind.
+
+    Source: H. B. Mann and D. R. Whitney, "On a test of whether one of two random variables is stochastically larger
+        than the other", Ann. Math. Stat. 18 (1947): U / (a b), by ranks.
+    """
+    from scipy.stats import rankdata  # slow to load
+
+    ranks = torch.from_numpy(rankdata(values.double().numpy(), axis=0))
+    own, others = first.sum(dim=0), (~first).sum(dim=0)
+    above = (ranks * first).sum(dim=0) - own * (own + 1) / 2
+    return above / (own * others)  # 0 / 0 is nan
 
 
 def sign_test(more: int, less: int) -> float:

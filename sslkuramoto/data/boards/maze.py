@@ -47,7 +47,7 @@ _BATCH = 256  # candidates that are measured at once; part of what determines ev
 _PATIENCE = 20_000  # candidates without a new maze before giving up
 
 
-class Recipe(NamedTuple):
+class Making(NamedTuple):
     """How mazes are made; see :class:`Maze`."""
 
     side: int
@@ -100,8 +100,8 @@ class Maze(BoardSet):
         spec = self.expected(stated)
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        recipe = Recipe(side, family, density if family == "walls" else 0.0, loops, min_path, maze_seed)
-        found = _found(recipe, split, mazes if split == "train" else mazes_test)
+        making = Making(side, family, density if family == "walls" else 0.0, loops, min_path, maze_seed)
+        found = _found(making, split, mazes if split == "train" else mazes_test)
         super().__init__("maze", split, spec, found, shortest_path(found))
 
     @classmethod
@@ -137,38 +137,38 @@ def split_of(maze: Int64[Tensor, "y x"], seed: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _found(recipe: Recipe, split: str, wanted: int) -> Int64[Tensor, "n y x"]:
+def _found(making: Making, split: str, wanted: int) -> Int64[Tensor, "n y x"]:
     """Return distinct mazes of a split."""
     found: dict[bytes, Int64[Tensor, "y x"]] = {}
     idle = 0
-    for mazes in _candidates(recipe, split):
+    for mazes in _candidates(making, split):
         idle += _BATCH
         for maze in mazes:
             key = bytes(maze.flatten().tolist())
-            if key in found or split_of(maze, recipe.seed) != split:
+            if key in found or split_of(maze, making.seed) != split:
                 continue
             found[key], idle = maze, 0
             if len(found) == wanted:
                 return torch.stack(list(found.values()))
         if idle > _PATIENCE:
             break
-    other = f"density={recipe.density}" if recipe.family == "walls" else f"loops={recipe.loops}"
+    other = f"density={making.density}" if making.family == "walls" else f"loops={making.loops}"
     raise UserError(
-        f"min_path={recipe.min_path}, {other}: only {len(found)} different {split} mazes of side {recipe.side} were"
+        f"min_path={making.min_path}, {other}: only {len(found)} different {split} mazes of side {making.side} were"
         f" found of the {wanted} wanted; the last {idle} mazes held none"
     )
 
 
-def _candidates(recipe: Recipe, split: str) -> Iterator[Int64[Tensor, "n y x"]]:
+def _candidates(making: Making, split: str) -> Iterator[Int64[Tensor, "n y x"]]:
     """Yield the mazes of one batch after another that are long enough; of corridors those with one shortest path."""
-    draw = generator("cpu", recipe.seed, "mazes", split, *recipe[:-1])
+    draw = generator("cpu", making.seed, "mazes", split, *making[:-1])
     while True:
-        if recipe.family == "walls":
-            open_cells = torch.rand(_BATCH, recipe.side, recipe.side, generator=draw) >= recipe.density
+        if making.family == "walls":
+            open_cells = torch.rand(_BATCH, making.side, making.side, generator=draw) >= making.density
         else:
-            open_cells = _corridors(recipe, random.Random(int(torch.randint(2**62, (), generator=draw))))
-        mazes = _with_ends(open_cells, recipe.min_path, draw)
-        yield mazes[single(mazes)] if recipe.loops else mazes
+            open_cells = _corridors(making, random.Random(int(torch.randint(2**62, (), generator=draw))))
+        mazes = _with_ends(open_cells, making.min_path, draw)
+        yield mazes[single(mazes)] if making.loops else mazes
 
 
 def _with_ends(open_cells: Bool[Tensor, "n y x"], min_path: int, draw: torch.Generator) -> Int64[Tensor, "m y x"]:
@@ -199,15 +199,15 @@ def _farthest(
     return farthest, away
 
 
-def _corridors(recipe: Recipe, draw: random.Random) -> Bool[Tensor, "n y x"]:
+def _corridors(making: Making, draw: random.Random) -> Bool[Tensor, "n y x"]:
     """Return the open cells of a batch of corridor mazes."""
-    return torch.tensor([_corridor(recipe, draw) for _ in range(_BATCH)], dtype=torch.bool)
+    return torch.tensor([_corridor(making, draw) for _ in range(_BATCH)], dtype=torch.bool)
 
 
-def _corridor(recipe: Recipe, draw: random.Random) -> list[list[bool]]:
+def _corridor(making: Making, draw: random.Random) -> list[list[bool]]:
     """Return the open cells of one corridor maze: a spanning tree of its rooms, drawn depth first, and loops."""
-    rooms = (recipe.side + 1) // 2
-    cells = [[False] * recipe.side for _ in range(recipe.side)]
+    rooms = (making.side + 1) // 2
+    cells = [[False] * making.side for _ in range(making.side)]
     y, x = draw.randrange(rooms), draw.randrange(rooms)
     cells[2 * y][2 * x] = True
     way = [(y, x)]
@@ -225,6 +225,6 @@ def _corridor(recipe: Recipe, draw: random.Random) -> list[list[bool]]:
         cells[y + to_y][x + to_x] = cells[2 * to_y][2 * to_x] = True
         way.append((to_y, to_x))
     between = [(y, x) for y in range(2 * rooms - 1) for x in range(2 * rooms - 1) if (y + x) % 2 and not cells[y][x]]
-    for y, x in draw.sample(between, recipe.loops):
+    for y, x in draw.sample(between, making.loops):
         cells[y][x] = True
     return cells

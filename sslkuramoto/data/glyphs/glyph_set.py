@@ -1,4 +1,4 @@
-"""Sets of examples of several pictures of glyphs, and how icons are split and placed.
+"""Sets of examples of several pictures of glyphs, how icons are split and placed, and what all tasks on them share.
 
 An icon is a glyph as a category: pictures of one icon differ in size and place. Training sees some icons only; the test
 split shows the others. Shapes: b batch, n examples, p pictures per example, m icons, k sizes, s side of a picture.
@@ -8,7 +8,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float64, Int64, UInt8
@@ -21,6 +21,8 @@ from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Batch, Images, Pairs
 from sslkuramoto.randomness import generator
+from sslkuramoto.registry import options_of
+from sslkuramoto.values import Count, Place, Share, ShareAboveZero, Whole, checked
 
 Number = Annotated[int, Field(ge=2, le=1_000_000)]
 """How many examples."""
@@ -180,3 +182,81 @@ class GlyphSet(DataSet):
             grey = self.pictures[indices].to(device).to(torch.float32).div_(255)
             inputs = grey.unsqueeze(2).repeat(1, 1, 3, 1, 1)
             yield Batch(inputs, self.labels[indices].to(device), indices, {ICONS: self.icons[indices].to(device)})
+
+
+@checked
+class GlyphTask(GlyphSet):
+    """Examples of one split of a task, made without a download; half of them have class 0.
+
+    Args:
+        split: "train", "val" or "test".
+        glyphs: "font" (100 characters of DejaVu Sans, or of ``font``) or "strokes" (100 made of strokes on a lattice).
+        font: font file to be used in place of DejaVu Sans (null: the bitmaps that the package brings).
+        characters: characters to be taken from ``font`` (null: the same as of DejaVu Sans).
+        size: side of the pictures in pixels.
+        train_icons: m, number of icons that training shows; the poster has 95, 50 and 15.
+        icon_split: seed of which icons these are; a larger m adds icons.
+        pairs: number of training examples (null: :meth:`usual`, at most 10,000).
+        pairs_test: number of examples in the val split and in the test split (null: as ``pairs``, for its icons).
+        scale: smallest and largest longer side of a glyph, as shares of the side of the picture; whole pixels.
+        jitter: share of the free room in which a glyph is placed: 0 is the centre, 1 anywhere.
+        pair_seed: seed of the examples, sizes and places.
+
+    Attributes:
+        task: name of the source in a recipe.
+        least: icons that one example may need.
+        per_example: p.
+
+    Raises:
+        UserError: an option is out of range, a split has fewer than ``least`` icons, or the font is not readable or
+            lacks a character.
+    """
+
+    task: ClassVar[str]
+    least: ClassVar[int]
+    per_example: ClassVar[int]
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        glyphs: Family = "font",
+        font: Place | None = None,
+        characters: str | None = None,
+        size: Side = 32,
+        train_icons: Count = 95,
+        icon_split: Whole = 0,
+        pairs: Number | None = None,
+        pairs_test: Number | None = None,
+        scale: tuple[ShareAboveZero, ShareAboveZero] = (0.5, 0.9),
+        jitter: Share = 1.0,
+        pair_seed: Whole = 0,
+    ) -> None:
+        look = self._look(options_of(locals()))
+        own = look.icons(split)
+        stated = pairs if split == "train" else pairs_test
+        count = min(self.usual(len(own)), LARGEST) if stated is None else stated
+        draw = generator("cpu", pair_seed, self.task, split)
+        icons = self.drawn(own, count, draw)
+        super().__init__(self.task, split, look.pictures(icons, draw), icons, torch.arange(count) % 2)
+
+    @classmethod
+    def expected(cls, options: Mapping[str, Any]) -> Pairs:
+        cls._look(options)
+        return Pairs(Images(options["size"]), cls.per_example)
+
+    @classmethod
+    def _look(cls, options: Mapping[str, Any]) -> Look:
+        look = Look(**{key: options[key] for key in Look.__dataclass_fields__})
+        look.check(cls.task, cls.least)
+        return look
+
+    @classmethod
+    @abstractmethod
+    def usual(cls, m: int) -> int:
+        """Return how many examples m icons give unless an option says how many."""
+
+    @staticmethod
+    @abstractmethod
+    def drawn(icons: Int64[Tensor, " m"], count: int, draw: torch.Generator) -> Int64[Tensor, "n p"]:
+        """Return the icons of ``count`` examples, of class 0 and 1 in turn."""

@@ -28,7 +28,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.results import Metric
 
 FORMED = 3  # boards whose answers are kept after each step
-MOST_STEPS = 8  # of those answers; of more steps some are kept
+FORMING_STEPS = 8  # of those answers; of more steps some are kept
 
 
 class Kept(NamedTuple):
@@ -222,7 +222,7 @@ class BoardProtocol(Protocol):
         if not (trained := subject.encoder.num_steps):
             return []
         *before, last = trained if self.num_steps is None else (self.num_steps,) * len(trained)
-        return [[*before, step] for step in spread_steps(last)] if last > 1 else []
+        return [[*before, 1 + step] for step in spread_steps(last, FORMING_STEPS)] if last > 1 else []
 
     def _forming(self, subject: Subject, data: DataSet) -> dict[str, Any]:
         """Return the answers to the first boards after steps of the last layer, of the first draw.
@@ -276,12 +276,6 @@ class BoardProtocol(Protocol):
             self._drawn(subject, boards, draw, num_steps)
 
         return passes_cost(subject, forward, self.splits[0], None, passes, looks)
-
-
-def spread_steps(last: int) -> list[int]:
-    """Return at most eight of the steps from 1 to the last, evenly spread with both ends."""
-    count = min(last, MOST_STEPS)
-    return [1 + round(place * (last - 1) / (count - 1)) for place in range(count)]
 
 
 def _per_board(values: Float[Tensor, "k n"]) -> list[float]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.results import ENERGY, Metric
-from sslkuramoto.statistics import mean_interval, spread, wilson
+from sslkuramoto.statistics import chance_above, mean_interval, spread, wilson
 
 BINS = 30
 PANELS = 6
@@ -62,21 +62,10 @@ def energy_metric(energies: Float[Tensor, "k n"]) -> Metric:
     return Metric(fmean(per_draw), low, high, len(per_board), len(per_draw), spread(per_draw), unit=ENERGY)
 
 
-def low_is_right(scores: Float[Tensor, "k n"], right: Bool[Tensor, "k n"]) -> Float[Tensor, " n"]:
-    """Return for each board the probability that a right draw has a lower score than a wrong one (ties count half).
-
-    This is the area under the ROC curve; 0.5 means that the score says nothing. nan where all draws are right, or none.
-    """
-    wrong = ~right
-    from scipy.stats import rankdata  # slow to load
-
-    ranks = torch.from_numpy(rankdata(scores.double().numpy(), axis=0))
-    above = (ranks * wrong).sum(dim=0) - wrong.sum(dim=0) * (wrong.sum(dim=0) + 1) / 2
-    return above / (right.sum(dim=0) * wrong.sum(dim=0))  # 0 / 0 is nan
-
-
 def score_metrics(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"], suffix: str = "") -> dict[str, Metric]:
-    """Return ``NAME/auc`` for each score: the mean of :func:`low_is_right` over the boards that have both kinds.
+    """Return ``NAME/auc`` for each score: how often a right draw of a board has a lower score than a wrong one.
+
+    That is :func:`~sslkuramoto.statistics.chance_above` of wrong draws, the mean over the boards that have both kinds.
 
     Args:
         scores: of each draw.
@@ -85,7 +74,7 @@ def score_metrics(scores: Mapping[str, Tensor], right: Bool[Tensor, "k n"], suff
     """
     found = {}
     for name, values in scores.items():
-        areas = low_is_right(values, right)
+        areas = chance_above(values, ~right)
         areas = areas[~areas.isnan()]
         if len(areas):
             value = min(1.0, areas.mean().item())

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.results import Metric
-from sslkuramoto.statistics import spread, wilson
+from sslkuramoto.statistics import chance_above, spread, wilson
 
 LOCKED = 10.0
 """Degrees: two oscillators are locked in phase if the angle between them is at most this."""
@@ -77,24 +77,10 @@ def accuracy_metrics(
     return found
 
 
-def chance_above(first: Float[Tensor, " a"], second: Float[Tensor, " b"]) -> float:
-    """Return the probability that a value of ``first`` lies above one of ``second``; ties count half.
-
-    This is the area under the ROC curve: 1 or 0 where the two are separated, 0.5 where nothing distinguishes them.
-
-    Source: Mann and Whitney 1947: U / (a b), by ranks.
-    """
-    from scipy.stats import rankdata  # slow to load
-
-    ranks = rankdata(torch.cat([first, second]).double().numpy())[: len(first)]
-    above = float(ranks.sum()) - len(first) * (len(first) + 1) / 2
-    return min(1.0, max(0.0, above / (len(first) * len(second))))
-
-
 def separation(scores: Float[Tensor, "k n"], same: Bool[Tensor, " n"]) -> Metric:
-    """Return :func:`chance_above` of same over different pairs, each pair's mean over draws; no interval is known."""
+    """Return how often same pairs lie above different ones (AUC), each pair's mean over draws; no interval is known."""
     means = scores.double().mean(dim=0)
-    return Metric(chance_above(means[same], means[~same]), n=len(same), draws=len(scores))
+    return Metric(chance_above(means[:, None], same[:, None]).item(), n=len(same), draws=len(scores))
 
 
 def means_by_kind(scores: Float[Tensor, "k n"], same: Bool[Tensor, " n"], name: str, unit: str) -> dict[str, Metric]:

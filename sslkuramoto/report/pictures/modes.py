@@ -17,8 +17,9 @@ from sslkuramoto.report.markup import NOTHING
 from sslkuramoto.report.pictures.drawing import axes_grid, styled, svg_of
 from sslkuramoto.report.pictures.inputs import input_tile, kind_of
 from sslkuramoto.report.pictures.order import unit_vectors
-from sslkuramoto.report.pictures.oscillators import INCHES, MAX_COLUMNS, NUM_PHASE_IMAGES, spread_steps
+from sslkuramoto.report.pictures.oscillators import INCHES, MAX_COLUMNS, NUM_PHASE_IMAGES
 from sslkuramoto.report.pictures.tiles import frame, place, place_tile
+from sslkuramoto.statistics import spread_steps
 
 BINS, SMOOTHING = 72, 10.0  # of the histogram; standard deviation of the kernel that smooths it, degrees
 APART = 60.0  # degrees: nearer maxima are one peak

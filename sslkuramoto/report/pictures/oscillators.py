@@ -26,6 +26,7 @@ from sslkuramoto.files import write_atomically
 from sslkuramoto.report.pictures.drawing import axes_grid, colour, plain_axes, styled, svg_of
 from sslkuramoto.report.pictures.inputs import input_tile, kind_of
 from sslkuramoto.report.pictures.tiles import MAX_TILE, frame, place, place_tile, tiles_of
+from sslkuramoto.statistics import spread_steps
 
 VIEWS_FILE, PHASES_FILE = Path("pictures/views.npz"), Path("pictures/phases.npz")
 OF_A_VIEW = "view."  # before a view's name, which may be any
@@ -117,11 +118,6 @@ CODING = {
     3: "red, green and blue are the first three coordinates",
 }
 """What colours mean, by the dimension of an oscillator; beyond three as at three."""
-
-
-def spread_steps(steps: int, limit: int) -> list[int]:
-    """Return at most ``limit`` of so many steps, counted from 0, evenly spread with the first and the last."""
-    return sorted({round(place) for place in np.linspace(0, steps - 1, min(steps, limit))})
 
 
 @styled

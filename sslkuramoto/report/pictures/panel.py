@@ -23,7 +23,8 @@ from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.report.markup import NOTHING, rendered
 from sslkuramoto.report.pictures.inputs import MAZE_SIGNS, MAZE_WORDS, Kind, input_tile, kind_of
 from sslkuramoto.report.pictures.order import angles_to_mean, order_parameter
-from sslkuramoto.report.pictures.oscillators import CYCLE, NUM_PHASE_IMAGES, chosen, spread_steps
+from sslkuramoto.report.pictures.oscillators import CYCLE, NUM_PHASE_IMAGES, chosen
+from sslkuramoto.statistics import spread_steps
 
 MAX_BYTES = 120_000  # of the states of one panel, before base64
 # Of larger records fewer images, then fewer steps, then fewer sites are kept: the first choice that fits.

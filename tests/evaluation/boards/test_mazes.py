@@ -14,7 +14,6 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.evaluation.boards.maze import judged
-from sslkuramoto.evaluation.boards.protocol import spread_steps
 from sslkuramoto.evaluation.boards.scores import energy_metric
 from sslkuramoto.examples import Boards
 from sslkuramoto.heads import HEADS
@@ -237,14 +236,6 @@ def test_recorded_scores_and_energies_of_a_network_that_was_not_trained(mazes, n
     }
     assert {name: result.metrics[name].value for name in recorded} == pytest.approx(recorded, abs=1e-5, rel=1e-5)
     assert result.per_image["energy_last"][:3] == pytest.approx([-149.015892, -148.959509, -152.143344], rel=1e-5)
-
-
-@pytest.mark.parametrize("last", [*range(2, 30), 128])
-def test_the_shown_steps_are_at_most_eight_with_both_ends(last: int) -> None:
-    steps = spread_steps(last)
-    assert (steps[0], steps[-1]) == (1, last)
-    assert steps == sorted(set(steps))
-    assert len(steps) == min(last, 8)
 
 
 class Still(Encoder):

@@ -11,7 +11,7 @@ from sslkuramoto.dynamics.layer import LayerTrace
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
-from sslkuramoto.evaluation.boards.scores import distributions, low_is_right
+from sslkuramoto.evaluation.boards.scores import distributions
 from sslkuramoto.evaluation.boards.sudoku import judged
 from sslkuramoto.evaluation.boards.votes import VOTES, Draw, Groups
 from sslkuramoto.examples import Boards
@@ -94,23 +94,6 @@ def test_consistent_boards_obey_the_rules_and_keep_their_givens() -> None:
         assert judged(answers, data.puzzles, data.solutions, 4).consistent_boards.tolist() == [wanted] * 3
     empty = torch.zeros_like(data.puzzles)
     assert judged(other, empty, data.solutions, 4).consistent_boards.all(), "nothing is given: another solution"
-
-
-def test_the_area_is_the_share_of_right_and_wrong_pairs_in_which_the_right_draw_is_lower() -> None:
-    draw = generator("cpu", "auc")
-    scores = torch.randint(0, 6, (12, 20), generator=draw).double()
-    right = torch.rand(12, 20, generator=draw) < 0.4
-    right[0], right[1] = True, False
-    right[:, 0], right[:, 1] = True, False
-    found = low_is_right(scores, right)
-    assert found[:2].isnan().all()
-    for board in range(2, 20):
-        pairs = [
-            1.0 if low < high else 0.5 * (low == high)
-            for low in scores[right[:, board], board].tolist()
-            for high in scores[~right[:, board], board].tolist()
-        ]
-        assert found[board].item() == pytest.approx(sum(pairs) / len(pairs))
 
 
 def test_distributions_hold_every_draw_of_boards_with_both_kinds_once() -> None:

@@ -8,7 +8,6 @@ import torch
 
 from sslkuramoto.evaluation.relations.scores import (
     accuracy_metrics,
-    chance_above,
     coherence_counts,
     coherence_edges,
     combinations,
@@ -67,15 +66,6 @@ def test_a_relation_that_no_example_has_gets_no_number() -> None:
         torch.ones(1, 3, dtype=torch.bool), torch.ones(3, dtype=torch.bool), torch.zeros(3, 2).long()
     )
     assert set(found) == {"accuracy", "accuracy_same"}
-
-
-def test_the_chance_to_lie_above_is_that_of_all_pairs_counted() -> None:
-    draw = torch.Generator().manual_seed(1)
-    first, second = (torch.randint(0, 6, (size,), generator=draw).float() for size in (13, 17))
-    counted = [float(a > b) + 0.5 * float(a == b) for a in first for b in second]
-    assert chance_above(first, second) == pytest.approx(sum(counted) / len(counted))
-    assert chance_above(second, first) == pytest.approx(1 - sum(counted) / len(counted))
-    assert chance_above(first + 10, second) == 1
 
 
 def test_separation_takes_each_pairs_mean_over_draws() -> None:

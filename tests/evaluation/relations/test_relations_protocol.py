@@ -14,7 +14,7 @@ from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
-from sslkuramoto.evaluation.relations.scores import accuracy_metric, chance_above
+from sslkuramoto.evaluation.relations.scores import accuracy_metric
 from sslkuramoto.examples import Images, Pairs
 from sslkuramoto.randomness import generator
 from sslkuramoto.results import Result
@@ -166,10 +166,10 @@ def test_coherences_and_energies_are_those_of_the_trace_draw_by_draw(measure) ->
             assert (metric.n, metric.draws) == (10, DRAWS)
     assert result.metrics["accuracy"].value == pytest.approx(found["right"].mean().item())
     assert result.metrics["energy/rises"].value == pytest.approx(rises / steps)
-    means = found["energy"].mean(dim=0)
-    assert result.metrics["energy/auc"].value == pytest.approx(chance_above(-means[same], -means[~same]))
-    means = found["rho"].mean(dim=0)
-    assert result.metrics["rho/auc"].value == pytest.approx(chance_above(means[same], means[~same]))
+    for name, values in (("energy", -found["energy"]), ("rho", found["rho"])):
+        means = values.mean(dim=0)
+        above = (means[same][:, None] > means[~same]).double() + 0.5 * (means[same][:, None] == means[~same])
+        assert result.metrics[f"{name}/auc"].value == pytest.approx(above.mean().item())
     details = result.details["relations"]
     assert len(details["energy"]["same"]["mean"]) == TINY["num_steps"] + 1
     assert sum(details["coherence"]["same"]) == 10 * DRAWS * DIMENSIONS
