@@ -110,7 +110,8 @@ class BoardWinfree(StartedEncoder):
         self.num_steps = check_steps(num_steps, layers, "layers")
         self.built_for = self.inputs.spec
         self.channels = self.num_features = channels
-        self.initial, self.initial_scale = initial, initial_scale
+        self.initial = initial
+        self.initial_scale: float = initial_scale
         self.stochastic = initial == "random"
         self.frequencies = SymbolTable(self.inputs.entries, channels)
         self.layers = nn.ModuleList(

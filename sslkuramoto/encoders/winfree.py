@@ -115,7 +115,8 @@ class Winfree(StartedEncoder):
         self.num_steps = check_steps(num_steps, layers, "layers")
         self.patch = self.multiple_of = patch
         self.sides = Sides(least=group_size * patch, options=f"group_size={group_size}, patch={patch}")
-        self.initial, self.initial_scale = initial, initial_scale
+        self.initial = initial
+        self.initial_scale: float = initial_scale
         self.stochastic = initial == "random"
         first = self.widths[0]
         stem = (

@@ -41,7 +41,7 @@ def _curve(where: str, name: str, content: Mapping[str, Any]) -> Curve:
 
 def attack_curves(items: Sequence[Evidence]) -> Markup:
     """One picture for each number, with a line for each network that was attacked at the same radii."""
-    together: dict[tuple[Any, ...], dict[str, tuple[float, ...]]] = {}
+    together: dict[tuple[str, str, str, tuple[float, ...]], dict[str, tuple[float, ...]]] = {}
     for item in items:
         for curve in curves_of(item.result):
             ((name, y),) = curve.series.items()
