@@ -77,6 +77,7 @@ class BoardWinfree(StartedEncoder):
     has_energy: ClassVar[bool] = True
     inputs: BoardInputs
     oscillator_dim: int = 2
+    initial_scale: float
     step_size: Tensor
 
     def __init__(

@@ -84,6 +84,7 @@ class Winfree(StartedEncoder):
 
     has_energy: ClassVar[bool] = True
     oscillator_dim: int = 2
+    initial_scale: float
     step_size: Tensor
 
     def __init__(

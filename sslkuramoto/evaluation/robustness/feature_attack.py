@@ -71,7 +71,7 @@ class FeatureAttack(Protocol):
         norm: "linf" or "l2", of the pixels.
         eps: radii in pixels of [0,1], numbers or fractions such as "8/255"; None: 2, 4 and 8/255 in linf, 0.125, 0.25
             and 0.5 in l2. Each is attacked anew; radius 0 is added.
-        optimiser: "apgd", or "momentum", which steps along the sum of all gradients so far.
+        optimiser: "momentum", which steps along the sum of all gradients so far, or "apgd".
         iterations: steps of each ascent.
         k: held draws of a stochastic encoder in an ascent; as many others make up the clean feature.
         images: number of attacked images, None for all; the choice depends on the data set alone.
@@ -104,7 +104,7 @@ class FeatureAttack(Protocol):
         distance: Distance = "l2",
         norm: Norm = "linf",
         eps: tuple[float | str, ...] | None = None,
-        optimiser: Optimiser = "apgd",
+        optimiser: Optimiser = "momentum",
         iterations: Repeats = 100,
         k: Repeats = 16,
         images: Count | None = 1000,

@@ -1,8 +1,9 @@
 """Protocol ``worst_state``: accuracy when the attacker chooses the initial oscillators, alone or with the image.
 
-Each of several draws of the network is the start of an ascent within a ball around it. Attackers of the phases of
-oscillators are known for coupled clocks (arXiv 2506.02403). The threat is stronger than that of robust accuracy, where
-the network draws after the attack: these numbers state no reading and enter no union.
+Each of several draws of the network is the start of an ascent within a ball around it. Gradients with respect to the
+phases of Kuramoto networks were used to change their synchronisation by Nagahama et al. 2025 (2506.02403); here they
+change a class. The threat is stronger than that of robust accuracy, where the network draws after the attack: these
+numbers state no reading and enter no union.
 
 Shapes: n images, y x pixels, k draws.
 """

@@ -48,8 +48,8 @@ def attack_curves(items: Sequence[Evidence]) -> Markup:
             lines = together.setdefault((curve.title, curve.x_label, curve.unit, curve.x), {})
             lines[item.label if item.label not in lines else f"{item.label}, {name}"] = y
     drawn = [
-        figure(curve_picture(Curve(*about, lines), name=f"attack-curves-{place}"))
-        for place, (about, lines) in enumerate(together.items())
+        figure(curve_picture(Curve(title, label, unit, x, lines), name=f"attack-curves-{place}"))
+        for place, ((title, label, unit, x), lines) in enumerate(together.items())
     ]
     return fine(HOW_TO_READ) + element("div", joined(drawn), class_="panels") if drawn else NOTHING
 
