@@ -38,7 +38,7 @@ class Fmn(Attack):
     Returns the nearest mistake on its path, or the image itself if none lies inside the ball.
 
     Args:
-        loss: the ``margin``, or ``margin_targeted``, which runs one search for each target.
+        loss: the ``margin`` of the paper; ``log_margin`` for draws; or ``margin_targeted``, with targets.
         targets: as for ``apgd``.
         iterations: number of steps.
         gamma: relative change of the radius in the first step; it decreases to a fiftieth along half a cosine.
@@ -55,7 +55,7 @@ class Fmn(Attack):
     def __init__(
         self,
         *,
-        loss: Literal["margin", "margin_targeted"] = "margin",
+        loss: Literal["margin", "log_margin", "margin_targeted"] = "margin",
         targets: Targets | None = None,
         iterations: Repeats = 100,
         gamma: ShareBelowOne = 0.05,
@@ -66,7 +66,7 @@ class Fmn(Attack):
     ) -> None:
         targets = targets_of(loss, targets)
         self.options = {"name": "fmn", **options_of(locals())}
-        self.loss: Literal["margin", "margin_targeted"] = loss
+        self.loss: Literal["margin", "log_margin", "margin_targeted"] = loss
         self.targets: Targets | None = targets
         self.iterations, self.gamma, self.step_size, self.k = iterations, gamma, step_size, k
         self.noise: Noise = noise

@@ -2,13 +2,13 @@
 
 Minimal-norm attacks propose one candidate per image. A distance at which a mistake was found is an upper bound of the
 true distance. Of a stochastic network other draws than those of the search decide whether a candidate is a mistake
-(docs/evaluation.md). It is stretched away from the image, at most to twice its length, until the vote of the draws that
-score clean images is wrong, and that of selection draws is wrong beyond chance (one-sided sign test, 5 %). Otherwise
-luck would decide on a candidate at which half of the draws err.
+(docs/evaluation.md): the vote of the draws that score clean images must be wrong, and that of selection draws wrong
+beyond chance (one-sided sign test, 5 %), or luck would decide where half of the draws err. Until both are, the
+perturbation is stretched away from the image (:mod:`~sslkuramoto.evaluation.robustness.stretch`).
 
 The share of images whose distance exceeds eps is the accuracy against eps: one run yields the whole curve.
 
-Shapes: n images, y x pixels, s stretched sets.
+Shapes: n images, y x pixels, k draws.
 """
 
 from copy import copy
@@ -32,6 +32,7 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
+from sslkuramoto.evaluation.robustness.stretch import LOOKS, stretched
 from sslkuramoto.noise_draws import draws_for, right_by_vote, votes
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
@@ -39,8 +40,6 @@ from sslkuramoto.statistics import at_least, median_interval, wilson
 from sslkuramoto.threat import Norm, Threat, parse_eps, shown_eps
 from sslkuramoto.values import Count, Mark, Repeats, checked, small
 
-STRETCHES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
-"""Factors by which a perturbation is lengthened until draws confirm the mistake."""
 BY_CHANCE = 0.05
 """Probability of a confirmation by selection draws where label and other class are equally likely."""
 
@@ -212,21 +211,17 @@ class Distance(Protocol):
     def _take_nearer(
         self, classifier: Classifier, chosen: Chosen, candidates: Tensor, nearest: Tensor, worst: Tensor
     ) -> None:
-        """Put the confirmed candidates that are nearer than ``nearest`` into ``worst``, the smallest stretch first."""
-        candidates = candidates.to(chosen.pixels.device)
-        moved = candidates - chosen.pixels
-        pending = moved.flatten(1).abs().amax(dim=1).cpu() > 0
-        for stretch in STRETCHES if classifier.stochastic else STRETCHES[:1]:
-            longer = candidates if stretch == 1 else (chosen.pixels + stretch * moved).clamp(0.0, 1.0)
-            distances = self.threat.distances(longer, chosen.pixels).cpu()
-            pending &= (distances < nearest) & (distances <= self.threat.eps)
-            if not pending.any():
-                break
-            taken = pending & ~self._right(classifier, chosen, longer)
-            if classifier.stochastic:
-                taken &= self._confirmed(classifier, chosen, longer)
-            nearest[taken] = distances[taken]
-            worst[taken] = longer[taken]
+        """Put the confirmed points that are nearer than ``nearest`` into ``worst``."""
+
+        def mistaken(points: Tensor) -> Tensor:
+            wrong = ~self._right(classifier, chosen, points)
+            return wrong & self._confirmed(classifier, chosen, points) if classifier.stochastic else wrong
+
+        looks = LOOKS if classifier.stochastic else 1
+        points, distances = stretched(candidates.to(worst.device), chosen.pixels, self.threat, mistaken, looks=looks)
+        taken = distances < nearest.to(distances.device)
+        worst[taken] = points[taken]
+        nearest[taken.cpu()] = distances[taken].cpu()
 
     def _right(self, classifier: Classifier, chosen: Chosen, candidates: Float[Tensor, "n 3 y x"]) -> Tensor:
         """Return whether the vote of the scoring draws is right."""

@@ -127,7 +127,7 @@ def test_a_command_that_was_killed_resumes_and_gives_the_same_numbers(noisy, sub
     attacks = [FMN, {"name": "ddn", "iterations": 4, "k": 2, "noise": "fresh"}]
 
     def measured(name):
-        return build(attacks=attacks, images=6, chunk=3)(subject_of(noisy, run_dir=tmp_path / name))
+        return build(attacks=attacks, images=4, chunk=2)(subject_of(noisy, run_dir=tmp_path / name))
 
     calls, forward = [0], NoisyCNN.forward
     whole = json.dumps(measured("whole").to_dict())
@@ -142,19 +142,20 @@ def test_a_command_that_was_killed_resumes_and_gives_the_same_numbers(noisy, sub
     stop = 0
     measured("counted")
     needed = calls[0]
-    for share in (0.2, 0.6):
-        calls[0], stop = 0, int(share * needed)
-        with pytest.raises(KeyboardInterrupt):
-            measured(f"killed{share}")
-        calls[0], stop = 0, 0
-        assert json.dumps(measured(f"killed{share}").to_dict()) == whole
-        assert calls[0] < needed
+    calls[0], stop = 0, 110
+    with pytest.raises(KeyboardInterrupt):
+        measured("killed")
+    units = list((tmp_path / "killed" / "ledger").rglob("*.safetensors"))
+    assert 3 < len(units) < 6, "in the second of two chunks, each the clean images and two attacks"
+    calls[0], stop = 0, 0
+    assert json.dumps(measured("killed").to_dict()) == whole
+    assert calls[0] < needed
 
 
 @pytest.mark.parametrize("name", ["cnn", "noisy"])
 def test_it_takes_at_most_what_the_dry_run_says_and_not_much_less(request, subject_of, name):
     subject = subject_of(request.getfixturevalue(name))
-    protocol = build(attacks=[{**FMN, "iterations": 30}, {"name": "ddn", "iterations": 30, "k": 3}])
+    protocol = build(attacks=[{**FMN, "iterations": 10}, {"name": "ddn", "iterations": 10, "k": 3}])
     with counted(subject.encoder) as count:
         ((_, cost),) = protocol.estimate(subject)
     assert count.backward <= 3 * 5 * 3, "only a few passes are timed"
