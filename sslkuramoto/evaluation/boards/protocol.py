@@ -26,6 +26,7 @@ from sslkuramoto.examples import Batch, Boards, Reads, Spec
 from sslkuramoto.noise_draws import MINIMUM_DRAWS, draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.results import Metric
+from sslkuramoto.statistics import spread_steps
 
 FORMED = 3  # boards whose answers are kept after each step
 FORMING_STEPS = 8  # of those answers; of more steps some are kept
