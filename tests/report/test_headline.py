@@ -18,11 +18,11 @@ from sslkuramoto.report.tables.text import csv_text, plain
 from sslkuramoto.values import Mark
 
 TODAY = (
-    "knn linear rankme clustering_accuracy clustering_nmi clustering_ari "
+    "knn linear rankme feature_attack feature_attack_knn clustering_accuracy clustering_nmi clustering_ari "
     "objects_fg_ari objects_mbo objects_mbo_class objects_up4_fg_ari objects_up4_mbo objects_up4_mbo_class clean "
     "robust_as_published robust_fixed robust_eot robust_held robust_union "
     "distance_l2 never_fooled_l2 distance_linf never_fooled_linf "
-    "noise_accuracy smoothed certified_radius corruption_accuracy corruption_mce "
+    "noise_accuracy worst_state worst_joint smoothed certified_radius corruption_accuracy corruption_mce "
     "archive_accuracy archive_mce calibration_ece "
     "boards_blanks boards_all_cells boards_t128 boards_energy boards_confidence "
     "boards_rule boards_rule_energy boards_rule_confidence boards_dug "
