@@ -94,6 +94,7 @@ class Result:
         batch_size: images per forward pass.
         encoder: hash of the weights, whether it is stochastic, initial oscillators, which weights, changed options; and
             ``untrained`` where the weights are random.
+        head: ``sha256``, the hash of its weights, where the protocol measures it; empty in files of earlier versions.
         environment: versions and hardware.
         seconds: duration of the measurement.
         path: of the file.
@@ -113,6 +114,7 @@ class Result:
     seed: int | None = None
     batch_size: int | None = None
     encoder: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     path: Path = Path()
@@ -163,6 +165,7 @@ class Result:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "encoder": self.encoder | {"initial": self.initial},
+            "head": self.head,
             "environment": self.environment,
             "seconds": self.seconds,
             "notes": self.notes,
@@ -233,7 +236,7 @@ class Result:
             batch_size=read.count("batch_size"),
             seconds=read.number("seconds"),
             path=path,
-            **{key: read.mapping(key) for key in ("options", "data", "encoder", "environment", "details")},
+            **{key: read.mapping(key) for key in ("options", "data", "encoder", "head", "environment", "details")},
         )
         for part in ("data", "encoder"):
             _Reader(read.mapping(part), path, f"{part}.").mapping("changed_options")

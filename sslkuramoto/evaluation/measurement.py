@@ -52,6 +52,7 @@ def evaluate(
             **({} if subject.checkpoint is None else {"checkpoint": subject.checkpoint}),
             **({"untrained": True} if subject.encoder.untrained else {}),
         },
+        head={"sha256": subject.head_hash} if "head" in protocol.measure.needs else {},
         environment=dict(environment),
         seconds=round(time.perf_counter() - start, 3),
     )

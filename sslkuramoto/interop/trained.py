@@ -119,10 +119,12 @@ class Trained:
         """
         files = sorted((self.subject.run_dir / "results").glob("*.json"))
         found = [Result.read(path, per_image=False) for path in files]
+        encoder, head = self.subject.encoder_hash, self.subject.head_hash
         ours = [
             result
             for result in found
-            if result.encoder.get("sha256") == self.subject.encoder_hash and not result.encoder.get("changed_options")
+            if (result.encoder.get("sha256"), result.head.get("sha256", head)) == (encoder, head)
+            and not result.encoder.get("changed_options")
         ]
         return ours, len(found) - len(ours)
 

@@ -42,6 +42,8 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     for result in own:
         if result.encoder.get("sha256") != weights["encoder"]:
             raise UserError(f"{result.path}: was measured of other weights than {run} holds; measure again")
+        if result.head.get("sha256", weights["head"]) != weights["head"]:
+            raise UserError(f"{result.path}: was measured with another head than {run} holds; measure again")
         _recompute(result)
     robust = [_robust(result) for result in own if _stated(result)]
     if not robust:
@@ -112,10 +114,13 @@ def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
         }
     if not (run / ABOUT).is_file():
         raise UserError(f"{run}: holds no encoder.safetensors and no {ABOUT}; a card needs a finished run")
-    stated = sorted({str(result.encoder.get("sha256")) for result in results if _is_plain(result)})
-    if len(stated) > 1:
-        raise UserError(f"{run}: its results are of {len(stated)} different networks; measure again")
-    return {"encoder": stated[0] if stated else None, "head": None, "weights_checked": False}
+    own = [result for result in results if _is_plain(result)]
+    stated = sorted({str(result.encoder.get("sha256")) for result in own})
+    heads = sorted({str(result.head["sha256"]) for result in own if result.head.get("sha256")})
+    if (most := max(len(stated), len(heads))) > 1:
+        raise UserError(f"{run}: its results are of {most} different networks; measure again")
+    encoder, head = (found[0] if found else None for found in (stated, heads))
+    return {"encoder": encoder, "head": head, "weights_checked": False}
 
 
 def _network(run: Path) -> dict[str, Any]:
@@ -175,6 +180,7 @@ def _source(result: Result) -> dict[str, Any]:
         "result": result.path.stem,
         "sha256": hashlib.sha256(content_of(result.path)).hexdigest(),
         "protocol": result.described_by,
+        "head": result.head.get("sha256"),
         "data": data,
         "initial": result.initial,
         "seed": result.seed,

@@ -93,7 +93,8 @@ def _details(card: Mapping[str, Any], name: str) -> Markup:
         stated = ", ".join(f"{key} {versions[key]}" for key in ("sslkuramoto", "torch") if versions.get(key))
         place = f"data {source['data']['fingerprint']}, seed {source['seed']}, {source['seconds']} s"
         hardware = source["environment"]["hardware"] or "hardware not stated"
-        facts.append(f"{source['result']}: file {source['sha256'][:16]}, {place}, {hardware}, {stated}")
+        head = ", the head's hash is not stated" if network["head"] and source["head"] is None else ""
+        facts.append(f"{source['result']}: file {source['sha256'][:16]}, {place}, {hardware}, {stated}{head}")
     facts += [f"audit {audit['result']}: {audit['verdict']}" for audit in card["audits"]]
     facts += [line for each in card["brackets"] for line in each["lines"]]
     if card["left_out"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_runs import CLASSIFIER, small
 
-from sslkuramoto.checkpoint import load_encoder, weights_hash
+from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
 from sslkuramoto.training import train
 
 READINGS = {"published": "as published", "fixed": "fixed", "eot": "EoT", "held": "adaptive", "union": "union"}
@@ -33,6 +33,7 @@ def write_result(run, name, *, right=(4, 2, 3, 2, 1), eps=0.1, **changes):
         "metrics": metrics,
         "data": {"name": "digits", "split": "test", "fingerprint": "abc", "n": 5},
         "encoder": {"sha256": weights_hash(load_encoder(run / "encoder.safetensors")), "initial": "random"},
+        "head": {"sha256": weights_hash(load_head(run / "head.safetensors"))},
         "environment": {"versions": {"sslkuramoto": "0.0.1", "torch": "2.6.0"}, "hardware": "a processor"},
         "seconds": 12.5,
         "per_image": lists,

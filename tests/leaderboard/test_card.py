@@ -1,16 +1,20 @@
 """A card is what its run gives: a changed card, other weights and numbers that no image supports are refused."""
 
 import json
+import shutil
+from html import unescape
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sslkuramoto.checkpoint import load_encoder, weights_hash
+from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.leaderboard import CARD, card_of, check_card, checked_card
+from sslkuramoto.leaderboard.page import board_page
+from sslkuramoto.results import Result
 
 
 def changed(file, act):
@@ -80,15 +84,49 @@ def test_a_changed_card_is_refused_in_one_line(run, tmp_path, capsys, difference
     assert not (tmp_path / "page.html").exists()
 
 
-def test_results_of_other_weights_are_refused(run):
-    file = run / "encoder.safetensors"
+def exchange(file):
+    """Change the weights of a file."""
     tensors = load_file(file)
     name = next(key for key, value in tensors.items() if value.is_floating_point() and value.numel() > 4)
     tensors[name] = tensors[name] + torch.ones_like(tensors[name])
     with safe_open(file, "pt") as opened:
         about = opened.metadata()
     save_file(tensors, file, about)
+
+
+def test_results_of_other_weights_are_refused(run):
+    exchange(run / "encoder.safetensors")
     with pytest.raises(UserError, match="was measured of other weights than"):
+        card_of(run)
+
+
+def test_a_head_that_was_exchanged_before_the_card_was_written_is_refused(run, tmp_path, capsys):
+    exchange(run / "head.safetensors")
+    line = refused(capsys, run, "--html", tmp_path / "page.html")
+    assert f"was measured with another head than {run} holds; measure again" in line
+    assert not (run / CARD).exists()
+
+
+def test_a_result_of_an_earlier_version_states_no_head_and_the_page_says_so(run):
+    changed(run / "results" / "robustness-quick.json", lambda result: result.pop("head"))
+    card = checked_card(run)
+    assert card["network"]["head"]
+    assert (card["robust"][0]["head"], card["audits"][0]["head"]) == (None, card["network"]["head"])
+    page = unescape(board_page([card]))
+    assert page.count("the head's hash is not stated") == 1
+
+
+def test_a_protocol_that_measures_the_head_states_its_hash_and_the_board_finds_the_exchange(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "measured")
+    attack = "attacks: [{name: autoattack, member: apgd-ce, iterations: 1}]"
+    words = [f"ways={{published: {{initial: random, decided_by: one draw, {attack}}}}}", "images=4", "control=0"]
+    assert main(["evaluate", str(run), "robustness-quick", "knn", *words, "draws=20", "--device", "cpu"]) == 0
+    stated = {result.kind: result for result in map(Result.read, (run / "results").glob("*.json"))}
+    assert stated["robustness"].head == {"sha256": weights_hash(load_head(run / "head.safetensors"))}
+    assert stated["knn"].head == {}, "k-NN measures the encoder alone"
+    assert card_of(run)["network"]["head"] == stated["robustness"].head["sha256"]
+    exchange(run / "head.safetensors")
+    with pytest.raises(UserError, match="was measured with another head than"):
         card_of(run)
 
 
@@ -119,9 +157,11 @@ def test_a_network_of_a_function_is_known_by_what_its_results_state(run):
     (run / "model.json").write_text("{}")
     network = card_of(run)["network"]
     assert network["weights_checked"] is False
-    changed(run / "results" / "robustness-quick.json", lambda result: result["encoder"].update(sha256="0"))
-    with pytest.raises(UserError, match="its results are of 2 different networks"):
-        card_of(run)
+    assert network["head"], "as the results state it"
+    for part in ("head", "encoder"):
+        changed(run / "results" / "robustness-quick.json", lambda result, part=part: result[part].update(sha256="0"))
+        with pytest.raises(UserError, match="its results are of 2 different networks"):
+            card_of(run)
 
 
 @pytest.mark.parametrize(

@@ -321,13 +321,13 @@ def _mixed_weights(models: Sequence[Model]) -> list[str]:
     notes = []
     for model in models:
         for part in model.parts.values():
-            hashes: dict[str, set[str]] = {}
+            hashes: dict[tuple[str, str], set[str]] = {}
             for result in part.results:
-                if result.encoder.get("sha256"):
-                    of = f"{result.encoder.get('weights')} {result.encoder.get('checkpoint')}"
-                    hashes.setdefault(of, set()).add(str(result.encoder["sha256"]))
-            if any(len(group) > 1 for group in hashes.values()):
-                notes.append(
-                    f"{model.label}: results of {part.name} stem from different encoder weights; measure again"
-                )
+                of = f"{result.encoder.get('weights')} {result.encoder.get('checkpoint')}"
+                for network, stated in (("encoder", result.encoder), ("head", result.head)):
+                    if stated.get("sha256"):
+                        hashes.setdefault((network, of), set()).add(str(stated["sha256"]))
+            for network in dict.fromkeys(network for (network, _), found in hashes.items() if len(found) > 1):
+                of = f"results of {part.name} stem from different {network} weights"
+                notes.append(f"{model.label}: {of}; measure again")
     return notes
