@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Key = int | float | str
 
@@ -97,6 +97,16 @@ def without_memory() -> bool:
     Whoever makes a table then needs no numbers for it: to find their shape, torch would load its compiler.
     """
     return torch.get_default_device().type == "meta"
+
+
+def normal(*shape: int, std: float) -> Tensor:
+    """Return normal numbers from torch's global generator; without memory nothing is drawn.
+
+    Args:
+        shape: of the tensor.
+        std: their standard deviation.
+    """
+    return torch.empty(*shape) if without_memory() else std * torch.randn(*shape)
 
 
 def own_generators(network: nn.Module) -> list[torch.Generator]:

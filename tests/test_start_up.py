@@ -17,8 +17,8 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
-def loaded(*arguments: str) -> set[str]:
-    run = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True)
+def loaded(*arguments: str, code: str = CODE) -> set[str]:
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return {*run.stderr.split()}
 
 
@@ -53,6 +53,14 @@ def test_a_check_of_recipes_for_boards_does_not_load_the_compiler_of_torch(argum
     found = loaded(*arguments, *([str(tmp_path)] if arguments[-1] == "--root" else []))
     assert "sslkuramoto.encoders.board_inputs" in found
     assert "torch._dynamo" not in found
+
+
+def test_a_check_of_recipes_for_images_and_pairs_does_not_load_the_compiler_of_torch_either():
+    recipes = ("digits-winfree-supervised", "cifar10-akorn-supervised", "same-different-relational")
+    code = CODE.replace("main(sys.argv[1:])", "for name in sys.argv[1:]: assert main(['train', name, '--check']) == 0")
+    found = loaded(*recipes, code=code)
+    assert {"sslkuramoto.views.eight_bit", "sslkuramoto.data.images.cifar", "sslkuramoto.encoders.relational"} <= found
+    assert not {"torch._dynamo", "torchvision", "timm", "lightly", "lightning_fabric"} & found
 
 
 def test_a_report_loads_nothing_that_trains_or_measures(tmp_path):

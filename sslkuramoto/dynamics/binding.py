@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.sphere import norm
+from sslkuramoto.randomness import normal
 
 
 class PairCoupling(nn.Module):
@@ -36,8 +37,8 @@ class PairCoupling(nn.Module):
     def __init__(self, channels: int, *, between: bool = True, symmetric: bool = False) -> None:
         super().__init__()
         self.symmetric = symmetric
-        self.within = nn.Parameter(0.3 / channels**0.5 * torch.randn(channels, channels))
-        self.across = nn.Parameter(0.3 / channels**0.5 * torch.randn(channels, channels)) if between else None
+        self.within = nn.Parameter(normal(channels, channels, std=0.3 / channels**0.5))
+        self.across = nn.Parameter(normal(channels, channels, std=0.3 / channels**0.5)) if between else None
 
     def matrices(self) -> tuple[Float[Tensor, "c c"], Float[Tensor, "c c"]]:
         """Return J_in and J_out; zeros for a J_out that is not there."""

@@ -23,6 +23,7 @@ from sslkuramoto.encoders.features import Encoder, Features, Sides
 from sslkuramoto.encoders.oscillator_start import Start
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images, Pairs, Reads
+from sslkuramoto.randomness import normal, without_memory
 from sslkuramoto.values import Count, NotNegative, Positive, Side, Steps, checked, small
 
 Pictures = Literal[2, 6]
@@ -64,6 +65,8 @@ class PairEncoder(Encoder):
             *(nn.Flatten(), nn.Linear(channels * (size // 8) ** 2, hidden), nn.ReLU()),
             *(nn.Linear(hidden, outputs), nn.BatchNorm1d(outputs, affine=False) if normalise else nn.Identity()),
         )
+        if without_memory():  # to find that there is nothing to draw, torch would load its compiler
+            return
         *inner, last = (part for part in self.cnn if isinstance(part, nn.Conv2d | nn.Linear))
         for part in inner:
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
@@ -158,11 +161,12 @@ class Relational(PairEncoder):
         self.drive = nn.Parameter(torch.randn(dimensions, oscillator_dim))
         # b is small beside W: with drives that point nearly the same way coherences are near 2 for all pairs, where
         # they have no slope
-        self.drive_bias = nn.Parameter(0.3 * torch.randn(dimensions, oscillator_dim))
+        self.drive_bias = nn.Parameter(normal(dimensions, oscillator_dim, std=0.3))
         frequencies = None
         if natural_frequency:
             frequencies = NaturalFrequencies(-(-width // 2), frequency_init, learn_frequency)
-            nn.init.normal_(frequencies.vector, std=frequency_init / 2**0.5)  # they shall be diverse
+            if not without_memory():
+                nn.init.normal_(frequencies.vector, std=frequency_init / 2**0.5)  # they shall be diverse
         self.layer = KuramotoLayer(
             PairCoupling(width, between=between, symmetric=symmetric),
             channels=width,

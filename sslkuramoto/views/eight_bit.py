@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2.functional import equalize_image
 
 Levels = UInt8[Tensor, "b 3 y x"]
 Magnitudes = Float[Tensor, "b"]
@@ -83,6 +82,8 @@ def autocontrast(images: Levels, _: Magnitudes) -> Levels:
 
 def equalize(images: Levels, _: Magnitudes) -> Levels:
     """Equalise the histogram of each channel of each image."""
+    from torchvision.transforms.v2.functional import equalize_image  # slow to load: it loads torch's compiler
+
     return equalize_image(images)
 
 

@@ -5,11 +5,9 @@ only torchvision opens, after its md5 check. A tree of JPEG images is close to t
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity
 
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.files import open_files
@@ -20,6 +18,9 @@ from sslkuramoto.data.images.subset import Choice
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 _LOCK = ".unpacking.lock"  # held while a process unpacks or downloads
 
@@ -49,6 +50,8 @@ def cifar10(
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    from torchvision.datasets import CIFAR10  # slow to load: it loads torch's compiler
+
     return _cifar("cifar10", CIFAR10, 10, split, root, download, choice)
 
 
@@ -75,11 +78,13 @@ def cifar100(
     The other options are those of :func:`cifar10`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
+    from torchvision.datasets import CIFAR100  # slow to load: it loads torch's compiler
+
     return _cifar("cifar100", CIFAR100, 100, split, root, download, choice)
 
 
 def _cifar(
-    name: str, original: type[CIFAR10], num_classes: int, split: str, root: str, download: bool, choice: Choice
+    name: str, original: "type[CIFAR10]", num_classes: int, split: str, root: str, download: bool, choice: Choice
 ) -> ImageSet:
     path = Path(root).expanduser()
     if path.name in (original.filename, original.base_folder):
@@ -98,7 +103,7 @@ def _cifar(
     return assemble(name, split, part, samples, choice, (*files.notes, *notes))
 
 
-def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool) -> ArraySamples:
+def open_archive(original: "type[CIFAR10]", root: Path, part: str, download: bool) -> ArraySamples:
     """Return one part of the archive in ``root``, which is downloaded and unpacked if needed; its md5 sums are checked.
 
     Raises:
@@ -118,14 +123,18 @@ def open_archive(original: type[CIFAR10], root: Path, part: str, download: bool)
     return ArraySamples(images, torch.tensor(data.targets), tuple(data.classes), f"{original.base_folder} {part}")
 
 
-def _is_whole(original: type[CIFAR10], root: Path) -> bool:
+def _is_whole(original: "type[CIFAR10]", root: Path) -> bool:
     """Return whether every unpacked file exists and has the correct md5 sum."""
+    from torchvision.datasets.utils import check_integrity
+
     files = [*original.train_list, *original.test_list]
     return all(check_integrity(root / original.base_folder / file, md5) for file, md5 in files)
 
 
-def _unpack(original: type[CIFAR10], root: Path, download: bool) -> None:
+def _unpack(original: "type[CIFAR10]", root: Path, download: bool) -> None:
     """Download the archive if requested and unpack it, unless another process has done so in the meantime."""
+    from torchvision.datasets.utils import check_integrity
+
     if _is_whole(original, root):
         return
     packed = root / original.filename

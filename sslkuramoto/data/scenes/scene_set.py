@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import PLACEHOLDER, ImageSet, MemorySet
@@ -149,6 +148,8 @@ class _Asked(Mapping[str, Tensor]):
 
 def fitted(masks: UInt8[Tensor, "m y x"], side: int) -> UInt8[Tensor, "m s s"]:
     """Return masks with their short side resized to the nearest pixels, cropped to their centre, as images are."""
+    from torchvision.transforms.v2 import InterpolationMode, functional  # slow to load: only where masks are read
+
     if min(masks.shape[1:]) != side:
         masks = functional.resize(masks, [side], interpolation=InterpolationMode.NEAREST_EXACT)
     return functional.center_crop(masks, [side, side])
