@@ -6,7 +6,8 @@ to [0,1]. Defaults are the paper's: gamma 0.05, e 1 at first, alpha from 1 to 0.
 
 Differs: the paper quantises pixels to 8 bits, this does not. e never exceeds the distance to the farthest corner of the
 cube, as in the authors' code. An image whose gradient is zero keeps its direction; the authors' code draws one. A
-targeted search ends at any mistake, not at its target only. The loss is averaged over draws of a stochastic network.
+targeted search ends at any mistake, not at its target only. The loss is averaged over draws of a stochastic network,
+most of which must err (:mod:`~sslkuramoto.attacks.nearest`).
 
 Shapes: b batch, y x pixels.
 """
@@ -93,9 +94,8 @@ class Ddn(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the nearest mistake of each image, by the attack's own draws."""
-        nearest = Nearest(images, threat)
         if len(images) == 0 or threat.eps == 0:
-            return nearest.candidates
+            return images.clone()
         objective = objective_of(
             classifier,
             images,
@@ -107,6 +107,7 @@ class Ddn(Attack):
             key="ddn",
             noticed=self.noticed,
         )
+        nearest = Nearest(images, threat, objective.k)
         for each in towards_each(objective, images, self.targets):
             self._search(each, images, nearest)
         count_reached(self.noticed, nearest.reached, self.targets)
@@ -120,8 +121,7 @@ class Ddn(Attack):
         farthest = lengths(torch.maximum(images, 1 - images))
         for step in range(self.iterations + 1):
             found = objective(images + moved, gradient=step < self.iterations)
-            fooled = found.right <= 0.5
-            nearest.offer(images + moved, fooled, found.at_target)
+            fooled = nearest.offer(images + moved, found)
             if found.gradient is None:
                 break
             alpha = between(self.step_size, self.step_size / 100, step, self.iterations)

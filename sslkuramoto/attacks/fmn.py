@@ -7,9 +7,11 @@ where the image is misclassified, and (1 + gamma) e where it is not. Defaults ar
 in l2 steps from 1 to 0.01, both along half a cosine.
 
 Differs: the step is steepest in the norm of the threat (the paper's is of l2 length 1 in every norm), since a step of
-l2 length 1 leaves pixels of small gradient behind in l-inf; the first e is lengthened by 1 + gamma too, since a path
-that ends on the boundary itself has found no mistake. A targeted search follows the margin of label and target and ends
-at any mistake; the paper's follows that of the target and the best other class. The margin is averaged over draws.
+l2 length 1 leaves pixels of small gradient behind in l-inf. Before a mistake is found, e is lengthened by 1 + gamma,
+since a path that ends on the boundary itself has found none, and is at least twice the distance reached: where margins
+are steep and rugged, as those of oscillator networks, the linear model alone creeps outwards. A targeted search follows
+the margin of label and target and ends at any mistake; the paper's follows that of the target and the best other class.
+The margin is averaged over draws, most of which must err (:mod:`~sslkuramoto.attacks.nearest`).
 
 Shapes: b batch, y x pixels.
 """
@@ -92,9 +94,8 @@ class Fmn(Attack):
         work: Work,
     ) -> Float[Tensor, "b 3 y x"]:
         """Return the nearest mistake of each image, by the attack's own draws."""
-        nearest = Nearest(images, threat)
         if len(images) == 0 or threat.eps == 0:
-            return nearest.candidates
+            return images.clone()
         objective = objective_of(
             classifier,
             images,
@@ -106,6 +107,7 @@ class Fmn(Attack):
             key="fmn",
             noticed=self.noticed,
         )
+        nearest = Nearest(images, threat, objective.k)
         for each in towards_each(objective, images, self.targets):
             self._search(each, images, threat, nearest)
         count_reached(self.noticed, nearest.reached, self.targets)
@@ -119,13 +121,13 @@ class Fmn(Attack):
         shortest = radius.clone()  # distance of the nearest mistake of this path, inside the ball or not
         for step in range(self.iterations + 1):
             found = objective(x, gradient=step < self.iterations)
-            fooled, distances = found.right <= 0.5, threat.distances(x, images)
-            nearest.offer(x, fooled, found.at_target)
+            fooled, distances = nearest.offer(x, found), threat.distances(x, images)
             if found.gradient is None:
                 break
             shortest = torch.minimum(shortest, distances.where(fooled, torch.inf))
             gamma = between(self.gamma, self.gamma / 50, step, self.iterations)
             linear = distances + found.loss.abs() / _dual(found.gradient, threat.norm)
+            linear = torch.maximum(linear, 2 * distances)
             radius = torch.where(
                 fooled,
                 torch.minimum(radius * (1 - gamma), shortest),

@@ -7,7 +7,8 @@ from torch import nn
 from sslkuramoto.attacks import Attack, Work
 from sslkuramoto.attacks.ddn import Ddn
 from sslkuramoto.attacks.fmn import Fmn
-from sslkuramoto.attacks.nearest import Nearest
+from sslkuramoto.attacks.gradients import Evaluated
+from sslkuramoto.attacks.nearest import Nearest, needed
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.randomness import generator
@@ -131,9 +132,19 @@ def test_an_image_without_a_mistake_inside_the_ball_is_returned_unchanged(attack
 
 def test_the_nearest_of_all_offered_mistakes_is_kept():
     images = torch.full((3, 3, 1, 1), 0.5)
-    nearest = Nearest(images, Threat("linf", 0.2))
-    for size, fooled in ((0.15, [True, True, False]), (0.1, [True, False, False]), (0.12, [True, True, False])):
-        nearest.offer(images + size, torch.tensor(fooled))
-    nearest.offer(images + 0.3, torch.tensor([True, True, True]))  # outside the ball
+    nearest = Nearest(images, Threat("linf", 0.2), 1)
+    none = torch.zeros(3)
+    for size, right in ((0.15, [0.0, 0.0, 1.0]), (0.1, [0.0, 1.0, 1.0]), (0.12, [0.0, 0.0, 1.0])):
+        fooled = nearest.offer(images + size, Evaluated(none, torch.tensor(right), none))
+        assert fooled.tolist() == [not each for each in right]
+    nearest.offer(images + 0.3, Evaluated(none, none, none))  # outside the ball
     assert nearest.distances.tolist() == pytest.approx([0.1, 0.12, torch.inf])
     torch.testing.assert_close(nearest.candidates[:, 0, 0, 0], torch.tensor([0.6, 0.62, 0.5]))
+
+
+def test_a_mistake_of_several_draws_is_beyond_chance():
+    assert [needed(k) for k in (1, 2, 4, 5, 8, 20, 32, 100)] == [1, 2, 4, 5, 7, 15, 22, 59]
+    images = torch.full((3, 3, 1, 1), 0.5)
+    right = torch.tensor([0.25, 0.3, 0.5])  # of 20 draws
+    fooled = Nearest(images, Threat("linf", 0.2), 20).offer(images + 0.1, Evaluated(right, right, right))
+    assert fooled.tolist() == [True, False, False]

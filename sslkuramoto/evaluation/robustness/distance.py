@@ -3,8 +3,8 @@
 Minimal-norm attacks propose one candidate per image. A distance at which a mistake was found is an upper bound of the
 true distance. Of a stochastic network other draws than those of the search decide whether a candidate is a mistake
 (docs/evaluation.md): the vote of the draws that score clean images must be wrong, and that of selection draws wrong
-beyond chance (one-sided sign test, 5 %), or luck would decide where half of the draws err. Until both are, the
-perturbation is stretched away from the image (:mod:`~sslkuramoto.evaluation.robustness.stretch`).
+beyond chance (one-sided sign test, 5 %), or luck would decide where half of the draws err. The perturbation gets the
+shortest length at which both are (:mod:`~sslkuramoto.evaluation.robustness.ray`).
 
 The share of images whose distance exceeds eps is the accuracy against eps: one run yields the whole curve.
 
@@ -32,7 +32,7 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
-from sslkuramoto.evaluation.robustness.stretch import LOOKS, stretched
+from sslkuramoto.evaluation.robustness.ray import LOOKS, nearest_on_rays
 from sslkuramoto.noise_draws import draws_for, right_by_vote, votes
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
@@ -61,7 +61,7 @@ class Distance(Protocol):
         split: split that the images are taken from.
         chunk: images per unit of the ledger and per forward pass.
         draws: draws of a stochastic network whose vote must then err, and that score clean images, at least 20.
-        select_draws: other draws, which must show beyond chance that a stretched perturbation is a mistake.
+        select_draws: other draws, which must show beyond chance that a perturbation makes a mistake.
         ledger: folder of the ledger; None: ``RUN/ledger``.
     """
 
@@ -133,9 +133,11 @@ class Distance(Protocol):
         )
         nearest = torch.full((len(chosen.index),), torch.inf)
         worst = chosen.pixels.clone()
+        right = self._right(classifier, chosen, chosen.pixels)
         for candidates in found.candidates.values():
-            self._take_nearer(classifier, chosen, candidates, nearest, worst)
-        distances = nearest.where(self._right(classifier, chosen, chosen.pixels), 0.0)
+            kept = torch.where(right.to(worst.device)[:, None, None, None], candidates.to(worst.device), chosen.pixels)
+            self._take_nearer(classifier, chosen, kept, nearest, worst)
+        distances = nearest.where(right, 0.0)
         subject.keep("adversarial", worst.cpu())
         result = Result(
             metrics=self._metrics(distances, draws_for(classifier.stochastic, self.draws)),
@@ -218,7 +220,7 @@ class Distance(Protocol):
             return wrong & self._confirmed(classifier, chosen, points) if classifier.stochastic else wrong
 
         looks = LOOKS if classifier.stochastic else 1
-        points, distances = stretched(candidates.to(worst.device), chosen.pixels, self.threat, mistaken, looks=looks)
+        points, distances = nearest_on_rays(candidates, chosen.pixels, self.threat, mistaken, looks=looks)
         taken = distances < nearest.to(distances.device)
         worst[taken] = points[taken]
         nearest[taken.cpu()] = distances[taken].cpu()

@@ -103,7 +103,7 @@ def test_of_a_network_that_draws_the_distance_is_that_of_the_majority_vote(linea
     assert result.metrics["never_fooled"].value == 0
     found, dual = torch.tensor(result.per_image["distance"]), exact["size"][norm]
     assert (found >= exact[norm] - 0.25 * coin / dual).all(), "where 60 % of the draws are right"
-    assert (found <= (exact[norm] + 0.5 * coin / dual) * 1.1).all(), "where 70 % err, and a stretch more"
+    assert (found <= (exact[norm] + 0.5 * coin / dual) * 1.1).all(), "where 70 % err, and a step of the lengths more"
 
 
 def test_a_mistake_of_the_draws_of_the_search_alone_is_no_mistake(linear):

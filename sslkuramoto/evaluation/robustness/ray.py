@@ -1,7 +1,7 @@
-"""Lengthens perturbations until draws of the network that took no part in the search confirm the mistake.
+"""The nearest point on the ray from an image through a candidate at which draws confirm a mistake.
 
-A shortest perturbation is fitted to the draws of its search: other draws may need more of it. Its length is doubled
-until they err, then the shortest length at which they do is found by bisection.
+A shortest perturbation is fitted to the draws of its search: other draws may need more of it, or less. Its length is
+doubled until they err, or halved until they do not; between the two the shortest such length is found by bisection.
 
 Shapes: n images, y x pixels.
 """
@@ -21,7 +21,7 @@ CLOSE = 1.05
 WITHIN = 1 - 1e-6  # so that rounding leaves a longest perturbation inside the ball
 
 
-def stretched(
+def nearest_on_rays(
     candidates: Float[Tensor, "n 3 y x"],
     images: Float[Tensor, "n 3 y x"],
     threat: Threat,
@@ -29,7 +29,7 @@ def stretched(
     *,
     looks: int = LOOKS,
 ) -> tuple[Float[Tensor, "n 3 y x"], Float[Tensor, " n"]]:
-    """Return for each image the nearest confirmed point on the ray from the image through its candidate.
+    """Return for each image the nearest point on its ray that is a confirmed mistake.
 
     Args:
         candidates: in [0,1] and inside the ball; an image itself if none was found.
@@ -43,7 +43,7 @@ def stretched(
     """
     moved = candidates - images
     size = threat.distances(candidates, images)
-    factor, wrong = torch.ones_like(size), torch.full_like(size, torch.inf)  # wrong: the shortest confirmed factor
+    factor, wrong = torch.ones_like(size), torch.full_like(size, torch.inf)  # wrong: the smallest confirmed factor
     right, most = torch.zeros_like(size), (WITHIN * threat.eps / size).clamp_min(1.0)
     points, distances = images.clone(), wrong.clone()
     pending = size > 0
@@ -56,6 +56,7 @@ def stretched(
         points[found], distances[found] = tried[found], threat.distances(tried, images)[found]
         wrong = torch.where(found, factor, wrong)
         right = torch.where(pending & ~found, factor, right)
-        pending &= torch.where(wrong.isinf(), factor < most, wrong > CLOSE * right.clamp_min(1.0)) & (wrong > 1)
-        factor = torch.where(wrong.isinf(), torch.minimum(2 * factor, most), (right * wrong).sqrt())
+        pending &= torch.where(wrong.isinf(), factor < most, wrong > CLOSE * right)
+        longer, shorter = torch.minimum(2 * factor, most), torch.where(right > 0, (right * wrong).sqrt(), factor / 2)
+        factor = torch.where(wrong.isinf(), longer, shorter)
     return points, distances
