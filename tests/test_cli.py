@@ -63,8 +63,10 @@ def test_a_bad_recipe_is_one_line_before_data_are_read(recipe, fails, items, mes
 
 
 def test_a_group_larger_than_the_grid_is_one_line_before_training(fails):
-    words = ["digits-winfree-supervised", "--run", "run", "encoder.group_size=50", "encoder.influence=sin"]
-    assert "group_size=50: is larger than the grid of " in fails("train", *words)
+    items = ["encoder.group_size=50", "encoder.influence=sin"]
+    message = "group_size=50, patch=1: takes images of at least 50 pixels; data digits gives images of 16 x 16 pixels"
+    assert message in fails("train", "digits-winfree-supervised", "--run", "run", *items)
+    assert message in fails("train", "digits-winfree-supervised", "--check", *items)
 
 
 @pytest.mark.parametrize(
