@@ -53,8 +53,7 @@ def worst_state(
     """Return the strongest images and initial states of one ascent; the given ones count among them.
 
     Steps follow the gradient and shorten along half a cosine: those of images from eps, those of oscillators from half
-    the radius, at most ``LONGEST``, unless so many steps would not cross the ball. On digits, sums of gradients and
-    longer steps left more images correct (docs/attacks.md).
+    the radius, at most ``LONGEST``, unless so many steps would not cross the ball.
 
     Args:
         classifier: with frozen parameters, of an encoder whose initial oscillators have a :class:`StateSpace`.

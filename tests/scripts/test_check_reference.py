@@ -94,19 +94,23 @@ def test_recorded_networks_are_reproduced_to_the_rounding_of_float32(name, capsy
     rounding = check_reference.rounding_of(path)
     assert not ignored
     assert len(errors) == 7
+    if errors["x/0"] == 0.0:  # a CPU that rounds as that of the recording
+        assert max(errors.values()) < 1e-5
     for array, error in errors.items():  # both results are rounded; energies are sums, whose rounding cancels
         assert error <= max(2e-6, 3 * rounding[array]), array
-    assert errors["output"] < 1e-5
+    assert max(error for array, error in errors.items() if not array.startswith("x/")) < 1e-5
 
 
 @needs_reference
-@pytest.mark.parametrize("change", ["state", "weight"])
+@pytest.mark.parametrize("change", ["state", "weight", "output"])
 def test_a_layer_that_multiplies_rounding_excuses_no_other_error(change, tmp_path, capsys):
     arrays = check_reference.read(REFERENCE / "akorn_conv_n2.npz")
     if change == "weight":
         arrays["state/conv0.weight"].reshape(-1)[5] += 1e-3
-    else:
+    elif change == "state":
         arrays["x/2"].reshape(-1)[7] += 1e-3
+    else:
+        arrays["output"] = arrays["output"] * (1 + 2e-4)
     np.savez(tmp_path / "file.npz", **arrays)
     assert check_reference.main([str(tmp_path / "file.npz")]) == 1
     assert "ABOVE 0.0001" in capsys.readouterr().out

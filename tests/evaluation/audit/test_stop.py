@@ -38,14 +38,14 @@ def judged(answers: dict[str, Status], usual: dict[str, Tensor], union: Tensor, 
 
 
 def test_whatever_comes_after_a_decided_verdict_leaves_its_word() -> None:
-    """1000 audits at random, each at the point where it is decided, and with random answers to all that was left."""
+    """4000 audits at random, each at the point where it is decided, and with random answers to all that was left."""
     chance, draw, words = random.Random(0), generator("cpu", "decided"), dict[str, int]()
     names = [question.name for question in CHECKS][1:]
 
     def part_of(shares: Tensor, kept: float) -> Tensor:
         return shares * (torch.rand(N, generator=draw) < kept).float()
 
-    for _ in range(1000):
+    for _ in range(4000):
         clean = part_of(torch.ones(N), chance.choice([0.15, 0.6, 0.95]))
         plain = part_of(clean, chance.choice([0.0, 0.03, 0.5, 0.9]))
         usual = {"plain": plain} | ({"eot": part_of(clean, chance.choice([0.0, 0.3]))} if chance.random() < 0.5 else {})
@@ -62,7 +62,7 @@ def test_whatever_comes_after_a_decided_verdict_leaves_its_word() -> None:
         word = verdict_of(*last).word
         words[word] = words.get(word, 0) + 1
     assert set(words) == {"masked", "no robustness left", "nothing to audit"}
-    assert min(words.values()) > 12
+    assert min(words.values()) > 50
 
 
 def attacks(result: Result) -> int:
