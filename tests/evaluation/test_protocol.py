@@ -115,7 +115,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
     written = json.loads(path.read_text())
     assert set(written) == {
         "protocol", "options", "metrics", "data", "encoder", "environment", "seconds", "notes", "per_image",
-        "details", "seed", "batch_size", "format", "kind", "described_by", "verdicts",
+        "details", "seed", "batch_size", "format", "kind", "described_by", "verdicts", "head",
     }  # fmt: skip
     assert (written["format"], written["kind"], written["described_by"]) == (FORMAT, "clean", "clean")
     assert written["encoder"] == {
@@ -125,6 +125,7 @@ def test_a_result_file_holds_everything(cnn, subject_of):
         "weights": "raw",
         "changed_options": {},
     }
+    assert written["head"] == {"sha256": subject.head_hash}
     assert written["data"]["n"] == 360
     assert written["options"]["draws"] == 20
     accuracy = written["metrics"]["accuracy"]
