@@ -10,6 +10,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def packaged(folder: str) -> Path:
     """Return a folder that comes with the package: inside it in an installed wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
     return next((root / folder for root in (package, package.parent) if (root / folder).is_dir()), package / folder)
+
+
+def of_package(package: str, member: str) -> Path | None:
+    """Return a file of an installed package, which is not imported: that takes seconds; None where none is installed.
+
+    Args:
+        package: its name as it is imported.
+        member: path of the file within the package's folder. Whether it exists is not checked.
+    """
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(next(iter(found.submodule_search_locations))) / member
 
 
 def _flush_name(folder: Path) -> None:

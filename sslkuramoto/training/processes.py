@@ -4,7 +4,12 @@ Shapes: b batch, c channels, h w grid.
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,8 +33,9 @@ def launch(engine: Engine) -> "Fabric":
     Raises:
         UserError: a device that does not exist here, or one that this machine lacks.
     """
-    from lightning_fabric import Fabric  # slow to load: only what trains needs it
-    from lightning_fabric.strategies import DDPStrategy
+    with _only_version("torchmetrics"):  # Fabric reads no more of it, and the whole takes more than a second to load
+        from lightning_fabric import Fabric  # slow to load: only what trains needs it
+        from lightning_fabric.strategies import DDPStrategy
 
     accelerator, index = check_device(engine.device)
     local, world = processes(os.environ)
@@ -46,6 +52,21 @@ def launch(engine: Engine) -> "Fabric":
     )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _only_version(package: str) -> Iterator[None]:
+    """Give imports of an installed package its version alone, unless it is loaded already."""
+    if package in sys.modules or find_spec(package) is None:
+        yield
+        return
+    version_only = ModuleType(package)
+    version_only.__version__ = version(package)  # type: ignore[attr-defined]
+    sys.modules[package] = version_only
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def processes(environ: Mapping[str, str]) -> tuple[int, int]:

@@ -1,10 +1,15 @@
 """The handwritten digits: real pixels, a fixed stratified test part."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from sslkuramoto.data import DATA, batches, in_order
+from sslkuramoto.data.images import digits as of_digits
 from sslkuramoto.errors import UserError
 
 
@@ -39,6 +44,19 @@ def test_labels_belong_to_their_images() -> None:
     data = DATA.build("digits", {"limit": 40}, "train")
     rows = images_of({"limit": 40}, "train")[:, 0].mul(16).round().flatten(1).tolist()
     assert [table[tuple(row)] for row in rows] == data.labels.tolist()
+
+
+def test_the_images_are_read_without_the_import_of_scikit_learn() -> None:
+    code = "import sys; from sslkuramoto.data import DATA; DATA.build('digits', {}, 'test')"
+    code += "; print('sklearn' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == "False\n"
+
+
+def test_a_scikit_learn_without_the_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(of_digits, "of_package", lambda _, member: tmp_path / member)
+    with pytest.raises(UserError, match=r"the installed scikit-learn holds no datasets/data/digits\.csv\.gz"):
+        DATA.build("digits", {}, "test")
 
 
 def test_another_split_seed_gives_another_test_part() -> None:

