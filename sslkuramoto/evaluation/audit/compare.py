@@ -121,6 +121,11 @@ class Convergence:
         return self.comparison.gain > SETTLED and self.comparison.p < SETTLED_ALPHA
 
     @property
+    def may_gain(self) -> bool:
+        """Whether there is a gain of more than 1 % of the images, or a significant smaller one."""
+        return self.comparison.gain > SETTLED or self.comparison.p < SETTLED_ALPHA
+
+    @property
     def proven(self) -> bool:
         """Whether these images rule out a gain of more than 1 %. Without it, the absence of a gain is no proof."""
         return not self.gains and self.at_most <= SETTLED

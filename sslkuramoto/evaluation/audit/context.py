@@ -1,7 +1,7 @@
 """The context that every check of an audit gets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -64,6 +64,10 @@ class Case:
     def n(self) -> int:
         """Attacked images."""
         return self.bench.n
+
+    def with_budget(self, budget: Budget) -> "Case":
+        """Return the case with another budget; attacks that were run, curves and histograms are shared."""
+        return replace(self, budget=budget, arsenal=replace(self.arsenal, budget=budget))
 
     def plain(self) -> list[Run]:
         """Run the plain attacks, which treat the network as deterministic."""

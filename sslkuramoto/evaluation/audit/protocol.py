@@ -25,6 +25,7 @@ from sslkuramoto.evaluation.audit.check import Check, Question
 from sslkuramoto.evaluation.audit.compare import BROKEN, FEWEST_RIGHT
 from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import gradient_facts
+from sslkuramoto.evaluation.audit.ladders import climbed, shortened
 from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
 from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, scores_of
@@ -97,7 +98,8 @@ class Audit(Protocol):
         directions: random directions of the finite differences, per image.
         skip: names of checks to skip (they read "not run").
         stop: "decided": no further check is made once none can change the verdict; the bound is then that of fewer
-            attacks. "never": every check is made.
+            attacks. "agreed": besides, steps and draws per gradient end where two increases gained nothing, in every
+            attack. "never": every check is made, with the whole budget.
         split: split that the images are taken from.
         chunk: images per unit of the ledger and per forward pass.
         draws: fresh draws that score a stochastic network, and as many others that compare attacks; at least 20.
@@ -128,7 +130,7 @@ class Audit(Protocol):
         samples: int | None = None,
         directions: int | None = None,
         skip: list[str] | None = None,
-        stop: Literal["never", "decided"] = "never",
+        stop: Literal["never", "decided", "agreed"] = "never",
         split: Literal["test", "val"] = "test",
         chunk: Annotated[Count, Mark.INCIDENTAL] = 100,
         draws: Repeats = 20,
@@ -182,6 +184,7 @@ class Audit(Protocol):
         checks = [self._answered(*control, case)]
         scores: AuditScores | None = None
         if checks[0].status != "fail":
+            case = climbed(case) if self.stop == "agreed" else case
             checks += self._answers(rest, case, checks, subject.report)
             scores = self._scores(case)
             if (fault := scores.fault(case)) is not None:
@@ -206,7 +209,13 @@ class Audit(Protocol):
             initial=start_of(case.classifier.encoder, self.initial),
             per_image={"index": chosen.index.tolist(), **verdicts, **broken},
             verdicts=list(verdicts),
-            notes=[*network, verdict.sentence, *(check.shown() for check in checks), *verdict.reasons[-1:]],
+            notes=[
+                *network,
+                *shortened(self.budget, case.budget),
+                verdict.sentence,
+                *(check.shown() for check in checks),
+                *verdict.reasons[-1:],
+            ],
             details={"audit": details_of(case, checks, verdict, plant)},
         )
 
@@ -317,7 +326,7 @@ class Audit(Protocol):
         report: Callable[[str], None],
     ) -> list[Check]:
         """Ask all questions; with ``stop`` only until the verdict is decided, those of ``FIRST_ASKED`` first."""
-        early, found = self.stop == "decided", dict[Question, Check]()
+        early, found = self.stop != "never", dict[Question, Check]()
         first = [asked for question in FIRST_ASKED for asked in questions if asked[0] == question] if early else []
         order = [*first, *(asked for asked in questions if asked not in first)]
         over = early and self._decided(case, before)

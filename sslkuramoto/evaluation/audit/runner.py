@@ -20,10 +20,12 @@ from torch import Tensor
 
 from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.gradients import connected
+from sslkuramoto.attacks.losses import wrong_by
 from sslkuramoto.attacks.worst_candidate import is_worse, worst_of
 from sslkuramoto.classifier import Classifier, Initial, differences_of_two_calls, predictions_over_draws
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.noise_draws import draws_for
+from sslkuramoto.randomness import generator
 from sslkuramoto.threat import Threat
 
 ITSELF = "itself"
@@ -123,6 +125,17 @@ class Bench:
     def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
         """Return for each image the share of the selection draws that are correct."""
         return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
+
+    @torch.no_grad()
+    def margin(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
+        """Return the mean over draws of the true logit minus the largest other one, on the CPU."""
+        draws, parts = draws_for(self.classifier.stochastic, self.draws), []
+        for i, (images, labels) in enumerate(
+            zip(*(each.split(self.chunk) for each in (candidates, self.labels)), strict=True)
+        ):
+            noise = (generator(images.device, self.seed, "audit", "margin", k, i) for k in range(draws))
+            parts.append(torch.stack([-wrong_by(self.classifier(images, draw=draw), labels) for draw in noise]).mean(0))
+        return torch.cat(parts).cpu()
 
     def differences_of_two_calls(self) -> Float[Tensor, " n"]:
         """Return the difference of each image's logits in two calls of a classifier that is not stochastic."""
