@@ -3,6 +3,8 @@
 Shapes: b images, d features.
 """
 
+from statistics import fmean
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -42,6 +44,8 @@ class OnlineMeasures:
     - ``linear``: accuracy of a linear probe that is fitted on the bank anew at every call, so a resumed run needs
       nothing of an earlier call.
     - ``rankme``: RankMe and alpha-ReQ of the bank, all images from the same field of oscillators.
+    - ``saturation``: ``gamma_f_L``, the median |gamma F| of the steps of Kuramoto layer L, or ``open_fields_L``, the
+      share of fields of Winfree layer L that the rectifier lets pass (means over steps; at most 256 images).
 
     Data without labels or with one class have no accuracy, and examples other than images have no measure.
 
@@ -93,7 +97,26 @@ class OnlineMeasures:
             if bank is None or encoder.stochastic:
                 bank = self._features(encoder, train, voters, epoch, shared_field=True)[0]
             found |= {"rankme": rankme(bank), "alpha_req": alpha_req(bank)}
+        if "saturation" in wanted:
+            found |= self._saturation(encoder, train, voters[:BATCH_SIZE], epoch)
         return found
+
+    def _saturation(
+        self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int
+    ) -> dict[str, float]:
+        from sslkuramoto.evaluation.audit.saturation import step_fields, step_turns  # loads the whole audit
+
+        weight = next(encoder.parameters())
+        draw = generator(weight.device, self.recipe.seed, "monitor", epoch, "saturation")
+        (batch,) = batches(images, [indices], device=weight.device, workers=self.recipe.engine.workers)
+        pixels = batch.inputs.to(weight.dtype)
+        start = encoder.sample_initial(pixels, draw) if encoder.stochastic else None
+        by_layer: dict[str, list[float]] = {}
+        for turn in step_turns(encoder, pixels, start):
+            by_layer.setdefault(f"gamma_f_{turn.layer}", []).append(turn.median)
+        for field in step_fields(encoder, pixels, start):
+            by_layer.setdefault(f"open_fields_{field.layer}", []).append(field.open)
+        return {name: fmean(steps) for name, steps in by_layer.items()}
 
     def _labelled(
         self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int

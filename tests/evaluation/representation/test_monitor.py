@@ -7,11 +7,14 @@ from small_runs import small
 from torch import nn
 
 from sslkuramoto.data import DATA
+from sslkuramoto.encoders import AKOrN, Winfree
 from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.evaluation.audit.saturation import step_turns
 from sslkuramoto.evaluation.representation.knn import knn_predict
 from sslkuramoto.evaluation.representation.linear import fit_probe
 from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.evaluation.representation.rank import rankme
+from sslkuramoto.randomness import generator
 from sslkuramoto.run_directory import RunDirectory
 
 NOWHERE = RunDirectory(Path("nowhere"))  # a run that has seen no data yet
@@ -122,6 +125,23 @@ def test_only_what_is_asked_for_is_measured(some_set):
         monitor = online_measures(small(measure={"monitor_every": 1, "monitors": asked}), NOWHERE)
         assert {*monitor(Pixels(), some_set(20), 1)} == names
     assert online_measures(small(measure={"monitor_every": 1, "monitors": []}), NOWHERE) is None
+
+
+def test_saturation_is_the_force_of_each_layer_over_its_steps(some_set):
+    measure = {"monitor_every": 1, "monitors": ["saturation"]}
+    monitor = online_measures(small(measure=measure), NOWHERE)
+    kuramoto = AKOrN(channels=8, kernel_sizes=(3, 3), num_steps=2, initial="fixed").eval()
+    images = some_set(20)
+    found = monitor(kuramoto, images, 1)
+    assert {*found} == {"gamma_f_1", "gamma_f_2"}
+    order = torch.randperm(20, generator=generator("cpu", small().seed, "monitor"))[:16]
+    field = kuramoto.sample_initial(images.images[order] / 255, generator("cpu", 0)) if kuramoto.stochastic else None
+    turns = step_turns(kuramoto, images.images[order] / 255, field)
+    for layer in (1, 2):
+        medians = [turn.median for turn in turns if turn.layer == layer]
+        assert found[f"gamma_f_{layer}"] == pytest.approx(sum(medians) / 2)
+    assert {*monitor(Winfree(channels=8, layers=1, attention_heads=2), images, 1)} == {"open_fields_1"}
+    assert monitor(Pixels(), images, 1) == {}
 
 
 def test_the_online_probe_is_fitted_on_the_bank_and_scored_on_the_others(monkeypatch):
