@@ -122,7 +122,7 @@ PHASES = {"sensitivity": "cos", "influence": "sin", "coupling": "attention", "la
 MAZES = {"data": "maze", "epochs": 9000, "batch": 64, "num_steps": 24, "schedule": "warmup_cosine", "lr": 1e-3}
 MAZES |= {"side": None, "weights": [1.0, 5.0, 2.0, 2.0, 5.0], "input_symbols": 4}
 MAZE_WONN = {**SUDOKU, **PHASES, **MAZES, "layers": 1, "channels": 128, "clip": None, "initial": "random"}
-MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "positions": "none", "readout_dim": 2}
+MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "side": 30, "positions": "gta", "readout_dim": 4, "clip": None}
 BOARD_WONN = {**SUDOKU, **PHASES, "initial": "random", "channels": 256, "clip": None, "lr": 1e-3}
 # Winfree networks: tables 5 to 7 of the paper; what they leave out is that of its code.
 WINFREE_NET = {"layers": 6, "num_steps": 3, "group_size": 2, "coupling": "attention", "initial": "random"}
