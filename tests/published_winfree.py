@@ -28,7 +28,7 @@ def network(kind: str, **options: Any) -> tuple[Encoder, nn.Module]:
     draw = generator("cpu", "published", str(sorted(options.items(), key=str)))
     name = "winfree" if kind == "winfree_image" else "board_winfree"
     with borrowed_global(draw):
-        encoder = ENCODERS.build(name, {"channels": 16, **options})
+        encoder = ENCODERS.build(name, {"channels": 16, "positions": "none", **options})  # heads of two channels
         head = HEADS.build(*(("linear", {}) if name == "winfree" else ("per_cell", {"relu": False})), *sizes(encoder))
     with torch.no_grad():
         for tensor in (*encoder.parameters(), *encoder.buffers()):

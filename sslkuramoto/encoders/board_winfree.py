@@ -54,7 +54,8 @@ class BoardWinfree(StartedEncoder):
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1, which connects every cell with
             every other.
         attention_heads: number of heads of an attention coupling.
-        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates, ``"none"``.
+        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates (heads of 4 channels or
+            more), ``"none"``.
         rectify: whether the field is normalised and rectified, ReLU(GroupNorm(.)), as published.
         step_size: gamma, the step size.
         learn_step_size: whether gamma is trained.
