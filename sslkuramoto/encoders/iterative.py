@@ -18,9 +18,9 @@ from sslkuramoto.dynamics.layer import Trace, group_norm
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
 from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
-from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.features import Features, check_divides, patch_grid
 from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
-from sslkuramoto.encoders.patch_akorn import Pool, check_divides, patch_grid, pooled
+from sslkuramoto.encoders.patch_akorn import Pool, pooled
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.values import Count, Kernel, Layers, Side, Steps, checked, small

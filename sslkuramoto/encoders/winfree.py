@@ -18,9 +18,8 @@ from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
 from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Features, Sides
+from sslkuramoto.encoders.features import Features, Sides, check_divides
 from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
-from sslkuramoto.encoders.patch_akorn import check_divides
 from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Steps, checked, small
 
 PhasePositions = Literal["rope", "none"]
