@@ -71,8 +71,8 @@ class BoardWinfree(StartedEncoder):
     Source: WONN (arXiv 2605.20922), sections 3.3 and 3.4, appendix C.1; the published code.
 
     Differs: groups have one cell (N = 1), as in all published networks on boards. The published head has no ReLU:
-        objective cells with ``relu: false``. That ``transition_bias`` is true unless stated is ours: no published network
-        on boards has more than one layer.
+        objective cells with ``relu: false``. That ``transition_bias`` is true unless stated is ours: no published
+        network on boards has more than one layer.
     """
 
     reads: ClassVar[Reads] = (Boards,)

@@ -38,7 +38,7 @@ def of_winfree(kind: str, config: dict[str, Any], idle: str, **options: Any) -> 
 
 COPIES = r"gamma|conv0\..*"
 NO_BIAS = COPIES + r"|layers\.1\.0\.conv\.bias"
-BOARD = {"channels": 8, "layers": 2, "attention_heads": 2, "positions": "rope"}
+BOARD = {"channels": 8, "layers": 2, "attention_heads": 2}
 NETWORKS = {
     "classification": Network(
         {"n": 2, "T": 2},
@@ -51,9 +51,7 @@ NETWORKS = {
     "sudoku": Network(
         {"kind": "sudoku", "heads": 2}, published_akorn.sudoku(attention_heads=2)[1], r"layers\.0\.0\.omg\.omg_param"
     ),
-    "winfree_image": of_winfree(
-        "winfree_image", {"heads": 4}, COPIES, layers=2, channels=(16, 32), attention_heads=4, positions="rope"
-    ),
+    "winfree_image": of_winfree("winfree_image", {"heads": 4}, COPIES, layers=2, channels=(16, 32), attention_heads=4),
     "winfree_convolutions": of_winfree(
         "winfree_image", {}, COPIES, layers=2, coupling="conv", kernel_size=3, sensitivity="cos", influence="sin_mlp"
     ),

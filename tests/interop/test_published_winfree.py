@@ -26,11 +26,10 @@ check_reference = script_named("check_reference")
 
 # published kind and arguments, and the same in ours; sizes and switches that the recorded examples do not have
 SWITCHES = [
-    ("winfree_image", {"T": 2}, {"layers": 2, "num_steps": 2, "channels": [32, 64], "positions": "rope"}),
+    ("winfree_image", {"T": 2}, {"layers": 2, "num_steps": 2, "channels": [32, 64]}),
     ("winfree_image", {}, {"layers": 1, "group_size": 3, "hidden_ratio": 1}),
     ("winfree_image", {"T": [3, 1]}, {"layers": 2, "num_steps": [3, 1], "group_size": 1, **TRIG}),
-    ("winfree_image", {"heads": 4}, {"layers": 1, "attention_heads": 4, "step_size": 0.3, "channels": 48,
-                                    "positions": "rope"}),
+    ("winfree_image", {"heads": 4}, {"layers": 1, "attention_heads": 4, "step_size": 0.3, "channels": 48}),
     ("winfree_image", {}, {"layers": 2, "transition_bias": True, "coupling": ["conv", "attention"], "kernel_size": 5}),
     ("winfree_image", {"data": "imagenet100"}, {"layers": 1, "patch": 4, "group_size": 2}),
     ("winfree_maze", {"T": 3}, {"side": None, "symbols": 5, "input_symbols": 4, "num_steps": 3}),
@@ -114,8 +113,7 @@ def test_arguments_that_nothing_reads_and_weights_that_nothing_uses_are_told() -
 
 @torch.no_grad()
 def test_weights_whose_rotations_pair_halves_are_read_by_an_argument_and_the_assumption_is_told_otherwise() -> None:
-    rotated = {"layers": 1, "positions": "rope"}
-    encoder, head = network("winfree_image", channels=64, **rotated)  # 8 heads of 8 channels, two planes a coordinate
+    encoder, head = network("winfree_image", layers=1, channels=64)  # 8 heads of 8 channels, two planes a coordinate
     weights = state("winfree_image", encoder, head)
     halves = dict(weights)
     for part in ("weight", "bias"):
@@ -137,7 +135,7 @@ def test_weights_whose_rotations_pair_halves_are_read_by_an_argument_and_the_ass
     noise = encoder.sample_initial(x, torch.Generator().manual_seed(0))
     misread = published(kind, halves).built.encoder(x, initial=noise).map
     assert (misread - encoder(x, initial=noise).map).abs().max() > 1e-4
-    narrow = state("winfree_image", *network("winfree_image", channels=32, **rotated))  # one plane a coordinate
+    narrow = state("winfree_image", *network("winfree_image", layers=1, channels=32))  # one plane a coordinate
     assert published(kind, narrow).assumed == []
 
 
