@@ -188,13 +188,16 @@ class Registry(Generic[T]):
     def resolved(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return checked ``options`` with the defaults of those left out, in the order of the constructor.
 
-        A dataclass comes as the mapping of its fields.
+        Options marked ``Mark.LATER`` are left out at their default. A dataclass comes as the mapping of its fields.
 
         Raises:
             UserError: as :meth:`check`.
         """
         checked = self.check(name, options)
         found = {key: plain(checked.get(key, parameter.default)) for key, parameter in self.options(name).items()}
+        for key in self.marked(name, Mark.LATER):
+            if found[key] == self.options(name)[key].default:
+                del found[key]
         defaults = {key: table[found[other]] for key, (other, table) in self.by_option(name).items()}
         return found | {key: value for key, value in defaults.items() if found[key] is None}
 

@@ -34,6 +34,7 @@ class Mark(enum.Enum):
     INCIDENTAL = "affects how or where a number is computed, not what it means"
     OPEN = "has no value in the protocol's file: the user gives one"
     PLACE = "names a file or folder, which a run saves as an absolute path"
+    LATER = "is left out of resolved recipes at its default: those of before it existed stay what they were"
 
 
 def marks(annotation: Any) -> frozenset[Mark]:

@@ -27,8 +27,11 @@ def network(kind: str, **options: Any) -> tuple[Encoder, nn.Module]:
     """Return a small network with weights that leave nothing at its initial value, and its head."""
     draw = generator("cpu", "published", str(sorted(options.items(), key=str)))
     name = "winfree" if kind == "winfree_image" else "board_winfree"
+    channels = options.get("channels", 16)
+    widest = channels if isinstance(channels, int) else max(channels)
+    positions = "rope" if widest >= 4 * options.get("attention_heads", 8) else "none"
     with borrowed_global(draw):
-        encoder = ENCODERS.build(name, {"channels": 16, **options})
+        encoder = ENCODERS.build(name, {"channels": 16, "positions": positions, **options})
         head = HEADS.build(*(("linear", {}) if name == "winfree" else ("per_cell", {"relu": False})), *sizes(encoder))
     with torch.no_grad():
         for tensor in (*encoder.parameters(), *encoder.buffers()):

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from sslkuramoto import registry
 from sslkuramoto.errors import UserError
 from sslkuramoto.registry import Registry, check_value
+from sslkuramoto.values import Mark
 
 
 class Thing:
@@ -45,6 +46,16 @@ def test_build_passes_checked_options_and_what_the_code_supplies(things):
 
 def test_resolved_writes_out_every_option(things):
     assert things.resolved("thing", {"kind": "b", "size": 3}) == {"size": 3, "rate": 0.5, "kind": "b"}
+
+
+def test_resolved_leaves_out_a_later_option_at_its_default_so_that_earlier_recipes_stay_what_they_were(things):
+    def grown(*, size: int, patch: Annotated[int, Mark.LATER] = 1) -> int:
+        return size * patch
+
+    things.add("grown", grown)
+    assert things.resolved("grown", {"size": 3}) == things.resolved("grown", {"size": 3, "patch": 1}) == {"size": 3}
+    assert things.resolved("grown", {"size": 3, "patch": 2}) == {"size": 3, "patch": 2}
+    assert things.build("grown", {"size": 3}) == 3
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def check_backward(label: str, backward: Surrogate, encoder: nn.Module) -> None:
     """Refuse a surrogate derivative that is not defined for a network.
 
     Raises:
-        ImpossibleAttackError: the network has no Kuramoto layer, or none to which the surrogate applies.
+        ImpossibleAttackError: the network has no oscillator layer, or none to which the surrogate applies.
     """
     if backward != "autograd" and backward not in surrogates_for(encoder):
         raise ImpossibleAttackError(f"{label} skipped: backward={backward} is not defined for this network")

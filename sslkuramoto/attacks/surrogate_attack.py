@@ -89,7 +89,7 @@ class Surrogate(Attack):
         """
         allowed = surrogates_for(target.encoder)
         if not allowed:
-            raise ImpossibleAttackError(f"{self.label} skipped: the network has no Kuramoto layer")
+            raise ImpossibleAttackError(f"{self.label} skipped: the network has no oscillator layer")
         ready, kind = fitted(self, target.num_classes), surrogates_of_kind(target.encoder)
         asked = list(kind) if self.options["surrogates"] is None else self.surrogates
         ready.surrogates = [name for name in asked if name in allowed]

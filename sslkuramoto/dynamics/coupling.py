@@ -153,7 +153,8 @@ class AttentionCoupling(nn.Module):
             state are still normalised over j alone, so that the energy may rise.
 
     Raises:
-        UserError: ``heads`` is below 1 or does not divide ``channels``, or rotations meet an odd c / e.
+        UserError: ``heads`` is below 1 or does not divide ``channels``, rotations meet an odd c / e, or fixed ones
+            c / e < 4.
 
     Source: Miyato et al. 2025 (arXiv 2410.13821), Eq. 8 and appendix C.
 
@@ -183,6 +184,11 @@ class AttentionCoupling(nn.Module):
         self.to_out = nn.Conv2d(channels, channels, 1)
         self.rotations = nn.ModuleDict()
         if positions == "fixed_rope":
+            if channels // heads < 4:
+                raise UserError(
+                    f"positions=rope: each of the {heads} heads has {channels // heads} of {channels} channels and "
+                    "needs 4; choose fewer heads, more channels or positions=none"
+                )
             self.rotations.update({name: FixedRotations(channels // heads) for name in ("query", "key")})
         elif positions != "none":
             assert grid is not None

@@ -86,27 +86,26 @@ class FixedRotations(nn.Module):
 
     Of the first 4 floor(d / 4) channels of a head the first half is rotated by y, the second by x, in planes of two
     consecutive channels; plane j of a coordinate turns by the angle coordinate * 10000^(-2 j / floor(d / 2)). The
-    channels that are left over stay as they are: for d = 2 nothing is rotated.
+    channels that are left over stay as they are.
 
     Which two channels make a plane is a matter of naming: a network with other pairs is this one with the outputs of
     its queries and keys permuted alike.
 
     Args:
-        head_dim: d, channels per head.
+        head_dim: d, channels per head, >= 4.
 
     Source: Su et al. 2024 (RoPE, arXiv 2104.09864), Eq. 15, for each of the two coordinates.
     """
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
+        assert head_dim >= 4
         self.planes = head_dim // 4  # of each coordinate
         half = head_dim // 2
         self.scale = [_BASE ** (-2 * plane / half) for plane in range(self.planes)]
 
     def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
         """Return queries or keys of all heads, each site rotated by its angles; ``grid`` is h and w of these sites."""
-        if not self.planes:
-            return x
         scale = torch.tensor(self.scale, device=x.device)
         coordinates = [axis.to(x.device) for axis in _coordinates(grid)]
         angle = torch.cat([axis[..., None] * scale for axis in coordinates], dim=-1).flatten(0, 1)

@@ -242,7 +242,7 @@ def surrogate_backward(encoder: nn.Module, name: Surrogate) -> Iterator[None]:
     layers, others = kuramoto_layers(encoder), winfree_layers(encoder)
     allowed = surrogates_for(encoder)
     if not layers and not others:
-        raise UserError("surrogate backward: the network has no Kuramoto layer whose derivative could be replaced")
+        raise UserError("surrogate backward: the network has no oscillator layer whose derivative could be replaced")
     if name not in allowed:
         needs = "project=true" if name in TANGENT_ONLY and layers else "other layers"
         raise UserError(f"surrogate {name}: needs {needs}; allowed here: {', '.join(allowed)}")

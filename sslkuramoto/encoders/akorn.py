@@ -7,7 +7,7 @@ Shapes: b batch, y x pixels, c channels, n oscillator dimension, h w grid, t Kur
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, TypeVar, cast
+from typing import Annotated, ClassVar, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,11 @@ from sslkuramoto.dynamics.coupling import Coupling, coupling_of
 from sslkuramoto.dynamics.kuramoto import NaturalFrequency, frequencies_of
 from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Update
 from sslkuramoto.dynamics.step_size import add_step_size
-from sslkuramoto.encoders.features import Features, Sides
+from sslkuramoto.encoders.features import Features, Sides, check_divides, patch_grid
 from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import MOST_STEPS, Count, Kernel, NotNegative, Positive, Side, Steps, checked, small
+from sslkuramoto.values import MOST_STEPS, Count, Kernel, Mark, NotNegative, Positive, Side, Steps, checked, small
 
 T = TypeVar("T")
 
@@ -69,6 +69,8 @@ class AKOrN(StartedEncoder):
             normalised) or ``"learned"`` (a trained field for images of ``image_size``).
         initial_seed: seed of the draw of initial="fixed", and of the untrained field of initial="learned".
         image_size: side of the images in pixels, required by ``initial="learned"`` and unused otherwise.
+        patch: side of a patch in pixels. 1: the stem is a 3 x 3 convolution at full resolution, as published; larger: a
+            convolution of that size and stride (WONN's baseline on ImageNet: 4).
 
     Raises:
         UserError: a value is out of range, or values do not fit together.
@@ -122,6 +124,7 @@ class AKOrN(StartedEncoder):
         initial: Initial = "random",
         initial_seed: int = 0,
         image_size: Side | None = None,
+        patch: Annotated[Count, Mark.LATER] = 1,
     ) -> None:
         super().__init__()
         if not kernel_sizes:
@@ -142,7 +145,12 @@ class AKOrN(StartedEncoder):
         widths = [channels * 2**layer for layer in range(layers)]
         self.num_features = widths[-1]
 
-        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.patch = self.multiple_of = patch
+        self.stem = (
+            nn.Conv2d(3, channels, 3, padding=1, bias=False)
+            if patch == 1
+            else nn.Conv2d(3, channels, patch, stride=patch, bias=False)
+        )
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
         self.transitions = nn.ModuleList()
@@ -175,7 +183,7 @@ class AKOrN(StartedEncoder):
             stride = 2 if layer < 2 else 1
             self.transitions.append(nn.Conv2d(narrow, wide, readout_kernel, stride=stride, padding=readout_kernel // 2))
         add_step_size(self, step_size, learn_step_size)
-        grid = None if image_size is None else (image_size, image_size)
+        grid = None if image_size is None else patch_grid(image_size, patch)
         self.start = Start(initial, channels, initial_seed, grid)
         if initial == "learned":
             self.sides = Sides(only=image_size, options=f"initial=learned, image_size={image_size}")
@@ -192,23 +200,24 @@ class AKOrN(StartedEncoder):
         """Encode images; see :meth:`Encoder.forward`.
 
         Args:
-            images: pixels in [0, 1].
+            images: pixels in [0, 1]; both sides divisible by ``patch``.
             initial: initial oscillators, one field per image or one for all (i = b or 1).
             draw: generator from which ``initial="random"`` draws when ``initial`` is None here.
             trace: whether to record states and energies, or ``"energy"``: the energies only.
             num_steps: Kuramoto steps of this call, for all layers or for each, instead of the number in training.
 
         Returns:
-            Features with d = ``num_features``. The map is the last readout, "b d h w", at a quarter of the resolution,
-            rounded up; at half of it with two layers, at full resolution with one.
+            Features with d = ``num_features``. The map is the last readout, "b d h w", at a quarter of the grid of
+            the stem, rounded up; at half of it with two layers, on that grid with one.
 
         Raises:
-            UserError: a stochastic encoder got neither ``initial`` nor ``draw``; ``initial`` has another shape; or
-                x(0) is the image, so that there is no place for ``initial``.
+            UserError: the patch does not divide the images; a stochastic encoder got neither ``initial`` nor ``draw``;
+                ``initial`` has another shape; or x(0) is the image, so that there is no place for ``initial``.
         """
         if initial is not None and not self.has_stimulus:
             raise UserError("initial: with stimulus=false the image enters x(0), no other field can")
         steps = self.num_steps if num_steps is None else check_steps(num_steps, len(self.layers))
+        check_divides(self.patch, images)
         c = self.stem(2 * images - 1)
         x = self.started(c, images, initial, draw, self.stem.weight.dtype) if self.has_stimulus else c
         traces = []

@@ -36,7 +36,8 @@ class BoardAKOrN(StartedEncoder):
     (there ``side=9, symbols=9``).
 
     Args:
-        side: side of the board in cells; null: boards of any side, with ``positions="none"``.
+        side: side of the board in cells; null: boards of any side, with ``positions="none"``; mazes
+            then need a convolution.
         symbols: number of symbols that a cell of the solution can hold, numbered from 1.
         input_symbols: number of symbols of boards to be solved where none of their cells is blank: 4 of 5 in mazes.
             Null: cells hold 0 (blank) or one of ``symbols``.
@@ -50,7 +51,7 @@ class BoardAKOrN(StartedEncoder):
             every other.
         attention_heads: number of heads of an attention coupling.
         positions: ``"gta"`` and ``"rope"`` rotate inside the attention, ``"ape"`` adds a trained table to c and one to
-            x, ``"none"``.
+            x, ``"none"`` (refused for mazes with an attention, which cannot tell then which cells are neighbours).
         natural_frequency: ``"none"``, ``"shared"``, ``"per_pair"`` or ``"identity"``, as
             :class:`~sslkuramoto.encoders.akorn.AKOrN` explains.
         frequency_init: omega, the natural frequency before training, in radians per unit step.
@@ -115,6 +116,7 @@ class BoardAKOrN(StartedEncoder):
         self.oscillator_dim = oscillator_dim
         self.initial = initial
         self.stochastic = initial == "random"
+        self.inputs.check_places(blind=coupling.startswith("attention") and positions == "none")
         grid = None if side is None and positions == "none" else self.inputs.grid(f"positions={positions}")
         if coupling.startswith("conv") and kernel_size is None:
             self.inputs.grid("kernel_size=null")

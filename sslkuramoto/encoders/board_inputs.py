@@ -83,6 +83,22 @@ class BoardInputs(NamedTuple):
             raise UserError(f"{option}: needs side, the side of the board in cells")
         return self.side, self.side
 
+    def check_places(self, *, blind: bool) -> None:
+        """Check that a network for mazes can tell which cells are neighbours.
+
+        Args:
+            blind: whether the network commutes with every permutation of the cells: it has attention without positions
+                and no convolution beyond 1 x 1.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if blind and self.input_symbols is not None:
+            raise UserError(
+                "positions=none: attention alone cannot tell which cells of a maze are neighbours; set positions=gta, "
+                "rope or ape (with side), or couple by convolution"
+            )
+
     def entry(self, boards: Int64[Tensor, "b y x"]) -> Int64[Tensor, "b y x"]:
         """Return the entry of the table for each cell.
 

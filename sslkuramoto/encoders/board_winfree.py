@@ -54,7 +54,8 @@ class BoardWinfree(StartedEncoder):
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1, which connects every cell with
             every other.
         attention_heads: number of heads of an attention coupling.
-        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates, ``"none"``.
+        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates (heads of 4 channels or
+            more), ``"none"``.
         rectify: whether the field is normalised and rectified, ReLU(GroupNorm(.)), as published.
         step_size: gamma, the step size.
         learn_step_size: whether gamma is trained.
@@ -70,7 +71,8 @@ class BoardWinfree(StartedEncoder):
     Source: WONN (arXiv 2605.20922), sections 3.3 and 3.4, appendix C.1; the published code.
 
     Differs: groups have one cell (N = 1), as in all published networks on boards. The published head has no ReLU:
-        objective cells with ``relu: false``.
+        objective cells with ``relu: false``. That ``transition_bias`` is true unless stated is ours: no published
+        network on boards has more than one layer.
     """
 
     reads: ClassVar[Reads] = (Boards,)

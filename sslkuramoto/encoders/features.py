@@ -57,6 +57,27 @@ class Sides(NamedTuple):
         raise UserError(f"{part}, {self.options}: takes {spec.kind} of {taken}; {source} gives {spec}")
 
 
+def patch_grid(image_size: int, patch: int) -> tuple[int, int]:
+    """Return the grid of patches of a square image.
+
+    Raises:
+        UserError: the patch does not divide the image.
+    """
+    if image_size % patch:
+        raise UserError(f"patch={patch}: does not divide image_size={image_size}")
+    return image_size // patch, image_size // patch
+
+
+def check_divides(patch: int, images: Float[Tensor, "b 3 y x"]) -> None:
+    """Check that patches cover the images.
+
+    Raises:
+        UserError: they do not.
+    """
+    if images.shape[2] % patch or images.shape[3] % patch:
+        raise UserError(f"images of {images.shape[2]} x {images.shape[3]} pixels: patch={patch} does not divide them")
+
+
 class Encoder(nn.Module):
     """Base class of encoders.
 

@@ -18,9 +18,9 @@ from sslkuramoto.dynamics.layer import Trace, group_norm
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
 from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
-from sslkuramoto.encoders.features import Features
+from sslkuramoto.encoders.features import Features, check_divides, patch_grid
 from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
-from sslkuramoto.encoders.patch_akorn import Pool, check_divides, patch_grid, pooled
+from sslkuramoto.encoders.patch_akorn import Pool, pooled
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads
 from sslkuramoto.values import Count, Kernel, Layers, Side, Steps, checked, small
@@ -230,7 +230,8 @@ class BoardIterative(_Twin):
     """ItrSA or a transformer for boards: an embedding of each cell, blocks, a last norm. The defaults are ItrSA.
 
     Args:
-        side: side of the board in cells; null: boards of any side, with ``positions="none"``.
+        side: side of the board in cells; null: boards of any side, with ``positions="none"``; mazes
+            then need a convolution.
         symbols: number of symbols that a cell of the solution can hold, numbered from 1.
         input_symbols: number of symbols of boards to be solved where none of their cells is blank: 4 of 5 in mazes.
             Null: cells hold 0 (blank) or one of ``symbols``.
@@ -240,7 +241,8 @@ class BoardIterative(_Twin):
         mixer: ``"attention"`` or ``"conv"``.
         attention_heads: number of attention heads.
         kernel_size: side of a convolution's kernel in cells, odd; null: 2 * side - 1.
-        positions: ``"ape"`` adds a trained table; ``"rope"`` and ``"gta"`` rotate inside the attention; ``"none"``.
+        positions: ``"ape"`` adds a trained table; ``"rope"`` and ``"gta"`` rotate inside the attention; ``"none"``
+            (refused for mazes where all blocks attend: they cannot tell then which cells are neighbours).
         initial: ``"stimulus"`` starts from the embedding; ``"random"`` starts blank cells, of mazes free ones, from
             noise, drawn at each call.
 
@@ -278,6 +280,7 @@ class BoardIterative(_Twin):
         self.num_steps = check_steps(num_steps, layers, "layers")
         grid = None if side is None and positions == "none" else self.inputs.grid(f"positions={positions}")
         mixers: tuple[Mixer, ...] = one_a_layer("mixer", mixer, layers, "layers")
+        self.inputs.check_places(blind="conv" not in mixers and positions == "none")
         if "conv" in mixers and kernel_size is None:
             self.inputs.grid("kernel_size=null")
         self.embedding = SymbolTable(self.inputs.entries, channels)

@@ -18,10 +18,9 @@ from sslkuramoto.dynamics.layer import KuramotoLayer, StimulusNorm, Trace, Updat
 from sslkuramoto.dynamics.position import Positions, PositionTable
 from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Features, Sides
+from sslkuramoto.encoders.features import Features, Sides, check_divides, patch_grid
 from sslkuramoto.encoders.oscillator_start import Initial, Start, StartedEncoder
 from sslkuramoto.encoders.readout import MapNorm, Readout, ReadoutMap
-from sslkuramoto.errors import UserError
 from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Side, Steps, checked, small
 
 Pool = Literal["max", "mean"]
@@ -204,27 +203,6 @@ class PatchAKOrN(StartedEncoder):
             if index < len(self.oscillator_maps):
                 x = self.oscillator_maps[index](x)
         return Features(pooled(c, self.pool), c, tuple(traces) if trace else None)
-
-
-def patch_grid(image_size: int, patch: int) -> tuple[int, int]:
-    """Return the grid of patches of a square image.
-
-    Raises:
-        UserError: the patch does not divide the image.
-    """
-    if image_size % patch:
-        raise UserError(f"patch={patch}: does not divide image_size={image_size}")
-    return image_size // patch, image_size // patch
-
-
-def check_divides(patch: int, images: Float[Tensor, "b 3 y x"]) -> None:
-    """Check that patches cover the images.
-
-    Raises:
-        UserError: they do not.
-    """
-    if images.shape[2] % patch or images.shape[3] % patch:
-        raise UserError(f"images of {images.shape[2]} x {images.shape[3]} pixels: patch={patch} does not divide them")
 
 
 def pooled(grid: Float[Tensor, "b d h w"], pool: Pool) -> Float[Tensor, "b d"]:

@@ -12,18 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.coupling import Coupling, coupling_of
+from sslkuramoto.dynamics.coupling import coupling_of
 from sslkuramoto.dynamics.layer import Trace
 from sslkuramoto.dynamics.step_size import add_step_size
 from sslkuramoto.dynamics.winfree import InfluenceKind, SensitivityKind, influence_of, sensitivity_of
 from sslkuramoto.dynamics.winfree_layer import FrequencyTransition, PhaseEmbedding, PhaseTransition, WinfreeLayer
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
-from sslkuramoto.encoders.features import Features, Sides
+from sslkuramoto.encoders.features import Features, Sides, check_divides
 from sslkuramoto.encoders.oscillator_start import Start, StartedEncoder
-from sslkuramoto.encoders.patch_akorn import check_divides
 from sslkuramoto.values import Count, Kernel, Layers, NotNegative, Positive, Steps, checked, small
 
 PhasePositions = Literal["rope", "none"]
+GridCoupling = Literal["attention", "conv", "conv_symmetric", "attention_symmetric"]
+"""Couplings between groups for images of any size."""
 
 
 @small(channels=8, layers=2, num_steps=2, group_size=2, attention_heads=2)
@@ -52,7 +53,8 @@ class Winfree(StartedEncoder):
         attention_heads: number of heads of an attention coupling.
         kernel_size: side of a convolution's kernel in groups, odd; one for all layers or one for each. Unused where all
             couplings are attention.
-        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates, ``"none"``.
+        positions: ``"rope"`` rotates queries and keys of an attention by the two coordinates (heads of 4 channels or
+            more), ``"none"``.
         rectify: whether the field is normalised and rectified, ReLU(GroupNorm(.)), as published.
         step_size: gamma, the step size, one for the network.
         learn_step_size: whether gamma is trained.
@@ -73,7 +75,7 @@ class Winfree(StartedEncoder):
     Example:
         >>> import torch
         >>> from sslkuramoto.randomness import generator
-        >>> encoder = Winfree(channels=8, layers=2, num_steps=3).eval()
+        >>> encoder = Winfree(channels=8, layers=2, num_steps=3, attention_heads=2).eval()
         >>> images = torch.rand(4, 3, 16, 16)  # pixels in [0, 1]
         >>> features = encoder(images, draw=generator("cpu", 0), trace=True)
         >>> tuple(features.pooled.shape), tuple(features.map.shape)
@@ -97,7 +99,7 @@ class Winfree(StartedEncoder):
         sensitivity: SensitivityKind = "mlp",
         influence: InfluenceKind = "mlp",
         hidden_ratio: Count = 2,
-        coupling: Coupling | tuple[Coupling, ...] = "attention",
+        coupling: GridCoupling | tuple[GridCoupling, ...] = "attention",
         attention_heads: Count = 8,
         kernel_size: Kernel | tuple[Kernel, ...] = (7, 5, 5, 3, 3, 3),
         positions: PhasePositions = "rope",
@@ -126,7 +128,7 @@ class Winfree(StartedEncoder):
             else nn.Conv2d(3, first, patch, stride=patch, bias=False)
         )
         self.stem = nn.Sequential(stem, nn.BatchNorm2d(first), nn.ReLU())
-        couplings: tuple[Coupling, ...] = one_a_layer("coupling", coupling, layers, "layers")
+        couplings: tuple[GridCoupling, ...] = one_a_layer("coupling", coupling, layers, "layers")
         kernels = _kernels(kernel_size, couplings)
         self.layers = nn.ModuleList(
             WinfreeLayer(
@@ -212,8 +214,8 @@ def phase_decoder(channels: int, kernels: tuple[int, int]) -> nn.Sequential:
     )
 
 
-def _kernels(kernel_size: int | Sequence[int], couplings: Sequence[Coupling]) -> tuple[int, ...]:
+def _kernels(kernel_size: int | Sequence[int], couplings: Sequence[GridCoupling]) -> tuple[int, ...]:
     """Return one kernel for each layer; a network without convolutions has no use for them, however many there are."""
-    if all(kind == "attention" for kind in couplings):
+    if all(kind.startswith("attention") for kind in couplings):
         return (1,) * len(couplings)
     return one_a_layer("kernel_size", kernel_size, len(couplings), "layers")

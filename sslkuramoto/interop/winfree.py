@@ -95,6 +95,7 @@ def image_from_published(config: Mapping[str, Any], state: Mapping[str, Tensor])
         "hidden_ratio": int(influence.shape[0]) // (widths[0] * shown * size**2),
         "coupling": tuple("attention" if conv is None else "conv" for conv in convolutions),
         "attention_heads": whole(config, "heads", 8),
+        "positions": _positions(config, max(widths)),
         "kernel_size": tuple(1 if conv is None else int(conv.shape[-1]) for conv in convolutions),
         "step_size": step_size(config, state, 0.1),
         "patch": 1 if pixels else kernel,
@@ -151,9 +152,10 @@ def _board(config: Mapping[str, Any], state: Mapping[str, Tensor], steps: int, w
     """Return a network for boards; ``steps`` is the published default, ``where`` says which boards it reads."""
     layers = layers_of(state)
     conv, influence = _found(state, "layers.0.2.coupling.0.weight"), _found(state, "layers.0.2.I.net.0.weight")
+    channels = int(weight(state, "f_init.omega_template", 4).shape[1])
     options = {
         **where,
-        "channels": weight(state, "f_init.omega_template", 4).shape[1],
+        "channels": channels,
         "layers": layers,
         "num_steps": per_layer(config, "T", steps, layers),
         "sensitivity": "mlp" if "layers.0.2.S.net.0.weight" in state else "cos",
@@ -161,19 +163,25 @@ def _board(config: Mapping[str, Any], state: Mapping[str, Tensor], steps: int, w
         "coupling": "attention" if conv is None else "conv",
         "kernel_size": None if conv is None else int(conv.shape[-1]),
         "attention_heads": whole(config, "heads", 8),
+        "positions": _positions(config, channels),
         "step_size": step_size(config, state, 0.1),
         "transition_bias": "layers.1.0.conv.bias" in state,
     }
     if influence is not None:
         if influence.shape[-1] != 1:
             raise UserError(f"groups of {influence.shape[-1]} cells: networks for boards have groups of one here")
-        options["hidden_ratio"] = int(influence.shape[0]) // (options["channels"] * int(influence.shape[1]))
+        options["hidden_ratio"] = int(influence.shape[0]) // (channels * int(influence.shape[1]))
     encoder = filled(partial(BoardWinfree, **options), _ours(config, state, options["attention_heads"]))
     head = filled(
         partial(PerCell, encoder.num_features, len(weight(state, "out.weight", 4)), relu=False),
         {f"to_logits.{part}": weight(state, f"out.{part}") for part in ("weight", "bias")},
     )
     return Built(encoder, Part("board_winfree", options), head, Part("per_cell", {"relu": False}))
+
+
+def _positions(config: Mapping[str, Any], channels: int) -> str:
+    """Return the positions of a network of this width: published code rotates nothing in heads of fewer than four."""
+    return "rope" if channels >= 4 * whole(config, "heads", 8) else "none"
 
 
 def _found(state: Mapping[str, Tensor], name: str) -> Tensor | None:

@@ -93,7 +93,7 @@ def test_surrogates_without_a_meaning_are_left_out_with_a_word(subject_of):
 
 
 def test_a_network_without_oscillators_cannot_be_attacked_so(cnn, subject_of):
-    with pytest.raises(ImpossibleAttackError, match="surrogate skipped: the network has no Kuramoto layer"):
+    with pytest.raises(ImpossibleAttackError, match="surrogate skipped: the network has no oscillator layer"):
         Surrogate().prepared(attack_target(subject_of(cnn), 10))
 
 

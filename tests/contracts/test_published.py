@@ -122,7 +122,7 @@ PHASES = {"sensitivity": "cos", "influence": "sin", "coupling": "attention", "la
 MAZES = {"data": "maze", "epochs": 9000, "batch": 64, "num_steps": 24, "schedule": "warmup_cosine", "lr": 1e-3}
 MAZES |= {"side": None, "weights": [1.0, 5.0, 2.0, 2.0, 5.0], "input_symbols": 4}
 MAZE_WONN = {**SUDOKU, **PHASES, **MAZES, "layers": 1, "channels": 128, "clip": None, "initial": "random"}
-MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "positions": "none", "readout_dim": 2}
+MAZE_AKORN = {**BOARD_AKORN, **MAZES, "channels": 256, "side": 30, "positions": "gta", "readout_dim": 4, "clip": None}
 BOARD_WONN = {**SUDOKU, **PHASES, "initial": "random", "channels": 256, "clip": None, "lr": 1e-3}
 # Winfree networks: tables 5 to 7 of the paper; what they leave out is that of its code.
 WINFREE_NET = {"layers": 6, "num_steps": 3, "group_size": 2, "coupling": "attention", "initial": "random"}
@@ -146,15 +146,10 @@ VIT_MIXED = {
 WINFREE_RESNET = {**DECAYING, "lr": 5e-4, "weight_decay": 1e-4, "batch": 128, "epochs": 200}
 WINFREE_AKORN = {**SUPERVISED_64[0], "oscillator_dim": 4, "coupling": "attention", "epochs": 200}
 IMAGENET_100 = {"data": "image_folder", "root": "data/imagenet100", "patch": 4}
+AKORN_100 = {**WINFREE_AKORN, **IMAGENET_100, "batch": 16}
 LARGE = {**MIXED, **COSINE, "mixup": 0.0, "views": "randaugment", "noise": None, "operations": 2, "magnitude": 9}
-IMAGENET_1K = {
-    **LARGE,
-    "data": "image_folder",
-    "root": "data/imagenet",
-    "erase": 0.25,
-    "weight_decay": 1e-3,
-    "lr": 7.5e-4,
-}
+OF_1K = {"data": "image_folder", "root": "data/imagenet", "erase": 0.25}
+IMAGENET_1K = {**LARGE, **OF_1K, "weight_decay": 1e-3, "lr": 7.5e-4}
 ANY_SCENES = {
     "tetrominoes": ({"data": "tetrominoes", "image_size": 32, "patch": 4, "channels": 128}, 5),
     "dsprites": ({"data": "sprites", "image_size": 64, "patch": 4, "channels": 128}, 7),
@@ -298,6 +293,8 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         ),
         **{f"resnet{depth}_1k": [{**WINFREE_RESNET, **IMAGENET_1K, "model": f"resnet{depth}"}] for depth in (18, 50)},
         **{row: stages for row, stages in of_winfree(WONN_1K, "_1k").items() if row in ("mlp_64_256_1k", "mlp_256_1k")},
+        **changed(AKORN_100, akorn_attn={}),
+        "akorn_attn_1k": [{**AKORN_100, **DECAYING, **IMAGENET_1K, "final": 2e-3, "lr": 5e-4, "batch": 512}],
     },
     "wonn-table-10": {
         row: stages
@@ -305,7 +302,8 @@ TRAINED: dict[str, dict[str, list[dict[str, Any]]]] = {
         for name, stages in of_winfree({**WINFREE, **IMAGENET_100, "patch": patch}).items()
         if patch < 8 or name == "mlp_256"
         for row in [name.replace("_", f"_p{patch}_", 1)]
-    },
+    }
+    | changed(AKORN_100, akorn_p4={}, akorn_p7={"patch": 7}),
     "wonn-table-11": {
         **of_winfree({**WINFREE, "data": "cifar100"}),
         **{

@@ -53,6 +53,7 @@ def mazes(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         "encoder.side=null",
         "objective.input_symbols=4",
         "encoder.channels=8",
+        "encoder.attention_heads=2",
         "encoder.num_steps=1",
         "epochs=1",
         "schedule.warmup_epochs=0",

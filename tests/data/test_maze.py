@@ -178,11 +178,11 @@ def test_an_unknown_split_is_named() -> None:
         (["encoder.side=9"], "built for boards of 9 x 9 cells, 5 symbols, 4 of them in inputs; data maze gives"),
         (["objective.input_symbols=null"], "objective cells: input_symbols=null: must be 4: data maze gives"),
         (["objective.weights=[1,2]"], r"weights=\[1.0, 2.0\]: must be 5, one for each symbol"),
-        (["views.name=sudoku_symmetries", "data.side=9", "data.min_path=9"],
+        (["views.name=sudoku_symmetries", "data.side=9", "data.min_path=9", "encoder.side=9"],
          "views sudoku_symmetries: are of Sudoku; data maze gives"),
         (["views.name=sudoku_symmetries"], "boards of side 30: Sudoku here has boards of side 4, 6, 9"),
         (["data={name: sudoku, side: 9}", "objective.input_symbols=null", "encoder.input_symbols=null",
-          "encoder.symbols=9", "objective.weights=null", "views.name=maze_symmetries"],
+          "encoder.side=9", "encoder.symbols=9", "objective.weights=null", "views.name=maze_symmetries"],
          "views maze_symmetries: are of mazes; data sudoku gives"),
     ],
 )  # fmt: skip

@@ -114,7 +114,12 @@ def test_an_odd_number_of_channels_per_head_is_an_error() -> None:
         AttentionCoupling(6, 2, "gta", (4, 4))
 
 
-@pytest.mark.parametrize("d", [2, 3, 4, 6, 8, 16])
+def test_fixed_rotations_need_heads_of_four_channels() -> None:
+    with pytest.raises(UserError, match="positions=rope: each of the 4 heads has 3 of 12 channels and needs 4"):
+        AttentionCoupling(12, 4, "fixed_rope")
+
+
+@pytest.mark.parametrize("d", [4, 6, 7, 8, 16])
 def test_fixed_rotations_turn_planes_of_the_first_half_by_y_and_of_the_second_by_x(d) -> None:
     h, w, planes = 3, 4, d // 4
     x = normal(2, 2, h * w, d)

@@ -187,5 +187,5 @@ def test_surrogates_of_the_arc_tangent_need_a_projected_drive_and_all_a_kuramoto
     with pytest.raises(UserError, match=refused), surrogate_backward(bare, "root_arctan"):
         pass
     assert surrogates_for(nn.Conv2d(3, 3, 1)) == ()
-    with pytest.raises(UserError, match="no Kuramoto layer"), surrogate_backward(nn.Conv2d(3, 3, 1), "autograd"):
+    with pytest.raises(UserError, match="no oscillator layer"), surrogate_backward(nn.Conv2d(3, 3, 1), "autograd"):
         pass

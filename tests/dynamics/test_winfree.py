@@ -244,7 +244,7 @@ def test_a_field_of_groups_is_repeated_at_all_their_sites_and_cut_at_the_edge(si
 def test_one_step_of_a_layer_with_groups_is_the_published_formula(normal):
     """theta <- wrap(theta + gamma (omega + S(theta) repeat(ReLU(GroupNorm(c I(theta))))))."""
     sensitivity, influence = built(LearnedSensitivity, 8, 2), built(LearnedInfluence, 8, 2, 2, with_cos=True)
-    coupling = built(AttentionCoupling, 8, 4, "fixed_rope")
+    coupling = built(AttentionCoupling, 8, 2, "fixed_rope")
     layer = plain(coupling, size=2, channels=8, sensitivity=sensitivity, influence=influence, rectify=True)
     theta, omega = wrap(normal(2, 8, *GRID)), normal(2, 8, *GRID)
     field = torch.nn.functional.group_norm(coupling(influence(theta)), 8).relu()

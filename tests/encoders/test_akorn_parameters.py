@@ -33,6 +33,9 @@ def network(classes: int = 10, **options) -> tuple[AKOrN, int]:
         (22_568_720, 10, {"channels": 128, "coupling": MIX, "num_steps": (6, 4, 2)}),
         (4_596_176, 10, {"channels": 64, "oscillator_dim": 4, "coupling": "attention"}),
         (4_619_306, 100, {"channels": 64, "oscillator_dim": 4, "coupling": "attention"}),
+        (4_620_650, 100, {"channels": 64, "oscillator_dim": 4, "coupling": "attention", "patch": 4}),  # 4.62M
+        (4_626_986, 100, {"channels": 64, "oscillator_dim": 4, "coupling": "attention", "patch": 7}),  # 4.63M
+        (4_851_950, 1000, {"channels": 64, "oscillator_dim": 4, "coupling": "attention", "patch": 4}),  # 4.85M
         (6_145_360, 10, {"channels": 64, "oscillator_dim": 4, "coupling": "attention", "readout_dim": 4}),
     ],
 )

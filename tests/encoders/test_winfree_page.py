@@ -14,7 +14,7 @@ def test_the_snippet_runs_in_ten_lines_and_prints_what_the_page_says(capsys):
     assert len(code.strip().splitlines()) <= 10
     exec(compile(code, "docs/winfree.md", "exec"), {})
     out = capsys.readouterr().out
-    assert "torch.Size([4, 16]) torch.Size([4, 16, 32, 32]) torch.Size([3, 4, 16, 32, 32])" in out
+    assert "torch.Size([4, 32]) torch.Size([4, 32, 32, 32]) torch.Size([3, 4, 32, 32, 32])" in out
     assert out.count(",", out.index("tensor(")) == 3  # four energies
 
 

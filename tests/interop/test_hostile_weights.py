@@ -51,7 +51,7 @@ NETWORKS = {
     "sudoku": Network(
         {"kind": "sudoku", "heads": 2}, published_akorn.sudoku(attention_heads=2)[1], r"layers\.0\.0\.omg\.omg_param"
     ),
-    "winfree_image": of_winfree("winfree_image", {}, COPIES, layers=2, channels=(16, 32)),
+    "winfree_image": of_winfree("winfree_image", {"heads": 4}, COPIES, layers=2, channels=(16, 32), attention_heads=4),
     "winfree_convolutions": of_winfree(
         "winfree_image", {}, COPIES, layers=2, coupling="conv", kernel_size=3, sensitivity="cos", influence="sin_mlp"
     ),

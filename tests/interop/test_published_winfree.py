@@ -26,7 +26,7 @@ check_reference = script_named("check_reference")
 
 # published kind and arguments, and the same in ours; sizes and switches that the recorded examples do not have
 SWITCHES = [
-    ("winfree_image", {"T": 2}, {"layers": 2, "num_steps": 2, "channels": [16, 32]}),
+    ("winfree_image", {"T": 2}, {"layers": 2, "num_steps": 2, "channels": [32, 64]}),
     ("winfree_image", {}, {"layers": 1, "group_size": 3, "hidden_ratio": 1}),
     ("winfree_image", {"T": [3, 1]}, {"layers": 2, "num_steps": [3, 1], "group_size": 1, **TRIG}),
     ("winfree_image", {"heads": 4}, {"layers": 1, "attention_heads": 4, "step_size": 0.3, "channels": 48}),

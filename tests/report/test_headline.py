@@ -334,7 +334,8 @@ def test_fewer_votes_or_curves_change_no_number_of_those_that_were_measured(fabr
 
 def test_exact_valid_and_optimal_mazes_have_columns_side_by_side_of_one_draw_and_of_votes(fabricate, metric):
     scores = {"exact": 0.1, "valid": 0.3, "optimal": 0.2}
-    run, options = fabricate("a", "cells"), {name: load_protocol(name).options for name in ("maze", "maze-vote")}
+    run, options = fabricate("a", "cells"), {"maze": load_protocol("maze").options}
+    options["maze-vote"] = load_protocol("maze-vote", ["num_steps=25"]).options
     one = {name: metric(value) for name, value in scores.items()}
     voted = {f"energy_last/{name}": metric(value + 0.5) for name, value in scores.items()}
     run.result("maze", one, options=options["maze"], described_by="maze", kind="maze")

@@ -81,7 +81,7 @@ def test_training_records_the_answers_of_mazes_and_of_no_other_boards(tmp_path):
     few = ["batch_size=8", "epochs=1", "schedule.warmup_epochs=0", "engine.device=cpu", "encoder.num_steps=1"]
     for name, data, mazes in (
         ("maze10-winfree", ["data.mazes=8", "data.mazes_test=8", "encoder.channels=8"], True),
-        ("sudoku4-winfree", ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=8"], False),
+        ("sudoku4-winfree", ["data.puzzles=8", "data.puzzles_test=8", "encoder.channels=32"], False),
     ):
         run = RunDirectory(tmp_path / name)
         carry_out(load_recipe(recipe_file(name), [*data, *few]), run)

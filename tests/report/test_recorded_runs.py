@@ -1,5 +1,7 @@
 """What a training leaves for the pictures, for networks of every kind: oscillators on images, patches, boards, none."""
 
+import re
+
 import pytest
 import torch
 from small_runs import small
@@ -34,6 +36,7 @@ def test_patches_of_oscillators_are_kept_and_shown(tmp_path, n):
     assert f"Oscillators (N = {n}) after each oscillator step." in text
     assert "Order parameter after each step" in text
     assert ("Phases of all oscillators" in text) is (n == 2)
+    assert (re.search("the phases of the last layer have (no )?two peaks", text.lower()) is not None) is (n == 2)
 
 
 def test_a_twin_without_oscillators_keeps_views_and_its_page_is_silent_about_phases(tmp_path):

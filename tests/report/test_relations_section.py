@@ -13,7 +13,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.relations.samples import ENDING, store_samples
 from sslkuramoto.report import Row, page
 from sslkuramoto.report.evidence import Evidence
-from sslkuramoto.report.pictures.relations import angles_of, apart
+from sslkuramoto.report.pictures.relations import angles_of, apart, on_circle
 from sslkuramoto.report.runs import load
 from sslkuramoto.report.sections.relations import relations
 from sslkuramoto.results import Result
@@ -63,7 +63,7 @@ def test_energies_coherences_and_phases_stand_on_the_page(run) -> None:
         "Distribution of the coherence. same: mean 1.4, 90 % in the last bin.",
         "A pair of images, same. Angle between the two oscillators of 2 dimensions: median 0 degrees, largest 0.",
         "A pair of images, different. Angle between the two oscillators of 2 dimensions: median 85.5 degrees, largest",
-        "The angle on the circle is the phase.",
+        "The angle on the circle is the phase: 0 at the right, counter-clockwise.",
     ):
         assert words in text, words
     assert ">Relations<" in page([load(Row("a", path))])
@@ -84,6 +84,15 @@ def test_phases_of_two_dimensions_are_the_angles_themselves() -> None:
     states = phases([[30, -120], [30, 150]])
     assert angles_of(states) == pytest.approx(np.deg2rad([[30, -120], [30, 150]]), abs=1e-6)
     assert apart(states).tolist() == pytest.approx([0, 90], abs=1e-2)
+
+
+def test_phase_zero_is_drawn_at_the_right_and_a_quarter_turn_at_the_top_and_more_dimensions_from_the_top() -> None:
+    x, y = on_circle(phases([[0, 90], [180, -90]]))
+    assert x == pytest.approx(np.array([[1, 0], [-1, 0]]), abs=1e-6)
+    assert y == pytest.approx(np.array([[0, 1], [0, -1]]), abs=1e-6)
+    x, y = on_circle(torch.tensor([[[1.0, 0, 0]], [[0, 0, 1]]]))
+    assert x == pytest.approx(np.array([[0], [1]]), abs=1e-6)
+    assert y == pytest.approx(np.array([[1], [0]]), abs=1e-6)
 
 
 def test_match_to_sample_shows_its_six_images_and_which_pair_is_right(run) -> None:

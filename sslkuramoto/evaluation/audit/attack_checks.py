@@ -215,7 +215,7 @@ def surrogate(case: Case) -> Check:
     """
     allowed = surrogates_for(case.classifier.encoder)
     if not allowed:
-        return SURROGATE.not_run("the encoder has no Kuramoto layers")
+        return SURROGATE.not_run("the encoder has no oscillator layers, or none with a surrogate")
     others = other_surrogates(case)
     if not others:
         return SURROGATE.not_run(

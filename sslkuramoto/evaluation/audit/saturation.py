@@ -9,14 +9,17 @@ the identity term of the published code. With projection the angle also gives th
 with respect to the drive, through which the image acts. Relative to those at rest they are cos^2 along the force and
 cos perpendicular to it (for n = 2 there is no perpendicular direction).
 
-In a Winfree step what may cut the gradient is the rectifier of the field (docs/methods/winfree.md): the share of groups
-whose field is open, and gamma f where it is.
+Two things shrink the gradient of a Winfree step (docs/methods/winfree.md): the rectifier, where it closes a field f,
+and locking: a step passes the gradient of its phases on times 1 + gamma S'(theta) f. Measured are the share of groups
+whose field is open and, where it is, f and the size of this factor.
 
 Shapes: b batch, c channels (c = m n), n oscillator dimension, h w grid, y x pixels.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,7 +32,9 @@ from sslkuramoto.dynamics.winfree_surrogate import winfree_layers
 from sslkuramoto.encoders.features import Encoder
 
 EDGES = [round(-2 + k / 8, 3) for k in range(41)]
-"""Bins of log10 |gamma F| from 1/100 to 1000; values outside are counted in the first and the last bin."""
+"""Bins of log10 of |gamma F|, and of |1 + gamma S'(theta) f|, from 1/100 to 1000.
+
+Values outside are counted in the first and the last bin."""
 SATURATED = 3.0
 """|gamma F| from which the gradient of a step is less than a tenth of that at rest, 1 / (1 + 9)."""
 CLOSED = 0.1
@@ -114,13 +119,18 @@ class StepFields:
         layer: from 1.
         step: from 1.
         open: share of groups whose field the rectifier lets pass.
-        median: of the field f where it is open; 0 where none is.
+        median: of the field f (without gamma) where it is open; 0 where none is.
+        passed: median of |1 + gamma S'(theta) f| over the phases whose field is open, the derivative of a phase with
+            respect to that before the step at a constant field; 1 where none is, as for every phase of a closed field.
+        count: these phases in each bin of ``EDGES``, by that derivative.
     """
 
     layer: int
     step: int
     open: float
     median: float
+    passed: float
+    count: list[int]
 
 
 @torch.no_grad()
@@ -135,19 +145,53 @@ def step_fields(
         initial: noise of the phases to start from, for a stochastic encoder.
     """
     found: list[StepFields] = []
-    hooks = []
-    for number, layer in enumerate((layer for layer in winfree_layers(encoder) if layer.rectify), 1):
+    layers = [layer for layer in winfree_layers(encoder) if layer.rectify]
+    hooks, advances = [], [layer.advance for layer in layers]
+    for number, layer in enumerate(layers, 1):
+        fields: list[Tensor] = []
 
-        def seen(_: nn.Module, __: tuple, field: Tensor, number: int = number) -> None:
-            step = 1 + sum(entry.layer == number for entry in found)
-            is_open = field > 0
-            median = field[is_open].median().item() if is_open.any() else 0.0
-            found.append(StepFields(number, step, is_open.double().mean().item(), median))
+        def rectified(_: nn.Module, __: tuple, field: Tensor, fields: list[Tensor] = fields) -> None:
+            fields.append(field)
 
-        hooks.append(layer.rectifier.register_forward_hook(seen))
-    if hooks:
-        _pass_with(hooks, encoder, images, initial, trace=False)
+        def advance(
+            theta: Tensor,
+            field: Tensor,
+            *,
+            number: int = number,
+            fields: list[Tensor] = fields,
+            own: Callable[..., Tensor] = layer.advance,
+            **options: Any,
+        ) -> Tensor:
+            is_open = fields[-1] > 0
+            passed = passed_on(theta, field, options["sensitivity"], options["step_size"]).abs()[field > 0]
+            medians = (fields[-1][is_open].median().item(), passed.median().item()) if is_open.any() else (0.0, 1.0)
+            found.append(
+                StepFields(number, len(fields), is_open.double().mean().item(), *medians, count=_count(passed))
+            )
+            return own(theta, field, **options)
+
+        hooks.append(layer.rectifier.register_forward_hook(rectified))
+        layer.advance = advance
+    try:
+        if layers:
+            _pass_with(hooks, encoder, images, initial, trace=False)
+    finally:
+        for layer, own in zip(layers, advances, strict=True):
+            layer.advance = own
     return found
+
+
+def passed_on(
+    theta: Float[Tensor, "b c h w"], field: Float[Tensor, "b c h w"], sensitivity: nn.Module, step_size: Tensor
+) -> Float[Tensor, "b c h w"]:
+    """Return 1 + gamma S'(theta) f, the derivative of a Winfree step with respect to each phase at a constant field.
+
+    A sensitivity maps each phase on its own, so that the gradient of its sum holds S' of every phase.
+    """
+    with torch.enable_grad():
+        phase = theta.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(sensitivity(phase).sum(), phase)
+    return 1 + step_size * slope * field
 
 
 def _pass_with(
@@ -166,8 +210,6 @@ def _pass_with(
 
 def _described(layer: int, step: int, angles: Tensor, n: int, project: bool) -> StepTurns:
     force = torch.tan(angles).abs()
-    places = (force.clamp_min(1e-300).log10() - EDGES[0]) * 8
-    bins = places.floor().clamp(0, len(EDGES) - 2).long()
     passed = angles.cos().median().item()  # the square is monotone: the median of the squares is its square
     return StepTurns(
         layer,
@@ -177,5 +219,12 @@ def _described(layer: int, step: int, angles: Tensor, n: int, project: bool) -> 
         (angles > math.pi / 2).double().mean().item(),
         passed**2 if project else None,
         (passed if n > 2 else passed**2) if project else None,
-        torch.bincount(bins, minlength=len(EDGES) - 1).tolist(),
+        _count(force),
     )
+
+
+def _count(values: Tensor) -> list[int]:
+    """Return how many values are in each bin of ``EDGES``."""
+    places = (values.double().clamp_min(1e-300).log10() - EDGES[0]) * 8
+    bins = places.floor().clamp(0, len(EDGES) - 2).long()
+    return torch.bincount(bins.flatten(), minlength=len(EDGES) - 1).tolist()

@@ -22,7 +22,7 @@ SERIES: Mapping[str, int] = {"same": 0, "different": 1}
 """Numbers of the colours of the two kinds of pairs."""
 DASHES: Mapping[str, str] = {"same": "solid", "different": "dashed"}
 HOW_PAIRS = {
-    2: "The angle on the circle is the phase.",
+    2: "The angle on the circle is the phase: 0 at the right, counter-clockwise.",
     3: "Angle between the two oscillators, with that of the first image at the top.",
 }
 """What an angle means, by the dimension of an oscillator; beyond three as at three."""
@@ -89,6 +89,16 @@ def angles_of(states: Float[Tensor, "2 d n"]) -> Float[np.ndarray, "2 d"]:
     return torch.stack([torch.zeros_like(between), between]).numpy()
 
 
+def on_circle(states: Float[Tensor, "2 d n"]) -> Float[np.ndarray, "2 2 d"]:
+    """Return where the oscillators are drawn, x and y of both objects: at the angles of :func:`angles_of`.
+
+    n = 2: angle 0 is at the right, counter-clockwise. n > 2: it is at the top, clockwise.
+    """
+    angles = angles_of(states)
+    sides = np.cos(angles), np.sin(angles)
+    return np.stack(sides if states.shape[2] == 2 else sides[::-1])
+
+
 def apart(states: Float[Tensor, "2 d n"]) -> Float[np.ndarray, " d"]:
     """Return the angle between the two oscillators of each dimension in degrees, 0 to 180."""
     x = states / states.norm(dim=2, keepdim=True).clamp_min(1e-12)
@@ -114,7 +124,7 @@ def phases_picture(
     show_images(grid[0, 0], images, [kind])
     alt = f"A pair of images, {kind}."
     if states is not None:
-        _circle(grid[0, 1], angles_of(states), SERIES[kind])
+        _circle(grid[0, 1], on_circle(states), SERIES[kind])
         angles = apart(states)
         alt += (
             f" Angle between the two oscillators of {len(angles)} dimensions: median {np.median(angles):.3g} degrees, "
@@ -139,10 +149,10 @@ def show_images(axes: Axes, images: Float[Tensor, "p 3 s s"], columns: list[str]
     frame(axes, ["", ""], columns)
 
 
-def _circle(axes: Axes, angles: Float[np.ndarray, "2 d"], series: int) -> None:
+def _circle(axes: Axes, points: Float[np.ndarray, "2 2 d"], series: int) -> None:
     round_ = np.linspace(0, 2 * np.pi, 181)
     axes.plot(np.sin(round_), np.cos(round_), color=FAINT, linewidth=0.8)
-    x, y = np.sin(angles), np.cos(angles)
+    x, y = points
     axes.plot(x, y, color=colour(series), linewidth=0.7, alpha=0.6)
     axes.plot(x[0], y[0], linestyle="none", marker="o", markersize=4, color=colour(series))
     axes.plot(

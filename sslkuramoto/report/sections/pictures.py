@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from sslkuramoto.report.markup import NOTHING, colours_bar, element, figure, fine, joined
 from sslkuramoto.report.pictures.inputs import kind_of
-from sslkuramoto.report.pictures.modes import modes_picture
+from sslkuramoto.report.pictures.modes import APART, VALLEY, modes_picture
 from sslkuramoto.report.pictures.order import histograms_picture, order_picture
 from sslkuramoto.report.pictures.oscillators import (
     CODING,
@@ -37,6 +37,12 @@ MAZES = "Mazes: walls are dark, start and goal S and G, the path of the data blu
 CHOICE = (
     "Of each layer one oscillator a site is shown, the same for all images: the one whose last phases agree most "
     "between neighbours and least over the whole grid."
+)
+
+
+ONE_PEAK = (
+    f"No maps of phase modes: the phases of the last layer have no two peaks {APART:.0f}° apart or more with a valley "
+    f"of at most {100 * VALLEY:.0f} % of the lower peak on both arcs between them."
 )
 
 
@@ -84,10 +90,12 @@ def _pictures_of(part: Part, whose: str, name: str) -> Markup:
         if histograms := histograms_picture(trace, dim, name=f"{name}-histograms"):
             below = f"{HISTOGRAM_OF.get(dim, HISTOGRAM_OF[3])} Dotted: directions drawn at random."
             text += figure(histograms, below)
-        modes, peaks = (
-            modes_picture(trace, inputs, answers=answers, name=f"{name}-modes") if dim == 2 else (NOTHING, None)
-        )
-        if peaks is not None:
+        if dim != 2:
+            return text
+        modes, peaks = modes_picture(trace, inputs, answers=answers, name=f"{name}-modes")
+        if peaks is None:
+            text += fine(ONE_PEAK)
+        else:
             below = (
                 f"The phases of the last layer have two peaks, at {peaks[0]:.0f}° and {peaks[1]:.0f}° (rows). White: "
                 "the phases of a site are near the peak after the step; mean over its oscillators."

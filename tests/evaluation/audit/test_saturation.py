@@ -5,7 +5,7 @@ import torch
 
 from sslkuramoto.dynamics.kuramoto import rotate_planes
 from sslkuramoto.dynamics.sphere import normalise, tangent
-from sslkuramoto.dynamics.winfree import wrap
+from sslkuramoto.dynamics.winfree import winfree_step, wrap
 from sslkuramoto.encoders import ENCODERS, AKOrN
 from sslkuramoto.evaluation.audit.saturation import SATURATED, step_fields, step_turns, turning_angles
 from sslkuramoto.randomness import borrowed_global, generator
@@ -115,6 +115,34 @@ def test_open_fields_of_winfree_steps_are_counted_layer_by_layer_and_step_by_ste
     assert found[0].open == pytest.approx((field > 0).double().mean().item())
     assert found[0].median == pytest.approx(field[field > 0].median().item())
     assert not layer.rectifier._forward_hooks
+    assert layer.advance is winfree_step
+
+
+@pytest.mark.parametrize("sensitivity", ["cos", "mlp"])
+def test_locking_is_the_derivative_of_a_winfree_step_by_each_phase(sensitivity: str) -> None:
+    with borrowed_global(generator("cpu", "locking")):
+        options = {**ENCODERS.small("winfree"), "sensitivity": sensitivity, "step_size": 0.9}
+        encoder = ENCODERS.build("winfree", options).eval()
+    images = torch.rand(3, 3, 8, 8, generator=generator("cpu", "images"))
+    start = 100 * encoder.sample_initial(images, generator("cpu", 0))
+    met: list[torch.Tensor] = []
+    layer = encoder.layers[0]
+    own = layer.advance
+
+    def seen(theta: torch.Tensor, field: torch.Tensor, **options) -> torch.Tensor:
+        phase = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            met.append(torch.autograd.grad(own(phase, field.detach(), **options).sum(), phase)[0][field > 0])
+        return own(theta, field, **options)
+
+    layer.advance = seen
+    found = step_fields(encoder, images, start)
+    assert layer.advance is seen
+    for step, derivative in zip(found[:2], met, strict=True):
+        assert step.passed == pytest.approx(derivative.abs().median().item(), rel=1e-5)
+        assert sum(step.count) == derivative.numel()
+    assert encoder.step_size.grad is None
+    assert all(parameter.grad is None for parameter in encoder.parameters())
 
 
 @torch.no_grad()
@@ -125,5 +153,6 @@ def test_closed_fields_are_found_and_networks_without_rectifiers_have_none(winfr
     found = step_fields(winfree, images, start)
     assert [field.open == 0 for field in found] == [False, False, True, True]
     assert found[2].median == 0
+    assert (found[2].passed, sum(found[2].count)) == (1, 0), "a closed field locks nothing"
     assert step_fields(cnn[0], images, None) == []
     assert step_turns(winfree, images, start) == []
