@@ -25,6 +25,7 @@ def add_board(commands: Any) -> None:
 def _board(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
     from sslkuramoto.leaderboard import board_page, check_card, checked_card
+    from sslkuramoto.outputs import check_output
     from sslkuramoto.report.runs import discover, load
 
     if (arguments.check is None) != (arguments.run is None):
@@ -38,8 +39,7 @@ def _board(arguments: argparse.Namespace) -> None:
     page = arguments.html
     if not arguments.runs or page is None:
         raise UserError("board: name at least one RUN or DIR, and --html FILE")
-    if not page.name or page.is_dir():
-        raise UserError(f"--html={page}: must name a file")
+    check_output("html", page)
     cards = []
     for row in discover(arguments.runs):
         parts = [part.path for part in load(row).parts.values() if part.results]
