@@ -283,6 +283,23 @@ def test_a_step_size_that_is_none_is_one_line_where_the_weights_hold_none(word, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_step_size_that_the_weights_hold_is_not_read_from_the_arguments(case, tmp_path, capsys):
+    torch.save({**case.weights, "gamma": torch.tensor(0.5)}, tmp_path / "file.pth")
+    words = ["import", case.family, str(tmp_path / "file.pth"), *SMALL, "data.limit=40", "--config", *case.arguments]
+    assert main([*words, "gamma=0.25", "--run", str(tmp_path / "run")]) == 0
+    assert "not read: the argument gamma" in capsys.readouterr().out
+    assert RunDirectory(tmp_path / "run").recipe().encoder.options["step_size"] == 0.5
+    assert main([*words, "gamma=.nan", "--run", str(tmp_path / "other")]) == 2
+    assert "gamma=nan: must be a finite number" in capsys.readouterr().err
+
+
+def test_an_import_says_what_it_reads_before_it_takes_pictures(case, file, tmp_path, capsys):
+    few = ["data.limit=40", "--config", *case.arguments]
+    imported(file, tmp_path / "run", *SMALL, *few, family=case.family)
+    lines = capsys.readouterr().out.splitlines()
+    assert "pictures of examples for the report need data digits, which may take a minute" in lines[-2]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no checkpoint at all", b"\x80\x04."])
 def test_damaged_files_are_one_line(content, tmp_path):
