@@ -34,6 +34,8 @@ class Mark(enum.Enum):
     INCIDENTAL = "affects how or where a number is computed, not what it means"
     OPEN = "has no value in the protocol's file: the user gives one"
     PLACE = "names a file or folder, which a run saves as an absolute path"
+    UNSEEN = "of a data source: decides which examples are for the test and never for training"
+    HELD_OUT = "of a data source: decides which training examples are kept back as val"
 
 
 def marks(annotation: Any) -> frozenset[Mark]:
