@@ -115,7 +115,8 @@ def versions_of(result: Result) -> dict[str, str | None] | None:
         UserError: it states something else.
     """
     found = result.environment.get("versions")
-    good = isinstance(found, Mapping) and all(isinstance(value, str | None) for value in found.values())
-    if found is not None and not good:
+    if found is None:
+        return None
+    if not isinstance(found, Mapping) or not all(isinstance(value, str | None) for value in found.values()):
         raise UserError(f"{result.path}: environment.versions={found!r:.60}: must be an object of texts")
-    return found
+    return dict(found)
