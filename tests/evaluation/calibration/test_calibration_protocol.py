@@ -77,7 +77,8 @@ def measured(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 def test_every_number_comes_again_from_the_logits(kind, request, subject_of, kept_back):
     network = request.getfixturevalue(kind)
     draws = 20 if kind == "noisy" else 1
-    result = Calibration()(subject_of(network, data=kept_back.__getitem__))
+    known = (trained_on(holdout=0.1),)
+    result = Calibration()(subject_of(network, data=kept_back.__getitem__, trainings=known))
     test, val = kept_back["test"], kept_back["val"]
     logits = logits_of(network, test, draws, "clean")
     held = logits_of(network, val, draws, "calibration", "temperature")
@@ -100,8 +101,6 @@ def test_every_number_comes_again_from_the_logits(kind, request, subject_of, kep
         if kind == "noisy" and not shared:
             assert metric.std_over_draws > 0, name
     assert "144 val images, which the network was not trained on" in result.notes[0]
-    unknown = Calibration(bins=(15,))(subject_of(network, data=kept_back.__getitem__))
-    assert unknown.notes[0] == "temperature fitted on 144 val images", "nobody knows on what it was trained"
 
 
 def test_its_accuracy_is_that_of_protocol_clean(noisy, subject_of, kept_back):
@@ -182,6 +181,13 @@ def test_val_images_of_a_changed_split_are_refused_for_the_network_may_have_seen
     ):
         Calibration()(subject)
     assert "temperature" not in Calibration(temperature=False)(subject).metrics
+
+
+def test_nothing_is_claimed_of_val_images_where_a_training_is_not_known(cnn, subject_of, kept_back):
+    gone = (trained_on(holdout=0.1), Training(Path("gone"), None))
+    for trainings in ((), gone):
+        result = Calibration(images=40)(subject_of(cnn, data=kept_back.__getitem__, trainings=trainings))
+        assert result.notes[0] == "temperature fitted on 144 val images"
 
 
 def test_the_run_that_a_network_started_from_may_have_seen_its_val_images(cnn, subject_of, kept_back):
