@@ -317,14 +317,15 @@ def _print_costs(subject: Any, protocols: Sequence[Any]) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
+    from sslkuramoto.outputs import PAGES, check_output
     from sslkuramoto.report import csv_text, discover, load, markdown, page, show, summarise, summary_latex
     from sslkuramoto.report.pictures.export import exported_to
     from sslkuramoto.report.pictures.readings import write_readings
 
-    for option in ("html", "markdown", "latex", "csv"):
+    for option in PAGES:
         path = getattr(arguments, option)
-        if path is not None and (not path.name or path.is_dir()):
-            raise UserError(f"--{option}={path}: must name a file")
+        if path is not None:
+            check_output(option, path)
     if reported_study(arguments):
         return
     rows = discover([Path(run) for run in arguments.runs])

@@ -16,7 +16,7 @@ def add_board(commands: Any) -> None:
     command = commands.add_parser("board", help="write a page of networks whose cards match their runs; check a card")
     command.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="measured runs, or folders of them")
     command.add_argument("--html", type=Path, metavar="FILE", help="the page")
-    command.add_argument("--title", default="sslkuramoto board")
+    command.add_argument("--title", help="heading of the page")
     command.add_argument("--check", type=Path, metavar="CARD", help="only check this card against --run")
     command.add_argument("--run", type=Path, metavar="RUN", help="the run of the card to check")
     command.set_defaults(act=_board)
@@ -24,26 +24,33 @@ def add_board(commands: Any) -> None:
 
 def _board(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
-    from sslkuramoto.leaderboard import board_page, check_card, checked_card
+    from sslkuramoto.leaderboard import board_page, check_card, checked_card, keep_card
+    from sslkuramoto.leaderboard.page import TITLE, same_weights
+    from sslkuramoto.outputs import check_output
     from sslkuramoto.report.runs import discover, load
 
     if (arguments.check is None) != (arguments.run is None):
         raise UserError("board: --check CARD and --run RUN belong together")
     if arguments.check is not None:
-        if arguments.runs or arguments.html:
-            raise UserError("board: --check takes no further run and no --html")
+        if arguments.runs or arguments.html or arguments.title is not None:
+            raise UserError("board: --check takes no further run, no --html and no --title")
         card = check_card(arguments.check, arguments.run)
         print(printable(f"{arguments.check}: matches {arguments.run} ({card['name']})"))
         return
     page = arguments.html
     if not arguments.runs or page is None:
         raise UserError("board: name at least one RUN or DIR, and --html FILE")
-    if not page.name or page.is_dir():
-        raise UserError(f"--html={page}: must name a file")
+    check_output("html", page)
     cards = []
     for row in discover(arguments.runs):
         parts = [part.path for part in load(row).parts.values() if part.results]
         robust = [path for path in parts if path != row.run] or parts or [row.run]  # a finetuned part, where there is
-        cards += [checked_card(path, row.label) for path in robust if path is not None]
-    write_atomically(page, board_page(cards, title=arguments.title))
-    print(f"{len(cards)} cards match their runs; wrote {page}")
+        cards += [(path, checked_card(path, row.label)) for path in robust if path is not None]
+    shown = [card for _, card in cards]
+    write_atomically(page, board_page(shown, title=TITLE if arguments.title is None else arguments.title))
+    for path, card in cards:
+        keep_card(path, card)
+    for line in same_weights(shown):
+        print(printable(line))
+    agree = "1 card matches its run" if len(cards) == 1 else f"{len(cards)} cards match their runs"
+    print(f"{agree}; wrote {page}")

@@ -38,5 +38,7 @@ def _import(arguments: argparse.Namespace) -> None:
     run = RunDirectory(arguments.run)
     lines = import_run(arguments.file, run, arguments.config, arguments.items, arguments.recipe, arguments.family)
     print("\n".join(lines), flush=True)
+    line = f"pictures of examples for the report need data {run.recipe().data.name}, which may take a minute"
+    print(f"{run.path}: written; {line}", flush=True)
     take_pictures(run.path)
     print(f"{run.path}: a finished run; measure it with: sslkuramoto evaluate {run.path} PROTOCOL")

@@ -142,6 +142,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     Raises:
         UserError: whatever is wrong with the study; a file to write, for a study has its own.
     """
+    from sslkuramoto.outputs import PAGES
     from sslkuramoto.report.pictures.export import exported_to
     from sslkuramoto.study import load_study, recorded_study, study_files
     from sslkuramoto.study.named import ENDINGS
@@ -155,7 +156,7 @@ def reported_study(arguments: argparse.Namespace) -> bool:
         if not here or Path(names[0]).is_dir():
             return False
         found = names[0], []
-    for option in ("html", "markdown", "latex", "csv"):
+    for option in PAGES:
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
     changes = [*found[1], *changes]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -57,6 +58,24 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):  # gone when all went well; Ctrl-C leaves nothing either
             part.unlink()
     _flush_name(path.parent)
+
+
+def check_writable(place: Path, named: str) -> None:
+    """Check, before anything is computed, that a file can be written.
+
+    Args:
+        place: its folder, which need not exist yet.
+        named: what cannot be written, for the error.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = next(each for each in (place, *place.absolute().parents) if each.exists())
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{named}: cannot be written: {error.strerror}") from None
 
 
 @contextmanager

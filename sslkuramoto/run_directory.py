@@ -24,14 +24,13 @@ from datetime import UTC, datetime
 from getpass import getuser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import LONGEST_WORD, UserError, shortened
-from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
+from sslkuramoto.files import check_writable, is_leftover, lock, read_object, remove_leftovers, write_atomically
 from sslkuramoto.masking import MASK, masked, names_secret
 from sslkuramoto.recipe import Recipe, dump_recipe, load_recipe
 from sslkuramoto.version import __version__
@@ -156,12 +155,7 @@ class RunDirectory:
         Raises:
             UserError: they cannot.
         """
-        place = self.results if self.results.exists() else self.path
-        try:
-            with TemporaryFile(dir=place):
-                pass
-        except OSError as error:
-            raise UserError(f"{self.results}: cannot be written: {error.strerror}") from None
+        check_writable(self.results, str(self.results))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -49,3 +49,17 @@ def check_plain(where: str, tensor: Tensor) -> None:
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise UserError(f"{where}: is no plain tensor that stores all of its numbers; save tensor.contiguous() of it")
+
+
+def check_finite(where: str, tensor: Tensor) -> None:
+    """Check that a tensor holds no nan and no infinity, and none after it is made float32.
+
+    Args:
+        where: file and name of the tensor, for errors.
+        tensor: a plain one.
+
+    Raises:
+        UserError: it does.
+    """
+    if tensor.is_floating_point() and not tensor.float().isfinite().all():
+        raise UserError(f"{where}: holds values that are not finite (nan or inf)")

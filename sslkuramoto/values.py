@@ -35,6 +35,8 @@ class Mark(enum.Enum):
     OPEN = "has no value in the protocol's file: the user gives one"
     PLACE = "names a file or folder, which a run saves as an absolute path"
     LATER = "is left out of resolved recipes at its default: those of before it existed stay what they were"
+    UNSEEN = "of a data source: decides which examples are for the test and never for training"
+    HELD_OUT = "of a data source: decides which training examples are kept back as val"
 
 
 def marks(annotation: Any) -> frozenset[Mark]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.encoders.features import UNTRAINED
+from sslkuramoto.evaluation.division import notes_of_division
 from sslkuramoto.evaluation.protocol import Loaded, Subject
 from sslkuramoto.results import Result
 
@@ -34,9 +35,10 @@ def evaluate(
     start = time.perf_counter()
     subject = protocol.measure.on(subject)
     found = protocol.measure(replace(subject, file=path.stem))
+    kept = notes_of_division(subject, protocol.measure)
     result = replace(
         found,
-        notes=[*_notes_of_encoder(subject), *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
+        notes=[*kept, *_notes_of_encoder(subject), *found.notes, *_notes_of_data(subject, protocol.measure.splits)],
         data=found.data | {"changed_options": dict(subject.data_options)},
         protocol=protocol.file,
         kind=protocol.name,

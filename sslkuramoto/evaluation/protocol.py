@@ -1,8 +1,7 @@
 """Protocols: how a trained network is measured.
 
-A :class:`Protocol` is built from keyword-only options. Calling it with a :class:`Subject`, the measured network with
-its data, yields a :class:`Result`. ``eval/protocols/NAME.yaml`` holds ``name: PROTOCOL`` and its options;
-``RUN/results/NAME.json`` holds the result.
+Calling a :class:`Protocol` with a :class:`Subject`, the measured network with its data, yields a :class:`Result`.
+``eval/protocols/NAME.yaml`` holds its name and options; ``RUN/results/NAME.json`` holds the result.
 """
 
 import re
@@ -23,6 +22,7 @@ from sslkuramoto.classifier import Classifier, Initial
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, ImageSet, image_set
+from sslkuramoto.earlier_trainings import Training
 from sslkuramoto.encoders.features import Encoder, check_takes
 from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.evaluation.own_source import OwnSource
@@ -60,13 +60,13 @@ class Subject:
         report: receives lines of progress.
         keep: receives tensors by name that are too large for a result file: the adversarial images.
         trained_on: name of the data source that the run was trained on; None if unknown.
+        trainings: its own and those of the runs that it started from, in that order; empty if unknown.
         lacks: what it does not provide, each with a phrase that completes "PROTOCOL needs".
         log: receives the metrics of a result by name once it is written; the loggers of a run.
         remember_data: lets a run record facts about its data; called after a measurement.
         spec: spec of the data source; None: taken from the splits when they are loaded.
         head_identity: hash of all that decides the outputs of a head from elsewhere; empty: hash of its weights.
-        plugins: packages of others, besides those of the classes of encoder and head, whose code decides the result:
-            of the members that built the two, and of the protocol that measures.
+        plugins: packages of others behind the members that built encoder and head, and behind the protocol.
     """
 
     encoder: Encoder
@@ -87,6 +87,7 @@ class Subject:
     keep: Callable[[str, torch.Tensor], None] = _ignored
     trained_on: str | None = None
     lacks: Mapping["Need", str] = field(default_factory=dict)
+    trainings: tuple[Training, ...] = ()
     spec: Spec | None = None
     log: Callable[[str, Mapping[str, float]], None] = _ignored
     remember_data: Callable[[], None] = _ignored
@@ -193,9 +194,8 @@ class Protocol(ABC):
         for need in sorted(self.needs & {*subject.lacks}):
             raise UserError(f"{self.name} needs {subject.lacks[need]}")
         if "head" in self.needs and subject.head is None:
-            raise UserError(
-                f"{self.name} needs a classifier: {subject.run_dir} holds an encoder only; finetune it first"
-            )
+            where = f"{subject.run_dir} holds an encoder only"
+            raise UserError(f"{self.name} needs a classifier: {where}; finetune it first")
         spec = subject.spec or subject.data(self.splits[0]).spec
         self.check_spec(f"the data of {subject.run_dir}", spec)
         source = "its data" if self.own_source is None else f"data {self.own_source.name}"

@@ -9,6 +9,7 @@ import torch
 
 from sslkuramoto.checkpoint import head_parts, load_encoder, load_head, weights_hash
 from sslkuramoto.data import DataSet, expected_spec
+from sslkuramoto.earlier_trainings import trainings_of
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol, Subject
@@ -105,6 +106,7 @@ def subject_of(
         data_options=dict(data_options or {}),
         workers=recipe.engine.workers,
         trained_on=recipe.data.name,
+        trainings=trainings_of(run),
         spec=spec,
         log=lambda name, metrics: log_result(run, recipe, name, metrics),
         remember_data=remember_data,

@@ -5,7 +5,10 @@ What the checkpoint does not say (the data, how it was trained) comes from the r
 
 import hashlib
 import json
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +22,7 @@ from sslkuramoto.files import content_of, odd_number, write_atomically
 from sslkuramoto.interop.published import KINDS, Published, kind_of, published
 from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.saved_tensors import check_plain, read_saved
+from sslkuramoto.saved_tensors import check_finite, check_plain, read_saved
 from sslkuramoto.training import check
 
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
@@ -46,12 +49,14 @@ def weights_of(path: Path) -> Weights:
     """Read the weights in a checkpoint of torch.save. No code in it is run: only tensors and plain values are read.
 
     Raises:
-        UserError: no such file, a damaged one, one that needs code to be read, or one without weights.
+        UserError: no such file, a damaged one, one that needs code to be read, or one without weights or with weights
+            that are not finite.
     """
     for state in _mappings(read_saved(path), _NESTED):
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         for name, value in tensors.items():
             check_plain(f"{path}: {name}", value)
+            check_finite(f"{path}: weight {name!r}", value)
         if any(name.startswith(_AVERAGED) for name in tensors):
             averaged, last = (_without(tensors, prefix) for prefix in (_AVERAGED, _ONLINE))
             return Weights(last or averaged, averaged)
@@ -87,7 +92,7 @@ def import_run(
 
     Args:
         path: a checkpoint of torch.save: a state dict, one under a usual name, or one of ema_pytorch.
-        run: a new directory.
+        run: a new directory; it is written whole, or not at all.
         arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults.
         items: ``"key=value"``, changes of the recipe, above all the data.
         recipe: name or file of the recipe that says on which data and how it was trained; None: of the published run.
@@ -117,17 +122,41 @@ def import_run(
     trained = check(replace(base, encoder=network.built.encoder_part, init=None))
 
     lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]
-    write_atomically(run.recipe_file, dump_recipe(trained))
-    write_atomically(run.environment_file, json.dumps(_origin(path, chosen, config), indent=1, default=str))
-    if weights.averaged is not None:
-        _export(run, "raw", networks[0], kind.answers)
-    _export(run, "ema", network, kind.answers)
+    with _whole(run.path) as folder:
+        part = RunDirectory(folder)
+        write_atomically(part.recipe_file, dump_recipe(trained))
+        write_atomically(part.environment_file, json.dumps(_origin(path, chosen, config), indent=1, default=str))
+        if weights.averaged is not None:
+            _export(part, "raw", networks[0], kind.answers)
+        _export(part, "ema", network, kind.answers)
     if network.built.head is not None and not kind.answers:
         lines.append("left out: the projection head out.*, which the published network uses in training only")
     lines += [f"left out: {name}, which the published network holds and does not use" for name in network.not_used]
     lines += [f"not read: the argument {name}" for name in network.not_read]
     lines += network.assumed
     return lines
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Yield a new folder; what it holds when the block ends is in ``folder``, new or empty; after an error, nothing is.
+
+    Raises:
+        UserError: a folder cannot be made or moved.
+    """
+    name, empty = f".{folder.name}.{secrets.token_hex(4)}.part", folder.is_dir()
+    part = folder / name if empty else folder.with_name(name)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for each in part.iterdir() if empty else ():
+            each.replace(folder / each.name)
+        if not empty:
+            part.replace(folder)
+    except OSError as error:
+        raise UserError(f"--run={folder}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _argument(word: str) -> tuple[str, Any]:

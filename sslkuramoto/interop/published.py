@@ -109,7 +109,7 @@ class Published(NamedTuple):
     Attributes:
         kind: a key of :data:`KINDS`.
         built: encoder and head.
-        not_read: arguments that no option of ours describes.
+        not_read: arguments that no option of ours describes, and gamma where the weights hold it.
         not_used: weights that the published network holds and does not use.
         assumed: what neither the arguments nor the weights say, one sentence each.
     """
@@ -153,7 +153,8 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     kind = KINDS[name]
     if empty := [each for each, value in state.items() if not value.numel()]:
         raise UserError(f"{empty[0]} of shape {tuple(state[empty[0]].shape)}: holds no number")
-    built, not_read = kind.build(config, state), sorted(set(config) - kind.read)
+    read = kind.read - ({"gamma"} & set(state))  # trained: the argument was where it began
+    built, not_read = kind.build(config, state), sorted(set(config) - read)
     return Published(name, built, not_read, kind.unused(state), kind.assumed(config, state))
 
 

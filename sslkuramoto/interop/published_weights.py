@@ -13,6 +13,7 @@ from sslkuramoto.recipe import Part
 
 M = TypeVar("M", bound=nn.Module)
 
+LARGEST = torch.finfo(torch.float64).max
 LAYER = re.compile(r"^layers\.(\d{1,4})\.(.+)$")
 """Number of the layer and the rest of a published name."""
 
@@ -65,15 +66,17 @@ def whole(config: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def number(config: Mapping[str, Any], key: str, default: float) -> float:
-    """Return an argument that is a number, or its default where it is not named.
+    """Return an argument that is a finite number, or its default where it is not named.
 
     Raises:
         UserError: it is something else.
     """
     value = config.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise UserError(f"{key}={value!r}: must be a number")
-    return default if value is None else float(value)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise UserError(f"{key}={value!r}: must be a finite number")
+    return float(value)
 
 
 def per_layer(config: Mapping[str, Any], key: str, default: int, layers: int) -> tuple[int, ...]:
@@ -115,13 +118,14 @@ def weight(state: Mapping[str, Tensor], name: str, dimensions: int | None = None
 
 
 def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor], default: float = 1.0) -> float:
-    """Return gamma as the weights or the arguments have it, or its default.
+    """Return gamma as the weights or else the arguments have it, or its default.
 
     Raises:
         UserError: it is no single number.
     """
+    stated = number(config, "gamma", default)
     if "gamma" not in state:
-        return number(config, "gamma", default)
+        return stated
     if state["gamma"].numel() != 1:
         raise UserError(f"gamma of shape {tuple(state['gamma'].shape)}: must be one number")
     return float(state["gamma"].item())

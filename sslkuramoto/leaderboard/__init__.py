@@ -4,7 +4,7 @@ A card of the board lists how robust a network was measured to be. The model car
 (:mod:`sslkuramoto.interop.card`) says how weights were trained and how they are loaded.
 """
 
-from sslkuramoto.leaderboard.network import CARD, card_of, check_card, checked_card
+from sslkuramoto.leaderboard.network import CARD, card_of, check_card, checked_card, keep_card
 from sslkuramoto.leaderboard.page import board_page
 
-__all__ = ["CARD", "board_page", "card_of", "check_card", "checked_card"]
+__all__ = ["CARD", "board_page", "card_of", "check_card", "checked_card", "keep_card"]

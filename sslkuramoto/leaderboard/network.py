@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
+from sslkuramoto.checkpoint import load_encoder, load_head, load_kind, weights_hash
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
+from sslkuramoto.leaderboard.recompute import check_numbers, texts_of, threat_of, versions_of
 from sslkuramoto.report.evidence import STATUSES, audit_of
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory, impersonal
@@ -20,7 +21,6 @@ from sslkuramoto.run_directory import RunDirectory, impersonal
 CARD = "board-card.json"
 """The card's file in its run directory."""
 FORMAT = 1
-_ROUNDING = 1e-6  # per-image shares of a result are rounded to six digits
 _NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
 
 
@@ -44,7 +44,7 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
             raise UserError(f"{result.path}: was measured of other weights than {run} holds; measure again")
         if result.head.get("sha256", weights["head"]) != weights["head"]:
             raise UserError(f"{result.path}: was measured with another head than {run} holds; measure again")
-        _recompute(result)
+        check_numbers(result)
     robust = [_robust(result) for result in own if _stated(result)]
     if not robust:
         raise UserError(
@@ -55,7 +55,7 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     card = {
         "format": FORMAT,
         "name": run.resolve().name if name is None else name,
-        "network": _network(run) | weights,
+        "network": _network(run, own) | weights,
         "robust": robust,
         "audits": audits,
         "brackets": brackets,
@@ -65,17 +65,19 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
 
 
 def checked_card(run: Path, name: str | None = None) -> dict[str, Any]:
-    """Return the card of a run; one that it holds already is checked, otherwise it is written.
+    """Return the card of a run; one that it holds already is checked.
 
     Raises:
         UserError: what :func:`card_of` and :func:`check_card` raise.
     """
     file = run / CARD
-    if file.exists():
-        return check_card(file, run)
-    card = card_of(run, name)
-    write_atomically(file, json.dumps(card, indent=1) + "\n")
-    return card
+    return check_card(file, run) if file.exists() else card_of(run, name)
+
+
+def keep_card(run: Path, card: Mapping[str, Any]) -> None:
+    """Write a card into its run if that holds none."""
+    if not (run / CARD).exists():
+        write_atomically(run / CARD, json.dumps(card, indent=1) + "\n")
 
 
 def check_card(file: Path, run: Path) -> dict[str, Any]:
@@ -123,11 +125,18 @@ def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
     return {"encoder": encoder, "head": head, "weights_checked": False}
 
 
-def _network(run: Path) -> dict[str, Any]:
+def _network(run: Path, results: list[Result]) -> dict[str, Any]:
     directory = RunDirectory(run)
     if not directory.recipe_file.is_file():
         return {"kind": "a function's network", "objective": None, "trained_on": None, "seed": None}
     recipe = directory.recipe()
+    saved = load_kind(directory.encoder_file(), "encoder", {"encoder": dict})["encoder"]
+    stated = json.loads(json.dumps(recipe.encoder.to_dict()))
+    if difference := _difference(stated, saved, "encoder", ("recipe", "weights")):
+        raise UserError(f"{directory.recipe_file}: is not the recipe of {directory.encoder_file()}: {difference}")
+    for result in results:
+        if (measured := result.data.get("name")) not in (None, recipe.data.name):
+            raise UserError(f"{result.path}: data.name={measured!r:.60}: the recipe has {recipe.data.name!r}")
     named = {"kind": recipe.encoder.name, "objective": recipe.objective.name, "trained_on": recipe.data.name}
     return {**named, "seed": recipe.seed}
 
@@ -142,8 +151,7 @@ def _robust(result: Result) -> dict[str, Any]:
         if metric.reading is not None:
             numbers = {key: getattr(metric, key) for key in _NUMBERS}
             readings.setdefault(metric.reading, []).append({"metric": name, **numbers})
-    threat = {key: result.options.get(key) for key in ("norm", "eps")}
-    return _source(result) | {"threat": threat, "readings": readings}
+    return _source(result) | {"threat": threat_of(result), "readings": readings}
 
 
 def _audit(result: Result) -> dict[str, Any]:
@@ -156,7 +164,7 @@ def _audit(result: Result) -> dict[str, Any]:
         "word": audit.word,
         "verdict": audit.verdict,
         "threat": audit.threat,
-        "plant": stored.get("plant"),
+        "plant": audit.plant or None,
         "checks": {status: audit.count(status) for status in STATUSES},
         "curve": None
         if curve is None
@@ -168,14 +176,17 @@ def _brackets(result: Result) -> dict[str, Any]:
     found = result.details["brackets"]
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         raise UserError(f"{result.path}: details.brackets: must be a list of objects")
-    lines = [str(line) for each in found for line in each.get("lines") or ()]
+    of_each = [each.get("lines") or [] for each in found]
+    if not all(isinstance(own, list) and all(isinstance(line, str) for line in own) for own in of_each):
+        raise UserError(f"{result.path}: details.brackets: lines must be a list of sentences")
+    lines = [line for own in of_each for line in own]
     return _source(result) | {"lines": lines}
 
 
 def _source(result: Result) -> dict[str, Any]:
     """Return where numbers come from: file, data, protocol, cost and versions."""
-    data = {key: result.data.get(key) for key in ("name", "split", "fingerprint", "n")}
-    environment = {key: result.environment.get(key) for key in ("hardware", "device", "python", "versions", "revision")}
+    data = texts_of(result, "data", ("name", "split", "fingerprint")) | {"n": result.data.get("n")}
+    environment = texts_of(result, "environment", ("hardware", "device", "python", "revision"))
     return {
         "result": result.path.stem,
         "sha256": hashlib.sha256(content_of(result.path)).hexdigest(),
@@ -185,26 +196,8 @@ def _source(result: Result) -> dict[str, Any]:
         "initial": result.initial,
         "seed": result.seed,
         "seconds": result.seconds,
-        "environment": environment,
+        "environment": environment | {"versions": versions_of(result)},
     }
-
-
-def _recompute(result: Result) -> None:
-    """Check each accuracy that has a list with one entry per image against the mean of that list."""
-    for name, metric in result.metrics.items():
-        own = name.replace("robust_accuracy", "correct").replace("accuracy", "correct")
-        values = result.per_image.get(own)
-        if metric.reading is not None and not values:
-            raise UserError(f"{result.path}: metrics.{name}: cannot be recomputed, there is no list per_image.{own}")
-        if own == name or not values or math.isnan(metric.value):
-            continue
-        if not all(isinstance(value, int | float) for value in values):
-            raise UserError(f"{result.path}: per_image.{own}: must hold numbers")
-        mean = sum(values) / len(values)
-        if not abs(mean - metric.value) <= _ROUNDING:
-            raise UserError(
-                f"{result.path}: metrics.{name} is {metric.value:.6g}, its images give {mean:.6g}; measure again"
-            )
 
 
 def _without_gaps(value: Any) -> Any:
@@ -218,20 +211,27 @@ def _without_gaps(value: Any) -> Any:
     return impersonal(value) if isinstance(value, str) else value
 
 
-def _difference(card: Any, run: Any, where: str) -> str:
-    """Return the first difference in words, empty where there is none."""
+def _difference(card: Any, run: Any, where: str, names: tuple[str, str] = ("card", "run")) -> str:
+    """Return the first difference in words, empty where there is none.
+
+    Args:
+        card, run: two values of JSON.
+        where: their key, with the keys above it.
+        names: what they are of.
+    """
+    first, second = names
     if isinstance(card, dict) and isinstance(run, dict):
         for key in (*run, *card):
             place = f"{where}.{key}" if where else str(key)
             if key not in card or key not in run:
-                return f"{place} is missing in the {'card' if key in run else 'run'}"
-            if found := _difference(card[key], run[key], place):
+                return f"{place} is missing in the {first if key in run else second}"
+            if found := _difference(card[key], run[key], place, names):
                 return found
         return ""
     if isinstance(card, list) and isinstance(run, list):
         if len(card) != len(run):
-            return f"{where} has {len(card)} entries in the card and {len(run)} in the run"
+            return f"{where} has {len(card)} entries in the {first} and {len(run)} in the {second}"
         pairs = enumerate(zip(card, run, strict=True))
-        return next((found for k, pair in pairs if (found := _difference(*pair, f"{where}[{k}]"))), "")
+        return next((found for k, pair in pairs if (found := _difference(*pair, f"{where}[{k}]", names))), "")
     same = type(card) is type(run) and card == run
-    return "" if same else f"{where} is {card!r:.60} in the card and {run!r:.60} in the run"
+    return "" if same else f"{where} is {card!r:.60} in the {first} and {run!r:.60} in the {second}"

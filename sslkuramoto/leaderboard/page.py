@@ -33,7 +33,10 @@ TEXTS = ("network", "trained by", "data", "norm", "audit", "bracket (smoothed, l
 NUMBERS = ("eps", "images", "draws", *READINGS, "seconds")
 
 
-def board_page(cards: Sequence[Mapping[str, Any]], *, title: str = "sslkuramoto board") -> str:
+TITLE = "sslkuramoto board"
+
+
+def board_page(cards: Sequence[Mapping[str, Any]], *, title: str = TITLE) -> str:
     """Return the page's text.
 
     Args:
@@ -45,7 +48,16 @@ def board_page(cards: Sequence[Mapping[str, Any]], *, title: str = "sslkuramoto 
     table = fine(HOW_TO_READ) + table_of(head, lines, "text sortable filtered", label="networks")
     details = joined(folded(card["name"], _details(card, f"card-{k}")) for k, card in enumerate(cards))
     count = f"{len(cards)} network{'' if len(cards) == 1 else 's'}, each recomputed from its run."
-    return document({"board": ("Board", table), "networks": ("Networks", details)}, title=title, lead=count)
+    lead = " ".join([count, *(f"{line}." for line in same_weights(cards))])
+    return document({"board": ("Board", table), "networks": ("Networks", details)}, title=title, lead=lead)
+
+
+def same_weights(cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence, without its full stop, for each set of cards whose encoder and head have the same hashes."""
+    names: dict[tuple[str | None, str | None], list[str]] = {}
+    for card in cards:
+        names.setdefault((card["network"]["encoder"], card["network"]["head"]), []).append(card["name"])
+    return [f"{', '.join(own)}: the same weights" for own in names.values() if len(own) > 1]
 
 
 def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:

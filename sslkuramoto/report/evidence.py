@@ -181,7 +181,10 @@ def numbers(where: str, values: Any) -> tuple[float, ...]:
     good = isinstance(values, Sequence) and not isinstance(values, str)
     if not good or any(isinstance(v, bool) or not isinstance(v, int | float | None) for v in values):
         raise UserError(f"{where}: must be a list of numbers")
-    return tuple(math.nan if value is None else float(value) for value in values)
+    try:
+        return tuple(math.nan if value is None else float(value) for value in values)
+    except OverflowError:
+        raise UserError(f"{where}: holds a number beyond all floats") from None
 
 
 def audit_of(result: Result) -> Audit | None:

@@ -182,6 +182,23 @@ def test_a_fault_of_a_table_is_one_line_that_names_the_row(change, line, tmp_pat
     assert str(caught.value).isprintable()
 
 
+def test_a_sign_that_is_not_ascii_is_named_by_row_and_place(tmp_path) -> None:
+    lines = text_of(lambda lines: None).splitlines()
+    lines[2] = lines[2][:5] + "\u00f6" + lines[2][6:]
+    (tmp_path / "test.csv").write_bytes("\n".join(lines).encode("utf-8"))
+    with pytest.raises(UserError, match=r"test\.csv, row 3, character 6: is not ASCII"):
+        read(tmp_path)
+
+
+def test_a_number_beyond_int64_is_named_as_it_is_written(tmp_path) -> None:
+    folder = arrays(tmp_path / "test", *boards("test"))
+    found = np.load(folder / INPUTS).astype(np.uint64)
+    found[1, 5] = 2**63 + 2
+    np.save(folder / INPUTS, found)
+    with pytest.raises(UserError, match=rf"{INPUTS}, maze 1: a cell holds {2**63 + 2}, must hold 1 to 5"):
+        read(tmp_path)
+
+
 def test_a_table_without_the_columns_is_refused(tmp_path) -> None:
     table(tmp_path / "test.csv", *boards("test"), head=["source", "question", "answer", "rating"])
     with pytest.raises(UserError, match="row 1: must be a header with q and a, not 'source,question,answer,rating'"):

@@ -142,7 +142,7 @@ def test_a_wrong_board_is_one_line_with_its_file_and_row(made, fault: str, messa
         (lambda line: line[:-1] + "/", "row 2: '/': a cell must be"),
         (lambda line: line[:-1] + "0", "row 2: the answer breaks the rules"),
         (lambda line: line + ",1", "row 2: must be a puzzle and an answer of 81 characters each, not 81 and 81 and 1"),
-        (lambda line: line[:-1] + "\u0661", "cannot be read"),
+        (lambda line: line[:-1] + "\u0661", r"row 2, character 163: is not ASCII"),
     ],
 )
 def test_a_wrong_line_is_one_line_with_its_row(made, change, message: str, tmp_path: Path) -> None:

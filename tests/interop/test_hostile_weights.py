@@ -152,7 +152,7 @@ HUGE = [  # whose network, which weight, what stands in its place, and the line
     (AKORN, "layers.0.2.connectivity.weight", torch.ones(3), r"connectivity.weight of shape \(3,\): must have 4"),
     (AKORN, "layers.0.3.0.bias", torch.ones(0), r"layers.0.3.0.bias of shape \(0,\): holds no number"),
     (AKORN, "gamma", torch.ones(2), r"gamma of shape \(2,\): must be one number"),
-    (AKORN, "gamma", torch.tensor([math.nan]), "step_size=nan: must be finite and > 0"),
+    (AKORN, "gamma", torch.tensor([math.nan]), "weight .gamma.: holds values that are not finite"),
     (AKORN, f"layers.{'9' * 5000}.x", torch.ones(1), "no part of a published"),
     (WINFREE, "f_init.0.weight", torch.zeros(1).expand(2**40, 3, 3, 3), "f_init.0.weight: is no plain tensor that"),
     (WINFREE, "f_init.0.weight", torch.zeros(2**20, 1, 1, 1), "differs from|recorded shape"),
@@ -163,7 +163,7 @@ HUGE = [  # whose network, which weight, what stands in its place, and the line
     (WINFREE, f"{ATTENTION}W_o.weight", torch.tensor(1.0), "W_o.weight of shape .*: must have 2 dimensions"),
     (WINFREE, "layers.1.2.coupling.1.bias", torch.ones(0), r"coupling.1.bias of shape \(0,\): holds no number"),
     (WINFREE, "gamma", torch.ones(2), r"gamma of shape \(2,\): must be one number"),
-    (WINFREE, "gamma", torch.tensor([math.nan]), "step_size=nan: must be finite and > 0"),
+    (WINFREE, "gamma", torch.tensor([math.nan]), "weight .gamma.: holds values that are not finite"),
     (WINFREE, f"layers.{'9' * 5000}.x", torch.ones(1), "no part of a published"),
 ]
 

@@ -1,6 +1,7 @@
 """Published checkpoints become finished runs with the same outputs; what does not fit is one line."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from sslkuramoto.checkpoint import load_encoder, load_head
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
 from sslkuramoto.heads import taken
+from sslkuramoto.interop import import_run
 from sslkuramoto.interop.import_run import weights_of
 from sslkuramoto.interop.published import answer, published
 from sslkuramoto.run_directory import RunDirectory
@@ -189,6 +191,41 @@ def test_what_cannot_be_imported_ends_in_one_line_and_leaves_nothing(words, line
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_weights_that_are_not_finite_leave_nothing_and_the_mended_file_is_imported(
+    value, averaged, case, tmp_path, capsys
+):
+    name, _ = case.stem
+    bad = {**case.weights, name: torch.full_like(case.weights[name], value, dtype=torch.float64)}
+    prefix = "ema_model." if averaged else ""
+    torch.save({f"{prefix}{key}": weight for key, weight in bad.items()}, tmp_path / "file.pth")
+    words = ["import", case.family, str(tmp_path / "file.pth"), "--run", str(tmp_path / "run"), *SMALL]
+    words += ["data.limit=40", "--config", *case.arguments]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"weight '{prefix}{name}': holds values that are not finite" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file.pth"]
+    torch.save(case.weights, tmp_path / "file.pth")
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_is_written_whole_or_not_at_all(there, case, file, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    words = [file, RunDirectory(run), case.arguments, [], "digits-akorn-supervised"]
+    monkeypatch.setattr(import_run, "export_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_run.import_run(*words)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["published.pth", *(["run"] if there else [])]
+    import_run.import_run(*words)
+    names = ["encoder.safetensors", "environment.json", "head.safetensors", "recipe.yaml"]
+    assert sorted(path.name for path in run.iterdir()) == names
+
+
 WRONG = [  # words of --config, and of the error; None: read otherwise by this family
     ("kind=sudoku", "holds no weight", "holds no weight"),
     ("kind=mazes", "unknown kind 'mazes'", "unknown kind 'mazes'"),
@@ -244,6 +281,23 @@ def test_a_step_size_that_is_none_is_one_line_where_the_weights_hold_none(word, 
     assert re.search("gamma=|step_size=", error)
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_step_size_that_the_weights_hold_is_not_read_from_the_arguments(case, tmp_path, capsys):
+    torch.save({**case.weights, "gamma": torch.tensor(0.5)}, tmp_path / "file.pth")
+    words = ["import", case.family, str(tmp_path / "file.pth"), *SMALL, "data.limit=40", "--config", *case.arguments]
+    assert main([*words, "gamma=0.25", "--run", str(tmp_path / "run")]) == 0
+    assert "not read: the argument gamma" in capsys.readouterr().out
+    assert RunDirectory(tmp_path / "run").recipe().encoder.options["step_size"] == 0.5
+    assert main([*words, "gamma=.nan", "--run", str(tmp_path / "other")]) == 2
+    assert "gamma=nan: must be a finite number" in capsys.readouterr().err
+
+
+def test_an_import_says_what_it_reads_before_it_takes_pictures(case, file, tmp_path, capsys):
+    few = ["data.limit=40", "--config", *case.arguments]
+    imported(file, tmp_path / "run", *SMALL, *few, family=case.family)
+    lines = capsys.readouterr().out.splitlines()
+    assert "pictures of examples for the report need data digits, which may take a minute" in lines[-2]
 
 
 @pytest.mark.filterwarnings("error")

@@ -8,13 +8,16 @@ import pytest
 from small_runs import CLASSIFIER, small
 
 from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
+from sslkuramoto.statistics import wilson
 from sslkuramoto.training import train
 
 READINGS = {"published": "as published", "fixed": "fixed", "eot": "EoT", "held": "adaptive", "union": "union"}
 
 
 def accuracy(values, **rest):
-    return {"value": sum(values) / len(values), "low": 0.1, "high": 0.9, "n": len(values), "draws": 20, **rest}
+    value = sum(values) / len(values)
+    low, high = wilson(value, len(values))
+    return {"value": value, "low": low, "high": high, "n": len(values), "draws": 20, **rest}
 
 
 def write_result(run, name, *, right=(4, 2, 3, 2, 1), eps=0.1, **changes):

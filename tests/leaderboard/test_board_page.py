@@ -17,9 +17,10 @@ def page(run, other, tmp_path):
 def test_a_folder_of_runs_gives_a_line_each_with_its_readings(run, other, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["board", str(tmp_path), "--html", str(page)]) == 0
-    assert capsys.readouterr().out == f"2 cards match their runs; wrote {page}\n"
+    said = f"<script>alert(1)<, akorn: the same weights\n2 cards match their runs; wrote {page}\n"
+    assert capsys.readouterr().out == said
     text = page.read_text()
-    for shown in ("80.0 [10.0, 90.0]", "20.0 [10.0, 90.0]", "8/255", "suspicious (linf, eps 0.1)"):
+    for shown in ("80.0 [37.6, 96.4]", "20.0 [3.6, 62.4]", "8/255", "suspicious (linf, eps 0.1)"):
         assert shown in text
     assert "between 72 and 91 % at l2 0.4" in text
     assert "<svg" in text
@@ -30,6 +31,7 @@ def test_text_of_a_run_is_shown_as_text(page):
     text = page.read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;" in text
+    assert "akorn, &lt;script&gt;alert(1)&lt;: the same weights." in text
 
 
 def test_without_a_script_the_page_is_a_plain_table(page):

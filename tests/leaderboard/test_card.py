@@ -1,6 +1,7 @@
 """A card is what its run gives: a changed card, other weights and numbers that no image supports are refused."""
 
 import json
+import re
 import shutil
 from html import unescape
 
@@ -9,11 +10,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sslkuramoto import files
 from sslkuramoto.checkpoint import load_encoder, load_head, weights_hash
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
-from sslkuramoto.leaderboard import CARD, card_of, check_card, checked_card
+from sslkuramoto.leaderboard import CARD, card_of, check_card, checked_card, keep_card
 from sslkuramoto.leaderboard.page import board_page
+from sslkuramoto.recipe import dump_recipe, load_recipe
 from sslkuramoto.results import Result
 
 
@@ -22,6 +25,13 @@ def changed(file, act):
     content = json.loads(file.read_text())
     act(content)
     file.write_text(json.dumps(content))
+
+
+def kept(run):
+    """Write the card of a run that has none."""
+    card = checked_card(run)
+    keep_card(run, card)
+    return card
 
 
 def refused(capsys, *words):
@@ -48,7 +58,7 @@ def test_a_card_holds_weights_threat_readings_audit_and_bracket(run):
 
 
 def test_a_written_card_matches_its_run(run, tmp_path, capsys):
-    card = checked_card(run)
+    card = kept(run)
     assert check_card(run / CARD, run) == card == checked_card(run)
     sent = tmp_path / "sent.json"
     sent.write_bytes((run / CARD).read_bytes())
@@ -57,7 +67,7 @@ def test_a_written_card_matches_its_run(run, tmp_path, capsys):
 
 
 def test_the_name_of_a_card_is_free(run):
-    checked_card(run)
+    kept(run)
     changed(run / CARD, lambda card: card.update(name="our network"))
     assert checked_card(run)["name"] == "our network"
 
@@ -77,7 +87,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("difference", CHANGES)
 def test_a_changed_card_is_refused_in_one_line(run, tmp_path, capsys, difference):
-    checked_card(run)
+    kept(run)
     changed(run / CARD, CHANGES[difference])
     assert difference in refused(capsys, "--check", run / CARD, "--run", run)
     assert difference in refused(capsys, run, "--html", tmp_path / "page.html")
@@ -140,6 +150,98 @@ def test_a_number_that_its_images_do_not_give_is_refused(run):
         card_of(run)
 
 
+def published(result):
+    return result["metrics"]["published/robust_accuracy"]
+
+
+NUMBERS = {
+    "metrics.zzz: states a reading, which only robust_accuracy has": lambda result: (
+        result["metrics"].update(zzz=published(result)),
+        result["per_image"].update(zzz=[0, 1]),
+    ),
+    "robust_accuracy.n: 10000 images, the list has 5": lambda result: published(result).update(n=10000),
+    "robust_accuracy.low is 0.9, its images give 0.37": lambda result: published(result).update(low=0.9),
+    "robust_accuracy.high is 1, its images give 0.96": lambda result: published(result).update(high=1.0),
+    "robust_accuracy.draws is 1000, options.draws is 20": lambda result: (
+        result["options"].update(draws=20),
+        published(result).update(draws=1000),
+    ),
+    "its images are no shares of 1 draws": lambda result: (
+        result["per_image"].update({"published/correct": [0.9, 0.9, 0.9, 0.9, 0.4]}),
+        published(result).update(draws=1),
+    ),
+    "robust_accuracy.n: 5 images, the list has 1": lambda result: (
+        result["per_image"].update({"published/correct": [1.0]}),
+        published(result).update(value=1.0),
+    ),
+    "data.n: 5 images, the list has 1": lambda result: (
+        result["per_image"].update({"published/correct": [1.0]}),
+        published(result).update(value=1.0, n=1),
+    ),
+    "per_image.index: 3 images, the list has 5": lambda result: result["per_image"].update(index=[1, 2, 3]),
+    "per_image.index: names an image twice": lambda result: result["per_image"].update(index=[1, 2, 3, 3, 4]),
+    "per_image.published/correct: must hold numbers from 0 to 1": lambda result: result["per_image"].update(
+        {"published/correct": [10**400]}
+    ),
+}
+
+
+@pytest.mark.parametrize("line", NUMBERS)
+def test_value_interval_images_and_draws_of_a_reading_are_those_of_its_images(run, line):
+    changed(run / "results" / "robustness-quick.json", NUMBERS[line])
+    with pytest.raises(UserError, match=re.escape(line)):
+        card_of(run)
+
+
+FIELDS = {
+    "options.eps=[0.1, 0.2]: must be": lambda result: result["options"].update(eps=[0.1, 0.2]),
+    "options.eps='banana': must be": lambda result: result["options"].update(eps="banana"),
+    "options.eps: is a number beyond all floats": lambda result: result["options"].update(eps=10**400),
+    "options.norm=7: must be": lambda result: result["options"].update(norm=7),
+    "details.brackets: lines must be": lambda result: result["details"].update(brackets=[{"lines": 7}]),
+    "details.brackets: lines must be a list": lambda result: result["details"].update(brackets=[{"lines": "abc"}]),
+    "environment.versions='x': must be": lambda result: result["environment"].update(versions="x"),
+    "environment.versions={'torch': [2]}": lambda result: result["environment"].update(versions={"torch": [2]}),
+    "data.name={'a': 1}: ": lambda result: result["data"].update(name={"a": 1}),
+    "environment.hardware=[1]: must be text": lambda result: result["environment"].update(hardware=[1]),
+    "series.apgd: holds a number beyond all floats": lambda result: result["details"].update(
+        audit={"verdict": "", "curves": {"eps": {"x": [0], "series": {"apgd": [10**400]}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("line", FIELDS)
+def test_a_field_of_another_kind_is_one_line_that_names_the_file_and_writes_no_card(run, tmp_path, capsys, line):
+    file = run / "results" / "robustness-quick.json"
+    changed(file, lambda result: FIELDS[line](result | {"details": result.setdefault("details", {})}))
+    told = refused(capsys, run, "--html", tmp_path / "page.html")
+    assert str(file) in told
+    assert line in told
+    assert not (run / CARD).exists()
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_recipe_of_another_network_is_refused(run):
+    recipe = run / "recipe.yaml"
+    other = load_recipe(recipe, ["encoder.num_steps=3"])
+    recipe.write_text(dump_recipe(other))
+    with pytest.raises(UserError, match=r"recipe\.yaml: is not the recipe of .*encoder\.num_steps is 3 in the recipe"):
+        card_of(run)
+
+
+def test_results_on_data_that_the_recipe_does_not_name_are_refused(run):
+    changed(run / "results" / "audit-quick.json", lambda result: result["data"].update(name="cifar10"))
+    with pytest.raises(UserError, match=r"audit-quick\.json: data.name='cifar10': the recipe has 'digits'"):
+        card_of(run)
+
+
+def test_no_card_is_kept_where_the_page_cannot_be_written(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "page.html").write_text("before")
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    assert "no space left" in refused(capsys, run, "--html", tmp_path / "page.html")
+    assert not (run / CARD).exists()
+
+
 def test_results_of_changed_options_are_left_out(run):
     file = run / "results" / "robustness-quick.json"
     (run / "results" / "other.json").write_text(file.read_text())
@@ -171,7 +273,8 @@ def test_a_network_of_a_function_is_known_by_what_its_results_state(run):
         (["RUN"], "name at least one RUN or DIR, and --html FILE"),
         (["RUN", "--html", "FOLDER"], "must name a file"),
         (["--check", "card.json"], "--check CARD and --run RUN belong together"),
-        (["RUN", "--check", "card.json", "--run", "RUN"], "--check takes no further run and no --html"),
+        (["RUN", "--check", "card.json", "--run", "RUN"], "--check takes no further run, no --html and no --title"),
+        (["--check", "card.json", "--run", "RUN", "--title", "x"], "no --html and no --title"),
         (["--check", "FOLDER/no.json", "--run", "RUN"], "no.json"),
         (["FOLDER/no", "--html", "page.html"], "is not a directory"),
     ],

@@ -73,7 +73,7 @@ def maze_files(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     side: Count = 30,
-    train_mazes: Whole | None = None,
+    train_mazes: Annotated[Whole | None, Mark.UNSEEN] = None,
     limit: Count | None = None,
     limit_test: Count | None = None,
 ) -> MazeFile:
@@ -192,6 +192,9 @@ def _array(path: Path, side: int) -> Int64[Tensor, "n y x"]:
         shape = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "several arrays"
         raise UserError(f"{path}: must be whole numbers [n, {side**2}], not {shape}")
     _check_cells(str(path), found.shape[1], side)
+    if (most := int(found.max())) > torch.iinfo(torch.int64).max:
+        maze = int((found == most).any(axis=1).argmax())
+        raise UserError(f"{path}, maze {maze}: a cell holds {most}, must hold 1 to {SYMBOLS}")
     return torch.from_numpy(found.astype(np.int64)).view(-1, side, side)
 
 

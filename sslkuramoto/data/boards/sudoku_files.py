@@ -83,7 +83,7 @@ def sudoku_satnet(
     split: str,
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
-    train_boards: Count = 9000,
+    train_boards: Annotated[Count, Mark.UNSEEN] = 9000,
     limit: Count | None = None,
     limit_test: Count | None = None,
     unique: Annotated[Whole, Mark.INCIDENTAL] = 100,
@@ -199,10 +199,14 @@ def _one_hot(path: Path) -> Int64[Tensor, "n y x"]:
 
 def rows_of(path: Path, most: int | None) -> list[list[str]]:
     """Return the fields of the first ``most`` lines of a file."""
+    content = content_of(path)
     try:
-        lines = content_of(path).decode("ascii").splitlines()
+        lines = content.decode("ascii").splitlines()
         rows = [*csv.reader(lines if most is None else lines[:most])]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        row, column = content.count(b"\n", 0, error.start) + 1, error.start - content.rfind(b"\n", 0, error.start)
+        raise UserError(f"{path}, row {row}, character {column}: is not ASCII") from None
+    except csv.Error as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     if not rows:
         raise UserError(f"{path}: holds no boards")

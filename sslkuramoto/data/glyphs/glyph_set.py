@@ -22,7 +22,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Batch, Images, Pairs
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
-from sslkuramoto.values import Count, Place, Share, ShareAboveZero, Whole, checked
+from sslkuramoto.values import Count, Mark, Place, Share, ShareAboveZero, Whole, checked
 
 Number = Annotated[int, Field(ge=2, le=1_000_000)]
 """How many examples."""
@@ -206,6 +206,7 @@ class GlyphTask(GlyphSet):
         task: name of the source in a recipe.
         least: icons that one example may need.
         per_example: p.
+        divides: what the splits divide; all tasks divide the same icons.
 
     Raises:
         UserError: an option is out of range, a split has fewer than ``least`` icons, or the font is not readable or
@@ -215,17 +216,18 @@ class GlyphTask(GlyphSet):
     task: ClassVar[str]
     least: ClassVar[int]
     per_example: ClassVar[int]
+    divides: ClassVar[str] = ICONS
 
     def __init__(
         self,
         split: str,
         *,
-        glyphs: Family = "font",
-        font: Place | None = None,
-        characters: str | None = None,
+        glyphs: Annotated[Family, Mark.UNSEEN] = "font",
+        font: Annotated[Place | None, Mark.UNSEEN] = None,
+        characters: Annotated[str | None, Mark.UNSEEN] = None,
         size: Side = 32,
-        train_icons: Count = 95,
-        icon_split: Whole = 0,
+        train_icons: Annotated[Count, Mark.UNSEEN] = 95,
+        icon_split: Annotated[Whole, Mark.UNSEEN] = 0,
         pairs: Number | None = None,
         pairs_test: Number | None = None,
         scale: tuple[ShareAboveZero, ShareAboveZero] = (0.5, 0.9),

@@ -14,10 +14,10 @@ from sslkuramoto.data.images.files import open_files
 from sslkuramoto.data.images.image_folder import class_folders, split_folders
 from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import lock
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
@@ -33,10 +33,10 @@ def cifar10(
     root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels in 10 classes.
@@ -63,10 +63,10 @@ def cifar100(
     root: Annotated[Place, Mark.INCIDENTAL],
     download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return CIFAR-100 (fine labels): 50,000 training and 10,000 test images of 32x32 pixels in 100 classes.

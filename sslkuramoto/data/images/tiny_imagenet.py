@@ -14,9 +14,9 @@ from sslkuramoto.data.images.files import ImageFiles, open_files
 from sslkuramoto.data.images.image_folder import check_classes, class_folders
 from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import FileSamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.errors import UserError
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 ARCHIVE = "tiny-imagenet-200.zip"
 URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
@@ -30,10 +30,10 @@ def tiny_imagenet(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> ImageSet:
     """Return Tiny-ImageNet from its archive, or from the unpacked folder. Its classes are WordNet ids.

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from sslkuramoto.data.images.files import ImageFiles, open_files
 from sslkuramoto.data.images.readers import FileSamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.scenes.coco_regions import region
 from sslkuramoto.data.scenes.mask_files import check_inside, upright_size
 from sslkuramoto.data.scenes.scene_set import IGNORED, MOST_OBJECTS, Masks, SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError, one_line
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 _FOLDERS = {"train": "train", "test": "val"}
 """Part -> folder of the archive, whose own test images have no masks."""
@@ -39,10 +39,10 @@ def coco(
     root: Annotated[Place, Mark.INCIDENTAL],
     year: Literal["2014", "2017"] = "2017",
     size: Side = 256,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> SceneSet:
     """Return COCO with masks of instances and of classes, from the unpacked archives.

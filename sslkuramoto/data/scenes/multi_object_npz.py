@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from sslkuramoto.data.images.readers import ArraySamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.scenes.scene_set import (
     IGNORED,
     MOST_OBJECTS,
@@ -29,7 +29,7 @@ from sslkuramoto.data.scenes.scene_set import (
 )
 from sslkuramoto.errors import UserError, one_line
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Must, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Must, Place, Side, checked
 
 PARTS = ("train", "val", "test")
 _MASKS = {"labels": INSTANCES, "pixelwise_class_labels": CLASSES}
@@ -50,10 +50,10 @@ def multi_object_npz(
     dataset: Plain,
     test_file: Literal["test", "eval"] = "test",
     size: Side | None = None,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> SceneSet:
     """Return scenes with masks from npz files, such as CLEVR, Multi-dSprites and Tetrominoes, or your own.

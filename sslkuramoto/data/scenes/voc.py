@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from sslkuramoto.data.images.files import ImageFiles, open_files
 from sslkuramoto.data.images.readers import FileSamples
-from sslkuramoto.data.images.subset import Choice
+from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.scenes.mask_files import FileMasks, check_inside
 from sslkuramoto.data.scenes.scene_set import SceneSet, chosen_scenes
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import CLASSES, INSTANCES
-from sslkuramoto.values import Count, Mark, Place, ShareBelowOne, Side, checked
+from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 _LISTS = {"train": "train", "test": "val"}
 """Part -> list of the archive, whose own test images have no masks."""
@@ -28,10 +28,10 @@ def voc(
     *,
     root: Annotated[Place, Mark.INCIDENTAL],
     size: Side = 256,
-    limit: Count | None = None,
+    limit: Limit = None,
     limit_test: Count | None = None,
-    holdout: ShareBelowOne = 0.0,
-    split_seed: int = 0,
+    holdout: Holdout = 0.0,
+    split_seed: SplitSeed = 0,
     device_resident: Annotated[Literal["auto"] | bool, Mark.INCIDENTAL] = "auto",
 ) -> SceneSet:
     """Return Pascal VOC with masks of instances and of classes, from the unpacked archive.

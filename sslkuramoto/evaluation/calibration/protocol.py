@@ -33,6 +33,7 @@ from sslkuramoto.evaluation.calibration.scores import (
 from sslkuramoto.evaluation.calibration.temperature import Temperature, fit_temperature
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
 from sslkuramoto.evaluation.classification.subset import chosen_indices
+from sslkuramoto.evaluation.division import divided_otherwise, trainings_known
 from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.noise_draws import draws_for, share_over_draws, share_right
@@ -44,7 +45,14 @@ from sslkuramoto.values import Count, Must, Repeats, ShareAboveZero, checked
 
 NAME = "calibration"
 RESAMPLES = 500
-SPLITTING = ("holdout", "limit", "split_seed")  # options of a data source that decide which images are in val
+
+
+def _kept_from(subject: Subject) -> str:
+    """Return in words whether the network was trained on val images."""
+    if found := divided_otherwise(subject, "val"):
+        training, option = found
+        return f"; {training.run}, from which it started, was trained with {option}, perhaps on some of them"
+    return ", which the network was not trained on" if trainings_known(subject) else ""
 
 
 @dataclass(frozen=True)
@@ -189,16 +197,18 @@ class Calibration(Protocol):
         if not self.temperature:
             return Fitted([])
         if self.held_out == "val":
-            if changed := [key for key in SPLITTING if key in subject.data_options]:
+            found = divided_otherwise(subject, "val")
+            if found and found[0] == subject.trainings[0]:
                 raise UserError(
-                    f"held_out=val: data.{changed[0]} was changed for the measurement, so its val images are not those "
-                    "that the run kept back; held_out=0.2 fits on training images, temperature=false on none"
+                    f"held_out=val: the run was trained with {found[1]}, which was changed for the measurement, so its "
+                    "val images are not those that the run kept back; held_out=0.2 fits on training images, "
+                    "temperature=false on none"
                 )
             try:
                 images = subject.images("val")
             except UserError as error:
                 return Fitted([f"no temperature was fitted: training held out no val images ({error})"])
-            index, where = torch.arange(len(images)), "val images, which the network was not trained on"
+            index, where = torch.arange(len(images)), f"val images{_kept_from(subject)}"
         else:
             images = subject.images("train")
             assert images.labels is not None

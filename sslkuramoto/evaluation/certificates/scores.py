@@ -112,7 +112,7 @@ def scored(
         "void": void,
         "radii": [*every],
         "certified": [math.nan if void else fmean(certified[r]) for r in every],
-        "attacked": [math.nan if void or not between else between[r][1] for r in every],
+        "attacked": [math.nan if void else between[r][1] if between else None for r in every],
         "largest": plan.largest,
         "lines": lines,
     }

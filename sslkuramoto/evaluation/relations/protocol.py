@@ -15,6 +15,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.data import DataSet, batches
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.division import divided_otherwise, trainings_known
 from sslkuramoto.evaluation.forward_cost import passes_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.relations.measured import MATCH, NAME, PAIR, Answer, Measured, joined, scored
@@ -40,6 +41,7 @@ from sslkuramoto.values import Count, Mark, Repeats, Steps, Whole, checked, smal
 
 UNSEEN, SEEN = "test", "val"
 GROUP = "Relations"
+_WORDS = {UNSEEN: "icons that training did not show", SEEN: "icons of the training set"}
 
 
 @small(examples=8, store=2)
@@ -81,6 +83,13 @@ class Relations(Protocol):
 
     def check(self, subject: Subject) -> None:
         super().check(subject)
+        for split in self.splits:
+            if found := divided_otherwise(subject, split):
+                training, option = found
+                raise UserError(
+                    f"{NAME}: {training.run} was trained with {option}, so that training showed icons of the test; "
+                    f"measure icons of training by {SEEN}/accuracy, or train with the same value"
+                )
         encoder, spec = subject.encoder, subject.spec or subject.data(UNSEEN).spec
         if images_of(spec) not in (PAIR, MATCH):
             raise UserError(
@@ -182,10 +191,13 @@ class Relations(Protocol):
         store_samples(path, chosen, batch.inputs.cpu(), batch.targets.cpu(), states)
 
     def _notes(self, subject: Subject, measured: dict[str, Measured]) -> list[str]:
-        notes = []
+        notes, known = [], trainings_known(subject)
+        for training in subject.trainings:
+            if training.source is None:
+                notes.append(f"{training.run}: its recipe cannot be read, so which icons it showed is not known")
         for split, of_split in measured.items():
             icons, count = len(of_split.icons.unique()), len(combinations(of_split.icons))
-            word = "icons that training did not show" if split == UNSEEN else "icons of the training set"
+            word = _WORDS[split] if known else f"icons of the {split} split"
             notes.append(f"{split}: {len(of_split.icons)} examples, {count} different combinations of {icons} {word}")
         notes.append(
             "intervals and paired tests count examples with the same icons as one, and combinations that share an "

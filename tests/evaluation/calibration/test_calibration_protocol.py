@@ -2,12 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import DATA
+from sslkuramoto.earlier_trainings import Training
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.calibration.protocol import Calibration
 from sslkuramoto.evaluation.calibration.scores import (
@@ -19,6 +21,7 @@ from sslkuramoto.evaluation.calibration.scores import (
 from sslkuramoto.evaluation.calibration.temperature import fit_temperature
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.randomness import generator
+from sslkuramoto.recipe import Part
 
 EVERY = ("ece", "ece_equal_mass", "ece_10", "ece_20", "nll", "brier")
 
@@ -27,6 +30,11 @@ EVERY = ("ece", "ece_equal_mass", "ece_10", "ece_20", "nll", "brier")
 def kept_back() -> dict:
     """Digits of a run that kept val images back."""
     return {split: DATA.build("digits", {"holdout": 0.1}, split) for split in ("train", "val", "test")}
+
+
+def trained_on(run: str = "run", **options) -> Training:
+    """Return a training on digits."""
+    return Training(Path(run), Part("digits", options))
 
 
 def logits_of(network, images, draws: int, *key: str) -> torch.Tensor:
@@ -69,7 +77,8 @@ def measured(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 def test_every_number_comes_again_from_the_logits(kind, request, subject_of, kept_back):
     network = request.getfixturevalue(kind)
     draws = 20 if kind == "noisy" else 1
-    result = Calibration()(subject_of(network, data=kept_back.__getitem__))
+    known = (trained_on(holdout=0.1),)
+    result = Calibration()(subject_of(network, data=kept_back.__getitem__, trainings=known))
     test, val = kept_back["test"], kept_back["val"]
     logits = logits_of(network, test, draws, "clean")
     held = logits_of(network, val, draws, "calibration", "temperature")
@@ -165,10 +174,28 @@ def test_a_run_that_kept_no_images_back_has_no_temperature_and_a_note(cnn, subje
 
 
 def test_val_images_of_a_changed_split_are_refused_for_the_network_may_have_seen_them(cnn, subject_of, kept_back):
-    subject = subject_of(cnn, data=kept_back.__getitem__, data_options={"holdout": 0.1})
-    with pytest.raises(UserError, match=r"held_out=val: data\.holdout was changed.*temperature=false"):
+    own = (trained_on(holdout=0.0),)
+    subject = subject_of(cnn, data=kept_back.__getitem__, data_options={"holdout": 0.1}, trainings=own)
+    with pytest.raises(
+        UserError, match=r"held_out=val: the run was trained with data\.holdout=0\.0.*temperature=false"
+    ):
         Calibration()(subject)
     assert "temperature" not in Calibration(temperature=False)(subject).metrics
+
+
+def test_nothing_is_claimed_of_val_images_where_a_training_is_not_known(cnn, subject_of, kept_back):
+    gone = (trained_on(holdout=0.1), Training(Path("gone"), None))
+    for trainings in ((), gone):
+        result = Calibration(images=40)(subject_of(cnn, data=kept_back.__getitem__, trainings=trainings))
+        assert result.notes[0] == "temperature fitted on 144 val images"
+
+
+def test_the_run_that_a_network_started_from_may_have_seen_its_val_images(cnn, subject_of, kept_back):
+    trainings = (trained_on(holdout=0.1), trained_on(holdout=0.0, run="runs/pre"))
+    (note, _) = Calibration()(subject_of(cnn, data=kept_back.__getitem__, trainings=trainings)).notes[:2]
+    assert note.endswith(
+        "images; runs/pre, from which it started, was trained with data.holdout=0.0, perhaps on some of them"
+    )
 
 
 def test_a_share_of_the_training_images_is_taken_with_a_warning(cnn, subject_of):

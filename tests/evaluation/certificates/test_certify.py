@@ -264,6 +264,8 @@ def test_without_attacks_there_is_a_certificate_and_no_bracket(cnn, subject_of) 
     assert "certified_accuracy_0.1" in result.metrics
     assert not [name for name in result.metrics if name.startswith("attacked")]
     assert result.details["brackets"][0]["lines"] == []
+    assert set(result.details["brackets"][0]["attacked"]) == {None}
+    assert not any("not finite" in note for note in result.to_dict()["notes"])
 
 
 def test_the_estimate_is_an_upper_bound_of_the_passes_that_are_made(noisy, subject_of, monkeypatch) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from sslkuramoto.data import DATA, batches
 from sslkuramoto.data.glyphs.glyph_set import GlyphSet
+from sslkuramoto.earlier_trainings import Training
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
@@ -17,6 +18,7 @@ from sslkuramoto.evaluation import Subject, load_protocol
 from sslkuramoto.evaluation.relations.scores import accuracy_metric
 from sslkuramoto.examples import Images, Pairs
 from sslkuramoto.randomness import generator
+from sslkuramoto.recipe import Part
 from sslkuramoto.results import Result
 
 SIZE = 16
@@ -24,6 +26,7 @@ DIMENSIONS = 4
 DATA_OPTIONS = {"size": SIZE, "train_icons": 90, "pairs": 24, "pairs_test": 20}
 TINY = {"size": SIZE, "channels": 4, "hidden": 8, "dimensions": DIMENSIONS, "num_steps": 3}
 DRAWS = 20
+TRAINED = (Training(Path("run"), Part("same-different", DATA_OPTIONS)),)
 
 
 def source(name: str, **options: object):
@@ -62,7 +65,7 @@ class Knowing(Encoder):
 
 @pytest.fixture
 def measure(tmp_path: Path):
-    def run(data, encoder: Encoder, *overrides: str, head: nn.Module | None = None) -> Result:
+    def run(data, encoder: Encoder, *overrides: str, head: nn.Module | None = None, trainings=TRAINED) -> Result:
         subject = Subject(
             encoder=encoder.eval(),
             head=head or nn.Identity(),
@@ -71,6 +74,7 @@ def measure(tmp_path: Path):
             run_dir=tmp_path,
             encoder_hash="0",
             batch_size=8,
+            trainings=trainings,
         )
         return load_protocol("relations", list(overrides)).measure(subject)
 
@@ -110,6 +114,15 @@ def test_intervals_count_the_combinations_of_icons_and_the_notes_say_how_many(me
     unordered = [tuple(sorted(pair)) for pair in icons[result.per_image["index"]].tolist()]
     alike = {(a == b) == (unordered[i] == unordered[j]) for i, a in enumerate(groups) for j, b in enumerate(groups)}
     assert alike == {True}, "one group for each combination"
+
+
+def test_nothing_is_claimed_of_icons_where_a_training_is_not_known(measure) -> None:
+    data = source("same-different")
+    for trainings in ((), (*TRAINED, Training(Path("gone"), None))):
+        notes = measure(data, Knowing(data), "store=0", trainings=trainings).notes
+        assert not any("training did not show" in note or "training set" in note for note in notes)
+        assert any("20 examples" in note and note.endswith("icons of the test split") for note in notes)
+        assert any(note.startswith("gone: its recipe cannot be read") for note in notes) == bool(trainings)
 
 
 def test_a_stochastic_network_is_scored_over_its_draws(measure) -> None:
