@@ -75,8 +75,7 @@ class Measure:
         monitor_every: epochs between measurements of the encoder while it trains (``monitors``), 0 for none.
         monitor_images: training images that these take, >= 1.
         monitors: which ones: ``knn`` (k-NN accuracy) and ``linear`` (accuracy of a linear probe, fitted anew each
-            time), both for data with two classes or more, ``rankme`` (RankMe and alpha-ReQ, without labels) and
-            ``saturation`` (how far the oscillators of each layer turn in a Kuramoto step, or how many fields are open).
+            time), both for data with two classes or more, ``rankme`` (and alpha-ReQ), ``saturation`` (|gamma F|).
         stop_on_collapse: smallest ``feature_std`` at the end of an epoch with which the run continues (1: directions of
             the features are spread evenly over the sphere; 0: all images have the same one), 0 for any. All images
             start from the same field of oscillators, so that noise does not count. Small AKOrNs begin at 0.06 to 0.6.

@@ -12,7 +12,7 @@ from torch import Tensor
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.heads import taken
 from sslkuramoto.interop import akorn, akorn_blocks, winfree
-from sslkuramoto.interop.published_weights import Built
+from sslkuramoto.interop.published_weights import Built, agrees_with_weight
 
 
 class Kind(NamedTuple):
@@ -109,7 +109,7 @@ class Published(NamedTuple):
     Attributes:
         kind: a key of :data:`KINDS`.
         built: encoder and head.
-        not_read: arguments that no option of ours describes, and gamma where the weights hold it.
+        not_read: arguments that no option of ours describes, and gamma where the weights hold another.
         not_used: weights that the published network holds and does not use.
         assumed: what neither the arguments nor the weights say, one sentence each.
     """
@@ -153,8 +153,9 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
     kind = KINDS[name]
     if empty := [each for each, value in state.items() if not value.numel()]:
         raise UserError(f"{empty[0]} of shape {tuple(state[empty[0]].shape)}: holds no number")
-    read = kind.read - ({"gamma"} & set(state))  # trained: the argument was where it began
-    built, not_read = kind.build(config, state), sorted(set(config) - read)
+    built = kind.build(config, state)
+    overruled = {"gamma"} if "gamma" in state and not agrees_with_weight(config, state, "gamma") else set()
+    not_read = sorted(set(config) - (kind.read - overruled))
     return Published(name, built, not_read, kind.unused(state), kind.assumed(config, state))
 
 

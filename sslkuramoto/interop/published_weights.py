@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from math import isclose
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -129,6 +130,11 @@ def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor], default: f
     if state["gamma"].numel() != 1:
         raise UserError(f"gamma of shape {tuple(state['gamma'].shape)}: must be one number")
     return float(state["gamma"].item())
+
+
+def agrees_with_weight(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> bool:
+    """Return whether an argument, if it is given, is the weight of the same name: a trained one may have moved."""
+    return name not in config or isclose(float(config[name]), float(state[name].item()), rel_tol=1e-6)
 
 
 def norm_of_stimulus(config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str) -> str:

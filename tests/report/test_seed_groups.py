@@ -125,7 +125,8 @@ def test_latex_has_the_rows_and_their_notes(three):
 
 
 def test_the_command_groups_and_writes_every_format(three, tmp_path, capsys):
-    files = {option: tmp_path / f"out.{option}" for option in ("html", "markdown", "latex", "csv")}
+    endings = {"html": "html", "markdown": "md", "latex": "tex", "csv": "csv"}
+    files = {option: tmp_path / f"out.{ending}" for option, ending in endings.items()}
     words = ["report", *(str(row.run) for row in three)]
     assert main([*words, *(word for option, file in files.items() for word in (f"--{option}", str(file)))]) == 0
     assert "akorn (seeds 0, 1, 2)" in capsys.readouterr().out
