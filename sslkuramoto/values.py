@@ -34,7 +34,7 @@ class Mark(enum.Enum):
     INCIDENTAL = "affects how or where a number is computed, not what it means"
     OPEN = "has no value in the protocol's file: the user gives one"
     PLACE = "names a file or folder, which a run saves as an absolute path"
-    LATER = "is left out of resolved recipes at its default: those of before it existed stay what they were"
+    LATER = "came later than runs without it: a resolved recipe leaves it out at its default and so keeps its hash"
     UNSEEN = "of a data source: decides which examples are for the test and never for training"
     HELD_OUT = "of a data source: decides which training examples are kept back as val"
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
@@ -60,6 +63,20 @@ def test_empty_variables_count_as_absent_and_words_are_refused():
     assert rank({**SLURM, "SLURM_PROCID": ""}) == 0
     with pytest.raises(UserError, match="SLURM_NTASKS='eight': must be a number"):
         processes({**SLURM, "SLURM_NTASKS": "eight"})
+
+
+def test_fabric_starts_without_torchmetrics_which_can_be_imported_afterwards():
+    code = """
+import sys
+from sslkuramoto.recipe import Engine
+from sslkuramoto.training.processes import launch
+launch(Engine(device="cpu"))
+from lightning_fabric.utilities.imports import _TORCHMETRICS_GREATER_EQUAL_1_0_0 as recent
+assert recent and "torchmetrics" not in sys.modules
+import torchmetrics
+assert torchmetrics.Metric
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_fabric_is_told_what_slurm_started(monkeypatch):

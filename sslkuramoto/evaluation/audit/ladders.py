@@ -36,7 +36,7 @@ class Rung:
 
 
 def agree(rungs: Sequence[Rung]) -> bool:
-    """Return whether the last two increases of a budget made an attack no stronger, and the next will not either.
+    """Return whether the last two increases of a budget made an attack no stronger, and no image is within reach.
 
     A gain of more than 1 % of the images counts even if it may be chance, and a smaller one if it is significant.
     Besides, at most 1 % of the images may be within reach: their margin is above zero and would fall below if it fell
