@@ -5,6 +5,7 @@ Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
-from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
+from sslkuramoto.dynamics.spectral import is_faster, kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import without_memory
 
@@ -25,8 +26,9 @@ class ConvCoupling(nn.Conv2d):
     """A dense k x k convolution, with bias unless said otherwise. J_ij is an n x n block that depends on the offset
     between two sites only.
 
-    In training on a CPU in float32, wide layers with large kernels are convolved in the Fourier domain (see
-    :meth:`prepared`). Evaluation always uses the direct convolution and so matches the published networks bit for bit.
+    Where gradients are recorded on a CPU in float32 (training, attacks), large kernels are convolved in the Fourier
+    domain (see :meth:`prepared`). A pass without gradients always uses the direct convolution and so matches the
+    published networks bit for bit.
 
     Args:
         channels: c, number of channels, >= 1.
@@ -47,20 +49,21 @@ class ConvCoupling(nn.Conv2d):
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
         """Return the map that a layer iterates: this module, or an equal convolution in the Fourier domain if faster.
 
-        The thresholds come from timings on two CPU cores. Below them the direct convolution is at least as fast.
-
         Args:
             x: states whose shape, device and dtype decide between the two.
         """
-        side, k = x.shape[-1], self.kernel_size[0]
-        plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        large = k >= 7 and self.in_channels >= 32 and side >= 16 and side % 2 == 0 and side == x.shape[-2]
-        if not (self.training and torch.is_grad_enabled() and plain_cpu and large):
-            return self
-        tile = side // 2
-        spectrum = kernel_spectrum(self.weight, tile + k - 1)
-        bias = 0 if self.bias is None else self.bias.view(-1, 1, 1)
-        return lambda state: spectral_convolution(state, spectrum, k, tile) + bias
+        return _convolution(self.weight, self.bias, x) or self
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, x: Float[Tensor, "b c h w"]) -> Couple | None:
+    """Return the convolution in the Fourier domain if gradients are recorded for such states and it is faster."""
+    plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    k = weight.shape[-1]
+    if not (torch.is_grad_enabled() and plain_cpu and is_faster(x.shape, k)):
+        return None
+    spectrum = kernel_spectrum(weight, (x.shape[2], x.shape[3]))
+    offset = 0 if bias is None else bias.view(-1, 1, 1)
+    return lambda state: spectral_convolution(state, spectrum, k) + offset
 
 
 class SymmetricConvCoupling(nn.Module):
@@ -89,9 +92,10 @@ class SymmetricConvCoupling(nn.Module):
         return (self.free + self.free.transpose(0, 1).flip(2, 3)) / 2
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
-        """Return the convolution with the kernel as it is now."""
+        """Return the convolution with the kernel as it is now, in the Fourier domain as in :class:`ConvCoupling`."""
         kernel, padding = self.weight, self.free.shape[-1] // 2
-        return lambda state: nn.functional.conv2d(state, kernel, padding=padding)
+        direct = partial(nn.functional.conv2d, weight=kernel, padding=padding)
+        return _convolution(kernel, None, x) or direct
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return J x."""

@@ -96,7 +96,7 @@ def test_heads_that_do_not_divide_the_channels_are_an_error(heads):
 
 def test_a_convolution_without_bias_maps_zero_to_zero_also_in_the_fourier_domain(normal):
     conv = ConvCoupling(32, 7, bias=False)
-    x = normal(1, 32, 16, 16).float()
+    x = normal(16, 32, 16, 16).float()
     couple = conv.train().prepared(x)
     assert couple is not conv
     assert couple(torch.zeros_like(x)).abs().max() == 0

@@ -7,58 +7,99 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sslkuramoto.dynamics.coupling import ConvCoupling
-from sslkuramoto.dynamics.spectral import kernel_spectrum, spectral_convolution
+from sslkuramoto.dynamics.coupling import ConvCoupling, SymmetricConvCoupling
+from sslkuramoto.dynamics.spectral import is_faster, kernel_spectrum, spectral_convolution
 from sslkuramoto.encoders import AKOrN
 
 
+def convolved(x, weight):
+    return spectral_convolution(x, kernel_spectrum(weight, tuple(x.shape[2:])), weight.shape[-1])
+
+
 @pytest.mark.parametrize(
-    ("channels", "outputs", "side", "kernel", "tile"),
-    [(3, 5, 8, 3, 4), (4, 4, 9, 5, 3), (2, 3, 6, 7, 6), (2, 2, 5, 1, 1), (1, 2, 8, 9, 2)],
+    ("channels", "outputs", "grid", "kernel"),
+    [
+        (3, 5, (8, 8), 3),  # 9 points: odd
+        (4, 4, (9, 9), 7),
+        (2, 3, (6, 6), 5),  # 8 points: even
+        (2, 2, (5, 5), 1),
+        (1, 2, (2, 2), 9),  # a kernel larger than the grid
+        (2, 3, (1, 7), 5),
+        (3, 2, (10, 4), 3),
+    ],
 )
-def test_spectral_convolution_is_the_convolution(channels, outputs, side, kernel, tile):
+def test_spectral_convolution_is_the_convolution(channels, outputs, grid, kernel):
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(2, channels, side, side, generator=draw, dtype=torch.float64)
+    x = torch.randn(2, channels, *grid, generator=draw, dtype=torch.float64)
     weight = torch.randn(outputs, channels, kernel, kernel, generator=draw, dtype=torch.float64)
-    found = spectral_convolution(x, kernel_spectrum(weight, tile + kernel - 1), kernel, tile)
-    torch.testing.assert_close(found, F.conv2d(x, weight, padding=kernel // 2))
+    torch.testing.assert_close(convolved(x, weight), F.conv2d(x, weight, padding=kernel // 2), rtol=1e-12, atol=1e-12)
 
 
-def test_spectral_convolution_has_the_gradients_of_the_convolution_to_second_order():
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5)])
+def test_spectral_convolution_has_the_gradients_of_the_convolution_to_second_order(grid):
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 2, 4, 4, generator=draw, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 2, *grid, generator=draw, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 2, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
-
-    def convolve(x, weight):
-        return spectral_convolution(x, kernel_spectrum(weight, 4), 3, 2)
-
-    assert torch.autograd.gradcheck(convolve, (x, weight))
-    assert torch.autograd.gradgradcheck(convolve, (x, weight))
+    assert torch.autograd.gradcheck(convolved, (x, weight))
+    assert torch.autograd.gradgradcheck(convolved, (x, weight))
 
 
-def test_training_step_agrees_with_the_direct_convolution_and_evaluation_is_direct():
-    coupling = ConvCoupling(32, 7)
-    x = torch.randn(2, 32, 16, 16, generator=torch.Generator().manual_seed(0))
-    fast = coupling.prepared(x)
-    assert fast is not coupling
-    torch.testing.assert_close(fast(x), coupling(x), rtol=1e-4, atol=1e-5)
-    assert coupling.eval().prepared(x) is coupling
+@pytest.mark.parametrize(("channels", "side", "kernel"), [(64, 32, 9), (128, 16, 7), (32, 14, 9)])
+def test_rounding_is_no_worse_than_twice_that_of_the_direct_convolution(channels, side, kernel):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, channels, side, side, generator=draw)
+    weight = torch.randn(channels, channels, kernel, kernel, generator=draw) / (channels * kernel**2) ** 0.5
+    exact = F.conv2d(x.double(), weight.double(), padding=kernel // 2)
+
+    def error(found):
+        return ((found - exact).square().mean().sqrt() / exact.square().mean().sqrt()).item()
+
+    direct, spectral = error(F.conv2d(x, weight, padding=kernel // 2)), error(convolved(x, weight))
+    assert spectral < 2 * direct
+    assert spectral < 1e-6
+
+
+@pytest.mark.parametrize(
+    "coupling", [ConvCoupling(32, 7), SymmetricConvCoupling(32, 7)], ids=lambda c: type(c).__name__
+)
+def test_passes_with_gradients_agree_with_those_without_which_are_direct(coupling):
+    x = torch.randn(16, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    fast = coupling.prepared(x)(x)
+    assert "Convolution" in type(fast.grad_fn.next_functions[0][0] or fast.grad_fn).__name__
     with torch.no_grad():
-        assert coupling.train().prepared(x) is coupling
+        direct = coupling.prepared(x)(x)
+        bias = getattr(coupling, "bias", None)
+        assert torch.equal(direct, F.conv2d(x, coupling.weight, bias, padding=3))
+    torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("reason", ["kernel", "channels", "grid", "double", "autocast"])
+def test_an_attack_on_frozen_weights_has_the_gradient_of_the_direct_convolution():
+    coupling = ConvCoupling(32, 7).eval().requires_grad_(False)
+    x = torch.randn(16, 32, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert coupling.prepared(x) is not coupling
+    (fast,) = torch.autograd.grad(coupling.prepared(x)(x).square().sum(), x)
+    (direct,) = torch.autograd.grad(coupling(x).square().sum(), x)
+    torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reason", ["kernel", "channels", "batch", "double", "autocast", "no_grad"])
 def test_direct_convolution_is_kept_where_the_other_does_not_pay_or_fit(reason):
-    coupling = ConvCoupling(16 if reason == "channels" else 32, 5 if reason == "kernel" else 7)
-    x = torch.zeros(1, coupling.in_channels, 8 if reason == "grid" else 16, 16)
+    coupling = ConvCoupling(2 if reason == "channels" else 32, 3 if reason == "kernel" else 7)
+    x = torch.zeros(1 if reason == "batch" else 16, coupling.in_channels, 8, 8)
     x = x.double() if reason == "double" else x
-    with torch.autocast("cpu", enabled=reason == "autocast", dtype=torch.bfloat16):
+    with (
+        torch.autocast("cpu", enabled=reason == "autocast", dtype=torch.bfloat16),
+        torch.set_grad_enabled(reason != "no_grad"),
+    ):
         assert coupling.prepared(x) is coupling
+    assert is_faster(torch.Size((16, 32, 8, 8)), 7)
 
 
 def test_training_and_evaluation_see_the_same_network():
     encoder = AKOrN(channels=32, kernel_sizes=(9,), readout_map="identity")
-    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     initial = encoder.sample_initial(images, torch.Generator().manual_seed(1))
     trained = encoder.train()(images, initial=initial).pooled.detach()
-    torch.testing.assert_close(trained, encoder.eval()(images, initial=initial).pooled.detach(), rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        tested = encoder.eval()(images, initial=initial).pooled
+    torch.testing.assert_close(trained, tested, rtol=1e-4, atol=1e-4)
