@@ -84,8 +84,7 @@ evaluation() { # of a network that is hardly trained: only that it runs, and for
 part versions versions
 if [ ${#failed[@]} -eq 0 ]; then
     part "tests on the device" "$PYTHON" -m pytest -m gpu -p no:cacheprovider --durations=5
-    part "benchmark, float32" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --views --step
-    part "benchmark, bfloat16" "$PYTHON" scripts/benchmark.py --device cuda --channels 64 --batch 128 --dtype bfloat16
+    part "benchmark" "$PYTHON" scripts/benchmark.py --device cuda --json "$OUT/benchmark.json"
     part "$RECIPE, $CHANNELS channels, $IMAGES images" run
     part "robustness, audit, corruptions and calibration of a network trained on $IMAGES images" evaluation
 fi

@@ -8,7 +8,7 @@ grid in front of images and channels: no step moves data, and n may be any numbe
 transforms' matrices.
 
 The result equals the direct convolution up to rounding (about 3e-7 of the root mean square in float32, as the direct
-convolution itself or better) and is differentiable to any order. All steps of a layer share the transform of the kernel.
+convolution itself or better) and is differentiable to any order. All steps of a layer share the kernel's transform.
 
 Shapes: b batch, c channels in, o channels out, h w grid, k kernel size, n m points of the two transforms,
 r = n // 2 + 1 frequencies of the first axis (the others are complex conjugates), p = 3 r m products.

@@ -1,13 +1,24 @@
-"""scripts/benchmark.py: its plain transcription is an oracle, and its exit code follows the ratio."""
+"""scripts/benchmark.py: plain transcriptions are oracles, a comparison is a median of pairs, the exit code follows."""
+
+import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from published_akorn import network
 from scripts_by_name import script_named
 
-benchmark = script_named("benchmark")
+from sslkuramoto.errors import UserError
 
-TINY = ["--channels", "8", "--batch", "2", "--size", "8", "--repeats", "1", "--warmup", "0"]
+benchmark = script_named("benchmark")
+reference = script_named("benchmarks/reference")
+timing = script_named("benchmarks/timing")
+step = script_named("benchmarks/step")
+
+
+def settings(**changed):
+    given = {"threads": (1,), "repeats": 3, "warmup": 0, "small": True, "root": "", "device": torch.device("cpu")}
+    return timing.Settings(**given | changed)
 
 
 @pytest.mark.parametrize("n", [2, 4])
@@ -19,7 +30,6 @@ TINY = ["--channels", "8", "--batch", "2", "--size", "8", "--repeats", "1", "--w
         {"natural_frequency": "per_pair"},
         {"natural_frequency": "identity"},
         {"natural_frequency": "none", "step_size": 0.6},
-        {"coupling": "attention"},
         {"stimulus_norm": "none", "readout_dim": 4},
     ],
     ids=str,
@@ -31,16 +41,17 @@ def test_float32_states_and_features_equal_the_plain_transcription_to_the_last_b
     initial = encoder.sample_initial(images, draw)
     with torch.no_grad():
         features = encoder(images, initial=initial, trace=True)
-        pooled, states = benchmark.PlainAKOrN(encoder)(images, initial)
+        pooled, states = reference.PlainAKOrN(encoder)(images, initial)
     ours = [state for layer in features.trace for state in layer.states]
     assert all(torch.equal(a, b) for a, b in zip(ours, states, strict=True))
     assert torch.equal(features.pooled, pooled)
 
 
-def test_gradients_equal_those_of_the_plain_transcription():
-    encoder, _ = network(kernel_sizes=(3, 3), oscillator_dim=2, learn_step_size=True)
+@pytest.mark.parametrize("options", [{}, {"coupling": "attention"}], ids=str)
+def test_gradients_equal_those_of_the_plain_transcription(options):
+    encoder, _ = network(kernel_sizes=(3, 3), oscillator_dim=2, learn_step_size=True, **options)
     encoder.double()
-    plain = benchmark.PlainAKOrN(encoder)
+    plain = reference.PlainAKOrN(encoder)
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 8, 8, generator=draw).double()
     initial = encoder.sample_initial(images, draw).double()
@@ -50,47 +61,104 @@ def test_gradients_equal_those_of_the_plain_transcription():
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-10, msg=name)
 
 
-def test_it_prints_both_medians_and_the_ratio_and_ends_well(capsys):
-    assert benchmark.main(TINY) == 0
-    out = capsys.readouterr().out
-    for part in (
-        "threads",
-        f"torch {torch.__version__}",
-        "relative difference",
-        "ours:",
-        "plain:",
-        "ratio plain / ours",
-    ):
-        assert part in out
+def test_works_are_timed_in_turn_after_the_warmup():
+    called = []
+    works = {name: lambda name=name: called.append(name) for name in ("a", "b")}
+    times = timing.interleaved(works, settings(repeats=2, warmup=1))
+    assert called == ["a", "b"] * 3
+    assert len(times["a"].wall) == len(times["a"].cpu) == 2
 
 
-def test_a_ratio_below_the_wanted_one_ends_in_one(capsys):
-    assert benchmark.main([*TINY, "--at-least", "1000"]) == 1
-    assert "below --at-least 1000" in capsys.readouterr().out
+def test_a_comparison_is_the_median_of_the_pairs_of_cpu_seconds():
+    times = {
+        "ours": timing.Times(wall=(1, 1, 1), cpu=(1.0, 2.0, 4.0)),
+        "reference": timing.Times(wall=(7, 7, 7), cpu=(3.0, 2.0, 8.0)),
+    }
+    found = timing.compared("part", "what", times, settings(), against="it", wanted=2)
+    assert found.ratio == (2.0, 1.0, 3.0)
+    assert found.ours.median == 2
+    assert found.met
+    assert "By wall seconds 7.00" in found.note
+    on_gpu = timing.compared("part", "what", times, SimpleNamespace(judged="wall"), against="it", wanted=7.5)
+    assert (on_gpu.ratio.median, on_gpu.met, on_gpu.unit) == (7, False, "s")
 
 
-def test_losses_that_differ_end_in_one_before_anything_is_timed(capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "plain_normalise", lambda x, n: 2 * x)
-    assert benchmark.main(TINY) == 1
-    out = capsys.readouterr().out
-    assert "nothing was timed" in out
-    assert "ratio" not in out
+def figure(ratio=None, **changed):
+    spread = timing.Spread(1.0, 1.0, 1.0)
+    return timing.Figure(
+        "step", "a step", "CPU s", spread, spread, "it", ratio and timing.Spread(ratio, 1, 9), **changed
+    )
 
 
-def test_views_and_a_whole_step_are_timed_on_request(capsys):
-    assert benchmark.main([*TINY, "--views", "--step"]) == 0
-    out = capsys.readouterr().out
-    assert "(3 views)" in out
-    assert "X-PhiNet step" in out
+def test_a_limit_is_met_from_below_and_a_ratio_from_above():
+    assert figure(3.0, wanted=2).met is True
+    assert figure(1.9, wanted=2).met is False
+    assert figure(wanted=0.5, at_most=True).met is False
+    assert figure(wanted=1.0, at_most=True).met is True
+    assert figure(3.0).met is None
 
 
-@pytest.mark.parametrize("given", [["--batch", "1"], ["--repeats", "0"], ["--dtype", "int8"], ["--threads", "0"]])
+def test_the_exit_code_follows_the_aims_only_with_check(monkeypatch, capsys):
+    monkeypatch.setitem(benchmark.PARTS, "step", lambda _: iter([figure(1.0, wanted=2)]))
+    assert benchmark.main(["step"]) == 0
+    assert benchmark.main(["step", "--check"]) == 1
+    assert "misses its aim: a step" in capsys.readouterr().out
+    monkeypatch.setitem(benchmark.PARTS, "step", lambda _: iter([figure(2.0, wanted=2)]))
+    assert benchmark.main(["step", "--check"]) == 0
+
+
+def test_json_and_the_section_of_a_document_hold_every_figure(monkeypatch, tmp_path):
+    monkeypatch.setitem(
+        benchmark.PARTS, "step", lambda _: iter([figure(2.5, wanted=2), figure(wanted=1, at_most=True)])
+    )
+    page = tmp_path / "page.md"
+    begin, end = benchmark.BEGIN.format("cpu"), benchmark.END.format("cpu")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    assert benchmark.main(["step", "--json", str(tmp_path / "f.json"), "--into", str(page)]) == 0
+    record = json.loads((tmp_path / "f.json").read_text())
+    assert [entry["met"] for entry in record["figures"]] == [True, True]
+    assert record["figures"][0]["ratio"] == {"median": 2.5, "low": 1, "high": 9}
+    assert record["machine"]["torch"] == torch.__version__
+    text = page.read_text()
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith(f"{end}\nafter\n")
+    assert "2.50 (1.00 to 9.00)" in text
+
+
+def test_a_document_without_the_section_is_one_line_and_stays(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(benchmark.PARTS, "step", lambda _: iter([figure(2.5)]))
+    page = tmp_path / "page.md"
+    page.write_text("text\n")
+    assert benchmark.main(["step", "--into", str(page)]) == 2
+    assert "has no section between" in capsys.readouterr().err
+    assert page.read_text() == "text\n"
+
+
+def test_losses_that_differ_end_before_anything_is_timed(monkeypatch):
+    with pytest.raises(UserError, match="nothing was timed"):
+        step.check_equal(1.0, 1.001)
+    step.check_equal(1.0, 1.00001)
+
+
+@pytest.mark.parametrize("part", sorted(benchmark.PARTS))
+def test_every_part_runs(part, capsys):
+    assert benchmark.main([part, "--small", "--repeats", "1", "--warmup", "0"]) == 0
+    assert capsys.readouterr().out.count("\n") > 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--repeats", "0"],
+        ["--warmup", "-1"],
+        ["--threads", "0"],
+        ["--threads", "two"],
+        ["nothing"],
+        ["--device", "mps"],
+    ],
+)
 def test_arguments_out_of_range_end_in_two(given):
     with pytest.raises(SystemExit) as left:
-        benchmark.main([*TINY, *given])
+        benchmark.main([given])
     assert left.value.code == 2
-
-
-def test_channels_that_do_not_fit_are_one_line_and_end_in_two(capsys):
-    assert benchmark.main([*TINY, "--channels", "7"]) == 2
-    assert "channels=7: must be divisible by oscillator_dim=2" in capsys.readouterr().out

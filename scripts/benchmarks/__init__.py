@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: what is timed, and the plain code that it is timed against."""
