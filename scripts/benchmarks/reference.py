@@ -36,7 +36,10 @@ def plain_attention(coupling: AttentionCoupling, x: Tensor) -> Tensor:
     heads = coupling.heads
 
     def turned(name: str, part: Tensor) -> Tensor:
-        return coupling.rotations[name](part, (h, w)) if name in coupling.rotations else part
+        if name not in coupling.rotations:
+            return part
+        matrices = coupling.rotations[name].matrices  # s d/2 2 2, made for this grid
+        return torch.einsum("spij,bespj->bespi", matrices, part.unflatten(3, (-1, 2))).flatten(3)
 
     query, key, value = (
         part.view(b, c // heads, heads, h * w).permute(0, 2, 3, 1) for part in coupling.to_qkv(x).chunk(3, dim=1)

@@ -206,32 +206,63 @@ class AttentionCoupling(nn.Module):
                 self.rotations[name] = Rotations(channels // heads, grid, inverse=name == "output")
 
     def prepared(self, x: Float[Tensor, "b c h w"]) -> Couple:
-        """Return this module; an attention coupling has nothing to precompute."""
-        return self
+        """Return the map with the weights in the order of heads: sum_j J_ij(x) x_j, "b c h w", of a state x.
+
+        The channels of a head lie side by side, and so do the first coordinates of its planes, then the second ones.
+        """
+        b, c, h, w = x.shape
+        heads, d = self.heads, c // self.heads
+        coordinates = 1 if d % 2 else 2
+        weight, bias = self._projection()
+        parts = weight.shape[0] // c  # queries, keys (unless they are equal) and values
+        weight = weight.view(parts, d // coordinates, coordinates, heads, c).permute(0, 3, 2, 1, 4).reshape(-1, c)
+        bias = bias.view(parts, d // coordinates, coordinates, heads).permute(0, 3, 2, 1).flatten()
+        out = self.to_out.weight.view(c, d // coordinates, coordinates, heads).permute(0, 3, 2, 1).reshape(c, c)
+
+        def turned(name: str, part: Float[Tensor, "b e s d"]) -> Float[Tensor, "b e s d"]:
+            if name not in self.rotations:
+                return part
+            rotation = self.rotations[name]
+            if coordinates == 2:
+                planes = part.unflatten(3, (2, d // 2)).transpose(3, 4)
+                return rotation(planes, (h, w)).transpose(3, 4).flatten(3)
+            planes = part[..., :-1].unflatten(3, (d // 2, 2))
+            return torch.cat([rotation(planes, (h, w)).flatten(3), part[..., -1:]], dim=3)
+
+        def couple(state: Tensor) -> Tensor:
+            projected = _of_each_site(state.flatten(2), weight, bias).unflatten(1, (parts, heads, d))
+            query, *keys, value = projected.transpose(3, 4).unbind(1)  # each b e s d
+            query = turned("query", query)
+            key = turned("key", keys[0]) if keys else query
+            mixed = nn.functional.scaled_dot_product_attention(query, key, turned("value", value))
+            mixed = turned("output", mixed).transpose(2, 3).reshape(b, c, h * w)
+            return _of_each_site(mixed, out, self.to_out.bias).reshape(b, c, h, w)
+
+        return couple
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return sum_j J_ij(x) x_j, "b c h w"; the attention weights of the state x are J(x)."""
-        b, c, h, w = x.shape
-        per_head = self._projected(x).view(b, 3, c // self.heads, self.heads, h * w).permute(1, 0, 3, 4, 2)
-        query, key, value = per_head.unbind(0)  # each b e s c/e
-        if self.rotations:
-            query = self._rotated("query", query, (h, w))
-            key = query if self.symmetric else self._rotated("key", key, (h, w))
-            value = self._rotated("value", value, (h, w))
-        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-        mixed = self._rotated("output", mixed, (h, w))
-        return self.to_out(mixed.permute(0, 3, 1, 2).reshape(b, c, h, w))
+        return self.prepared(x)(x)
 
-    def _projected(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3*c h w"]:
-        """Return queries, keys and values, one after the other."""
+    def _projection(self) -> tuple[Tensor, Tensor]:
+        """Return weight "3*c c" and bias of queries, keys and values; of queries and values where keys are queries."""
         if not self.symmetric:
-            return self.to_qkv(x)
-        query, free = self.to_query(x), self.to_value.weight
-        value = nn.functional.conv2d(x, (free + free.transpose(0, 1)) / 2, self.to_value.bias)
-        return torch.cat([query, query, value], dim=1)
+            return self.to_qkv.weight.flatten(1), self.to_qkv.bias
+        free = self.to_value.weight.flatten(1)
+        weight = torch.cat([self.to_query.weight.flatten(1), (free + free.T) / 2])
+        return weight, torch.cat([self.to_query.bias, self.to_value.bias])
 
-    def _rotated(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        return self.rotations[name](x, grid) if name in self.rotations else x
+
+def _of_each_site(x: Float[Tensor, "b c s"], weight: Float[Tensor, "o c"], bias: Tensor) -> Float[Tensor, "b o s"]:
+    """Return a linear map of every site.
+
+    Where gradients are recorded, the channels of a site lie side by side in memory: attention then takes a kernel whose
+    memory is linear in the sites. Without gradients the map is a convolution, as in the published networks, the sites
+    lie side by side, and all rounds as there.
+    """
+    if torch.is_grad_enabled():
+        return nn.functional.linear(x.transpose(1, 2).contiguous(), weight, bias).transpose(1, 2)
+    return nn.functional.conv2d(x.unsqueeze(3), weight[:, :, None, None], bias).squeeze(3)
 
 
 Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric", "attention_symmetric"]

@@ -7,7 +7,7 @@ Shapes: b batch, e heads, s = h w sites, d channels per head, p = d / 2 planes, 
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -65,28 +65,26 @@ class Rotations(nn.Module):
         shape = grid[0] * grid[1], head_dim // 2, 2, 2
         self.matrices = nn.Parameter(torch.empty(shape) if without_memory() else _turns(head_dim, grid, inverse))
 
-    def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
+    def forward(self, planes: Float[Tensor, "b e s p 2"], grid: tuple[int, int]) -> Float[Tensor, "b e s p 2"]:
         """Return every plane of each site multiplied by its matrix.
 
         Args:
-            x: queries, keys, values or outputs of all heads.
+            planes: queries, keys, values or outputs of all heads.
             grid: h and w of these sites, s = h w.
         """
         matrices = self.matrices
         if grid != self.grid:
             table = matrices.flatten(1).T.reshape(-1, *self.grid)
             matrices = _resized(table, grid).flatten(1).T.reshape(-1, *matrices.shape[1:])
-        first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
-        columns = matrices.to(x.dtype).unbind(-1)  # each s p 2: where the first and the second channel go
-        return (first.unsqueeze(-1) * columns[0] + second.unsqueeze(-1) * columns[1]).flatten(-2)
+        return _Turn.apply(planes, matrices.to(planes.dtype))
 
 
 class FixedRotations(nn.Module):
     """Rotations of queries and keys by angles that are not trained (RoPE for two coordinates), for any grid.
 
     Of the first 4 floor(d / 4) channels of a head the first half is rotated by y, the second by x, in planes of two
-    consecutive channels; plane j of a coordinate turns by the angle coordinate * 10000^(-2 j / floor(d / 2)). The
-    channels that are left over stay as they are.
+    consecutive channels; plane j of a coordinate turns by the angle coordinate * 10000^(-2 j / floor(d / 2)). A plane
+    that is left over stays as it is.
 
     Which two channels make a plane is a matter of naming: a network with other pairs is this one with the outputs of
     its queries and keys permuted alike.
@@ -104,16 +102,40 @@ class FixedRotations(nn.Module):
         half = head_dim // 2
         self.scale = [_BASE ** (-2 * plane / half) for plane in range(self.planes)]
 
-    def forward(self, x: Float[Tensor, "b e s d"], grid: tuple[int, int]) -> Float[Tensor, "b e s d"]:
+    def forward(self, planes: Float[Tensor, "b e s p 2"], grid: tuple[int, int]) -> Float[Tensor, "b e s p 2"]:
         """Return queries or keys of all heads, each site rotated by its angles; ``grid`` is h and w of these sites."""
-        scale = torch.tensor(self.scale, device=x.device)
-        coordinates = [axis.to(x.device) for axis in _coordinates(grid)]
+        scale = torch.tensor(self.scale, device=planes.device)
+        coordinates = [axis.to(planes.device) for axis in _coordinates(grid)]
         angle = torch.cat([axis[..., None] * scale for axis in coordinates], dim=-1).flatten(0, 1)
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        rotated = 4 * self.planes
-        first, second = x[..., :rotated].unflatten(-1, (-1, 2)).unbind(-1)
-        turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
-        return torch.cat([turned, x[..., rotated:]], dim=-1)
+        angle = F.pad(angle, (0, planes.shape[3] - 2 * self.planes))  # planes that are left over do not turn
+        return _Turn.apply(planes, _matrices(angle).to(planes.dtype))
+
+
+class _Turn(torch.autograd.Function):
+    """Each plane "b e s p 2" times its matrix "s p 2 2"; the result keeps the two coordinates apart in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor, matrices: Tensor) -> Tensor:
+        ctx.save_for_backward(planes, matrices)
+        return _products(planes, matrices)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        planes, matrices = ctx.saved_tensors
+        by_planes = _products(grads[0], matrices.transpose(2, 3)) if ctx.needs_input_grad[0] else None
+        by_matrices = None
+        if ctx.needs_input_grad[1]:
+            gs, xs = grads[0].unbind(-1), planes.unbind(-1)
+            rows = [torch.stack([(g * x).sum(dim=(0, 1)) for x in xs], dim=-1) for g in gs]
+            by_matrices = torch.stack(rows, dim=-2)
+        return by_planes, by_matrices
+
+
+def _products(planes: Tensor, matrices: Tensor) -> Tensor:
+    first, second = planes.unbind(-1)
+    rows = matrices.permute(2, 3, 0, 1).contiguous()  # 2 2 s p
+    turned = [torch.addcmul(first * row[0], second, row[1]) for row in rows]
+    return torch.stack(turned, dim=-2).transpose(-1, -2)
 
 
 def _waves(channels: int, grid: tuple[int, int]) -> Float[Tensor, "c h w"]:
@@ -128,6 +150,10 @@ def _turns(head_dim: int, grid: tuple[int, int], inverse: bool) -> Float[Tensor,
     scale = _BASE ** -(torch.arange(frequencies) / frequencies)
     angles = torch.cat([axis[..., None] * scale for axis in _coordinates(grid)], dim=-1)
     angle = angles.flatten(0, 1)[:, : head_dim // 2] * (-1 if inverse else 1)
+    return _matrices(angle)
+
+
+def _matrices(angle: Float[Tensor, "s p"]) -> Float[Tensor, "s p 2 2"]:
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
 

@@ -20,6 +20,13 @@ def normal(*shape) -> torch.Tensor:
     return torch.randn(shape, generator=generator("cpu", "states"), dtype=torch.float64)
 
 
+def turned(rotations, x, grid) -> torch.Tensor:
+    """Return the rotated "b e s d", its planes being pairs of consecutive channels; a last odd channel stays."""
+    even = 2 * (x.shape[-1] // 2)
+    planes = rotations(x[..., :even].unflatten(-1, (-1, 2)), grid)
+    return torch.cat([planes.flatten(-2), x[..., even:]], dim=-1)
+
+
 @torch.no_grad()
 def test_rotations_begin_as_the_angles_of_the_two_coordinates() -> None:
     rotations = Rotations(8, (3, 4))  # two frequencies for y, then two for x
@@ -33,7 +40,7 @@ def test_rotations_begin_as_the_angles_of_the_two_coordinates() -> None:
 def test_each_plane_of_two_channels_is_multiplied_by_its_matrix() -> None:
     rotations, x = Rotations(6, (2, 3)).double(), normal(2, 5, 6, 6)
     rotations.matrices.add_(normal(*rotations.matrices.shape))
-    found = rotations(x, (2, 3))
+    found = turned(rotations, x, (2, 3))
     for site in range(6):
         for plane in range(3):
             pair = x[:, :, site, 2 * plane : 2 * plane + 2]
@@ -45,7 +52,7 @@ def test_each_plane_of_two_channels_is_multiplied_by_its_matrix() -> None:
 def test_the_inverse_undoes_the_rotation() -> None:
     x = normal(1, 2, 12, 8)
     there, back = Rotations(8, (3, 4)).double(), Rotations(8, (3, 4), inverse=True).double()
-    torch.testing.assert_close(back(there(x, (3, 4)), (3, 4)), x, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(turned(back, turned(there, x, (3, 4)), (3, 4)), x, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("positions", ["rope", "gta"])
@@ -57,8 +64,8 @@ def test_at_first_only_differences_of_positions_matter(positions) -> None:
     # attention also sees the empty sites, so compare scores and values of the nine sites alone
     for name, table in coupling.rotations.items():
         assert name in ("query", "key", "value", "output")
-        first = table(placed[0].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, :3, :3]
-        moved = table(placed[1].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, 1:, 1:]
+        first = turned(table, placed[0].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, :3, :3]
+        moved = turned(table, placed[1].view(1, 2, 8, 16).transpose(2, 3), (4, 4)).view(1, 2, 4, 4, 8)[:, :, 1:, 1:]
         gram = [torch.einsum("bexyd,beuvd->bexyuv", part, part) for part in (first, moved)]
         torch.testing.assert_close(*gram, rtol=1e-5, atol=1e-5)
 
@@ -100,7 +107,7 @@ def test_another_grid_gets_the_tables_by_interpolation() -> None:
     constant = Rotations(4, (2, 2))
     constant.matrices.fill_(0.5)
     x = normal(1, 1, 9, 4).float()
-    torch.testing.assert_close(constant(x, (3, 3))[..., 0], 0.5 * (x[..., 0] + x[..., 1]))
+    torch.testing.assert_close(turned(constant, x, (3, 3))[..., 0], 0.5 * (x[..., 0] + x[..., 1]))
 
 
 @torch.no_grad()
@@ -123,7 +130,7 @@ def test_fixed_rotations_need_heads_of_four_channels() -> None:
 def test_fixed_rotations_turn_planes_of_the_first_half_by_y_and_of_the_second_by_x(d) -> None:
     h, w, planes = 3, 4, d // 4
     x = normal(2, 2, h * w, d)
-    found = FixedRotations(d)(x, (h, w))
+    found = turned(FixedRotations(d), x, (h, w))
     for site in range(h * w):
         place = divmod(site, w)
         for plane in range(2 * planes):
@@ -139,7 +146,7 @@ def test_fixed_rotations_turn_planes_of_the_first_half_by_y_and_of_the_second_by
 @torch.no_grad()
 def test_scores_of_fixed_rotations_depend_on_offsets_of_sites_only() -> None:
     rotate, one = FixedRotations(8), normal(1, 1, 1, 8)
-    same = rotate(one.expand(1, 1, 20, 8), (4, 5)).view(4, 5, 8)
+    same = turned(rotate, one.expand(1, 1, 20, 8), (4, 5)).view(4, 5, 8)
     scores = torch.einsum("yxd,vud->yxvu", same, same)
     torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3], rtol=0, atol=1e-6)
     torch.testing.assert_close(scores[1, 0, 0, 0], scores[3, 4, 2, 4], rtol=0, atol=1e-6)
@@ -166,7 +173,69 @@ def test_rotations_that_pair_channels_of_two_halves_are_these_with_the_channels_
 
     order = torch.arange(d).view(2, 2, -1).transpose(1, 2).flatten()
     rotate = FixedRotations(d)
-    found = rotate(query[..., order], (h, w)) @ rotate(key[..., order], (h, w)).transpose(-1, -2)
+    found = turned(rotate, query[..., order], (h, w)) @ turned(rotate, key[..., order], (h, w)).transpose(-1, -2)
     torch.testing.assert_close(found, in_halves(query) @ in_halves(key).transpose(-1, -2), rtol=0, atol=1e-5)
-    plain = rotate(query, (h, w)) @ rotate(key, (h, w)).transpose(-1, -2)
+    plain = turned(rotate, query, (h, w)) @ turned(rotate, key, (h, w)).transpose(-1, -2)
     assert (found - plain).abs().max() > 0.1  # so weights of the other convention need the permutation
+
+
+def by_definition(coupling: AttentionCoupling, x: torch.Tensor) -> torch.Tensor:
+    """Return J(x) x: channel i belongs to head i modulo e, a plane is two consecutive channels of a head."""
+    b, c, h, w = x.shape
+    d = c // coupling.heads
+    query, key, value = (
+        part.view(b, d, coupling.heads, h * w).permute(0, 2, 3, 1) for part in coupling.to_qkv(x).chunk(3, dim=1)
+    )
+
+    def placed(name: str, part: torch.Tensor) -> torch.Tensor:
+        return turned(coupling.rotations[name], part, (h, w)) if name in coupling.rotations else part
+
+    scores = placed("query", query) @ placed("key", key).transpose(2, 3) / d**0.5
+    mixed = placed("output", torch.softmax(scores, dim=-1) @ placed("value", value))
+    return coupling.to_out(mixed.permute(0, 3, 1, 2).reshape(b, c, h, w))
+
+
+@pytest.mark.parametrize(
+    ("positions", "channels", "heads"),
+    [("none", 15, 5), ("none", 16, 2), ("rope", 16, 2), ("gta", 24, 4), ("fixed_rope", 18, 3), ("fixed_rope", 14, 2)],
+)
+def test_attention_and_its_gradients_are_those_of_the_definition(positions, channels, heads) -> None:
+    coupling = attention(positions, channels, heads)
+    for table in coupling.parameters():
+        table.data.add_(0.1 * normal(*table.shape))
+    x = normal(2, channels, 4, 5).requires_grad_()
+    wanted, found = by_definition(coupling, x), coupling(x)
+    torch.testing.assert_close(found, wanted)
+    inputs = [x, *coupling.parameters()]
+    weights = normal(*wanted.shape)
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weights).sum(), inputs),
+        torch.autograd.grad((wanted * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_rotations_have_derivatives_to_second_order() -> None:
+    rotations = Rotations(4, (1, 3)).double()
+    planes, matrices = normal(2, 1, 3, 2, 2).requires_grad_(), normal(3, 2, 2, 2).requires_grad_()
+
+    def apply(planes: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(rotations, {"matrices": matrices}, (planes, (1, 3)))
+
+    assert torch.autograd.gradcheck(apply, (planes, matrices))
+    assert torch.autograd.gradgradcheck(apply, (planes, matrices))
+
+
+def test_attention_without_rotations_keeps_no_matrix_of_weights() -> None:
+    """The largest tensor kept for the backward pass is linear in the sites."""
+    coupling, largest = AttentionCoupling(16, 2), []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        largest.append(tensor.numel())
+        return tensor
+
+    x = torch.randn((1, 16, 16, 16), generator=generator("cpu", "states"), requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        coupling(x)
+    assert max(largest) <= 3 * x.numel() < 256**2
