@@ -4,6 +4,7 @@ Miyato et al. 2025 (AKOrN, arXiv 2410.13821), section 4. Shapes: b batch, c chan
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from sslkuramoto.dynamics.coupling import AnyCoupling
 from sslkuramoto.dynamics.energy import energy, energy_code
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies, kuramoto_step, residual_step
 from sslkuramoto.dynamics.sphere import normalise
+from sslkuramoto.dynamics.steps import Stepped
 from sslkuramoto.errors import UserError
 
 StimulusNorm = Literal["group", "scale_bias", "none"]
@@ -77,7 +79,7 @@ def stimulus_norm(kind: StimulusNorm, channels: int, oscillator_dim: int) -> nn.
     return ScaleBias(channels) if kind == "scale_bias" else nn.Identity()
 
 
-class KuramotoLayer(nn.Module):
+class KuramotoLayer(Stepped):
     """A recurrent layer that iterates the Kuramoto step with its coupling, frequencies and stimulus.
 
     Args:
@@ -177,28 +179,30 @@ class KuramotoLayer(nn.Module):
         x = normalise(x, self.oscillator_dim)
         stimulus = None if stimulus is None else self.norm(stimulus)
         omega = None if self.frequencies is None else self.frequencies()
+        couple = self.coupling.prepared(x)
+        advance = partial(
+            self.advance,
+            omega=omega,
+            step_size=step_size,
+            oscillator_dim=self.oscillator_dim,
+            project=self.project,
+            identity=self.identity,
+        )
+
+        def moved(x: Tensor, coupled: Tensor) -> Tensor:
+            return advance(x, coupled if stimulus is None else coupled + stimulus)
+
+        if not trace:
+            return self.iterate(lambda x: moved(x, couple(x)), x, num_steps), None
         states, energies, energies_code = [], [], [x.new_zeros(x.shape[0])]
         zero = torch.zeros_like(x) if stimulus is None else stimulus
-        couple = self.coupling.prepared(x)
         for _ in range(num_steps):
             coupled = couple(x)
-            if trace:
-                energies.append(energy(x, coupled, zero))
-                energies_code.append(energy_code(x, coupled, zero))
-            drive = coupled if stimulus is None else coupled + stimulus
-            x = self.advance(
-                x,
-                drive,
-                omega=omega,
-                step_size=step_size,
-                oscillator_dim=self.oscillator_dim,
-                project=self.project,
-                identity=self.identity,
-            )
+            energies.append(energy(x, coupled, zero))
+            energies_code.append(energy_code(x, coupled, zero))
+            x = moved(x, coupled)
             if trace is True:
                 states.append(x)
-        if not trace:
-            return x, None
         energies.append(energy(x, couple(x), zero))
         kept = torch.stack(states) if states else x.new_empty((0, *x.shape))
         return x, LayerTrace(kept, torch.stack(energies), torch.stack(energies_code))

@@ -5,6 +5,7 @@ h w grid, u v grid of groups, t steps.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AnyCoupling
 from sslkuramoto.dynamics.layer import LayerTrace, Trace, group_norm
+from sslkuramoto.dynamics.steps import Stepped
 from sslkuramoto.dynamics.winfree import (
     at_least_single,
     group_grid,
@@ -25,7 +27,7 @@ from sslkuramoto.dynamics.winfree import (
 from sslkuramoto.errors import UserError
 
 
-class WinfreeLayer(nn.Module):
+class WinfreeLayer(Stepped):
     """A recurrent layer that iterates the Winfree step with its coupling, sensitivity and influence.
 
     Args:
@@ -116,24 +118,22 @@ class WinfreeLayer(nn.Module):
             raise UserError(f"group_size={self.group_size}: is larger than the grid of {grid[0]} x {grid[1]} sites")
         theta = wrap(at_least_single(theta))
         couple = self.coupling.prepared(theta.new_empty((*theta.shape[:2], *group_grid(grid, self.group_size))))
+        advance = partial(self.advance, omega=omega, sensitivity=self.sensitivity, step_size=step_size)
+
+        def moved(theta: Tensor, influence: Tensor) -> tuple[Tensor, Tensor]:
+            field = self.rectified(couple(influence))
+            return advance(theta, spread(field, self.group_size, grid)), field
+
+        if not trace:
+            return self.iterate(lambda theta: moved(theta, self.influence(theta))[0], theta, num_steps), None
         states, energies, energies_code = [], [], [theta.new_zeros(theta.shape[0])]
         for _ in range(num_steps):
             influence = self.influence(theta)
-            field = self.rectified(couple(influence))
-            if trace:
-                energies.append(interaction_energy(influence, field))
-                energies_code.append(interaction_energy_code(influence, field))
-            theta = self.advance(
-                theta,
-                spread(field, self.group_size, grid),
-                omega=omega,
-                sensitivity=self.sensitivity,
-                step_size=step_size,
-            )
+            theta, field = moved(theta, influence)
+            energies.append(interaction_energy(influence, field))
+            energies_code.append(interaction_energy_code(influence, field))
             if trace is True:
                 states.append(on_circle(theta))
-        if not trace:
-            return theta, None
         influence = self.influence(theta)
         energies.append(interaction_energy(influence, self.rectified(couple(influence))))
         b, c, h, w = theta.shape

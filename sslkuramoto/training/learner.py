@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
 from sslkuramoto.data import expected_spec
+from sslkuramoto.dynamics.steps import set_checkpoint_steps
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.encoders.features import check_takes, modes_kept
 from sslkuramoto.errors import UserError, one_line, too_large
@@ -158,6 +159,7 @@ def _build_parts(recipe: Recipe, spec: Spec, *, device: str) -> tuple[Encoder, O
     data = f"data {recipe.data.name}"
     with torch.device(device), borrowed_global(generator("cpu", recipe.seed, "weights")):
         encoder = ENCODERS.build(recipe.encoder.name, recipe.encoder.options)
+        set_checkpoint_steps(encoder, recipe.engine.checkpoint_steps)
         check_takes(f"encoder {recipe.encoder.name}", encoder, data, spec)
         objective = OBJECTIVES.build(recipe.objective.name, recipe.objective.options, encoder, spec.num_classes)
     check_reads(f"objective {recipe.objective.name}", objective.reads, data, spec)

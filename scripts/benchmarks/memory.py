@@ -1,0 +1,127 @@
+"""Peak memory of a training step against the plain transcription, and with steps that are computed again."""
+
+import ctypes
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from benchmarks.reference import PlainAKOrN
+from benchmarks.timing import Figure, Settings, Spread, interleaved, synchronise
+
+from sslkuramoto.dynamics.steps import set_checkpoint_steps
+from sslkuramoto.encoders import AKOrN, BoardAKOrN
+from sslkuramoto.errors import UserError
+from sslkuramoto.randomness import borrowed_global, generator
+
+MIB = 2**20
+AGAINST = "the plain transcription in float32"
+
+
+def figures(settings: Settings) -> Iterator[Figure]:
+    """Yield the figures of images, then those of many steps."""
+    torch.set_num_threads(settings.threads[0])
+    yield from _images(settings)
+    yield _many_steps(settings)
+
+
+def _images(settings: Settings) -> Iterator[Figure]:
+    device, on_gpu = settings.device, settings.device.type == "cuda"
+    channels, batch, side = settings.size(64, 8), settings.size(512 if on_gpu else 16, 2), settings.size(32, 8)
+    with borrowed_global(generator("cpu", "benchmark", "encoder")):
+        encoder = AKOrN(channels=channels).to(device)
+    plain = PlainAKOrN(encoder)
+    draw = generator("cpu", "benchmark", "batch")
+    images = torch.rand(batch, 3, side, side, generator=draw).to(device)
+    initial = torch.randn(batch, channels, side, side, generator=draw).to(device)
+
+    def ours() -> None:
+        encoder.zero_grad(set_to_none=True)
+        encoder(images, initial=initial).pooled.square().sum().backward()
+
+    def saving() -> None:
+        set_checkpoint_steps(encoder, 1)
+        try:
+            ours()
+        finally:
+            set_checkpoint_steps(encoder, 0)
+
+    def reference() -> None:
+        plain.zero_grad(set_to_none=True)
+        plain(images, initial)[0].square().sum().backward()
+
+    works = {"ours": ours, "saving": saving, "reference": reference}
+    peaks = _peaks(works, settings)
+    times = interleaved(works, settings)
+    seconds = {name: Spread.of(getattr(taken, settings.judged)).median for name, taken in times.items()}
+    what = f"peak memory of a training step, AKOrN conv, {channels} channels, N = 2, T = 3, batch {batch}"
+    for name, option in (("ours", ""), ("saving", ", engine.checkpoint_steps=1")):
+        ratio = Spread.of([slow / fast for slow, fast in zip(peaks["reference"], peaks[name], strict=True)])
+        note = "" if name == "ours" else f"Takes {seconds[name] / seconds['ours']:.2f} times as long as without."
+        found, plainly = Spread.of(peaks[name]), Spread.of(peaks["reference"])
+        yield Figure("memory", what + option, "MiB", found, plainly, AGAINST, ratio, 2.0, note=note)
+
+
+def _many_steps(settings: Settings) -> Figure:
+    """Return the memory of 128 steps of a Sudoku network whose states are mostly computed again, over that of 16."""
+    few, many, kept_every = 16, 128, 8
+    device, channels, batch = settings.device, settings.size(512, 16), settings.size(8, 2)
+    with borrowed_global(generator("cpu", "benchmark", "encoder")):
+        encoder = BoardAKOrN(side=9, symbols=9, channels=channels).to(device)
+    boards = torch.zeros(batch, 9, 9, dtype=torch.int64, device=device)
+    draw = generator(device, "benchmark", "boards")
+
+    def work(steps: int, kept: int) -> Callable[[], None]:
+        def step() -> None:
+            encoder.zero_grad(set_to_none=True)
+            set_checkpoint_steps(encoder, kept)
+            encoder(boards, draw=draw, num_steps=steps).pooled.square().sum().backward()
+
+        return step
+
+    peaks = _peaks({"few": work(few, 0), "many": work(many, kept_every)}, settings)
+    share = Spread.of([a / b for a, b in zip(peaks["many"], peaks["few"], strict=True)])
+    what = f"memory of T = {many} with engine.checkpoint_steps={kept_every} over that of T = {few} without, Sudoku network"
+    what += f", {channels} channels, batch {batch}"
+    return Figure("memory", what, "", share, wanted=1.2, at_most=True, note=f"T = {few}: {peaks['few'][0]:.0f} MiB.")
+
+
+def _peaks(works: dict[str, Callable[[], None]], settings: Settings) -> dict[str, list[float]]:
+    """Return how many MiB each work needs beyond what it finds, in each repeat, after one that is not counted."""
+    for work in works.values():
+        work()
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(settings.repeats):
+        for name, work in works.items():
+            found[name].append(_peak(work, settings.device) / MIB)
+    return found
+
+
+def _peak(work: Callable[[], None], device: torch.device) -> int:
+    """Return the bytes that ``work`` needs at once beyond those in use before it.
+
+    Raises:
+        UserError: this system does not count them.
+    """
+    if device.type == "cuda":
+        synchronise(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = _resident("VmRSS")
+        work()
+        return _resident("VmHWM") - before
+    except OSError as error:
+        raise UserError(f"peak memory: is read from Linux's /proc, and here: {error}") from None
+
+
+def _resident(name: str) -> int:
+    """Return one number of /proc/self/status, in bytes."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise UserError(f"peak memory: /proc/self/status has no {name}")
+    return 1024 * int(found[1])
