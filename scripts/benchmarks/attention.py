@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
+
 from benchmarks.reference import plain_normalise, plain_step
 from benchmarks.step import check_equal
 from benchmarks.timing import Figure, Settings, compared, interleaved
-from torch import Tensor
-
 from sslkuramoto.dynamics.coupling import AttentionCoupling
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
 from sslkuramoto.dynamics.layer import KuramotoLayer
@@ -33,7 +33,9 @@ CASES = (
     Case("object discovery", 256, 32, 4, 2, "gta", 2),
     Case("tetrominoes", 64, 32, 4, 2, "gta", 4),
     Case("CIFAR-10, third layer on 16 x 16 sites", 128, 16, 2, 3, "none", 16),
-    Case("Sudoku", 512, 9, 4, 4, "gta", 16, "81 sites of 512 channels: nearly all is products of weights, alike in both."),
+    Case(
+        "Sudoku", 512, 9, 4, 4, "gta", 16, "81 sites of 512 channels: nearly all is products of weights, alike in both."
+    ),
 )
 
 

@@ -236,7 +236,7 @@ class AttentionCoupling(nn.Module):
             key = turned("key", keys[0]) if keys else query
             mixed = nn.functional.scaled_dot_product_attention(query, key, turned("value", value))
             mixed = turned("output", mixed).transpose(2, 3).reshape(b, c, h * w)
-            return _of_each_site(mixed, out, self.to_out.bias).reshape(b, c, h, w)
+            return _of_each_site(mixed, out, _bias(self.to_out)).reshape(b, c, h, w)
 
         return couple
 
@@ -247,10 +247,15 @@ class AttentionCoupling(nn.Module):
     def _projection(self) -> tuple[Tensor, Tensor]:
         """Return weight "3*c c" and bias of queries, keys and values; of queries and values where keys are queries."""
         if not self.symmetric:
-            return self.to_qkv.weight.flatten(1), self.to_qkv.bias
+            return self.to_qkv.weight.flatten(1), _bias(self.to_qkv)
         free = self.to_value.weight.flatten(1)
         weight = torch.cat([self.to_query.weight.flatten(1), (free + free.T) / 2])
-        return weight, torch.cat([self.to_query.bias, self.to_value.bias])
+        return weight, torch.cat([_bias(self.to_query), _bias(self.to_value)])
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
 
 
 def _of_each_site(x: Float[Tensor, "b c s"], weight: Float[Tensor, "o c"], bias: Tensor) -> Float[Tensor, "b o s"]:

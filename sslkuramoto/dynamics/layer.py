@@ -15,7 +15,7 @@ from sslkuramoto.dynamics.coupling import AnyCoupling
 from sslkuramoto.dynamics.energy import energy, energy_code
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies, kuramoto_step, residual_step
 from sslkuramoto.dynamics.sphere import normalise
-from sslkuramoto.dynamics.steps import Stepped
+from sslkuramoto.dynamics.steps import Recomputing
 from sslkuramoto.errors import UserError
 
 StimulusNorm = Literal["group", "scale_bias", "none"]
@@ -79,7 +79,7 @@ def stimulus_norm(kind: StimulusNorm, channels: int, oscillator_dim: int) -> nn.
     return ScaleBias(channels) if kind == "scale_bias" else nn.Identity()
 
 
-class KuramotoLayer(Stepped):
+class KuramotoLayer(Recomputing):
     """A recurrent layer that iterates the Kuramoto step with its coupling, frequencies and stimulus.
 
     Args:
@@ -179,7 +179,7 @@ class KuramotoLayer(Stepped):
         x = normalise(x, self.oscillator_dim)
         stimulus = None if stimulus is None else self.norm(stimulus)
         omega = None if self.frequencies is None else self.frequencies()
-        couple = self.coupling.prepared(x)
+        couple = self.prepared(self.coupling, x)
         advance = partial(
             self.advance,
             omega=omega,

@@ -4,6 +4,8 @@ Miyato et al. 2025 (AKOrN, arXiv 2410.13821), Eq. 2 and 5.
 Shapes: b batch, c channels (c = m n), m oscillators a site, n oscillator dimension, h w grid.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,8 +51,26 @@ def length(squared: Float[Tensor, "b m h w"]) -> Float[Tensor, "b m h w"]:
 
 
 def norm(x: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b m h w"]:
-    """Return the length of each oscillator, "b m h w"; the gradient at length zero is zero, not NaN."""
-    return length(dot(x, x, n))
+    """Return the length of each oscillator, "b m h w"; the gradient below :data:`EPS` is zero, not NaN."""
+    return _Norm.apply(x, n)
+
+
+class _Norm(torch.autograd.Function):
+    """The length, which keeps x alone for the derivative x / |x|."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.n = n
+        return length(dot(x, x, n))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        size = norm(x, ctx.n)
+        share = (grads[0] / size).where(size > EPS, 0)
+        b, c, h, w = x.shape
+        return (share.unsqueeze(2) * x.reshape(b, c // ctx.n, ctx.n, h, w)).reshape(b, c, h, w), None
 
 
 def normalise(x: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b c h w"]:

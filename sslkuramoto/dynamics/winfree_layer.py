@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.coupling import AnyCoupling
 from sslkuramoto.dynamics.layer import LayerTrace, Trace, group_norm
-from sslkuramoto.dynamics.steps import Stepped
+from sslkuramoto.dynamics.steps import Recomputing
 from sslkuramoto.dynamics.winfree import (
     at_least_single,
     group_grid,
@@ -27,7 +27,7 @@ from sslkuramoto.dynamics.winfree import (
 from sslkuramoto.errors import UserError
 
 
-class WinfreeLayer(Stepped):
+class WinfreeLayer(Recomputing):
     """A recurrent layer that iterates the Winfree step with its coupling, sensitivity and influence.
 
     Args:
@@ -117,7 +117,7 @@ class WinfreeLayer(Stepped):
         if self.group_size > min(grid):
             raise UserError(f"group_size={self.group_size}: is larger than the grid of {grid[0]} x {grid[1]} sites")
         theta = wrap(at_least_single(theta))
-        couple = self.coupling.prepared(theta.new_empty((*theta.shape[:2], *group_grid(grid, self.group_size))))
+        couple = self.prepared(self.coupling, theta.new_empty((*theta.shape[:2], *group_grid(grid, self.group_size))))
         advance = partial(self.advance, omega=omega, sensitivity=self.sensitivity, step_size=step_size)
 
         def moved(theta: Tensor, influence: Tensor) -> tuple[Tensor, Tensor]:

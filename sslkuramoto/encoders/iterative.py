@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sslkuramoto.dynamics.coupling import AttentionCoupling, ConvCoupling
 from sslkuramoto.dynamics.layer import Trace, group_norm
 from sslkuramoto.dynamics.position import Positions, PositionTable
-from sslkuramoto.dynamics.steps import Stepped
+from sslkuramoto.dynamics.steps import Recomputing
 from sslkuramoto.encoders.akorn import check_steps, one_a_layer
 from sslkuramoto.encoders.board_inputs import BoardInputs, SymbolTable
 from sslkuramoto.encoders.features import Features, check_divides, patch_grid
@@ -41,7 +41,7 @@ def _norm(mixer: Mixer, channels: int) -> nn.Module:
     return ChannelNorm(channels) if mixer == "attention" else group_norm(channels)
 
 
-class Block(Stepped):
+class Block(Recomputing):
     """T times x <- x + mix(norm(x)), once x <- x + MLP(norm(x)); the MLP is 1 x 1, c to 2 c, GELU, to c.
 
     Args:
@@ -78,7 +78,7 @@ class Block(Stepped):
 
     def forward(self, x: Float[Tensor, "b c h w"], num_steps: int) -> Float[Tensor, "b c h w"]:
         """Return the map after ``num_steps`` mixing steps and the MLP."""
-        mix = self.mix.prepared(x)
+        mix = self.prepared(self.mix, x)
         x = self.iterate(lambda x: x + mix(self.norm(x)), x, num_steps)
         return x + self.mlp(self.mlp_norm(x))
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.dynamics.sphere import norm
+from sslkuramoto.dynamics.steps import Recomputing
 from sslkuramoto.errors import UserError
 
 ReadoutMap = Literal["residual", "single", "identity"]
@@ -61,7 +62,7 @@ def _norm_relu_conv(channels: int, kernel_size: int, norm: MapNorm) -> nn.Sequen
         raise UserError(f"readout_map_norm=group: has {_GROUPS} groups, which do not divide {channels} channels")
     first = {"batch": nn.BatchNorm2d, "group": lambda c: nn.GroupNorm(_GROUPS, c), "none": lambda _: nn.Identity()}
     conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
-    return nn.Sequential(first[norm](channels), nn.ReLU(), conv)
+    return nn.Sequential(first[norm](channels), nn.ReLU(inplace=norm != "none"), conv)
 
 
 class ResidualMap(nn.Module):
@@ -97,7 +98,7 @@ def readout_map(kind: ReadoutMap, channels: int, kernel_size: int, norm: MapNorm
     return _norm_relu_conv(channels, kernel_size, norm) if kind == "single" else nn.Identity()
 
 
-class Readout(nn.Sequential):
+class Readout(nn.Sequential, Recomputing):
     """:class:`NormReadout` followed by g (:func:`readout_map`); all their convolutions have the same kernel size."""
 
     def __init__(
@@ -115,3 +116,7 @@ class Readout(nn.Sequential):
             NormReadout(in_channels, out_channels, dim=dim, kernel_size=kernel_size, take_norm=take_norm),
             readout_map(g, out_channels, kernel_size, g_norm),
         )
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Return g(m)."""
+        return self.computed(super().forward, x)
