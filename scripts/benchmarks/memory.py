@@ -5,6 +5,7 @@ On a CPU the bytes of all tensors alive at once are counted, on a GPU those that
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -62,7 +63,7 @@ def _images(settings: Settings) -> Iterator[Figure]:
         found, plainly = Spread.of(peaks[name]), Spread.of(peaks["reference"])
         if name == "saving":
             longer = seconds[name] / seconds["ours"]
-            note = f"Takes {longer:.2f} times as long as without, {seconds[name] / seconds['reference']:.2f} of the reference."
+            note = f"Takes {longer:.2f} times as long as without."
             yield Figure("memory", what + option, "MiB", found, plainly, AGAINST, ratio, 2.0, note=note)
         else:
             note = "" if on_gpu else "The spectra of kernels take memory."
@@ -119,6 +120,6 @@ def _peak(work: Callable[[], None], device: torch.device) -> int:
     results = recorded.profiler
     assert results is not None
     assert results.kineto_results is not None
-    changes = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    changes: list[Any] = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
     sizes = (event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
     return max(accumulate(sizes), default=0)
