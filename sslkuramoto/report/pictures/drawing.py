@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from sslkuramoto.report.markup import legend_of, picture_of, swatch_of
@@ -116,6 +117,7 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
         alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """
+    _lay_out(figure)
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     export(figure, alt=alt, name=name)  # after the page's own drawing, which it must not change
@@ -136,6 +138,16 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
     body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     style = f"max-width: {float(box[1]) * 4 / 3:.0f}px"  # shrinks to its column, never grows
     return picture_of(body, alt=alt, width=box[1], height=box[2], style=style)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes now: with a layout engine left, ``savefig`` draws the whole figure twice."""
+    if (engine := figure.get_layout_engine()) is not None:
+        dpi = figure.dpi
+        figure.dpi = FigureCanvasSVG(figure).fixed_dpi  # texts are as large as ``savefig`` will make them
+        engine.execute(figure)
+        figure.dpi = dpi
+        figure.set_layout_engine(None)
 
 
 def _own_ids(body: str, name: str) -> str:
