@@ -160,5 +160,5 @@ def test_every_part_runs(part, capsys):
 )
 def test_arguments_out_of_range_end_in_two(given):
     with pytest.raises(SystemExit) as left:
-        benchmark.main([given])
+        benchmark.main(given)
     assert left.value.code == 2
