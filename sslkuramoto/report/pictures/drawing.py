@@ -17,6 +17,7 @@ from sslkuramoto.report.markup import legend_of, picture_of, swatch_of
 from sslkuramoto.report.pictures.export import FAINT, INK, SERIES, export
 
 MAX_POINTS = 400
+POINTS = 72.0  # an inch of an SVG file
 NUM_COLOURS = len(SERIES)
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DASHES_SVG = ("none", "5 2", "1 1.5", "6 2 1 2")
@@ -143,8 +144,8 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
 def _lay_out(figure: Figure) -> None:
     """Place the axes now: with a layout engine left, ``savefig`` draws the whole figure twice."""
     if (engine := figure.get_layout_engine()) is not None:
-        dpi = figure.dpi
-        figure.dpi = FigureCanvasSVG(figure).fixed_dpi  # texts are as large as ``savefig`` will make them
+        FigureCanvasSVG(figure)  # measures texts as it will write them
+        dpi, figure.dpi = figure.dpi, POINTS
         engine.execute(figure)
         figure.dpi = dpi
         figure.set_layout_engine(None)
