@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import attention, memory, step
+from benchmarks import attention, memory, startup, step
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 
 PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
+    "startup": startup.figures,
     "step": step.figures,
     "memory": memory.figures,
     "attention": attention.figures,

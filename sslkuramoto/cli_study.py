@@ -142,14 +142,13 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     Raises:
         UserError: whatever is wrong with the study; a file to write, for a study has its own.
     """
-    from sslkuramoto.outputs import PAGES
-    from sslkuramoto.report.pictures.export import exported_to
-    from sslkuramoto.study import load_study, recorded_study, study_files
-    from sslkuramoto.study.named import ENDINGS
-
     names = [word for word in arguments.runs if "=" not in word]
     if len(names) != 1:
         return False
+    from sslkuramoto.outputs import PAGES
+    from sslkuramoto.study import load_study, recorded_study, study_files
+    from sslkuramoto.study.named import ENDINGS
+
     found, changes = recorded_study(names[0], arguments.root), [word for word in arguments.runs if "=" in word]
     if found is None:
         here = names[0] in study_files() or names[0].endswith(ENDINGS) or Path(f"{names[0]}.yaml").is_file()
@@ -159,6 +158,8 @@ def reported_study(arguments: argparse.Namespace) -> bool:
     for option in PAGES:
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option}: a study writes its files under {arguments.root}/NAME, see --root")
+    from sslkuramoto.report.pictures.export import exported_to  # loads matplotlib
+
     changes = [*found[1], *changes]
     with exported_to(arguments.figures):
         options = {"any_code": arguments.any_code, "verbose": arguments.verbose}

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parent
 CODE_DIGITS = 6  # hexadecimal
@@ -64,14 +64,9 @@ def code_behind(
         if (path := waiting.pop()) in needed:
             continue
         needed.add(path)
-        found = [_file_of(name, package) for name in _imported(path.read_text())]
+        found = [_file_of(name, package) for name in _read(path.read_text()).imports]
         waiting += [path for path in found if path and path not in left_out and any(map(path.is_relative_to, within))]
     return code_version(tuple(path.relative_to(package).as_posix() for path in sorted(needed)), package)
-
-
-@cache
-def _imported(source: str) -> frozenset[str]:
-    return frozenset(imported(source))
 
 
 def imported(source: str, package: Sequence[str] = ()) -> set[str]:
@@ -81,8 +76,12 @@ def imported(source: str, package: Sequence[str] = ()) -> set[str]:
         source: Python text.
         package: names of the folders that contain it, for relative imports; without any these are left out.
     """
+    return _named_in(ast.walk(ast.parse(source)), package)
+
+
+def _named_in(nodes: Iterable[ast.AST], package: Sequence[str] = ()) -> set[str]:
     names = set[str]()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level <= len(package):
@@ -92,6 +91,7 @@ def imported(source: str, package: Sequence[str] = ()) -> set[str]:
     return names
 
 
+@cache
 def _file_of(module: str, package: Path) -> Path | None:
     """Return the file of a module of the package, or None."""
     first, *rest = module.split(".")
@@ -189,8 +189,21 @@ def meaning_of(file: Path) -> str:
 
 def meaning(source: str) -> str:
     """Return Python source without comments, docstrings and layout."""
+    return _read(source).meaning
+
+
+class _Source(NamedTuple):
+    imports: frozenset[str]
+    meaning: str
+
+
+@cache
+def _read(source: str) -> _Source:
+    """Parse a source once: the plan of a study asks several times for the same two hundred files."""
     tree = ast.parse(source)
-    for node in ast.walk(tree):
+    nodes = [*ast.walk(tree)]
+    imports = frozenset(_named_in(nodes))
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -199,4 +212,4 @@ def meaning(source: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.unparse(tree)
+    return _Source(imports, ast.unparse(tree))

@@ -1,5 +1,6 @@
 """Code that is not ours is known by its meaning: plug-ins enter the keys of what they made."""
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_foreign_classes_are_known_by_what_their_file_means(tmp_path: Path) -> N
 def test_our_own_classes_are_not_foreign() -> None:
     assert foreign_code(ATTACKS.build("pgd", {})) == {}
     assert list(foreign_code(torch.nn.Linear(1, 1))) == ["torch.nn.modules.linear"]
+
+
+def test_a_source_is_parsed_once_however_often_its_meaning_is_asked_for(tmp_path: Path, monkeypatch) -> None:
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source, *rest: parsed.append(source) or parse(source, *rest))
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(f"import {tmp_path.name}.shared\n{name} = '{tmp_path}'\n")
+    (tmp_path / "shared.py").write_text(f"shared = '{tmp_path}'\n")
+    versions = {code_behind(f"{name}.py", rooms=("",), package=tmp_path) for name in ("one", "two", "shared")}
+    assert len(versions) == len(parsed) == 3
 
 
 def test_code_behind_a_file_is_what_it_imports_from_its_folder(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """What a command imports before it does anything: a library that is not needed costs every user seconds."""
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from sslkuramoto.cli import main
 
 HEAVY = {"lightly", "timm", "kornia", "torchvision", "lightning_fabric", "sklearn", "scipy.stats", "torchmetrics"}
 CODE = """
@@ -15,6 +19,7 @@ except SystemExit:
     pass
 print(*sys.modules, file=sys.stderr)
 """
+CHECK_ALL = CODE.replace("main(sys.argv[1:])", "for name in sys.argv[1:]: assert main(['train', name, '--check']) == 0")
 
 
 def loaded(*arguments: str, code: str = CODE) -> set[str]:
@@ -57,15 +62,39 @@ def test_a_check_of_recipes_for_boards_does_not_load_the_compiler_of_torch(argum
 
 def test_a_check_of_recipes_for_images_and_pairs_does_not_load_the_compiler_of_torch_either():
     recipes = ("digits-winfree-supervised", "cifar10-akorn-supervised", "same-different-relational")
-    code = CODE.replace("main(sys.argv[1:])", "for name in sys.argv[1:]: assert main(['train', name, '--check']) == 0")
-    found = loaded(*recipes, code=code)
+    found = loaded(*recipes, code=CHECK_ALL)
     assert {"sslkuramoto.views.eight_bit", "sslkuramoto.data.images.cifar", "sslkuramoto.encoders.relational"} <= found
     assert not {"torch._dynamo", "torchvision", "timm", "lightly", "lightning_fabric"} & found
 
 
-def test_a_report_loads_nothing_that_trains_or_measures(tmp_path):
+def test_a_check_of_recipes_with_projectors_does_not_load_lightly():
+    recipes = ("digits-akorn-simclr", "cifar10-akorn-byol-200")
+    found = loaded(*recipes, code=CHECK_ALL)
+    assert "sslkuramoto.objectives.projector" in found
+    assert not {"torch._dynamo", "torchvision", "timm", "lightly", "lightning_fabric"} & found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
     (tmp_path / "run" / "results").mkdir(parents=True)
-    (tmp_path / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n")
-    found = loaded("report", str(tmp_path / "run"))
+    (tmp_path / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
+    return str(tmp_path / "run")
+
+
+def test_a_table_of_runs_loads_nothing_that_trains_measures_or_draws(folder: str):
+    found = loaded("report", folder)
     assert "sslkuramoto.evaluation.representation.clustering" in found, "every protocol says which columns it fills"
-    assert not HEAVY & found
+    assert not {"matplotlib", "scipy", "torch._dynamo", *HEAVY} & found
+
+
+def test_a_page_on_runs_loads_nothing_that_trains_or_measures(folder: str):
+    found = loaded("report", folder, "--html", f"{folder}.html")
+    assert {"matplotlib", "sslkuramoto.report.scenes"} <= found
+    assert not {"scipy", "matplotlib.pyplot", "torch._dynamo", *HEAVY} & found
+
+
+def test_a_command_leaves_the_collector_of_garbage_as_it_was(capsys):
+    before = gc.get_threshold()
+    assert main(["list"]) == 0
+    assert main(["report", "nothing-there"]) == 2
+    assert (gc.isenabled(), gc.get_threshold()) == (True, before)

@@ -113,8 +113,16 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def interleaved(works: Mapping[str, Callable[[], object]], settings: Settings) -> dict[str, Times]:
-    """Time each work in turn (A B A B ...), so that changes in the machine's speed affect all alike."""
+def interleaved(
+    works: Mapping[str, Callable[[], object]], settings: Settings, *, clock: Callable[[], float] = time.process_time
+) -> dict[str, Times]:
+    """Time each work in turn (A B A B ...), so that changes in the machine's speed affect all alike.
+
+    Args:
+        works: by name.
+        settings: how often.
+        clock: of CPU seconds; that of this process unless the works run in others.
+    """
     for _ in range(settings.warmup):
         for work in works.values():
             work()
@@ -123,11 +131,11 @@ def interleaved(works: Mapping[str, Callable[[], object]], settings: Settings) -
     for _ in range(settings.repeats):
         for name, work in works.items():
             synchronise(settings.device)
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), clock()
             work()
             synchronise(settings.device)
             walls[name].append(time.perf_counter() - wall)
-            cpus[name].append(time.process_time() - cpu)
+            cpus[name].append(clock() - cpu)
     return {name: Times(tuple(walls[name]), tuple(cpus[name])) for name in works}
 
 

@@ -1,4 +1,4 @@
-"""Projectors and predictors: small perceptrons on pooled features, made of lightly's ``ProjectionHead``.
+"""Projectors and predictors: small perceptrons on pooled features, as lightly's ``ProjectionHead`` builds them.
 
 Source: SimCLR (Chen et al. 2020, 2002.05709), BYOL (Grill et al. 2020, 2006.07733), SimSiam (Chen and He 2021,
 2011.10566), PhiNet (Ishikawa et al. 2025, 2405.14650) differ in widths, depth and the place of BatchNorm.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from sslkuramoto.values import Count, Layers, checked
 
@@ -40,11 +41,11 @@ class Projector:
 
     def build(self, in_features: int) -> nn.Module:
         """Return the projector of features of this length, initialised from torch's global generator."""
-        from lightly.models.modules.heads import ProjectionHead  # loads timm and torchvision: only to build one
-
         widths = [in_features, *[self.hidden] * (self.layers - 1)]
-        blocks = [(a, b, _norm(self.norm, b), nn.ReLU()) for a, b in pairwise(widths)]
-        return ProjectionHead([*blocks, (widths[-1], self.out, _norm(self.out_norm, self.out), None)])
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [*_linear(a, b, self.norm), nn.ReLU()]
+        return _Perceptron([*layers, *_linear(widths[-1], self.out, self.out_norm)])
 
 
 @checked
@@ -68,5 +69,19 @@ class Predictor:
         return whole.build(width)
 
 
-def _norm(norm: Norm, width: int) -> nn.Module | None:
-    return None if norm == "none" else nn.BatchNorm1d(width, affine=norm == "batch")
+class _Perceptron(nn.Module):
+    """Layers one after the other, under the names of lightly's ``ProjectionHead``, whose import takes seconds."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Return the output of the last layer."""
+        return self.layers(features)
+
+
+def _linear(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+    if norm == "none":
+        return [nn.Linear(inputs, outputs)]
+    return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, affine=norm == "batch")]

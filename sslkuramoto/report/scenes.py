@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sslkuramoto.errors import UserError
@@ -68,6 +67,8 @@ def matched_objects(truth: Int64[np.ndarray, "y x"], clusters: Int64[np.ndarray,
 
     The overlap is the intersection over union (Kuhn 1955 for the matching). Clusters without a partner are left out.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second that most reports do not need
+
     counted = truth >= 0
     if not counted.any():
         return {}

@@ -180,6 +180,12 @@ class Study:
         except UserError as error:
             raise UserError(f"study {self.name}, row {row}, stage {stage}: {error}") from None
 
+    def follows_seed(self, row: str, stage: int) -> bool:
+        """Return whether other options than ``seed`` may depend on the seed: ``${`` in the changes or in the file."""
+        part = self.rows[row].stages[stage]
+        changes = as_overrides(merged(self.settings, part.changes, self.overrides.of_stage(row, stage, part.changes)))
+        return any("${" in text for text in (*changes, part.path.read_text()))
+
     def data_of(self, row: str) -> Part:
         """Return the data of the network of a function: its row's or the study's, with changes of the command line.
 

@@ -170,6 +170,7 @@ class _Planner:
         self.found = Plan(study, root, any_code=any_code)
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
+        self._recipes: dict[tuple[str, int], Recipe] = {}
         self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
@@ -197,7 +198,7 @@ class _Planner:
         return self._chains[row, seed]
 
     def _stage(self, row: str, number: int, seed: int, before: Stage | None) -> Stage:
-        recipe = resolved(self.study.recipe(row, number, seed))
+        recipe = self._recipe(row, number, seed)
         facts, problem = self.facts.of(recipe.data, "train")
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
@@ -225,6 +226,14 @@ class _Planner:
         known = self.found.tasks.setdefault(stage.key, stage)
         assert isinstance(known, Stage)
         return known
+
+    def _recipe(self, row: str, number: int, seed: int) -> Recipe:
+        """Return the recipe of a training run; those of other seeds are read once where ``seed`` alone differs."""
+        first = self._recipes.get((row, number))
+        if first is not None and not self.study.follows_seed(row, number):
+            return replace(first, seed=seed)
+        self._recipes[row, number] = resolved(self.study.recipe(row, number, seed))
+        return self._recipes[row, number]
 
     def _network(self, row: str, function: str, seed: int) -> Network:
         data, code = self.study.data_of(row), code_of_function(function)

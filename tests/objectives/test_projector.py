@@ -1,10 +1,15 @@
 """Projectors and predictors have the widths, depth and norms that the papers give."""
 
+from itertools import pairwise
+
 import pytest
+import torch
+from lightly.models.modules.heads import ProjectionHead
 from torch import nn
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives import OBJECTIVES, Predictor, Projector
+from sslkuramoto.objectives.projector import Norm
 
 
 def shapes(module: nn.Module) -> list[str]:
@@ -66,3 +71,21 @@ def test_a_size_below_one_is_refused_by_name(key: str, build) -> None:
         build("simclr", projector={key: 0})
     with pytest.raises(UserError, match=f"^{key}=0: must be >= 1"):
         Projector(**{key: 0})
+
+
+@pytest.mark.parametrize("out_norm", ["batch", "plain", "none"])
+@pytest.mark.parametrize("norm", ["batch", "plain", "none"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_names_first_weights_and_outputs_are_those_of_lightly(layers: int, norm: Norm, out_norm: Norm) -> None:
+    def batch_norm(kind: Norm, width: int) -> nn.Module | None:
+        return None if kind == "none" else nn.BatchNorm1d(width, affine=kind == "batch")
+
+    widths = [6, *[8] * (layers - 1)]
+    torch.manual_seed(0)
+    hidden = [(a, b, batch_norm(norm, b), nn.ReLU()) for a, b in pairwise(widths)]
+    theirs = ProjectionHead([*hidden, (widths[-1], 5, batch_norm(out_norm, 5), None)])
+    torch.manual_seed(0)
+    ours = Projector(layers=layers, hidden=8, out=5, norm=norm, out_norm=out_norm).build(6)
+    assert [*ours.state_dict()] == [*theirs.state_dict()]
+    features = torch.randn(4, 6)
+    assert torch.equal(ours(features), theirs(features))

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from sslkuramoto.report.pictures.curves import panels
-from sslkuramoto.report.pictures.drawing import MAX_POINTS, downsample, running_mean
+from sslkuramoto.report.pictures.drawing import MAX_POINTS, axes_grid, downsample, running_mean, svg_of
 from sslkuramoto.report.runs import Row, load
 
 
@@ -75,3 +76,12 @@ def test_what_a_curve_shows_is_told_in_words(fabricate):
     run = fabricate().metrics("step,loss\n10,4\n20,2.5\n")
     (panel,) = panels([load(Row("akorn", run.path))], "pretrain")
     assert 'aria-label="Loss over steps, pretrain. akorn: from 4 at step 10 to 2.5 at step 20."' in panel.svg
+
+
+@pytest.mark.parametrize("margins", [None, (0.1, 0.9, 0.1, 0.9)])
+def test_a_figure_is_drawn_once(margins, monkeypatch):
+    drawn, draw = [], Axes.draw
+    monkeypatch.setattr(Axes, "draw", lambda axes, renderer: drawn.append(axes) or draw(axes, renderer))
+    figure, grid = axes_grid(1, 2, 4, 2, margins)
+    svg_of(figure, alt="", name="one")
+    assert drawn == [*grid[0]]

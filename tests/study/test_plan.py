@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.study import collect, plan_study, run_plan
+from sslkuramoto.study import Study, collect, plan_study, run_plan
 from sslkuramoto.study.cost import cost_of_plan, plan_text
 from sslkuramoto.study.jobs import Evaluation
+from sslkuramoto.training.learner import resolved
 
 GONE = {"set__data": {"name": "cifar10", "root": "nowhere"}}
 
@@ -29,6 +30,18 @@ def test_every_task_stands_after_those_it_needs_and_a_whole_seed_before_the_next
     order = list(plan.tasks)
     assert all(order.index(need) < order.index(key) for key, task in plan.tasks.items() for need in task.needs)
     assert ["seed 3" in task.label for task in plan.tasks.values()] == [True] * 6 + [False] * 6
+
+
+@pytest.mark.parametrize(("limit", "times"), [(16, 1), ("${seed}", 3)])
+def test_a_recipe_is_read_once_where_seeds_differ_in_the_seed_alone(limit, times, study, tmp_path: Path, monkeypatch):
+    loaded = study(seeds=[11, 12, 13], **{"set__data.limit": limit})
+    read, recipe = [], Study.recipe
+    monkeypatch.setattr(Study, "recipe", lambda itself, *which: read.append(which) or recipe(itself, *which))
+    plan = plan_study(loaded, tmp_path)
+    assert len(read) == times * 4, "two rows of two stages"
+    for (row, seed), chain in plan.chains.items():
+        for number, key in enumerate(chain):
+            assert plan.tasks[key].recipe == resolved(recipe(loaded, row, number, seed))
 
 
 def test_rows_and_seeds_can_be_chosen(study, tmp_path: Path):

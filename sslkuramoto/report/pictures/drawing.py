@@ -10,12 +10,14 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from sslkuramoto.report.markup import legend_of, picture_of, swatch_of
 from sslkuramoto.report.pictures.export import FAINT, INK, SERIES, export
 
 MAX_POINTS = 400
+POINTS = 72.0  # an inch of an SVG file
 NUM_COLOURS = len(SERIES)
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 DASHES_SVG = ("none", "5 2", "1 1.5", "6 2 1 2")
@@ -116,6 +118,7 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
         alt: what a reader who cannot see it should know.
         name: unique on the page; goes before every id inside.
     """
+    _lay_out(figure)
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     export(figure, alt=alt, name=name)  # after the page's own drawing, which it must not change
@@ -136,6 +139,16 @@ def svg_of(figure: Figure, *, alt: str, name: str) -> Markup:
     body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     style = f"max-width: {float(box[1]) * 4 / 3:.0f}px"  # shrinks to its column, never grows
     return picture_of(body, alt=alt, width=box[1], height=box[2], style=style)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes now: with a layout engine left, ``savefig`` draws the whole figure twice."""
+    if (engine := figure.get_layout_engine()) is not None:
+        FigureCanvasSVG(figure)  # measures texts as it will write them
+        dpi, figure.dpi = figure.dpi, POINTS
+        engine.execute(figure)
+        figure.dpi = dpi
+        figure.set_layout_engine(None)
 
 
 def _own_ids(body: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def _without_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return method
 
 
-def _recipe(text: str | None) -> dict[str, Any]:
+@cache
+def _recipe(text: str | None) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(bounded_yaml(text or ""))
     except (yaml.YAMLError, ValueError, RecursionError):
