@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import step
+from benchmarks import attacks, step
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
@@ -27,6 +27,7 @@ from sslkuramoto.files import write_atomically
 
 PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "step": step.figures,
+    "attacks": attacks.figures,
 }
 BEGIN, END = "<!-- benchmark {}: written by scripts/benchmark.py -->", "<!-- end of benchmark {} -->"
 
