@@ -94,9 +94,13 @@ def trained(settings: Settings) -> Classifier:
     return classifier.to(settings.device)
 
 
-def standard(settings: Settings) -> list[Attack]:
+FEW = {"iterations": 5, "queries": 20}
+SHARED = {"iterations": 20, "queries": 1000}
+
+
+def standard(settings: Settings, **changed: int) -> list[Attack]:
     """Return AutoAttack standard, with fewer steps where everything is small."""
-    few = {"iterations": 5, "queries": 20} if settings.small else {}
+    few = FEW if settings.small else changed
     return AutoAttackVersion(version="standard", **few).expanded()
 
 
@@ -129,7 +133,7 @@ def check_same(ours: Sequence[bool], theirs: Sequence[bool]) -> None:
 
 def _autoattack(settings: Settings, threads: int | None) -> Iterator[Figure]:
     """Yield the figure of AutoAttack standard on a deterministic network."""
-    examples = digits("test", settings.size(96, 8), settings.device)
+    examples = digits("test", settings.size(48, 8), settings.device)
     images, labels = examples
     classifier, attacks = trained(settings), standard(settings)
     n = len(images)
@@ -226,7 +230,7 @@ def _two_processes(settings: Settings) -> Figure:
     chunks, images = settings.size(8, 2), settings.size(64, 4)
     return compared(
         "attacks",
-        f"AutoAttack standard on {images} digits in {chunks} chunks, shared by two processes",
+        f"AutoAttack of {SHARED['iterations']} steps on {images} digits in {chunks} chunks, shared by two processes",
         times,
         settings,
         against="one process alone",
@@ -270,7 +274,9 @@ def share() -> None:
         time.sleep(0.001)
     wall, cpu = time.perf_counter(), time.process_time()
     with frozen(classifier):
-        battery = partial(run_battery, classifier, images, labels, standard(settings), threat=THREAT, seed=SEED)
+        battery = partial(
+            run_battery, classifier, images, labels, standard(settings, **SHARED), threat=THREAT, seed=SEED
+        )
         battery(chunk=chunk, draws=20, ledger=ledger)
     seconds = time.perf_counter() - wall, time.process_time() - cpu
     Path(folder, f"{number}.seconds").write_text(" ".join(map(str, seconds)))

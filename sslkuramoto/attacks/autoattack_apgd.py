@@ -18,8 +18,8 @@ from pyautoattack.checks import check_zero_gradients
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkuramoto.attacks.gradients import ROWS
 from sslkuramoto.attacks.open_rows import OpenRows
+from sslkuramoto.attacks.pass_size import rows_of_a_pass
 
 
 @dataclass
@@ -161,12 +161,12 @@ class LeavingApgdTargeted(LeavingApgd, APGDAttack_targeted):
         ordered = self.model(x).sort(dim=1).indices
         right = ordered[:, -1] == y
         torch.random.manual_seed(self.seed)
-        turn, together = 0, 1
+        turn, together, most = 0, 1, rows_of_a_pass(self.model.encoder, x)
         while turn < self.n_target_classes:
             rows = right.nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            turns = min(together, max(1, ROWS // len(rows)), self.n_target_classes - turn)
+            turns = min(together, max(1, most // len(rows)), self.n_target_classes - turn)
             starts, states = [], []
             for _ in range(turns):
                 starts.append(self._starts(x[rows]))

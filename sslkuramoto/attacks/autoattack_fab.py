@@ -19,8 +19,8 @@ from pyautoattack.fab_projections import projection_l2
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
-from sslkuramoto.attacks.gradients import ROWS
 from sslkuramoto.attacks.open_rows import OpenRows
+from sslkuramoto.attacks.pass_size import rows_of_a_pass
 
 FAR = 1e10  # distance of a candidate that was not found
 
@@ -48,12 +48,12 @@ class BatchedFab(FABAttack_PT):
         adv = x.clone()
         ordered = self._predict_fn(x).sort(dim=-1).indices
         right = ordered[:, -1] == y
-        turn = 0
+        turn, most = 0, rows_of_a_pass(self.predict.encoder, x)
         while turn < self.n_target_classes:
             rows = right.nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            turns = min(max(1, ROWS // len(rows)), self.n_target_classes - turn)
+            turns = min(max(1, most // len(rows)), self.n_target_classes - turn)
             targets = ordered[rows, -2 - turn - turns + 1 : ordered.shape[1] - 1 - turn].flip(1)
             found, near = self._nearest(x[rows], y[rows], targets)
             for each in range(turns - 1, -1, -1):  # the first target decides

@@ -19,8 +19,8 @@ from jaxtyping import Float, Int64
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
-from sslkuramoto.attacks.gradients import ROWS
 from sslkuramoto.attacks.losses import wrong_by
+from sslkuramoto.attacks.pass_size import rows_of_a_pass
 
 LONGEST = 256
 """Most queries of a block."""
@@ -50,14 +50,14 @@ class BatchedSquare(SquareAttack):
         margin = self._margins(best, y)
         drawn = torch.rand(self.n_queries, 2 + c)
         tried = torch.zeros(b, height * width * 2**c, dtype=torch.bool, device=x.device)
-        used, side, number = torch.ones_like(y), 0, 0
+        used, side, number, most = torch.ones_like(y), 0, 0, rows_of_a_pass(self.predict.encoder, x)
         saved, useful, improving = 0, 1.0, 1.0  # pairs not asked; lately, shares of pairs: asked, improved
         while number < self.n_queries:
             rows = (margin > 0.0).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             affordable = (1 + math.sqrt(1 + 8 * saved / len(rows))) / 2  # m (m - 1) / 2 pairs are void at worst
-            length = int(min(affordable, ROWS / (len(rows) * useful), VOID / improving, LONGEST))
+            length = int(min(affordable, most / (len(rows) * useful), VOID / improving, LONGEST))
             length = min(max(1, length), self.n_queries - number)
             sides = [self._side(number + place, x) for place in range(length)]
             length = sides.count(sides[0])  # sides never grow
@@ -98,7 +98,7 @@ class BatchedSquare(SquareAttack):
         new = (point != best[row]).flatten(1).any(dim=1)
         row, query, point = row[new], query[new], point[new]
         if len(row):
-            most = max(ROWS, len(x))
+            most = max(rows_of_a_pass(self.predict.encoder, x), len(x))
             parts = zip(point.split(most), y[row].split(most), strict=True)
             margins = torch.cat([self._margins(*part) for part in parts])
             better = (margins < margin[row]).nonzero().squeeze(1)
