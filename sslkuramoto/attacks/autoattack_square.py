@@ -15,7 +15,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
@@ -34,6 +34,7 @@ class _Block(NamedTuple):
 
     change: Float[Tensor, "m 3 y x"]
     key: Int64[Tensor, " m"]  # equal where the queries are
+    once: Bool[Tensor, " m"]  # whether no earlier query of the block is equal
 
 
 class BatchedSquare(SquareAttack):
@@ -69,6 +70,8 @@ class BatchedSquare(SquareAttack):
             while len(rows):
                 wanted = torch.arange(length, device=x.device) >= following[rows, None]
                 wanted &= ~tried[rows[:, None], block.key]
+                if asked == 0:  # all at their first points, where a repeated query is asked once
+                    wanted &= block.once
                 row, query = wanted.nonzero(as_tuple=True)
                 row = rows[row]
                 tried[row, block.key[query]] = True
@@ -128,4 +131,5 @@ class BatchedSquare(SquareAttack):
         square = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
         change = 2.0 * self.eps * signs[:, :, None, None] * square
         key = (top * width + left) * 2**c + ((signs > 0) * 2 ** torch.arange(c)).sum(dim=1)
-        return _Block(change.to(x.device), key.to(x.device))
+        once = ~(key[:, None] == key).tril(-1).any(dim=1)
+        return _Block(change.to(x.device), key.to(x.device), once.to(x.device))
