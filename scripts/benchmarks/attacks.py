@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyautoattack import AutoAttack
@@ -19,6 +19,7 @@ from sslkuramoto.attacks import Attack, AutoAttackVersion, HeldNoise, Ledger, Wo
 from sslkuramoto.attacks.autoattack import untouched_globals
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.data import DATA
+from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.encoders import AKOrN
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError
@@ -72,6 +73,8 @@ def figures(settings: Settings) -> Iterator[Figure]:
 def digits(split: str, images: int | None = None, device: torch.device | None = None) -> Examples:
     """Return the first images of digits."""
     whole = DATA.build("digits", {}, split)
+    assert isinstance(whole, MemorySet)
+    assert whole.labels is not None
     return Examples((whole.images[:images].float() / 255).to(device), whole.labels[:images].to(device))
 
 
@@ -97,7 +100,7 @@ SHARED = {"iterations": 20, "queries": 1000}
 
 def standard(settings: Settings, **changed: int) -> list[Attack]:
     """Return AutoAttack standard, with fewer steps where everything is small."""
-    few = FEW if settings.small else changed
+    few: dict[str, Any] = FEW if settings.small else changed
     return AutoAttackVersion(version="standard", **few).expanded()
 
 

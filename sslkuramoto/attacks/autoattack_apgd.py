@@ -50,6 +50,8 @@ class LeavingApgd(APGDAttack):
     at the last point, which no step would use, is not computed.
     """
 
+    eps: float
+
     def attack_single_run(
         self, x: Float[Tensor, "b 3 y x"], y: Int64[Tensor, " b"], x_init: None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

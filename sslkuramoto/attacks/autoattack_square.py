@@ -40,6 +40,8 @@ class _Block(NamedTuple):
 class BatchedSquare(SquareAttack):
     """The Square attack, asked in batches; in l2 it is pyautoattack's."""
 
+    eps: float
+
     def attack_single_run(
         self, x: Float[Tensor, "b 3 y x"], y: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b 3 y x"]]:
