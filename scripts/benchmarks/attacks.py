@@ -28,7 +28,7 @@ from sslkuramoto.threat import Threat
 
 SEED = 0
 CLASSES = 10
-THREAT = Threat("linf", 0.055)
+THREAT = Threat("linf", 0.06)
 WIDTH = 16  # channels of the first convolution
 STEEP = 200.0  # where the second is flat, gradients mislead some attacks
 STARTED = 60.0  # seconds until both processes must be ready
