@@ -182,6 +182,10 @@ class Attack(ABC):
         """Return the attacks that one entry of a protocol file names: several for a version of AutoAttack."""
         return [self]
 
+    def longest(self) -> "Attack":
+        """Return the attack whose passes are counted before it runs, if this one may take fewer of them."""
+        return self
+
     @cached_property
     def noticed(self) -> Counter[str]:
         """Events counted while the attack runs. A battery clears it before each unit of work and stores it after."""

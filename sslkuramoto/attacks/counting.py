@@ -205,7 +205,7 @@ def passes_of(attack: Attack, classifier: Classifier, num_classes: int, side: tu
     key = repr((type(attack), sorted(attack.options.items()), told, num_classes, side, norm))
     if key not in _KNOWN:
         target = asking = stand_in_for(classifier, num_classes, side, norm)
-        own = copy(attack)
+        own = copy(attack.longest())
         if attack.source is not None:
             own.source = asking = stand_in_for(attack.source, num_classes, side, norm)
         image, label = torch.full((1, 3, *side), GREY), torch.zeros(1, dtype=torch.int64)

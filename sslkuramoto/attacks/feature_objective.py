@@ -16,7 +16,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from sslkuramoto.attacks.gradients import CUT, ROWS, Evaluated, pixel_gradient
+from sslkuramoto.attacks.gradients import CUT, Evaluated, pixel_gradient
+from sslkuramoto.attacks.pass_size import ROWS
 from sslkuramoto.encoders.features import Encoder
 
 Direction = Literal["away", "towards"]

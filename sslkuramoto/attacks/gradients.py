@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.attacks.attack import Attack, ImpossibleAttackError, Work
 from sslkuramoto.attacks.losses import Loss, for_classes, per_image
+from sslkuramoto.attacks.pass_size import ROWS, with_rows
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.dynamics.surrogate import Surrogate, surrogate_backward, surrogates_for
 from sslkuramoto.randomness import Key, generator
@@ -39,10 +40,6 @@ def reading_by_draws(noise: Noise, k: int, *, single: Reading | None = None) -> 
     if noise == "held":
         return "adaptive"
     return "EoT" if k > 1 else single
-
-
-ROWS = 128
-"""Most images times draws in one forward pass (more if the batch itself is larger); bounds the memory."""
 
 
 @dataclass
@@ -125,7 +122,14 @@ class Objective:
 
     def __call__(self, candidates: Float[Tensor, "b 3 y x"], *, gradient: bool = True) -> Evaluated:
         """Evaluate candidates, with or without the gradient; with held draws, equal candidates have equal values."""
-        passes = list(self._passes(len(candidates)))
+        if self.stream is not None:  # the passes key the draws
+            return self._evaluated(candidates, gradient, ROWS)
+        encoder = self.classifier.encoder
+        return with_rows(encoder, candidates, lambda rows: self._evaluated(candidates, gradient, rows))
+
+    def _evaluated(self, candidates: Float[Tensor, "b 3 y x"], gradient: bool, rows: int) -> Evaluated:
+        """Evaluate candidates in passes of at most so many rows."""
+        passes = list(self._passes(len(candidates), rows))
         cotangent = None
         if gradient and self.mean == "log_probability" and self.k > 1:
             log = self._mean_log_probability(candidates, passes).requires_grad_()
@@ -179,16 +183,16 @@ class Objective:
 
     def log_probabilities(self, candidates: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b q"]:
         """Return the mean over the draws of the log-probabilities."""
-        return self._mean_log_probability(candidates, list(self._passes(len(candidates))))
+        return self._mean_log_probability(candidates, list(self._passes(len(candidates), ROWS)))
 
     def _mean_log_probability(self, candidates: Tensor, passes: list[tuple[range, int]]) -> Tensor:
         with torch.no_grad():
             parts = [self._logits(candidates, draws, seed).log_softmax(dim=2) for draws, seed in passes]
         return torch.cat(parts).mean(dim=0)
 
-    def _passes(self, images: int) -> Iterator[tuple[range, int]]:
-        """Split the draws into passes of at most ROWS rows; the seed keys the fresh draws of a pass."""
-        size = max(1, ROWS // max(images, 1))
+    def _passes(self, images: int, rows: int) -> Iterator[tuple[range, int]]:
+        """Split the draws into passes of at most so many rows; the seed keys the fresh draws of a pass."""
+        size = max(1, rows // max(images, 1))
         for first in range(0, self.k, size):
             seed = 0
             if self.stream is not None:

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.attack import Attack, Work
-from sslkuramoto.attacks.gradients import ROWS, Objective, objective_of
+from sslkuramoto.attacks.gradients import Objective, objective_of
+from sslkuramoto.attacks.pass_size import ROWS
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.registry import options_of
 from sslkuramoto.threat import Threat

@@ -73,34 +73,37 @@ def test_a_network_whose_oscillators_are_held_is_asked_for_one_gradient(noisy, d
         with counted(classifier.encoder) as count, frozen(classifier):
             attack(classifier, images, classifier(images).argmax(1), threat=Threat("linf", 1e-6), work=Work(0, 0))
         passes[mode] = count.backward
-    assert passes["fixed"] == 3 * 3
+    assert passes["fixed"] == 3 * 2, "the gradient at the last point moves nothing"
     assert passes["random"] in (60, 120, 180), "20 draws, 3 gradients, images that the first draw gets right"
 
 
 @pytest.mark.parametrize(("version", "chunk"), [("standard", 20), ("standard", 7), ("plus", 20)])
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
-def test_it_agrees_pixel_by_pixel_with_pyautoattack_called_directly(cnn, digits, subject_of, version, chunk, threat):
-    """Deterministic network, every image of every chunk: the same adversarial pixels, not only the same count."""
+def test_it_agrees_image_by_image_with_pyautoattack_called_directly(cnn, digits, subject_of, version, chunk, threat):
+    """Deterministic network: the same verdicts; the same pixels, except that APGD ends at an earlier visited point."""
     images, labels = first(digits, 20)
-    settings = {"iterations": 5, "queries": 15, "targets": 3}
+    settings = {"iterations": 25, "queries": 60, "targets": 3}
     if version == "plus":
         settings |= {"restarts": 2, "iterations": 3}
-    classifier = Classifier(*cnn)
+    classifier, visited = Classifier(*cnn), []
+    watching = classifier.encoder.register_forward_pre_hook(lambda _, given: visited.append(given[0].detach()))
     with frozen(classifier):
         parts = zip(images.split(chunk), labels.split(chunk), strict=True)
         expected = torch.cat([directly(classifier, *part, threat, version, 3, **settings) for part in parts])
+    watching.remove()
     attacks = ready(subject_of(cnn), {"name": "autoattack", "version": version, **settings})
     found = run_battery(classifier, images, labels, attacks, threat=threat, seed=3, chunk=chunk, draws=20)
-    if threat.norm == "l2":  # theirs may lie outside by rounding
-        outside = threat.distances(expected, images) > threat.eps
-        pulled = threat.project(expected[outside], images[outside])
-        torch.testing.assert_close(pulled, expected[outside], rtol=0, atol=1e-6)
-        expected[outside] = pulled
-    assert torch.equal(found.wrapper, expected)
-    assert torch.equal(found.worst, expected)
     standing = classifier(expected).argmax(1) == labels
     assert [by is None for by in found.broken_by] == standing.tolist()
     assert 0.1 < standing.float().mean() < 0.9, "the example must hold both outcomes"
+    assert torch.equal(found.worst, found.wrapper)
+    by_apgd = torch.tensor([str(by).startswith("apgd") for by in found.broken_by])
+    rounding = 0.0 if threat.norm == "linf" else 1e-6  # l2 candidates of theirs may lie outside by rounding
+    assert (found.wrapper - expected)[~by_apgd].abs().max() <= rounding
+    points = torch.cat(visited)
+    apart = [(points - one).abs().amax(dim=(1, 2, 3)).min() for one in found.wrapper[by_apgd]]
+    assert max(apart) <= rounding
+    assert (classifier(found.wrapper[by_apgd]).argmax(1) != labels[by_apgd]).all()
 
 
 def test_with_one_state_an_image_each_is_attacked_as_if_alone(noisy, digits, subject_of):

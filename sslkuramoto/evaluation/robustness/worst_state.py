@@ -18,9 +18,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sslkuramoto.attacks.counting import seconds_of_passes
-from sslkuramoto.attacks.gradients import ROWS
 from sslkuramoto.attacks.ledger import Unit, ledger_for
 from sslkuramoto.attacks.losses import Loss, for_classes, is_targeted
+from sslkuramoto.attacks.pass_size import ROWS
 from sslkuramoto.attacks.worst_state import state_space_of, worst_state
 from sslkuramoto.classifier import Classifier, frozen, predicted, predictions_over_draws
 from sslkuramoto.columns import Column
