@@ -10,6 +10,7 @@ from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.evaluation.protocol import Loaded
+from sslkuramoto.files import content_of
 from sslkuramoto.recipe import Part, Recipe, load_recipe, override
 from sslkuramoto.sources import content_key
 from sslkuramoto.study.options import Settings, as_overrides, merged, rows_named, with_runs, with_seed
@@ -184,7 +185,7 @@ class Study:
         """Return whether other options than ``seed`` may depend on the seed: ``${`` in the changes or in the file."""
         part = self.rows[row].stages[stage]
         changes = as_overrides(merged(self.settings, part.changes, self.overrides.of_stage(row, stage, part.changes)))
-        return any("${" in text for text in (*changes, part.path.read_text()))
+        return any("${" in text for text in changes) or b"${" in content_of(part.path)
 
     def data_of(self, row: str) -> Part:
         """Return the data of the network of a function: its row's or the study's, with changes of the command line.

@@ -240,6 +240,7 @@ def input_of_a_study(hostile: Path, folder: Path) -> object:
 
 
 PLACES: dict[tuple[str, str], str] = {
+    ("attacks/pass_size.py", "_lines"): MACHINE,
     ("files.py", "content_of"): "json_object",
     ("files.py", "read_object"): "json_object",
     ("files.py", "write_atomically"): WRITES,
@@ -278,6 +279,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("data/scenes/multi_object_npz.py", "_masks"): "npz_of_scenes",
     ("attacks/ledger.py", "read"): "unit_of_an_attack",
     ("study/jobs.py", "recorded_failure"): "failed_task",
+    ("study/model.py", "follows_seed"): "yaml_file",
     ("study/plan.py", "_start"): "input_of_a_study",
     ("study/keys.py", "sampled_hash"): "input_of_a_study",
     ("study/keys.py", "_read"): "json_object",
