@@ -84,7 +84,7 @@ evaluation() { # of a network that is hardly trained: only that it runs, and for
 part versions versions
 if [ ${#failed[@]} -eq 0 ]; then
     part "tests on the device" "$PYTHON" -m pytest -m gpu -p no:cacheprovider --durations=5
-    part "benchmark" "$PYTHON" scripts/benchmark.py --device cuda --json "$OUT/benchmark.json"
+    part "benchmark" "$PYTHON" scripts/benchmark.py step memory attention --device cuda --json "$OUT/benchmark.json"
     part "$RECIPE, $CHANNELS channels, $IMAGES images" run
     part "robustness, audit, corruptions and calibration of a network trained on $IMAGES images" evaluation
 fi

@@ -45,7 +45,8 @@ class Engine:
         precision: of the weights and, with bf16, of the products alone; stays as the run began.
         compile: whether torch.compile speeds up the steps.
         checkpoint_steps: steps of a layer between two states that are kept for the backward pass, which computes the
-            steps between them once more: less memory, more time, the same gradients. 0 keeps everything.
+            steps between them once more: less memory, more time, the same gradients (on a CPU up to rounding, since
+            convolutions then stay direct). 0 keeps everything.
         workers: processes that decode images that are not held in memory.
         loggers: beside metrics.csv.
         wandb_project: name of the project at Weights & Biases.

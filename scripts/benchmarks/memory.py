@@ -39,8 +39,8 @@ def _images(settings: Settings) -> Iterator[Figure]:
     initial = torch.randn(batch, channels, side, side, generator=draw).to(device)
 
     def ours() -> None:
-        encoder.zero_grad(set_to_none=True)
         encoder(images, initial=initial).pooled.square().sum().backward()
+        encoder.zero_grad(set_to_none=True)
 
     def saving() -> None:
         set_checkpoint_steps(encoder, KEPT_EVERY)
@@ -50,8 +50,8 @@ def _images(settings: Settings) -> Iterator[Figure]:
             set_checkpoint_steps(encoder, 0)
 
     def reference() -> None:
-        plain.zero_grad(set_to_none=True)
         plain(images, initial)[0].square().sum().backward()
+        plain.zero_grad(set_to_none=True)
 
     works = {"ours": ours, "saving": saving, "reference": reference}
     peaks = _peaks(works, settings)
@@ -81,9 +81,9 @@ def _many_steps(settings: Settings) -> Figure:
 
     def work(steps: int, kept: int) -> Callable[[], None]:
         def step() -> None:
-            encoder.zero_grad(set_to_none=True)
             set_checkpoint_steps(encoder, kept)
             encoder(boards, draw=draw, num_steps=steps).pooled.square().sum().backward()
+            encoder.zero_grad(set_to_none=True)
 
         return step
 
@@ -97,7 +97,10 @@ def _many_steps(settings: Settings) -> Figure:
 
 
 def _peaks(works: dict[str, Callable[[], None]], settings: Settings) -> dict[str, list[float]]:
-    """Return how many MiB each work needs beyond what it finds, in each repeat, after one that is not counted."""
+    """Return how many MiB each work needs beyond what it finds, in each repeat, after one that is not counted.
+
+    A work leaves no gradients: those of the repeat before would count as memory that it sets free.
+    """
     for work in works.values():
         work()
     found: dict[str, list[float]] = {name: [] for name in works}

@@ -158,8 +158,8 @@ class AutoAttackMember(Attack):
             apgd = APGDAttack if published else LeavingApgd
             return apgd(classifier, n_restarts=self.starts, loss=self.member[5:], **gradient, **common)
         if self.member == "apgd-t":
-            targeted = APGDAttack_targeted if published else LeavingApgdTargeted
-            return targeted(classifier, n_restarts=1, n_target_classes=self.targets, **gradient, **common)
+            apgd_t = APGDAttack_targeted if published else LeavingApgdTargeted
+            return apgd_t(classifier, n_restarts=1, n_target_classes=self.targets, **gradient, **common)
         if self.member == "square":
             square = SquareAttack if published else BatchedSquare
             return square(

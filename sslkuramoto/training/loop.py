@@ -140,9 +140,11 @@ class _Training:
     def _record_session(self) -> None:
         """Record versions and hardware; say so where a run does not continue exactly."""
         changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size)
-        compiled, before = self.recipe.engine.compile, self.run.recipe().engine.compile
-        if compiled != before:
-            changed.append(f"engine.compile={str(compiled).lower()} (before: {str(before).lower()})")
+        engine, earlier = self.recipe.engine, self.run.recipe().engine
+        for key in ("compile", "checkpoint_steps"):  # both round otherwise
+            now, before = getattr(engine, key), getattr(earlier, key)
+            if now != before:
+                changed.append(f"engine.{key}={str(now).lower()} (before: {str(before).lower()})")
         if changed and self.step:
             line = "continues, but not bit for bit as a run that was never stopped"
             print(printable(f"{self.run.path}: {', '.join(changed)}: {line}"), file=sys.stderr, flush=True)

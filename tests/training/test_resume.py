@@ -89,6 +89,14 @@ def test_a_run_that_another_number_of_processes_began_says_that_it_is_not_exact(
     assert f"run: hardware={hardware} (before: another one), processes=1 (before: 2): continues, but not" in line
 
 
+def test_a_run_that_now_computes_steps_again_says_that_it_is_not_exact(tmp_path, capsys):
+    with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
+        train(small(), tmp_path / "run")
+    capsys.readouterr()
+    train(small(engine={"checkpoint_steps": 2}), tmp_path / "run")
+    assert "run: engine.checkpoint_steps=2 (before: 0): continues, but not bit for bit" in capsys.readouterr().err
+
+
 def test_a_run_that_continues_as_it_began_says_nothing_of_it(tmp_path, capsys):
     with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
         train(small(), tmp_path / "run")
