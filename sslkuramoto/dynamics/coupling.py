@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
-from sslkuramoto.dynamics.spectral import is_faster, kernel_spectrum, spectral_convolution
+from sslkuramoto.dynamics.spectral import applies, is_faster, kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import without_memory
 
@@ -26,9 +26,8 @@ class ConvCoupling(nn.Conv2d):
     """A dense k x k convolution, with bias unless said otherwise. J_ij is an n x n block that depends on the offset
     between two sites only.
 
-    Where gradients are recorded on a CPU in float32 (training, attacks), large kernels are convolved in the Fourier
-    domain (see :meth:`prepared`). A pass without gradients always uses the direct convolution and so matches the
-    published networks bit for bit.
+    On a CPU in float32, large kernels are convolved in the Fourier domain where that is faster (see :meth:`prepared`).
+    Both convolutions agree up to rounding; :func:`~sslkuramoto.dynamics.spectral.direct_convolutions` forbids it.
 
     Args:
         channels: c, number of channels, >= 1.
@@ -56,10 +55,9 @@ class ConvCoupling(nn.Conv2d):
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, x: Float[Tensor, "b c h w"]) -> Couple | None:
-    """Return the convolution in the Fourier domain if gradients are recorded for such states and it is faster."""
-    plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    """Return the convolution in the Fourier domain if it can take such states and is faster."""
     k = weight.shape[-1]
-    if not (torch.is_grad_enabled() and plain_cpu and is_faster(x.shape, k)):
+    if not (applies(x) and is_faster(x.shape, k)):
         return None
     spectrum = kernel_spectrum(weight, (x.shape[2], x.shape[3]))
     offset = 0 if bias is None else bias.view(-1, 1, 1)

@@ -15,6 +15,9 @@ r = n // 2 + 1 frequencies of the first axis (the others are complex conjugates)
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,6 +27,18 @@ from torch import Tensor
 
 _WORD = 40
 """Multiplications that take as long as moving one number of the kernel's spectrum, from timings on one CPU core."""
+
+_ONLY_DIRECT: ContextVar[bool] = ContextVar("only direct convolutions", default=False)
+
+
+@contextmanager
+def direct_convolutions() -> Iterator[None]:
+    """Within this context couplings use direct convolutions only, which round as in the published code."""
+    token = _ONLY_DIRECT.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_DIRECT.reset(token)
 
 
 class _Axis(NamedTuple):
@@ -164,6 +179,12 @@ def spectral_convolution(
         kernel_size: k, odd.
     """
     return _Convolution.apply(x, spectrum, kernel_size)
+
+
+def applies(x: Tensor) -> bool:
+    """Return whether such states may be convolved here: float32 on a CPU, no autocast, no context that forbids it."""
+    fits = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return fits and not _ONLY_DIRECT.get()
 
 
 def is_faster(shape: torch.Size, kernel_size: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sslkuramoto.dynamics.spectral import direct_convolutions
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.heads import taken
 from sslkuramoto.interop import akorn, akorn_blocks, winfree
@@ -160,8 +161,9 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
 
 
 @torch.no_grad()
+@direct_convolutions()
 def answer(network: Published, inputs: Tensor, initial: Tensor) -> tuple[Tensor | None, tuple[Any, ...]]:
-    """Return the output of the head and the trace of every layer, from given initial states."""
+    """Return the output of the head and the trace of every layer, from given initial states, rounded as published."""
     encoder, head = network.built.encoder, network.built.head
     features = encoder(inputs, initial=initial, trace=True)
     output = None if head is None else head(taken(head, features.pooled, features.map))

@@ -3,12 +3,14 @@
 Shapes: b batch, c channels, h w grid.
 """
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from sslkuramoto.dynamics.coupling import ConvCoupling, SymmetricConvCoupling
-from sslkuramoto.dynamics.spectral import is_faster, kernel_spectrum, spectral_convolution
+from sslkuramoto.dynamics.spectral import direct_convolutions, is_faster, kernel_spectrum, spectral_convolution
 from sslkuramoto.encoders import AKOrN
 
 
@@ -62,12 +64,14 @@ def test_rounding_is_no_worse_than_twice_that_of_the_direct_convolution(channels
 @pytest.mark.parametrize(
     "coupling", [ConvCoupling(32, 7), SymmetricConvCoupling(32, 7)], ids=lambda c: type(c).__name__
 )
-def test_passes_with_gradients_agree_with_those_without_which_are_direct(coupling):
+def test_direct_convolutions_agree_and_are_those_of_torch(coupling):
     x = torch.randn(16, 32, 16, 16, generator=torch.Generator().manual_seed(0))
     fast = coupling.prepared(x)(x)
     assert "Convolution" in type(fast.grad_fn.next_functions[0][0] or fast.grad_fn).__name__
     with torch.no_grad():
-        direct = coupling.prepared(x)(x)
+        assert torch.equal(coupling.prepared(x)(x), fast)
+        with direct_convolutions():
+            direct = coupling.prepared(x)(x)
         bias = getattr(coupling, "bias", None)
         assert torch.equal(direct, F.conv2d(x, coupling.weight, bias, padding=3))
     torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-5)
@@ -82,14 +86,14 @@ def test_an_attack_on_frozen_weights_has_the_gradient_of_the_direct_convolution(
     torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("reason", ["kernel", "channels", "batch", "double", "autocast", "no_grad"])
+@pytest.mark.parametrize("reason", ["kernel", "channels", "batch", "double", "autocast", "forbidden"])
 def test_direct_convolution_is_kept_where_the_other_does_not_pay_or_fit(reason):
     coupling = ConvCoupling(2 if reason == "channels" else 32, 3 if reason == "kernel" else 7)
     x = torch.zeros(1 if reason == "batch" else 16, coupling.in_channels, 8, 8)
     x = x.double() if reason == "double" else x
     with (
         torch.autocast("cpu", enabled=reason == "autocast", dtype=torch.bfloat16),
-        torch.set_grad_enabled(reason != "no_grad"),
+        direct_convolutions() if reason == "forbidden" else nullcontext(),
     ):
         assert coupling.prepared(x) is coupling
     assert is_faster(torch.Size((16, 32, 8, 8)), 7)
