@@ -299,15 +299,20 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Any], source: str) ->
     Raises:
         UserError: names the first weight that is missing, left over, no tensor, of another shape, or not finite.
     """
+    check_loads(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_loads(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+    """Check all that :func:`load_strictly` checks, and load nothing."""
     check_fit(module, weights, source)
     for name, _ in module.named_parameters():  # a buffer may hold -inf, as masks of attention do
         if not weights[name].isfinite().all():
             raise UserError(f"{source}: weight {name!r} holds values that are not finite (nan or inf)")
-    module.load_state_dict(dict(weights))
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Check that :func:`load_strictly` would load; ``module`` may be on the device ``"meta"``."""
+    """Check names and shapes as :func:`load_strictly` does; ``module`` may be on the device ``"meta"``."""
     wanted = module.state_dict()
     for name in sorted({*wanted, *weights}, key=str):
         if name not in weights:

@@ -43,6 +43,9 @@ class Engine:
     Attributes:
         device: auto, cpu, cuda, cuda:INDEX or mps.
         precision: of the weights and, with bf16, of the products alone; stays as the run began.
+        strategy: how several processes share the work: ``ddp`` (each holds all weights, gradients are averaged),
+            ``fsdp2`` (each keeps a share of weights, gradients and optimiser state), ``auto``: ``ddp``. Nothing is
+            shared where torchrun or SLURM started one process.
         compile: whether torch.compile speeds up the steps.
         checkpoint_steps: steps of a layer between two states that are kept for the backward pass, which computes the
             steps between them once more: less memory, more time, the same gradients (on a CPU up to rounding, since
@@ -54,6 +57,7 @@ class Engine:
 
     device: str = "auto"
     precision: Literal["32", "bf16", "64"] = "32"
+    strategy: Literal["auto", "ddp", "fsdp2"] = "auto"
     compile: bool = False
     checkpoint_steps: Whole = 0
     workers: Whole = 4

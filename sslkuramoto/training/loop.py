@@ -33,6 +33,7 @@ from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
+from sslkuramoto.training.sharding import WholeCopy, gathered, shard_as, whole
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
@@ -107,11 +108,19 @@ class _Training:
         self.total = recipe.epochs * steps_per_epoch
         self.schedule = SCHEDULES.build(recipe.schedule.name, recipe.schedule.options)
         self.learner = learner  # the bare module; self.wrapped is what processes synchronise
+        self.average = None if recipe.weight_ema is None else WeightAverage(learner, recipe.weight_ema)
+        averaged = None if self.average is None else self.average.module
+        self.copies = None  # of learner and average, where processes share out weights
+        if fabric.world_size > 1 and recipe.engine.strategy == "fsdp2":
+            self.copies = tuple(WholeCopy(learner, fabric.is_global_zero) for _ in range(2))
+        module: Any = torch.compile(learner) if recipe.engine.compile else learner
+        self.wrapped: Any = fabric.setup_module(module)
         groups = parameter_groups(learner, self.schedule.hold, self.schedule.decay_norm_and_bias)
         optimizer = OPTIMIZERS.build(recipe.optimizer.name, recipe.optimizer.options, groups)
-        module: Any = torch.compile(learner) if recipe.engine.compile else learner
-        self.wrapped, self.optimizer = fabric.setup(module, optimizer)
-        self.average = None if recipe.weight_ema is None else WeightAverage(learner, recipe.weight_ema)
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        if averaged is not None:
+            averaged.to(fabric.device, next(learner.parameters()).dtype)
+            shard_as(averaged, learner)
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
         self.step = 0  # steps that are done
 
@@ -132,16 +141,28 @@ class _Training:
             self._fail(*found)
         finally:
             log.close()
-        if self.fabric.is_global_zero:
-            export(self.run, self.recipe.encoder, self.learner, self.average)
-        self.fabric.barrier()
+        self._export(self.run)
         return self.run
+
+    def _whole(self) -> tuple[Learner, Learner | None]:
+        """Return learner and average with whole weights, on the first process; every process has to call this."""
+        averaged = None if self.average is None else self.average.module
+        if self.copies is None:
+            return self.learner, averaged
+        return self.copies[0].of(self.learner), None if averaged is None else self.copies[1].of(averaged)
+
+    def _export(self, run: RunDirectory) -> None:
+        """Write encoder and head on the first process, while the others wait."""
+        learner, averaged = self._whole()
+        if self.fabric.is_global_zero:
+            export(run, self.recipe.encoder, learner, averaged)
+        self.fabric.barrier()
 
     def _record_session(self) -> None:
         """Record versions and hardware; say so where a run does not continue exactly."""
         changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size)
         engine, earlier = self.recipe.engine, self.run.recipe().engine
-        for key in ("compile", "checkpoint_steps"):  # both round otherwise
+        for key in ("compile", "strategy", "checkpoint_steps"):  # each rounds otherwise
             now, before = getattr(engine, key), getattr(earlier, key)
             if now != before:
                 changed.append(f"engine.{key}={str(now).lower()} (before: {str(before).lower()})")
@@ -221,7 +242,8 @@ class _Training:
         names = ["loss", *outcomes[0].metrics]
         values = [torch.stack([o.loss.detach().float(), *(v.float() for v in o.metrics.values())]) for o in outcomes]
         mean = self._mean(torch.stack(values).mean(dim=0))
-        *reduced, norm = torch.cat([mean, grad_norm.detach().float().reshape(1)]).tolist()  # one transfer
+        norm = whole(grad_norm.detach()).to(mean.device).float()
+        *reduced, norm = torch.cat([mean, norm.reshape(1)]).tolist()  # one transfer
         metrics = dict(zip(names, reduced, strict=True))
         lr = self.optimizer.param_groups[0]["lr"]  # groups that are held come last
         return {"loss": metrics.pop("loss"), "grad_norm": norm, "lr": lr, **metrics}
@@ -273,7 +295,8 @@ class _Training:
             if images.is_floating_point():
                 images = images.to(next(encoder.parameters()).dtype)
             field = one_field(encoder, images, generator(self.fabric.device, self.recipe.seed, "one field", self.step))
-            with self.fabric.autocast(), buffers_kept(encoder):  # in train mode, as the batch was seen
+            # in train mode, as the batch was seen
+            with self.fabric.autocast(), buffers_kept(encoder), gathered(self.learner):
                 features = encoder(images, initial=field).pooled
         std, rank = self._mean(torch.stack([feature_std(features), effective_rank(features)])).tolist()
         return {"feature_std": std, "effective_rank": rank}
@@ -281,12 +304,12 @@ class _Training:
     def _monitored(self, monitor: Monitor, epoch: int) -> Mapping[str, float]:
         """Measure the encoder that the run would leave behind now, on the first process."""
         found: Mapping[str, float] = {}
+        learner, averaged = self._whole()
         if self.fabric.is_global_zero:
-            self.learner.eval()
-            encoder = (self.learner if self.average is None else self.average.module).exported()
+            encoder = (learner if averaged is None else averaged).eval().exported()
             assert isinstance(encoder, Encoder)
             with torch.no_grad():
-                found = monitor(encoder, self.data, epoch)
+                found = monitor(encoder.to(self.fabric.device), self.data, epoch)
             self.learner.train()
         self.fabric.barrier()
         return found
@@ -299,13 +322,14 @@ class _Training:
         due = rest == 0 and (epoch % measure.checkpoint_every == 0 or epoch == self.recipe.epochs)
         kept = rest == 0 and epoch in measure.keep_checkpoints
         if due or stops or kept:
-            spoilt = not_finite(self.learner, self.optimizer)
-            if spoilt:
-                self._fail(f"{spoilt} is not finite", "a smaller optimizer.lr may help")
-            if self.fabric.is_global_zero and kept:  # before the state: who continues from it does not come here again
-                export(self.run.at_epoch(epoch), self.recipe.encoder, self.learner, self.average)
-            if self.fabric.is_global_zero and (due or stops):
-                save_state(self.run, self.step, self.learner, self.average, self.optimizer)
+            for kind, spoilt in not_finite(self.learner, self.optimizer).items():
+                if self._mean(torch.tensor(float(spoilt), device=self.fabric.device)) > 0:  # in any process's share
+                    self._fail(f"{kind} is not finite", "a smaller optimizer.lr may help")
+            if kept:  # before the state: who continues from it does not come here again
+                self._export(self.run.at_epoch(epoch))
+            if due or stops:
+                first = self.fabric.is_global_zero
+                save_state(self.run, self.step, self.learner, self.average, self.optimizer, first)
             self.fabric.barrier()
         if stops:
             raise Interrupted(f"stopped after step {self.step} of {self.total}; the same command continues from there")

@@ -19,11 +19,12 @@ from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Engine
+from sslkuramoto.training.sharding import shard
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
+_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
 _ELASTIC = "TORCHELASTIC_RUN_ID"  # set by torchrun
 
 
@@ -35,20 +36,31 @@ def launch(engine: Engine) -> "Fabric":
     """
     with _only_version("torchmetrics"):  # Fabric reads no more of it, and the whole takes more than a second to load
         from lightning_fabric import Fabric  # slow to load: only what trains needs it
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.plugins import DoublePrecision
+        from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
 
     accelerator, index = check_device(engine.device)
     local, world = processes(os.environ)
     if index is not None and world > 1:
         raise UserError(f"engine.device={engine.device!r}: {world} processes share devices out themselves; take 'cuda'")
     backend = "nccl" if accelerator == "cuda" else "gloo"
-    strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False) if world > 1 else "auto"
+    strategy: Any = "auto"
+    if world > 1 and engine.strategy == "fsdp2":
+        strategy = ModelParallelStrategy(
+            lambda module, mesh: shard(module, mesh["data_parallel"]),
+            data_parallel_size=world,
+            tensor_parallel_size=1,
+            process_group_backend=backend,
+        )
+    elif world > 1:
+        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
     fabric = Fabric(
         accelerator=accelerator,
         devices=local if index is None else [index],
         num_nodes=max(world // local, 1),
         strategy=strategy,
-        precision=_PRECISION[engine.precision],
+        precision=_PRECISION.get(engine.precision),
+        plugins=DoublePrecision() if engine.precision == "64" else None,  # Fabric refuses its name for FSDP2
     )
     fabric.launch()
     return fabric

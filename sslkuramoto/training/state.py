@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.checkpoint import export_encoder, export_head, load_kind, load_strictly, save
+from sslkuramoto.checkpoint import check_loads, export_encoder, export_head, load_kind, save
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
 from sslkuramoto.training.learner import Learner
+from sslkuramoto.training.sharding import own_share, shared_out, whole
 
 KIND = "training"
 
 
 def save_state(
-    run: RunDirectory, step: int, learner: Learner, average: WeightAverage[Learner] | None, optimizer: Any
+    run: RunDirectory, step: int, learner: Learner, average: WeightAverage[Learner] | None, optimizer: Any, first: bool
 ) -> None:
-    """Write the checkpoint from which :func:`restore_state` continues.
+    """Write the checkpoint from which :func:`restore_state` continues; every process has to call this.
 
     Args:
         run: where.
@@ -30,6 +31,7 @@ def save_state(
         learner: encoder and objective, not wrapped.
         average: averaged weights, or None.
         optimizer: anything with ``state_dict``.
+        first: whether this is the process that writes.
 
     Raises:
         UserError: it cannot be written; the previous one remains.
@@ -41,22 +43,26 @@ def save_state(
         "average": {} if average is None else average.module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    save(run.last_checkpoint, state)
+    state = whole(state, keep=first)
+    if first:
+        save(run.last_checkpoint, state)
 
 
-def not_finite(learner: Learner, optimizer: Any) -> str:
-    """Return which kind of numbers of a checkpoint are not all finite: text that is empty when all are."""
+def not_finite(learner: Learner, optimizer: Any) -> dict[str, bool]:
+    """Return which kinds of numbers of a checkpoint are not all finite in this process."""
     norms = [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kinds = {
         "a weight": list(learner.parameters()),
         "a statistic of a BatchNorm": [v for norm in norms for v in norm.buffers()],
         "the optimizer's state": [v for entry in optimizer.state.values() for v in entry.values()],
     }
-    for kind, values in kinds.items():
-        tensors = [v.detach().isfinite().all() for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
-        if tensors and not torch.stack([t.to(tensors[0].device) for t in tensors]).all():
-            return kind
-    return ""
+    return {kind: not _finite([v for v in values if isinstance(v, torch.Tensor)]) for kind, values in kinds.items()}
+
+
+def _finite(tensors: list[torch.Tensor]) -> bool:
+    """Return whether all that this process holds of these tensors is finite."""
+    found = [own_share(t.detach()).isfinite().all() for t in tensors if t.is_floating_point()]
+    return not found or bool(torch.stack([t.to(found[0].device) for t in found]).all())
 
 
 def check_export(run: RunDirectory) -> None:
@@ -86,15 +92,27 @@ def restore_state(
     state = load_kind(path, KIND, {"step": int, "learner": dict, "average": dict, "optimizer": dict})
     if not 0 <= state["step"] <= total:
         raise UserError(f"{path}: step {state['step']} is outside this run of {total} steps")
-    load_strictly(learner, state["learner"], str(path))
+    _load(learner, state["learner"], str(path))
     if average is not None:
-        load_strictly(average.module, state["average"], f"{path} (weight_ema)")
+        _load(average.module, state["average"], f"{path} (weight_ema)")
     try:
-        optimizer.load_state_dict(state["optimizer"])
-    except (ValueError, KeyError, TypeError) as error:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        entries = {
+            index: {name: shared_out(value, parameters[index]) for name, value in entry.items()}
+            for index, entry in state["optimizer"]["state"].items()
+        }
+        optimizer.load_state_dict({**state["optimizer"], "state": entries})
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f"{path}: the state of the optimizer does not fit: {error}") from None
     _check_optimizer(path, state["step"], optimizer)
     return state["step"]
+
+
+def _load(module: Learner, weights: dict[str, Any], source: str) -> None:
+    """Load whole weights into a module that is perhaps shared out among processes, all or nothing."""
+    check_loads(module, weights, source)
+    own = module.state_dict()
+    module.load_state_dict({name: shared_out(value, own[name]) for name, value in weights.items()})
 
 
 def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
@@ -113,18 +131,18 @@ def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:
                 )
 
 
-def export(run: RunDirectory, encoder: Part, learner: Learner, average: WeightAverage[Learner] | None) -> None:
+def export(run: RunDirectory, encoder: Part, learner: Learner, averaged: Learner | None) -> None:
     """Write encoder and head; the encoder last of all, because its presence marks the run as finished.
 
     Args:
         run: where.
         encoder: the recipe section that rebuilds the encoder.
         learner: the last weights: all there is, or ``raw`` where they were also averaged.
-        average: averaged weights, or None.
+        averaged: the one with averaged weights, or None.
     """
-    if average is not None:
+    if averaged is not None:
         _export_one(run, "raw", encoder, learner)
-    _export_one(run, "ema", encoder, learner if average is None else average.module)
+    _export_one(run, "ema", encoder, learner if averaged is None else averaged)
 
 
 def _export_one(run: RunDirectory, weights: Any, encoder: Part, learner: Learner) -> None:

@@ -22,6 +22,7 @@ COMMON: dict[str, Any] = {
     "optimizer": {"name": "sgd", "lr": 0.1},
     "engine": {"device": "cpu", "precision": "64"},
 }
+FSDP2 = {"device": "cpu", "precision": "64", "strategy": "fsdp2"}
 SAME = {
     "same-simclr": {},
     "same-xphinet": {"objective": XPHINET, "accumulate": 2},
@@ -30,6 +31,14 @@ SAME = {
         "objective": {"name": "classification"},
         "data": {"name": "digits", "limit": 32, "size": 32},
         "epochs": 1,
+    },
+    "same-fsdp2": {"engine": FSDP2},
+    "same-fsdp2-average": {
+        "objective": XPHINET,
+        "accumulate": 2,
+        "optimizer": {"name": "adamw", "lr": 1e-4},
+        "weight_ema": {"decay": 0.5, "update_every": 1, "update_after": 1},
+        "engine": {**FSDP2, "checkpoint_steps": 1},
     },
 }
 

@@ -1,0 +1,116 @@
+"""FSDP2: every process keeps an equal share of each weight, its gradient and its optimiser state.
+
+Zhao et al. 2023, "PyTorch FSDP" (arXiv 2304.11277); the second version, ``torch.distributed.fsdp.fully_shard``. Layers
+that iterate steps gather their weights when they run and give them up afterwards; all other weights are gathered once
+a step. Between steps a process holds 1 / n of everything, n processes.
+
+What is written to disk is whole, so that a run continues under any strategy and with any number of processes.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from sslkuramoto.dynamics.steps import Recomputing
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def shard(module: M, mesh: "DeviceMesh") -> M:
+    """Share out the weights of a module among the processes of a mesh, in place.
+
+    Args:
+        module: is run through its ``forward`` only, or within :func:`gathered`.
+        mesh: with one axis.
+    """
+    from torch.distributed.fsdp import fully_shard  # slow to load
+
+    for layer in [m for m in module.modules() if isinstance(m, Recomputing) and any(True for _ in m.parameters())]:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def shard_as(module: nn.Module, other: nn.Module) -> None:
+    """Share out the weights of a module as those of another are, if they are."""
+    mesh = _mesh(other)
+    if mesh is not None:
+        shard(module, mesh)
+
+
+def _mesh(module: nn.Module) -> Any:
+    """Return the mesh of processes that share the weights of a module, None where each has all."""
+    return getattr(next(module.parameters(), None), "device_mesh", None)
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Within this context parts of a sharded module may be called by themselves; every process has to enter it."""
+    if _mesh(module) is None:
+        yield
+        return
+    root: Any = module
+    root.unshard()
+    try:
+        yield
+    finally:
+        root.reshard()
+
+
+def whole(state: Any, keep: bool = True) -> Any:
+    """Return a state in which every shared-out tensor is whole; every process has to call this.
+
+    Args:
+        state: tensors in dictionaries, lists and tuples, as ``state_dict`` returns them.
+        keep: whether this process keeps the whole tensors, in main memory; otherwise they become None.
+    """
+    if isinstance(state, Mapping):
+        return {key: whole(value, keep) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(whole(value, keep) for value in state)
+    if not hasattr(state, "full_tensor"):
+        return state
+    full = state.full_tensor()
+    return full.cpu() if keep else None
+
+
+def own_share(value: torch.Tensor) -> torch.Tensor:
+    """Return what this process holds of a tensor: all of it, unless it is shared out."""
+    local: Any = getattr(value, "to_local", None)
+    return value if local is None else local()
+
+
+def shared_out(value: Any, like: Any) -> Any:
+    """Return a whole tensor as ``like`` is shared out, if it has its shape; anything else as it is."""
+    if not (hasattr(like, "full_tensor") and isinstance(value, torch.Tensor) and value.shape == like.shape):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+class WholeCopy(Generic[M]):
+    """A copy, in the main memory of the first process, of a module that processes share out.
+
+    Args:
+        module: not shared out yet.
+        kept: whether this is the first process.
+    """
+
+    def __init__(self, module: M, kept: bool) -> None:
+        self.copy = deepcopy(module) if kept else None
+
+    def of(self, module: M) -> M:
+        """Return the copy with the weights of ``module`` now, on other processes ``module``; all have to call this."""
+        state = whole(module.state_dict(), keep=self.copy is not None)
+        if self.copy is None:
+            return module
+        self.copy.cpu().load_state_dict(state)
+        return self.copy
