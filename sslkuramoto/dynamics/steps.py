@@ -57,13 +57,11 @@ class Recomputing(nn.Module):
         """
         if not (self.checkpoint_steps and torch.is_grad_enabled()):
             return function(x)
-        found = checkpoint(
-            function,
-            x,
-            use_reentrant=False,
-            preserve_rng_state=False,
-            context_fn=lambda: (nullcontext(), _StatisticsKept(self)),
-        )
+        checkpointed = partial(checkpoint, function, x, use_reentrant=False, preserve_rng_state=False)
+        if torch.compiler.is_compiling():  # the compiler writes statistics once by itself
+            found = checkpointed()
+        else:
+            found = checkpointed(context_fn=lambda: (nullcontext(), _StatisticsKept(self)))
         assert found is not None
         return found
 

@@ -112,5 +112,5 @@ class WholeCopy(Generic[M]):
         state = whole(module.state_dict(), keep=self.copy is not None)
         if self.copy is None:
             return module
-        self.copy.cpu().load_state_dict(state)
+        self.copy.cpu().load_state_dict(state, assign=True)  # in the precision of the run
         return self.copy

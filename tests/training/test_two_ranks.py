@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import AKORN, XPHINET, Mirrored, assert_same_run, metrics, recipe_file
+from small_runs import AKORN, XPHINET, Mirrored, assert_same_run, metrics, recipe_file, small
 
 from sslkuramoto.checkpoint import load
 from sslkuramoto.recipe import load_recipe
@@ -23,6 +23,7 @@ COMMON: dict[str, Any] = {
     "engine": {"device": "cpu", "precision": "64"},
 }
 FSDP2 = {"device": "cpu", "precision": "64", "strategy": "fsdp2"}
+AVERAGE = {"decay": 0.5, "update_every": 1, "update_after": 1}
 SAME = {
     "same-simclr": {},
     "same-xphinet": {"objective": XPHINET, "accumulate": 2},
@@ -37,10 +38,27 @@ SAME = {
         "objective": XPHINET,
         "accumulate": 2,
         "optimizer": {"name": "adamw", "lr": 1e-4},
-        "weight_ema": {"decay": 0.5, "update_every": 1, "update_after": 1},
+        "weight_ema": AVERAGE,
         "engine": {**FSDP2, "checkpoint_steps": 1},
     },
 }
+COMPOSED: dict[str, Any] = {
+    **COMMON,
+    "encoder": {**AKORN, "kernel_sizes": [3], "initial": "stimulus"},
+    "objective": {"name": "classification"},
+    "optimizer": {"name": "sgd", "lr": 1e-4},
+    "weight_ema": AVERAGE,
+    "epochs": 1,
+}
+del COMPOSED["engine"]
+TOGETHER = [  # without compile any two values of two options meet; with it, which is slow, each strategy and precision
+    {"strategy": "ddp", "precision": "bf16", "compile": True, "checkpoint_steps": 1, "accumulate": 2},
+    {"strategy": "fsdp2", "precision": "32", "compile": True, "checkpoint_steps": 1, "accumulate": 2},
+    {"strategy": "ddp", "precision": "32", "compile": False, "checkpoint_steps": 1, "accumulate": 2},
+    {"strategy": "ddp", "precision": "bf16", "compile": False, "checkpoint_steps": 0, "accumulate": 1},
+    {"strategy": "fsdp2", "precision": "32", "compile": False, "checkpoint_steps": 0, "accumulate": 1},
+    {"strategy": "fsdp2", "precision": "bf16", "compile": False, "checkpoint_steps": 1, "accumulate": 2},
+]
 
 
 Said = list[dict[str, Any]]
@@ -50,6 +68,11 @@ def run_two(folder: Path) -> Said:
     """Run the worker in two processes; return what each of them said."""
     for name, changes in SAME.items():
         recipe_file(folder / f"{name}.yaml", **{**COMMON, **changes})
+    for number, options in enumerate(TOGETHER):
+        engine = {"device": "cpu", **options}
+        recipe_file(folder / f"together-{number}.yaml", **COMPOSED, engine=engine, accumulate=engine.pop("accumulate"))
+    measure = {"keep_checkpoints": [1], "monitor_every": 1, "monitor_images": 32, "monitors": ["knn"]}
+    recipe_file(folder / "shares.yaml", engine=FSDP2, weight_ema=AVERAGE, measure=measure)
     recipe_file(folder / "random.yaml")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
@@ -72,6 +95,8 @@ def test_two_processes_under_torchrun(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(VIEWS._members, "mirrored", Mirrored)
     for name in SAME:
         losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(name, tmp_path, said)
+    what_processes_shared_out_is_written_whole(tmp_path, said)
+    options_of_the_engine_compose(tmp_path, said)
     each_process_draws_oscillators_of_its_own(said)
     only_the_first_process_prints_and_writes(said, tmp_path)
     one_process_told_to_stop_stops_both_and_the_same_command_continues(said, tmp_path)
@@ -91,6 +116,44 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
     for mine, other in zip(metrics(one), metrics(two), strict=True):
         for column in ("loss", "grad_norm", "lr"):
             assert float(mine[column]) == pytest.approx(float(other[column]), rel=1e-5), column
+
+
+def what_processes_shared_out_is_written_whole(folder: Path, said: Said) -> None:
+    """A run that began under FSDP2 continues under DDP, measures and keeps what DDP alone would."""
+    assert [rank["shares stopped"]["code"] for rank in said] == [130, 130], said[0]["shares stopped"]
+    whole, parts = folder / "shares-whole", folder / "shares-parts"
+    for rank in said:
+        assert rank["shares whole"]["code"] == rank["shares continued"]["code"] == 0, rank
+    assert "engine.strategy=ddp (before: fsdp2)" in said[0]["shares continued"]["err"]
+    assert [row["knn"] for row in metrics(whole) if row["knn"]] == [row["knn"] for row in metrics(parts) if row["knn"]]
+    files = sorted(file.relative_to(whole) for file in whole.rglob("*.safetensors"))
+    assert files == sorted(file.relative_to(parts) for file in parts.rglob("*.safetensors"))
+    assert len(files) >= 5, "training state, encoder and average at the end and after epoch 1"
+    for file in files:
+        ours, theirs = flat(load(whole / file)), flat(load(parts / file))
+        assert ours.keys() == theirs.keys(), file
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, rtol=1e-6, atol=1e-8)
+
+
+def flat(state: Any, path: str = "") -> dict[str, torch.Tensor]:
+    """Return the tensors in nested dictionaries and lists by their paths."""
+    if isinstance(state, torch.Tensor):
+        return {path: state}
+    pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return {name: value for key, inner in pairs for name, value in flat(inner, f"{path}/{key}").items()}
+
+
+def options_of_the_engine_compose(folder: Path, said: Said) -> None:
+    """Losses are those of one process without any of them, up to the precision."""
+    for number, options in enumerate(TOGETHER):
+        name = f"together-{number}"
+        assert [rank[name]["code"] for rank in said] == [0, 0], (options, said[0][name]["err"])
+        plain = small(**COMPOSED, accumulate=options["accumulate"], engine={"device": "cpu"})
+        one = metrics(train(plain, folder / "one" / name).path)
+        close = 0.03 if options["precision"] == "bf16" else 1e-4
+        for mine, other in zip(one, metrics(folder / "two" / name), strict=True):
+            assert float(other["loss"]) == pytest.approx(float(mine["loss"]), rel=close), options
 
 
 def each_process_draws_oscillators_of_its_own(said: Said) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -35,6 +36,16 @@ def work(folder: Path) -> None:
     VIEWS.add("mirrored", Mirrored)
     found = {}
     for file in sorted(folder.glob("same-*.yaml")):
+        found[file.stem] = said(["train", str(file), "--run", str(folder / "two" / file.stem)])
+    shares = str(folder / "shares.yaml")
+    ddp = ["engine.strategy=ddp", "--run"]
+    found["shares whole"] = said(["train", shares, *ddp, str(folder / "shares-whole")])
+    with after_step(3, press_ctrl_c):
+        found["shares stopped"] = said(["train", shares, "--run", str(folder / "shares-parts")])
+    found["shares continued"] = said(["train", shares, *ddp, str(folder / "shares-parts")])
+    # traced and differentiated, but not compiled to C++: that takes minutes
+    torch.compile = functools.partial(torch.compile, backend="aot_eager")
+    for file in sorted(folder.glob("together-*.yaml")):
         found[file.stem] = said(["train", str(file), "--run", str(folder / "two" / file.stem)])
 
     drawn: list[str] = []
