@@ -1,6 +1,7 @@
 """A study as jobs of a cluster: the same table, shared pretraining, time that is over, parameters by SLURM's names."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -113,6 +114,22 @@ def test_a_job_whose_time_is_over_continues_where_it_was(computed, tmp_path: Pat
     assert found.cells["steps", "clean"].missing == [0], "the job of another row"
 
 
+def test_a_job_whose_node_is_lost_begins_again_where_it_was(computed, tmp_path: Path):
+    loaded, whole, table = computed
+    root = tmp_path / "root"
+    job = chain(loaded, root, "simclr")
+    process = multiprocessing.get_context("spawn").Process(target=job)
+    process.start()
+    wait_until(lambda: list(root.glob("runs/*/checkpoints/last.safetensors")) or None)
+    os.kill(process.pid, signal.SIGKILL)  # nobody is told
+    process.join()
+    assert job() == "done"
+    found = collect(loaded, root)
+    assert found.cells["simclr", "clean"].mean == table.cells["simclr", "clean"].mean
+    for file in root.glob("runs/*/*.safetensors"):
+        assert file.read_bytes() == (whole / file.relative_to(root)).read_bytes()
+
+
 def test_a_row_that_needs_the_run_of_another_makes_it_in_its_own_job(study, tmp_path: Path):
     loaded, root = study(columns__transfer=TRANSFER), tmp_path / "root"
     with after_step(0, kill), pytest.raises(Killed):
@@ -165,7 +182,7 @@ def test_parameters_reach_slurm_under_its_own_names_and_jobs_are_one_array(study
     (lines,) = sent()
     for line in ("partition=gpu", "account=oist", "gpus-per-node=1", "cpus-per-task=8", "time=90", "qos=low"):
         assert f"#SBATCH --{line}" in lines
-    for line in ("array=0-3%3", "mem=16GB", "job-name=tiny", "open-mode=append"):
+    for line in ("array=0-3%3", "mem=16GB", "job-name=tiny", "open-mode=append", "requeue"):
         assert f"#SBATCH --{line}" in lines
     assert not any("dependency" in line for line in lines)
     assert [job.job_id for job in jobs] == ["70_0", "70_1", "70_2", "70_3"]
