@@ -33,7 +33,7 @@ SAME = {
         "data": {"name": "digits", "limit": 32, "size": 32},
         "epochs": 1,
     },
-    "same-fsdp2": {"engine": FSDP2},
+    "same-fsdp2": {"optimizer": {"name": "lars", "lr": 0.1}, "engine": FSDP2},
     "same-fsdp2-average": {
         "objective": XPHINET,
         "accumulate": 2,
