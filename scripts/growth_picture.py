@@ -73,10 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         print(drawn(json.loads(args.record.read_text())["figures"], args.picture))
-    except (OSError, ValueError, KeyError) as error:
-        print(f"{args.record}: {error}", file=sys.stderr)
-        return 2
-    except UserError as error:
+    except (OSError, ValueError, KeyError) as error:  # also no figures, or not JSON
         print(f"{args.record}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from scale.checked import Row, measured, single_rows, two_processes
+from scale.checked import Row, decoding_seconds, measured, single_rows, two_processes
 from scale.counted import Counted, count, line
 from scale.model import GIB, Machine, Network, Step, memory_of, parts_that_fit, step_of
 
@@ -26,6 +26,7 @@ from sslkuramoto.recipe import Recipe, load_recipe
 ROOT = Path(__file__).parents[1]
 IMAGES = 1_281_167  # of ImageNet-1k for training
 FEW, MANY = 4, 8  # images of the two counts
+VIEWED = 64  # images of the count of views
 H100 = Machine(
     flops={"bf16": 0.3 * 989e12, "32": 0.3 * 494e12},
     bandwidth=0.7 * 3.35e12,
@@ -64,7 +65,8 @@ class Estimate(NamedTuple):
 
 def at_of(recipe: Recipe) -> Callable[[int], Counted]:
     """Return the counted work of a recipe as a function of the images of a part."""
-    return cache(line(count(recipe, FEW), count(recipe, MANY), FEW, MANY))
+    low, high = (count(recipe, n, viewed=VIEWED) for n in (FEW, MANY))
+    return cache(line(low, high, FEW, MANY))
 
 
 def estimate(recipe: Recipe, at: Callable[[int], Counted], processes: int) -> Estimate:
@@ -114,9 +116,8 @@ def checked_table(rows: Sequence[Row]) -> str:
     """Return measured and predicted amounts as a Markdown table."""
     lines = ["| | measured | predicted | error |", "|---|---:|---:|---:|"]
     for row in rows:
-        lines.append(
-            f"| {row.what} | {row.measured:#.3g} {row.unit} | {row.predicted:#.3g} {row.unit} | {100 * row.error:+.0f} % |"
-        )
+        found, predicted = (f"{amount:#.3g} {row.unit}" for amount in (row.measured, row.predicted))
+        lines.append(f"| {row.what} | {found} | {predicted} | {100 * row.error:+.0f} % |")
     return "\n".join(lines) + "\n"
 
 
@@ -125,7 +126,8 @@ def check() -> str:
     rows = list(single_rows(list(measured())))
     with tempfile.TemporaryDirectory() as folder:
         both = list(two_processes(Path(folder)))
-    return f"{checked_table(rows)}\nTwo gloo processes:\n\n{checked_table(both)}"
+    decoded = f"{1000 * decoding_seconds():.1f} ms for a JPEG of 500 x 375 pixels."
+    return f"{checked_table(rows)}\nTwo gloo processes:\n\n{checked_table(both)}\nDecoding: {decoded}\n"
 
 
 def into_document(path: Path, name: str, text: str) -> None:

@@ -144,7 +144,7 @@ def axes(settings: Settings) -> tuple[Axis, ...]:
             lambda size: step(kernel=size),
             1.0,
             1.0,
-            "Direct convolutions would be quadratic; in the Fourier domain the grid and its padding, side + k / 2, decide.",
+            "Direct convolutions would be quadratic; in the Fourier domain the padded grid, side + k / 2, decides.",
         ),
         Axis(
             f"tokens, attention coupling, {settings.size(64, 32)} channels, batch 1, T = 2",

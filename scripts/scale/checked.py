@@ -21,6 +21,8 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from scale.counted import Counted, Work, count
+from scale.model import Machine, Network, compute_seconds, reduce_seconds
 from sslkuramoto.data import expected_spec
 from sslkuramoto.data.images.pixels import Frame, decode
 from sslkuramoto.errors import UserError
@@ -28,8 +30,6 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file
 from sslkuramoto.training.learner import build
 from sslkuramoto.training.processes import synchronise_batch_norm
-from scale.counted import Counted, Work, count
-from scale.model import Machine, Network, compute_seconds, reduce_seconds
 
 REPEATS = 3
 RECIPES = (
@@ -49,7 +49,7 @@ RECIPES = (
     ("imagenet-akorn-supervised", ("batch_size=2", 'engine.precision="32"')),
 )
 """Recipes whose steps are measured, with what makes them small."""
-TOGETHER = tuple(each for each in RECIPES if each[0] in ("digits-akorn-simclr", "cifar10-akorn-supervised", "cifar10-resnet18-supervised"))
+TOGETHER = RECIPES[0], RECIPES[8], RECIPES[10]
 """Recipes whose steps two processes carry out."""
 MIB = 2**20
 
@@ -114,7 +114,7 @@ def machine_of(found: Sequence[Measured], left_out: int | None = None) -> Machin
     scale = features.max(axis=0)
     flop, moved, scores, operations = nnls(features / scale, np.ones(len(rows)))[0] / scale
     rates = [1 / each if each else math.inf for each in (flop, moved, scores)]
-    return Machine({"32": rates[0]}, rates[1], rates[2], operations, False, math.inf, 1.0, 1 / decoding_seconds())
+    return Machine({"32": rates[0]}, rates[1], rates[2], operations, False, math.inf, 1.0, math.inf)
 
 
 def _terms(work: Work) -> tuple[float, ...]:
@@ -188,10 +188,10 @@ def two_processes(folder: Path) -> Iterator[Row]:
     Raises:
         UserError: a process fails.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, str(folder)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    if subprocess.run(command, env=environment, check=False).returncode:
+    if subprocess.run([*command, __file__, str(folder)], env=environment, check=False).returncode:
         raise UserError("a gloo process failed: nothing was compared")
     found = json.loads((folder / "0.json").read_text())
     network = Network(found["bandwidth"], found["latency"])

@@ -118,12 +118,14 @@ class Counted:
         return FLOAT * self.trainable
 
 
-def count(recipe: Recipe, n: int, *, fourier: bool = False) -> Counted:
+def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = False) -> Counted:
     """Count the work of ``n`` images.
 
     Args:
         recipe: of images; its precision counts, its device does not.
         n: images of each view, >= 2.
+        viewed: images of which views are made (default n); their bytes are scaled to n. Few images meet but a few of
+            the random operations, so that large batches need a count of many.
         fourier: whether convolutions may be done in the Fourier domain, as on a CPU.
     """
     recipe, encoder, objective = weightless(recipe)
@@ -141,7 +143,8 @@ def count(recipe: Recipe, n: int, *, fourier: bool = False) -> Counted:
         key = repr((recipe.encoder, recipe.engine.checkpoint_steps, n, side, low, fourier))
         both = _encoder(encoder, n, side, low, key, gradient=True) if calls[0] else Work()
         forward = _encoder(encoder, n, side, low, key, gradient=False) if calls[1] else Work()
-    images = torch.rand(n, 3, side, side, generator=generator("cpu", "scale"))
+    viewed = viewed or n
+    images = torch.rand(viewed, 3, side, side, generator=generator("cpu", "scale"))
 
     def make() -> None:
         views(images, generator("cpu", "scale", "views"))
@@ -150,7 +153,7 @@ def count(recipe: Recipe, n: int, *, fourier: bool = False) -> Counted:
         both,
         forward,
         rest,
-        _counted(make),
+        _scaled(_counted(make), n / viewed),
         calls,
         trainable,
         heads,
@@ -160,8 +163,16 @@ def count(recipe: Recipe, n: int, *, fourier: bool = False) -> Counted:
     )
 
 
+def _scaled(work: Work, share: float) -> Work:
+    """Return the work of another number of images, by as many operations."""
+    return Work().plus(work, share)._replace(operations=work.operations)
+
+
 def line(low: Counted, high: Counted, few: int, many: int) -> Callable[[int], Counted]:
-    """Return the work as a function of the number of images: the straight line through two counts."""
+    """Return the work as a function of the number of images: the straight line through two counts.
+
+    Products of SimCLR with its negatives, quadratic in the batch and few beside those of an encoder, are not on it.
+    """
 
     def at(n: int) -> Counted:
         share = (n - few) / (many - few)
@@ -169,7 +180,9 @@ def line(low: Counted, high: Counted, few: int, many: int) -> Callable[[int], Co
         def between(a: Work, b: Work) -> Work:
             return Work(*(x + share * (y - x) for x, y in zip(a, b, strict=True)))
 
-        works = {name: between(getattr(low, name), getattr(high, name)) for name in ("pass_", "forward", "rest", "views")}
+        works = {
+            name: between(getattr(low, name), getattr(high, name)) for name in ("pass_", "forward", "rest", "views")
+        }
         return Counted(
             **works,
             calls=low.calls,

@@ -1,10 +1,10 @@
 """The time and memory of a training step on some machines, from counted work: a model with three terms.
 
 Compute: products, bytes and the softmax weights of attention, each at its sustained rate, one after the other; on a GPU
-never faster than operations can be started, on a CPU that comes on top. All-reduce: a ring, 2 (n - 1) / n times the bytes of the gradients (FSDP2 gathers weights twice and
-scatters gradients once: 3 (n - 1) / n times), and a latency for every message. Data: images that workers decode in a
-second. A step takes compute and all-reduce one after the other (DDP overlaps them: this is an upper bound), or the
-data if they take longer.
+never faster than operations can be started, on a CPU that comes on top. All-reduce: a ring, 2 (n - 1) / n times the
+bytes of the gradients (FSDP2 gathers weights twice and scatters gradients once: 3 (n - 1) / n times), and a latency for
+every message. Data: images that workers decode in a second. A step takes compute and all-reduce one after the other
+(DDP overlaps them: this is an upper bound), or the data if they take longer.
 """
 
 import math
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from scale.counted import FLOAT, Counted, Work
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Recipe
-from scale.counted import FLOAT, Counted, Work
 
 GIB = 2**30
 UPDATE = 10
@@ -126,7 +126,7 @@ def step_of(
 
 
 def memory_of(counted: Counted, machine: Machine, processes: int) -> float:
-    """Return the bytes that a process needs: weights, optimizer, buffers of DDP, and what is alive in a step at most."""
+    """Return the bytes that a process needs: weights, optimizer, buffers of DDP, and the most that a step has alive."""
     buckets = counted.gradients if processes > 1 else 0.0
     return (counted.fixed + buckets + counted.network.peak + counted.views.kept) * machine.beyond
 
