@@ -26,7 +26,7 @@ from sslkuramoto.recipe import Recipe, load_recipe
 ROOT = Path(__file__).parents[1]
 IMAGES = 1_281_167  # of ImageNet-1k for training
 FEW, MANY = 4, 8  # images of the two counts
-VIEWED = 64  # images of the count of views
+VIEWED = 32  # images of the count of views
 H100 = Machine(
     flops={"bf16": 0.3 * 989e12, "32": 0.3 * 494e12},
     bandwidth=0.7 * 3.35e12,

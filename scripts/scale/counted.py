@@ -37,6 +37,8 @@ FLOAT = 4  # bytes
 
 
 _ENCODERS: dict[tuple[str, bool], "Work"] = {}
+_VIEWS: dict[str, "Work"] = {}
+"""What was counted before: recipes share encoders and views."""
 
 
 class Work(NamedTuple):
@@ -131,7 +133,6 @@ def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = 
     recipe, encoder, objective = weightless(recipe)
     learner = Learner(encoder, objective)
     spec = expected_spec(recipe.data.name, recipe.data.options)
-    views = VIEWS.build(recipe.views.name, recipe.views.options, spec.side)
     low = recipe.engine.precision == "bf16"
     weights = [each.numel() for each in learner.parameters()]
     trainable, heads = (
@@ -144,16 +145,12 @@ def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = 
         both = _encoder(encoder, n, side, low, key, gradient=True) if calls[0] else Work()
         forward = _encoder(encoder, n, side, low, key, gradient=False) if calls[1] else Work()
     viewed = viewed or n
-    images = torch.rand(viewed, 3, side, side, generator=generator("cpu", "scale"))
-
-    def make() -> None:
-        views(images, generator("cpu", "scale", "views"))
-
+    made = _views(recipe, viewed, side)
     return Counted(
         both,
         forward,
         rest,
-        _scaled(_counted(make), n / viewed),
+        _scaled(made, n / viewed),
         calls,
         trainable,
         heads,
@@ -161,6 +158,16 @@ def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = 
         STATE.get(recipe.optimizer.name, 2),
         recipe.weight_ema is not None,
     )
+
+
+def _views(recipe: Recipe, n: int, side: int) -> Work:
+    """Count the views of ``n`` images, which are made."""
+    key = repr((recipe.views, n, side))
+    if key not in _VIEWS:
+        make_views = VIEWS.build(recipe.views.name, recipe.views.options, side)
+        images = torch.rand(n, 3, side, side, generator=generator("cpu", "scale"))
+        _VIEWS[key] = _counted(lambda: make_views(images, generator("cpu", "scale", "views")))
+    return _VIEWS[key]
 
 
 def _scaled(work: Work, share: float) -> Work:
