@@ -104,7 +104,9 @@ def cell(found: Estimate) -> str:
     step = found.step
     waits = "data" if step.data > step.compute + step.reduce else "all-reduce" if step.reduce > step.compute else ""
     split = f"{found.parts} x {found.images}" if found.parts > 1 else f"{found.images}"
-    return f"{split} images, {found.memory / GIB:.0f} GiB, {hours(found.hours)}" + (f" ({waits})" if waits else "")
+    memory = found.memory / GIB
+    amount = f"{memory:.0f} GiB" if memory >= 1 else f"{memory:.1f} GiB"
+    return f"{split} images, {amount}, {hours(found.hours)}" + (f" ({waits})" if waits else "")
 
 
 def hours(value: float) -> str:
