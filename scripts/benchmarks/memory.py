@@ -106,11 +106,11 @@ def _peaks(works: dict[str, Callable[[], None]], settings: Settings) -> dict[str
     found: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(settings.repeats):
         for name, work in works.items():
-            found[name].append(_peak(work, settings.device) / MIB)
+            found[name].append(peak_bytes(work, settings.device) / MIB)
     return found
 
 
-def _peak(work: Callable[[], None], device: torch.device) -> int:
+def peak_bytes(work: Callable[[], None], device: torch.device) -> int:
     """Return the bytes of all tensors that ``work`` holds at once, beyond those in use before it."""
     if device.type == "cuda":
         synchronise(device)

@@ -14,6 +14,8 @@ benchmark = script_named("benchmark")
 reference = script_named("benchmarks/reference")
 timing = script_named("benchmarks/timing")
 step = script_named("benchmarks/step")
+growth = script_named("benchmarks/growth")
+picture = script_named("growth_picture")
 
 
 def settings(**changed):
@@ -162,3 +164,28 @@ def test_arguments_out_of_range_end_in_two(given):
     with pytest.raises(SystemExit) as left:
         benchmark.main(given)
     assert left.value.code == 2
+
+
+def test_an_exponent_is_that_of_the_largest_sizes():
+    sizes = (2, 4, 8, 16, 32)
+    assert growth.exponent(sizes, [3 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+    assert growth.exponent(sizes, [100, 90, *(size**2 for size in sizes[2:])]) == pytest.approx(2)
+
+
+def test_a_picture_shows_each_axis_once_with_both_exponents(tmp_path, capsys):
+    axis = growth.Axis("T, a network", (2, 4, 8), lambda _: lambda: None, 1.1, 1.1, "Linear.")
+    amounts = [[2.0, 2.0], [4.0, 4.0], [8.0, 8.0]]
+    figures = [growth.grown(axis, axis.sizes, amounts, what, "s", 1.1) for what in ("time", "peak memory")]
+    assert all(figure.met and figure.ours.median == pytest.approx(1) for figure in figures)
+    record = tmp_path / "growth.json"
+    record.write_text(json.dumps({"figures": [figure.record() for figure in figures]}))
+    assert picture.main([str(record), str(tmp_path / "growth.svg")]) == 0
+    drawn = (tmp_path / "growth.svg").read_text()
+    assert [drawn.count(text) for text in ("T, a network<", "time, exponent 1.00", "memory, exponent 1.00")] == [
+        1,
+        1,
+        1,
+    ]
+    record.write_text('{"figures": []}')
+    assert picture.main([str(record), str(tmp_path / "growth.svg")]) == 2
+    assert "no figures" in capsys.readouterr().err
