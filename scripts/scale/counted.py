@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from sslkuramoto.data import expected_spec
 from sslkuramoto.dynamics import spectral
+from sslkuramoto.dynamics.rounding import as_published
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.randomness import borrowed_global, generator
@@ -140,7 +141,7 @@ def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = 
     )
     side = spec.side
     rest, calls = _objective(recipe, encoder.num_features, spec.num_classes, tuple(objective.views), n, low)
-    with nullcontext() if fourier else spectral.direct_convolutions():
+    with nullcontext() if fourier else as_published():
         key = repr((recipe.encoder, recipe.engine.checkpoint_steps, n, side, low, fourier))
         both = _encoder(encoder, n, side, low, key, gradient=True) if calls[0] else Work()
         forward = _encoder(encoder, n, side, low, key, gradient=False) if calls[1] else Work()

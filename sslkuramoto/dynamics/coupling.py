@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
+from sslkuramoto.dynamics.rounding import rounds_as_published
 from sslkuramoto.dynamics.spectral import applies, is_faster, kernel_spectrum, spectral_convolution
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import without_memory
@@ -27,7 +28,7 @@ class ConvCoupling(nn.Conv2d):
     between two sites only.
 
     On a CPU in float32, large kernels are convolved in the Fourier domain where that is faster (see :meth:`prepared`).
-    Both convolutions agree up to rounding; :func:`~sslkuramoto.dynamics.spectral.direct_convolutions` forbids it.
+    Both convolutions agree up to rounding; :func:`~sslkuramoto.dynamics.rounding.as_published` keeps the direct one.
 
     Args:
         channels: c, number of channels, >= 1.
@@ -259,13 +260,12 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 def _of_each_site(x: Float[Tensor, "b c s"], weight: Float[Tensor, "o c"], bias: Tensor) -> Float[Tensor, "b o s"]:
     """Return a linear map of every site.
 
-    Where gradients are recorded, the channels of a site lie side by side in memory: attention then takes a kernel whose
-    memory is linear in the sites. Without gradients the map is a convolution, as in the published networks, the sites
-    lie side by side, and all rounds as there.
+    The channels of a site lie side by side in memory: attention then takes a kernel whose memory is linear in the
+    sites. Rounded as published the map is a convolution, and the sites lie side by side.
     """
-    if torch.is_grad_enabled():
-        return nn.functional.linear(x.transpose(1, 2).contiguous(), weight, bias).transpose(1, 2)
-    return nn.functional.conv2d(x.unsqueeze(3), weight[:, :, None, None], bias).squeeze(3)
+    if rounds_as_published():
+        return nn.functional.conv2d(x.unsqueeze(3), weight[:, :, None, None], bias).squeeze(3)
+    return nn.functional.linear(x.transpose(1, 2).contiguous(), weight, bias).transpose(1, 2)
 
 
 Coupling = Literal["conv", "attention", "conv_symmetric", "dense_symmetric", "attention_symmetric"]

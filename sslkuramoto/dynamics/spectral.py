@@ -15,9 +15,6 @@ r = n // 2 + 1 frequencies of the first axis (the others are complex conjugates)
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,20 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sslkuramoto.dynamics.rounding import rounds_as_published
+
 _WORD = 40
 """Multiplications that take as long as moving one number of the kernel's spectrum, from timings on one CPU core."""
-
-_ONLY_DIRECT: ContextVar[bool] = ContextVar("only direct convolutions", default=False)
-
-
-@contextmanager
-def direct_convolutions() -> Iterator[None]:
-    """Within this context couplings use direct convolutions only, which round as in the published code."""
-    token = _ONLY_DIRECT.set(True)
-    try:
-        yield
-    finally:
-        _ONLY_DIRECT.reset(token)
 
 
 class _Axis(NamedTuple):
@@ -182,9 +169,9 @@ def spectral_convolution(
 
 
 def applies(x: Tensor) -> bool:
-    """Return whether such states may be convolved here: float32 on a CPU, no autocast, no context that forbids it."""
+    """Return whether such states may be convolved here: float32 on a CPU, no autocast, not :func:`as_published`."""
     fits = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return fits and not _ONLY_DIRECT.get()
+    return fits and not rounds_as_published()
 
 
 def is_faster(shape: torch.Size, kernel_size: int) -> bool:

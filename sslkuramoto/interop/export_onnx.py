@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sslkuramoto.classifier import REORDERED
-from sslkuramoto.dynamics.spectral import direct_convolutions
+from sslkuramoto.dynamics.rounding import as_published
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
@@ -108,7 +108,7 @@ def _converted(network: nn.Module, inputs: dict[str, Tensor]) -> bytes:
     batch = torch.export.Dim("batch", min=1)
     stream = io.BytesIO()
     try:
-        with torch.no_grad(), direct_convolutions(), _quiet():
+        with torch.no_grad(), as_published(), _quiet():
             program: Any = torch.onnx.export(
                 network,
                 tuple(inputs.values()),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sslkuramoto.dynamics.spectral import direct_convolutions
+from sslkuramoto.dynamics.rounding import as_published
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.heads import taken
 from sslkuramoto.interop import akorn, akorn_blocks, winfree
@@ -161,7 +161,7 @@ def published(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Publish
 
 
 @torch.no_grad()
-@direct_convolutions()
+@as_published()
 def answer(network: Published, inputs: Tensor, initial: Tensor) -> tuple[Tensor | None, tuple[Any, ...]]:
     """Return the output of the head and the trace of every layer, from given initial states, rounded as published."""
     encoder, head = network.built.encoder, network.built.head
