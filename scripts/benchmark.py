@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import attacks, attention, memory, startup, step
+from benchmarks import attacks, attention, data, memory, startup, step
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "memory": memory.figures,
     "attention": attention.figures,
     "attacks": attacks.figures,
+    "data": data.figures,
 }
 BEGIN, END = "<!-- benchmark {}: written by scripts/benchmark.py -->", "<!-- end of benchmark {} -->"
 
