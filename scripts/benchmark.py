@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import attacks, attention, data, memory, startup, step
+from benchmarks import attacks, attention, data, memory, startup, step, views
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "attention": attention.figures,
     "attacks": attacks.figures,
     "data": data.figures,
+    "views": views.figures,
 }
 BEGIN, END = "<!-- benchmark {}: written by scripts/benchmark.py -->", "<!-- end of benchmark {} -->"
 
