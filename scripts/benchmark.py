@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import attacks, attention, data, memory, startup, step, views
+from benchmarks import attacks, attention, data, evaluation, memory, startup, step, views
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "attacks": attacks.figures,
     "data": data.figures,
     "views": views.figures,
+    "evaluation": evaluation.figures,
 }
 BEGIN, END = "<!-- benchmark {}: written by scripts/benchmark.py -->", "<!-- end of benchmark {} -->"
 
