@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks import attacks, attention, growth, memory, startup, step
+from benchmarks import attacks, attention, data, evaluation, growth, memory, startup, step, views
 from benchmarks.timing import Figure, Settings, settings_record, table
 
 from sslkuramoto.errors import UserError
@@ -31,6 +31,9 @@ PARTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "memory": memory.figures,
     "attention": attention.figures,
     "attacks": attacks.figures,
+    "data": data.figures,
+    "views": views.figures,
+    "evaluation": evaluation.figures,
     "growth": growth.figures,
 }
 BEGIN, END = "<!-- benchmark {}: written by scripts/benchmark.py -->", "<!-- end of benchmark {} -->"

@@ -9,11 +9,13 @@ from published_akorn import network
 from scripts_by_name import script_named
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.views import VIEWS
 
 benchmark = script_named("benchmark")
 reference = script_named("benchmarks/reference")
 timing = script_named("benchmarks/timing")
 step = script_named("benchmarks/step")
+views = script_named("benchmarks/views")
 growth = script_named("benchmarks/growth")
 picture = script_named("growth_picture")
 
@@ -141,6 +143,10 @@ def test_losses_that_differ_end_before_anything_is_timed(monkeypatch):
     with pytest.raises(UserError, match="nothing was timed"):
         step.check_equal(1.0, 1.001)
     step.check_equal(1.0, 1.00001)
+
+
+def test_every_view_policy_is_compared_or_said_to_have_no_counterpart():
+    assert {*views.plain(32), *views.WITHOUT} == {*VIEWS}
 
 
 @pytest.mark.parametrize("part", sorted(benchmark.PARTS))

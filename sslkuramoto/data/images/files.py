@@ -61,9 +61,9 @@ class ImageFiles(Protocol):
         ...
 
 
-def stamp_of(path: Path) -> str:
+def stamp_of(path: str | Path) -> str:
     """Return size and modification time of a file, which change with its content."""
-    found = path.stat()
+    found = os.stat(path)
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
@@ -144,14 +144,15 @@ class TreeFiles:
         else:
             yield from self._walk(path, f"{name}/", target, above, passed)
 
-    def _path(self, name: str) -> Path:
-        return self.root / (self._top + name)
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{self._top}{name}"  # a Path takes longer to make than the file to look up
 
     def read(self, name: str) -> bytes:
-        return self._path(name).read_bytes()
+        with open(self._path(name), "rb") as file:
+            return file.read()
 
     def size(self, name: str) -> int:
-        return self._path(name).stat().st_size
+        return os.stat(self._path(name)).st_size
 
     def stamp(self, name: str) -> str:
         return stamp_of(self._path(name))
@@ -161,13 +162,13 @@ class TreeFiles:
         if whole in self._real:
             return self._real[whole]
         folder, slash, file = whole.rpartition("/")
-        found = os.stat(self.root / whole)
+        found = os.stat(self._path(name))
         if found.st_nlink > 1:  # one file with several names
             return f"{found.st_dev}:{found.st_ino}"
         return f"{self._real[folder + slash]}/{file}"
 
     def where(self, name: str) -> str:
-        return str(self._path(name))
+        return self._path(name)
 
 
 class ZipFiles:
@@ -228,11 +229,13 @@ class _Found:
 
     def __init__(self, names: list[str], passed: Counter[str], kept: Collection[str]) -> None:
         images = [name for name in names if name.lower().endswith(SUFFIXES)]
+        others = [name for name in names if not name.lower().endswith(SUFFIXES)]
         self.top = _lone_top(images, kept)
-        below = [name[len(self.top) :] for name in names if name.startswith(self.top)]
-        self.names = tuple(sorted(name for name in below if name.lower().endswith(SUFFIXES)))
-        self.unread = tuple(sorted(name for name in below if not name.lower().endswith(SUFFIXES)))
-        for name in names:
+        self.names, self.unread = (
+            tuple(sorted(name[len(self.top) :] for name in group if name.startswith(self.top)))
+            for group in (images, others)
+        )
+        for name in others:
             suffix = PurePosixPath(name).suffix.lower()
             passed[f"{suffix} files, which are not read"] += suffix in PICTURES
         self.notes = tuple(f"passed over {count} {what}" for what, count in sorted(passed.items()) if count)

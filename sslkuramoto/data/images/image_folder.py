@@ -162,6 +162,8 @@ def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) ->
 
 def _check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
     """Raise a UserError if two parts contain the same file through links."""
+    if len(parts) < 2:
+        return
     owner: dict[str, str] = {}
     for part, names in parts.items():
         for name in names:

@@ -203,7 +203,7 @@ class StreamedSet(ImageSet):
         workers = workers_with_room(workers, max(map(len, order), default=1) * 3 * self.size**2)
         loader: DataLoader[Any] = DataLoader(
             _Decoded(self.samples, self.chosen, self.frame),
-            batch_sampler=[indices.tolist() for indices in order],
+            batch_sampler=map(Tensor.tolist, order),  # one by one: an epoch of lists of numbers fills the memory
             collate_fn=_collated,
             num_workers=workers,
             pin_memory=device.type == "cuda",

@@ -12,10 +12,13 @@ from jaxtyping import Int, Int64
 
 
 def shared_pixels(truth: Int[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]) -> Int64[np.ndarray, "o k"]:
-    """Return how many pixels each label of ``truth`` shares with each cluster; without labels that do not occur."""
-    rows, columns = (np.unique(each, return_inverse=True)[1] for each in (truth, clusters))
-    table = np.bincount(rows * (columns.max() + 1) + columns, minlength=(rows.max() + 1) * (columns.max() + 1))
-    return table.reshape(rows.max() + 1, columns.max() + 1)
+    """Return how many pixels each label of ``truth`` shares with each cluster; without labels that do not occur.
+
+    Both are numbered from 0, so that counting needs no sorting.
+    """
+    rows, width = truth.astype(np.int64), int(clusters.max()) + 1
+    table = np.bincount(rows * width + clusters, minlength=(int(rows.max()) + 1) * width).reshape(-1, width)
+    return table[table.any(axis=1)][:, table.any(axis=0)]
 
 
 def adjusted_rand_index(table: Int64[np.ndarray, "o k"]) -> float:
@@ -63,7 +66,6 @@ def intersections_over_unions(truth: Int[np.ndarray, "y x"], clusters: Int[np.nd
     counted = truth >= 0
     if not (truth > 0).any():
         return np.zeros((0, 1))
-    labels = np.unique(truth[counted])
     table = shared_pixels(truth[counted], clusters[counted])
     unions = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
-    return (table / unions)[labels > 0]
+    return (table / unions)[1 if (truth == 0).any() else 0 :]  # the background is the first row
