@@ -141,7 +141,7 @@ def count(recipe: Recipe, n: int, *, viewed: int | None = None, fourier: bool = 
     )
     side = spec.side
     rest, calls = _objective(recipe, encoder.num_features, spec.num_classes, tuple(objective.views), n, low)
-    with nullcontext() if fourier else as_published():
+    with nullcontext() if fourier else as_published("convolution"):
         key = repr((recipe.encoder, recipe.engine.checkpoint_steps, n, side, low, fourier))
         both = _encoder(encoder, n, side, low, key, gradient=True) if calls[0] else Work()
         forward = _encoder(encoder, n, side, low, key, gradient=False) if calls[1] else Work()

@@ -263,7 +263,7 @@ def _of_each_site(x: Float[Tensor, "b c s"], weight: Float[Tensor, "o c"], bias:
     The channels of a site lie side by side in memory: attention then takes a kernel whose memory is linear in the
     sites. Rounded as published the map is a convolution, and the sites lie side by side.
     """
-    if rounds_as_published():
+    if rounds_as_published("attention"):
         return nn.functional.conv2d(x.unsqueeze(3), weight[:, :, None, None], bias).squeeze(3)
     return nn.functional.linear(x.transpose(1, 2).contiguous(), weight, bias).transpose(1, 2)
 

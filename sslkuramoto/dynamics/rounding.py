@@ -3,24 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
-_AS_PUBLISHED: ContextVar[bool] = ContextVar("round as the published code", default=False)
+Kind = Literal["convolution", "attention"]
+_AS_PUBLISHED: ContextVar[tuple[Kind, ...]] = ContextVar("couplings that round as the published code", default=())
 
 
 @contextmanager
-def as_published() -> Iterator[None]:
+def as_published(*couplings: Kind) -> Iterator[None]:
     """Within this context couplings compute as the published code does: direct convolutions, its layout of attention.
 
     Where an update almost cancels, a network amplifies rounding: for comparison with recorded states, and for exports
     that other programs carry out.
+
+    Args:
+        couplings: which; all if none is named.
     """
-    token = _AS_PUBLISHED.set(True)
+    token = _AS_PUBLISHED.set(couplings or ("convolution", "attention"))
     try:
         yield
     finally:
         _AS_PUBLISHED.reset(token)
 
 
-def rounds_as_published() -> bool:
-    """Return whether :func:`as_published` is in force here."""
-    return _AS_PUBLISHED.get()
+def rounds_as_published(coupling: Kind) -> bool:
+    """Return whether :func:`as_published` is in force here for this kind of coupling."""
+    return coupling in _AS_PUBLISHED.get()
