@@ -67,7 +67,7 @@ def plain(side: int) -> dict[str, list[Chain]]:
     erased = transforms.Compose(
         [
             whole(*cut(0.08), transforms.ColorJitter(0.4, 0.4, 0.4), transforms.RandAugment(2, 9)),
-            transforms.RandomErasing(0.25, value=0.5),
+            transforms.RandomErasing(0.25, value=0.5),  # pyright: ignore[reportArgumentType] # documented as a number
         ]
     )
     return {

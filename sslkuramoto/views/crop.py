@@ -87,13 +87,10 @@ class RandomPaddedCrop(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
         count, _, height, width = images.shape
         device = images.device
-        offsets = torch.randint(0, 2 * self.padding + 1, (2, count)).to(device, non_blocking=True)
-        rows = offsets[0, :, None] + torch.arange(height, device=device)
-        columns = offsets[1, :, None] + torch.arange(width, device=device)
+        rows, columns = torch.randint(0, 2 * self.padding + 1, (2, count)).to(device, non_blocking=True)
         padded = functional.pad(images, (self.padding,) * 4)
-        sample = torch.arange(count, device=device)[:, None, None, None]
-        channel = torch.arange(3, device=device)[:, None, None]
-        return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # every crop, "b 3 rows columns y x", not copied
+        return windows[torch.arange(count, device=device), :, rows, columns]
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}"
