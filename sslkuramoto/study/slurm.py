@@ -110,7 +110,8 @@ def submit(
         known = {key: key in _COMMON or key.startswith(("slurm_", "local_")) for key in settings}
         named = {key if known[key] else f"slurm_{key}": value for key, value in settings.items()}
         if executor.cluster == "slurm":  # a job whose node is lost begins again, whatever the cluster does by itself
-            named = {"slurm_additional_parameters": {"requeue": True}, **named}
+            given = named.get("slurm_additional_parameters", {})
+            named["slurm_additional_parameters"] = {"requeue": True, **(given if isinstance(given, dict) else {})}
         executor.update_parameters(**{"name": plan.study.name, **named})
     except _REFUSALS as error:
         raise _refused(parameters, error) from None

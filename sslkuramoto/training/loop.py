@@ -31,9 +31,9 @@ from sslkuramoto.training.averaging import WeightAverage
 from sslkuramoto.training.learner import Learner, build, check, check_batch, leaves_untrained, resolved
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
-from sslkuramoto.training.processes import launch, synchronise_batch_norm
+from sslkuramoto.training.processes import launch, strategy_of, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
-from sslkuramoto.training.sharding import WholeCopy, gathered, shard_as, whole
+from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
@@ -74,6 +74,8 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     data = data_of(run, recipe.data, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
     learner, make_views = build(recipe, data.spec)
+    if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
+        check_shards(learner)
     with run.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             run.claim(recipe, resolved)
@@ -111,8 +113,10 @@ class _Training:
         self.average = None if recipe.weight_ema is None else WeightAverage(learner, recipe.weight_ema)
         averaged = None if self.average is None else self.average.module
         self.copies = None  # of learner and average, where processes share out weights
-        if fabric.world_size > 1 and recipe.engine.strategy == "fsdp2":
-            self.copies = tuple(WholeCopy(learner, fabric.is_global_zero) for _ in range(2))
+        if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
+            self.copies = tuple(
+                WholeCopy(each, fabric.is_global_zero) for each in (learner, averaged) if each is not None
+            )
         module: Any = torch.compile(learner) if recipe.engine.compile else learner
         self.wrapped: Any = fabric.setup_module(module)
         groups = parameter_groups(learner, self.schedule.hold, self.schedule.decay_norm_and_bias)
@@ -162,8 +166,10 @@ class _Training:
         """Record versions and hardware; say so where a run does not continue exactly."""
         changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size)
         engine, earlier = self.recipe.engine, self.run.recipe().engine
-        for key in ("compile", "strategy", "checkpoint_steps"):  # each rounds otherwise
+        for key in ("compile", "strategy", "checkpoint_steps"):  # each rounds differently
             now, before = getattr(engine, key), getattr(earlier, key)
+            if key == "strategy":
+                now, before = (strategy_of(each, self.fabric.world_size) for each in (engine, earlier))
             if now != before:
                 changed.append(f"engine.{key}={str(now).lower()} (before: {str(before).lower()})")
         if changed and self.step:
@@ -310,6 +316,8 @@ class _Training:
             assert isinstance(encoder, Encoder)
             with torch.no_grad():
                 found = monitor(encoder.to(self.fabric.device), self.data, epoch)
+            if self.copies is not None:
+                encoder.cpu()
             self.learner.train()
         self.fabric.barrier()
         return found

@@ -45,7 +45,7 @@ def launch(engine: Engine) -> "Fabric":
         raise UserError(f"engine.device={engine.device!r}: {world} processes share devices out themselves; take 'cuda'")
     backend = "nccl" if accelerator == "cuda" else "gloo"
     strategy: Any = "auto"
-    if world > 1 and engine.strategy == "fsdp2":
+    if strategy_of(engine, world) == "fsdp2":
         strategy = ModelParallelStrategy(
             lambda module, mesh: shard(module, mesh["data_parallel"]),
             data_parallel_size=world,
@@ -64,6 +64,13 @@ def launch(engine: Engine) -> "Fabric":
     )
     fabric.launch()
     return fabric
+
+
+def strategy_of(engine: Engine, processes: int) -> str:
+    """Return how so many processes share the work: ``"one"`` where there is a single one, ``"ddp"`` or ``"fsdp2"``."""
+    if processes == 1:
+        return "one"
+    return "ddp" if engine.strategy == "auto" else engine.strategy
 
 
 @contextmanager

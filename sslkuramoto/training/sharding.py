@@ -1,8 +1,8 @@
 """FSDP2: every process keeps an equal share of each weight, its gradient and its optimiser state.
 
 Zhao et al. 2023, "PyTorch FSDP" (arXiv 2304.11277); the second version, ``torch.distributed.fsdp.fully_shard``. Layers
-that iterate steps gather their weights when they run and give them up afterwards; all other weights are gathered once
-a step. Between steps a process holds 1 / n of everything, n processes.
+that iterate steps, and their readouts, gather their weights whenever they run and free them afterwards; all other
+weights are gathered once for each part of a batch. Between steps a process holds 1 / n of everything, n processes.
 
 What is written to disk is whole, so that a run continues under any strategy and with any number of processes.
 """
@@ -16,11 +16,23 @@ import torch
 from torch import nn
 
 from sslkuramoto.dynamics.steps import Recomputing
+from sslkuramoto.errors import UserError
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def check_shards(module: nn.Module) -> None:
+    """Check that every weight can be shared out.
+
+    Raises:
+        UserError: one is a single number, which ``fully_shard`` does not take.
+    """
+    for name, weight in module.named_parameters():
+        if weight.ndim == 0:
+            raise UserError(f"engine.strategy='fsdp2': {name} is a single number and cannot be shared out; take 'ddp'")
 
 
 def shard(module: M, mesh: "DeviceMesh") -> M:
@@ -112,5 +124,6 @@ class WholeCopy(Generic[M]):
         state = whole(module.state_dict(), keep=self.copy is not None)
         if self.copy is None:
             return module
+        state = {name: value.detach().cpu().clone() for name, value in state.items()}  # buffers are the module's own
         self.copy.cpu().load_state_dict(state, assign=True)  # in the precision of the run
         return self.copy

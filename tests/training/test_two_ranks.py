@@ -96,6 +96,7 @@ def test_two_processes_under_torchrun(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in SAME:
         losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(name, tmp_path, said)
     what_processes_shared_out_is_written_whole(tmp_path, said)
+    a_weight_that_cannot_be_shared_out_is_one_line(said, tmp_path)
     options_of_the_engine_compose(tmp_path, said)
     each_process_draws_oscillators_of_its_own(said)
     only_the_first_process_prints_and_writes(said, tmp_path)
@@ -119,21 +120,29 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
 
 
 def what_processes_shared_out_is_written_whole(folder: Path, said: Said) -> None:
-    """A run that began under FSDP2 continues under DDP, measures and keeps what DDP alone would."""
+    """A run that began under FSDP2 continues under DDP or the other way round, and leaves what DDP alone would."""
     assert [rank["shares stopped"]["code"] for rank in said] == [130, 130], said[0]["shares stopped"]
-    whole, parts = folder / "shares-whole", folder / "shares-parts"
+    whole = folder / "shares-whole"
     for rank in said:
-        assert rank["shares whole"]["code"] == rank["shares continued"]["code"] == 0, rank
+        assert [rank[f"shares {name}"]["code"] for name in ("whole", "continued", "later")] == [0, 0, 0], rank
     assert "engine.strategy=ddp (before: fsdp2)" in said[0]["shares continued"]["err"]
-    assert [row["knn"] for row in metrics(whole) if row["knn"]] == [row["knn"] for row in metrics(parts) if row["knn"]]
-    files = sorted(file.relative_to(whole) for file in whole.rglob("*.safetensors"))
-    assert files == sorted(file.relative_to(parts) for file in parts.rglob("*.safetensors"))
-    assert len(files) >= 5, "training state, encoder and average at the end and after epoch 1"
-    for file in files:
-        ours, theirs = flat(load(whole / file)), flat(load(parts / file))
-        assert ours.keys() == theirs.keys(), file
-        for key, value in ours.items():
-            torch.testing.assert_close(theirs[key], value, rtol=1e-6, atol=1e-8)
+    for parts in (folder / "shares-parts", folder / "shares-later"):
+        ours, theirs = ([row["knn"] for row in metrics(run) if row["knn"]] for run in (whole, parts))
+        assert ours == theirs
+        files = sorted(file.relative_to(whole) for file in whole.rglob("*.safetensors"))
+        assert files == sorted(file.relative_to(parts) for file in parts.rglob("*.safetensors"))
+        assert len(files) >= 5, "training state, encoder and average at the end and after epoch 1"
+        for file in files:
+            ours, theirs = flat(load(whole / file)), flat(load(parts / file))
+            assert ours.keys() == theirs.keys(), file
+            for key, value in ours.items():
+                torch.testing.assert_close(theirs[key], value, rtol=1e-6, atol=1e-8)
+
+
+def a_weight_that_cannot_be_shared_out_is_one_line(said: Said, folder: Path) -> None:
+    assert [rank["one number"]["code"] for rank in said] == [2, 2]
+    assert "step_size is a single number and cannot be shared out; take 'ddp'" in said[0]["one number"]["err"]
+    assert not (folder / "one-number").exists()
 
 
 def flat(state: Any, path: str = "") -> dict[str, torch.Tensor]:

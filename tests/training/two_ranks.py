@@ -43,6 +43,11 @@ def work(folder: Path) -> None:
     with after_step(3, press_ctrl_c):
         found["shares stopped"] = said(["train", shares, "--run", str(folder / "shares-parts")])
     found["shares continued"] = said(["train", shares, *ddp, str(folder / "shares-parts")])
+    with after_step(3, press_ctrl_c):
+        said(["train", shares, *ddp, str(folder / "shares-later")])
+    found["shares later"] = said(["train", shares, "--run", str(folder / "shares-later")])
+    one_number = [f"encoder.{option}" for option in ("learn_step_size=true", "step_size=0.5")]
+    found["one number"] = said(["train", shares, "--run", str(folder / "one-number"), *one_number])
     # traced and differentiated, but not compiled to C++: that takes minutes
     torch.compile = functools.partial(torch.compile, backend="aot_eager")
     for file in sorted(folder.glob("together-*.yaml")):

@@ -12,13 +12,18 @@ from jaxtyping import Int, Int64
 
 
 def shared_pixels(truth: Int[np.ndarray, " n"], clusters: Int[np.ndarray, " n"]) -> Int64[np.ndarray, "o k"]:
-    """Return how many pixels each label of ``truth`` shares with each cluster; without labels that do not occur.
+    """Return how many pixels each label of ``truth`` shares with each cluster; without labels that do not occur."""
+    rows, columns = _places(truth), _places(clusters)
+    height, width = int(rows.max()) + 1, int(columns.max()) + 1
+    return np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
 
-    Both are numbered from 0, so that counting needs no sorting.
-    """
-    rows, width = truth.astype(np.int64), int(clusters.max()) + 1
-    table = np.bincount(rows * width + clusters, minlength=(int(rows.max()) + 1) * width).reshape(-1, width)
-    return table[table.any(axis=1)][:, table.any(axis=0)]
+
+def _places(labels: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Return the place of each label among those that occur, in order; sorts only where labels are no small numbers."""
+    if labels.min() < 0 or labels.max() >= labels.size:
+        return np.unique(labels, return_inverse=True)[1]
+    occurs = np.bincount(labels) > 0
+    return (np.cumsum(occurs) - 1)[labels]
 
 
 def adjusted_rand_index(table: Int64[np.ndarray, "o k"]) -> float:

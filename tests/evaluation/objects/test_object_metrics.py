@@ -112,3 +112,10 @@ def test_objects_that_are_hidden_completely_are_not_counted() -> None:
     clusters = np.array([[0, 0, 1, 1], [0, 0, 1, 1]])
     assert intersections_over_unions(truth, clusters).tolist() == [[0.0, 0.5], [0.0, 0.5]]
     assert mean_best_overlap(truth, clusters) == 0.5
+
+
+@pytest.mark.parametrize("shift", [0, -1, 10**12])
+def test_shared_pixels_depend_on_the_partition_not_on_the_names_of_its_parts(shift):
+    truth, clusters = np.array([0, 0, 1, 1, 1, 1, 2, 2]), np.array([1, 1, 2, 2, 2, 0, 3, 3])
+    counted = np.array([[0, 2, 0, 0], [1, 0, 3, 0], [0, 0, 0, 2]])
+    assert np.array_equal(shared_pixels(truth, clusters + shift), counted)
