@@ -8,6 +8,7 @@ from small_runs import after_step, press_ctrl_c, small
 from sslkuramoto.data import DATA, shuffled
 from sslkuramoto.data.images.files import TreeFiles
 from sslkuramoto.data.images.image_set import StreamedSet
+from sslkuramoto.data.images.readers import FileSamples
 from sslkuramoto.errors import Interrupted
 from sslkuramoto.training import train
 
@@ -33,5 +34,6 @@ def test_a_continued_run_reads_only_the_images_of_the_steps_that_are_left(tmp_pa
     train(recipe, tmp_path / "run")
     data = DATA.build("image_folder", options, "train")
     assert isinstance(data, StreamedSet)
+    assert isinstance(data.samples, FileSamples)
     left = shuffled(IMAGES, BATCH, seed=recipe.seed, epoch=0)[DONE:]
     assert found == [data.samples.names[place] for batch in left for place in batch.tolist()]
