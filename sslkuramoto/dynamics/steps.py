@@ -23,7 +23,7 @@ class Recomputing(nn.Module):
         checkpoint_steps: steps between two states that are kept for the backward pass, which computes the steps between
             them once more, with the same results; 0 keeps everything. With T steps, about sqrt(T) needs least memory.
             If it is not 0, readouts are computed again, too, and convolutions are not done in the Fourier domain, whose
-            spectra take memory, and which rounds otherwise.
+            spectra take memory, and which rounds differently.
     """
 
     checkpoint_steps: int = 0

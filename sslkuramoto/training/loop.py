@@ -333,7 +333,7 @@ class _Training:
             for kind, spoilt in not_finite(self.learner, self.optimizer).items():
                 if self._mean(torch.tensor(float(spoilt), device=self.fabric.device)) > 0:  # in any process's share
                     self._fail(f"{kind} is not finite", "a smaller optimizer.lr may help")
-            if kept:  # before the state: who continues from it does not come here again
+            if kept:  # before the state: a run that resumes from it does not reach this line again
                 self._export(self.run.at_epoch(epoch))
             if due or stops:
                 first = self.fabric.is_global_zero

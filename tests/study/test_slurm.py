@@ -121,7 +121,7 @@ def test_a_job_whose_node_is_lost_begins_again_where_it_was(computed, tmp_path: 
     process = multiprocessing.get_context("spawn").Process(target=job)
     process.start()
     wait_until(lambda: list(root.glob("runs/*/checkpoints/last.safetensors")) or None)
-    os.kill(process.pid, signal.SIGKILL)  # nobody is told
+    os.kill(process.pid, signal.SIGKILL)  # no handler runs
     process.join()
     assert job() == "done"
     found = collect(loaded, root)
