@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.rounding import as_published
 from sslkuramoto.encoders import ENCODERS, AKOrN, Encoder
 from sslkuramoto.heads import PerCell
 from sslkuramoto.randomness import borrowed_global, generator
@@ -67,7 +68,7 @@ def recorded(encoder: AKOrN, head: nn.Linear, size: int = 16) -> dict[str, np.nd
     draw = generator("cpu", "recorded")
     images = torch.rand(2, 3, size, size, generator=draw)
     noise = encoder.sample_initial(images, draw)
-    with torch.no_grad():
+    with torch.no_grad(), as_published():
         features = encoder(images, initial=noise, trace=True)
         arrays = {"input/image": images, "noise": noise, "output": head(features.pooled)}
     for index, layer in enumerate(features.trace):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sslkuramoto.dynamics.rounding import as_published
 from sslkuramoto.dynamics.winfree import angles
 from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.examples import Images
@@ -95,7 +96,7 @@ def recorded(kind: str, encoder: Encoder, head: nn.Module, size: int = 8) -> dic
         inputs = torch.randint(least, most + 1, (2, size, size), generator=draw)
         name, given = ("input/tokens", inputs) if kind == "winfree_sudoku" else ("input/maze", inputs - 1)
     noise = encoder.sample_initial(inputs, draw)
-    with torch.no_grad():
+    with torch.no_grad(), as_published():
         features = encoder(inputs, initial=noise, trace=True)
         output = head(taken(head, features.pooled, features.map))
     arrays = {name: given, "noise": noise}
