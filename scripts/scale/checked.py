@@ -145,7 +145,7 @@ def measured() -> Iterator[Measured]:
         seconds = fastest(step)
         gc.collect()  # what an earlier recipe left would count as memory set free
         peak = peak_bytes(step, torch.device("cpu"))
-        work = counted.network.plus(counted.views)._replace(peak=counted.network.peak + counted.views.kept)
+        work = counted.network.plus(counted.views)._replace(peak=counted.network.peak)
         yield Measured(f"{name}, batch {recipe.batch_size}", seconds, peak, work)
 
 

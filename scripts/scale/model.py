@@ -2,9 +2,9 @@
 
 Compute: products, bytes and the softmax weights of attention, each at its sustained rate, one after the other; on a GPU
 never faster than operations can be started, on a CPU that comes on top. All-reduce: a ring, 2 (n - 1) / n times the
-bytes of the gradients (FSDP2 gathers weights twice and scatters gradients once: 3 (n - 1) / n times), and a latency for
-every message. Data: images that workers decode in a second. A step takes compute and all-reduce one after the other
-(DDP overlaps them: this is an upper bound), or the data if they take longer.
+bytes of the gradients, and a latency for every message (DDP; FSDP2 is not modelled). Data: images that workers decode
+in a second. A step takes compute and all-reduce one after the other (DDP overlaps them: this is an upper bound), or the
+data if they take longer.
 """
 
 import math
@@ -87,7 +87,7 @@ def compute_seconds(work: Work, machine: Machine, precision: str) -> float:
     return max(carried_out, started) if machine.ahead else carried_out + started
 
 
-def reduce_seconds(size: float, messages: float, processes: int, network: Network, *, sharded: bool = False) -> float:
+def reduce_seconds(size: float, messages: float, processes: int, network: Network) -> float:
     """Return the seconds of an all-reduce by a ring.
 
     Args:
@@ -95,11 +95,10 @@ def reduce_seconds(size: float, messages: float, processes: int, network: Networ
         messages: that are sent one after the other.
         processes: in the ring.
         network: between them.
-        sharded: whether weights are gathered twice and gradients scattered once (FSDP2).
     """
     if processes == 1:
         return 0.0
-    share = (3 if sharded else 2) * (processes - 1) / processes
+    share = 2 * (processes - 1) / processes
     return share * size / network.bandwidth + messages * network.latency
 
 
@@ -128,7 +127,7 @@ def step_of(
 def memory_of(counted: Counted, machine: Machine, processes: int) -> float:
     """Return the bytes that a process needs: weights, optimizer, buffers of DDP, and the most that a step has alive."""
     buckets = counted.gradients if processes > 1 else 0.0
-    return (counted.fixed + buckets + counted.network.peak + counted.views.kept) * machine.beyond
+    return (counted.fixed + buckets + counted.network.peak) * machine.beyond
 
 
 def parts_that_fit(

@@ -111,7 +111,8 @@ def submit(
         named = {key if known[key] else f"slurm_{key}": value for key, value in settings.items()}
         if executor.cluster == "slurm":  # a job whose node is lost begins again, whatever the cluster does by itself
             given = named.get("slurm_additional_parameters", {})
-            named["slurm_additional_parameters"] = {"requeue": True, **(given if isinstance(given, dict) else {})}
+            if isinstance(given, dict):  # submitit says what is wrong with anything else
+                named["slurm_additional_parameters"] = {"requeue": True, **given}
         executor.update_parameters(**{"name": plan.study.name, **named})
     except _REFUSALS as error:
         raise _refused(parameters, error) from None

@@ -82,7 +82,6 @@ def test_work_on_the_line_through_two_counts_is_that_count():
 def test_a_ring_sends_twice_all_but_one_share():
     network = model.Network(bandwidth=100.0, latency=0.5)
     assert model.reduce_seconds(400.0, 2, 4, network) == pytest.approx(2 * 3 / 4 * 4 + 1)
-    assert model.reduce_seconds(400.0, 2, 4, network, sharded=True) == pytest.approx(3 * 3 / 4 * 4 + 1)
     assert model.reduce_seconds(400.0, 2, 1, network) == 0
 
 
