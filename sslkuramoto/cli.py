@@ -4,9 +4,7 @@ Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C (while tra
 """
 
 import argparse
-import atexit
 import errno
-import gc
 import io
 import logging
 import os
@@ -14,8 +12,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,8 +27,8 @@ from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.cli_train import add_train, which_process
 from sslkuramoto.errors import Interrupted, UserError, printable, too_large
 from sslkuramoto.files import LONGEST_NAME, name_beside, places_told
+from sslkuramoto.garbage import seldom_collected
 
-GARBAGE = 50_000  # new objects between two searches for garbage while a command only reads and prints
 FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
 
 
@@ -88,25 +86,13 @@ def _check_working_directory() -> None:
 def _carried_out(arguments: argparse.Namespace) -> None:
     """Run the command; where its reader goes away, work that is cut off is no success, unlike a text that is."""
     try:
-        with _seldom_collected() if arguments.only_prints else nullcontext():
+        with seldom_collected() if arguments.only_prints else nullcontext():
             arguments.act(arguments)
     except BrokenPipeError:
         if arguments.only_prints:
             raise
         _discard_output()
         raise Interrupted("the reader of the output went away; the same command continues") from None
-
-
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Let Python look for cyclic garbage less often, and not at the end: a fifth of the time of a short command."""
-    before = gc.get_threshold()
-    gc.set_threshold(GARBAGE, *before[1:])
-    atexit.register(gc.freeze)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _flush() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.garbage import seldom_collected
 
 ROOT = Path("runs/studies")
 
@@ -37,6 +38,7 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
         "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
     )
     command.add_argument("--rows", type=_words, metavar="A,B", help="compute only these")
+    command.add_argument("--columns", type=_words, metavar="A,B", help="compute only these")
     command.add_argument("--seeds", type=_numbers, metavar="0,1", help="compute only these")
     command.add_argument("--retry", action="store_true", help="try again what failed before")
     command.add_argument("--any-code", action="store_true", help="take results of other versions of the code too")
@@ -69,24 +71,22 @@ def _numbers(text: str) -> list[int]:
 
 
 def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
-    from sslkuramoto.measuring import usable_device
-    from sslkuramoto.study import load_study, plan_study, recorded_study, run_plan
-    from sslkuramoto.study.cost import cost_of_plan, plan_text
-    from sslkuramoto.study.table import check_metrics
-
     if arguments.new is not None:
         _new(arguments)
         return
     if arguments.study is None:
         raise UserError("name a study file or a name of 'sslkuramoto list studies', or write a new file by --new FILE")
-    jobs = arguments.jobs
-    if arguments.device != "auto" and not arguments.slurm:  # a job's device need not be here
-        usable_device(arguments.device, "--device")
-    name, words = recorded_study(arguments.study, arguments.root) or (arguments.study, [])
-    study = load_study(name, words := [*words, *arguments.items])
-    chosen = {"rows": arguments.rows, "seeds": arguments.seeds, "any_code": arguments.any_code}
-    plan = plan_study(study, arguments.root, **chosen)
-    check_metrics(plan)
+    with seldom_collected():
+        from sslkuramoto.measuring import usable_device
+        from sslkuramoto.study import run_plan
+        from sslkuramoto.study.cost import cost_of_plan, plan_text
+
+        jobs = arguments.jobs
+        if arguments.device != "auto" and not arguments.slurm:  # a job's device need not be here
+            usable_device(arguments.device, "--device")
+        chosen = {"rows": arguments.rows, "columns": arguments.columns, "seeds": arguments.seeds}
+        named = arguments.study, arguments.items, arguments.root
+        plan, words = planned_study(*named, any_code=arguments.any_code, **chosen)
     where: dict[str, Any] = {"threads": arguments.threads, "device": arguments.device, "retry": arguments.retry}
     timed = where if not arguments.slurm else {**where, "device": "auto"}
     cost = cost_of_plan(plan, report=_on_terminal, **timed)
@@ -98,11 +98,29 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
         if arguments.slurm
         else run_plan(plan, jobs=jobs, prepare=prepare, expected=cost.tasks, **where)
     )
-    table = print_study(study, words, arguments.root, any_code=arguments.any_code)
+    table = print_study(plan.study, words, arguments.root, any_code=arguments.any_code)
     if failed:
         raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; see the footnotes and {arguments.root}/failures")
     if unread := sum(seed in table.cells[row, column].failures for row, column, seed in plan.cells):
         raise UserError(f"{unread} of {len(plan.cells)} measurements have no number; the footnotes say why")
+
+
+def planned_study(name: str, changes: Sequence[str], root: Path, **chosen: Any) -> tuple[Any, list[str]]:
+    """Return the checked plan of a study, and all changes that it was loaded with.
+
+    Args:
+        name: path of a study file, a name of ``list studies``, or of a study that ``root`` holds with its changes.
+        changes: ``KEY=VALUE`` words.
+        root: folder that holds all studies.
+        chosen: ``rows``, ``columns``, ``seeds`` and ``any_code`` of :func:`~sslkuramoto.study.plan.plan_study`.
+    """
+    from sslkuramoto.study import load_study, plan_study, recorded_study
+    from sslkuramoto.study.table import check_metrics
+
+    name, recorded = recorded_study(name, root) or (name, [])
+    plan = plan_study(load_study(name, words := [*recorded, *changes]), root, **chosen)
+    check_metrics(plan)
+    return plan, words
 
 
 def _new(arguments: argparse.Namespace) -> None:

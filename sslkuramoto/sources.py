@@ -76,7 +76,15 @@ def imported(source: str, package: Sequence[str] = ()) -> set[str]:
         source: Python text.
         package: names of the folders that contain it, for relative imports; without any these are left out.
     """
-    return _named_in(ast.walk(ast.parse(source)), package)
+    return _named_in(_statements(ast.parse(source)), package)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a tree, its statements and theirs; the expressions, most of its nodes, hold none."""
+    waiting = [tree]
+    while waiting:
+        yield (node := waiting.pop())
+        waiting += (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
 
 
 def _named_in(nodes: Iterable[ast.AST], package: Sequence[str] = ()) -> set[str]:
@@ -201,9 +209,9 @@ class _Source(NamedTuple):
 def _read(source: str) -> _Source:
     """Parse a source once: the plan of a study asks several times for the same two hundred files."""
     tree = ast.parse(source)
-    nodes = [*ast.walk(tree)]
-    imports = frozenset(_named_in(nodes))
-    for node in nodes:
+    statements = [*_statements(tree)]
+    imports = frozenset(_named_in(statements))
+    for node in statements:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (

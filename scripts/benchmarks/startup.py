@@ -34,10 +34,10 @@ COLUMNS = {
 PLAN = """
 import sys
 from pathlib import Path
-from sslkuramoto.study import load_study, plan_study
-from sslkuramoto.study.table import check_metrics
-plan = plan_study(load_study(sys.argv[1]), Path(sys.argv[2]))
-check_metrics(plan)
+from sslkuramoto.cli_study import planned_study
+from sslkuramoto.garbage import seldom_collected
+with seldom_collected():
+    plan, _ = planned_study(sys.argv[1], [], Path(sys.argv[2]))
 assert len(plan.cells) == int(sys.argv[3]) and plan.missing()
 """
 """What ``sslkuramoto study`` does before it times passes for ``--dry-run``, or starts the first training."""

@@ -36,6 +36,7 @@ class Plan:
         cells: (row, column, seed) -> key of its measurement.
         networks: (row, seed) -> the network of a function, of rows that have no training runs.
         any_code: whether results of other code versions count.
+        columns: keys of the columns that it was asked for; None for all.
         other_code: keys of what was found of another code version.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     cells: dict[tuple[str, str, int], str] = field(default_factory=dict)
     networks: dict[tuple[str, int], Network] = field(default_factory=dict)
     any_code: bool = False
+    columns: tuple[str, ...] | None = None
     other_code: set[str] = field(default_factory=set)
 
     @property
@@ -132,6 +134,7 @@ def plan_study(
     *,
     rows: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    columns: Sequence[str] | None = None,
     any_code: bool = False,
     record: bool = True,
 ) -> Plan:
@@ -140,21 +143,24 @@ def plan_study(
     Args:
         study: from :func:`~sslkuramoto.study.parse.load_study`.
         root: of all studies.
-        rows, seeds: only these; None for all.
+        rows, seeds, columns: only these; None for all. A row without such a column is left out.
         any_code: take results of other code versions too, the newest where the present version has none.
         record: write what was seen of the data to ``root/data.json``, for tables without them; nothing else is written.
 
     Raises:
-        UserError: a row or seed that the study does not have; a root that cannot be written.
+        UserError: a row, seed or column that the study does not have; a root that cannot be written.
     """
     for row in rows or ():
         if row not in study.rows:
             raise unknown(f"row of study {study.name}", row, study.rows)
+    for column in columns or ():
+        if column not in study.columns:
+            raise unknown(f"column of study {study.name}", column, study.columns)
     known = list(dict.fromkeys(seed for row in study.rows.values() for seed in row.seeds))
     for seed in seeds or ():
         if seed not in known:
             raise unknown(f"seed of study {study.name}", seed, map(str, known))
-    planner = _Planner(study, root, any_code)
+    planner = _Planner(study, root, any_code, None if columns is None else tuple(columns))
     plan = planner.plan(rows, known if seeds is None else [seed for seed in known if seed in seeds])
     if record:
         planner.facts.record()
@@ -164,29 +170,32 @@ def plan_study(
 class _Planner:
     """Builds a plan; ``facts`` loads each split once, ``paths`` gives equal work one place, however it is called."""
 
-    def __init__(self, study: Study, root: Path, any_code: bool) -> None:
+    def __init__(self, study: Study, root: Path, any_code: bool, columns: tuple[str, ...] | None) -> None:
         self.study, self.root = study, root
         self.facts = DataFacts(root)
-        self.found = Plan(study, root, any_code=any_code)
+        self.found = Plan(study, root, any_code=any_code, columns=columns)
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
         self._recipes: dict[tuple[str, int], Recipe] = {}
         self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
+        wanted = self.found.columns
         for seed in seeds:
             for row in self.study.rows.values():
-                if row.changes and seed in row.seeds and (rows is None or row.key in rows):
-                    self._row(row.key, seed)
+                columns = [column for column in self.study.columns.values() if row.key in column.rows]
+                chosen = [column for column in columns if wanted is None or column.key in wanted]
+                asked = seed in row.seeds and (rows is None or row.key in rows) and (chosen or wanted is None)
+                if row.changes and asked:
+                    self._row(row.key, seed, chosen)
         return self.found
 
-    def _row(self, row: str, seed: int) -> None:
+    def _row(self, row: str, seed: int, columns: Sequence[StudyColumn]) -> None:
         self.found.chains[row, seed] = [stage.key for stage in self._chain(row, seed)]
         if (function := self.study.rows[row].model) is not None:
             self.found.networks[row, seed] = self._network(row, function, seed)
-        for column in self.study.columns.values():
-            if row in column.rows:
-                self._evaluation(row, column, seed)
+        for column in columns:
+            self._evaluation(row, column, seed)
 
     def _chain(self, row: str, seed: int) -> list[Stage]:
         """Return the training runs of a row, entered once."""

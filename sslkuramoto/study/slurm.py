@@ -44,12 +44,14 @@ class Chain:
     device: str
     retry: bool
     any_code: bool
+    columns: tuple[str, ...] | None
     only: str | None = None  # key of the training run that others share: this and what it needs, no more
 
     def __call__(self) -> str:
         """Do what is missing of the chain; return how it ended."""
         study = load_study(self.study, self.overrides)
-        plan = plan_study(study, Path(self.root), rows=[self.row], seeds=[self.seed], any_code=self.any_code)
+        here = {"rows": [self.row], "seeds": [self.seed], "columns": self.columns}
+        plan = plan_study(study, Path(self.root), any_code=self.any_code, **here)
         if self.only is not None:
             plan = plan.up_to(self.only)
         try:
@@ -128,6 +130,7 @@ def submit(
         device=device,
         retry=retry,
         any_code=plan.any_code,
+        columns=plan.columns,
     )
     chains: dict[tuple[str, int], set[str]] = {}  # -> its tasks that are missing
     for (row, seed), stages in plan.chains.items():

@@ -77,6 +77,7 @@ def test_a_failed_task_is_a_dash_in_the_table_and_exit_code_2(computed, root: Pa
     ("words", "message"),
     [
         (["--rows", "simclear"], "unknown row of study tiny 'simclear': did you mean 'simclr'"),
+        (["--columns", "klean"], "unknown column of study tiny 'klean': did you mean 'clean'"),
         (["--seeds", "x"], "argument --seeds: 'x': must be a whole number >= 0"),
         (["--seeds", "4"], "unknown seed of study tiny"),
         (["--jobs", "-1"], "argument --jobs"),

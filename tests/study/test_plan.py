@@ -44,7 +44,7 @@ def test_a_recipe_is_read_once_where_seeds_differ_in_the_seed_alone(limit, times
             assert plan.tasks[key].recipe == resolved(recipe(loaded, row, number, seed))
 
 
-def test_rows_and_seeds_can_be_chosen(study, tmp_path: Path):
+def test_rows_seeds_and_columns_can_be_chosen(study, tmp_path: Path):
     loaded = study(seeds=[0, 1, 2], rows__steps__seeds=[0])
     assert list(plan_study(loaded, tmp_path).chains) == [("simclr", 0), ("steps", 0), ("simclr", 1), ("simclr", 2)]
     assert list(plan_study(loaded, tmp_path, rows=["simclr"], seeds=[2]).chains) == [("simclr", 2)]
@@ -52,6 +52,17 @@ def test_rows_and_seeds_can_be_chosen(study, tmp_path: Path):
         plan_study(loaded, tmp_path, rows=["simclear"])
     with pytest.raises(UserError, match="unknown seed of study tiny"):
         plan_study(loaded, tmp_path, seeds=[7])
+    with pytest.raises(UserError, match="unknown column of study tiny 'klean': did you mean 'clean'"):
+        plan_study(loaded, tmp_path, columns=["klean"])
+
+
+def test_of_chosen_columns_nothing_else_is_measured_and_rows_without_them_are_not_trained(study, tmp_path: Path):
+    loaded = study(columns__knn__rows=["simclr"])
+    assert plan_study(loaded, tmp_path, columns=["knn"]).cells.keys() == {("simclr", "knn", 0)}
+    assert plan_study(loaded, tmp_path, columns=["knn"]).chains.keys() == {("simclr", 0)}
+    whole, clean = plan_study(loaded, tmp_path), plan_study(loaded, tmp_path, columns=["clean"])
+    assert clean.cells == {cell: key for cell, key in whole.cells.items() if cell[1] == "clean"}
+    assert clean.chains == whole.chains
 
 
 def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, tmp_path: Path, monkeypatch):
