@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference import plain_normalise, plain_step
-from benchmarks.step import check_equal
+from benchmarks.step import check_equal, products
 from benchmarks.timing import Figure, Settings, compared, interleaved
 from sslkuramoto.dynamics.coupling import AttentionCoupling
 from sslkuramoto.dynamics.kuramoto import NaturalFrequencies
@@ -44,10 +45,10 @@ def figures(settings: Settings) -> Iterator[Figure]:
     for threads in settings.threads if settings.device.type == "cpu" else (1,):
         torch.set_num_threads(threads)
         for case in CASES:
-            yield _figure(case, settings, threads)
+            yield from _figures(case, settings, threads)
 
 
-def _figure(case: Case, settings: Settings, threads: int) -> Figure:
+def _figures(case: Case, settings: Settings, threads: int) -> Iterator[Figure]:
     device, heads = settings.device, 8
     channels, batch, steps = settings.size(case.channels, 32), settings.size(case.batch, 1), case.steps
     with borrowed_global(generator("cpu", "benchmark", "layer")):
@@ -82,10 +83,19 @@ def _figure(case: Case, settings: Settings, threads: int) -> Figure:
 
         return work
 
-    times = interleaved({"ours": training(layer, ours), "reference": training(other, plain)}, settings)
+    works = {"ours": training(layer, ours), "reference": training(other, plain)}
+    if device.type == "cpu":
+        with FlopCounterMode(display=False) as count:
+            works["reference"]()
+        works["products"] = products(count.get_total_flops(), settings)
+    times = interleaved(works, settings)
     what = f"attention coupling of {case.network}: {channels} channels, {case.side**2} sites, {heads} heads, "
     what += f"{steps} steps, batch {batch}, forward and backward"
     what += f", {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else ""
     wanted = 2.0 if device.type == "cpu" else 3.0
     against = "the plain transcription in float32"
-    return compared("attention", what, times, settings, against=against, wanted=wanted, note=case.note)
+    yield compared("attention", what, times, settings, against=against, wanted=wanted, note=case.note)
+    if "products" in works:
+        against = "its multiplications, done as products of large matrices"
+        same = f"the same coupling of {case.network}{what.partition('backward')[2]}"
+        yield compared("attention", same, times, settings, reference="products", against=against)

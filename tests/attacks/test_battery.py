@@ -1,3 +1,4 @@
+import copy
 import logging
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 import torch
 from small_attacks import NAMES, Step, few, ready
 
-from sslkuramoto.attacks import Work, battery, run_battery
+from sslkuramoto.attacks import Work, battery, pass_size, run_battery
 from sslkuramoto.classifier import Classifier, predictions_over_draws
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator
@@ -225,6 +226,24 @@ def test_one_draw_or_most_draws_decide(noisy, digits):
     unsure = (share > 0.5) & (share < 1)
     assert bool(one[unsure].any()), "an unlucky draw breaks an image that most draws get right"
     assert not bool(one[share == 1].any()) or float(one[share == 1].float().mean()) < 0.1
+
+
+@pytest.mark.parametrize("mode", ["random", "fixed"])
+def test_the_rows_of_a_pass_change_no_verdict(noisy, digits, subject_of, monkeypatch, mode):
+    images, labels = first(digits, 8)
+    attacks = ready(subject_of(noisy), *(few(name, k=4, max_k=4) for name in NAMES))
+    found, passes = [], []
+    for most in (1, 64):
+        monkeypatch.setitem(pass_size.MOST, "cpu", most)
+        classifier = Classifier(copy.deepcopy(noisy[0]), noisy[1], mode)  # what fits is remembered for each encoder
+        passes.append(calls := [])
+        classifier.encoder.register_forward_pre_hook(lambda _, given, calls=calls: calls.append(len(given[0])))
+        found.append(battle(classifier, images, labels, attacks, chunk=8, chained=False))
+    assert len(passes[0]) > len(passes[1])
+    assert found[0].broken_by == found[1].broken_by
+    assert 0 < sum(by is not None for by in found[0].broken_by) < 8, "the example must hold both outcomes"
+    for label, share in found[0].share_right.items():
+        assert torch.equal(share, found[1].share_right[label]), label
 
 
 def test_a_chunk_depends_on_nothing_but_itself(noisy, digits, subject_of):
