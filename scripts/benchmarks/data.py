@@ -26,6 +26,8 @@ SIDE = 224
 BATCH = 32
 LEVELS = 2.5
 """Largest difference of pixels that is rounding, of 255."""
+FOLDERS = (100_000, 1_000_000)
+"""Images of the folders that are indexed."""
 PER_FOLDER = 1000
 
 
@@ -46,7 +48,8 @@ def figures(settings: Settings) -> Iterator[Figure]:
         for kind, data in sets.items():
             what = f"{len(data)} JPEGs of {shape[1]} x {shape[0]} decoded to {side} x {side}, {kind}, one process"
             yield _rate(what, times[kind], times["plain"], len(data), settings)
-    yield from _index(settings)
+    for count in (50,) if settings.small else FOLDERS:
+        yield from _index(settings, count)
 
 
 def _rate(what: str, ours: Times, plain: Times, images: int, settings: Settings) -> Figure:
@@ -131,9 +134,9 @@ def _check_alike(kind: str, ours: ImageSet, plain: Dataset[Any]) -> None:
             raise UserError(f"{kind}: pixels differ by {difference:.1f} of 255, or classes: nothing was timed")
 
 
-def _index(settings: Settings) -> Iterator[Figure]:
+def _index(settings: Settings, count: int) -> Iterator[Figure]:
     """Yield CPU seconds and memory of what a run does before its first batch, for a folder of many images."""
-    count, root = settings.size(100_000, 50), Path(settings.root) / "many"
+    root = Path(settings.root) / f"folder-of-{count}"
     for place in range(count):
         folder = root / "train" / f"n{place // PER_FOLDER:08}"
         if place % PER_FOLDER == 0:
