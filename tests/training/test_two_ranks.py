@@ -24,15 +24,18 @@ COMMON: dict[str, Any] = {
 }
 FSDP2 = {"device": "cpu", "precision": "64", "strategy": "fsdp2"}
 AVERAGE = {"decay": 0.5, "update_every": 1, "update_after": 1}
+TIMM: dict[str, Any] = {
+    "encoder": {"name": "timm", "model": "test_efficientnet"},  # BatchNorm that also activates
+    "objective": {"name": "classification"},
+    "data": {"name": "digits", "limit": 32, "size": 32},
+    "epochs": 1,
+}
 SAME = {
     "same-simclr": {},
     "same-xphinet": {"objective": XPHINET, "accumulate": 2},
-    "same-timm": {
-        "encoder": {"name": "timm", "model": "test_efficientnet"},  # BatchNorm that also activates
-        "objective": {"name": "classification"},
-        "data": {"name": "digits", "limit": 32, "size": 32},
-        "epochs": 1,
-    },
+    "same-timm": TIMM,
+    "same-fsdp2-timm": {**TIMM, "engine": FSDP2},
+    "same-fsdp2-frozen": {"objective": {"name": "classification", "freeze": True}, "epochs": 1, "engine": FSDP2},
     "same-fsdp2": {"optimizer": {"name": "lars", "lr": 0.1}, "engine": FSDP2},
     "same-fsdp2-average": {
         "objective": XPHINET,
