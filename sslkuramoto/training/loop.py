@@ -112,7 +112,7 @@ class _Training:
         self.learner = learner  # the bare module; self.wrapped is what processes synchronise
         self.average = None if recipe.weight_ema is None else WeightAverage(learner, recipe.weight_ema)
         averaged = None if self.average is None else self.average.module
-        self.copies = None  # of learner and average, where processes share out weights
+        self.copies = None  # of learner and average, where weights are sharded over processes
         if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
             self.copies = tuple(
                 WholeCopy(each, fabric.is_global_zero) for each in (learner, averaged) if each is not None

@@ -25,18 +25,18 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def check_shards(module: nn.Module) -> None:
-    """Check that every weight can be shared out.
+    """Check that every weight can be sharded.
 
     Raises:
         UserError: one is a single number, which ``fully_shard`` does not take.
     """
     for name, weight in module.named_parameters():
         if weight.ndim == 0:
-            raise UserError(f"engine.strategy='fsdp2': {name} is a single number and cannot be shared out; take 'ddp'")
+            raise UserError(f"engine.strategy='fsdp2': {name} is a single number and cannot be sharded; take 'ddp'")
 
 
 def shard(module: M, mesh: "DeviceMesh") -> M:
-    """Share out the weights of a module among the processes of a mesh, in place.
+    """Shard the weights of a module over the processes of a mesh, in place.
 
     Args:
         module: is run through its ``forward`` only, or within :func:`gathered`.
@@ -51,7 +51,7 @@ def shard(module: M, mesh: "DeviceMesh") -> M:
 
 
 def shard_as(module: nn.Module, other: nn.Module) -> None:
-    """Share out the weights of a module as those of another are, if they are."""
+    """Shard the weights of a module as those of another are, if they are."""
     mesh = _mesh(other)
     if mesh is not None:
         shard(module, mesh)
@@ -94,13 +94,13 @@ def whole(state: Any, keep: bool = True) -> Any:
 
 
 def own_share(value: torch.Tensor) -> torch.Tensor:
-    """Return what this process holds of a tensor: all of it, unless it is shared out."""
+    """Return what this process holds of a tensor: all of it, unless it is sharded."""
     local: Any = getattr(value, "to_local", None)
     return value if local is None else local()
 
 
-def shared_out(value: Any, like: Any) -> Any:
-    """Return a whole tensor as ``like`` is shared out, if it has its shape; anything else as it is."""
+def sharded_like(value: Any, like: Any) -> Any:
+    """Return a whole tensor sharded as ``like`` is, if it has its shape; anything else as it is."""
     if not (hasattr(like, "full_tensor") and isinstance(value, torch.Tensor) and value.shape == like.shape):
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -109,10 +109,10 @@ def shared_out(value: Any, like: Any) -> Any:
 
 
 class WholeCopy(Generic[M]):
-    """A copy, in the main memory of the first process, of a module that processes share out.
+    """A copy, in the main memory of the first process, of a module that is sharded over processes.
 
     Args:
-        module: not shared out yet.
+        module: not sharded yet.
         kept: whether this is the first process.
     """
 

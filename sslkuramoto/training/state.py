@@ -15,7 +15,7 @@ from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
 from sslkuramoto.training.learner import Learner
-from sslkuramoto.training.sharding import own_share, shared_out, whole
+from sslkuramoto.training.sharding import own_share, sharded_like, whole
 
 KIND = "training"
 
@@ -98,7 +98,7 @@ def restore_state(
     try:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         entries = {
-            index: {name: shared_out(value, parameters[index]) for name, value in entry.items()}
+            index: {name: sharded_like(value, parameters[index]) for name, value in entry.items()}
             for index, entry in state["optimizer"]["state"].items()
         }
         optimizer.load_state_dict({**state["optimizer"], "state": entries})
@@ -109,10 +109,10 @@ def restore_state(
 
 
 def _load(module: Learner, weights: dict[str, Any], source: str) -> None:
-    """Load whole weights into a module that is perhaps shared out among processes, all or nothing."""
+    """Load whole weights into a module that is perhaps sharded over processes, all or nothing."""
     check_loads(module, weights, source)
     own = module.state_dict()
-    module.load_state_dict({name: shared_out(value, own[name]) for name, value in weights.items()})
+    module.load_state_dict({name: sharded_like(value, own[name]) for name, value in weights.items()})
 
 
 def _check_optimizer(path: Path, step: int, optimizer: Any) -> None:

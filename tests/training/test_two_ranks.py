@@ -98,8 +98,8 @@ def test_two_processes_under_torchrun(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(VIEWS._members, "mirrored", Mirrored)
     for name in SAME:
         losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(name, tmp_path, said)
-    what_processes_shared_out_is_written_whole(tmp_path, said)
-    a_weight_that_cannot_be_shared_out_is_one_line(said, tmp_path)
+    what_is_sharded_is_written_whole(tmp_path, said)
+    a_weight_that_cannot_be_sharded_is_one_line(said, tmp_path)
     options_of_the_engine_compose(tmp_path, said)
     each_process_draws_oscillators_of_its_own(said)
     only_the_first_process_prints_and_writes(said, tmp_path)
@@ -122,7 +122,7 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
             assert float(mine[column]) == pytest.approx(float(other[column]), rel=1e-5), column
 
 
-def what_processes_shared_out_is_written_whole(folder: Path, said: Said) -> None:
+def what_is_sharded_is_written_whole(folder: Path, said: Said) -> None:
     """A run that began under FSDP2 continues under DDP or the other way round, and leaves what DDP alone would."""
     assert [rank["shares stopped"]["code"] for rank in said] == [130, 130], said[0]["shares stopped"]
     whole = folder / "shares-whole"
@@ -142,9 +142,9 @@ def what_processes_shared_out_is_written_whole(folder: Path, said: Said) -> None
                 torch.testing.assert_close(theirs[key], value, rtol=1e-6, atol=1e-8)
 
 
-def a_weight_that_cannot_be_shared_out_is_one_line(said: Said, folder: Path) -> None:
+def a_weight_that_cannot_be_sharded_is_one_line(said: Said, folder: Path) -> None:
     assert [rank["one number"]["code"] for rank in said] == [2, 2]
-    assert "step_size is a single number and cannot be shared out; take 'ddp'" in said[0]["one number"]["err"]
+    assert "step_size is a single number and cannot be sharded; take 'ddp'" in said[0]["one number"]["err"]
     assert not (folder / "one-number").exists()
 
 
