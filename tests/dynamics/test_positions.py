@@ -227,15 +227,6 @@ def test_rotations_have_derivatives_to_second_order() -> None:
     assert torch.autograd.gradgradcheck(apply, (planes, matrices))
 
 
-def test_attention_compiles_to_one_graph() -> None:
-    coupling, x = attention("gta"), normal(2, 16, 4, 5).requires_grad_()
-    compiled = torch.compile(coupling, backend="aot_eager", fullgraph=True)
-    for ours, theirs in zip(
-        *(torch.autograd.grad(each(x).sin().sum(), x) for each in (compiled, coupling)), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
-
-
 def test_attention_without_rotations_keeps_no_matrix_of_weights() -> None:
     """The largest tensor kept for the backward pass is linear in the sites."""
     coupling, largest = AttentionCoupling(16, 2), []
