@@ -37,8 +37,8 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
     command.add_argument(
         "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
     )
-    command.add_argument("--rows", type=_words, metavar="A,B", help="compute only these")
-    command.add_argument("--columns", type=_words, metavar="A,B", help="compute only these")
+    command.add_argument("--rows", type=_words, metavar="A,B", help="keys of rows: compute only these")
+    command.add_argument("--columns", type=_words, metavar="A,B", help="keys of columns: compute only these")
     command.add_argument("--seeds", type=_numbers, metavar="0,1", help="compute only these")
     command.add_argument("--retry", action="store_true", help="try again what failed before")
     command.add_argument("--any-code", action="store_true", help="take results of other versions of the code too")

@@ -1,6 +1,5 @@
 """How often Python looks for objects that only refer to each other."""
 
-import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,12 @@ OBJECTS = 50_000
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Search seldom while a command imports, reads and prints, and not when the process ends: a fifth of its time.
+    """Search seldom while a command imports, reads and prints: a fifth of its time.
 
     Not for work that holds tensors: what is found late is memory.
     """
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS, *before[1:])
-    atexit.register(gc.freeze)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sslkuramoto.attacks import ATTACKS
-from sslkuramoto.sources import code_behind, code_beside, code_version, foreign_code, package_code
+from sslkuramoto.sources import PACKAGE, _statements, code_behind, code_beside, code_version, foreign_code, package_code
 
 
 def instance(path: Path, text: str) -> object:
@@ -19,6 +19,43 @@ def instance(path: Path, text: str) -> object:
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Mine()
+
+
+KINDS_OF_STATEMENTS = """
+try:
+    import a
+except* E:
+    import b
+else:
+    import c
+finally:
+    import d
+for x in y:
+    import e
+else:
+    import f
+match x:
+    case 1 if True:
+        import g
+        def h():
+            async def i(j=lambda: 0):
+                with k as l:
+                    import m
+class N:
+    while o:
+        import p
+    else:
+        import q
+"""
+
+
+def test_all_imports_and_definitions_are_found_among_the_statements() -> None:
+    """Without looking into expressions, which hold none."""
+    files = [file.read_text() for file in sorted(PACKAGE.rglob("*.py"))[::5]]
+    for source in (KINDS_OF_STATEMENTS, *files):
+        tree = ast.parse(source)
+        found = {*map(id, _statements(tree))}
+        assert {id(node) for node in ast.walk(tree) if isinstance(node, ast.stmt)} <= found
 
 
 def test_foreign_classes_are_known_by_what_their_file_means(tmp_path: Path) -> None:

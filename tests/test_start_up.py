@@ -97,4 +97,5 @@ def test_a_command_leaves_the_collector_of_garbage_as_it_was(capsys):
     before = gc.get_threshold()
     assert main(["list"]) == 0
     assert main(["report", "nothing-there"]) == 2
+    assert main(["study", "nothing-there"]) == 2
     assert (gc.isenabled(), gc.get_threshold()) == (True, before)

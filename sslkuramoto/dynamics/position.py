@@ -134,12 +134,8 @@ class _Turn(torch.autograd.Function):
 def _products(planes: Tensor, matrices: Tensor) -> Tensor:
     first, second = planes.unbind(-1)
     rows = matrices.permute(2, 3, 0, 1).contiguous()  # 2 2 s p
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # for second derivatives, and a graph without breaks
-        return torch.stack([torch.addcmul(first * row[0], second, row[1]) for row in rows], dim=-1)
-    turned = torch.empty((*planes.shape[:-2], 2, planes.shape[-2]), dtype=planes.dtype, device=planes.device)
-    for out, row in zip(turned.unbind(-2), rows, strict=True):
-        torch.mul(first, row[0], out=out).addcmul_(second, row[1])
-    return turned.transpose(-1, -2)
+    turned = [torch.addcmul(first * row[0], second, row[1]) for row in rows]
+    return torch.stack(turned, dim=-2).transpose(-1, -2)
 
 
 def _waves(channels: int, grid: tuple[int, int]) -> Float[Tensor, "c h w"]:

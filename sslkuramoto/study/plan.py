@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sslkuramoto.errors import unknown
+from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
 from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import Recipe
@@ -148,7 +148,8 @@ def plan_study(
         record: write what was seen of the data to ``root/data.json``, for tables without them; nothing else is written.
 
     Raises:
-        UserError: a row, seed or column that the study does not have; a root that cannot be written.
+        UserError: a row, seed or column that the study does not have, or that have nothing in common; a root that
+            cannot be written.
     """
     for row in rows or ():
         if row not in study.rows:
@@ -162,6 +163,10 @@ def plan_study(
             raise unknown(f"seed of study {study.name}", seed, map(str, known))
     planner = _Planner(study, root, any_code, None if columns is None else tuple(columns))
     plan = planner.plan(rows, known if seeds is None else [seed for seed in known if seed in seeds])
+    if not plan.chains:
+        raise UserError(
+            f"study {study.name}: no row that was chosen has such a seed and such a column: nothing to compute"
+        )
     if record:
         planner.facts.record()
     return plan
@@ -191,20 +196,21 @@ class _Planner:
         return self.found
 
     def _row(self, row: str, seed: int, columns: Sequence[StudyColumn]) -> None:
-        self.found.chains[row, seed] = [stage.key for stage in self._chain(row, seed)]
+        stages = len(self.study.rows[row].stages)
+        if stages and self.found.columns is not None:  # no training run after those that are measured
+            stages = 1 + max(column.stage % stages for column in columns)
+        self.found.chains[row, seed] = [stage.key for stage in self._chain(row, seed, stages)]
         if (function := self.study.rows[row].model) is not None:
             self.found.networks[row, seed] = self._network(row, function, seed)
         for column in columns:
             self._evaluation(row, column, seed)
 
-    def _chain(self, row: str, seed: int) -> list[Stage]:
-        """Return the training runs of a row, entered once."""
-        if (row, seed) not in self._chains:
-            stages: list[Stage] = []
-            for number in range(len(self.study.rows[row].stages)):
-                stages.append(self._stage(row, number, seed, stages[-1] if stages else None))
-            self._chains[row, seed] = stages
-        return self._chains[row, seed]
+    def _chain(self, row: str, seed: int, stages: int | None = None) -> list[Stage]:
+        """Return the training runs of a row, or the first ones, each entered once."""
+        chain = self._chains.setdefault((row, seed), [])
+        for number in range(len(chain), len(self.study.rows[row].stages) if stages is None else stages):
+            chain.append(self._stage(row, number, seed, chain[-1] if chain else None))
+        return chain[:stages]
 
     def _stage(self, row: str, number: int, seed: int, before: Stage | None) -> Stage:
         recipe = self._recipe(row, number, seed)
@@ -267,8 +273,8 @@ class _Planner:
 
     def _evaluation(self, row: str, column: StudyColumn, seed: int) -> None:
         column = column.of(self.study.rows[row])
-        network = self.found.networks.get((row, seed))
-        measured = network or self._chain(row, seed)[column.stage]
+        network, stages = self.found.networks.get((row, seed)), len(self.study.rows[row].stages)
+        measured = network or self._chain(row, seed, 1 + column.stage % stages)[-1]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
         source = loaded.measure.own_source or measured.data

@@ -44,7 +44,7 @@ class Chain:
     device: str
     retry: bool
     any_code: bool
-    columns: tuple[str, ...] | None
+    columns: tuple[str, ...] | None = None
     only: str | None = None  # key of the training run that others share: this and what it needs, no more
 
     def __call__(self) -> str:

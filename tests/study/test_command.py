@@ -40,6 +40,16 @@ def test_a_finished_study_is_printed_and_written_by_study_and_by_report(computed
         shutil.rmtree(root / "tiny")
 
 
+def test_of_chosen_columns_the_others_are_dashes_and_no_failure(computed, root: Path, capsys):
+    for result in root.glob("runs/*/results/*.json"):
+        result.unlink()
+    words = ["study", str(computed[0].path), "--root", str(root), "--jobs", "0"]
+    assert main([*words, "--columns", "clean", "--rows", "simclr"]) == 0
+    measured = [path.stem.partition("-")[0] for path in root.glob("runs/*/results/*.json")]
+    assert measured == ["clean"]
+    assert "not computed yet" in capsys.readouterr().out
+
+
 def test_a_study_that_loses_its_tests_loses_their_table(computed, root: Path, monkeypatch):
     words = ["report", str(computed[0].path), "--root", str(root)]
     mine = root / "tiny" / "mine.tex"

@@ -63,6 +63,14 @@ def test_of_chosen_columns_nothing_else_is_measured_and_rows_without_them_are_no
     whole, clean = plan_study(loaded, tmp_path), plan_study(loaded, tmp_path, columns=["clean"])
     assert clean.cells == {cell: key for cell, key in whole.cells.items() if cell[1] == "clean"}
     assert clean.chains == whole.chains
+    with pytest.raises(UserError, match="no chosen row has a chosen seed and a chosen column"):
+        plan_study(loaded, tmp_path, rows=["steps"], columns=["knn"])
+
+
+def test_of_chosen_columns_the_training_after_the_measured_run_is_left_out(study, tmp_path: Path):
+    plan = plan_study(study(columns__knn__stage=0), tmp_path, rows=["simclr"], columns=["knn"])
+    assert [stage.recipe.objective.name for stage in plan.stages] == ["simclr"]
+    assert [task.key for task in plan.missing()] == [*plan.chains["simclr", 0], *plan.cells.values()]
 
 
 def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, tmp_path: Path, monkeypatch):

@@ -224,6 +224,17 @@ def test_a_job_of_a_shared_run_makes_this_run_and_nothing_else(study, tmp_path: 
     assert [task.key for task in plan_study(loaded, root).tasks.values() if task.done()] == [first]
 
 
+def test_a_job_measures_the_chosen_columns_alone(computed, tmp_path: Path, sent):
+    root = shutil.copytree(computed[1], tmp_path / "root")
+    for result in root.glob("runs/*/results/*.json"):
+        result.unlink()
+    (first, *_) = submit(plan_study(computed[0], root, columns=["clean"]), ["timeout_min=90"])
+    assert first.submission().function() == "done"
+    found = collect(computed[0], root)
+    assert found.cells["simclr", "clean"].mean == computed[2].cells["simclr", "clean"].mean
+    assert found.cells["simclr", "knn"].missing == [0]
+
+
 def test_a_pretraining_that_is_there_is_no_job(computed, tmp_path: Path, sent):
     root = shutil.copytree(computed[1], tmp_path / "root")
     for result in root.glob("runs/*/results/clean-*.json"):

@@ -34,6 +34,7 @@ class Case:
         gradients: diagnostics of the gradient.
         curves: name -> curve for a report page, filled by checks.
         histograms: name -> histogram for a report page, filled by checks.
+        scores: number of attacks that were run -> the scores of them all.
     """
 
     bench: Bench
@@ -44,6 +45,7 @@ class Case:
     gradients: GradientFacts
     curves: dict[str, Any] = field(default_factory=dict)
     histograms: dict[str, Any] = field(default_factory=dict)
+    scores: dict[int, Any] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:
@@ -66,7 +68,7 @@ class Case:
         return self.bench.n
 
     def with_budget(self, budget: Budget) -> "Case":
-        """Return the case with another budget; attacks that were run, curves and histograms are shared."""
+        """Return the case with another budget; attacks that were run, curves, histograms and scores are shared."""
         return replace(self, budget=budget, arsenal=replace(self.arsenal, budget=budget))
 
     def plain(self) -> list[Run]:

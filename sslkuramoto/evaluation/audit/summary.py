@@ -88,7 +88,7 @@ def eot_runs(case: Case) -> list[Run]:
 
 
 def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
-    """Score the union, the usual attacks, the strongest single one and the clean images.
+    """Score the union, the usual attacks, the strongest single one and the clean images; once for the same attacks.
 
     Args:
         case: with every attack run.
@@ -96,6 +96,8 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
         control: whether the plain attack is also scored with eps = 0.
     """
     bench, labels, attack = case.bench, case.bench.labels.cpu(), case.arsenal.plain("ce")
+    if (known := case.scores.get(len(bench.runs))) is not None:
+        return known
     usual = {"plain": bench.run(attack).candidates}
     if eot := eot_runs(case):
         usual["eot"] = worse_of(eot)[0]  # image by image, as AutoAttack combines its members
@@ -115,7 +117,7 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
     if case.stochastic:
         fixed = bench.run(attack, against=case.fixed_version(), name=FIXED_VERSION).there
         metrics["fixed/plain_accuracy"] = share_over_draws((fixed > 0.5)[None])
-    return AuditScores(
+    found = AuditScores(
         metrics,
         correct=share_right(robust, labels),
         clean_correct=share_right(clean, labels),
@@ -125,6 +127,8 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
         worst=tightest.images,
         guess=labels.bincount().max().item() / len(labels),
     )
+    case.scores[len(bench.runs)] = found
+    return found
 
 
 def details_of(case: Case, checks: Sequence[Check], verdict: Verdict, plant: str | None) -> dict[str, Any]:
