@@ -70,8 +70,7 @@ FIRST_ASKED = (
     *(network_checks.ZERO_GRADIENTS, network_checks.FINITE_DIFFERENCES, network_checks.GRADIENT_DRAWS),
     *(noise_checks.FIXED_RANDOM, attack_checks.SURROGATE, attack_checks.BLACK_BOX),
 )
-"""The order in which an audit that may stop asks first: checks without attacks, those of networks that draw and of
-oscillators, which cost a tenth of the last, then that which refutes most plants."""
+"""What an audit that may stop asks first: what needs few attacks, then the check that refutes most plants."""
 
 
 @checked
