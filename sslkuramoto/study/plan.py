@@ -164,9 +164,7 @@ def plan_study(
     planner = _Planner(study, root, any_code, None if columns is None else tuple(columns))
     plan = planner.plan(rows, known if seeds is None else [seed for seed in known if seed in seeds])
     if not plan.chains:
-        raise UserError(
-            f"study {study.name}: no row that was chosen has such a seed and such a column: nothing to compute"
-        )
+        raise UserError(f"study {study.name}: no chosen row has a chosen seed and a chosen column: nothing to compute")
     if record:
         planner.facts.record()
     return plan
