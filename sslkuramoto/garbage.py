@@ -10,7 +10,7 @@ OBJECTS = 50_000
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Search seldom while a command imports, reads and prints: a fifth of its time.
+    """Search seldom while a command imports, reads and prints, which makes many objects and little garbage.
 
     Not for work that holds tensors: what is found late is memory.
     """

@@ -45,16 +45,8 @@ def cluster(tmp_path: Path, monkeypatch) -> Path:
 
 
 def chain(loaded, root: Path, row: str, **changes) -> Chain:
-    options = {
-        "overrides": (),
-        "seed": 0,
-        "device": "cpu",
-        "retry": False,
-        "any_code": False,
-        "columns": None,
-        **changes,
-    }
-    return Chain(study=str(loaded.path), root=str(root), row=row, **{**options, **changes})
+    options = {"overrides": (), "seed": 0, "device": "cpu", "retry": False, "any_code": False, **changes}
+    return Chain(study=str(loaded.path), root=str(root), row=row, **options)
 
 
 def test_two_jobs_share_pretraining_and_one_that_is_put_back_continues(computed, tmp_path: Path):
