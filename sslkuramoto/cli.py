@@ -4,9 +4,7 @@ Exit code 0 when done, 2 for what the user can mend, 130 after Ctrl-C (while tra
 """
 
 import argparse
-import atexit
 import errno
-import gc
 import io
 import logging
 import os
@@ -88,8 +86,6 @@ def _check_working_directory() -> None:
 def _carried_out(arguments: argparse.Namespace) -> None:
     """Run the command; where its reader goes away, work that is cut off is no success, unlike a text that is."""
     try:
-        if arguments.only_prints:
-            atexit.register(gc.freeze)  # no search at the end either
         with seldom_collected() if arguments.only_prints else nullcontext():
             arguments.act(arguments)
     except BrokenPipeError:

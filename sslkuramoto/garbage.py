@@ -1,5 +1,6 @@
 """How often Python looks for objects that only refer to each other."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ OBJECTS = 50_000
 def seldom_collected() -> Iterator[None]:
     """Search seldom while a command imports, reads and prints, which makes many objects and little garbage.
 
-    Not for work that holds tensors: what is found late is memory.
+    Nor is the whole memory searched once more when the process ends, which frees it anyway. Not for work that holds
+    tensors: what is found late is memory.
     """
+    atexit.register(gc.freeze)
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS, *before[1:])
     try:

@@ -28,7 +28,7 @@ from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.ladders import climbed, shortened
 from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
-from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, scores_of
+from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, first_look, scores_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, decided, is_evidence, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
@@ -43,6 +43,7 @@ from sslkuramoto.values import Count, Mark, Repeats, checked
 NAME = "audit"
 NETWORKS = ("evaluation/audit/plants/altered.py", "evaluation/audit/context.py")  # sources that modify the network
 GRID = (0.25, 0.5, 1.0, 2.0, 4.0)  # radii of the curve, times eps
+Asked = tuple[Question, Callable[[Case], Check]]
 
 CHECKS: dict[Question, Callable[[Case], Check]] = {
     control_check.CONTROL: control_check.control,
@@ -319,30 +320,27 @@ class Audit(Protocol):
         return self.grid or tuple(radius for radius in usual if radius < widest) or (self.threat.eps,)
 
     def _answers(
-        self,
-        questions: Sequence[tuple[Question, Callable[[Case], Check]]],
-        case: Case,
-        before: Sequence[Check],
-        report: Callable[[str], None],
+        self, questions: Sequence[Asked], case: Case, before: Sequence[Check], report: Callable[[str], None]
     ) -> list[Check]:
         """Ask all questions; with ``stop`` only until the verdict is decided, those of ``FIRST_ASKED`` first."""
         early, found = self.stop != "never", dict[Question, Check]()
         first = [asked for question in FIRST_ASKED for asked in questions if asked[0] == question] if early else []
         order = [*first, *(asked for asked in questions if asked not in first)]
-        over = early and self._decided(case, before)
+        case.settled = lambda *now: early and self._decided(case, [*before, *found.values(), *now])
+        over = case.settled()
         for place, (question, ask) in enumerate(order, start=2):
             if over:
                 found[question] = question.not_run("the verdict is decided without it (option stop)")
                 continue
             report(f"check {place} of {len(CHECKS)}: {question.name}")
             found[question] = self._answered(question, ask, case)
-            if early and any(map(is_evidence, found.values())):
-                over = self._decided(case, [*before, *found.values()])
+            over = any(map(is_evidence, found.values())) and case.settled()
         return [found[question] for question, _ in questions]
 
     def _decided(self, case: Case, checks: Sequence[Check]) -> bool:
-        scores = self._scores(case)
-        return decided([*checks, scores.reported()], scores.headline())
+        """Return whether the verdict is decided; what is known without a further pass is asked first."""
+        looks = (look(case) for look in (first_look, self._scores))
+        return all(decided([*checks, each.reported()], each.headline()) for each in looks)
 
     def _scores(self, case: Case) -> AuditScores:
         return scores_of(case, self.select_draws, control="control" not in self.skip)

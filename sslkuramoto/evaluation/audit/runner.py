@@ -115,6 +115,25 @@ class Bench:
         """Images."""
         return len(self.images)
 
+    def only(self, number: int) -> "Bench":
+        """Return a bench for the first images, which has run nothing and keeps no ledger."""
+        return Bench(
+            self.classifier,
+            self.images[:number],
+            self.labels[:number],
+            threat=self.threat,
+            seed=self.seed,
+            chunk=self.chunk,
+            draws=self.draws,
+            report=self._report,
+            unseen=self.unseen,
+        )
+
+    def inside(self) -> list[Run]:
+        """Return the attacks whose candidates lie in the ball of the audit."""
+        norm, eps = self.threat.norm, self.threat.eps
+        return [run for (*_, threat), run in self.runs.items() if threat.norm == norm and threat.eps <= eps]
+
     def predictions(
         self, candidates: Float[Tensor, "n 3 y x"], key: str, *, draws: int | None = None
     ) -> Int64[Tensor, "k n"]:
@@ -197,11 +216,7 @@ class Bench:
         Args:
             draws: of the second score.
         """
-        inside = [
-            run
-            for (_, _, threat), run in self.runs.items()
-            if threat.norm == self.threat.norm and threat.eps <= self.threat.eps
-        ]
+        inside = self.inside()
         labels = ["clean", *(run.label for run in inside)]
         candidates = [self.images, *(run.candidates for run in inside)]
         first = torch.stack([self.clean, *(run.right for run in inside)])

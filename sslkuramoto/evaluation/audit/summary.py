@@ -11,26 +11,25 @@ from torch import Tensor
 from sslkuramoto.evaluation.audit.check import Check
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
-from sslkuramoto.evaluation.audit.runner import Run, worse_of
+from sslkuramoto.evaluation.audit.runner import Run, union, worse_of
 from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
 from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
 from sslkuramoto.results import Metric
+from sslkuramoto.statistics import wilson
 from sslkuramoto.threat import Threat
 
 
 @dataclass(frozen=True)
-class AuditScores:
-    """The figures of an audit, over draws that did not choose any candidate.
+class Shares:
+    """How many draws are right under the union of all attacks, under single ones and without an attack.
 
     Attributes:
-        metrics: of the result.
+        metrics: accuracies of the union, of the usually reported attacks and of the clean images.
         correct, clean_correct: for each image the share of draws that are correct under the union of all attacks, and
             without an attack.
         usual: name of a usually reported figure -> the same share under its attack; the strongest attack last.
         single: the same share under the strongest single attack.
-        broken_by: for each image the attack that broke it.
-        worst: for each image its worst candidate.
         guess: share of the largest class.
     """
 
@@ -39,8 +38,6 @@ class AuditScores:
     clean_correct: list[float]
     usual: dict[str, list[float]]
     single: list[float]
-    broken_by: list[str | None]
-    worst: Float[Tensor, "n 3 y x"]
     guess: float
 
     def reported(self) -> Check:
@@ -59,6 +56,19 @@ class AuditScores:
             right=sum(share > BROKEN for share in self.clean_correct),
             eot=None if eot is None else eot.value,
         )
+
+
+@dataclass(frozen=True)
+class AuditScores(Shares):
+    """The figures of an audit, over draws that did not choose any candidate.
+
+    Attributes:
+        broken_by: for each image the attack that broke it.
+        worst: for each image its worst candidate.
+    """
+
+    broken_by: list[str | None]
+    worst: Float[Tensor, "n 3 y x"]
 
     def fault(self, case: Case) -> str | None:
         """Return why a second look at the worst candidates contradicts the scores; None if it does not."""
@@ -87,6 +97,44 @@ def eot_runs(case: Case) -> list[Run]:
     return [case.bench.run(attack) for attack in case.arsenal.eot()] if case.stochastic else []
 
 
+def first_look(case: Case) -> Shares:
+    """Return what the draws say by which checks compare attacks: known for every attack without a further pass.
+
+    The same draws choose an image's worst candidate, so the union is too low, and more so the more attacks were run.
+    """
+    usual = {name: share for name, (_, share) in _usual(case).items()}
+    single, robust = _strongest(case).right, union(case.bench.inside())
+    shares = {"clean": case.bench.clean, "robust": robust, **usual}
+    n, means = case.n, {name: share.double().mean().item() for name, share in shares.items()}
+    return Shares(
+        {f"{name}_accuracy": Metric(mean, *wilson(mean, n), n) for name, mean in means.items()},
+        correct=robust.tolist(),
+        clean_correct=case.bench.clean.tolist(),
+        usual={name: share.tolist() for name, share in usual.items()},
+        single=single.tolist(),
+        guess=_guess(case),
+    )
+
+
+def _usual(case: Case) -> dict[str, tuple[Tensor, Tensor]]:
+    """Run the usually reported attacks; return their candidates and the shares of draws that are right on them."""
+    plain = case.bench.run(case.arsenal.plain("ce"))
+    usual = {"plain": (plain.candidates, plain.right)}
+    if eot := eot_runs(case):
+        usual["eot"] = worse_of(eot)  # image by image, as AutoAttack combines its members
+    return usual
+
+
+def _strongest(case: Case) -> Run:
+    return min(
+        (run for (*_, threat), run in case.bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy
+    )
+
+
+def _guess(case: Case) -> float:
+    return case.bench.labels.bincount().max().item() / case.n
+
+
 def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
     """Score the union, the usual attacks, the strongest single one and the clean images; once for the same attacks.
 
@@ -98,15 +146,12 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
     bench, labels, attack = case.bench, case.bench.labels.cpu(), case.arsenal.plain("ce")
     if (known := case.scores.get(len(bench.runs))) is not None:
         return known
-    usual = {"plain": bench.run(attack).candidates}
-    if eot := eot_runs(case):
-        usual["eot"] = worse_of(eot)[0]  # image by image, as AutoAttack combines its members
+    usual, single = _usual(case), _strongest(case)
     tightest = bench.tightest(select_draws)
-    single = min((run for (*_, threat), run in bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy)
     clean, robust, alone = (
         bench.predictions(images, "score") for images in (bench.images, tightest.images, single.candidates)
     )
-    attacked = {name: bench.predictions(images, "score") for name, images in usual.items()}
+    attacked = {name: bench.predictions(images, "score") for name, (images, _) in usual.items()}
     metrics = accuracies(robust, labels, "robust_accuracy")
     for name, predictions in attacked.items():
         metrics |= accuracies(predictions, labels, f"{name}_accuracy")
@@ -125,7 +170,7 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
         single=share_right(alone, labels),
         broken_by=tightest.broken_by,
         worst=tightest.images,
-        guess=labels.bincount().max().item() / len(labels),
+        guess=_guess(case),
     )
     case.scores[len(bench.runs)] = found
     return found
