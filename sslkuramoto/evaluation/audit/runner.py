@@ -41,12 +41,19 @@ class Run:
         right: for each image the share of draws of the audited classifier that are correct on the candidate.
         there: the same for the classifier that was attacked.
         candidates: one per image.
+        transferred: whether another classifier than the audited one was attacked.
     """
 
     label: str
     right: Float[Tensor, " n"]
     there: Float[Tensor, " n"]
     candidates: Float[Tensor, "n 3 y x"]
+    transferred: bool = False
+
+    @property
+    def again(self) -> Float[Tensor, " n"]:
+        """Share of other draws of the audited classifier that are correct; ``right`` where none were made."""
+        return self.right if self.transferred else self.there
 
     @property
     def accuracy(self) -> float:
@@ -203,7 +210,8 @@ class Bench:
             )
         candidates = found.candidates[attack.label]
         label = _label(attack, name)
-        run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
+        there = found.share_right[attack.label].cpu()
+        run = Run(label, self.share_right(candidates), there, candidates, transferred=name != ITSELF)
         seconds = time.perf_counter() - start
         self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % robust, {seconds:.1f} s")
         return run

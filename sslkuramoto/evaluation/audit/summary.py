@@ -11,7 +11,7 @@ from torch import Tensor
 from sslkuramoto.evaluation.audit.check import Check
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
-from sslkuramoto.evaluation.audit.runner import Run, union, worse_of
+from sslkuramoto.evaluation.audit.runner import Run, worse_of
 from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
 from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
@@ -98,37 +98,41 @@ def eot_runs(case: Case) -> list[Run]:
 
 
 def first_look(case: Case) -> Shares:
-    """Return what the draws say by which checks compare attacks: known for every attack without a further pass.
+    """Return what is known of every attack without a further pass: roughly what :func:`scores_of` will say.
 
-    The same draws choose an image's worst candidate, so the union is too low, and more so the more attacks were run.
+    The draws by which checks compare attacks choose an image's worst candidate; those of the attack's own battery say
+    how often it is right. A candidate found on another classifier has the first score only, which is then too low.
     """
-    usual = {name: share for name, (_, share) in _usual(case).items()}
-    single, robust = _strongest(case).right, union(case.bench.inside())
-    shares = {"clean": case.bench.clean, "robust": robust, **usual}
-    n, means = case.n, {name: share.double().mean().item() for name, share in shares.items()}
+    bench, n = case.bench, case.n
+    usual = {name: _second(runs) for name, runs in _usual(case).items()}
+    robust, single = _second(bench.inside()), _second([_strongest(case)])
+    shares = {"clean": bench.clean, "robust": robust, **usual}
+    means = {name: share.double().mean().item() for name, share in shares.items()}
     return Shares(
         {f"{name}_accuracy": Metric(mean, *wilson(mean, n), n) for name, mean in means.items()},
         correct=robust.tolist(),
-        clean_correct=case.bench.clean.tolist(),
+        clean_correct=bench.clean.tolist(),
         usual={name: share.tolist() for name, share in usual.items()},
         single=single.tolist(),
         guess=_guess(case),
     )
 
 
-def _usual(case: Case) -> dict[str, tuple[Tensor, Tensor]]:
-    """Run the usually reported attacks; return their candidates and the shares of draws that are right on them."""
-    plain = case.bench.run(case.arsenal.plain("ce"))
-    usual = {"plain": (plain.candidates, plain.right)}
-    if eot := eot_runs(case):
-        usual["eot"] = worse_of(eot)  # image by image, as AutoAttack combines its members
-    return usual
+def _second(runs: Sequence[Run]) -> Float[Tensor, " n"]:
+    """Return for each image the second score of the candidate that is worst by the first."""
+    first, second = (torch.stack(scores) for scores in zip(*((run.right, run.again) for run in runs), strict=True))
+    return second.gather(0, first.argmin(dim=0)[None])[0]
+
+
+def _usual(case: Case) -> dict[str, list[Run]]:
+    """Run the attacks behind the usually reported figures."""
+    usual = {"plain": [case.bench.run(case.arsenal.plain("ce"))], "eot": eot_runs(case)}
+    return {name: runs for name, runs in usual.items() if runs}
 
 
 def _strongest(case: Case) -> Run:
-    return min(
-        (run for (*_, threat), run in case.bench.runs.items() if threat == case.threat), key=lambda it: it.accuracy
-    )
+    runs = (run for (*_, threat), run in case.bench.runs.items() if threat == case.threat)
+    return min(runs, key=lambda run: run.accuracy)
 
 
 def _guess(case: Case) -> float:
@@ -151,7 +155,8 @@ def scores_of(case: Case, select_draws: int, *, control: bool) -> AuditScores:
     clean, robust, alone = (
         bench.predictions(images, "score") for images in (bench.images, tightest.images, single.candidates)
     )
-    attacked = {name: bench.predictions(images, "score") for name, (images, _) in usual.items()}
+    # image by image, as AutoAttack combines its members
+    attacked = {name: bench.predictions(worse_of(runs)[0], "score") for name, runs in usual.items()}
     metrics = accuracies(robust, labels, "robust_accuracy")
     for name, predictions in attacked.items():
         metrics |= accuracies(predictions, labels, f"{name}_accuracy")

@@ -7,14 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from sslkuramoto.classifier import Classifier
 from sslkuramoto.evaluation import Result
+from sslkuramoto.evaluation.audit.attacks import Arsenal
+from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.audit.check import Check, Status
 from sslkuramoto.evaluation.audit.compare import BROKEN
+from sslkuramoto.evaluation.audit.context import Case
+from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.protocol import CHECKS
+from sslkuramoto.evaluation.audit.runner import ITSELF, Bench, Run, union
+from sslkuramoto.evaluation.audit.summary import first_look
 from sslkuramoto.evaluation.audit.verdict import Headline, decided, reported, verdict_of
 from sslkuramoto.noise_draws import share_over_draws
 from sslkuramoto.randomness import generator
 from sslkuramoto.results import Metric
+from sslkuramoto.threat import Threat
 
 N = 64
 
@@ -63,6 +71,33 @@ def test_whatever_comes_after_a_decided_verdict_leaves_its_word() -> None:
         words[word] = words.get(word, 0) + 1
     assert set(words) == {"masked", "no robustness left", "nothing to audit"}
     assert min(words.values()) > 50
+
+
+class Coins(Bench):
+    """Every candidate is right in half of the draws."""
+
+    def _made(self, attack, threat, against, name, rescaled) -> Run:
+        right, there = (torch.rand(2, self.draws, self.n, generator=self.coins) < 0.5).float().mean(dim=1)
+        return Run(attack.label, right, there, self.images, transferred=name != ITSELF)
+
+
+def test_what_is_known_without_a_pass_is_not_made_low_by_the_number_of_attacks(subject_of, noisy) -> None:
+    """Of fifteen candidates that are right in half of the draws, the lowest by 20 draws looks like 0.31."""
+    subject, n = subject_of(noisy), 200
+    classifier, images = Classifier(subject.encoder, subject.head), torch.rand(n, 3, 8, 8)
+    bench = Coins(classifier, images, torch.zeros(n).long(), threat=Threat("linf", 0.1), seed=0, chunk=n, draws=20)
+    bench.coins = generator("cpu", "coins")
+    arsenal = Arsenal(subject, BUDGETS["quick"], True, 10)
+    case = Case(bench, arsenal, BUDGETS["quick"], (), (), GradientFacts())
+    assert set(first_look(case).usual) == {"plain", "eot"}
+    for k in range(1, 16):
+        bench.run(arsenal.reference(k=k))
+    look = first_look(case)
+    assert union(bench.inside()).mean() < 0.32
+    for shares in (look.correct, look.single, *look.usual.values()):
+        assert 0.47 < sum(shares) / n < 0.53
+    assert look.reported().figures["refuted"] == []
+    assert look.headline().tightest.value == pytest.approx(sum(look.correct) / n)
 
 
 def attacks(result: Result) -> int:
