@@ -41,19 +41,14 @@ class Run:
         right: for each image the share of draws of the audited classifier that are correct on the candidate.
         there: the same for the classifier that was attacked.
         candidates: one per image.
-        transferred: whether another classifier than the audited one was attacked.
+        again: the same as ``right`` for other draws, which choose no candidate.
     """
 
     label: str
     right: Float[Tensor, " n"]
     there: Float[Tensor, " n"]
     candidates: Float[Tensor, "n 3 y x"]
-    transferred: bool = False
-
-    @property
-    def again(self) -> Float[Tensor, " n"]:
-        """Share of other draws of the audited classifier that are correct; ``right`` where none were made."""
-        return self.right if self.transferred else self.there
+    again: Float[Tensor, " n"]
 
     @property
     def accuracy(self) -> float:
@@ -148,9 +143,11 @@ class Bench:
         draws = draws_for(self.classifier.stochastic, draws or self.draws)
         return predictions_over_draws(self.classifier, candidates.split(self.chunk), draws, "audit", key)
 
-    def share_right(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
-        """Return for each image the share of the selection draws that are correct."""
-        return (self.predictions(candidates, "select") == self.labels.cpu()).float().mean(dim=0)
+    def share_right(
+        self, candidates: Float[Tensor, "n 3 y x"], key: str = "select", *, draws: int | None = None
+    ) -> Float[Tensor, " n"]:
+        """Return for each image the share of the selection draws, or of those of another key, that are correct."""
+        return (self.predictions(candidates, key, draws=draws) == self.labels.cpu()).float().mean(dim=0)
 
     @torch.no_grad()
     def margin(self, candidates: Float[Tensor, "n 3 y x"]) -> Float[Tensor, " n"]:
@@ -211,7 +208,8 @@ class Bench:
         candidates = found.candidates[attack.label]
         label = _label(attack, name)
         there = found.share_right[attack.label].cpu()
-        run = Run(label, self.share_right(candidates), there, candidates, transferred=name != ITSELF)
+        again = there if name == ITSELF else self.share_right(candidates, "select once more")
+        run = Run(label, self.share_right(candidates), there, candidates, again)
         seconds = time.perf_counter() - start
         self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % robust, {seconds:.1f} s")
         return run
@@ -229,12 +227,13 @@ class Bench:
         candidates = [self.images, *(run.candidates for run in inside)]
         first = torch.stack([self.clean, *(run.right for run in inside)])
 
-        def again(images: Tensor, name: str) -> Tensor:
-            predictions = self.predictions(images, "select again", draws=draws)
-            return (predictions == self.labels.cpu()).float().mean(dim=0)
-
-        weight = draws / (self.draws + draws)
-        worst = worst_of(candidates, again, stochastic=self.classifier.stochastic, first=first, weight=weight)
+        worst = worst_of(
+            candidates,
+            lambda images, key, more: self.share_right(images, key, draws=more),
+            stochastic=self.classifier.stochastic,
+            draws=draws,
+            first=(first, self.draws),
+        )
         first_to = worst.which.where(self.clean > BROKEN, 0)
         shares = zip(first_to.tolist(), worst.share, strict=True)
         by = [labels[which] if share <= BROKEN else None for which, share in shares]

@@ -63,13 +63,13 @@ def _worst(
 ) -> tuple[dict[str, Metric], dict[str, list]]:
     chosen, labels = first.chosen, first.chosen.labels.cpu()
 
-    def right(candidates: Tensor, purpose: str) -> Tensor:
+    def right(candidates: Tensor, purpose: str, draws: int) -> Tensor:
         moved = candidates.to(chosen.pixels.device)
-        return (first.predictions(moved, chosen.index, first.select_draws, purpose) == labels).float().mean(dim=0)
+        return (first.predictions(moved, chosen.index, draws, purpose) == labels).float().mean(dim=0)
 
     names = [name for name, candidates in found.items() for _ in candidates]
     sets = [candidates for own in found.values() for candidates in own]
-    worst = worst_of(sets, right, stochastic=first.classifier.stochastic)
+    worst = worst_of(sets, right, stochastic=first.classifier.stochastic, draws=first.select_draws)
     first.subject.keep("adversarial", worst.images.cpu())
     best = worst.images.to(chosen.pixels.device)
     scored = first.predictions(best, chosen.index)

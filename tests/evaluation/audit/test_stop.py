@@ -16,7 +16,7 @@ from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import Case
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.protocol import CHECKS
-from sslkuramoto.evaluation.audit.runner import ITSELF, Bench, Run, union
+from sslkuramoto.evaluation.audit.runner import Bench, Run, union
 from sslkuramoto.evaluation.audit.summary import first_look
 from sslkuramoto.evaluation.audit.verdict import Headline, decided, reported, verdict_of
 from sslkuramoto.noise_draws import share_over_draws
@@ -78,7 +78,7 @@ class Coins(Bench):
 
     def _made(self, attack, threat, against, name, rescaled) -> Run:
         right, there = (torch.rand(2, self.draws, self.n, generator=self.coins) < 0.5).float().mean(dim=1)
-        return Run(attack.label, right, there, self.images, transferred=name != ITSELF)
+        return Run(attack.label, right, there, self.images, again=there)
 
 
 def test_what_is_known_without_a_pass_is_not_made_low_by_the_number_of_attacks(subject_of, noisy) -> None:

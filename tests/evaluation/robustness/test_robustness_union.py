@@ -102,8 +102,8 @@ def test_the_union_lies_above_no_way_of_the_same_network_by_more_than_chance(noi
 def test_a_union_above_a_way_is_said(noisy, subject_of, monkeypatch):
     own = union.worst_of
 
-    def worse(candidates, share_right, *, stochastic):
-        found = own(candidates[:1], share_right, stochastic=stochastic)
+    def worse(candidates, share_right, **options):
+        found = own(candidates[:1], share_right, **options)
         return found._replace(images=candidates[0])
 
     monkeypatch.setattr(union, "worst_of", worse)
