@@ -1,4 +1,4 @@
-"""Under pytest the shapes and types of the rooms that do mathematics are checked; each worker has one thread."""
+"""Under pytest shapes and types are checked in the rooms that do mathematics (shapes.py); a worker has one thread."""
 
 import os
 
@@ -8,7 +8,7 @@ ROOMS = (
     *("data", "views", "dynamics", "encoders", "objectives"),
     *("classifier", "noise_draws", "attacks", "evaluation"),
 )
-install_import_hook([f"sslkuramoto.{room}" for room in ROOMS], "beartype.beartype")  # before any of them is imported
+install_import_hook([f"sslkuramoto.{room}" for room in ROOMS], "shapes.first_calls")  # before any of them is imported
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors lose time on several; processes started by tests too
 
@@ -19,10 +19,16 @@ torch.set_num_threads(1)
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+from shapes import check_again  # noqa: E402
 from small_runs import recipe_file, small  # noqa: E402
 
 from sslkuramoto.cli import main  # noqa: E402
 from sslkuramoto.training import train  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def shapes_checked_again() -> None:
+    check_again()
 
 
 @pytest.fixture
