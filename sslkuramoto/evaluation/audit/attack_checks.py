@@ -237,12 +237,10 @@ def surrogate(case: Case) -> Check:
     reason += f"; not run, since {why}: {', '.join(senseless)}" if senseless else ""
     if not found:
         return SURROGATE.answer(True, reason, figures)
-    stronger_with = SURROGATE.answer(False, f"stronger with {', '.join(found)}: {reason}", figures)
-    if case.settled(stronger_with):
-        return stronger_with
     best = max(found, key=lambda name: compared[name].gain)
     more = case.bench.run(case.arsenal.surrogate(best, most=True))  # for the union: the strongest derivative found
-    return replace(stronger_with, reason=f"{stronger_with.reason}; {best} at the full budget {percent(more.accuracy)}")
+    reason = f"stronger with {', '.join(found)}: {reason}; {best} at the full budget {percent(more.accuracy)}"
+    return SURROGATE.answer(False, reason, figures)
 
 
 def other_surrogates(case: Case) -> list[Surrogate]:

@@ -1,6 +1,6 @@
 """The context that every check of an audit gets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
@@ -35,7 +35,6 @@ class Case:
         curves: name -> curve for a report page, filled by checks.
         histograms: name -> histogram for a report page, filled by checks.
         scores: number of attacks that were run -> the scores of them all.
-        settled: new answers -> whether the verdict is decided with them, so that the audit ends.
     """
 
     bench: Bench
@@ -47,7 +46,6 @@ class Case:
     curves: dict[str, Any] = field(default_factory=dict)
     histograms: dict[str, Any] = field(default_factory=dict)
     scores: dict[int, Any] = field(default_factory=dict)
-    settled: Callable[..., bool] = lambda *checks: False
 
     @property
     def classifier(self) -> Classifier:

@@ -326,15 +326,15 @@ class Audit(Protocol):
         early, found = self.stop != "never", dict[Question, Check]()
         first = [asked for question in FIRST_ASKED for asked in questions if asked[0] == question] if early else []
         order = [*first, *(asked for asked in questions if asked not in first)]
-        case.settled = lambda *now: early and self._decided(case, [*before, *found.values(), *now])
-        over = case.settled()
+        over = early and self._decided(case, before)
         for place, (question, ask) in enumerate(order, start=2):
             if over:
                 found[question] = question.not_run("the verdict is decided without it (option stop)")
                 continue
             report(f"check {place} of {len(CHECKS)}: {question.name}")
             found[question] = self._answered(question, ask, case)
-            over = any(map(is_evidence, found.values())) and case.settled()
+            if early and any(map(is_evidence, found.values())):
+                over = self._decided(case, [*before, *found.values()])
         return [found[question] for question, _ in questions]
 
     def _decided(self, case: Case, checks: Sequence[Check]) -> bool:
