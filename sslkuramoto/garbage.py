@@ -13,9 +13,10 @@ OBJECTS = 50_000
 def seldom_collected() -> Iterator[None]:
     """Search seldom while a command imports, reads and prints, which makes many objects and little garbage.
 
-    Nor is the whole memory searched once more when the process ends, which frees it anyway. Not for work that holds
-    tensors: what is found late is memory.
+    Python does not search the memory again when the process ends, which frees it anyway: what only refers to itself is
+    not finalised then. Not for work that holds tensors: what is found late is memory.
     """
+    atexit.unregister(gc.freeze)  # once, however often this is entered
     atexit.register(gc.freeze)
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS, *before[1:])

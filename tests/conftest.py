@@ -1,6 +1,7 @@
 """Under pytest shapes and types are checked in the rooms that do mathematics (shapes.py); a worker has one thread."""
 
 import os
+from collections.abc import Iterator
 
 from jaxtyping import install_import_hook
 
@@ -27,8 +28,10 @@ from sslkuramoto.training import train  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def shapes_checked_again() -> None:
+def shapes_checked_again() -> Iterator[None]:
     check_again()
+    yield
+    check_again()  # for fixtures of the next test that are made before this one
 
 
 @pytest.fixture

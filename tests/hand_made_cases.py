@@ -88,7 +88,7 @@ class Hand(Bench):
         label = attack.label if name == ITSELF else f"{attack.label} on {name}"
         right = self.found.get(f"{label} @ {threat.eps:g}", self.found.get(label, self.otherwise))
         there = self.more.get("there", {}).get(label, right)
-        self.runs[label, name, threat] = Run(label, right, there, self.images, right)
+        self.runs[label, name, threat] = Run(label, right, there, self.images)
         return self.runs[label, name, threat]
 
     def share_right(self, candidates) -> Tensor:

@@ -22,6 +22,10 @@ def test_a_wrong_shape_is_found_until_a_function_was_called_often_and_again_in_t
     for _ in range(2):
         with pytest.raises(TypeCheckError):
             function(*wrong)
+        for _ in range(CALLS - 2):
+            function(*right)
+        with pytest.raises(TypeCheckError):
+            function(*wrong)
         for _ in range(CALLS):
             function(*right)
         try:

@@ -79,7 +79,7 @@ def worst_of(
             shares.append(share_right(images, SELECT, draws) if known is None else known)
         first = torch.stack(shares), draws
     score, made = first
-    order = torch.arange(len(candidates))[:, None].expand(score.shape)
+    order = torch.arange(len(candidates), device=score.device)[:, None].expand(score.shape)
     for left, key, more in _further(draws) if stochastic and len(candidates) > 1 else ():
         # of equals the sets that came first: the rule of is_worse, for many sets at once
         kept = score.argsort(dim=0, stable=True)[:left].sort(dim=0).values

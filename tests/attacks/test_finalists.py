@@ -1,5 +1,7 @@
 """The worst of several candidates: found on common draws, settled on others, never led by one lucky score."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -80,7 +82,7 @@ def test_a_battery_an_audit_and_the_union_choose_the_same_candidate_on_the_same_
     kept, lowest = sets[0].clone(), table[0].clone()
     for candidates, share in zip(sets[1:], table[1:], strict=True):
         _keep_lower(kept, lowest, rows, candidates, share)
-    runs = [Run(f"{k}", share, share, found, share) for k, (share, found) in enumerate(zip(table, sets, strict=True))]
+    runs = [Run(f"{k}", share, share, found) for k, (share, found) in enumerate(zip(table, sets, strict=True))]
     audited, score = worse_of(runs)
     for images_of, share_of in ((kept, lowest), (audited, score), (audited, union(runs))):
         torch.testing.assert_close(images_of, worst.images, rtol=0, atol=0)
@@ -118,3 +120,39 @@ def test_the_choice_among_equals_in_truth_costs_little_of_what_luck_would_take()
     lowest = torch.stack([share_right(images, SELECT, 100) for images in sets]).amin(dim=0).mean()
     assert lowest < 0.42
     assert worst_of(sets, share_right, stochastic=True, draws=100).share.mean() > lowest + 0.01
+
+
+@pytest.mark.parametrize(
+    ("draws", "spent"),
+    [(20, [(5, 20)]), (39, [(5, 39)]), (40, [(5, 20), (2, 20)]), (70, [(5, 21), (2, 49)]), (100, [(5, 30), (2, 70)])],
+)
+def test_the_further_draws_are_shared_out(draws, spent):
+    asked = Counter()
+
+    def share_right(candidates, purpose, number):
+        asked[purpose, number] += 1
+        return torch.full((len(candidates),), 0.5)
+
+    worst_of(sets_of(9), share_right, stochastic=True, draws=draws)
+    assert asked == {(SELECT, draws): 9} | {
+        (purpose, number): count for purpose, (count, number) in zip((AGAIN, ONCE_MORE), spent, strict=False)
+    }
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_halving_finds_candidates_about_as_low_as_scoring_all_finalists_on_all_draws(level):
+    """Fifteen candidates with true shares around a level, standard deviation 0.05, scored on 20 draws first."""
+    draw, n, count = generator("cpu", "halving", level), 4000, 15
+    true = (level + 0.05 * torch.randn(count, n, generator=draw)).clamp(0, 1)
+
+    def seen(p, draws):
+        return torch.binomial(torch.full_like(p, draws), p, generator=draw) / draws
+
+    sets, first = [p[:, None, None, None].expand(n, 3, 1, 1) for p in true], seen(true, 20)
+    halved = worst_of(
+        sets, lambda images, _, k: seen(images[:, 0, 0, 0], k), stochastic=True, draws=100, first=(first, 20)
+    )
+    finalists = first.argsort(dim=0, stable=True)[:FINALISTS]
+    both = (20 * first.gather(0, finalists) + 100 * seen(true.gather(0, finalists), 100)) / 120
+    whole = true.gather(0, finalists.gather(0, both.argmin(dim=0)[None]))
+    assert -0.002 < (halved.images[:, 0, 0, 0].mean() - whole.mean()).item() < 0.006

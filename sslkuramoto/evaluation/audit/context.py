@@ -45,7 +45,7 @@ class Case:
     gradients: GradientFacts
     curves: dict[str, Any] = field(default_factory=dict)
     histograms: dict[str, Any] = field(default_factory=dict)
-    scores: dict[int, Any] = field(default_factory=dict)
+    scores: dict[int | str, Any] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:

@@ -28,7 +28,7 @@ from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.ladders import climbed, shortened
 from sslkuramoto.evaluation.audit.plants import PlantEntry, code_of_plant, described_plant, planted, resolved
 from sslkuramoto.evaluation.audit.runner import Bench, LedgerOf, copy_of
-from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, first_look, scores_of
+from sslkuramoto.evaluation.audit.summary import AuditScores, details_of, eot_runs, may_be_decided, scores_of
 from sslkuramoto.evaluation.audit.verdict import REPORTED, decided, is_evidence, too_few, verdict_of
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
@@ -223,6 +223,7 @@ class Audit(Protocol):
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return an upper bound of the cost on this device, after timing a few passes; attacks nothing.
 
+        What ``stop`` scores on the way, some 100 to 500 passes an image each time, is not in it: it ends audits early.
         Every check is run on one image of a small stand-in network, with attacks that only count their passes. An
         attack that several checks use is counted with the first.
         """
@@ -338,9 +339,10 @@ class Audit(Protocol):
         return [found[question] for question, _ in questions]
 
     def _decided(self, case: Case, checks: Sequence[Check]) -> bool:
-        """Return whether the verdict is decided; what is known without a further pass is asked first."""
-        looks = (look(case) for look in (first_look, self._scores))
-        return all(decided([*checks, each.reported()], each.headline()) for each in looks)
+        if not may_be_decided(case, checks):
+            return False
+        scores = self._scores(case)
+        return decided([*checks, scores.reported()], scores.headline())
 
     def _scores(self, case: Case) -> AuditScores:
         return scores_of(case, self.select_draws, control="control" not in self.skip)

@@ -41,14 +41,12 @@ class Run:
         right: for each image the share of draws of the audited classifier that are correct on the candidate.
         there: the same for the classifier that was attacked.
         candidates: one per image.
-        again: the same as ``right`` for other draws, which choose no candidate.
     """
 
     label: str
     right: Float[Tensor, " n"]
     there: Float[Tensor, " n"]
     candidates: Float[Tensor, "n 3 y x"]
-    again: Float[Tensor, " n"]
 
     @property
     def accuracy(self) -> float:
@@ -117,19 +115,13 @@ class Bench:
         """Images."""
         return len(self.images)
 
-    def only(self, number: int) -> "Bench":
-        """Return a bench for the first images, which has run nothing and keeps no ledger."""
-        return Bench(
-            self.classifier,
-            self.images[:number],
-            self.labels[:number],
-            threat=self.threat,
-            seed=self.seed,
-            chunk=self.chunk,
-            draws=self.draws,
-            report=self._report,
-            unseen=self.unseen,
-        )
+    def only(self, rows: Int64[Tensor, " m"]) -> "Bench":
+        """Return a bench for some of the images, which has run nothing and keeps no ledger."""
+        part = copy.copy(self)
+        part.images, part.labels, part.runs = self.images[rows], self.labels[rows], {}
+        part._ledger_of = lambda threat, name: None
+        part.clean = part.share_right(part.images)
+        return part
 
     def inside(self) -> list[Run]:
         """Return the attacks whose candidates lie in the ball of the audit."""
@@ -207,9 +199,7 @@ class Bench:
             )
         candidates = found.candidates[attack.label]
         label = _label(attack, name)
-        there = found.share_right[attack.label].cpu()
-        again = there if name == ITSELF else self.share_right(candidates, "select once more")
-        run = Run(label, self.share_right(candidates), there, candidates, again)
+        run = Run(label, self.share_right(candidates), found.share_right[attack.label].cpu(), candidates)
         seconds = time.perf_counter() - start
         self._report(f"{label} ({threat}): {100 * run.accuracy:.1f} % robust, {seconds:.1f} s")
         return run
@@ -220,7 +210,7 @@ class Bench:
         It is chosen by :func:`~sslkuramoto.attacks.worst_candidate.worst_of`; the first score is that of the runs.
 
         Args:
-            draws: of the second score.
+            draws: of both further scores together.
         """
         inside = self.inside()
         labels = ["clean", *(run.label for run in inside)]

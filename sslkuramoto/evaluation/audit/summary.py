@@ -12,7 +12,7 @@ from sslkuramoto.evaluation.audit.check import Check
 from sslkuramoto.evaluation.audit.compare import BROKEN
 from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
 from sslkuramoto.evaluation.audit.runner import Run, worse_of
-from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, reported
+from sslkuramoto.evaluation.audit.verdict import Headline, Verdict, decided, reported
 from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
 from sslkuramoto.noise_draws import accuracies, share_over_draws, share_right
 from sslkuramoto.results import Metric
@@ -21,15 +21,17 @@ from sslkuramoto.threat import Threat
 
 
 @dataclass(frozen=True)
-class Shares:
-    """How many draws are right under the union of all attacks, under single ones and without an attack.
+class AuditScores:
+    """The figures of an audit, over draws that did not choose any candidate.
 
     Attributes:
-        metrics: accuracies of the union, of the usually reported attacks and of the clean images.
+        metrics: of the result.
         correct, clean_correct: for each image the share of draws that are correct under the union of all attacks, and
             without an attack.
         usual: name of a usually reported figure -> the same share under its attack; the strongest attack last.
         single: the same share under the strongest single attack.
+        broken_by: for each image the attack that broke it.
+        worst: for each image its worst candidate.
         guess: share of the largest class.
     """
 
@@ -38,6 +40,8 @@ class Shares:
     clean_correct: list[float]
     usual: dict[str, list[float]]
     single: list[float]
+    broken_by: list[str | None]
+    worst: Float[Tensor, "n 3 y x"]
     guess: float
 
     def reported(self) -> Check:
@@ -56,19 +60,6 @@ class Shares:
             right=sum(share > BROKEN for share in self.clean_correct),
             eot=None if eot is None else eot.value,
         )
-
-
-@dataclass(frozen=True)
-class AuditScores(Shares):
-    """The figures of an audit, over draws that did not choose any candidate.
-
-    Attributes:
-        broken_by: for each image the attack that broke it.
-        worst: for each image its worst candidate.
-    """
-
-    broken_by: list[str | None]
-    worst: Float[Tensor, "n 3 y x"]
 
     def fault(self, case: Case) -> str | None:
         """Return why a second look at the worst candidates contradicts the scores; None if it does not."""
@@ -97,31 +88,25 @@ def eot_runs(case: Case) -> list[Run]:
     return [case.bench.run(attack) for attack in case.arsenal.eot()] if case.stochastic else []
 
 
-def first_look(case: Case) -> Shares:
-    """Return what is known of every attack without a further pass: roughly what :func:`scores_of` will say.
+def may_be_decided(case: Case, checks: Sequence[Check]) -> bool:
+    """Return whether :func:`scores_of`, which takes many more passes, is worth asking whether the verdict is decided.
 
-    The draws by which checks compare attacks choose an image's worst candidate; those of the attack's own battery say
-    how often it is right. A candidate found on another classifier has the first score only, which is then too low.
+    The draws by which checks compare attacks choose each image's worst candidate, and other draws score it: 20 passes
+    an image for the union and for each usual figure.
     """
     bench, n = case.bench, case.n
-    usual = {name: _second(runs) for name, runs in _usual(case).items()}
-    robust, single = _second(bench.inside()), _second([_strongest(case)])
-    shares = {"clean": bench.clean, "robust": robust, **usual}
-    means = {name: share.double().mean().item() for name, share in shares.items()}
-    return Shares(
-        {f"{name}_accuracy": Metric(mean, *wilson(mean, n), n) for name, mean in means.items()},
-        correct=robust.tolist(),
-        clean_correct=bench.clean.tolist(),
-        usual={name: share.tolist() for name, share in usual.items()},
-        single=single.tolist(),
-        guess=_guess(case),
-    )
-
-
-def _second(runs: Sequence[Run]) -> Float[Tensor, " n"]:
-    """Return for each image the second score of the candidate that is worst by the first."""
-    first, second = (torch.stack(scores) for scores in zip(*((run.right, run.again) for run in runs), strict=True))
-    return second.gather(0, first.argmin(dim=0)[None])[0]
+    sets = {name: worse_of(runs)[0] for name, runs in _usual(case).items()}
+    key = f"a look after {len(bench.runs)} attacks"
+    if key not in case.scores:
+        sets["union"] = worse_of(bench.inside())[0]
+        case.scores[key] = {name: bench.share_right(images, "look") for name, images in sets.items()}
+    seen = case.scores[key]
+    usual, union = {name: seen[name] for name in sets if name != "union"}, seen["union"]
+    means = {name: share.double().mean().item() for name, share in {**seen, "clean": bench.clean}.items()}
+    tightest, clean = (Metric(means[name], *wilson(means[name], n), n) for name in ("union", "clean"))
+    right = int((bench.clean > BROKEN).sum())
+    headline = Headline(means["plain"], tightest, clean, _guess(case), right, means.get("eot"))
+    return decided([*checks, reported(usual, union, union)], headline)
 
 
 def _usual(case: Case) -> dict[str, list[Run]]:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from sslkuramoto.attacks import Attack
+from sslkuramoto.attacks.worst_candidate import AGAIN, ONCE_MORE
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import batches, in_order
 from sslkuramoto.evaluation.audit.runner import Bench, union
@@ -58,18 +60,33 @@ def test_the_union_takes_the_worst_candidate_of_each_image(cnn, bench_of) -> Non
     assert {by for by in tightest.broken_by if by} <= {"clean", "shift +1", "shift -1"}
 
 
-def test_the_share_right_over_the_draws_of_both_scores_decides(noisy, bench_of) -> None:
+def test_the_share_right_over_all_draws_of_the_last_two_decides(noisy, bench_of) -> None:
+    """Of 60 further draws 20 go to all three candidates of an image and 40 to the lowest two."""
     bench = bench_of(Classifier(*noisy), eps=0.05)
     sets = [bench.images, *(bench.run(Shift(sign)).candidates for sign in (1, -1))]
-    right = []
-    for images in sets:
-        draws = [bench.predictions(images, "select"), bench.predictions(images, "select again", draws=60)]
-        right.append((torch.cat(draws) == bench.labels).double().mean(dim=0))
-    lowest = torch.stack(right)
-    scored = [(bench.tightest(60).images == images).flatten(1).all(dim=1) for images in sets]
-    chosen = lowest.where(torch.stack(scored), 2.0).amin(dim=0)
-    assert torch.allclose(chosen, lowest.amin(dim=0), atol=1e-6), "of few candidates all are finalists"
-    assert len({*lowest.argmin(dim=0).tolist()}) == 3, "each candidate is the worst of some image"
+
+    def right(*keys: tuple[str, int]) -> Tensor:
+        draws = [torch.cat([bench.predictions(images, key, draws=k) for key, k in keys]) for images in sets]
+        return torch.stack([(each == bench.labels).double().mean(dim=0) for each in draws])
+
+    both, every = right(("select", 20), (AGAIN, 20)), right(("select", 20), (AGAIN, 20), (ONCE_MORE, 40))
+    last = every.scatter(0, both.argsort(dim=0, stable=True)[2:], 2.0)
+    scored = torch.stack([(bench.tightest(60).images == images).flatten(1).all(dim=1) for images in sets])
+    assert torch.equal(scored.double().argmax(dim=0), last.argmin(dim=0))
+    assert len({*last.argmin(dim=0).tolist()}) == 3, "each candidate is the worst of some image"
+    assert not torch.equal(last.argmin(dim=0), both.argmin(dim=0)), "the last draws change some choices"
+
+
+def test_a_bench_for_some_images_scores_and_attacks_them_alone(noisy, bench_of) -> None:
+    bench = bench_of(Classifier(*noisy))
+    bench.run(Shift(1))
+    part = bench.only(torch.tensor([3, 30]))
+    assert part.n == 2
+    assert not part.runs
+    assert torch.equal(part.images, bench.images[[3, 30]])
+    assert len(part.run(Shift(-1)).candidates) == len(part.clean) == 2
+    assert len(bench.runs) == 1
+    assert len(bench.clean) == N
 
 
 def test_what_lies_outside_the_ball_does_not_count(cnn, bench_of) -> None:

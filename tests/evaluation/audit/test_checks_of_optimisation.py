@@ -168,7 +168,7 @@ def test_a_memory_that_no_attack_gets_past_shows_under_random_signs(tolerance: f
     """An attack that breaks nothing gives the images themselves back, which any copy answers in the same way."""
     case = build(Remembering(tolerance))
     images, threat = case.bench.images, case.threat
-    case.bench.runs["vain", "itself", threat] = Run("vain", torch.ones(N), torch.ones(N), images, torch.ones(N))
+    case.bench.runs["vain", "itself", threat] = Run("vain", torch.ones(N), torch.ones(N), images)
     assert no_optimisation(case).status == "fail"
 
 
@@ -179,8 +179,7 @@ def test_what_attacks_made_of_the_images_is_asked(build: Build) -> None:
     case = build(Remembering(0.003))
     images, threat = case.bench.images, case.threat
     for label, right, moved in (("strong", 0.0, 0.002), ("weak", 0.5, 0.1)):
-        shares = right * torch.ones(N)
-        case.bench.runs[label, "itself", threat] = Run(label, shares, torch.ones(N), images + moved, shares)
+        case.bench.runs[label, "itself", threat] = Run(label, right * torch.ones(N), torch.ones(N), images + moved)
     assert no_optimisation(case).status == "fail"
 
 

@@ -178,3 +178,22 @@ def test_a_void_audit_prints_no_robust_accuracy_and_stores_none(trained, tmp_pat
     assert "correct" not in stored["per_image"]
     for figure in ("robust_accuracy", "plain_accuracy", "control_accuracy"):
         assert figure not in said
+
+
+def test_attacks_that_may_not_move_attack_images_that_are_right_from_all_over_the_set(
+    subject_of, cnn, monkeypatch
+) -> None:
+    """An attack that moves images a little is caught, although the first images are wrong and left alone."""
+    subject = subject_of(cnn)
+    classifier, images = Classifier(subject.encoder, subject.head), torch.rand(60, 3, 8, 8)
+    with torch.no_grad():
+        labels = classifier(images).argmax(dim=1)
+    labels[:20] = (labels[:20] + 1) % 10
+    bench = Bench(classifier, images, labels, threat=Threat("linf", 0.1), seed=0, chunk=60, draws=20)
+    met = []
+    monkeypatch.setattr(Apgd, "__call__", lambda self, _, images, labels, **__: (met.append(images), images + 1e-3)[1])
+    case = replace(case_of(subject), bench=bench)
+    check = control(case)
+    assert check.status == "fail"
+    assert "with eps = 0 attacks changed the images: plain apgd-ce-2" in check.reason
+    assert torch.equal(met[0], images[20::2][:16])
