@@ -46,7 +46,8 @@ def control(case: Case) -> Check:
     nowhere = Threat(case.threat.norm, 0.0)
     arsenal, runs, moved = case.arsenal.for_control(), [], []
     right = (case.bench.clean > BROKEN).nonzero().flatten()
-    bench = case.bench.only(right[:: max(1, len(right) // UNMOVED_IMAGES)][:UNMOVED_IMAGES])
+    right = right if len(right) else torch.arange(case.n)
+    bench = case.bench.only(right[torch.linspace(0, len(right) - 1, min(UNMOVED_IMAGES, len(right))).long()])
     clean = bench.clean.double().mean().item()
     for attack in [
         *arsenal.black_boxes(),
