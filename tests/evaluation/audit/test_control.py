@@ -186,7 +186,10 @@ def test_attacks_that_may_not_move_attack_images_that_are_right_from_all_over_th
 ) -> None:
     """An attack that moves images a little is caught, although the first images are wrong and left alone."""
     subject = subject_of(cnn)
-    classifier, images = Classifier(subject.encoder, subject.head), torch.rand(60, 3, 8, 8)
+    classifier, images = (
+        Classifier(subject.encoder, subject.head),
+        torch.rand(60, 3, 8, 8, generator=generator("cpu", "sixty")),
+    )
     with torch.no_grad():
         labels = classifier(images).argmax(dim=1)
     labels[:20] = (labels[:20] + 1) % 10
