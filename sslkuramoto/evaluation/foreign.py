@@ -33,7 +33,7 @@ from sslkuramoto.evaluation.protocol import Need, Protocol, Subject
 from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, read_object, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.sources import PACKAGE, code_beside
+from sslkuramoto.sources import PACKAGE, code_behind, code_beside
 
 _MEND = "choose another directory (--run, folder=)"
 _neighbours = set[str]()  # modules in the folder of the last file
@@ -171,10 +171,16 @@ def _modules_beside(file: Path) -> set[str]:
 
 
 def _code_of(file: Path, place: str) -> dict[str, str]:
-    """Return hashes of a module's file and of what it imports from its folder, or from its package."""
+    """Return hashes of a module's file and of what it imports from its folder, or from its package.
+
+    Of this package only the folder of the module counts: a module that builds on its registries would need all of it.
+    What that leaves out is known otherwise: images and weights by their hashes, the code that measures by its own.
+    """
     file = file.resolve()
     if place.endswith(".py"):
         return code_beside(file, root=file.parent)
+    if file.is_relative_to(PACKAGE):
+        return {place: code_behind(file.relative_to(PACKAGE).as_posix())}
     parents = place.count(".") + (file.name == "__init__.py")
     return code_beside(file, root=file.parents[parents], top=place.partition(".")[0])
 

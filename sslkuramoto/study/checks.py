@@ -13,6 +13,7 @@ from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.objectives import Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.sources import content_key
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
 from sslkuramoto.study.options import Settings
 from sslkuramoto.study.overrides import check_one_source
@@ -27,6 +28,7 @@ def check_recipes(study: Study) -> None:
         UserError: the first thing that is wrong, with its place.
     """
     sources: list[tuple[str, str]] = []
+    built: dict[str, tuple[Recipe, Encoder, Objective]] = {}  # many rows train the same and measure it otherwise
     measures = {key: column.loaded().measure for key, column in study.columns.items()}  # once, not for every row
     for row in study.rows.values():
         before = None
@@ -34,7 +36,9 @@ def check_recipes(study: Study) -> None:
             recipe = study.recipe(row.key, number, row.seeds[0])
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:
-                recipe, encoder, objective = weightless(recipe)
+                if (content := content_key(recipe.to_dict())) not in built:
+                    built[content] = weightless(recipe)
+                recipe, encoder, objective = built[content]
                 if before is not None:
                     check_fit(encoder, before.state_dict(), "the encoder of the stage before")
                 for column in (c for c in study.columns.values() if row.key in c.rows):

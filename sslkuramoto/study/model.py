@@ -82,6 +82,7 @@ class StudyColumn:
         encoder: changed options of the measured encoder.
         rows: those measured in this column.
         unit: None for the metric's own.
+        read: protocols by name and changed options, shared by all columns of a study: it asks many times for the same.
     """
 
     key: str
@@ -94,6 +95,7 @@ class StudyColumn:
     encoder: Settings
     rows: tuple[str, ...]
     unit: str | None = None
+    read: dict[tuple[str, ...], Loaded] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -110,7 +112,10 @@ class StudyColumn:
 
     def loaded(self, run_of: Callable[[str], str] = str) -> Loaded:
         """Return the protocol with its changed options."""
-        return load_protocol(self.protocol, self.overrides(run_of))
+        name, *words = known = (self.protocol, *self.overrides(run_of))
+        if known not in self.read:
+            self.read[known] = load_protocol(name, words)
+        return self.read[known]
 
 
 @dataclass(frozen=True)

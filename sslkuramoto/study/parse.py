@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function
+from sslkuramoto.evaluation.protocol import Loaded
 from sslkuramoto.recipe import read_yaml, recipe_file
 from sslkuramoto.registry import check_value
 from sslkuramoto.sources import content_key
@@ -76,7 +77,8 @@ def _study(path: Path, content: dict[str, Any], words: Sequence[str]) -> Study:
                 f"rows.{row.key}.label={row.label!r}: another row has it too; rows need labels of their own"
             )
     overrides = read_overrides(words, {key: row.changes for key, row in rows.items()}, [*columns])
-    found = {key: _column(key, column, rows, overrides.columns.get(key, {})) for key, column in columns.items()}
+    read: dict[tuple[str, ...], Loaded] = {}
+    found = {key: _column(key, column, rows, overrides.columns.get(key, {}), read) for key, column in columns.items()}
     return Study(
         name=path.stem,
         path=path,
@@ -190,7 +192,9 @@ def _figure(where: str, content: Any, default: Mapping[str, Any]) -> Published:
         raise UserError(f"{where}: {error}") from None
 
 
-def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Settings) -> StudyColumn:
+def _column(
+    key: str, content: Any, rows: Mapping[str, StudyRow], changes: Settings, read: dict[tuple[str, ...], Loaded]
+) -> StudyColumn:
     where = f"columns.{key}"
     column = section(where, content, _COLUMN, required=("protocol", "metric"))
     measured = [name for name, row in rows.items() if row.changes]
@@ -210,6 +214,7 @@ def _column(key: str, content: Any, rows: Mapping[str, StudyRow], changes: Setti
         encoder=settings_in(f"{where}.encoder", column.get("encoder"), reserved=()),
         rows=tuple(name for name in measured if name in chosen and name not in column.get("except", [])),
         unit=check_value(f"{where}.unit", column.get("unit"), str | None),
+        read=read,
     )
     try:
         for source in found.sources:

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
+from sslkuramoto import sources
 from sslkuramoto.cli import main
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation import foreign
 from sslkuramoto.evaluation.foreign import code_of_function, names_function, network_from, run_of_function
 
 NETWORK = '''
@@ -137,6 +139,16 @@ def test_where_only_running_would_tell_the_name_is_taken_as_it_is(place):
     assert set(code_of_function("stars.py:build")) == {"stars.py", "net.py", "layers_of_somebody.py"}
     with pytest.raises(UserError, match="unknown function of somebody 'build'"):
         code_of_function("somebody:build")
+
+
+def test_of_this_package_only_the_folder_of_a_module_counts(monkeypatch):
+    monkeypatch.setattr(foreign, "code_behind", sources.code_behind.__wrapped__)  # what was read before is kept
+    monkeypatch.setattr(sources, "code_version", lambda files, _: " ".join(files))
+    (files,) = code_of_function("sslkuramoto.evaluation.audit.honest:orthogonal").values()
+    assert files == "evaluation/audit/honest.py"
+    (files,) = code_of_function("sslkuramoto.evaluation.audit.control_check:control").values()
+    assert {"evaluation/audit/control_check.py", "evaluation/audit/check.py"} <= set(files.split())
+    assert all(file.startswith("evaluation/audit/") for file in files.split())
 
 
 def test_neighbours_of_a_file_are_read_anew_with_it(place):
