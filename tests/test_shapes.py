@@ -1,9 +1,13 @@
 """Shapes are checked in the first calls of a function in each test."""
 
+from collections.abc import Callable
+
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import TypeCheckError
-from shapes import CALLS, check_again
+from jaxtyping import Float, TypeCheckError
+from shapes import CALLS, check_again, first_calls
+from torch import Tensor
 
 from sslkuramoto.attacks.worst_candidate import is_worse
 from sslkuramoto.classifier import predicted
@@ -34,4 +38,21 @@ def test_a_wrong_shape_is_found_until_a_function_was_called_often_and_again_in_t
             pytest.fail("a shape is checked after the first calls")
         except (RuntimeError, ValueError, IndexError):
             pass  # what the function itself makes of it
+        check_again()
+
+
+def test_of_a_function_within_a_function_the_first_are_checked_in_each_test() -> None:
+    def made() -> Callable:
+        @jaxtyping.jaxtyped(typechecker=first_calls)
+        def same(row: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+            return row
+
+        return same
+
+    wrong = torch.zeros(2, 2)
+    for _ in range(2):
+        for _ in range(CALLS):
+            with pytest.raises(TypeCheckError):
+                made()(wrong)
+        assert made()(wrong) is wrong
         check_again()
