@@ -4,6 +4,7 @@ Shapes: n values, m columns.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import sqrt
 from statistics import NormalDist, fmean, median, stdev
 
@@ -127,6 +128,7 @@ def chance_above(values: Float[Tensor, "n m"], first: Bool[Tensor, "n m"]) -> Fl
     return above / (own * others)  # 0 / 0 is nan
 
 
+@cache
 def sign_test(more: int, less: int) -> float:
     """Return the probability that at least ``more`` of ``more + less`` fair coins show heads (one-sided, exact)."""
     from scipy.stats import binomtest  # slow to load: only where a test is made
