@@ -27,6 +27,11 @@ from sslkuramoto.cli import main  # noqa: E402
 from sslkuramoto.training import train  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    torch.manual_seed(0)  # before the fixtures: a test gets the same random networks in whatever order tests run
+
+
 @pytest.fixture(autouse=True)
 def shapes_checked_again() -> Iterator[None]:
     check_again()

@@ -264,7 +264,7 @@ class Audit(Protocol):
         num_classes: int,
         finish: Callable[[Attack], Attack] = lambda attack: attack,
     ) -> Arsenal:
-        draws_for(classifier.stochastic, self.select_draws)  # too few draws are an error before hours of attacks
+        draws_for(classifier.stochastic, self.select_draws, "select_draws")  # an error before hours of attacks
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
         for source in self.sources:
             arsenal.transferred(source, run=source)  # so is a source that cannot be loaded

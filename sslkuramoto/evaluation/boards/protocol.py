@@ -180,7 +180,8 @@ class BoardProtocol(Protocol):
         )
 
     def _total(self, subject: Subject) -> int:
-        return draws_for(subject.encoder.stochastic, self.draws * self.groups)
+        option = "draws" if self.groups == 1 else "draws times groups"
+        return draws_for(subject.encoder.stochastic, self.draws * self.groups, option)
 
     def _measured(self, subject: Subject, num_steps: int | None, total: int, size: int) -> Measured:
         """Measure all boards with one number of oscillator steps: ``total`` draws, votes of ``size`` each."""

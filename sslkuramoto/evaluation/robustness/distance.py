@@ -184,8 +184,8 @@ class Distance(Protocol):
     def _ready(self, subject: Subject) -> tuple[Classifier, Chosen, list[Attack], list[str]]:
         """Return the classifier, the images, the attacks, and sentences about attacks that are skipped or changed."""
         classifier = classifier_of(subject, self.initial, average=self.average)
-        for draws in (self.draws, self.select_draws):
-            draws_for(classifier.stochastic, draws)
+        for option in ("draws", "select_draws"):
+            draws_for(classifier.stochastic, getattr(self, option), option)
         chosen = chosen_images(subject, self.split, self.images, self.chunk)
         return classifier, chosen, *prepared_for(subject, classifier, chosen, self.attacks)
 

@@ -263,8 +263,8 @@ class Robustness(Protocol):
 
     def _built(self, name: str, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> BuiltReading:
         classifier = self._classifier(subject)
-        for draws in (self.draws, self.select_draws):
-            draws_for(classifier.stochastic, draws)
+        for option in ("draws", "select_draws"):
+            draws_for(classifier.stochastic, getattr(self, option), option)
         assert chosen.images.classes is not None
         target = attack_target(subject, len(chosen.images.classes))
         ready: list[Attack] = []

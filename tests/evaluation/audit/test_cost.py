@@ -132,7 +132,7 @@ def test_too_few_draws_are_refused_before_anything_is_attacked(subject_of, noisy
     lines: list[str] = []
     for option in ("draws", "select_draws"):
         for act in (Audit(**TINY | {option: 19}), Audit(**TINY | {option: 19}).estimate):
-            with pytest.raises(UserError, match="draws=19"):
+            with pytest.raises(UserError, match=f"^{option}=19: must be at least 20"):
                 act(subject_of(noisy, report=lines.append))
     assert lines == []
 

@@ -210,7 +210,7 @@ def test_bad_options_are_refused_in_one_line(options, said):
 @pytest.mark.parametrize("option", ["draws", "select_draws"])
 def test_few_draws_and_too_many_images_are_refused_before_anything_is_attacked(noisy, subject_of, option):
     subject = subject_of(noisy)
-    for changed, said in (({option: 19}, f"{19}: must be at least 20"), ({"images": 10_000}, "has only")):
+    for changed, said in (({option: 19}, f"^{option}=19: must be at least 20"), ({"images": 10_000}, "has only")):
         for act in (build(**changed), build(**changed).estimate):
             with pytest.raises(UserError, match=said):
                 act(subject)

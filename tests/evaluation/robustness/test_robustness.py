@@ -113,9 +113,9 @@ def test_too_few_draws_are_refused_before_anything_is_attacked(noisy, subject_of
     subject, lines = subject_of(noisy), []
     subject.report = lines.append
     for draws in (1, 19):
-        with pytest.raises(UserError, match=f"draws={draws}: .*at least 20"):
+        with pytest.raises(UserError, match=f"^{option}={draws}: .*at least 20"):
             build(**{option: draws})(subject)
-        with pytest.raises(UserError, match=f"draws={draws}: .*at least 20"):
+        with pytest.raises(UserError, match=f"^{option}={draws}: .*at least 20"):
             build(**{option: draws}).estimate(subject)
         build(**{option: draws}, images=2, initial="fixed")(subject_of(noisy))
     assert lines == []
