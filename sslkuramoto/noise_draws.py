@@ -22,13 +22,13 @@ MINIMUM_DRAWS = 20
 ON_BOUNDARIES = 0.01  # share of predictions that rounding may change, where sums have no fixed order
 
 
-def draws_for(stochastic: bool, draws: int, option: str = "draws") -> int:
+def draws_for(stochastic: bool, draws: int, asked: str = "") -> int:
     """Return how many draws are made: one for a deterministic network, ``draws`` for a stochastic one.
 
     Args:
         stochastic: whether the network draws.
         draws: as asked for.
-        option: that asks for them, as the error names it.
+        asked: what the error quotes in place of ``draws=...``: option and value.
 
     Raises:
         UserError: fewer than 20 draws for a stochastic network.
@@ -37,8 +37,8 @@ def draws_for(stochastic: bool, draws: int, option: str = "draws") -> int:
         return 1
     if draws < MINIMUM_DRAWS:
         raise UserError(
-            f"{option}={draws}: must be at least {MINIMUM_DRAWS}, since this network draws new oscillators at every "
-            "forward pass"
+            f"{asked or f'draws={draws}'}: must be at least {MINIMUM_DRAWS}, since this network draws new oscillators "
+            "at every forward pass"
         )
     return draws
 

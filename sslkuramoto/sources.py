@@ -166,18 +166,12 @@ def package_code(module: str) -> dict[str, str]:
         module: that can be imported, such as ``"my_package.objective"``.
     """
     first = module.partition(".")[0]
-    known = _distributions(tuple(sys.path))
+    known = packages_distributions()
     own = {first} | {name for name in known if {*known[name]} & {*known.get(first, ())}}
     found = dict[str, str]()
     for root, files in (place for name in sorted(own) for place in _files_of(name)):
         found |= code_beside(*files, root=root, without=known.keys() - own)
     return found or {first: "no source"}
-
-
-@cache
-def _distributions(path: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the distributions that the packages on a path belong to; half a second, once."""
-    return dict(packages_distributions())
 
 
 def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:

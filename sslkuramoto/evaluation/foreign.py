@@ -33,9 +33,10 @@ from sslkuramoto.evaluation.protocol import Need, Protocol, Subject
 from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, read_object, write_atomically
 from sslkuramoto.randomness import borrowed_global, generator
-from sslkuramoto.sources import PACKAGE, code_behind, code_beside
+from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_beside, code_version, content_key
 
 _MEND = "choose another directory (--run, folder=)"
+_ANSWERING = ("data", "dynamics", "encoders", "heads.py", "any_network.py", "classifier.py")
 _neighbours = set[str]()  # modules in the folder of the last file
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
 
@@ -173,14 +174,15 @@ def _modules_beside(file: Path) -> set[str]:
 def _code_of(file: Path, place: str) -> dict[str, str]:
     """Return hashes of a module's file and of what it imports from its folder, or from its package.
 
-    Of this package only the folder of the module counts: a module that builds on its registries would need all of it.
-    What that leaves out is known otherwise: images and weights by their hashes, the code that measures by its own.
+    Of this package count the folder of the module and the rooms that answer for a network: a module that imports a
+    registry would depend on the whole package. Code that trains or measures changes no answer.
     """
     file = file.resolve()
     if place.endswith(".py"):
         return code_beside(file, root=file.parent)
-    if file.is_relative_to(PACKAGE):
-        return {place: code_behind(file.relative_to(PACKAGE).as_posix())}
+    if file.is_relative_to(PACKAGE.resolve()):
+        own = code_behind(file.relative_to(PACKAGE.resolve()).as_posix())
+        return {place: content_key([own, code_version(_ANSWERING)])[:CODE_DIGITS]}
     parents = place.count(".") + (file.name == "__init__.py")
     return code_beside(file, root=file.parents[parents], top=place.partition(".")[0])
 

@@ -13,7 +13,6 @@ from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.objectives import Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.sources import content_key
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
 from sslkuramoto.study.options import Settings
 from sslkuramoto.study.overrides import check_one_source
@@ -36,7 +35,7 @@ def check_recipes(study: Study) -> None:
             recipe = study.recipe(row.key, number, row.seeds[0])
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:
-                if (content := content_key(recipe.to_dict())) not in built:
+                if (content := repr(recipe.to_dict())) not in built:
                     built[content] = weightless(recipe)
                 recipe, encoder, objective = built[content]
                 if before is not None:

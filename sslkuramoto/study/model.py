@@ -82,7 +82,7 @@ class StudyColumn:
         encoder: changed options of the measured encoder.
         rows: those measured in this column.
         unit: None for the metric's own.
-        read: protocols by name and changed options, shared by all columns of a study: it asks many times for the same.
+        read: protocols that were loaded, by name and changed options; the columns of a file share them.
     """
 
     key: str

@@ -6,14 +6,14 @@ done. A plan reads the source of a function and does not call it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
-from sslkuramoto.evaluation.protocol import Loaded
+from sslkuramoto.evaluation.protocol import Loaded, load_protocol
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import CODE_DIGITS, content_key
@@ -180,6 +180,7 @@ class _Planner:
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
         self._recipes: dict[tuple[str, int], Recipe] = {}
+        self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
         wanted = self.found.columns
@@ -273,7 +274,7 @@ class _Planner:
         network, stages = self.found.networks.get((row, seed)), len(self.study.rows[row].stages)
         measured = network or self._chain(row, seed, 1 + column.stage % stages)[-1]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
-        loaded = column.loaded(lambda name: sources[name].content)
+        loaded = self._loaded(column, lambda name: sources[name].content)
         source = loaded.measure.own_source or measured.data
         facts, problem = self.facts.of(source, loaded.measure.splits[0])
         data = facts.fingerprint if facts else f"unknown: {source.to_dict()}"
@@ -315,6 +316,13 @@ class _Planner:
                 options[given.option] = found.fingerprint if found else f"unknown: {given.place}"
                 lacking = lacking or problem
         return options, lacking
+
+    def _loaded(self, column: StudyColumn, run_of: Callable[[str], str]) -> Loaded:
+        """Return the protocol of a column as its file is now; read once in a plan, not for every row."""
+        known = (column.protocol, *column.overrides(run_of))
+        if known not in self._protocols:
+            self._protocols[known] = load_protocol(column.protocol, known[1:])
+        return self._protocols[known]
 
     def _result_path(self, folder: Path, loaded: Loaded, content: str, code: str) -> Path:
         """Return the file of a key, whatever protocol file it was first called after."""

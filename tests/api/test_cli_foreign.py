@@ -141,14 +141,22 @@ def test_where_only_running_would_tell_the_name_is_taken_as_it_is(place):
         code_of_function("somebody:build")
 
 
-def test_of_this_package_only_the_folder_of_a_module_counts(monkeypatch):
+def test_a_function_of_this_package_is_known_by_its_folder_and_by_what_answers_for_a_network(monkeypatch):
+    asked: list[str] = []
+
+    def version(files, *_) -> str:
+        asked.extend(files)
+        return "1"
+
+    monkeypatch.setattr(sources, "code_version", version)
+    monkeypatch.setattr(foreign, "code_version", version)
     monkeypatch.setattr(foreign, "code_behind", sources.code_behind.__wrapped__)  # what was read before is kept
-    monkeypatch.setattr(sources, "code_version", lambda files, _: " ".join(files))
-    (files,) = code_of_function("sslkuramoto.evaluation.audit.honest:orthogonal").values()
-    assert files == "evaluation/audit/honest.py"
-    (files,) = code_of_function("sslkuramoto.evaluation.audit.control_check:control").values()
-    assert {"evaluation/audit/control_check.py", "evaluation/audit/check.py"} <= set(files.split())
-    assert all(file.startswith("evaluation/audit/") for file in files.split())
+    (name,) = code_of_function("sslkuramoto.evaluation.audit.control_check:control")
+    assert name == "sslkuramoto.evaluation.audit.control_check"
+    folder = {file for file in asked if file.startswith("evaluation/audit/")}
+    assert {"evaluation/audit/control_check.py", "evaluation/audit/check.py"} <= folder
+    assert {"data", "encoders", "dynamics", "heads.py"} <= {*asked}
+    assert not {file for file in {*asked} - folder if file.startswith(("evaluation", "training", "study", "attacks"))}
 
 
 def test_neighbours_of_a_file_are_read_anew_with_it(place):

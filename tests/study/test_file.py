@@ -55,6 +55,7 @@ TRANSFER = {"protocol": "clean", "metric": "accuracy", "set": {"initial": "${run
         ({"rows__simclr__seeds": ["a"]}, "rows.simclr.seeds=['a']"),
         ({"set__seed": 3}, "set.seed: is given by the study itself"),
         ({"set__epocs": 3}, "unknown key 'epocs': did you mean 'epochs'?"),
+        ({"set": {"encoder": {"name": "akorn", 1: 2}}}, "encoder akorn"),
         ({"set__epochs": 0}, "epochs=0: must be >= 1"),
         ({"set__optimizer.lr": "1e-3"}, "it was read as text"),
         ({"compare": [["simclr", "stepps"]]}, "unknown row in compare 'stepps': did you mean 'steps'?"),

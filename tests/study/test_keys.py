@@ -218,6 +218,17 @@ def test_code_that_only_measures_changes_no_run(study, tmp_path: Path, monkeypat
     assert not set(one.cells.values()) & set(other.cells.values())
 
 
+def test_a_plan_reads_a_protocol_as_its_file_is_now(study, tmp_path: Path):
+    file = tmp_path / "own.yaml"
+    file.write_text("name: knn\n")
+    loaded = study(columns__knn__protocol=str(file))
+    before = plan_study(loaded, tmp_path / "root")
+    file.write_text("name: knn\ntemperature: 0.5\n")
+    after = plan_study(loaded, tmp_path / "root")
+    assert before.cells["simclr", "knn", 0] != after.cells["simclr", "knn", 0]
+    assert before.cells["simclr", "clean", 0] == after.cells["simclr", "clean", 0]
+
+
 def test_renamed_files_of_recipes_and_protocols_share_what_is_there(study, tmp_path: Path, computed):
     loaded, root, _ = computed
     train = []

@@ -264,10 +264,10 @@ class Audit(Protocol):
         num_classes: int,
         finish: Callable[[Attack], Attack] = lambda attack: attack,
     ) -> Arsenal:
-        draws_for(classifier.stochastic, self.select_draws, "select_draws")  # an error before hours of attacks
+        draws_for(classifier.stochastic, self.select_draws, f"select_draws={self.select_draws}")  # not hours later
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
         for source in self.sources:
-            arsenal.transferred(source, run=source)  # so is a source that cannot be loaded
+            arsenal.transferred(source, run=source)  # a source that cannot be loaded fails here, too
         return arsenal
 
     def _case(

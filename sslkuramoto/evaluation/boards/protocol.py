@@ -180,8 +180,8 @@ class BoardProtocol(Protocol):
         )
 
     def _total(self, subject: Subject) -> int:
-        option = "draws" if self.groups == 1 else "draws times groups"
-        return draws_for(subject.encoder.stochastic, self.draws * self.groups, option)
+        asked = f"draws={self.draws}" + (f" times groups={self.groups}" if self.groups > 1 else "")
+        return draws_for(subject.encoder.stochastic, self.draws * self.groups, asked)
 
     def _measured(self, subject: Subject, num_steps: int | None, total: int, size: int) -> Measured:
         """Measure all boards with one number of oscillator steps: ``total`` draws, votes of ``size`` each."""

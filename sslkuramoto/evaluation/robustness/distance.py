@@ -185,7 +185,7 @@ class Distance(Protocol):
         """Return the classifier, the images, the attacks, and sentences about attacks that are skipped or changed."""
         classifier = classifier_of(subject, self.initial, average=self.average)
         for option in ("draws", "select_draws"):
-            draws_for(classifier.stochastic, getattr(self, option), option)
+            draws_for(classifier.stochastic, draws := getattr(self, option), f"{option}={draws}")
         chosen = chosen_images(subject, self.split, self.images, self.chunk)
         return classifier, chosen, *prepared_for(subject, classifier, chosen, self.attacks)
 

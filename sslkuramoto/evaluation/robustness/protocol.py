@@ -264,7 +264,7 @@ class Robustness(Protocol):
     def _built(self, name: str, subject: Subject, chosen: Chosen, data: dict[str, Any]) -> BuiltReading:
         classifier = self._classifier(subject)
         for option in ("draws", "select_draws"):
-            draws_for(classifier.stochastic, getattr(self, option), option)
+            draws_for(classifier.stochastic, draws := getattr(self, option), f"{option}={draws}")
         assert chosen.images.classes is not None
         target = attack_target(subject, len(chosen.images.classes))
         ready: list[Attack] = []
