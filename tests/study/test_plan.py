@@ -87,9 +87,11 @@ def test_the_run_of_another_row_is_made_first_and_given_by_its_directory(study, 
         return original(name, [word for word in overrides if not word.startswith("initial=")])
 
     from sslkuramoto.study import model
+    from sslkuramoto.study import plan as planning
 
     original = model.load_protocol
-    monkeypatch.setattr(model, "load_protocol", load)
+    for reading in (model, planning):  # of the file that is checked, and for the plan
+        monkeypatch.setattr(reading, "load_protocol", load)
     plan = plan_study(study(columns__robust=robust), tmp_path, rows=["steps"])
     task = plan.tasks[plan.cells["steps", "robust", 0]]
     assert isinstance(task, Evaluation)
