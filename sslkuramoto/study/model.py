@@ -110,9 +110,9 @@ class StudyColumn:
         """Return the changed options as words, with ``run_of(ROW)`` in place of ``${run:ROW}``."""
         return as_overrides(with_runs(self.settings, run_of))
 
-    def loaded(self, run_of: Callable[[str], str] = str) -> Loaded:
-        """Return the protocol with its changed options."""
-        name, *words = known = (self.protocol, *self.overrides(run_of))
+    def loaded(self) -> Loaded:
+        """Return the protocol with its changed options; the names of rows stand in place of their run directories."""
+        name, *words = known = (self.protocol, *self.overrides(str))
         if known not in self.read:
             self.read[known] = load_protocol(name, words)
         return self.read[known]

@@ -264,7 +264,7 @@ class Audit(Protocol):
         num_classes: int,
         finish: Callable[[Attack], Attack] = lambda attack: attack,
     ) -> Arsenal:
-        draws_for(classifier.stochastic, self.select_draws, f"select_draws={self.select_draws}")  # not hours later
+        draws_for(classifier.stochastic, self.select_draws, f"select_draws={self.select_draws}")  # before any attack
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
         for source in self.sources:
             arsenal.transferred(source, run=source)  # a source that cannot be loaded fails here, too
