@@ -17,6 +17,8 @@ RUN := $(BIN)/sslkuramoto
 QUICK := runs/quickstart
 EPS ?= 0.1
 WORKERS ?= 2
+# What is imported is compiled once and kept; pip would compile all 18,000 modules of the packages.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart quickstart-models test check docs linkcheck dist
@@ -30,7 +32,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) $(NEW_ENOUGH) || { echo "sslkuramoto needs Python 3.11 or newer; $(PYTHON) is" \
 		"$$($(PYTHON) --version 2>/dev/null || echo missing): make $(MAKECMDGOALS) PYTHON=..." >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
 	@touch $@
 
 test: $(STAMP)
