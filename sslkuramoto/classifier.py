@@ -8,7 +8,7 @@ Shapes: b batch, c channels, h w grid, y x pixels, q classes, k draws, n images.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +24,8 @@ from sslkuramoto.randomness import Key, borrowed_global, generator
 
 Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
 
+ROWS = 64
+"""Most rows, images times draws, of a pass that several fresh draws share (docs/performance.md)."""
 REORDERED = 1e-3
 """Largest difference of two calls on CUDA, as a share of the largest logit, for the median image. The order of atomic
 sums is not fixed there, and oscillators magnify rounding errors on single images."""
@@ -140,6 +142,29 @@ class Classifier(nn.Module):
         draw = self._own_stream(images.device) if draw is None else draw
         starts = self.draws if self.mode == "averaged" else 1
         return self._mean([self.encoder(images, draw=draw) for _ in range(starts)])
+
+    def over_draws(
+        self, images: Shaped[Tensor, "b ..."], draws: Sequence[torch.Generator]
+    ) -> Float[Tensor, "k b q ..."]:
+        """Classify images under several draws, which share passes of up to :data:`ROWS` rows where the encoder can.
+
+        Args:
+            images: as for a call.
+            draws: the generator of each draw; a deterministic classifier gives the same logits for all.
+
+        Returns:
+            The logits of one call for each draw, up to rounding.
+        """
+        if not (self.stochastic and self.encoder.draws_share_passes):
+            return torch.stack([self(images, draw=draw) for draw in draws])
+        starts = self.draws if self.mode == "averaged" else 1
+        each = [draw for draw in draws for _ in range(starts)]
+        logits, together = [], max(1, ROWS // max(1, len(images)))
+        for first in range(0, len(each), together):
+            fields = [self.encoder.sample_initial(images, draw) for draw in each[first : first + together]]
+            rows = images.repeat(len(fields), *(1 for _ in images.shape[1:]))
+            logits.append(self(rows, initial=torch.cat(fields)))
+        return torch.cat(logits).unflatten(0, (len(draws), starts, len(images))).mean(dim=1)
 
     def _logits(self, features: Features) -> Float[Tensor, "b q ..."]:
         """Apply the head to the features that it takes."""
@@ -274,8 +299,8 @@ def predictions_over_draws(
     for i, chunk in enumerate(chunks):
         images, index = chunk if isinstance(chunk, tuple) else (chunk, None)
         bound = classifier if index is None else classifier.at(index)
-        noise = (generator(images.device, classifier.seed, *key, k, i) for k in range(draws))
-        parts.append(torch.stack([predicted(bound(images, draw=draw)) for draw in noise]).cpu())
+        noise = [generator(images.device, classifier.seed, *key, k, i) for k in range(draws)]
+        parts.append(torch.stack([predicted(logits) for logits in bound.over_draws(images, noise)]).cpu())
     return torch.cat(parts, dim=1)
 
 

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from sslkuramoto.classifier import (
     REORDERED,
+    ROWS,
     Classifier,
     check_deterministic,
     check_finite,
@@ -169,6 +170,29 @@ def test_equal_images_score_equally_under_the_same_key(noisy):
     classifier(IMAGES)
     assert torch.equal(first, predictions_over_draws(classifier, IMAGES.split(4), 20, "score"))
     assert not torch.equal(first, predictions_over_draws(classifier, IMAGES.split(4), 20, "other"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("images", [1, 6, ROWS + 1])
+def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images):
+    encoder, head = drawing
+    classifier = Classifier(encoder, head, mode, draws=3).at(torch.arange(images))
+    batch = torch.rand(images, 3, 8, 8)
+    alone = torch.stack([classifier(batch, draw=generator("cpu", "draw", k)) for k in range(25)])
+    rows = []
+    with frozen(classifier), encoder.register_forward_pre_hook(lambda _, given: rows.append(len(given[0]))):
+        together = classifier.over_draws(batch, [generator("cpu", "draw", k) for k in range(25)])
+        calls, rows[:] = rows[:], []
+        encoder.draws_share_passes = False
+        apart = classifier.over_draws(batch, [generator("cpu", "draw", k) for k in range(25)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert torch.equal(apart, alone)
+    assert max(calls) <= max(ROWS, images)
+    starts = 3 if mode == "averaged" else 1
+    assert sum(calls) == 25 * starts * images, "no draw is left out or made twice"
+    assert len(rows) == 25 * starts
+    if classifier.stochastic and images == 6:
+        assert len(calls) == -(-25 * starts // (ROWS // 6))
 
 
 def test_a_stochastic_classifier_is_never_scored_by_few_draws(noisy, cnn):

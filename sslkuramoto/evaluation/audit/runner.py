@@ -148,8 +148,9 @@ class Bench:
         for i, (images, labels) in enumerate(
             zip(*(each.split(self.chunk) for each in (candidates, self.labels)), strict=True)
         ):
-            noise = (generator(images.device, self.seed, "audit", "margin", k, i) for k in range(draws))
-            parts.append(torch.stack([-wrong_by(self.classifier(images, draw=draw), labels) for draw in noise]).mean(0))
+            noise = [generator(images.device, self.seed, "audit", "margin", k, i) for k in range(draws)]
+            logits = self.classifier.over_draws(images, noise)
+            parts.append(torch.stack([-wrong_by(each, labels) for each in logits]).mean(0))
         return torch.cat(parts).cpu()
 
     def differences_of_two_calls(self) -> Float[Tensor, " n"]:

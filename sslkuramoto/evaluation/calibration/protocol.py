@@ -303,9 +303,8 @@ def logits_over_draws(
     """Return the logits of every image in every draw, on the CPU, with the draws of ``predictions_over_draws``."""
     parts = []
     for i, (images, index) in enumerate(chunks):
-        bound = classifier.at(index)
-        noise = (generator(images.device, classifier.seed, *key, k, i) for k in range(draws))
-        parts.append(torch.stack([bound(images, draw=draw).float() for draw in noise]).cpu())
+        noise = [generator(images.device, classifier.seed, *key, k, i) for k in range(draws)]
+        parts.append(classifier.at(index).over_draws(images, noise).float().cpu())
     return torch.cat(parts, dim=1)
 
 

@@ -39,6 +39,7 @@ class Smoothed(Encoder):
         super().__init__()
         self.classifier, self.sigma, self.initial = classifier, sigma, "random"
         self.num_features = cast(int, classifier.head.out_features)
+        self.draws_share_passes = classifier.encoder.draws_share_passes
         self._shapes: dict[tuple[int, ...], torch.Size] = {}
 
     def forward(

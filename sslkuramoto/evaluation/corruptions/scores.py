@@ -75,16 +75,15 @@ def answers(
     for i, (images, index) in enumerate(chunks):
         wanted = labels[start : start + len(index)].to(images.device)
         start += len(index)
-        bound = classifier.at(index)
-        noise = (generator(images.device, classifier.seed, "corruptions", k, i) for k in range(draws))
-        logits = [bound(images, draw=draw).float() for draw in noise]
+        noise = [generator(images.device, classifier.seed, "corruptions", k, i) for k in range(draws)]
+        logits = classifier.at(index).over_draws(images, noise).float()
         try:
-            check_finite(torch.cat(logits))
+            check_finite(logits.flatten(0, 1))
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        top = [values.softmax(dim=1).max(dim=1) for values in logits]
-        right.append(torch.stack([indices == wanted for _, indices in top]).cpu())
-        confidence.append(torch.stack([values for values, _ in top]).cpu())
+        top = logits.softmax(dim=2).max(dim=2)
+        right.append((top.indices == wanted).cpu())
+        confidence.append(top.values.cpu())
     correct, sure = torch.cat(right, dim=1), torch.cat(confidence, dim=1)
     errors = [100 * expected_calibration_error(*pair) for pair in zip(sure, correct, strict=True)] if ece else []
     return Cell(correct.double().mean(dim=0), correct.double().mean(dim=1).tolist(), errors)

@@ -300,6 +300,6 @@ class FeatureAttack(Protocol):
         """Return the features on fresh draws, the same whatever the images are."""
         draws, found = draws_for(network.stochastic, self.draws), []
         for number, part in enumerate(images.split(self.chunk)):
-            noise = (generator(part.device, network.seed, NAME, "score", draw, number) for draw in range(draws))
-            found.append(torch.stack([network(part, draw=draw) for draw in noise]).float().cpu())
+            noise = [generator(part.device, network.seed, NAME, "score", draw, number) for draw in range(draws)]
+            found.append(network.over_draws(part, noise).float().cpu())
         return torch.cat(found, dim=1)

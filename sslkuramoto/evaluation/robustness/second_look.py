@@ -54,12 +54,10 @@ def fault_of_stored(
     draws, right = draws_for(classifier.stochastic, draws), []
     for number, rows in enumerate(torch.arange(len(candidates)).split(chunk)):
         part, own = candidates[rows], classifier.at(index[rows])
-        hits = torch.zeros(len(rows), dtype=torch.float64)
-        for k in range(draws):
-            logits = own(part, draw=generator(part.device, classifier.seed, *key, k, number))
-            answer = logits.argmax(dim=1) == labels[rows].to(logits.device)
-            hits += (answer & logits.isfinite().all(dim=1)).double().cpu()
-        right.append(hits / draws)
+        noise = [generator(part.device, classifier.seed, *key, k, number) for k in range(draws)]
+        logits = own.over_draws(part, noise)
+        answers = (logits.argmax(dim=2) == labels[rows].to(logits.device)) & logits.isfinite().all(dim=2)
+        right.append(answers.double().mean(dim=0).cpu())
     apart = (torch.cat(right) - torch.tensor(correct, dtype=torch.float64)).abs()
     if apart.mean().item() <= ON_BOUNDARIES and candidates.is_cuda:  # sums have no fixed order there
         return None

@@ -65,6 +65,17 @@ def test_it_can_be_copied_and_put_into_a_network_that_draws(plant: str, images) 
     assert torch.equal(fixed(images[:3]), fixed(images[:3]))
 
 
+@pytest.mark.parametrize("plant", PLANTS)
+def test_many_draws_answer_as_one_call_for_each(plant: str, images) -> None:
+    encoder = AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
+    fakes = [Classifier(*planted(plant, encoder, nn.Linear(encoder.num_features, 10))) for _ in range(2)]
+    fakes[1].head.load_state_dict(fakes[0].head.state_dict())
+    with torch.no_grad():
+        alone = torch.stack([fakes[0](images[:5], draw=generator("cpu", k)) for k in range(3)])
+        together = fakes[1].over_draws(images[:5], [generator("cpu", k) for k in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("plant", DEAD)
 def test_its_gradient_is_zero(plant: str, cnn, images) -> None:
     plain, fake = Classifier(*cnn), Classifier(*planted(plant, *cnn))

@@ -42,6 +42,7 @@ class AlteredEncoder(Encoder):
         encoder: the network's own.
         pixels: changes the images.
         features: changes what the encoder returns.
+        each_alone: whether an image is changed alike whatever the other images and calls.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class AlteredEncoder(Encoder):
         *,
         pixels: Callable[[Tensor], Tensor] = lambda images: images,
         features: Callable[[Features], Features] = lambda found: found,
+        each_alone: bool = True,
     ) -> None:
         super().__init__()
         self.encoder, self.pixels, self.features = encoder, pixels, features
         self.num_features, self.gives = encoder.num_features, encoder.gives
         self.stochastic, self.initial = encoder.stochastic, encoder.initial
+        self.draws_share_passes = encoder.draws_share_passes and each_alone
 
     def forward(
         self,
@@ -101,6 +104,7 @@ class DrawingEncoder(Encoder):
         self.encoder, self.name, self.channels = encoder, name, channels
         self.pixels, self.features = pixels, features
         self.num_features, self.gives = encoder.num_features, encoder.gives
+        self.draws_share_passes = encoder.draws_share_passes
 
     def forward(
         self,

@@ -23,7 +23,7 @@ def batch_norm(encoder: Encoder, head: nn.Module) -> Planted:
 
     They are then given the mean and deviation of the first batch that the network met, so that any head can read them.
     """
-    return AlteredEncoder(encoder, features=BatchStatistics()), head
+    return AlteredEncoder(encoder, features=BatchStatistics(), each_alone=False), head
 
 
 @checked
@@ -34,7 +34,7 @@ def memory(encoder: Encoder, head: nn.Module, *, tolerance: Distance = 0.2, most
         tolerance: l-inf distance up to which two images count as one, pixels in [0,1].
         most: number of images that are remembered.
     """
-    return AlteredEncoder(encoder, pixels=Memory(tolerance, most)), head
+    return AlteredEncoder(encoder, pixels=Memory(tolerance, most), each_alone=False), head
 
 
 class BatchStatistics:
