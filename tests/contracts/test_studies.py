@@ -19,7 +19,8 @@ from sslkuramoto.data import DATA, expected_spec
 from sslkuramoto.evaluation.protocol import PROTOCOLS
 from sslkuramoto.examples import Images, Pairs
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.study import Study, load_study
+from sslkuramoto.study import Study
+from sslkuramoto.study.checks import check_recipes
 from sslkuramoto.study.options import SEED, merged
 
 NAMES = {path.stem for path in STUDIES}
@@ -68,7 +69,8 @@ def few_examples(recipe: Recipe) -> bool:
 @every_study
 def test_it_loads_with_its_recipes_protocols_and_sources_and_reads_no_data(path: Path, monkeypatch) -> None:
     monkeypatch.setattr(DATA, "build", lambda *_: pytest.fail("data were read"))
-    study = load_study(path)
+    study = loaded(path)
+    check_recipes(study)
     assert study.name == path.stem
     assert study.question
     assert recipes(study)

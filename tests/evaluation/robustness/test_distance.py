@@ -129,25 +129,26 @@ def test_a_command_that_was_killed_resumes_and_gives_the_same_numbers(noisy, sub
     def measured(name):
         return build(attacks=attacks, images=4, chunk=2)(subject_of(noisy, run_dir=tmp_path / name))
 
-    calls, forward = [0], NoisyCNN.forward
+    def units():
+        return list((tmp_path / "killed" / "ledger").rglob("*.safetensors"))
+
+    calls, forward, killing = [0], NoisyCNN.forward, [False]
     whole = json.dumps(measured("whole").to_dict())
 
     def counting(self, *given, **options):
         calls[0] += 1
-        if calls[0] == stop:
+        if killing[0] and len(units()) == 4:
             raise KeyboardInterrupt
         return forward(self, *given, **options)
 
     monkeypatch.setattr(NoisyCNN, "forward", counting)
-    stop = 0
     measured("counted")
     needed = calls[0]
-    calls[0], stop = 0, 110
+    killing[0] = True
     with pytest.raises(KeyboardInterrupt):
         measured("killed")
-    units = list((tmp_path / "killed" / "ledger").rglob("*.safetensors"))
-    assert 3 < len(units) < 6, "in the second of two chunks, each the clean images and two attacks"
-    calls[0], stop = 0, 0
+    assert len(units()) == 4, "in the second of two chunks, each the clean images and two attacks"
+    calls[0], killing[0] = 0, False
     assert json.dumps(measured("killed").to_dict()) == whole
     assert calls[0] < needed
 
