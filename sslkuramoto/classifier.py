@@ -24,7 +24,7 @@ from sslkuramoto.randomness import Key, borrowed_global, generator
 
 Initial = Literal["random", "fixed", "fixed_per_image", "averaged"]
 
-ROWS = 64
+SHARED_ROWS = 64
 """Most rows, images times draws, of a pass that several fresh draws share (docs/performance.md)."""
 REORDERED = 1e-3
 """Largest difference of two calls on CUDA, as a share of the largest logit, for the median image. The order of atomic
@@ -146,20 +146,21 @@ class Classifier(nn.Module):
     def over_draws(
         self, images: Shaped[Tensor, "b ..."], draws: Sequence[torch.Generator]
     ) -> Float[Tensor, "k b q ..."]:
-        """Classify images under several draws, which share passes of up to :data:`ROWS` rows where the encoder can.
+        """Classify images under several draws, which share passes of :data:`SHARED_ROWS` rows where the encoder can.
 
         Args:
             images: as for a call.
-            draws: the generator of each draw; a deterministic classifier gives the same logits for all.
+            draws: the generator of each draw, on the device of the images; a deterministic classifier gives the same
+                logits for all.
 
         Returns:
             The logits of one call for each draw, up to rounding.
         """
-        if not (self.stochastic and self.encoder.draws_share_passes):
+        together = SHARED_ROWS // max(1, len(images))
+        if together < 2 or not (self.stochastic and self.encoder.draws_share_passes):
             return torch.stack([self(images, draw=draw) for draw in draws])
         starts = self.draws if self.mode == "averaged" else 1
-        each = [draw for draw in draws for _ in range(starts)]
-        logits, together = [], max(1, ROWS // max(1, len(images)))
+        each, logits = [draw for draw in draws for _ in range(starts)], []
         for first in range(0, len(each), together):
             fields = [self.encoder.sample_initial(images, draw) for draw in each[first : first + together]]
             rows = images.repeat(len(fields), *(1 for _ in images.shape[1:]))

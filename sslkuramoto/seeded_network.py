@@ -50,8 +50,6 @@ class AnyNetwork(Encoder):
         UserError: it cannot process these images, or its randomness cannot be controlled.
     """
 
-    draws_share_passes = False  # a seed for each image costs a pass for each
-
     def __init__(
         self,
         network: nn.Module,

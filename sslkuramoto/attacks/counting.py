@@ -108,8 +108,6 @@ class StandIn(Encoder):
         norm: in which distances are measured.
     """
 
-    draws_share_passes = False  # it answers by the passes before
-
     def __init__(self, like: Encoder, num_classes: int, side: tuple[int, int], norm: Norm) -> None:
         super().__init__()
         self.num_features, self.stochastic = num_classes, like.stochastic

@@ -98,8 +98,9 @@ class Encoder(nn.Module):
             noise that has a size.
         initial_scale: radians of an initial phase for each unit of ``initial``; None where ``initial`` is no noise of
             phases.
-        draws_share_passes: whether several draws of a batch may share one call, as copies of the images with a field
-            each: False where given fields cost more than drawn ones, or an answer depends on the rest of the batch.
+        draws_share_passes: whether several draws may share one call, which gets copies of the images and the fields of
+            each draw from ``sample_initial``. True only where that gives what calls with ``draw`` give, is not slower,
+            and no answer depends on other images of the batch or on earlier calls.
         has_energy: whether the trace holds the energy of the states, as of oscillators.
         gives_coherence: whether ``Features.pooled`` holds the coherences of pairs of oscillators, in [0, 2].
         gives: what ``Features.pooled`` holds: "features", or "logits" for a whole classifier of the user's own.
@@ -119,7 +120,7 @@ class Encoder(nn.Module):
     num_steps: tuple[int, ...] = ()
     normalises_initial: ClassVar[bool] = False
     initial_scale: float | None = None
-    draws_share_passes: bool = True
+    draws_share_passes: bool = False
     has_energy: ClassVar[bool] = False
     gives_coherence: ClassVar[bool] = False
     gives: Literal["features", "logits"] = "features"

@@ -86,6 +86,7 @@ class StartedEncoder(Encoder):
     """
 
     sides = Sides()
+    draws_share_passes = True
     start: Start
 
     def sample_initial(self, images: Shaped[Tensor, "b ..."], draw: torch.Generator) -> Float[Tensor, "b c h w"]:

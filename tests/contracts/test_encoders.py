@@ -71,6 +71,17 @@ def test_features_have_the_promised_shapes_at_any_size_that_the_encoder_takes(na
 
 
 @pytest.mark.parametrize(("name", "options"), EACH)
+def test_draws_share_a_call_only_where_it_gives_what_a_call_for_each_gives(name, options):
+    encoder = build(name, options)
+    if not (encoder.stochastic and encoder.draws_share_passes):
+        return
+    with torch.no_grad():
+        apart = torch.cat([encoder(images(), draw=draw(number)).pooled for number in range(4)])
+        fields = torch.cat([encoder.sample_initial(images(), draw(number)) for number in range(4)])
+        torch.testing.assert_close(encoder(images().repeat(4, 1, 1, 1), initial=fields).pooled, apart)
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
 def test_in_eval_mode_the_same_draw_gives_the_same_features(name, options):
     encoder = build(name, options)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from sslkuramoto.classifier import (
     REORDERED,
-    ROWS,
+    SHARED_ROWS,
     Classifier,
     check_deterministic,
     check_finite,
@@ -172,27 +172,42 @@ def test_equal_images_score_equally_under_the_same_key(noisy):
     assert not torch.equal(first, predictions_over_draws(classifier, IMAGES.split(4), 20, "other"))
 
 
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("images", [1, 6, ROWS + 1])
-def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images):
+@pytest.mark.parametrize("images", [1, 6, SHARED_ROWS // 2 + 1, SHARED_ROWS + 1])
+def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images, shared):
     encoder, head = drawing
+    encoder.draws_share_passes = shared
     classifier = Classifier(encoder, head, mode, draws=3).at(torch.arange(images))
-    batch = torch.rand(images, 3, 8, 8)
-    alone = torch.stack([classifier(batch, draw=generator("cpu", "draw", k)) for k in range(25)])
-    rows = []
-    with frozen(classifier), encoder.register_forward_pre_hook(lambda _, given: rows.append(len(given[0]))):
-        together = classifier.over_draws(batch, [generator("cpu", "draw", k) for k in range(25)])
-        calls, rows[:] = rows[:], []
-        encoder.draws_share_passes = False
-        apart = classifier.over_draws(batch, [generator("cpu", "draw", k) for k in range(25)])
+    batch, calls = torch.rand(images, 3, 8, 8), []
+    with torch.no_grad():
+        alone = torch.stack([classifier(batch, draw=generator("cpu", "draw", k)) for k in range(25)])
+        with encoder.register_forward_pre_hook(lambda _, given: calls.append(len(given[0]))):
+            together = classifier.over_draws(batch, [generator("cpu", "draw", k) for k in range(25)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-    assert torch.equal(apart, alone)
-    assert max(calls) <= max(ROWS, images)
-    starts = 3 if mode == "averaged" else 1
-    assert sum(calls) == 25 * starts * images, "no draw is left out or made twice"
-    assert len(rows) == 25 * starts
-    if classifier.stochastic and images == 6:
-        assert len(calls) == -(-25 * starts // (ROWS // 6))
+    if classifier.stochastic:
+        assert not torch.allclose(alone[0], alone[1])
+    wanted = 25 * (3 if mode == "averaged" else 1)
+    assert sum(calls) == wanted * images, "no draw is left out or made twice"
+    if shared and classifier.stochastic and 2 * images <= SHARED_ROWS:
+        assert len(calls) == -(-wanted // (SHARED_ROWS // images))
+    else:
+        assert len(calls) == wanted
+        assert torch.equal(together, alone)
+
+
+def test_a_network_that_does_more_with_a_generator_than_draw_its_start_is_called_once_a_draw(noisy):
+    """Dropout drawn from ``draw`` would be lost if the start alone were given."""
+
+    class Dropping(type(noisy[0])):
+        def forward(self, images, *, initial=None, draw=None, trace=False):
+            found = super().forward(images, initial=initial, draw=draw, trace=trace)
+            return found if draw is None else found._replace(pooled=found.pooled * torch.rand((), generator=draw))
+
+    noisy[0].__class__ = Dropping
+    classifier = Classifier(*noisy)
+    alone = torch.stack([classifier(IMAGES, draw=generator("cpu", k)) for k in range(3)])
+    assert torch.equal(classifier.over_draws(IMAGES, [generator("cpu", k) for k in range(3)]), alone)
 
 
 def test_a_stochastic_classifier_is_never_scored_by_few_draws(noisy, cnn):

@@ -128,7 +128,7 @@ class WorstState(Protocol):
         loss, note = for_classes(self.loss, len(chosen.images.classes))
         labels = chosen.labels.cpu()
         clean = predictions_over_draws(classifier, chosen.pixels.split(self.chunk), self.draws, NAME, "start")
-        self._check_states(classifier, chosen.pixels[: self.chunk], clean)
+        self._check_states(classifier, chosen.pixels[: self.chunk])
         result = Result(
             metrics=accuracies(clean, labels, "clean_accuracy"),
             options=self.options,
@@ -169,11 +169,12 @@ class WorstState(Protocol):
         return [("", Cost(n, passes, seconds))]
 
     @torch.no_grad()
-    def _check_states(self, classifier: Classifier, images: Float[Tensor, "b 3 y x"], clean: Tensor) -> None:
+    def _check_states(self, classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
         """Check that image and state decide the answer: the first draw, given as a state, is answered alike."""
         states = classifier.encoder.sample_initial(images, _draw(classifier, images, "start", 0, 0))
         given = predicted(classifier(images, initial=states)).cpu()
-        check_equal_scores(clean[:1, : len(images)], given[None], reordered=images.is_cuda)
+        drawn = predicted(classifier(images, draw=_draw(classifier, images, "start", 0, 0))).cpu()
+        check_equal_scores(drawn[None], given[None], reordered=images.is_cuda)
 
     def _add(self, result: Result, name: str, predictions: Int64[Tensor, "k n"], labels: Int64[Tensor, " n"]) -> None:
         result.metrics.update(accuracies(predictions, labels, name))

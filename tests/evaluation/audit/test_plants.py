@@ -66,7 +66,7 @@ def test_it_can_be_copied_and_put_into_a_network_that_draws(plant: str, images) 
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_many_draws_answer_as_one_call_for_each(plant: str, images) -> None:
+def test_many_draws_answer_as_one_call_for_each(plant: str, images, noisy) -> None:
     encoder = AKOrN(channels=4, kernel_sizes=(3,), num_steps=1).eval()
     fakes = [Classifier(*planted(plant, encoder, nn.Linear(encoder.num_features, 10))) for _ in range(2)]
     fakes[1].head.load_state_dict(fakes[0].head.state_dict())
@@ -74,6 +74,8 @@ def test_many_draws_answer_as_one_call_for_each(plant: str, images) -> None:
         alone = torch.stack([fakes[0](images[:5], draw=generator("cpu", k)) for k in range(3)])
         together = fakes[1].over_draws(images[:5], [generator("cpu", k) for k in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    assert fakes[0].encoder.draws_share_passes == (plant not in ("batch_norm", "memory"))
+    assert not planted(plant, *noisy)[0].draws_share_passes, "it takes more than its encoder says"
 
 
 @pytest.mark.parametrize("plant", DEAD)

@@ -42,7 +42,7 @@ class AlteredEncoder(Encoder):
         encoder: the network's own.
         pixels: changes the images.
         features: changes what the encoder returns.
-        each_alone: whether an image is changed alike whatever the other images and calls.
+        each_alone: whether what becomes of an image depends on nothing but that image.
     """
 
     def __init__(
