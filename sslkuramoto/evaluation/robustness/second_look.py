@@ -1,4 +1,4 @@
-"""A second look at adversarial images before they are stored: a plain forward pass outside the battery.
+"""A second look at adversarial images before they are stored: forward passes outside the battery.
 
 Whoever opens the file later sees these images, and not what an attack or a battery thought of them.
 

@@ -238,6 +238,21 @@ def test_the_loss_of_a_real_network_rises_along_the_ascent_and_equal_directions_
     assert float(log[2].mean()) < float(log[1].mean())
 
 
+def test_a_network_that_draws_more_than_its_state_is_refused_whatever_it_says_of_shared_passes(some_set, subject_of):
+    class Flipping(OnSpheres):
+        draws_share_passes = True
+
+        def forward(self, images, *, initial=None, draw=None, trace=False):
+            found = super().forward(images, initial=initial, draw=draw, trace=trace)
+            return found if draw is None else found._replace(pooled=-found.pooled)
+
+    data, head = labelled(some_set, classes=2), nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+    with pytest.raises(UserError, match="equal images with equal draws have different predictions"):
+        build(chunk=12)(subject_of((Flipping(2, side=8), head), data=lambda split: data))
+
+
 def test_a_deterministic_network_and_noise_of_another_kind_are_refused_in_one_line(cnn, noisy, subject_of) -> None:
     for network, message in ((cnn, "this one is deterministic"), (noisy, "on spheres or circles")):
         with pytest.raises(UserError, match=message) as error:
