@@ -2,7 +2,7 @@
 
 An ascent calls the same functions thousands of times, mostly with the same shapes; to check them all takes almost half
 of the time of such a test. A nested function is created in each call of the outer one, and to compile its checks
-takes a millisecond: the first ten that a test creates are checked. What is given up: a shape that is wrong later in a
+takes a millisecond: the first four that a test creates are checked. What is given up: a shape that is wrong later in a
 test is not found, a nested function that outlives its test stays as it was created, and a signature that beartype
 cannot compile is found when the function is first called.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import jaxtyping
 from beartype import beartype
 
-CALLS = 10  # of a function that are checked in a test
+CALLS = 4  # of a function that are checked in a test
 
 _calls: Counter[object] = Counter()
 _left_alone: list[FunctionType] = []
