@@ -15,7 +15,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ PACKAGES = ("torch", "pyautoattack", "timm")
 """Sources, and packages with their versions, that the result of every unit depends on. A protocol that modifies the
 network adds the code for that to its battery. The code of an attack is in the keys of its own units: after a change its
 units are computed again, and those of other attacks stay valid."""
+
+version = cache(metadata.version)  # it reads and parses a file of the package, which does not change under a process
 
 ABANDONED = 3600.0
 """Seconds after which an unfinished file is taken for that of a killed process."""
