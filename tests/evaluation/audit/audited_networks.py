@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from sslkuramoto.encoders import Encoder, Features
 from sslkuramoto.recipe import Recipe, recipe_from
 
-FEWER: dict[str, Any] = {"images": 64, "steps": [5, 10, 20], "k": [1, 4, 16], "directions": 16}
+FEWER: dict[str, Any] = {
+    "images": 32, "steps": [4, 8, 16], "k": [1, 4, 8], "grid": [0.1, 0.5], "queries": 100, "samples": 5,
+    "directions": 8, "select_draws": 50,
+}  # fmt: skip
 
 
 class ThreeConvolutions(Encoder):

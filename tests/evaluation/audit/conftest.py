@@ -49,13 +49,17 @@ def linear(digits: dict[str, ImageSet], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def audited(trained: Callable[..., Subject]) -> Callable[..., Result]:
-    """Audit a stored CNN, with Gaussian noise of ``noise`` added to its pixels; options are those of the protocol."""
+    """Audit a stored CNN once, with Gaussian noise of ``noise`` added to its pixels; options are the protocol's."""
+    done: dict[str, Result] = {}
 
     def audit(kind: str, *, seed: int = 0, noise: float = 0.0, **options) -> Result:
-        subject = trained(kind, seed)
-        if noise:
-            folder = subject.run_dir / "noisy"
-            subject = replace(subject, encoder=noisy_encoder(subject.encoder, noise).eval(), run_dir=folder)
-        return Audit(**{**FEWER, **options})(subject)
+        asked = repr((kind, seed, noise, sorted(options.items())))
+        if asked not in done:
+            subject = trained(kind, seed)
+            if noise:
+                folder = subject.run_dir / "noisy"
+                subject = replace(subject, encoder=noisy_encoder(subject.encoder, noise).eval(), run_dir=folder)
+            done[asked] = Audit(**{**FEWER, **options})(subject)
+        return done[asked]
 
     return audit

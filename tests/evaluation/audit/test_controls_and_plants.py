@@ -1,4 +1,7 @@
-"""The audit is right about networks whose robustness is known: honest ones, and three fake defences."""
+"""The audit is right about networks whose robustness is known: honest ones, and three fake defences.
+
+One that stops once its verdict is decided (option ``stop``) gives the same verdict.
+"""
 
 import copy
 from collections.abc import Callable
@@ -11,6 +14,8 @@ from audited_networks import FEWER, robust_of_linear
 from sslkuramoto.evaluation import Result, Subject
 from sslkuramoto.evaluation.audit import Audit
 
+NOISY = {"images": 48, "steps": [5, 10, 20]}  # the figure of a randomised network is a mean over draws, too
+PLANTS = {"quantised": {"queries": 300}, "scaled": {}, "noisy": NOISY}  # only queries get far against steps of colour
 TRUSTED = ("reported", "eps", "one_step", "black_box", "logit_scale", "zero_gradients", "finite_differences")
 
 
@@ -66,7 +71,7 @@ HONEST = ("no sign of masking", "not settled", "plain figure too high")
 
 
 def test_noise_on_an_adversarially_trained_cnn_hides_nothing(audited: Callable[..., Result]) -> None:
-    result = audited("adversarial", noise=0.1, eps=0.2)
+    result = audited("adversarial", noise=0.1, eps=0.2, **NOISY)
     assert audit_of(result)["word"] in HONEST
     assert all(statuses(result)[name] == "pass" for name in (*TRUSTED[1:], "held_fresh", "fixed_random"))
     plain, eot, tightest = (result.metrics[f"{name}_accuracy"].value for name in ("plain", "eot", "robust"))
@@ -87,7 +92,7 @@ def test_a_constant_answer_is_nothing_to_audit(trained: Callable[..., Subject]) 
     assert head is not None
     torch.nn.init.zeros_(head.weight)
     run = subject.run_dir / "constant"
-    audit = audit_of(Audit(**FEWER, eps=0.1)(replace(subject, head=head, run_dir=run)))
+    audit = audit_of(Audit(**{**FEWER, "steps": [1, 2]}, eps=0.1)(replace(subject, head=head, run_dir=run)))
     assert audit["word"] == "nothing to audit"
     assert audit["verdict"].startswith("nothing to audit: ")
 
@@ -103,7 +108,7 @@ def test_a_constant_answer_is_nothing_to_audit(trained: Callable[..., Subject]) 
 def test_a_fake_defence_is_exposed(
     plant: str, failing: set[str], at_least_reported: float, audited: Callable[..., Result], plain: Result
 ) -> None:
-    result = audited("classification", eps=0.3, plant=plant)
+    result = audited("classification", eps=0.3, plant=plant, **PLANTS[plant])
     audit = audit_of(result)
     assert audit["word"] == "masked"
     assert audit["verdict"] in result.notes
@@ -114,3 +119,28 @@ def test_a_fake_defence_is_exposed(
     assert f"{100 * reported:.1f} % under the plain attack overstate the robustness" in audit["verdict"]
     assert any(check["reason"] in reason for check in audit["checks"] for reason in audit["reasons"])
     assert plain.metrics["robust_accuracy"].value <= 0.02, "the same weights without the plant"
+
+
+def attacks(result: Result) -> int:
+    return len(audit_of(result)["attacks"])
+
+
+@pytest.mark.parametrize("plant", [None, *PLANTS])
+def test_a_verdict_that_is_decided_early_is_the_same_with_half_the_attacks(
+    plant: str | None, audited: Callable[..., Result]
+) -> None:
+    options = {"eps": 0.3} if plant is None else {"eps": 0.3, "plant": plant, **PLANTS[plant]}
+    whole, early = audited("classification", **options), audited("classification", **options, stop="decided")
+    assert audit_of(early)["word"] == audit_of(whole)["word"]
+    assert attacks(early) <= attacks(whole) / 2
+    assert "the verdict is decided without it" in audit_of(early)["checks"][-3]["reason"]
+    for name in ("plain_accuracy", "clean_accuracy"):
+        assert early.metrics[name] == whole.metrics[name]
+    assert early.metrics["robust_accuracy"].value >= whole.metrics["robust_accuracy"].value - 0.02
+
+
+def test_a_network_that_hides_nothing_is_asked_everything(audited: Callable[..., Result]) -> None:
+    options = {"seed": 1, "eps": 0.2}
+    whole, early = audited("adversarial", **options), audited("adversarial", **options, stop="decided")
+    assert early.metrics == whole.metrics
+    assert [*statuses(early).items()] == [*statuses(whole).items()]

@@ -17,7 +17,7 @@ from sslkuramoto.randomness import generator
 
 TINY: dict[str, Any] = {
     "eps": 0.2, "images": 24, "chunk": 24, "steps": [1, 2, 4], "k": [1, 2], "restarts": 2, "queries": 100,
-    "samples": 2, "directions": 8, "select_draws": 20,
+    "samples": 2, "directions": 8, "select_draws": 20, "grid": [0.1],
 }  # fmt: skip
 
 
@@ -47,8 +47,7 @@ def checks_of(result) -> dict[str, dict]:
     return {check["name"]: check for check in result.details["audit"]["checks"]}
 
 
-@pytest.mark.parametrize("budget", ["quick", "full"])
-@pytest.mark.parametrize("c", [1.0, 7.0])
+@pytest.mark.parametrize(("c", "budget"), [(1.0, "quick"), (7.0, "full")])
 def test_a_nearest_neighbour_rule_is_audited_and_its_gradients_are_zero(
     c: float, budget: str, digits, subject_of
 ) -> None:
@@ -110,9 +109,10 @@ def few_classes(subject_of, classes: int, *, noisy: bool) -> Subject:
     return subject_of((encoder.eval(), head), data=lambda split: data)
 
 
-@pytest.mark.parametrize("budget", ["quick", "full"])
-@pytest.mark.parametrize("noisy", [False, True])
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    ("classes", "noisy", "budget"),
+    [(2, True, "quick"), (2, False, "full"), (3, True, "full"), (3, False, "quick")],
+)
 def test_two_and_three_classes_get_an_answer_to_every_question(classes, noisy, budget, subject_of) -> None:
     result = Audit(**TINY, budget=budget)(few_classes(subject_of, classes, noisy=noisy))
     checks = checks_of(result)
