@@ -77,12 +77,12 @@ def test_a_network_whose_oscillators_are_held_is_asked_for_one_gradient(noisy, d
     assert passes["random"] in (60, 120, 180), "20 draws, 3 gradients, images that the first draw gets right"
 
 
-@pytest.mark.parametrize(("version", "chunk"), [("standard", 20), ("standard", 7), ("plus", 20)])
+@pytest.mark.parametrize(("version", "chunk"), [("standard", 7), ("plus", 20)])
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
 def test_it_agrees_image_by_image_with_pyautoattack_called_directly(cnn, digits, subject_of, version, chunk, threat):
     """Deterministic network: the same verdicts; the same pixels, except that APGD ends at an earlier visited point."""
     images, labels = first(digits, 20)
-    settings = {"iterations": 25, "queries": 60, "targets": 3}
+    settings = {"iterations": 12, "queries": 40, "targets": 2}
     if version == "plus":
         settings |= {"restarts": 2, "iterations": 3}
     classifier, visited = Classifier(*cnn), []

@@ -73,11 +73,16 @@ def network(request, cnn, noisy):
     return {"cnn": cnn, "noisy": noisy}[request.param]
 
 
-@pytest.mark.parametrize("norm", RADII)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("network", "mode"),
-    [("cnn", "random"), ("noisy", "random"), ("noisy", "averaged"), ("noisy", "fixed_per_image"), ("akorn", "random")],
+    ("network", "mode", "norm"),
+    [
+        *[("cnn", "random", norm) for norm in RADII],
+        ("noisy", "random", "linf"),
+        ("noisy", "averaged", "l2"),
+        ("noisy", "fixed_per_image", "linf"),
+        ("akorn", "random", "l2"),
+    ],
     indirect=["network"],
 )
 def test_no_registered_attack_takes_more_passes_than_counted(network, images, subject_of, name, mode, norm):
@@ -112,9 +117,9 @@ def test_longer_attacks_cost_in_proportion(cnn, noisy):
         return said(attack, Classifier(*network))
 
     assert passes(member="apgd-ce") == Passes(1, 101)
-    assert passes(member="apgd-ce", eot_iter=20) == Passes(1, 20 * 101)
-    assert passes(cnn, member="apgd-ce", eot_iter=20) == Passes(1, 101)
-    assert passes(member="apgd-t").backward == 9 * 101
+    assert passes(member="apgd-ce", iterations=5, eot_iter=20) == Passes(1, 20 * 6)
+    assert passes(cnn, member="apgd-ce", iterations=5, eot_iter=20) == Passes(1, 6)
+    assert passes(member="apgd-t", iterations=5).backward == 9 * 6
     assert passes(member="square", queries=700) == Passes(703, 0)
 
 
@@ -166,8 +171,8 @@ WAYS = {
 
 @pytest.mark.parametrize(
     ("options", "control"),
-    [({"ways": WAYS}, 4), (WAYS["two"], 0), (WAYS["three"], 4), (WAYS["four"], 0)],
-    ids=["ways", "two", "three", "four"],
+    [({"ways": WAYS}, 4), (WAYS["two"], 0)],
+    ids=["ways", "two"],
 )
 @pytest.mark.parametrize("name", ["cnn", "silent"])
 def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, control, options, name):
@@ -187,9 +192,8 @@ def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, con
     assert cost.seconds > 0
 
 
-@pytest.mark.parametrize("norm", RADII)
-def test_where_images_break_it_takes_less(noisy, subject_of, norm):
-    options = {"eps": RADII[norm][1], "norm": norm, "images": 9, "select_draws": 20, "ways": WAYS}
+def test_where_images_break_it_takes_less(noisy, subject_of):
+    options = {"eps": RADII["linf"][1], "images": 9, "select_draws": 20, "ways": WAYS}
     protocol, subject = PROTOCOLS.build("robustness", options), subject_of(noisy)
     ((_, cost),) = protocol.estimate(subject)
     with counted(subject.encoder) as count:

@@ -1,5 +1,6 @@
 """The certificate of one image: the binomial bound, the radius, the looks, and how often it is false."""
 
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -7,10 +8,17 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from sslkuramoto.evaluation.certificates import bound
 from sslkuramoto.evaluation.certificates.bound import Plan, certificate_of
 from sslkuramoto.statistics import clopper_pearson
 
 PLAN = Plan(sigma=0.5, n0=20, n=200, alpha=0.05, stages=1, target=10.0)
+
+
+@pytest.fixture(autouse=True)
+def each_bound_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated images ask for the same few counts again and again, and a quantile of scipy takes a millisecond."""
+    monkeypatch.setattr(bound, "clopper_pearson", cache(clopper_pearson))
 
 
 def simulated(probability: float, random: np.random.Generator):
