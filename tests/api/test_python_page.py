@@ -3,11 +3,13 @@
 import re
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import sslkuramoto as sk
+from sslkuramoto.data import DATA
 from sslkuramoto.evaluation.audit.protocol import CHECKS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +28,13 @@ def test_the_audit_of_two_networks_is_shown_word_for_word() -> None:
     assert BLOCKS[1] == (DOCS / "audit_any_network.py").read_text()
 
 
-def test_the_audit_of_two_networks_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_of_two_networks_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = (DATA.build("digits", {}, split) for split in ("train", "test"))
+    sets = {
+        "train": SimpleNamespace(images=train.images[:64], labels=train.labels[:64]),  # one step for each network
+        "test": test,
+    }
+    monkeypatch.setattr(DATA, "build", lambda name, options, split: sets[split])
     script = runpy.run_path(str(DOCS / "audit_any_network.py"))
     few = {"steps": [1, 2], "k": [1, 2], "queries": 100, "samples": 2, "directions": 8, "select_draws": 20}
     found = script["main"](epochs=1, count=4, **few, skip=[question.name for question in CHECKS])

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import another_process
 import pytest
@@ -58,6 +60,23 @@ def parts(noisy, digits):
 @pytest.fixture
 def subject(parts, tmp_path):
     return another_process.subject_from(parts, tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    """What APGD found once, and its ledger; for :func:`attacked`."""
+    return {}
+
+
+@pytest.fixture
+def attacked(subject, kept, tmp_path_factory):
+    """The subject with a ledger in which the work of APGD is whole, a copy for each test."""
+    if not kept:
+        kept["per_image"] = measure(subject, attacks=[CE]).per_image
+        kept["ledger"] = shutil.copytree(subject.run_dir / "ledger", tmp_path_factory.mktemp("kept") / "ledger")
+    elif not (subject.run_dir / "ledger").exists():
+        shutil.copytree(kept["ledger"], subject.run_dir / "ledger")
+    return subject
 
 
 def contents(ledger: Path) -> dict:
@@ -166,10 +185,9 @@ def test_an_attack_put_before_the_others_is_another_battery_of_work(subject):
     ],
     ids=str,
 )
-def test_whatever_the_candidates_depend_on_makes_another_unit(subject, changed):
-    measure(subject, [], attacks=[CE])
+def test_whatever_the_candidates_depend_on_makes_another_unit(attacked, changed):
     units = []
-    measure(subject, units, **{"attacks": [CE], **changed})
+    measure(attacked, units, **{"attacks": [CE], **changed})
     assert len(units) == 3
 
 
@@ -239,8 +257,8 @@ def test_a_file_in_place_of_the_folder_is_one_line(subject, tmp_path):
     "damage",
     ["cut", "empty", "text", "pixels", "verdict", "noticed", "shape", "another network", "other tensors"],
 )
-def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(subject, damage):
-    expected = measure(subject, attacks=[CE]).per_image
+def test_a_damaged_unit_is_named_and_its_removal_mends_the_ledger(attacked, kept, damage):
+    subject, expected = attacked, kept["per_image"]
     file = sorted(subject.run_dir.rglob("apgd-ce/*.safetensors"))[1]
     whole, tensors = file.read_bytes(), load_file(file)
     with safe_open(file, framework="pt") as unit:

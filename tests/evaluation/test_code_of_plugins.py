@@ -115,7 +115,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def trained(kind: str, path: Path) -> RunDirectory:
     """Return a run whose encoder or head is that of the package, where that is what the kind says."""
     encoder = {"class of an encoder": {**AKORN, "name": "theirs"}, "function that makes an encoder": {"name": "theirs"}}
-    run = train(small(**CLASSIFIER, encoder=encoder.get(kind, AKORN), epochs=1), path)
+    data = {"name": "digits", "limit": 48, "limit_test": 24}
+    run = train(small(**CLASSIFIER, data=data, encoder=encoder.get(kind, AKORN), epochs=1), path)
     if kind == "head":
         linear = cast(Linear, load_head(run.head_file()))
         export_head(run.head_file(), HEADS.build("theirs", {}, linear.in_features, linear.out_features), Part("theirs"))
@@ -128,7 +129,7 @@ def measured(run: RunDirectory, kind: str) -> list[str]:
     subject = subject_of(run.path)
     subject.report = lambda line: lines.append(line.partition(":")[0])
     attack = few("gaussian") | ({"name": "theirs"} if kind == "attack" else {})
-    options = {"eps": 0.05, "images": 48, "chunk": 48, "select_draws": 20, "control": 0, "attacks": [attack]}
+    options = {"eps": 0.05, "images": 24, "chunk": 24, "select_draws": 20, "control": 0, "attacks": [attack]}
     if kind == "protocol":
         protocol = PROTOCOLS.build("theirs", {})
         vars(sys.modules["theirs"])["MEASURE"] = options

@@ -10,6 +10,7 @@ from small_attacks import NAMES, Step, few, ready
 from small_runs import AKORN, CLASSIFIER, small
 
 from sslkuramoto.classifier import Classifier
+from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol
 from sslkuramoto.evaluation import subject_of as subject_of_run
@@ -59,10 +60,15 @@ def test_eps_zero_gives_exactly_the_clean_accuracy_whatever_attacks(akorn, initi
 
 
 @pytest.mark.parametrize("initial", MODES)
-def test_eps_zero_gives_the_clean_accuracy_of_the_protocol_clean(noisy, subject_of, initial):
+def test_eps_zero_gives_the_clean_accuracy_of_the_protocol_clean(noisy, digits, subject_of, initial):
     """The same images, all of them, scored by another protocol: equal but for the noise of the draws."""
-    robust = build(eps=0, initial=initial, images=None, average=2)(subject_of(noisy)).metrics["robust_accuracy"]
-    clean = PROTOCOLS.build("clean", {"initial": initial, "average": 2})(subject_of(noisy)).metrics["accuracy"]
+    test = digits["test"]
+    images, labels = test.images[:120], test.labels[:120]
+    few = MemorySet("few", "test", test.classes, labels, 8, "few", images)
+    subject = subject_of(noisy, data=lambda split: few)
+    robust = build(eps=0, initial=initial, images=None, average=2)(subject).metrics["robust_accuracy"]
+    clean = PROTOCOLS.build("clean", {"initial": initial, "average": 2})(subject).metrics["accuracy"]
+    assert clean.n == 120
     assert robust.value == pytest.approx(clean.value, abs=0.02 if robust.draws == 20 else 1e-12)
     assert (robust.n, robust.draws) == (clean.n, clean.draws)
 
