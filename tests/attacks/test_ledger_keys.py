@@ -9,6 +9,7 @@ from small_attacks import few
 from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.ledger import ledger_for
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.sources import content_key
 from sslkuramoto.threat import Threat
 
 CE = {"name": "autoattack", "member": "apgd-ce", "iterations": 4, "eot_iter": 2}
@@ -153,3 +154,16 @@ def test_a_head_of_another_package_is_known_by_its_code_too(cnn, subject_of):
     other = replace(subject, head=head.eval())
     assert other.network == subject.network
     assert len(measured(other, attacks=[CE])[1]) == len(begun)
+
+
+def test_a_key_depends_on_everything_and_on_no_order():
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert len({content_key(content) for content in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]})}) == 5
+
+
+def test_another_seed_makes_another_unit_and_another_score_does_not(noisy, subject_of):
+    subject = subject_of(noisy)
+    measured(subject, attacks=[CE])
+    assert measured(subject, attacks=[CE], draws=30, store=2, control=1)[1] == []
+    subject.seed = 1
+    assert len(measured(subject, attacks=[CE])[1]) == 2

@@ -14,7 +14,7 @@ from audited_networks import FEWER, robust_of_linear
 from sslkuramoto.evaluation import Result, Subject
 from sslkuramoto.evaluation.audit import Audit
 
-NOISY = {"images": 48, "steps": [5, 10, 20]}  # the figure of a randomised network is a mean over draws, too
+NOISY = {"images": 64, "steps": [5, 10, 20], "k": [1, 4, 16], "directions": 16}  # a figure is a mean over draws, too
 PLANTS = {"quantised": {"queries": 300}, "scaled": {}, "noisy": NOISY}  # only queries get far against steps of colour
 TRUSTED = ("reported", "eps", "one_step", "black_box", "logit_scale", "zero_gradients", "finite_differences")
 
