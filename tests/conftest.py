@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jaxtyping import install_import_hook
 
 SEARCHES = gc.get_threshold()
-gc.set_threshold(50_000, 50, 100)  # seldom, while a million objects are made that stay: modules and tests
+gc.set_threshold(50_000, 50, 100)  # seldom during imports and collection, whose objects stay
 
 ROOMS = (
     *("data", "views", "dynamics", "encoders", "objectives"),
@@ -34,7 +34,7 @@ from sslkuramoto.training import train  # noqa: E402
 
 
 def pytest_collection_finish() -> None:
-    """Search for garbage among what tests make, not among the modules and tests: that took a tenth of the time."""
+    """Search for garbage among what tests make, not among modules and tests: a tenth of the time."""
     gc.freeze()
     gc.set_threshold(*SEARCHES)
 

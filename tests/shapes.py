@@ -1,10 +1,10 @@
 """Checks the shapes of jaxtyping in the first calls of a function in each test.
 
 An ascent calls the same functions thousands of times, mostly with the same shapes; to check them all takes almost half
-of the time of such a test. A nested function is created in each call of the outer one, and to compile its checks
-takes a millisecond: the first four that a test creates are checked. What is given up: a shape that is wrong later in a
-test is not found, a nested function that outlives its test stays as it was created, and a signature that beartype
-cannot compile is found when the function is first called.
+of the time of such a test. A nested function is created in each call of the outer one, and to compile its checks takes
+a millisecond: the first four that a test creates are checked. What is given up: a shape that is wrong later in a test
+(also after calls of its own fixtures) is not found, a nested function that outlives its test stays as it was created,
+and a signature that beartype cannot compile is found when the function is first called.
 """
 
 import inspect

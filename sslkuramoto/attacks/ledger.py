@@ -42,7 +42,7 @@ PACKAGES = ("torch", "pyautoattack", "timm")
 network adds the code for that to its battery. The code of an attack is in the keys of its own units: after a change its
 units are computed again, and those of other attacks stay valid."""
 
-version = cache(metadata.version)  # it reads and parses a file of the package, which does not change under a process
+version = cache(metadata.version)  # each call parses a file; the code in use stays that of the start
 
 ABANDONED = 3600.0
 """Seconds after which an unfinished file is taken for that of a killed process."""

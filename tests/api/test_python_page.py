@@ -3,7 +3,6 @@
 import re
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,12 +28,8 @@ def test_the_audit_of_two_networks_is_shown_word_for_word() -> None:
 
 
 def test_the_audit_of_two_networks_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = (DATA.build("digits", {}, split) for split in ("train", "test"))
-    sets = {
-        "train": SimpleNamespace(images=train.images[:64], labels=train.labels[:64]),  # one step for each network
-        "test": test,
-    }
-    monkeypatch.setattr(DATA, "build", lambda name, options, split: sets[split])
+    build = DATA.build  # 64 training images: one step for each network
+    monkeypatch.setattr(DATA, "build", lambda name, options, split: build(name, {**options, "limit": 64}, split))
     script = runpy.run_path(str(DOCS / "audit_any_network.py"))
     few = {"steps": [1, 2], "k": [1, 2], "queries": 100, "samples": 2, "directions": 8, "select_draws": 20}
     found = script["main"](epochs=1, count=4, **few, skip=[question.name for question in CHECKS])

@@ -348,7 +348,7 @@ Threat("linf", 0.1).check(images + 0.1, images, "mine")
 
 
 def test_candidates_outside_the_ball_are_refused_without_assertions_too(monkeypatch):
-    """Compiled as by ``python -O``, in this process."""
+    """Threat is compiled as by ``python -O``, in this process; what it imports keeps its assertions."""
     names = {"__name__": "threat_without_assertions", "torch": torch}
     monkeypatch.setitem(sys.modules, names["__name__"], ModuleType(names["__name__"]))
     for source, file in ((Path(threat.__file__).read_text(), threat.__file__), (OUTSIDE, "test")):

@@ -171,8 +171,8 @@ WAYS = {
 
 @pytest.mark.parametrize(
     ("options", "control"),
-    [({"ways": WAYS}, 4), (WAYS["two"], 0)],
-    ids=["ways", "two"],
+    [({"ways": WAYS}, 4), (WAYS["two"], 0), (WAYS["four"], 0)],
+    ids=["ways", "two", "four"],
 )
 @pytest.mark.parametrize("name", ["cnn", "silent"])
 def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, control, options, name):

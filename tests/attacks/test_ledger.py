@@ -69,11 +69,11 @@ def kept() -> dict[str, Any]:
 
 @pytest.fixture
 def attacked(subject, kept, tmp_path_factory):
-    """The subject with a ledger in which the work of APGD is whole; each test has a copy, whose units are read."""
+    """The subject with a copy of a ledger that holds all the work of APGD: measured again, it attacks nothing."""
     if not kept:
         kept["per_image"] = measure(subject, attacks=[CE]).per_image
         kept["ledger"] = shutil.copytree(subject.run_dir / "ledger", tmp_path_factory.mktemp("kept") / "ledger")
-    elif not (subject.run_dir / "ledger").exists():
+    else:
         shutil.copytree(kept["ledger"], subject.run_dir / "ledger")
     return subject
 
@@ -186,6 +186,8 @@ def test_an_attack_put_before_the_others_is_another_battery_of_work(subject):
 )
 def test_whatever_the_candidates_depend_on_makes_another_unit(attacked, changed):
     units = []
+    measure(attacked, units, attacks=[CE])
+    assert units == []
     measure(attacked, units, **{"attacks": [CE], **changed})
     assert len(units) == 3
 

@@ -35,7 +35,7 @@ FEW_AUDITED = [
 TINY = {  # of files that hold nested settings; the other protocols declare what makes them small
     "finetune": ["recipe.epochs=1", "recipe.batch_size=8"],
     "audit-quick": FEW_AUDITED,  # every check
-    "audit": [*FEW_AUDITED, f"skip=[{','.join(question.name for question in CHECKS)}]"],
+    "audit": [*FEW_AUDITED, f"skip=[{','.join(question.name for question in CHECKS)}]"],  # the headline
 }
 NEEDS_ARCHIVE = "corruptions-archive"
 MEASURES = {path: load_protocol(path.stem).measure for path in PROTOCOLS}
