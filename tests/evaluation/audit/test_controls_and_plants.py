@@ -14,9 +14,9 @@ from audited_networks import FEWER, robust_of_linear
 from sslkuramoto.evaluation import Result, Subject
 from sslkuramoto.evaluation.audit import Audit
 
-HONEST_ONE = {"seed": 1, "eps": 0.2, "images": 64}  # of fewer images, no comparison would find a false alarm
+HONEST_ONE = {"seed": 1, "eps": 0.2, "images": 64}  # of fewer, no comparison could raise a false alarm
 NOISY = {"images": 64, "steps": [5, 10, 20], "k": [1, 4, 16], "directions": 16}  # figures are means over draws too
-PLANTS = {"quantised": {"queries": 300}, "scaled": {}, "noisy": NOISY}  # no gradient: queries break it
+PLANTS = {"quantised": {"queries": 300}, "scaled": {}, "noisy": NOISY}  # quantised: only queries break it
 TRUSTED = ("reported", "eps", "one_step", "black_box", "logit_scale", "zero_gradients", "finite_differences")
 
 
