@@ -34,7 +34,7 @@ from sslkuramoto.training import train  # noqa: E402
 
 
 def pytest_collection_finish() -> None:
-    """Search for garbage among what tests make: to search modules and collected tests too took a tenth of their time."""
+    """Search for garbage among what tests make: to search modules and the tests too took a tenth of the time."""
     gc.freeze()
     gc.set_threshold(*SEARCHES)
 
