@@ -166,12 +166,18 @@ def package_code(module: str) -> dict[str, str]:
         module: that can be imported, such as ``"my_package.objective"``.
     """
     first = module.partition(".")[0]
-    known = packages_distributions()
+    known = _distributions(tuple(sys.path))
     own = {first} | {name for name in known if {*known[name]} & {*known.get(first, ())}}
     found = dict[str, str]()
     for root, files in (place for name in sorted(own) for place in _files_of(name)):
         found |= code_beside(*files, root=root, without=known.keys() - own)
     return found or {first: "no source"}
+
+
+@cache
+def _distributions(_: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Return the distributions of each package in the folders of ``sys.path``: to find them takes a second."""
+    return packages_distributions()
 
 
 def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:
