@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 from jaxtyping import install_import_hook
@@ -34,8 +35,6 @@ from sslkuramoto.training import train  # noqa: E402
 
 
 def pytest_collection_finish() -> None:
-    """Search for garbage among what tests make: to search modules and the tests too took a tenth of the time."""
-    gc.freeze()
     gc.set_threshold(*SEARCHES)
 
 
@@ -43,6 +42,19 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed what a test draws by its name, not by the tests before it; fixtures that tests share are left out."""
     torch.manual_seed(crc32(item.nodeid.encode()))
+    search_no_modules()
+
+
+def search_no_modules() -> None:
+    """Search for garbage among what tests make, not among modules, nor those that a test was the first to import."""
+    global searched
+    if len(sys.modules) > searched + 100:
+        searched = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+searched = 0
 
 
 @pytest.fixture(autouse=True)
