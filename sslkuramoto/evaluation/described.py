@@ -18,6 +18,9 @@ from sslkuramoto.results import Result, protocol_now
 from sslkuramoto.threat import parse_eps
 from sslkuramoto.values import Mark, option_text, plain
 
+FILES = frozenset(protocol_files())
+"""The names of the protocol files, looked up once: a table asks for every number that it shows."""
+
 
 class Departure(NamedTuple):
     """One difference between a result and its protocol file.
@@ -43,7 +46,7 @@ def kind_of(result: Result) -> str:
     """Return the registered protocol of a result; empty if neither the result nor the name of its file tells it."""
     if result.kind:
         return result.kind
-    described = _description(result.described_by) if result.described_by in protocol_files() else None
+    described = _description(result.described_by) if result.described_by in FILES else None
     return described.kind if described else result.described_by if result.described_by in set(PROTOCOLS) else ""
 
 
@@ -63,7 +66,7 @@ def incidental_options(result: Result) -> frozenset[str]:
 
 def is_described(result: Result) -> bool:
     """Return whether a result is described: by a protocol file or, if there is none, by unchanged defaults."""
-    if result.described_by in protocol_files():
+    if result.described_by in FILES:
         return True
     return result.described_by in set(PROTOCOLS) and not any(departures(result, name) for name in result.metrics)
 
@@ -169,7 +172,7 @@ def _marked(registry: Registry[Any], name: str, mark: Mark) -> frozenset[str]:
 @cache
 def _description(name: str) -> _Description | None:
     """Return the content of a protocol file, or the defaults of a registered protocol; None for other names."""
-    if name in protocol_files():
+    if name in FILES:
         loaded = load_protocol(name)
         return _Description(loaded.name, json.loads(json.dumps(loaded.options, default=str)))
     if name not in set(PROTOCOLS):

@@ -241,7 +241,7 @@ def test_a_result_of_a_file_of_ones_own_is_shown_and_named(fabricate, robust):
 
 
 def test_a_registered_protocol_without_a_file_is_described_by_its_defaults(fabricate, metric, monkeypatch):
-    monkeypatch.setattr("sslkuramoto.evaluation.described.protocol_files", dict)
+    monkeypatch.setattr("sslkuramoto.evaluation.described.FILES", frozenset())
     options = PROTOCOLS.resolved("knn", {})
     run = fabricate("a").result("knn", {"accuracy": metric(0.4)}, options=options)
     assert shown(run, "knn") == (40, [])
