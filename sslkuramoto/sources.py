@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -166,7 +167,7 @@ def package_code(module: str) -> dict[str, str]:
         module: that can be imported, such as ``"my_package.objective"``.
     """
     first = module.partition(".")[0]
-    known = _distributions(tuple(sys.path))
+    known = _distributions(_places())
     own = {first} | {name for name in known if {*known[name]} & {*known.get(first, ())}}
     found = dict[str, str]()
     for root, files in (place for name in sorted(own) for place in _files_of(name)):
@@ -174,9 +175,25 @@ def package_code(module: str) -> dict[str, str]:
     return found or {first: "no source"}
 
 
+def _places() -> tuple[tuple[str, int], ...]:
+    """Return every folder that Python imports from, with the time of its last change, 0 where there is none."""
+    return tuple((str(place), _changed(place or ".")) for place in sys.path)
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
 @cache
-def _distributions(_: tuple[str, ...]) -> Mapping[str, list[str]]:
-    """Return the distributions of each package in the folders of ``sys.path``: to find them takes a second."""
+def _distributions(places: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """Return the distributions of each package. The search takes half a second: it is repeated for other places only.
+
+    Args:
+        places: of :func:`_places`. What is installed meanwhile changes the time of a folder.
+    """
     return packages_distributions()
 
 

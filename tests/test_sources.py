@@ -191,3 +191,16 @@ def test_all_modules_of_a_distribution_count_for_each_of_them(tmp_path: Path, mo
     monkeypatch.syspath_prepend(tmp_path)
     package_code.cache_clear()
     assert set(package_code("pair_one")) == {"pair_one.py", "pair_two.py"}
+
+
+def test_a_distribution_that_is_installed_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("late_one.py", "late_two.py"):
+        (tmp_path / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    package_code.cache_clear()
+    assert set(package_code("late_one")) == {"late_one.py"}
+    (tmp_path / "late-1.0.dist-info").mkdir()
+    (tmp_path / "late-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (tmp_path / "late-1.0.dist-info" / "RECORD").write_text("late_one.py,,\nlate_two.py,,\n")
+    package_code.cache_clear()
+    assert set(package_code("late_one")) == {"late_one.py", "late_two.py"}

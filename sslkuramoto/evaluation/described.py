@@ -4,6 +4,7 @@ The marks of the options (:class:`~sslkuramoto.values.Mark`) tell which differen
 """
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter
@@ -11,15 +12,12 @@ from typing import Any, NamedTuple, cast, get_args
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import PROTOCOLS, Protocol, load_protocol, protocol_files
+from sslkuramoto.evaluation.protocol import PROTOCOL_FILES, PROTOCOLS, Protocol, load_protocol
 from sslkuramoto.examples import Images
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result, protocol_now
 from sslkuramoto.threat import parse_eps
 from sslkuramoto.values import Mark, option_text, plain
-
-FILES = frozenset(protocol_files())
-"""The names of the protocol files, looked up once: a table asks for every number that it shows."""
 
 
 class Departure(NamedTuple):
@@ -46,7 +44,7 @@ def kind_of(result: Result) -> str:
     """Return the registered protocol of a result; empty if neither the result nor the name of its file tells it."""
     if result.kind:
         return result.kind
-    described = _description(result.described_by) if result.described_by in FILES else None
+    described = _description(result.described_by) if _has_file(result.described_by) else None
     return described.kind if described else result.described_by if result.described_by in set(PROTOCOLS) else ""
 
 
@@ -66,7 +64,7 @@ def incidental_options(result: Result) -> frozenset[str]:
 
 def is_described(result: Result) -> bool:
     """Return whether a result is described: by a protocol file or, if there is none, by unchanged defaults."""
-    if result.described_by in FILES:
+    if _has_file(result.described_by):
         return True
     return result.described_by in set(PROTOCOLS) and not any(departures(result, name) for name in result.metrics)
 
@@ -169,10 +167,15 @@ def _marked(registry: Registry[Any], name: str, mark: Mark) -> frozenset[str]:
     return registry.marked(name, mark) if name in set(registry) else frozenset()
 
 
+def _has_file(name: str) -> bool:
+    """Return whether there is a protocol file of that name, without a look at all the others."""
+    return os.path.basename(name) == name and os.path.isfile(PROTOCOL_FILES / f"{name}.yaml")
+
+
 @cache
 def _description(name: str) -> _Description | None:
     """Return the content of a protocol file, or the defaults of a registered protocol; None for other names."""
-    if name in FILES:
+    if _has_file(name):
         loaded = load_protocol(name)
         return _Description(loaded.name, json.loads(json.dumps(loaded.options, default=str)))
     if name not in set(PROTOCOLS):

@@ -173,12 +173,20 @@ def test_equal_images_score_equally_under_the_same_key(noisy):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("images", "shared"), [(1, True), (6, True), (6, False), (SHARED_ROWS // 2 + 1, True)])
-def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images, shared):
+@pytest.mark.parametrize(
+    ("images", "shared", "count"),
+    [
+        *((1, True, 25), (1, False, 2)),  # fewer draws than a pass holds
+        *((6, True, 2 * (SHARED_ROWS // 6) + 2), (6, False, 2)),  # two whole passes and a part of one
+        *((SHARED_ROWS // 2 + 1, True, 3), (SHARED_ROWS // 2 + 1, False, 2)),  # no two draws share a pass
+        (SHARED_ROWS + 1, True, 2),
+    ],
+)
+def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images, shared, count):
     encoder, head = drawing
     encoder.draws_share_passes = shared
     classifier = Classifier(encoder, head, mode, draws=3).at(torch.arange(images))
-    batch, calls, count = torch.rand(images, 3, 8, 8), [], SHARED_ROWS // images + 2  # two more than a pass holds
+    batch, calls = torch.rand(images, 3, 8, 8), []
     with torch.no_grad():
         alone = torch.stack([classifier(batch, draw=generator("cpu", "draw", k)) for k in range(count)])
         with encoder.register_forward_pre_hook(lambda _, given: calls.append(len(given[0]))):

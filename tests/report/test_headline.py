@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sslkuramoto.columns import Column
-from sslkuramoto.evaluation import PROTOCOLS, load_protocol
+from sslkuramoto.evaluation import PROTOCOLS, described, load_protocol
 from sslkuramoto.evaluation.described import comparable
 from sslkuramoto.report import Row, columns, discover, load, markdown, summarise
 from sslkuramoto.report.tables.columns import find
@@ -241,7 +241,8 @@ def test_a_result_of_a_file_of_ones_own_is_shown_and_named(fabricate, robust):
 
 
 def test_a_registered_protocol_without_a_file_is_described_by_its_defaults(fabricate, metric, monkeypatch):
-    monkeypatch.setattr("sslkuramoto.evaluation.described.FILES", frozenset())
+    monkeypatch.setattr(described, "_has_file", lambda name: False)
+    monkeypatch.setattr(described, "_description", described._description.__wrapped__)  # which other tests have asked
     options = PROTOCOLS.resolved("knn", {})
     run = fabricate("a").result("knn", {"accuracy": metric(0.4)}, options=options)
     assert shown(run, "knn") == (40, [])
