@@ -6,17 +6,17 @@ Shapes: b batch, d features.
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 
+@torch.no_grad()
 def feature_std(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """Return sqrt(d) times the mean over features of the standard deviation (n - 1) of L2-normalised features.
 
     About 1 for directions spread evenly over the sphere, 0 when all images have one direction.
     Source: Chen and He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
     """
-    from lightly.utils.debug import std_of_l2_normalized  # imported here: it imports pyplot
-
-    return std_of_l2_normalized(features.float()) * features.shape[1] ** 0.5
+    return F.normalize(features.float(), dim=1).std(dim=0).mean() * features.shape[1] ** 0.5
 
 
 def effective_rank(features: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.objectives.losses import agreement, in_full_precision
+from sslkuramoto.objectives.losses import agreement, in_full_precision, processes
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.projector import Projector
 from sslkuramoto.randomness import generator
@@ -91,10 +91,8 @@ def prediction_loss(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> Float
 @torch.no_grad()
 def random_directions(d: int, m: int, draw: torch.Generator) -> Float[Tensor, "d m"]:
     """Draw unit vectors, uniform on the sphere; every process gets those of the first."""
-    from lightly.utils import dist  # see losses.py
-
     found = torch.randn(d, m, generator=draw, device=draw.device)
-    if dist.world_size() > 1:
+    if processes() > 1:
         distributed.broadcast(found, src=0)
     return found / found.norm(dim=0)
 
@@ -110,19 +108,15 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
         z: projections.
         directions: unit columns.
     """
-    from lightly.utils import dist
-
     points = torch.linspace(-LARGEST, LARGEST, POINTS, dtype=z.dtype, device=z.device)
     gaussian = (-points.square() / 2).exp()
     angles = (z @ directions.to(z.dtype))[..., None] * points
     real, imaginary = _mean_over_all(torch.stack([angles.cos(), angles.sin()], dim=1))
     error = ((real - gaussian).square() + imaginary.square()) * gaussian
-    return torch.trapezoid(error, points, dim=1) * len(z) * dist.world_size()
+    return torch.trapezoid(error, points, dim=1) * len(z) * processes()
 
 
 def _mean_over_all(values: Float[Tensor, "b 2 m t"]) -> Float[Tensor, "2 m t"]:
     """Return the mean over the batches of all processes, which are equally large; gradients flow back to each."""
-    from lightly.utils import dist
-
     mean = values.mean(dim=0)
-    return all_reduce(mean) / dist.world_size() if dist.world_size() > 1 else mean
+    return all_reduce(mean) / processes() if processes() > 1 else mean

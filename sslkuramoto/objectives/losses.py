@@ -9,7 +9,8 @@ from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
@@ -30,35 +31,41 @@ def in_full_precision(loss: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
+def processes() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
 def every_rank(z: Float[Tensor, "b d"]) -> Float[Tensor, "B d"]:
     """Return the rows of all processes, in rank order; gradients flow back to the process a row came from.
 
     The gradient that arrives is the sum over processes, so gradients averaged over processes (as DDP does) are those of
     the mean of their losses.
     """
-    from lightly.utils import dist  # lightly loads timm and torchvision: imported where a loss is computed
-
-    return torch.cat(dist.gather(z.contiguous())) if dist.world_size() > 1 else z
+    return torch.cat(all_gather(z.contiguous())) if processes() > 1 else z
 
 
 @in_full_precision
 def nt_xent(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, temperature: float) -> Float[Tensor, ""]:
     """Normalised temperature-scaled cross entropy, mean over the 2b anchors of this process.
 
-    Negatives come from all processes, with gradient.
+    Each anchor is to find the other view of its image among both views of all images but itself. Negatives come from
+    all processes, with gradient.
     Source: SimCLR (2002.05709) equation 1.
     """
-    from lightly.loss import NTXentLoss
-
-    return NTXentLoss(temperature=temperature, gather_distributed=True)(z1, z2)
+    z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    others = torch.cat([every_rank(z1), every_rank(z2)])
+    first = len(z1) * distributed.get_rank() if processes() > 1 else 0
+    own = torch.arange(first, first + len(z1), device=z1.device)
+    own, positive = torch.cat([own, own + len(others) // 2]), torch.cat([own + len(others) // 2, own])
+    logits = torch.cat([z1, z2]) @ others.T / temperature
+    return F.cross_entropy(logits.scatter(1, own[:, None], -torch.inf), positive)
 
 
 @in_full_precision
 def negative_cosine(p: Float[Tensor, "b d"], z: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """D(p, z) = -cos(p, stop-gradient z), mean over the batch. lightly's loss leaves the stop-gradient to us."""
-    from lightly.loss import NegativeCosineSimilarity
-
-    return NegativeCosineSimilarity()(p, z.detach())
+    """D(p, z) = -cos(p, stop-gradient z), mean over the batch."""
+    return -F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
 def sim1_loss(

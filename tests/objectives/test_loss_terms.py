@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from lightly import loss
+from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
 
 from sslkuramoto.objectives.barlow_twins import barlow_twins_terms
 from sslkuramoto.objectives.lejepa import epps_pulley, prediction_loss, random_directions
@@ -34,6 +36,21 @@ def test_nt_xent_equals_a_double_loop_over_anchors_and_candidates(temperature: f
         positive = np.exp(cos(z[i], z[(i + n) % (2 * n)]) / temperature)
         total -= np.log(positive / sum(np.exp(cos(z[i], z[k]) / temperature) for k in range(2 * n) if k != i))
     assert nt_xent(z1, z2, temperature=temperature).item() == pytest.approx(total / (2 * n), rel=1e-12)
+
+
+def test_loss_and_gradients_are_those_of_lightly() -> None:
+    ours = [lambda a, b: nt_xent(a, b, temperature=0.2), lambda a, b: vicreg_terms(a, b)["variance"]]
+    ours += [lambda a, b: vicreg_terms(a, b)["covariance"], lambda a, b: vicreg_terms(a, b)["invariance"]]
+    theirs = [loss.NTXentLoss(0.2), lambda a, b: (variance_loss(a) + variance_loss(b)) / 2]
+    theirs += [lambda a, b: covariance_loss(a) + covariance_loss(b), invariance_loss]
+    for mine, other in zip([*ours, negative_cosine], [*theirs, loss.NegativeCosineSimilarity()], strict=True):
+        (z1, z2), (y1, y2) = rows(0, 1), rows(0, 1)
+        y2 = y2.detach() if mine is negative_cosine else y2
+        one, two = mine(z1, z2), other(y1, y2)
+        one.backward()
+        two.backward()
+        torch.testing.assert_close(one, two)
+        torch.testing.assert_close([z1.grad, z2.grad], [y1.grad, y2.grad])
 
 
 def test_nt_xent_of_identical_pairs_orthogonal_to_each_other_has_its_closed_form() -> None:
