@@ -65,12 +65,12 @@ def clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
 
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
-    from scipy.stats import beta  # slow to load: only where a bound is made
+    from scipy.special import betaincinv  # here and below: slow to load, and scipy.stats three times as slow
 
     assert 0 <= count <= n, f"count={count}, n={n}"
     assert n >= 1, f"n={n}"
-    low = float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - alpha, count + 1, n - count)) if count < n else 1.0
+    low = float(betaincinv(count, n - count + 1, alpha)) if count else 0.0
+    high = float(betaincinv(count + 1, n - count, 1 - alpha)) if count < n else 1.0
     return low, high
 
 
@@ -87,10 +87,10 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
     Source: H. A. David and H. N. Nagaraja, "Order Statistics", 3rd edition (2003), section 7.1.
     """
-    from scipy.stats import binom  # slow to load
+    from scipy.special import bdtr
 
     ordered, n = sorted(values), len(values)
-    rank = max(int(binom.ppf(0.025, n, 0.5)), 1)
+    rank = max(int((bdtr(range(n), n, 0.5) < 0.025).sum()), 1)  # the 2.5 % quantile of a fair coin's heads
     return median(ordered), ordered[rank - 1], ordered[n - rank]
 
 
@@ -120,7 +120,7 @@ def chance_above(values: Float[Tensor, "n m"], first: Bool[Tensor, "n m"]) -> Fl
     Source: H. B. Mann and D. R. Whitney, "On a test of whether one of two random variables is stochastically larger
         than the other", Ann. Math. Stat. 18 (1947): U / (a b), by ranks.
     """
-    from scipy.stats import rankdata  # slow to load
+    from scipy.stats import rankdata
 
     ranks = torch.from_numpy(rankdata(values.double().numpy(), axis=0))
     own, others = first.sum(dim=0), (~first).sum(dim=0)
@@ -131,16 +131,14 @@ def chance_above(values: Float[Tensor, "n m"], first: Bool[Tensor, "n m"]) -> Fl
 @cache
 def sign_test(more: int, less: int) -> float:
     """Return the probability that at least ``more`` of ``more + less`` fair coins show heads (one-sided, exact)."""
-    from scipy.stats import binomtest  # slow to load: only where a test is made
-
-    return float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
+    return at_least(more, more + less, 0.5)
 
 
 def at_least(count: int, n: int, share: float) -> float:
     """Return the binomial probability of ``count`` or more of n images, each with probability ``share``."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
-    return float(binom.sf(count - 1, n, share))
+    return float(bdtrc(count - 1, n, share))
 
 
 def holm(values: Sequence[float]) -> list[float]:

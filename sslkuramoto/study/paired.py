@@ -20,7 +20,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import gcd, sqrt
+from math import gcd, log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
@@ -189,12 +190,14 @@ def _on_lattice(differences: Float[np.ndarray, " n"]) -> np.ndarray | None:
 
 
 def _exact(counts: Counter[int], seen: int) -> float:
-    from scipy.stats import binom  # slow to load: only where a test is made
+    from scipy.special import gammaln  # slow to load: only where a test is made
 
     chances = np.ones(1)  # of each sum of the images' steps that goes to the first row
     for step, count in counts.items():
         spread = np.zeros(step * count + 1)
-        spread[::step] = binom.pmf(np.arange(count + 1), count, 0.5)
+        heads = np.arange(count + 1)
+        ways = gammaln(count + 1) - gammaln(heads + 1) - gammaln(count - heads + 1)  # logarithms of n over k
+        spread[::step] = np.exp(ways - count * log(2))
         chances = np.convolve(chances, spread)
     sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
     return min(1.0, float(chances[abs(sums) >= seen].sum()))
@@ -220,12 +223,10 @@ def _interval(ahead: Float[np.ndarray, " n"]) -> tuple[float, float]:
     paired data", to whose interval this one comes down where every difference is 0 or 1.
     Differs: shares between; where no image differs the two are won and lost outright.
     """
-    from scipy.stats import norm
-
     n, largest = len(ahead), float(abs(ahead).max()) or 1.0
     middle = float(ahead.sum()) / (n + 2)
     variance = (float(np.square(ahead).sum()) + 2 * largest**2) / (n + 2) - middle**2
-    reach, mean = float(norm.ppf(0.975)) * sqrt(max(variance, 0.0) / (n + 2)), float(ahead.mean())
+    reach, mean = NormalDist().inv_cdf(0.975) * sqrt(max(variance, 0.0) / (n + 2)), float(ahead.mean())
     return max(-1.0, min(mean, middle - reach)), min(1.0, max(mean, middle + reach))
 
 
