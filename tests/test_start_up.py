@@ -1,6 +1,7 @@
 """What a command imports before it does anything: a library that is not needed costs every user seconds."""
 
 import gc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from shlex import quote
 import pytest
 
 from sslkuramoto.cli import main
+from sslkuramoto.sources import PACKAGE
 
 HEAVY = {"lightly", "timm", "kornia", "torchvision", "lightning_fabric", "sklearn", "scipy.stats", "torchmetrics"}
 CODE = """
@@ -59,6 +61,12 @@ def test_a_check_of_recipes_loads_neither_the_compiler_of_torch_nor_a_library_of
         *("sslkuramoto.data.images.cifar", "sslkuramoto.objectives.projector"),
     } <= found
     assert not {"torch._dynamo", "torchvision", "timm", "lightly", "lightning_fabric"} & found
+
+
+def test_no_objective_loads_lightly_which_loads_timm():
+    sources = {file.name: file.read_text() for file in (PACKAGE / "objectives").glob("*.py")}
+    assert "simclr.py" in sources
+    assert [name for name, text in sources.items() if re.search(r"^ *(from|import) (lightly|timm)", text, re.M)] == []
 
 
 @pytest.fixture
