@@ -65,7 +65,7 @@ def clopper_pearson(count: int, n: int, alpha: float) -> tuple[float, float]:
 
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
-    from scipy.special import betaincinv  # here and below: slow to load, and scipy.stats three times as slow
+    from scipy.special import betaincinv  # here and below: slow to load, and scipy.stats slower still
 
     assert 0 <= count <= n, f"count={count}, n={n}"
     assert n >= 1, f"n={n}"
@@ -138,6 +138,7 @@ def at_least(count: int, n: int, share: float) -> float:
     """Return the binomial probability of ``count`` or more of n images, each with probability ``share``."""
     from scipy.special import bdtrc
 
+    assert 0 <= count <= n + 1, f"count={count}, n={n}"
     return float(bdtrc(count - 1, n, share))
 
 

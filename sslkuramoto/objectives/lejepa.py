@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.objectives.losses import agreement, in_full_precision, processes
+from sslkuramoto.objectives.losses import agreement, in_full_precision, world_size
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.projector import Projector
 from sslkuramoto.randomness import generator
@@ -92,7 +92,7 @@ def prediction_loss(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> Float
 def random_directions(d: int, m: int, draw: torch.Generator) -> Float[Tensor, "d m"]:
     """Draw unit vectors, uniform on the sphere; every process gets those of the first."""
     found = torch.randn(d, m, generator=draw, device=draw.device)
-    if processes() > 1:
+    if world_size() > 1:
         distributed.broadcast(found, src=0)
     return found / found.norm(dim=0)
 
@@ -113,10 +113,10 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
     angles = (z @ directions.to(z.dtype))[..., None] * points
     real, imaginary = _mean_over_all(torch.stack([angles.cos(), angles.sin()], dim=1))
     error = ((real - gaussian).square() + imaginary.square()) * gaussian
-    return torch.trapezoid(error, points, dim=1) * len(z) * processes()
+    return torch.trapezoid(error, points, dim=1) * len(z) * world_size()
 
 
 def _mean_over_all(values: Float[Tensor, "b 2 m t"]) -> Float[Tensor, "2 m t"]:
     """Return the mean over the batches of all processes, which are equally large; gradients flow back to each."""
     mean = values.mean(dim=0)
-    return all_reduce(mean) / processes() if processes() > 1 else mean
+    return all_reduce(mean) / world_size() if world_size() > 1 else mean

@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from sslkuramoto.errors import UserError
@@ -31,7 +30,7 @@ def in_full_precision(loss: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
-def processes() -> int:
+def world_size() -> int:
     """Return how many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
@@ -42,7 +41,23 @@ def every_rank(z: Float[Tensor, "b d"]) -> Float[Tensor, "B d"]:
     The gradient that arrives is the sum over processes, so gradients averaged over processes (as DDP does) are those of
     the mean of their losses.
     """
-    return torch.cat(all_gather(z.contiguous())) if processes() > 1 else z
+    return _AllRows.apply(z.contiguous()) if world_size() > 1 else z
+
+
+class _AllRows(torch.autograd.Function):
+    """The rows of all processes; torch's own function for it is deprecated."""
+
+    @staticmethod
+    def forward(ctx: object, z: Tensor) -> Tensor:
+        rows = [torch.empty_like(z) for _ in range(world_size())]
+        distributed.all_gather(rows, z)
+        return torch.cat(rows)
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total.chunk(world_size())[distributed.get_rank()]
 
 
 @in_full_precision
@@ -55,7 +70,7 @@ def nt_xent(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, temperature: 
     """
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     others = torch.cat([every_rank(z1), every_rank(z2)])
-    first = len(z1) * distributed.get_rank() if processes() > 1 else 0
+    first = len(z1) * distributed.get_rank() if world_size() > 1 else 0
     own = torch.arange(first, first + len(z1), device=z1.device)
     own, positive = torch.cat([own, own + len(others) // 2]), torch.cat([own + len(others) // 2, own])
     logits = torch.cat([z1, z2]) @ others.T / temperature

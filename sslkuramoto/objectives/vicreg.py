@@ -85,6 +85,6 @@ def vicreg_terms(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"]) -> dict[str
 
 def _variance_and_covariance(z: Float[Tensor, "B d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the mean hinge on the standard deviations and the sum of squared covariances divided by d."""
-    covariances = z.T.cov()
+    covariances = torch.atleast_2d(z.T.cov())
     hinge = F.relu(1 - (covariances.diagonal() + EPSILON).sqrt()).mean()
     return hinge, 2 * covariances.triu(1).square().sum() / z.shape[1]

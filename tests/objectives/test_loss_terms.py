@@ -38,13 +38,14 @@ def test_nt_xent_equals_a_double_loop_over_anchors_and_candidates(temperature: f
     assert nt_xent(z1, z2, temperature=temperature).item() == pytest.approx(total / (2 * n), rel=1e-12)
 
 
-def test_loss_and_gradients_are_those_of_lightly() -> None:
+@pytest.mark.parametrize("d", [1, 5])
+def test_loss_and_gradients_are_those_of_lightly(d: int) -> None:
     ours = [lambda a, b: nt_xent(a, b, temperature=0.2), lambda a, b: vicreg_terms(a, b)["variance"]]
     ours += [lambda a, b: vicreg_terms(a, b)["covariance"], lambda a, b: vicreg_terms(a, b)["invariance"]]
     theirs = [loss.NTXentLoss(0.2), lambda a, b: (variance_loss(a) + variance_loss(b)) / 2]
     theirs += [lambda a, b: covariance_loss(a) + covariance_loss(b), invariance_loss]
     for mine, other in zip([*ours, negative_cosine], [*theirs, loss.NegativeCosineSimilarity()], strict=True):
-        (z1, z2), (y1, y2) = rows(0, 1), rows(0, 1)
+        (z1, z2), (y1, y2) = rows(0, 1, d=d), rows(0, 1, d=d)
         y2 = y2.detach() if mine is negative_cosine else y2
         one, two = mine(z1, z2), other(y1, y2)
         one.backward()
