@@ -55,7 +55,7 @@ class _AllRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
+        total = gradients[0].clone(memory_format=torch.contiguous_format)  # in the same order in all processes
         distributed.all_reduce(total)
         return total.chunk(world_size())[distributed.get_rank()]
 
