@@ -33,8 +33,8 @@ class TimmEncoder(Encoder):
         normalisation: how pixels are normalised: ``"half"`` is (x - 0.5) / 0.5, as in AKOrN; ``"imagenet"`` uses
             ImageNet's mean and standard deviation, which published weights expect.
         arguments: further keyword arguments of ``timm.create_model``, for example ``{img_size: 32}``. A file given as
-            ``checkpoint_path`` is read as weights only; one that holds anything else is refused. Arguments that name
-            other files or code (``pretrained_cfg``, ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
+            ``checkpoint_path`` is read as weights only; one that holds anything else, or lacks weights of the network,
+            is refused (a classifier in it is left out). Arguments that name other files or code (``pretrained_cfg``, ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
 
     Raises:
         UserError: there is no such model (the error lists the nearest names), it does not accept the arguments, the
@@ -144,12 +144,18 @@ def _load(network: nn.Module, path: str) -> None:
     if not Path(path).is_file():
         raise UserError(f"arguments.checkpoint_path={path}: no such file")
     try:
-        load_checkpoint(network, path, strict=False, weights_only=True)
+        keys = load_checkpoint(network, path, strict=False, weights_only=True)  # None for numpy's formats
     except Exception as error:  # damaged files, pickles with more than weights, weights of another network
         other = re.search(r"size mismatch for ([\w.]+)", str(error))
         reason = "damaged, or holds more than weights; reading that could run its author's code"
         reason = f"weight {other[1]!r} has another shape in this network" if other else reason
         raise UserError(f"arguments.checkpoint_path={path}: {reason}") from None
+    if keys is not None and (missing := keys.missing_keys):
+        own = len(network.state_dict())
+        raise UserError(
+            f"arguments.checkpoint_path={path}: lacks {len(missing)} of the {own} weights of this network,"
+            f" {missing[0]!r} among them: they would stay random"
+        )
 
 
 def _as_map(grid: Tensor, *, channels_last: bool) -> Tensor:

@@ -20,6 +20,7 @@ from sslkuramoto.objectives.losses import (
     nt_xent,
     sim1_loss,
     sim2_loss,
+    sum_over_ranks,
 )
 from sslkuramoto.objectives.mixed_classification import MixedClassification
 from sslkuramoto.objectives.objective import Objective, Step, check_views, encode, features_of
@@ -52,6 +53,7 @@ __all__ = [
     "nt_xent",
     "sim1_loss",
     "sim2_loss",
+    "sum_over_ranks",
 ]
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "sslkuramoto.objectives")

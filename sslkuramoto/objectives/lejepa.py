@@ -9,10 +9,9 @@ Shapes: b batch of this process, y x pixels, d features, m directions, t points.
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
-from sslkuramoto.objectives.losses import agreement, in_full_precision, world_size
+from sslkuramoto.objectives.losses import agreement, in_full_precision, sum_over_ranks, world_size
 from sslkuramoto.objectives.objective import Objective, Step, encode, features_of
 from sslkuramoto.objectives.projector import Projector
 from sslkuramoto.randomness import generator
@@ -118,5 +117,4 @@ def epps_pulley(z: Float[Tensor, "b d"], directions: Float[Tensor, "d m"]) -> Fl
 
 def _mean_over_all(values: Float[Tensor, "b 2 m t"]) -> Float[Tensor, "2 m t"]:
     """Return the mean over the batches of all processes, which are equally large; gradients flow back to each."""
-    mean = values.mean(dim=0)
-    return all_reduce(mean) / world_size() if world_size() > 1 else mean
+    return sum_over_ranks(values.mean(dim=0)) / world_size()

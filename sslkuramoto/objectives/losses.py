@@ -44,6 +44,14 @@ def every_rank(z: Float[Tensor, "b d"]) -> Float[Tensor, "B d"]:
     return _AllRows.apply(z.contiguous()) if world_size() > 1 else z
 
 
+def sum_over_ranks(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return the sum of the values that all processes hold; gradients flow back to each of them.
+
+    As in ``every_rank`` the gradient that arrives is the sum over processes.
+    """
+    return _Sum.apply(values) if world_size() > 1 else values
+
+
 class _AllRows(torch.autograd.Function):
     """The rows of all processes; torch's own function for it is deprecated."""
 
@@ -55,9 +63,25 @@ class _AllRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)  # in the same order in all processes
-        distributed.all_reduce(total)
-        return total.chunk(world_size())[distributed.get_rank()]
+        return _summed(gradients[0]).chunk(world_size())[distributed.get_rank()]
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; torch's own function for it is deprecated."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        return _summed(values)
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.clone(memory_format=torch.contiguous_format)  # in the same order of memory in all processes
+    distributed.all_reduce(total)
+    return total
 
 
 @in_full_precision

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.objectives.losses import sum_over_ranks
 from sslkuramoto.recipe import Engine
 from sslkuramoto.training.sharding import shard
 
@@ -186,11 +186,11 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (input.ndim - 2)
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         count = values.new_tensor([values.numel() / values.shape[1]])
-        sums = all_reduce(torch.cat([values.sum(axes), count]))
+        sums = sum_over_ranks(torch.cat([values.sum(axes), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = values - mean.view(shape)
-        squares = all_reduce((centred * centred).sum(axes))
+        squares = sum_over_ranks((centred * centred).sum(axes))
         variance = squares / total
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)

@@ -149,7 +149,8 @@ def test_a_run_of_a_stranger_runs_no_code_and_reads_no_other_file(tmp_path):
 def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
     options = {"model": "test_resnet", "small_stem": False}
     source = ENCODERS.build("timm", options)
-    torch.save(source.network.state_dict(), tmp_path / "good.pth")
+    classifier = {"fc.weight": torch.ones(10, source.num_features), "fc.bias": torch.ones(10)}  # left out
+    torch.save({**source.network.state_dict(), **classifier}, tmp_path / "good.pth")
     found = ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / "good.pth")}})
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), source.parameters(), strict=True))
     torch.save({"state_dict": Payload(tmp_path / "mark")}, tmp_path / "evil.pth")
@@ -158,9 +159,14 @@ def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
     (tmp_path / "empty.pth").write_bytes(b"")
     other = {key: value[..., :1] if value.ndim == 4 else value for key, value in source.network.state_dict().items()}
     torch.save(other, tmp_path / "other.pth")
+    torch.save(source.state_dict(), tmp_path / "run.pth")  # of this package's encoder: each name begins with "network."
+    own = source.network.state_dict()
+    torch.save({key: value for key, value in own.items() if key != "conv1.0.weight"}, tmp_path / "part.pth")
     damaged = "damaged, or holds more than weights; reading that could run its author's code"
     reasons = {"evil": damaged, "cut": damaged, "empty": damaged, "none": "no such file"}
     reasons["other"] = "weight 'conv1.0.weight' has another shape in this network"
+    lacks = "of the {} weights of this network, 'conv1.0.weight' among them: they would stay random".format(len(own))
+    reasons |= {"run": f"lacks {sum('num_batches' not in key for key in own)} {lacks}", "part": f"lacks 1 {lacks}"}
     for name, reason in reasons.items():
         file = tmp_path / f"{name}.pth"
         with pytest.raises(UserError) as caught:
