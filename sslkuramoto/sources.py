@@ -140,7 +140,8 @@ def foreign_code(*objects: object) -> dict[str, str]:
     for kind in map(type, objects):
         if kind.__module__.partition(".")[0] != PACKAGE.name:
             file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-            found[kind.__module__] = meaning_of(Path(file)) if file and Path(file).is_file() else "no source"
+            held = _holder(Path(file)) if file else None
+            found[kind.__module__] = meaning_of(held) if held else "no source"
     return found
 
 
@@ -198,15 +199,28 @@ def _distributions(places: tuple[tuple[str, int], ...]) -> Mapping[str, list[str
 
 
 def _files_of(name: str) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield where a package, or a module outside any, is imported from, with its source files there."""
+    """Yield where a package, or a module outside any, is imported from, with its source files there.
+
+    What is imported from a zip archive has one: the archive.
+    """
     imported_already = sys.modules.get(name)
     spec = find_spec(name) if imported_already is None else imported_already.__spec__
     if spec is not None and spec.submodule_search_locations:
-        for folder in map(Path, spec.submodule_search_locations):
-            files = (file for file in sorted(folder.rglob("*")) if file.suffix in _SOURCES)
-            yield folder.parent, [file for file in files if file.is_file()]
-    elif file := spec.origin if spec is not None and spec.has_location else getattr(imported_already, "__file__", None):
-        yield Path(file).parent, [Path(file)]
+        places = [Path(place) for place in spec.submodule_search_locations]
+    else:
+        file = spec.origin if spec is not None and spec.has_location else getattr(imported_already, "__file__", None)
+        places = [Path(file)] if file else []
+    for place in places:
+        if held := _holder(place):
+            yield held.parent, [held]
+        else:
+            files = (file for file in sorted(place.rglob("*")) if file.suffix in _SOURCES)
+            yield place.parent, [file for file in files if file.is_file()]
+
+
+def _holder(place: Path) -> Path | None:
+    """Return the file that holds a module: itself, or the zip archive that it was imported from; None: neither."""
+    return next(filter(Path.is_file, (place, *place.parents)), None)
 
 
 def meaning_of(file: Path) -> str:

@@ -1,9 +1,11 @@
 """Code that is not ours is known by its meaning: plug-ins enter the keys of what they made."""
 
 import ast
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -204,3 +206,20 @@ def test_a_distribution_that_is_installed_meanwhile_counts(tmp_path: Path, monke
     (tmp_path / "late-1.0.dist-info" / "RECORD").write_text("late_one.py,,\nlate_two.py,,\n")
     package_code.cache_clear()
     assert set(package_code("late_one")) == {"late_one.py", "late_two.py"}
+
+
+def test_code_in_a_zip_archive_is_known_by_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "zipped.zip"
+    monkeypatch.syspath_prepend(archive)
+    found = []
+    for constant in (1, 2):
+        with ZipFile(archive, "w") as file:
+            file.writestr("zipped_module.py", f"class Mine:\n    constant = {constant}\n")
+            file.writestr("zipped_package/__init__.py", "")
+        importlib.invalidate_caches()
+        package_code.cache_clear()
+        sys.modules.pop("zipped_module", None)
+        code = foreign_code(importlib.import_module("zipped_module").Mine())
+        assert package_code("zipped_module") == package_code("zipped_package") == {"zipped.zip": code["zipped_module"]}
+        found.append(code)
+    assert found[0] != found[1]

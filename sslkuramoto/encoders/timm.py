@@ -34,7 +34,8 @@ class TimmEncoder(Encoder):
             ImageNet's mean and standard deviation, which published weights expect.
         arguments: further keyword arguments of ``timm.create_model``, for example ``{img_size: 32}``. A file given as
             ``checkpoint_path`` is read as weights only; one that holds anything else, or lacks weights of the network,
-            is refused (a classifier in it is left out). Arguments that name other files or code (``pretrained_cfg``, ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
+            is refused (a classifier in it is left out). Arguments that name other files or code (``pretrained_cfg``,
+            ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
 
     Raises:
         UserError: there is no such model (the error lists the nearest names), it does not accept the arguments, the
