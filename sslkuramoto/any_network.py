@@ -15,17 +15,17 @@ from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.heads import taken
 from sslkuramoto.model_checks import (
+    better_range,
     check_answers,
     check_classes_told,
     check_network,
     check_no_probabilities,
-    check_range,
     network_device,
 )
 from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.seeded_network import AnyNetwork
-from sslkuramoto.values import Whole, check_value
+from sslkuramoto.values import Seed, check_value
 
 FEW, SOME = 16, 128
 """Images on which the noise of a network is looked for, and its answers are checked: each costs some ten passes."""
@@ -105,10 +105,10 @@ def _wrapped(
     if isinstance(network, type) or not callable(network):
         raise UserError(f"network={network!r}: a {type(network).__name__}, must be a torch.nn.Module or a function")
     check_scaling(mean, std)
-    check_value("seed", seed, Whole)
+    check_value("seed", seed, Seed)
     module = network if isinstance(network, nn.Module) else _Function(network)
     device = check_network(module, images)
-    notes = _set_mode(module, keep_training)
+    notes = _set_mode(module, keep_training) if isinstance(network, nn.Module) else []
     found = AnyNetwork(module, _spread(images, FEW).to(device), mean=mean, std=std, seed=seed, gives=gives)
     found.notes = [*notes, *found.notes]
     return found
@@ -154,7 +154,8 @@ def as_classifier(
         images: some, of different classes; at most 128 of them, spread over all, are used for the checks.
         labels: their classes; without them the range that the network expects is not checked.
         mean, std, keep_training: as for :func:`as_encoder`.
-        range_checked: refuse a network that is far better on images of another range than [0,1].
+        range_checked: refuse a network that is far better on images of another range than [0,1]. One that draws gets a
+            note instead: its noise may weigh less among larger pixels.
         seed: keys the noise.
 
     Raises:
@@ -177,11 +178,23 @@ def as_classifier(
         if classes is not None:
             check_classes_told(classes, encoder.num_features)
         if classes is not None and range_checked and not encoder.scaled:
-            check_range(lambda pixels: predicted(encoder.under(seed, pixels)), some, classes.to(some.device))
+            predict = lambda pixels: predicted(encoder.under(seed, pixels))  # noqa: E731
+            if better := better_range(predict, some, classes.to(some.device)):
+                _check_range(encoder, better)
     if len(some) > 1 and len(predicted(logits).unique()) == 1:
         same = f"the network answers class {int(predicted(logits)[0])} to each of {len(some)} images"
         encoder.notes = [*encoder.notes, same]
     return found
+
+
+def _check_range(encoder: AnyNetwork, better: str) -> None:
+    """Refuse a network that is better on another range, unless larger pixels only drown the noise that it draws."""
+    if not encoder.stochastic:
+        raise UserError(
+            f"{better}: does it expect these? Wrap it so that it takes pixels in [0,1], by as_classifier(network, "
+            "images, labels, mean=..., std=...); there range_checked=False measures it as it is"
+        )
+    encoder.notes = [*encoder.notes, f"{better}: it expects these, or larger pixels drown its noise"]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from sslkuramoto import evaluation
 from sslkuramoto.carry_out import asked_training, carry_out
 from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.classifier import Classifier
-from sslkuramoto.encoders.features import Encoder, modes_kept
+from sslkuramoto.encoders.features import Encoder, buffers_kept, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
@@ -49,7 +49,7 @@ from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.paired import PairedTest
 from sslkuramoto.study.run_pairs import shared_verdicts, tested_pair
 from sslkuramoto.threat import Norm
-from sslkuramoto.values import Count, Repeats, Whole, check_value, checked
+from sslkuramoto.values import Count, Repeats, Seed, check_value, checked
 
 Budget = Literal["quick", "full"]
 
@@ -232,7 +232,7 @@ def features(
     images: Float[Tensor, "n 3 y x"],
     *,
     draws: Repeats | None = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     batch_size: Count = 100,
 ) -> Float[Tensor, "n d"] | Float[Tensor, "k n d"]:
     """Return the pooled features of images, on the CPU.
@@ -252,7 +252,7 @@ def features(
     device = check_network(found, images)
     passes = 1 if draws is None else draws_for(found.stochastic, draws)
     sets = []
-    with modes_kept(found):
+    with modes_kept(found), buffers_kept(found):
         found.eval()
         for draw in range(passes):
             noise = generator(device, seed, "features", draw) if found.stochastic else None
@@ -265,7 +265,7 @@ def embed(
     source: str | Path | Encoder | Classifier,
     images: Float[Tensor, "n 3 y x"],
     *,
-    seed: Whole = 0,
+    seed: Seed = 0,
     batch_size: Count = 100,
 ) -> Float[Tensor, "n d"]:
     """Return features of images by a run, an encoder file or an encoder.
@@ -356,7 +356,7 @@ def train(
 
 @places_told()
 def evaluate(
-    run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: Whole | None = None
+    run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: Seed | None = None
 ) -> Measured:
     """Measure a finished run by a protocol, and write the result into the run.
 
@@ -369,7 +369,7 @@ def evaluate(
         seed: of the measurement; None: the run's.
     """
     place, settings = _place(run, "run"), check_value("overrides", overrides, tuple[str, ...])
-    check_value("seed", seed, Whole | None)
+    check_value("seed", seed, Seed | None)
     parts, rest = run_options(place, settings)
     loaded = load_protocol(check_value("protocol", protocol, str), rest)
     subject = evaluation.subject_of(

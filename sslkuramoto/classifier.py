@@ -245,9 +245,10 @@ def not_deterministic(
     differ = int((differences > (REORDERED if reordered else 0.0)).sum())
     if differ == 0 or (reordered and differences.quantile(0.5).item() <= REORDERED):
         return None
-    said = "starts from fixed oscillators" if classifier.encoder.stochastic else "is deterministic (stochastic = False)"
+    fixed = classifier.encoder.stochastic
+    said = "starts from fixed oscillators" if fixed else "counts as deterministic (stochastic = False)"
     return (
-        f"the encoder says it {said}, but two calls on the same images differ: on {differ} of {len(differences)} "
+        f"the encoder {said}, but two calls on the same images differ: on {differ} of {len(differences)} "
         f"images, by up to {differences.max().item():.2g} of the largest logit"
     )
 

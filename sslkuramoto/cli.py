@@ -219,6 +219,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from sslkuramoto.measuring import run_options, usable_device
     from sslkuramoto.recipe import override
     from sslkuramoto.run_directory import RunDirectory, describe_environment
+    from sslkuramoto.values import Seed, check_value
 
     names = list(dict.fromkeys(item for item in arguments.items if "=" not in item))
     settings = [item for item in arguments.items if "=" in item]
@@ -226,8 +227,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise UserError("evaluate: name at least one protocol (see sslkuramoto list protocols)")
     if arguments.name is not None:
         _check_name(arguments.name, len(names))
-    if arguments.seed is not None and arguments.seed < 0:
-        raise UserError(f"--seed={arguments.seed}: must be >= 0")
+    check_value("--seed", arguments.seed, Seed | None)
     foreign = names_function(str(arguments.run))
     if not foreign and arguments.results is not None:
         raise UserError(

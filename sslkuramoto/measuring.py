@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sslkuramoto.any_network import as_classifier, check_encoder
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data.images.image_set import ImageSet, TensorSet
-from sslkuramoto.encoders.features import Encoder, modes_kept
+from sslkuramoto.encoders.features import Encoder, buffers_kept, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation import evaluate
 from sslkuramoto.evaluation.foreign import features_wanted, subject_from
@@ -28,7 +28,7 @@ from sslkuramoto.measured import Measured
 from sslkuramoto.model_checks import check_labels, check_pixels, network_device
 from sslkuramoto.recipe import override
 from sslkuramoto.run_directory import RunDirectory, describe_environment
-from sslkuramoto.values import Count, Must, Whole, check_value
+from sslkuramoto.values import Count, Must, Seed, check_value
 
 Network = nn.Module | Callable[[Tensor], Tensor]
 Labelled = tuple[Float[Tensor, "n 3 y x"], Int64[Tensor, " n"]]
@@ -59,7 +59,7 @@ class Setting(Looks, total=False):
         progress: print a line of progress to stderr at a time (False).
     """
 
-    seed: Whole
+    seed: Seed
     batch_size: Count
     folder: Annotated[str | Path, Must("the name of a folder", lambda folder: bool(str(folder)))] | None
     progress: bool
@@ -96,7 +96,7 @@ def measured_on(
     setting: Setting,
     more: Mapping[str, Labelled] | None = None,
 ) -> Measured:
-    """Measure a network on images; its parts have their former modes afterwards.
+    """Measure a network on images; its parts and buffers are as before afterwards.
 
     Args:
         protocol: registered name.
@@ -124,7 +124,8 @@ def measured_on(
         options = options | {"chunk": min(size, len(given[0]))}
     measure = PROTOCOLS.build(protocol, options)
     owner = tempfile.TemporaryDirectory(prefix="sslkuramoto-")
-    with modes_kept(*([model] if isinstance(model, nn.Module) else [])):
+    own = [model] if isinstance(model, nn.Module) else []
+    with modes_kept(*own), buffers_kept(*own):
         ready, count = _ready(measure, model, sets, setting)
         names = tuple(map(str, range(count)))
         held = {split: TensorSet(each[0], each[1].long().cpu(), names, split) for split, each in sets.items()}

@@ -26,6 +26,7 @@ from sslkuramoto.values import (
     Count,
     Positive,
     Repeats,
+    Seed,
     ShareBelowOne,
     Whole,
     bound,
@@ -92,7 +93,7 @@ class Recipe:
     epochs: Repeats
     batch_size: Count
     schedule: Part = Part("constant")
-    seed: Whole = 0
+    seed: Seed = 0
     accumulate: Count = 1
     clip_grad_norm: Positive | None = None
     weight_ema: WeightEMA | None = None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sslkuramoto.classifier import REORDERED, logits_apart
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, line_of, too_large
-from sslkuramoto.model_checks import check_answers
+from sslkuramoto.model_checks import ASKS_FOR_GRADIENTS, SAME_LOGITS, check_answers, effect_of_company
 from sslkuramoto.network_identity import a_copy, identity_of, images_to_ask
 from sslkuramoto.randomness import own_generators, reseeded
 
@@ -74,10 +74,16 @@ class AnyNetwork(Encoder):
             self.num_features = first.shape[1]
             self.stochastic = self._draws(first, images, seed)
             self.together = self.stochastic and self._agrees(images[:4], seed)
+            company = effect_of_company(lambda batch: self.under(seed, batch), images)
         scale = [self.mean.tolist(), self.std.tolist()]
         with torch.no_grad():
             probe = images_to_ask(images.shape[-1]).to(images.device)
             self.identity = identity_of(network, lambda each: self._first(each, probe, 0), scale)
+        if company > SAME_LOGITS:
+            self.notes.append(
+                f"the answer to an image depends on the other images of its batch (by {company:.2g} of the largest "
+                "output): figures change with the batch size, and attacks see other batches than the score"
+            )
         if self.stochastic:
             held = "" if self.together else ", one image at a time (torch.vmap does not give the same)"
             self.notes.append(
@@ -133,7 +139,20 @@ class AnyNetwork(Encoder):
             self.network = network
 
     def _asked(self, images: Tensor) -> Tensor:
-        return self.network(self._pixels(images)).float()
+        """Return the network's output.
+
+        Raises:
+            UserError: it fails on this batch. That it lacks memory stays as it is: a smaller batch may do.
+        """
+        try:
+            return self.network(self._pixels(images)).float()
+        except Exception as error:  # whatever the network does with so many images
+            if too_large(error) or ASKS_FOR_GRADIENTS.search(str(error)):
+                raise
+            size = " x ".join(map(str, images.shape[1:]))
+            raise UserError(
+                f"the network cannot answer a batch of {len(images)}, images of {size}: {line_of(error)}"
+            ) from error
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Return the network's input: a new tensor, which it may overwrite."""

@@ -5,17 +5,20 @@ Shapes: b batch, c channels, h w grid, e heads, s = h w sites.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
 from sslkuramoto.dynamics.rounding import rounds_as_published
 from sslkuramoto.dynamics.spectral import applies, is_faster, kernel_spectrum, spectral_convolution
+from sslkuramoto.dynamics.sphere import plain_operations_only
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import without_memory
 
@@ -233,7 +236,7 @@ class AttentionCoupling(nn.Module):
             query, *keys, value = projected.transpose(3, 4).unbind(1)  # each b e s d
             query = turned("query", query)
             key = turned("key", keys[0]) if keys else query
-            mixed = nn.functional.scaled_dot_product_attention(query, key, turned("value", value))
+            mixed = _attended(query, key, turned("value", value))
             mixed = turned("output", mixed).transpose(2, 3).reshape(b, c, h * w)
             return _of_each_site(mixed, out, _bias(self.to_out)).reshape(b, c, h, w)
 
@@ -255,6 +258,12 @@ class AttentionCoupling(nn.Module):
 def _bias(conv: nn.Conv2d) -> Tensor:
     assert conv.bias is not None
     return conv.bias
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the values "b e s d" that queries find; in forward mode by the one implementation that has it."""
+    with sdpa_kernel(SDPBackend.MATH) if plain_operations_only() else nullcontext():
+        return nn.functional.scaled_dot_product_attention(query, key, value)
 
 
 def _of_each_site(x: Float[Tensor, "b c s"], weight: Float[Tensor, "o c"], bias: Tensor) -> Float[Tensor, "b o s"]:

@@ -19,7 +19,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.dynamics.sphere import components, length, normalise, sum_of_products, tangent
+from sslkuramoto.dynamics.sphere import (
+    components,
+    length,
+    normalise,
+    plain_operations_only,
+    sum_of_products,
+    tangent,
+)
 from sslkuramoto.errors import UserError
 
 
@@ -203,7 +210,8 @@ def kuramoto_step(
         tensor(45.)
     """
     x, drive = x.contiguous(), drive.contiguous().to(x.dtype)
-    return _Step.apply(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
+    step = kuramoto_step_by_definition if plain_operations_only() else _Step.apply
+    return step(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
 
 
 def residual_step(

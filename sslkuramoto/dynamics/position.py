@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sslkuramoto.dynamics.sphere import plain_operations_only
 from sslkuramoto.randomness import without_memory
 
 Positions = Literal["none", "ape", "rope", "gta"]
@@ -76,7 +77,7 @@ class Rotations(nn.Module):
         if grid != self.grid:
             table = matrices.flatten(1).T.reshape(-1, *self.grid)
             matrices = _resized(table, grid).flatten(1).T.reshape(-1, *matrices.shape[1:])
-        return _Turn.apply(planes, matrices.to(planes.dtype))
+        return _turned(planes, matrices.to(planes.dtype))
 
 
 class FixedRotations(nn.Module):
@@ -108,7 +109,12 @@ class FixedRotations(nn.Module):
         coordinates = [axis.to(planes.device) for axis in _coordinates(grid)]
         angle = torch.cat([axis[..., None] * scale for axis in coordinates], dim=-1).flatten(0, 1)
         angle = F.pad(angle, (0, planes.shape[3] - 2 * self.planes))  # planes that are left over do not turn
-        return _Turn.apply(planes, _matrices(angle).to(planes.dtype))
+        return _turned(planes, _matrices(angle).to(planes.dtype))
+
+
+def _turned(planes: Tensor, matrices: Tensor) -> Tensor:
+    turn = _products if plain_operations_only() else _Turn.apply
+    return turn(planes, matrices)
 
 
 class _Turn(torch.autograd.Function):

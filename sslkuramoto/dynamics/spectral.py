@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.dynamics.rounding import rounds_as_published
+from sslkuramoto.dynamics.sphere import plain_operations_only
 
 _WORD = 40
 """Multiplications that take as long as moving one number of the kernel's spectrum, from timings on one CPU core."""
@@ -169,9 +170,12 @@ def spectral_convolution(
 
 
 def applies(x: Tensor) -> bool:
-    """Return whether such states may be convolved here: float32 on a CPU, no autocast, not :func:`as_published`."""
+    """Return whether such states may be convolved here: float32 on a CPU, no autocast, not :func:`as_published`.
+
+    Transforms of ``torch.func`` and forward-mode differentiation take the direct convolution.
+    """
     fits = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return fits and not rounds_as_published("convolution")
+    return fits and not (rounds_as_published("convolution") or plain_operations_only())
 
 
 def is_faster(shape: torch.Size, kernel_size: int) -> bool:

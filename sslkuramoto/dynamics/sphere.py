@@ -9,9 +9,20 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 EPS = 1e-12
 """Lower bound of the length that a vector is divided by; a shorter vector does not reach unit length."""
+
+
+def plain_operations_only() -> bool:
+    """Return whether a transform of ``torch.func``, forward-mode differentiation or ``torch.compile`` is at work.
+
+    These see through plain differentiable operations, and the compiler fuses them. Steps with a backward pass of their
+    own are then replaced by their definitions.
+    """
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return transformed or torch.compiler.is_compiling()
 
 
 def components(x: Float[Tensor, "b c h w"], n: int) -> tuple[Tensor, ...]:
@@ -52,7 +63,7 @@ def length(squared: Float[Tensor, "b m h w"]) -> Float[Tensor, "b m h w"]:
 
 def norm(x: Float[Tensor, "b c h w"], n: int) -> Float[Tensor, "b m h w"]:
     """Return the length of each oscillator, "b m h w"; the gradient below :data:`EPS` is zero, not NaN."""
-    return _Norm.apply(x, n)
+    return length(dot(x, x, n)) if plain_operations_only() else _Norm.apply(x, n)
 
 
 class _Norm(torch.autograd.Function):

@@ -224,15 +224,18 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def buffers_kept(module: nn.Module) -> Iterator[None]:
+def buffers_kept(*modules: nn.Module) -> Iterator[None]:
     """Give every buffer its value back afterwards: passes in train mode move the statistics of BatchNorm."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    parts = {part for module in modules for part in module.modules()}
+    kept = [(part, name, each, each.clone()) for part in parts for name, each in part.named_buffers(recurse=False)]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for part, name, buffer, value in kept:
+                part._buffers[name] = buffer  # a network may have put another in its place
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
 
 
 @contextmanager

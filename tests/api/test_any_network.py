@@ -216,6 +216,61 @@ def test_a_network_that_expects_pixels_up_to_255_is_refused_or_scaled(plain, dig
     assert (scaled(images).argmax(1) == labels).double().mean() > 0.9
 
 
+def test_a_network_whose_noise_larger_pixels_drown_gets_a_note_and_is_measured(plain, digits):
+    """It expects [0,1]: on images multiplied by 255 its noise weighs nothing."""
+    images, labels = digits["test"].images.float() / 255, digits["test"].labels
+    network = plain(lambda pixels: (pixels + 0.8 * torch.randn_like(pixels)) / pixels.amax().clamp_min(1))
+    found = as_classifier(network, images, labels)
+    assert found.stochastic
+    assert any(
+        "on images multiplied by 255: it expects these, or larger pixels" in note for note in found.encoder.notes
+    )
+
+
+def of_the_batch(images):
+    """Brightness relative to the other images of a batch."""
+    return (images - images.mean(dim=0) + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize("change", [of_the_batch, lambda x: of_the_batch(x + 0.1 * torch.randn_like(x))])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_answers_that_depend_on_other_images_of_the_batch_are_noted(plain, some, change, count):
+    notes = as_classifier(plain(change), some[0][:count], some[1][:count]).encoder.notes
+    assert sum("depends on the other images of its batch" in note for note in notes) == 1
+
+
+@pytest.mark.parametrize("change", [nn.Identity(), nn.Dropout(0.3).train(), Coin("numpy")])
+def test_noise_of_an_image_or_of_a_batch_is_no_dependence_on_its_company(plain, some, change):
+    network = plain(change)
+    network.change.train()
+    notes = as_classifier(network, *some).encoder.notes
+    assert not [note for note in notes if "other images" in note]
+
+
+def test_a_network_that_fails_on_another_batch_says_so_in_one_line(plain, some):
+    classifier = as_classifier(plain(lambda images: images if len(images) > 3 else 1 / 0), *some)
+    with pytest.raises(UserError, match="cannot answer a batch of 2, images of 3 x 8 x 8: ZeroDivisionError"):
+        classifier(some[0][:2])
+
+
+def test_that_memory_lacks_stays_torchs_error_since_a_smaller_batch_may_do(plain, some):
+    def hungry(images):
+        if len(images) > 20:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return images
+
+    with pytest.raises(RuntimeError, match="allocate"):
+        as_classifier(plain(hungry), some[0][:16], some[1][:16])(some[0])
+
+
+def test_a_function_has_no_mode_that_could_be_set(plain, some):
+    network = plain(nn.Dropout(0.3)).train()
+    found = as_classifier(lambda images: network(images) + 0, *some)
+    assert found.stochastic
+    assert network.training
+    assert not [note for note in found.encoder.notes if "training mode" in note]
+
+
 def test_pixels_reach_the_network_unrounded(plain, some):
     seen = []
     images = some[0] * 0.9 + 0.01234567

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 import sslkuramoto as sk
 from sslkuramoto.errors import UserError
@@ -19,3 +20,26 @@ def test_a_certificate_of_a_plain_network_is_the_bracket_of_its_vote_under_noise
     for sigma in wrong:
         with pytest.raises(UserError, match="sigma"):
             sk.certify(plain(), some[0], some[1], sigma)
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_network_that_answers_by_its_batch_gets_no_certificate_unless_it_answers_alone(plain, some, draws):
+    """With BatchNorm in training mode copies of one image are normalised by themselves."""
+    network = plain(torch.nn.BatchNorm2d(3))
+    network.change.train()
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    few: dict[str, Any] = {"n0": 20, "n": 100, "draws": 40, "attacks": []}
+
+    def noisy(images):
+        return network(images + 0.1 * torch.randn_like(images) if draws else images)
+
+    def alone(images):
+        return torch.cat([noisy(image[None]) for image in images])
+
+    if draws:  # its images are asked one by one in any case
+        sk.certify(noisy, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
+    else:
+        with pytest.raises(UserError, match=r"depends on the other images of its batch .* no certificate holds"):
+            sk.certify(network, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
+        assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
+    sk.certify(alone, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)

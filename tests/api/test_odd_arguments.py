@@ -17,6 +17,7 @@ ATTACK = [{"name": "pgd", "iterations": 1}]
         ({"batch_size": 2.5}, "batch_size=2.5: must be a whole number"),
         ({"batch_size": "10"}, "batch_size='10': must be a whole number"),
         ({"seed": -1}, "seed=-1: must be >= 0"),
+        ({"seed": 2**63}, "seed=9223372036854775808: must be at most 9,223,372,036,854,775,807"),
         ({"seed": None}, "seed=None: must be a whole number"),
         ({"folder": 5}, "folder=5: must be"),
         ({"folder": ""}, "folder='': must be the name of a folder"),

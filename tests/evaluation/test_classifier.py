@@ -244,7 +244,7 @@ def test_a_run_without_a_classifier_says_what_to_do(cnn, subject_of):
 def test_a_network_that_wrongly_says_it_is_deterministic_is_refused(cnn, broken):
     with pytest.raises(
         UserError,
-        match=r"^the encoder says it is deterministic \(stochastic = False\), but two calls on the same images differ: "
+        match=r"^the encoder counts as deterministic \(stochastic = False\), but two calls on the same images differ: "
         r"on [1-6] of 6 images, by up to .* of the largest logit$",
     ):
         check_deterministic(Classifier(*broken(cnn)), IMAGES)

@@ -34,7 +34,7 @@ from sslkuramoto.maze_rules import (
     turned,
 )
 from sslkuramoto.randomness import generator, seed_of
-from sslkuramoto.values import Count, Mark, ShareBelowOne, Whole, checked, small
+from sslkuramoto.values import Count, Mark, Seed, ShareBelowOne, Whole, checked, small
 
 Family = Literal["walls", "corridor"]
 Side = Annotated[int, Field(ge=9, le=30)]
@@ -94,7 +94,7 @@ class Maze(BoardSet):
         density: ShareBelowOne = DENSITY,
         loops: Whole = 0,
         min_path: Count = 2,
-        maze_seed: Annotated[Whole, Mark.UNSEEN] = 0,
+        maze_seed: Annotated[Seed, Mark.UNSEEN] = 0,
     ) -> None:
         stated = {"side": side, "family": family, "density": density, "loops": loops, "min_path": min_path}
         spec = self.expected(stated)

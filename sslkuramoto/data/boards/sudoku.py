@@ -24,7 +24,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Boards
 from sslkuramoto.randomness import generator, seed_of
 from sslkuramoto.sudoku_rules import BOXES, Side, random_symmetries
-from sslkuramoto.values import Count, Mark, Whole, checked, small
+from sslkuramoto.values import Count, Mark, Seed, checked, small
 
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
 """How many puzzles; each is searched for when the data are made."""
@@ -77,7 +77,7 @@ class Sudoku(BoardSet):
         puzzles: Number = 4000,
         puzzles_test: Number = 500,
         givens: Count | tuple[Count, Count] | None = None,
-        puzzle_seed: Annotated[Whole, Mark.UNSEEN] = 0,
+        puzzle_seed: Annotated[Seed, Mark.UNSEEN] = 0,
         family: Literal["dug", "seeds"] = "dug",
     ) -> None:
         spec = self.expected({"side": side, "family": family, "givens": givens})

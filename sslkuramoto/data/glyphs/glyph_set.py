@@ -22,7 +22,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.examples import Batch, Images, Pairs
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
-from sslkuramoto.values import Count, Mark, Place, Share, ShareAboveZero, Whole, checked
+from sslkuramoto.values import Count, Mark, Place, Seed, Share, ShareAboveZero, Whole, checked
 
 Number = Annotated[int, Field(ge=2, le=1_000_000)]
 """How many examples."""
@@ -232,7 +232,7 @@ class GlyphTask(GlyphSet):
         pairs_test: Number | None = None,
         scale: tuple[ShareAboveZero, ShareAboveZero] = (0.5, 0.9),
         jitter: Share = 1.0,
-        pair_seed: Whole = 0,
+        pair_seed: Seed = 0,
     ) -> None:
         look = self._look(options_of(locals()))
         own = look.icons(split)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sslkuramoto.data.scenes.chunks import CHUNK, made_in_chunks
 from sslkuramoto.data.scenes.scene_set import IGNORED, SceneSet, generated
 from sslkuramoto.data.scenes.stamps import coloured, disk, painted, polygon, rectangle
-from sslkuramoto.values import Repeats, Whole, checked, small
+from sslkuramoto.values import Repeats, Seed, checked, small
 
 STAMP = 18
 """Side of a stamp, pixels."""
@@ -41,7 +41,7 @@ def shapes(
     size: Annotated[int, Field(ge=STAMP, le=1024)] = 40,
     scenes: Repeats = 40_000,
     scenes_test: Repeats = 1000,
-    scene_seed: Whole = 0,
+    scene_seed: Seed = 0,
 ) -> SceneSet:
     """Return hollow white shapes on grey that overlap, with masks, generated without a download.
 

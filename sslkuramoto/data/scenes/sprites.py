@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sslkuramoto.data.scenes.chunks import CHUNK, made_in_chunks
 from sslkuramoto.data.scenes.scene_set import SceneSet, generated
 from sslkuramoto.data.scenes.stamps import coloured, painted
-from sslkuramoto.values import Repeats, Whole, checked, small
+from sslkuramoto.values import Repeats, Seed, checked, small
 
 FEWEST, MOST = 2, 5
 SCALES, ORIENTATIONS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 40
@@ -55,7 +55,7 @@ def sprites(
     size: Annotated[int, Field(ge=16, le=512)] = 64,
     scenes: Repeats = 60_000,
     scenes_test: Repeats = 320,
-    scene_seed: Whole = 0,
+    scene_seed: Seed = 0,
 ) -> SceneSet:
     """Return two to five coloured sprites that hide each other, with masks, generated without a download.
 

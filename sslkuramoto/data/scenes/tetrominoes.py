@@ -16,7 +16,7 @@ from sslkuramoto.data.images.image_set import own_side
 from sslkuramoto.data.scenes.chunks import CHUNK, made_in_chunks
 from sslkuramoto.data.scenes.scene_set import SceneSet, generated
 from sslkuramoto.data.scenes.stamps import coloured, painted
-from sslkuramoto.values import Repeats, Whole, checked, small
+from sslkuramoto.values import Repeats, Seed, checked, small
 
 CELL, CANVAS, FIRST, SIDE = 5, 35, 1, 32
 PIECES = 3
@@ -46,7 +46,7 @@ def pieces() -> tuple[Bool[Tensor, "17 15 15"], Int64[Tensor, "17 2"]]:
 @own_side(SIDE)
 @small(scenes=24, scenes_test=20)
 @checked
-def tetrominoes(split: str, *, scenes: Repeats = 60_000, scenes_test: Repeats = 320, scene_seed: Whole = 0) -> SceneSet:
+def tetrominoes(split: str, *, scenes: Repeats = 60_000, scenes_test: Repeats = 320, scene_seed: Seed = 0) -> SceneSet:
     """Return three coloured tetrominoes on black in 32 x 32 pixels, with masks, generated without a download.
 
     Args:

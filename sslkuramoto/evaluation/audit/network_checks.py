@@ -5,7 +5,6 @@ input, that is randomised, or that optimises at inference.
 """
 
 import math
-import re
 from typing import cast
 
 import torch
@@ -19,6 +18,7 @@ from sslkuramoto.evaluation.audit.context import Case, median
 from sslkuramoto.evaluation.audit.gradients import LOSSES, draws_for_direction
 from sslkuramoto.evaluation.audit.runner import copy_of
 from sslkuramoto.evaluation.audit.saturation import CLOSED, EDGES, SATURATED, StepFields, step_fields, step_turns
+from sslkuramoto.model_checks import ASKS_FOR_GRADIENTS, SAME_LOGITS, in_other_company, share_apart
 
 ZERO_SHARE = 0.05
 """Largest share of images with an exactly zero gradient that passes: ReLU networks have a few dead units."""
@@ -34,10 +34,6 @@ AGREES_AT = 1 / 4
 NEAR = (1.0, 1 / 8)
 """Sizes, times eps, of the random signs that are added to an image to detect a network that remembers images."""
 
-SAME_LOGITS = 1e-3
-"""Largest difference of two answers to an image, as a share of the largest logit, that counts as rounding."""
-ASKS_FOR_GRADIENTS = re.compile("does not require grad|requires_grad|[Ii]nference tensor")
-"""Error texts of autograd in inference mode."""
 
 DETERMINISTIC = Question("deterministic", "RobustBench: the network is not randomised", "rule")
 NO_OPTIMISATION = Question("no_optimisation", "RobustBench: no optimisation at test time", "rule")
@@ -83,7 +79,7 @@ def no_optimisation(case: Case) -> Check:
         return NO_OPTIMISATION.answer(False, reason)
     after = classifier.state_dict()
     changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
-    apart = _apart(_in_other_company(classifier, images, start), together)
+    apart = share_apart(in_other_company(lambda batch: classifier(batch, initial=start), images), together)
     figures: dict[str, float] = {"changed_tensors": len(changed), "difference_in_other_company": apart}
     if changed:
         return NO_OPTIMISATION.answer(False, f"a forward pass changes {changed[0]}", figures)
@@ -93,7 +89,8 @@ def no_optimisation(case: Case) -> Check:
     unseen = case.bench.unseen
     if isinstance(unseen, str):
         return NO_OPTIMISATION.not_run(f"whether the network remembers images cannot be tested: {unseen}")
-    kept = figures["difference_unseen"] = max(_apart(*_both(case, near, start)) for near in _near(case, len(images)))
+    pairs = (_both(case, near, start) for near in _near(case, len(images)))
+    kept = figures["difference_unseen"] = max(share_apart(*pair) for pair in pairs)
     if kept > SAME_LOGITS:
         reason = (
             f"its answers depend on images seen before (they differ by {kept:.2g} of the largest logit from those of a "
@@ -105,14 +102,6 @@ def no_optimisation(case: Case) -> Check:
         "batch nor on images seen before"
     )
     return NO_OPTIMISATION.answer(True, reason, figures)
-
-
-def _apart(first: Tensor, second: Tensor) -> float:
-    """Return the difference of two sets of logits, as a share of the largest logit.
-
-    It is that of the median image, since oscillators magnify rounding errors on single images.
-    """
-    return median((first - second).abs().amax(dim=1)) / second.abs().amax().clamp_min(1e-12).item()
 
 
 def _both(case: Case, near: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -253,17 +242,6 @@ def _fields(case: Case, fields: list[StepFields]) -> Check:
         f"{tightest.passed:.2f} ({locked})"
     )
     return SATURATION.answer(least.open >= CLOSED, reason, figures)
-
-
-def _in_other_company(classifier: Classifier, images: Tensor, start: Tensor | None) -> Tensor:
-    """Return the logits of images in batches in which every other image is inverted.
-
-    The batch size stays the same: with another one, convolutions in TF32 differ by as much as the threshold.
-    """
-    odd = torch.arange(len(images), device=images.device) % 2 == 1
-    mixed = [torch.where(own[:, None, None, None], images, 1 - images) for own in (odd, ~odd)]
-    of_odd, of_even = (classifier(batch, initial=start) for batch in mixed)
-    return torch.where(odd[:, None], of_odd, of_even)
 
 
 def _histogram(case: Case, name: str, title: str, values: Tensor) -> None:

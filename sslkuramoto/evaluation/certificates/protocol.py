@@ -26,8 +26,8 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.certificates.bound import Plan
 from sslkuramoto.evaluation.certificates.bracket import Bracket
 from sslkuramoto.evaluation.certificates.scores import Scored, joined, scored
-from sslkuramoto.evaluation.certificates.smoothed import smoothed, votes
-from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
+from sslkuramoto.evaluation.certificates.smoothed import check_alone, smoothed, votes
+from sslkuramoto.evaluation.classification.sanity import check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
@@ -146,10 +146,12 @@ class Certify(Protocol):
         """Certify and attack.
 
         Raises:
-            UserError: no classifier, too few images, an attack that cannot be run, a foreign ledger.
+            UserError: no classifier, one whose answer to an image depends on the others of its batch, too few images,
+                an attack that cannot be run, a foreign ledger.
         """
         base, chosen = self._base(subject)
         check_first_chunk(base, chosen.pixels[: self.chunk], chosen.index[: self.chunk], NAME)
+        check_alone(smoothed(base, self.plans[0].sigma), chosen.pixels[:8])
         ready = [prepared_for(subject, smoothed(base, plan.sigma), chosen, self.attacks) for plan in self.plans]
         data = described(chosen.images, len(chosen.index))
         result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
@@ -201,7 +203,6 @@ class Certify(Protocol):
                 f"draws={self.draws}: must be at least {MINIMUM_DRAWS}, since a smoothed network draws noise at every "
                 "forward pass"
             )
-        check_classes(subject, subject.images(self.split))
         return classifier_of(subject, self.initial), chosen_images(subject, self.split, self.images, self.chunk)
 
     def _radii(self, plan: Plan) -> list[float]:

@@ -18,6 +18,8 @@ from torch import Tensor
 from sslkuramoto.any_network import Logits
 from sslkuramoto.classifier import Classifier, predicted
 from sslkuramoto.encoders.features import Encoder, Features
+from sslkuramoto.errors import UserError
+from sslkuramoto.model_checks import SAME_LOGITS, effect_of_company
 from sslkuramoto.randomness import Key, generator
 
 
@@ -99,6 +101,27 @@ def smoothed(classifier: Classifier, sigma: float) -> Classifier:
     return Classifier(
         Smoothed(classifier, sigma), Logits(cast(int, classifier.head.out_features)), seed=classifier.seed
     )
+
+
+def check_alone(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
+    """Refuse a network whose answer to an image depends on the other images of its batch.
+
+    Its vote on copies of one image is then no vote of the classifier that answers an image.
+
+    Args:
+        classifier: made by :func:`smoothed`.
+        images: a few, in [0,1].
+
+    Raises:
+        UserError: by how much it depends on them.
+    """
+    initial = classifier.encoder.sample_initial(images, generator(images.device, classifier.seed, "other company"))
+    effect = effect_of_company(lambda batch: classifier(batch, initial=initial), images)
+    if effect > SAME_LOGITS:
+        raise UserError(
+            f"the answer to an image depends on the other images of its batch (by {effect:.2g} of the largest logit), "
+            "so no certificate holds for one image; let the network answer each image by itself"
+        )
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from sslkuramoto.classifier import Classifier, Initial, predicted
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
+from sslkuramoto.evaluation.classification.sanity import check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.corruptions.image_draws import ImageDraws
 from sslkuramoto.evaluation.corruptions.sources import clean_chunks
@@ -89,7 +89,6 @@ class NoiseAccuracy(Protocol):
     def measure(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
-        check_classes(subject, subject.images(self.split))
         chosen = chosen_images(subject, self.split, self.images, subject.batch_size)
         check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels, data = chosen.labels.cpu(), described(chosen.images, len(chosen.index))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sslkuramoto.data import ImageSet, batches
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.classification.sanity import check_classes
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.randomness import generator
 
@@ -35,15 +36,16 @@ def chosen_images(subject: Subject, split: str, wanted: int | None, batch: int) 
     """Read the chosen images of a labelled split.
 
     Args:
-        subject: data and device.
+        subject: data, device and head.
         split: "test" or "val".
         wanted: how many; None for all.
         batch: images read at once.
 
     Raises:
-        UserError: fewer images than wanted.
+        UserError: fewer images than wanted, or another number of classes than the head has.
     """
     images = subject.images(split)
+    check_classes(subject, images)
     index = chosen_indices(images, wanted)
     assert images.labels is not None
     return Chosen(pixels_of(subject, images, index, batch), images.labels[index].to(subject.device), index, images)

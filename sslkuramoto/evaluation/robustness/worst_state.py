@@ -27,7 +27,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost, Passes
 from sslkuramoto.dynamics.state_space import EVERYWHERE
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
+from sslkuramoto.evaluation.classification.sanity import check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.units import units_of
@@ -121,7 +121,6 @@ class WorstState(Protocol):
             UserError: no classifier, too few images, a network whose answers depend on more than image and state.
         """
         classifier = classifier_of(subject)
-        check_classes(subject, subject.images(self.split))
         chosen = chosen_images(subject, self.split, self.images, self.chunk)
         check_first_chunk(classifier, chosen.pixels[: self.chunk], chosen.index[: self.chunk], NAME)
         assert chosen.images.classes is not None

@@ -341,7 +341,7 @@ def test_a_network_that_wrongly_says_it_is_deterministic_fails_the_rule(small) -
     found = network_checks.deterministic(case)
     handle.remove()
     assert found.status == "fail"
-    assert found.reason.startswith("the encoder says it is deterministic (stochastic = False), but two calls on")
+    assert found.reason.startswith("the encoder counts as deterministic (stochastic = False), but two calls on")
     assert "on 2 of 10 images" in found.reason
     assert found.figures["difference_of_two_calls"] > 0
 

@@ -135,16 +135,19 @@ _CONFIRMED = Bracket.confirmed
 
 
 class OfTheBatch(Linear):
-    """It answers for the mean of its batch, as a network with statistics of the batch does.
+    """It answers for the mean of a large batch, as a network with statistics of the batch does.
 
-    Many noisy copies of one image have hardly any noise in their mean. Their answers agree, and prove nothing.
+    Many noisy copies of one image have hardly any noise in their mean. Their answers agree, and prove nothing. In
+    batches of a few images it answers each alone, so that the first look does not find it.
     """
 
     def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        if len(images) < 20:
+            return super().forward(images)
         return super().forward(images.mean(dim=0, keepdim=True).expand(len(images), -1, -1, -1))
 
 
-def test_a_network_whose_answers_depend_on_the_batch_is_found_by_its_contradiction(subject_of, tmp_path) -> None:
+def test_a_network_whose_answers_depend_on_a_large_batch_is_found_by_its_contradiction(subject_of, tmp_path) -> None:
     linear = OfTheBatch(side=8)
     pixels = (255 * some_images(80, side=8)).round().to(torch.uint8)
     linear.threshold = float(linear.margin(pixels / 255).median())
@@ -223,7 +226,8 @@ def test_a_command_that_was_killed_resumes_and_gives_the_same_numbers(noisy, sub
         assert calls[0] < needed
     calls[0] = 0
     build()(subject)
-    assert calls[0] <= len(QUICK["radii"]), "all is in the ledger but each battery's look at the first chunk"
+    looks = len(QUICK["radii"]) + 3  # each battery's at the first chunk, and three at images in other company
+    assert calls[0] <= looks, "all else is in the ledger"
 
 
 def test_the_certificate_of_an_image_depends_neither_on_the_chunk_nor_on_the_other_images(noisy, subject_of) -> None:
