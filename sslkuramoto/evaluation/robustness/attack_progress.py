@@ -16,6 +16,19 @@ EVERY = 30.0
 """Seconds between two lines; a shorter measurement prints none, and counts no passes."""
 
 
+def seldom(report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Callable[[str], None]:
+    """Return a report that passes a line on only where none was passed on in the last :data:`EVERY` seconds."""
+    last = clock()
+
+    def told(line: str) -> None:
+        nonlocal last
+        if clock() - last >= EVERY:
+            report(line)
+            last = clock()
+
+    return told
+
+
 @dataclass
 class AttackProgress:
     """Follows the attacks of several readings of a network.

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sslkuramoto.attacks.worst_candidate import worst_of
+from sslkuramoto.evaluation.robustness.attack_progress import seldom
 from sslkuramoto.evaluation.robustness.built_reading import BuiltReading
 from sslkuramoto.noise_draws import accuracies, share_right, worst_of_draws
 from sslkuramoto.results import Metric, Reading, Result
@@ -62,8 +63,12 @@ def _worst(
     first: BuiltReading, found: Mapping[str, Sequence[Float[Tensor, "n 3 y x"]]], reading: Reading | None
 ) -> tuple[dict[str, Metric], dict[str, list]]:
     chosen, labels = first.chosen, first.chosen.labels.cpu()
+    told, passes = seldom(first.subject.report), 0
 
     def right(candidates: Tensor, purpose: str, draws: int) -> Tensor:
+        nonlocal passes
+        passes += draws
+        told(f"{UNION}: the worst candidate of each image is looked for, {passes} passes an image so far")
         moved = candidates.to(chosen.pixels.device)
         return (first.predictions(moved, chosen.index, draws, purpose) == labels).float().mean(dim=0)
 

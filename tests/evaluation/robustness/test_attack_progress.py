@@ -1,7 +1,7 @@
 """The overall progress of a long battery: a share of the work by passes, and the time left at the rate so far."""
 
 from sslkuramoto.attacks import ATTACKS
-from sslkuramoto.evaluation.robustness.attack_progress import EVERY, AttackProgress
+from sslkuramoto.evaluation.robustness.attack_progress import EVERY, AttackProgress, seldom
 
 CHEAP, DEAR = (ATTACKS.build(name, {}) for name in ("pgd", "square_eot"))
 
@@ -42,3 +42,12 @@ def test_a_short_battery_prints_no_progress_and_counts_no_passes():
     for label in (CHEAP.label, DEAR.label):
         progress.finished("", label)
     assert lines == []
+
+
+def test_lines_that_come_often_are_passed_on_seldom():
+    now, lines = [0.0], []
+    told = seldom(lines.append, lambda: now[0])
+    for second in (1, EVERY - 1, EVERY + 1, EVERY + 2, 2 * EVERY, 2 * EVERY + 1):
+        now[0] = second
+        told(str(second))
+    assert lines == [str(EVERY + 1), str(2 * EVERY + 1)]
