@@ -23,7 +23,7 @@ RANGES = {
 }
 """Usual input ranges other than [0,1]: mean and standard deviation per channel."""
 SAME_LOGITS = 1e-3
-"""Largest difference of two answers to an image, as a share of the largest logit, that counts as rounding."""
+"""Largest difference of two answers to an image that counts as rounding, see :func:`share_apart`."""
 ASKS_FOR_GRADIENTS = re.compile("does not require grad|requires_grad|[Ii]nference tensor")
 """Error texts of autograd in inference mode."""
 FAR = 0.1  # share of the images: gain in accuracy on another input range that counts
@@ -147,24 +147,30 @@ def in_other_company(ask: Callable[[Tensor], Tensor], images: Float[Tensor, "b 3
 
 
 def share_apart(first: Float[Tensor, "b q"], second: Float[Tensor, "b q"]) -> float:
-    """Return the difference of two answers to the same images, as a share of the largest logit.
+    """Return the difference of two answers to the same images, as a share of the largest deviation from their mean.
 
-    It is that of the median image, since oscillators magnify rounding errors on single images.
+    It is that of the median image, since oscillators magnify rounding errors on single images; nan where logits are.
     """
     apart = (first - second).abs().amax(dim=1).double().quantile(0.5)
-    return apart.item() / second.abs().amax().clamp_min(1e-12).item()
+    return apart.item() / (second - second.mean()).abs().amax().clamp_min(1e-12).item()
 
 
 @torch.no_grad()
 def effect_of_company(ask: Callable[[Tensor], Tensor], images: Float[Tensor, "b 3 y x"]) -> float:
-    """Return how far answers to images depend on the other images of their batch, as a share of the largest logit.
+    """Return how far answers to images depend on the other images of their batch, see :func:`share_apart`.
 
     Args:
         ask: the network, under one seed.
         images: at least one.
+
+    Returns:
+        The share; nan if an answer is, and 0 if the network cannot answer inverted images, which are not the user's.
     """
     some = images if len(images) > 1 else torch.cat([images, 1 - images])
-    return share_apart(in_other_company(ask, some), ask(some))
+    try:
+        return share_apart(in_other_company(ask, some), ask(some))
+    except Exception:  # whatever the network does with images that nobody asked about
+        return 0.0
 
 
 @torch.no_grad()
@@ -190,7 +196,10 @@ def better_range(
     best, where = float(own.double().mean()) + FAR, None
     for name, (mean, std) in RANGES.items():
         shift, scale = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (mean, std))
-        other = right((images - shift) / scale)
+        try:
+            other = right((images - shift) / scale)
+        except UserError:  # it refuses such pixels itself
+            continue
         gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
         share = float(other.double().mean())
         if share >= best and share >= guess + FAR and sign_test(gained, lost) < UNLIKELY:

@@ -74,12 +74,13 @@ class AnyNetwork(Encoder):
             self.num_features = first.shape[1]
             self.stochastic = self._draws(first, images, seed)
             self.together = self.stochastic and self._agrees(images[:4], seed)
-            company = effect_of_company(lambda batch: self.under(seed, batch), images)
+            # the noise of an image may depend on its neighbours where a sampler rejects, and that means nothing
+            company = 0.0 if self.stochastic else effect_of_company(self._asked, images)
         scale = [self.mean.tolist(), self.std.tolist()]
         with torch.no_grad():
             probe = images_to_ask(images.shape[-1]).to(images.device)
             self.identity = identity_of(network, lambda each: self._first(each, probe, 0), scale)
-        if company > SAME_LOGITS:
+        if not company <= SAME_LOGITS:  # also nan
             self.notes.append(
                 f"the answer to an image depends on the other images of its batch (by {company:.2g} of the largest "
                 "output): figures change with the batch size, and attacks see other batches than the score"
@@ -230,7 +231,8 @@ class AnyNetwork(Encoder):
             try:
                 alone = torch.cat([self.under(each, image[None]) for image in images])
             except Exception as error:
-                why = f"cannot answer a single image, so its noise cannot be held: {line_of(error)}"
+                cause = error.__cause__ or error
+                why = f"cannot answer a single image, so its noise cannot be held: {line_of(cause)}"
                 raise UserError(f"the network draws, and {why}") from error
             try:
                 joined = self._vmapped(images, each)

@@ -55,7 +55,7 @@ Whole = Annotated[int, Field(ge=0)]
 Odd = Annotated[int, Must("odd and >= 1", lambda value: value >= 1 and value % 2 == 1)]
 MOST_STEPS = 10_000
 Seed = Annotated[Whole, AtMost(2**63 - 1)]
-"""What names random numbers; torch takes no larger ones."""
+"""What names random numbers; those next to it must fit into 64 bits."""
 Steps = Annotated[Count, AtMost(MOST_STEPS)]
 """Steps of one layer in one pass; the papers have at most 512."""
 Layers = Annotated[Count, AtMost(1_000)]

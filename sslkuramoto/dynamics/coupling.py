@@ -18,7 +18,7 @@ from sslkuramoto.dynamics.binding import PairCoupling
 from sslkuramoto.dynamics.position import FixedRotations, Positions, Rotations
 from sslkuramoto.dynamics.rounding import rounds_as_published
 from sslkuramoto.dynamics.spectral import applies, is_faster, kernel_spectrum, spectral_convolution
-from sslkuramoto.dynamics.sphere import plain_operations_only
+from sslkuramoto.dynamics.sphere import forward_mode
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import without_memory
 
@@ -262,7 +262,7 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return the values "b e s d" that queries find; in forward mode by the one implementation that has it."""
-    with sdpa_kernel(SDPBackend.MATH) if plain_operations_only() else nullcontext():
+    with sdpa_kernel(SDPBackend.MATH) if forward_mode() else nullcontext():
         return nn.functional.scaled_dot_product_attention(query, key, value)
 
 

@@ -108,7 +108,10 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, drive, omega, step_size, out, size, radial = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: second derivatives come from the definition
+        # create_graph=True, and gradients that are batched by vmap, take the definition
+        functorch = torch._C._functorch
+        batched = functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad)
+        if torch.is_grad_enabled() or batched:
             return _differentiable_backward(ctx, grad, x, drive, omega, step_size)
         n = ctx.n
         needs_x, _, needs_omega, needs_step = ctx.needs_input_grad[:4]
@@ -166,10 +169,12 @@ def _differentiable_backward(
     ctx: Any, grad: Tensor, x: Tensor, drive: Tensor, omega: Tensor | None, step_size: Tensor
 ) -> tuple[Tensor | None, ...]:
     needs = ctx.needs_input_grad[:4]
-    given = zip((x, drive, omega, step_size), needs, strict=True)
-    inputs = [value for value, need in given if need and value is not None]
-    out = kuramoto_step_by_definition(x, drive, omega, step_size, ctx.n, ctx.project, ctx.identity)
-    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
+    with torch.enable_grad():
+        # new views: a derivative with respect to x itself would also go through a drive that was computed from it
+        own = [None if value is None else value.view_as(value) for value in (x, drive, omega, step_size)]
+        out = kuramoto_step_by_definition(*own, ctx.n, ctx.project, ctx.identity)
+    inputs = [value for value, need in zip(own, needs, strict=True) if need and value is not None]
+    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=torch.is_grad_enabled()))
     return (*(next(found) if need else None for need in needs), None, None, None)
 
 
@@ -211,7 +216,7 @@ def kuramoto_step(
     """
     x, drive = x.contiguous(), drive.contiguous().to(x.dtype)
     step = kuramoto_step_by_definition if plain_operations_only() else _Step.apply
-    return step(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity)
+    return step(x, drive, omega, step_size.to(x.dtype), oscillator_dim, project, identity).to(x.dtype)
 
 
 def residual_step(

@@ -15,14 +15,18 @@ EPS = 1e-12
 """Lower bound of the length that a vector is divided by; a shorter vector does not reach unit length."""
 
 
-def plain_operations_only() -> bool:
-    """Return whether a transform of ``torch.func``, forward-mode differentiation or ``torch.compile`` is at work.
+def forward_mode() -> bool:
+    """Return whether derivatives are computed in forward mode, also by ``torch.func.jvp``."""
+    return forward_ad._current_level >= 0
 
-    These see through plain differentiable operations, and the compiler fuses them. Steps with a backward pass of their
-    own are then replaced by their definitions.
+
+def plain_operations_only() -> bool:
+    """Return whether forward mode or another transform of ``torch.func`` is at work.
+
+    These see through plain differentiable operations only: steps with a backward pass of their own are then replaced by
+    their definitions.
     """
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return transformed or torch.compiler.is_compiling()
+    return forward_mode() or torch._C._are_functorch_transforms_active()
 
 
 def components(x: Float[Tensor, "b c h w"], n: int) -> tuple[Tensor, ...]:

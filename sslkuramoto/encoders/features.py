@@ -233,8 +233,9 @@ def buffers_kept(*modules: nn.Module) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for part, name, buffer, value in kept:
-                part._buffers[name] = buffer  # a network may have put another in its place
-                if not torch.equal(buffer, value):
+                same_shape = buffer.shape == value.shape
+                part._buffers[name] = buffer if same_shape else value  # a network may have put another in its place
+                if same_shape and not torch.allclose(buffer, value, rtol=0, atol=0, equal_nan=True):
                     buffer.copy_(value)
 
 

@@ -33,9 +33,9 @@ class TimmEncoder(Encoder):
         normalisation: how pixels are normalised: ``"half"`` is (x - 0.5) / 0.5, as in AKOrN; ``"imagenet"`` uses
             ImageNet's mean and standard deviation, which published weights expect.
         arguments: further keyword arguments of ``timm.create_model``, for example ``{img_size: 32}``. A file given as
-            ``checkpoint_path`` is read as weights only; one that holds anything else, or lacks weights of the network,
-            is refused (a classifier in it is left out). Arguments that name other files or code (``pretrained_cfg``,
-            ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
+            ``checkpoint_path`` is read as weights only; one that holds anything else, or lacks a matrix or kernel of
+            the network, is refused (a classifier in it is left out). Arguments that name other files or code
+            (``pretrained_cfg``, ``pretrained_cfg_overlay``, ``cache_dir``) are refused.
 
     Raises:
         UserError: there is no such model (the error lists the nearest names), it does not accept the arguments, the
@@ -151,11 +151,11 @@ def _load(network: nn.Module, path: str) -> None:
         reason = "damaged, or holds more than weights; reading that could run its author's code"
         reason = f"weight {other[1]!r} has another shape in this network" if other else reason
         raise UserError(f"arguments.checkpoint_path={path}: {reason}") from None
-    if keys is not None and (missing := keys.missing_keys):
-        own = len(network.state_dict())
+    random = [name for name, weight in network.named_parameters() if weight.ndim > 1]  # others start at ones and zeros
+    if keys is not None and (missing := sorted({*random} & {*keys.missing_keys}, key=random.index)):
         raise UserError(
-            f"arguments.checkpoint_path={path}: lacks {len(missing)} of the {own} weights of this network,"
-            f" {missing[0]!r} among them: they would stay random"
+            f"arguments.checkpoint_path={path}: lacks {len(missing)} of the {len(random)} matrices and kernels of this"
+            f" network, {missing[0]!r} among them: they would stay random"
         )
 
 

@@ -75,7 +75,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        return _summed(gradients[0])
+        return _Sum.apply(gradients[0])
 
 
 def _summed(values: Tensor) -> Tensor:

@@ -232,18 +232,41 @@ def of_the_batch(images):
     return (images - images.mean(dim=0) + 0.5).clamp(0, 1)
 
 
-@pytest.mark.parametrize("change", [of_the_batch, lambda x: of_the_batch(x + 0.1 * torch.randn_like(x))])
+@pytest.mark.parametrize("offset", [0, 5000])
 @pytest.mark.parametrize("count", [1, 3, 40])
-def test_answers_that_depend_on_other_images_of_the_batch_are_noted(plain, some, change, count):
-    notes = as_classifier(plain(change), some[0][:count], some[1][:count]).encoder.notes
-    assert sum("depends on the other images of its batch" in note for note in notes) == 1
+def test_answers_that_depend_on_other_images_of_the_batch_are_noted(plain, some, offset, count):
+    network = plain(of_the_batch)
+    found = as_classifier(lambda images: network(images) + offset, some[0][:count], some[1][:count])
+    assert sum("depends on the other images of its batch" in note for note in found.encoder.notes) == 1
 
 
-@pytest.mark.parametrize("change", [nn.Identity(), nn.Dropout(0.3).train(), Coin("numpy")])
+def test_an_answer_that_other_images_make_nan_depends_on_them(plain, some):
+    network = plain()
+    dark = 0.4 * some[0]
+    found = as_classifier(
+        lambda images: network(images) * (1 + 0 * (0.4 - images.mean()).sqrt()), dark, some[1], range_checked=False
+    )
+    assert any("depends on the other images of its batch (by nan" in note for note in found.encoder.notes)
+
+
+def too_bright(images):
+    if images.mean() > 0.6:
+        raise ValueError("too bright an image")
+    return images
+
+
+def test_a_network_that_refuses_what_nobody_asked_is_measured(plain, some):
+    """Inverted images, or pixels up to 255."""
+    notes = as_classifier(plain(too_bright), *some).encoder.notes
+    assert not [note for note in notes if "other images" in note]
+
+
+@pytest.mark.parametrize("change", [nn.Identity(), nn.Dropout(0.3).train(), Coin("numpy"), torch.poisson])
 def test_noise_of_an_image_or_of_a_batch_is_no_dependence_on_its_company(plain, some, change):
     network = plain(change)
-    network.change.train()
-    notes = as_classifier(network, *some).encoder.notes
+    if isinstance(change, nn.Module):
+        change.train()
+    notes = as_classifier(network, *some, range_checked=False).encoder.notes
     assert not [note for note in notes if "other images" in note]
 
 
@@ -251,6 +274,17 @@ def test_a_network_that_fails_on_another_batch_says_so_in_one_line(plain, some):
     classifier = as_classifier(plain(lambda images: images if len(images) > 3 else 1 / 0), *some)
     with pytest.raises(UserError, match="cannot answer a batch of 2, images of 3 x 8 x 8: ZeroDivisionError"):
         classifier(some[0][:2])
+
+
+def test_a_network_that_draws_and_takes_no_single_image_says_so_once(plain, some):
+    def two(images):
+        if len(images) < 2:
+            raise ValueError("needs two")
+        return images + 0.1 * torch.randn_like(images)
+
+    said = r"^the network draws, and cannot answer a single image, so its noise cannot be held: ValueError: needs two$"
+    with pytest.raises(UserError, match=said):
+        as_classifier(plain(two), *some)
 
 
 def test_that_memory_lacks_stays_torchs_error_since_a_smaller_batch_may_do(plain, some):

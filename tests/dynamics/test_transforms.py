@@ -1,12 +1,10 @@
-"""Derivatives by torch.func and in forward mode, and whole graphs of torch.compile."""
-
-import subprocess
-import sys
+"""Derivatives by torch.func and in forward mode, and of second order, where steps are plain operations."""
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.func import grad, jacrev, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslkuramoto.encoders import ENCODERS
 
@@ -52,6 +50,32 @@ def test_transforms_and_forward_mode_give_the_gradient_of_autograd(name, options
         torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, along)
 
 
+@every_network
+def test_second_derivatives_are_those_of_the_definition(name, options):
+    """The drive of a step depends on its state, and a derivative by the state leaves that path to the drive."""
+    network, images, initial = built(name, options, torch.float64)
+    direction = torch.randn_like(images)
+    leaf = images.clone().requires_grad_()
+    (plain,) = torch.autograd.grad(network(leaf, initial).square().sum(), leaf)
+    with sdpa_kernel(SDPBackend.MATH):  # torch's other attention has no second derivative
+        (first,) = torch.autograd.grad(network(leaf, initial).square().sum(), leaf, create_graph=True)
+        (second,) = torch.autograd.grad((first * direction).sum(), leaf)
+    torch.testing.assert_close(first, plain, rtol=1e-7, atol=1e-9)
+    gradient = grad(lambda images: network(images, initial).square().sum())
+    _, wanted = jvp(gradient, (images,), (direction,))
+    torch.testing.assert_close(second, wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_gradients_that_are_batched_are_the_single_ones():
+    network, images, initial = built(*NETWORKS["convolution"], torch.float64)
+    few = images[:1]
+    single, batched = (
+        torch.autograd.functional.jacobian(lambda x: network(x, initial[:1]), few, vectorize=vectorize)
+        for vectorize in (False, True)
+    )
+    torch.testing.assert_close(batched, single)
+
+
 def test_the_jacobian_of_the_features_is_that_of_single_gradients():
     network, images, initial = built(*NETWORKS["convolution"], torch.float64)
     found = jacrev(lambda images: network(images, initial))(images)
@@ -59,21 +83,3 @@ def test_the_jacobian_of_the_features_is_that_of_single_gradients():
     out = network(leaf, initial)
     rows = [torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in out.flatten()]
     torch.testing.assert_close(found, torch.stack(rows).view(*out.shape, *images.shape))
-
-
-def test_the_compiler_sees_a_network_as_one_graph():
-    """In a process of its own: the checks of shapes in the tests are no part of a graph."""
-    code = """
-import torch
-from sslkuramoto.encoders import ENCODERS
-for coupling in ("conv", "attention"):
-    options = {"channels": 8, "kernel_sizes": [3], "num_steps": 1, "attention_heads": 2, "coupling": coupling}
-    network = ENCODERS.build("akorn", options).eval()
-    images = torch.rand(2, 3, 8, 8)
-    initial = network.sample_initial(images, torch.Generator().manual_seed(0))
-    compiled = torch.compile(network, backend="eager", fullgraph=True)
-    found, wanted = (each(images, initial=initial).pooled for each in (compiled, network))
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-"""
-    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr

@@ -165,8 +165,10 @@ def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
     damaged = "damaged, or holds more than weights; reading that could run its author's code"
     reasons = {"evil": damaged, "cut": damaged, "empty": damaged, "none": "no such file"}
     reasons["other"] = "weight 'conv1.0.weight' has another shape in this network"
-    lacks = f"of the {len(own)} weights of this network, 'conv1.0.weight' among them: they would stay random"
-    reasons |= {"run": f"lacks {sum('num_batches' not in key for key in own)} {lacks}", "part": f"lacks 1 {lacks}"}
+    random = [weight for weight in source.network.parameters() if weight.ndim > 1]
+    lacks = f"of the {len(random)} matrices and kernels of this network, 'conv1.0.weight' among them: they would"
+    lacks += " stay random"
+    reasons |= {"run": f"lacks {len(random)} {lacks}", "part": f"lacks 1 {lacks}"}
     for name, reason in reasons.items():
         file = tmp_path / f"{name}.pth"
         with pytest.raises(UserError) as caught:
