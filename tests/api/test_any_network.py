@@ -9,6 +9,7 @@ from torch import nn
 
 from sslkuramoto.any_network import as_classifier, as_encoder, identity_of_encoder
 from sslkuramoto.classifier import check_deterministic
+from sslkuramoto.encoders.features import buffers_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.randomness import generator, own_generators, reseeded
 
@@ -351,3 +352,33 @@ def test_generators_are_found_in_lists_and_mappings_and_put_back():
     assert first[0] != first[1]
     assert random.getstate() == python
     assert all(torch.equal(each.get_state(), state) for each, state in zip(found, before, strict=True))
+
+
+class Keeps(nn.Module):
+    """Changes each of its buffers in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("moved", torch.ones(3))
+        self.register_buffer("replaced", torch.ones(3))
+        self.register_buffer("grown", torch.ones(3))
+        self.register_buffer("expanded", torch.tensor([torch.nan, 1.0]).expand(4, 2))
+        self.register_buffer("flags", torch.tensor([True, False]))
+
+    def forward(self, images):
+        self.moved += 1
+        self.replaced = self.replaced + 1
+        self.grown.resize_(8)
+        self.flags.logical_not_()
+        return images
+
+
+def test_buffers_have_their_values_back_whatever_a_network_did_to_them():
+    network = Keeps()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with buffers_kept(network):
+        network(torch.ones(1))
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0, equal_nan=True)

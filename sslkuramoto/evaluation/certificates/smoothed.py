@@ -106,7 +106,8 @@ def smoothed(classifier: Classifier, sigma: float) -> Classifier:
 def check_alone(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> None:
     """Refuse a network whose answer to an image depends on the other images of its batch.
 
-    Its vote on copies of one image is then no vote of the classifier that answers an image.
+    Its vote on copies of one image is then no vote of the classifier that answers an image. Images with states of
+    their own are answered independently, so that a network that draws passes.
 
     Args:
         classifier: made by :func:`smoothed`.
