@@ -112,7 +112,7 @@ ATTACKED = {"robustness-digits", "audit-quick", "workers"}
         ("evaluation/audit/verdict.py", {"audit-quick", "workers"}),
         ("evaluation/boards/protocol.py", {"workers"}),
         ("any_network.py", {"function", "workers"}),
-        ("model_checks.py", {"function", "workers"}),
+        ("model_checks.py", {"audit-quick", "function", "workers"}),
         ("report/tables/table.py", set()),
         ("columns.py", set()),
     ],

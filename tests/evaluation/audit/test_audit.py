@@ -351,7 +351,7 @@ def test_such_a_network_is_refused_before_anything_is_attacked(subject_of, cnn) 
     cnn[0].register_forward_hook(lambda _, __, out: out._replace(pooled=F.dropout(out.pooled, 0.3)))
     subject = subject_of(cnn, report=lines.append)
     for act in (Audit(**TINY), Audit(**TINY).estimate):
-        with pytest.raises(UserError, match=r"says it is deterministic .* but two calls on the same images differ"):
+        with pytest.raises(UserError, match=r"counts as deterministic .* but two calls on the same images differ"):
             act(subject)
     assert lines == []
 

@@ -67,6 +67,7 @@ def test_answers_like_probabilities_after_scaling_are_audited(cnn, subject_of) -
     """Ten times a softmax is no probability, but a tenth of it sums to one."""
     encoder, head = cnn
     soft = nn.Sequential(head, nn.Softmax(dim=1), Scaled(10.0))
+    soft.out_features = head.out_features
     checks = checks_of(Audit(**TINY, skip=["black_box", "eps"])(subject_of((encoder, soft))))
     assert "x0.1" in checks["logit_scale"]["reason"]
 
@@ -74,6 +75,7 @@ def test_answers_like_probabilities_after_scaling_are_audited(cnn, subject_of) -
 def test_logits_too_large_to_scale_are_left_as_they_are(cnn, subject_of) -> None:
     encoder, head = cnn
     large = nn.Sequential(head, Scaled(1e35))
+    large.out_features = head.out_features
     checks = checks_of(Audit(**TINY, skip=["black_box", "eps"])(subject_of((encoder, large))))
     assert "x10 not run, since its logits would overflow" in checks["logit_scale"]["reason"]
     assert set(checks["logit_scale"]["figures"]) == {"x0.1", "margin of 1", "dlr"}

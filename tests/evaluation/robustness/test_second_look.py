@@ -119,7 +119,7 @@ class Tiring(nn.Module):
 
     def __init__(self, head: nn.Module, last: float) -> None:
         super().__init__()
-        self.head, self.last, self.calls = head, last, 0
+        self.head, self.last, self.calls, self.out_features = head, last, 0, head.out_features
 
     def forward(self, features):
         self.calls += 1
