@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
 
 from sslkuramoto.dynamics.sphere import (
     components,
@@ -109,8 +110,7 @@ class _Step(torch.autograd.Function):
         (grad,) = grads
         x, drive, omega, step_size, out, size, radial = ctx.saved_tensors
         # create_graph=True, and gradients that are batched by vmap, take the definition
-        functorch = torch._C._functorch
-        batched = functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad)
+        batched = is_batchedtensor(grad) or is_legacy_batchedtensor(grad)
         if torch.is_grad_enabled() or batched:
             return _differentiable_backward(ctx, grad, x, drive, omega, step_size)
         n = ctx.n
@@ -171,9 +171,11 @@ def _differentiable_backward(
     needs = ctx.needs_input_grad[:4]
     with torch.enable_grad():
         # new views: a derivative with respect to x itself would also go through a drive that was computed from it
-        own = [None if value is None else value.view_as(value) for value in (x, drive, omega, step_size)]
-        out = kuramoto_step_by_definition(*own, ctx.n, ctx.project, ctx.identity)
-    inputs = [value for value, need in zip(own, needs, strict=True) if need and value is not None]
+        x, drive, step_size = (value.view_as(value) for value in (x, drive, step_size))
+        omega = None if omega is None else omega.view_as(omega)
+        out = kuramoto_step_by_definition(x, drive, omega, step_size, ctx.n, ctx.project, ctx.identity)
+    given = zip((x, drive, omega, step_size), needs, strict=True)
+    inputs = [value for value, need in given if need and value is not None]
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=torch.is_grad_enabled()))
     return (*(next(found) if need else None for need in needs), None, None, None)
 
