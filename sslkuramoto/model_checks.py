@@ -149,10 +149,14 @@ def in_other_company(ask: Callable[[Tensor], Tensor], images: Float[Tensor, "b 3
 def share_apart(first: Float[Tensor, "b q"], second: Float[Tensor, "b q"]) -> float:
     """Return the difference of two answers to the same images, as a share of the largest deviation from their mean.
 
-    It is that of the median image, since oscillators magnify rounding errors on single images; nan where logits are.
+    It is that of the median image, since oscillators magnify rounding errors on single images. Answers that are nan or
+    infinite in the same places are the same; nan in one answer alone makes the share nan.
     """
-    apart = (first - second).abs().amax(dim=1).double().quantile(0.5)
-    return apart.item() / (second - second.mean()).abs().amax().clamp_min(1e-12).item()
+    same = (first == second) | (first.isnan() & second.isnan())
+    apart = (first - second).abs().masked_fill(same, 0.0).amax(dim=1).double().quantile(0.5)
+    finite = second[second.isfinite()]
+    widest = (finite - finite.mean()).abs().amax().item() if len(finite) else 0.0
+    return apart.item() / max(widest, 1e-12)
 
 
 @torch.no_grad()

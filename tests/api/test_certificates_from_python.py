@@ -43,3 +43,15 @@ def test_a_network_that_answers_by_its_batch_gets_no_certificate_unless_it_answe
             sk.certify(network, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
         assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
     sk.certify(alone, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
+
+
+def test_a_network_that_has_no_answer_to_some_noise_is_certified(plain, some):
+    """nan to an image alone is no dependence on its batch; it counts as a wrong vote."""
+    network = plain()
+
+    def sometimes(images):
+        return network(images).where(images.amax(dim=(1, 2, 3))[:, None] < 1.3, torch.nan)
+
+    few: dict[str, Any] = {"n0": 20, "n": 100, "draws": 40, "attacks": []}
+    found = sk.certify(sometimes, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
+    assert 0 <= found["certified_accuracy_0.1"].value < 1
