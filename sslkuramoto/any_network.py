@@ -178,8 +178,8 @@ def as_classifier(
         if classes is not None:
             check_classes_told(classes, encoder.num_features)
         if classes is not None and range_checked and not encoder.scaled:
-            predict = lambda pixels: predicted(encoder.under(seed, pixels))  # noqa: E731
-            if better := better_range(predict, some, classes.to(some.device)):
+            better = better_range(lambda pixels: predicted(encoder.under(seed, pixels)), some, classes.to(some.device))
+            if better is not None:
                 _check_range(encoder, better)
     if len(some) > 1 and len(predicted(logits).unique()) == 1:
         same = f"the network answers class {int(predicted(logits)[0])} to each of {len(some)} images"

@@ -82,8 +82,8 @@ class AnyNetwork(Encoder):
             self.identity = identity_of(network, lambda each: self._first(each, probe, 0), scale)
         if not company <= SAME_LOGITS:  # also nan
             self.notes.append(
-                f"the answer to an image depends on the other images of its batch (by {company:.2g} of the largest "
-                "output): figures change with the batch size, and attacks see other batches than the score"
+                f"the answer to an image depends on the other images of its batch (by {company:.2g} of the spread "
+                "of its answers): figures change with the batch size, and attacks see other batches than the score"
             )
         if self.stochastic:
             held = "" if self.together else ", one image at a time (torch.vmap does not give the same)"

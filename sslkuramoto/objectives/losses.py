@@ -63,7 +63,7 @@ class _AllRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        return _summed(gradients[0]).chunk(world_size())[distributed.get_rank()]
+        return _Sum.apply(gradients[0]).chunk(world_size())[distributed.get_rank()]
 
 
 class _Sum(torch.autograd.Function):
@@ -71,17 +71,13 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: object, values: Tensor) -> Tensor:
-        return _summed(values)
+        total = values.clone(memory_format=torch.contiguous_format)  # in the same order of memory in all processes
+        distributed.all_reduce(total)
+        return total
 
     @staticmethod
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
         return _Sum.apply(gradients[0])
-
-
-def _summed(values: Tensor) -> Tensor:
-    total = values.clone(memory_format=torch.contiguous_format)  # in the same order of memory in all processes
-    distributed.all_reduce(total)
-    return total
 
 
 @in_full_precision

@@ -120,8 +120,8 @@ def check_alone(classifier: Classifier, images: Float[Tensor, "b 3 y x"]) -> Non
     effect = effect_of_company(lambda batch: classifier(batch, initial=initial), images)
     if not effect <= SAME_LOGITS:  # also nan
         raise UserError(
-            f"the answer to an image depends on the other images of its batch (by {effect:.2g} of the largest logit), "
-            "so no certificate holds for one image; let the network answer each image by itself"
+            f"the answer to an image depends on the other images of its batch (by {effect:.2g} of the spread of "
+            "its answers), so no certificate holds for one image; let the network answer each image by itself"
         )
 
 
