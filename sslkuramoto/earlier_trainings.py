@@ -32,7 +32,7 @@ def trainings_of(run: RunDirectory) -> tuple[Training, ...]:
         found[run.path.resolve()] = Training(run.path, recipe.data)
         if recipe.init is None:
             break
-        run = RunDirectory(Path(recipe.init))
+        run = RunDirectory(Path(recipe.init)).owner
     return tuple(found.values())
 
 

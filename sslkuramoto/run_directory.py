@@ -76,6 +76,12 @@ class RunDirectory:
         return RunDirectory(self.path / "checkpoints" / f"epoch-{epoch}")
 
     @property
+    def owner(self) -> "RunDirectory":
+        """The run whose weights lie here: itself, or that of a kept epoch (:meth:`at_epoch`)."""
+        kept = self.path.parent.name == "checkpoints" and not self.recipe_file.is_file()
+        return RunDirectory(self.path.parent.parent) if kept else self
+
+    @property
     def finished(self) -> bool:
         """Whether training ended and left its encoder."""
         return self.encoder_file().is_file()
@@ -113,7 +119,7 @@ class RunDirectory:
                     f"{self.path}: belongs to another recipe: {difference}; choose another run directory{longer}"
                 )
             there, here = self.recipe().engine.precision, recipe.engine.precision
-            if there != here and self.begun and not self.finished:
+            if there != here and self.begun:
                 raise UserError(
                     f"{self.path}: engine.precision is {there!r} there and {here!r} here; a run that has begun keeps "
                     "the precision of its weights"
@@ -122,6 +128,20 @@ class RunDirectory:
             not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
         ):
             raise UserError(f"{self.path}: exists and is no run directory; choose another one")
+
+    def check_start(self, weights: str | None, where: str) -> None:
+        """Check that a run that has begun did so from these weights, as far as is known.
+
+        Args:
+            weights: their hash; None: there are none to compare.
+            where: ends the message "began from other weights than ...".
+
+        Raises:
+            UserError: it began from others; environment.json is damaged.
+        """
+        known = [session["start"] for session in self._sessions() if session.get("start")] if self.begun else []
+        if known and weights is not None and weights != known[-1]:
+            raise UserError(f"{self.path}: began from other weights than {where}")
 
     def _longer(self) -> str:
         """Return how a run of more epochs is begun, as it can be typed."""
@@ -144,7 +164,7 @@ class RunDirectory:
             UserError: as :meth:`check`; or it cannot be written.
         """
         self.check(recipe, complete)
-        if not self.recipe_file.is_file() or complete(self.recipe()).method() != recipe.method():  # data were moved
+        if not self.begun or complete(self.recipe()).method() != recipe.method():  # a first start, or data were moved
             write_atomically(self.recipe_file, dump_recipe(recipe))
         remove_leftovers(self.path)
         remove_leftovers(self.last_checkpoint.parent)
@@ -169,20 +189,32 @@ class RunDirectory:
                 raise UserError(f"{self.path}: another process is training here; wait for it or end it")
             yield
 
-    def record_session(self, device: str, processes: int) -> list[str]:
+    def _sessions(self) -> list[dict[str, Any]]:
+        """Return the sessions of environment.json; none where there is no such file."""
+        if not self.environment_file.is_file():
+            return []
+        advice = "damaged; remove it to continue"
+        sessions = read_object(self.environment_file, advice).get("sessions")
+        if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+            raise UserError(f"{self.environment_file}: holds no list of sessions ({advice})")
+        return sessions
+
+    def record_session(self, device: str, processes: int, start: str | None = None) -> list[str]:
         """Append this session's versions and hardware to environment.json.
+
+        Args:
+            device: that the run is trained on.
+            processes: that train it.
+            start: hash of the weights that the run begins from; None: it begins from random ones.
 
         Returns:
             What of hardware and processes is not as in the session before, such as "processes=2 (before: 1)".
         """
-        sessions = []
-        if self.environment_file.is_file():
-            advice = "damaged; remove it to continue"
-            sessions = read_object(self.environment_file, advice).get("sessions")
-            if not isinstance(sessions, list):
-                raise UserError(f"{self.environment_file}: holds no list of sessions ({advice})")
-        before = sessions[-1] if sessions and isinstance(sessions[-1], dict) else {}
+        sessions = self._sessions()
+        before = sessions[-1] if sessions else {}
         session = describe_environment(device) | {"processes": processes}
+        if start is not None:
+            session["start"] = start
         write_atomically(self.environment_file, json.dumps({"sessions": [*sessions, session]}, indent=1))
         differ = [key for key in ("hardware", "processes") if key in before and before[key] != session[key]]
         return [f"{key}={session[key]} (before: {shortened(str(before[key]), LONGEST_WORD)})" for key in differ]

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_runs import AKORN, after_step, press_ctrl_c, recipe_file, small
+from small_runs import AKORN, Killed, after_step, kill, press_ctrl_c, recipe_file, small
 
 from sslkuramoto import data
 from sslkuramoto.checkpoint import load
 from sslkuramoto.cli import main
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.recipe import load_recipe
 from sslkuramoto.run_directory import MetricsFile, RunDirectory, impersonal
 from sslkuramoto.training import train
@@ -316,10 +316,10 @@ def test_every_word_of_the_engine_but_the_precision_may_change_when_a_run_contin
     run = begun(tmp_path / "run")
     for name, value in {"device": "auto", "compile": True, "workers": 1, "loggers": ["wandb"]}.items():
         run.check(small(engine={name: value}))
-    with pytest.raises(UserError, match=r"engine\.precision is '32' there and '64' here; .* keeps the precision"):
-        run.check(small(engine={"precision": "64"}))
-    run.encoder_file().write_bytes(b"")
-    run.check(small(engine={"precision": "64"}))  # finished: nothing is trained
+    for _ in ("begun", "finished"):
+        with pytest.raises(UserError, match=r"engine\.precision is '32' there and '64' here; .* keeps the precision"):
+            run.check(small(engine={"precision": "64"}))
+        run.encoder_file().write_bytes(b"")
 
 
 def test_training_longer_is_refused_with_a_command_that_can_be_typed(tmp_path):
@@ -332,3 +332,31 @@ def test_training_longer_is_refused_with_a_command_that_can_be_typed(tmp_path):
     command = str(caught.value).partition("sslkuramoto train ")[2]
     where = tmp_path / "a run"
     assert shlex.split(command) == [f"{where}/recipe.yaml", "--init", f"{where}", "--run", f"{where}-longer"]
+
+
+def test_a_run_whose_first_start_left_nothing_states_what_the_next_one_does(tmp_path):
+    first = small(engine={"device": "cpu", "precision": "bf16"}, measure={"keep_checkpoints": [2]})
+    with pytest.raises(Killed), after_step(1, kill):
+        train(first, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    assert not run.begun
+    with pytest.raises(Interrupted), after_step(3, press_ctrl_c):
+        train(small(), run.path)
+    assert (run.recipe().engine.precision, run.recipe().measure.keep_checkpoints) == ("32", ())
+    assert train(small(), run.path).finished
+    with pytest.raises(UserError, match=r"engine\.precision is '32' there and '64' here"):
+        train(small(engine={"device": "cpu", "precision": "64"}), run.path)
+
+
+def test_a_run_does_not_continue_nor_count_as_finished_where_the_weights_it_began_from_were_replaced(tmp_path):
+    start, other = (train(small(epochs=1, seed=seed), tmp_path / str(seed)) for seed in (0, 1))
+    recipe = small(epochs=1, init=str(start.path))
+    with pytest.raises(Interrupted), after_step(0, press_ctrl_c):
+        train(recipe, tmp_path / "run")
+    kept = start.encoder_file().read_bytes()
+    for _ in ("stopped", "finished"):
+        start.encoder_file().write_bytes(other.encoder_file().read_bytes())
+        with pytest.raises(UserError, match=r"run: began from other weights than init=.*0 holds now; choose another"):
+            train(recipe, tmp_path / "run")
+        start.encoder_file().write_bytes(kept)
+        assert train(recipe, tmp_path / "run").finished

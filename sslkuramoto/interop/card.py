@@ -73,9 +73,10 @@ def _trained(model: Trained) -> str:
 
 def _start(init: Path) -> str:
     """Return words for the run that training started from; it may be gone by now."""
-    run = RunDirectory(init)
+    run = RunDirectory(init).owner
     by = f", trained by `{run.recipe().objective.name}`" if run.recipe_file.is_file() else ""
-    return f"the encoder of the run `{init.name}`{by}"
+    after = "" if run.path == init else f" after {init.name.replace('-', ' ')}"
+    return f"the encoder of the run `{run.path.name}`{after}{by}"
 
 
 def _oscillators(model: Trained) -> str:

@@ -55,7 +55,10 @@ class Overrides:
 
     @property
     def counted(self) -> dict[str, str]:
-        """Return what changes results, key -> value as text, in a fixed order: no places of data, no engine."""
+        """Return what changes results, key -> value as text, in a fixed order: no places of data, no engine.
+
+        Of the engine the precision counts: it is that of the weights.
+        """
         found = dict(self.everywhere)
         for (row, stage), settings in self.rows.items():
             place = row if stage is None else f"{row}.{stage}"
@@ -67,7 +70,7 @@ class Overrides:
 
 
 def _counts(key: str) -> bool:
-    return key not in _PLACES and not key.startswith("engine.")
+    return key not in _PLACES and (key == "engine.precision" or not key.startswith("engine."))
 
 
 def read_overrides(words: Sequence[str], rows: Mapping[str, Sequence[Settings]], columns: Sequence[str]) -> Overrides:

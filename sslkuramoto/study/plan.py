@@ -16,6 +16,7 @@ from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
 from sslkuramoto.evaluation.protocol import Loaded, load_protocol
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import RunDirectory
+from sslkuramoto.run_options import Engine
 from sslkuramoto.sources import CODE_DIGITS, content_key
 from sslkuramoto.study.jobs import Evaluation, Network, Stage, Task, recorded_failure
 from sslkuramoto.study.keys import OPENING_FUNCTIONS, OPENING_RUNS, DataFacts, Facts, measuring_code, training_code
@@ -216,6 +217,8 @@ class _Planner:
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
         method["init"] = before.content if before else _start(recipe)
+        if recipe.engine.precision != Engine().precision:  # unnamed where it is the usual one: older keys hold
+            method["precision"] = recipe.engine.precision
         plugins = plugins_named(method)
         content, code = content_key(method), training_code(plugins)
         if before is not None and before.code != code:

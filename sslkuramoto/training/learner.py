@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly
+from sslkuramoto.checkpoint import check_fit, load_encoder, load_strictly, weights_hash
 from sslkuramoto.data import expected_spec
 from sslkuramoto.dynamics.steps import set_checkpoint_steps
 from sslkuramoto.encoders import ENCODERS, Encoder
@@ -206,6 +206,12 @@ def _check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> N
         if device == "meta" and device in str(error):
             return
         raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
+
+
+def start_of(recipe: Recipe) -> str | None:
+    """Return the hash of the weights that ``init`` holds now; None where it names no run, or one that is gone."""
+    source = None if recipe.init is None else RunDirectory(Path(recipe.init))
+    return weights_hash(load_encoder(source.encoder_file())) if source is not None and source.finished else None
 
 
 def _initial(init: str, encoder: Encoder) -> Encoder:

@@ -28,7 +28,7 @@ from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
-from sslkuramoto.training.learner import Learner, build, check, check_batch, leaves_untrained, resolved
+from sslkuramoto.training.learner import Learner, build, check, check_batch, leaves_untrained, resolved, start_of
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, strategy_of, synchronise_batch_norm
@@ -65,10 +65,12 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     run = RunDirectory(path)
     if run.finished:
         run.check(resolved(recipe), resolved)
+        run.check_start(start_of(recipe), f"init={recipe.init} holds now; choose another run directory")
         check_export(run)
         return run
     recipe = check(recipe)
     run.check(recipe, resolved)
+    run.check_start(start_of(recipe), f"init={recipe.init} holds now; choose another run directory")
     fabric = launch(recipe.engine)
     check_batch(recipe, fabric.world_size)
     data = data_of(run, recipe.data, "train")
@@ -164,7 +166,8 @@ class _Training:
 
     def _record_session(self) -> None:
         """Record versions and hardware; say so where a run does not continue exactly."""
-        changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size)
+        start = start_of(self.recipe)
+        changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size, start)
         engine, earlier = self.recipe.engine, self.run.recipe().engine
         for key in ("compile", "strategy", "checkpoint_steps"):  # each rounds differently
             now, before = getattr(engine, key), getattr(earlier, key)

@@ -154,6 +154,15 @@ def test_measurement_engine_and_names_change_no_key(study, tmp_path: Path):
     assert set(plan_study(study(), tmp_path).tasks) == set(plan_study(study(**changes), tmp_path).tasks)
 
 
+def test_the_precision_of_the_weights_is_part_of_a_key_and_the_usual_one_need_not_be_named(study, tmp_path: Path):
+    usual, named, other = (
+        set(plan_study(study(**change), tmp_path).tasks)
+        for change in ({}, {"set__engine.precision": "32"}, {"set__engine.precision": "bf16"})
+    )
+    assert usual == named
+    assert not usual & other
+
+
 def test_options_of_a_protocol_change_the_measurement_only(study, tmp_path: Path):
     one, other = (plan_study(study(**change), tmp_path) for change in ({}, {"columns__knn__set": {"neighbours": 7}}))
     assert one.chains == other.chains

@@ -128,6 +128,7 @@ def test_the_folder_of_a_changed_study_is_its_own(load):
     assert folders[0] == folders[1] == "tiny"
     assert len(set(folders[1:])) == 4
     assert all(folder.startswith("tiny-") and len(folder) == len("tiny-") + 6 for folder in folders[2:])
+    assert load("engine.precision=bf16").folder not in folders, "the precision is that of the weights"
     assert load("batch_size=4", "epochs=2").folder == load("epochs=2", "batch_size=4").folder
     assert load("epochs=2", "batch_size=4").changes == ["changed on the command line: batch_size=4, epochs=2"]
 

@@ -31,7 +31,8 @@ class Finetune(Protocol):
             Of that recipe remain data, encoder, seed, measurement and engine, unless they are named here.
         draws: independent draws of the initial oscillators at test time, >= 20 for a stochastic encoder.
         into: folder in the run directory; name another one to finetune the same encoder in two ways. The report
-            takes the one called "finetune" for the row of the run.
+            takes the one called "finetune" for the row of the run. The encoder as it was after epoch N (``checkpoint``
+            of the measurement) is finetuned in ``INTO-epoch-N``.
 
     Raises:
         UserError: a section that no recipe has, or one that the finetuning decides itself.
@@ -56,11 +57,12 @@ class Finetune(Protocol):
     def recipe_for(self, subject: Subject) -> Recipe:
         """Return the finetuning recipe of a pretrained run, with the subject's own options of encoder and data."""
         base = RunDirectory(subject.run_dir).recipe().to_dict()
-        base |= {"init": str(subject.run_dir.resolve()), "schedule": {"name": "constant"}}
+        base |= {"init": str(_start(subject).path.resolve()), "schedule": {"name": "constant"}}
         base |= {"weight_ema": None, "clip_grad_norm": None, "accumulate": 1} | self.changes
         base["encoder"] = {**base["encoder"], **subject.encoder_options}
         base["data"] = {**base["data"], **subject.data_options}
-        base["measure"] = {**base["measure"], "stop_on_collapse": 0.0} | self.changes.get("measure", {})
+        own = {"stop_on_collapse": 0.0, "keep_checkpoints": []} | self.changes.get("measure", {})
+        base["measure"] = {**base["measure"], **own}
         base["engine"] = {**base["engine"], "device": str(subject.device)}
         return recipe_from(base)
 
@@ -68,18 +70,27 @@ class Finetune(Protocol):
         """Finetune in ``RUN/INTO`` (or continue there), then measure.
 
         Raises:
-            UserError: whatever training raises; too few draws; the raw weights asked for.
+            UserError: whatever training raises; too few draws; the raw weights asked for; what stands in ``RUN/INTO``
+                began from other weights.
         """
         if subject.weights != "ema":
             raise UserError(
                 f"weights={subject.weights!r}: finetuning starts from the weights a run leaves behind (ema)"
             )
         draws_for(subject.encoder.stochastic, self.draws)  # too few: say so before the training, not after
-        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / self.into)
+        into = self.into if subject.checkpoint is None else f"{self.into}-epoch-{subject.checkpoint}"
+        recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / into)
+        run.check_start(subject.encoder_hash, f"{subject.run_dir} holds; remove {into}/, or name another folder (into)")
         if run.finished:  # the whole directory may have been moved since
             recipe = replace(recipe, init=run.recipe().init)
         train(recipe, run.path)
         finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
         result = Clean(draws=self.draws)(finetuned)
-        note = f"clean accuracy of the finetuned run {self.into}/ in this run directory"
+        note = f"clean accuracy of the finetuned run {into}/ in this run directory"
         return replace(result, options=self.options, notes=[*result.notes, note])
+
+
+def _start(subject: Subject) -> RunDirectory:
+    """Return the directory of the weights that finetuning begins from."""
+    run = RunDirectory(subject.run_dir)
+    return run if subject.checkpoint is None else run.at_epoch(subject.checkpoint)

@@ -71,7 +71,8 @@ class OnlineMeasures:
             if self._aside is None:
                 self._aside = data_of(self.run, recipe.data, "val")
             queries = self._aside
-            asked = torch.arange(len(queries))[: len(asked)]
+            order = torch.randperm(len(queries), generator=generator("cpu", recipe.seed, "monitor", "aside"))
+            asked = order[: len(asked)]
         if not len(voters):
             return {}
         found: dict[str, float] = {}

@@ -4,10 +4,13 @@ import pytest
 import torch
 from small_runs import after_step, metrics, press_ctrl_c, small
 
+from sslkuramoto.checkpoint import load_encoder
 from sslkuramoto.cli import main
+from sslkuramoto.earlier_trainings import trainings_of
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.evaluation import PROTOCOLS, evaluate, load_protocol, subject_of
 from sslkuramoto.recipe import load_recipe
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training import train
 
 CHANGES = {
@@ -65,6 +68,30 @@ def test_it_leaves_a_finished_run_inside_and_its_clean_accuracy(run, monkeypatch
     assert again.metrics == result.metrics
     moved = run.rename(run.with_name("moved"))
     assert finetune()(subject_of(moved)).metrics == result.metrics, "the directory may be moved"
+
+
+def test_an_epoch_that_was_kept_is_finetuned_from_its_own_weights_in_a_folder_of_its_own(tmp_path, capsys):
+    kept = {"keep_checkpoints": [1, 4]}
+    run = train(small(epochs=4, encoder=FIXED, measure=kept), tmp_path / "run")
+    still = finetune(recipe={**CHANGES, "optimizer": {"name": "adam", "lr": 1e-30}, "epochs": 1})
+    still(subject_of(run.path))
+    result = still(subject_of(run.path, checkpoint=1))
+    for folder, start in (("finetune", run), ("finetune-epoch-1", run.at_epoch(1))):
+        tuned, began = load_encoder(run.path / folder / "encoder.safetensors"), load_encoder(start.encoder_file())
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(tuned.parameters(), began.parameters(), strict=True))
+        assert not (run.path / folder / "checkpoints" / "epoch-1").exists(), "what the pretraining keeps is its own"
+    assert "finetune-epoch-1/" in result.notes[-1]
+    assert [each.run for each in trainings_of(RunDirectory(run.path / "finetune-epoch-1"))][-1] == run.path
+
+
+def test_a_finetuned_network_is_not_that_of_an_encoder_that_was_trained_anew(run):
+    finetune()(subject_of(run))
+    for file in (run / "encoder.safetensors", run / "checkpoints" / "last.safetensors"):
+        file.unlink()
+    train(small(epochs=1, data={"name": "digits", "limit": 48, "limit_test": 30}, encoder=FIXED, seed=5), run)
+    with pytest.raises(UserError, match=r"finetune: began from other weights than .*run holds; remove finetune/, or"):
+        finetune()(subject_of(run))
+    assert finetune(into="again")(subject_of(run)).metrics["accuracy"].n == 30
 
 
 def test_it_continues_where_it_was_interrupted(run):

@@ -97,6 +97,22 @@ def test_images_set_aside_are_classified_instead(monkeypatch):
     assert rows(bank) <= rows(train.images / 255)
 
 
+def test_images_set_aside_that_stand_in_the_order_of_their_classes_are_classified_from_all_classes(
+    some_set, monkeypatch
+):
+    images = some_set(60)
+    aside = dataclasses.replace(images, labels=images.labels.sort().values)
+    monkeypatch.setattr("sslkuramoto.evaluation.representation.monitor.data_of", lambda *_: aside)
+    recipe = small(data={"name": "digits", "holdout": 0.5}, measure={"monitor_every": 1, "monitor_images": 60})
+    encoder = Pixels()
+    online_measures(recipe, NOWHERE)(encoder, images, 1)
+    (asked,) = (part for part in encoder.seen if len(part) == 12)
+    place = {tuple(image.flatten().tolist()): number for number, image in enumerate(aside.images / 255)}
+    chosen = {place[tuple(image.flatten().tolist())] for image in asked}
+    assert len(chosen) == 12
+    assert max(chosen) > 30, "not the first ones only"
+
+
 def test_more_images_than_there_are_mean_all(monkeypatch):
     _, encoder, _ = monitored(monkeypatch, measure={"monitor_every": 1, "monitor_images": 10_000})
     assert [len(part) for part in encoder.seen] == [38, 10]
