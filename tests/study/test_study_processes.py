@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -25,16 +26,15 @@ from sslkuramoto.study.execute import Outcome
 from sslkuramoto.study.jobs import Task
 from sslkuramoto.study.workers import Here
 
-COMMAND = "from sslkuramoto.cli import main; raise SystemExit(main())"
 PATIENCE = 300  # seconds; a process imports torch first, on a machine that others use too
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start the command in a session of its own; what is left of it is killed in the end."""
+    """Start Python in a session of its own; what is left of it is killed in the end."""
     started: list[subprocess.Popen] = []
 
-    def start(*words: str, code: str = COMMAND) -> subprocess.Popen:
+    def start(code: str, *words: str) -> subprocess.Popen:
         log = (tmp_path / f"log-{len(started)}.txt").open("w")
         started.append(
             subprocess.Popen(
@@ -72,11 +72,6 @@ def hears_ctrl_c(process: int) -> bool:
     status = dict(line.split(":\t", 1) for line in (Path("/proc") / str(process) / "status").read_text().splitlines())
     deaf_to = int(status["SigBlk"], 16) | int(status["SigIgn"], 16)
     return not deaf_to >> (signal.SIGINT - 1) & 1
-
-
-def words_of(process: int) -> str:
-    """Return the command line of a process that is sure to run: one on its way out has none left to show."""
-    return (Path("/proc") / str(process) / "cmdline").read_text()
 
 
 def until(happened: Callable[[], object]) -> None:
@@ -158,7 +153,7 @@ def test_of_two_commands_at_once_that_share_what_is_missing_the_one_left_after_k
     root, waits = tmp_path / "root", tmp_path / "waits"
     monkeypatch.setenv("WAITS", str(waits))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(PACKAGE.parent)]))
-    other = command(str(loaded.path), str(root), code=COMMAND_THAT_WAITS)
+    other = command(COMMAND_THAT_WAITS, str(loaded.path), str(root))
     until(waits.exists)
     before: dict[Path, int] = {}
 
@@ -190,35 +185,39 @@ def test_of_two_commands_at_once_that_share_what_is_missing_the_one_left_after_k
     assert not list((root / "failures").glob("*"))
 
 
-def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Path, command):
+def test_after_ctrl_c_there_is_a_checkpoint_and_no_orphan(computed, tmp_path: Path, capfd):
     loaded, root = computed[0], tmp_path / "root"
-    process = command("study", str(loaded.path), "epochs=5000", "--root", str(root), "--device", "cpu", "--jobs", "1")
-    until(lambda: any(file.read_text().count("\n") > 3 for file in root.glob("runs/*/metrics.csv")))
-    assert [pid for pid in of_session(process.pid) if hears_ctrl_c(pid)] == [process.pid], "the command decides alone"
-    workers = [pid for pid in of_session(process.pid) if "spawn_main" in words_of(pid)]
-    assert len(workers) == 1
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(PATIENCE) == 130
-    assert not set(workers) & set(of_session(process.pid)), "the command waits for its worker"
-    until(lambda: not of_session(process.pid))  # the tracker sees the end of its pipe a moment later
-    text = (tmp_path / "log-0.txt").read_text()
+    heard: dict[int, bool] = {}
+
+    def press() -> None:
+        try:
+            until(lambda: any(file.read_text().count("\n") > 3 for file in root.glob("runs/*/metrics.csv")))
+            for worker in multiprocessing.active_children():
+                assert worker.pid is not None
+                heard[worker.pid] = hears_ctrl_c(worker.pid)
+                os.kill(worker.pid, signal.SIGINT)  # a terminal sends it to all
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    words = [str(loaded.path), "epochs=5000", "--root", str(root), "--device", "cpu", "--jobs", "1"]
+    assert main(["study", *words]) == 130
+    thread.join()
+    assert [*heard.values()] == [False], "the command decides alone"
+    assert not [pid for pid in heard if (Path("/proc") / str(pid)).exists()], "the command waits for its worker"
+    text = capfd.readouterr().err
     assert text.splitlines()[-1] == "sslkuramoto: 0 of 6 are done; the same command continues from there"
     assert "Traceback" not in text
     assert len(list(root.glob("runs/*/checkpoints/last.safetensors"))) == 1
     assert not (root / "failures").exists()
 
 
-class Shop(Here):
-    """A crew in this process that makes nothing of measurements of neighbours."""
+class Crew(Here):
+    """Workers that are this process, so that a test can say how their tasks end."""
 
     def __init__(self, jobs: int, root: Path, *, device: str, **_: object) -> None:
         super().__init__(root, device)
-
-    def give(self, task: Task) -> None:
-        if "knn" in task.label:
-            self._ended.append((task, self.answer()))
-        else:
-            super().give(task)
 
 
 def test_a_task_whose_process_is_killed_twice_fails_alone(computed, tmp_path: Path, monkeypatch):
@@ -227,9 +226,12 @@ def test_a_task_whose_process_is_killed_twice_fails_alone(computed, tmp_path: Pa
     for result in root.glob("runs/*/results/*.json"):
         result.unlink()
 
-    class Dying(Shop):
-        def answer(self) -> Outcome:
-            return Outcome("killed", "the process ended by SIGKILL; the machine may have run out of memory")
+    class Dying(Crew):
+        def give(self, task: Task) -> None:
+            if "knn" not in task.label:
+                return super().give(task)
+            reason = "the process ended by SIGKILL; the machine may have run out of memory"
+            return self._ended.append((task, Outcome("killed", reason)))
 
     monkeypatch.setattr("sslkuramoto.study.run.Workers", Dying)
     lines: list[str] = []
@@ -247,7 +249,7 @@ def test_a_task_whose_process_is_killed_twice_fails_alone(computed, tmp_path: Pa
 def test_sigterm_stops_workers_as_ctrl_c_does(study, tmp_path: Path, monkeypatch):
     stopped = []
 
-    class Busy(Shop):
+    class Busy(Crew):
         def give(self, task: Task) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
