@@ -108,3 +108,17 @@ class Dropping(Encoder):
     def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
         grid = self.drop(self.first(images)).relu()
         return Features(grid.mean(dim=(2, 3)), grid)
+
+
+class Convolving(Encoder):
+    """One convolution, which draws nothing."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        grid = self.first(images).relu()
+        return Features(grid.mean(dim=(2, 3)), grid)

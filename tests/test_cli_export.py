@@ -18,8 +18,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
-    data = {"name": "digits", "limit": 48, "limit_test": 30}
-    encoder = {"name": "timm", "model": "resnet18", "small_stem": True}
+    data = {"name": "digits", "limit": 32, "limit_test": 30, "size": 32}
+    encoder = {"name": "timm", "model": "test_efficientnet"}
     return train(small(epochs=1, data=data, encoder=encoder), tmp_path_factory.mktemp("runs") / "baseline").path
 
 

@@ -22,6 +22,11 @@ def fish(script):
     return {omega: script["fish"](omega) for omega in (0.0, 0.3)}
 
 
+@pytest.fixture(scope="module")
+def filters(script):
+    return script["filters"]()
+
+
 def phases(states: torch.Tensor) -> torch.Tensor:
     return torch.atan2(states[:, 1], states[:, 0])
 
@@ -67,8 +72,8 @@ def test_with_a_frequency_waves_run_outwards_within_the_fish_and_the_energy_goes
     assert (-over_time / over_space < 0).float().mean() > 0.95, "bands of equal phase move to the outline"
 
 
-def test_random_filters_leave_the_outside_still_and_the_inside_moving_while_the_energy_falls(script):
-    states, energies = script["filters"]()
+def test_random_filters_leave_the_outside_still_and_the_inside_moving_while_the_energy_falls(filters, script):
+    states, energies = filters
     inside, moved = script["silhouette"]() == 0, script["moved"](states)
     assert moved[~inside].mean() < 0.5
     assert 1.5 < moved[inside].mean() < 5
@@ -78,8 +83,11 @@ def test_random_filters_leave_the_outside_still_and_the_inside_moving_while_the_
     assert align[~inside].mean() > 0.9
 
 
-def test_the_figures_are_small_and_come_out_the_same_twice(script, tmp_path: Path, capsys):
+def test_the_figures_are_small_and_come_out_the_same_twice(script, fish, filters, tmp_path: Path, capsys, monkeypatch):
     script["main"](["--out", str(tmp_path / "one")])
+    names = script["main"].__globals__  # the second time they are drawn of the states of the tests above
+    monkeypatch.setitem(names, "fish", lambda omega: fish[omega])
+    monkeypatch.setitem(names, "filters", lambda: filters)
     script["main"](["--out", str(tmp_path / "two")])
     assert capsys.readouterr().out.count("random filters: energy") == 2
     for name in ("fish.png", "filters.png"):

@@ -4,7 +4,6 @@ import gc
 import re
 import subprocess
 import sys
-from pathlib import Path
 from shlex import quote
 
 import pytest
@@ -25,37 +24,42 @@ for command in sys.argv[1:]:
 """
 
 
-def loaded_by(*commands: str) -> list[set[str]]:
-    """Carry out commands in one process; return the modules that it has imported after each."""
-    run = subprocess.run([sys.executable, "-c", CODE, *commands], capture_output=True, text=True, check=True)
-    return [{*line.split()} for line in run.stderr.splitlines() if line.startswith("imported ")]
+RECIPES = (
+    *("sudoku4-akorn", "sudoku4-winfree", "digits-winfree-supervised", "cifar10-akorn-supervised"),
+    *("same-different-relational", "digits-akorn-simclr", "cifar10-akorn-byol-200"),
+)
 
 
-def loaded(*commands: str) -> set[str]:
-    """Return the modules that all commands together import."""
-    *_, last = loaded_by(*commands)
-    return last
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Carry out commands in one process, what may import least first; return all that it has imported after each."""
+    place = tmp_path_factory.mktemp("start")
+    (place / "run" / "results").mkdir(parents=True)
+    (place / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
+    run, root = quote(str(place / "run")), quote(str(place / "root"))
+    light = ("--help", "evaluate --help", "list", "list recipes", "list protocols")
+    lists = ("list encoders", "list objectives simclr", "list protocols knn")
+    pages = (f"report {run}", f"report {run} --html {run}.html", f"study sudoku4-small --dry-run --root {root}")
+    commands = [*light, *lists, *pages, *(f"train {name} --check" for name in RECIPES)]
+    done = subprocess.run([sys.executable, "-c", CODE, *commands], capture_output=True, text=True, check=True)
+    found = [{*line.split()} for line in done.stderr.splitlines() if line.startswith("imported ")]
+    names = [*light, *lists, "table", "page", "study", *RECIPES]
+    return dict(zip(names, found, strict=True))
 
 
-def test_help_and_lists_of_files_load_neither_torch_nor_numpy():
-    commands = "--help", "evaluate --help", "list", "list recipes", "list protocols"
-    assert not {"torch", "numpy", "matplotlib", *HEAVY} & loaded(*commands)
+def test_help_and_lists_of_files_load_neither_torch_nor_numpy(loaded):
+    assert not {"torch", "numpy", "matplotlib", *HEAVY} & loaded["list protocols"]
 
 
-def test_lists_of_members_load_torch_and_no_library_of_training():
-    found = loaded("list encoders", "list objectives simclr", "list protocols knn")
+def test_lists_of_members_load_torch_and_no_library_of_training(loaded):
+    found = loaded["list protocols knn"]
     assert "torch" in found
     assert not {"matplotlib", *HEAVY} & found
 
 
-def test_a_check_of_recipes_loads_neither_the_compiler_of_torch_nor_a_library_of_training(tmp_path):
-    recipes = (
-        *("sudoku4-akorn", "sudoku4-winfree", "digits-winfree-supervised", "cifar10-akorn-supervised"),
-        *("same-different-relational", "digits-akorn-simclr", "cifar10-akorn-byol-200"),
-    )
-    study = f"study sudoku4-small --dry-run --root {quote(str(tmp_path))}"
-    first, *_, found = loaded_by(study, *(f"train {name} --check" for name in recipes))
-    assert "sslkuramoto.encoders.board_inputs" in first
+def test_a_check_of_recipes_loads_neither_the_compiler_of_torch_nor_a_library_of_training(loaded):
+    found = loaded[RECIPES[-1]]
+    assert "sslkuramoto.encoders.board_inputs" in loaded["study"]
     assert {
         *("sslkuramoto.encoders.relational", "sslkuramoto.views.eight_bit"),
         *("sslkuramoto.data.images.cifar", "sslkuramoto.objectives.projector"),
@@ -69,21 +73,14 @@ def test_no_objective_loads_lightly_which_loads_timm():
     assert [name for name, text in sources.items() if re.search(r"^ *(from|import) (lightly|timm)", text, re.M)] == []
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    (tmp_path / "run" / "results").mkdir(parents=True)
-    (tmp_path / "run" / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
-    return quote(str(tmp_path / "run"))
-
-
-def test_a_table_of_runs_loads_nothing_that_trains_measures_or_draws(folder: str):
-    found = loaded(f"report {folder}")
+def test_a_table_of_runs_loads_nothing_that_trains_measures_or_draws(loaded):
+    found = loaded["table"]
     assert "sslkuramoto.evaluation.representation.clustering" in found, "every protocol says which columns it fills"
     assert not {"matplotlib", "scipy", "torch._dynamo", *HEAVY} & found
 
 
-def test_a_page_on_runs_loads_nothing_that_trains_or_measures(folder: str):
-    found = loaded(f"report {folder} --html {folder}.html")
+def test_a_page_on_runs_loads_nothing_that_trains_or_measures(loaded):
+    found = loaded["page"]
     assert {"matplotlib", "sslkuramoto.report.scenes"} <= found
     assert not {"scipy", "matplotlib.pyplot", "torch._dynamo", *HEAVY} & found
 

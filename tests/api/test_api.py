@@ -23,24 +23,6 @@ def test_importing_the_package_imports_no_torch():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
-def test_a_checkout_works_without_being_installed(tmp_path):
-    code = f"""
-import importlib.metadata as metadata, sys
-found = metadata.Distribution.from_name
-def others(name):
-    if name == "sslkuramoto":
-        raise metadata.PackageNotFoundError(name)
-    return found(name)
-metadata.Distribution.from_name = others
-from sslkuramoto.cli import main
-main(["train", "digits-akorn-simsiam", "--run", {str(tmp_path / "run")!r}, "data.limit=16", "encoder.channels=4",
-      "batch_size=8", "epochs=1"])
-main(["--version"])
-"""
-    printed = subprocess.check_output([sys.executable, "-c", code], text=True, stderr=subprocess.STDOUT)
-    assert printed.splitlines()[-1] == f"sslkuramoto {sk.__version__}"
-
-
 @pytest.mark.parametrize("name", sk.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(sk, name) is not None

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from house_files import ROOT
 
+import sslkuramoto as sk
+
 MODULES = {
     "objectives/added_objective.py": '''
 """Align two views.
@@ -224,7 +226,27 @@ attacks: [added_attack]
 """,
 }
 SCRIPT = """
+import importlib.metadata as metadata
 import sys
+
+found = metadata.Distribution.from_name
+
+
+def others(name):
+    if name == "sslkuramoto":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+
+
+metadata.Distribution.from_name = others
+
+import pytest
+
+print("contracts")
+if code := pytest.main(sys.argv[1:]):  # first, for it has shapes checked in what is imported after it
+    sys.exit(f"exit code {code}")
+print("commands", flush=True)
+
 from sslkuramoto.cli import main
 
 members = {"objectives": "objective", "encoders": "encoder", "data": "data", "attacks": "attack"}
@@ -239,6 +261,7 @@ for arguments in (
 ):
     if code := main(arguments):
         sys.exit(f"{arguments}: exit code {code}")
+main(["--version"])
 """
 
 
@@ -265,33 +288,40 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_in(house: Path, *words: str) -> str:
+@pytest.fixture(scope="module")
+def said(house: Path) -> tuple[str, str]:
+    """What contract tests and commands say, in one process, which finds no package of ours installed."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(house), str(house / "tests")]),
         "OMP_NUM_THREADS": "1",
     }
+    names = ("registries", "objectives", "encoders", "data", "attacks", "views")
+    files = [f"tests/contracts/test_{name}.py" for name in names]
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(house), "-k", "added_", *files]
     done = subprocess.run(
-        [sys.executable, *words], cwd=house, env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", SCRIPT, *words],
+        cwd=house, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    contracts, _, commands = done.stdout.partition("\ncommands\n")
+    return contracts, commands
 
 
-def test_commands_list_check_train_measure_and_report_the_new_members(house: Path) -> None:
-    said = run_in(house, "-c", SCRIPT)
-    assert "scale = 1.0  (number > 0)" in said
-    assert "width = 8  (whole number >= 1)" in said
-    assert "times = 2  (whole number >= 1)" in said
+def test_commands_list_check_train_measure_and_report_the_new_members(house: Path, said: tuple[str, str]) -> None:
+    _, commands = said
+    assert "scale = 1.0  (number > 0)" in commands
+    assert "width = 8  (whole number >= 1)" in commands
+    assert "times = 2  (whole number >= 1)" in commands
     assert "brightness" in (house / "runs" / "objective" / "results" / "added-protocol.json").read_text()
     assert "added-protocol" in (house / "runs" / "report.html").read_text()
 
 
-def test_the_contract_tests_take_in_the_new_members_by_themselves(house: Path) -> None:
-    names = ("registries", "objectives", "encoders", "data", "attacks", "views")
-    files = [f"tests/contracts/test_{name}.py" for name in names]
-    said = run_in(
-        house, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(house), "-k", "added_", *files
-    )
-    assert "passed" in said
-    assert "failed" not in said
+def test_a_checkout_works_without_being_installed(said: tuple[str, str]) -> None:
+    assert said[1].splitlines()[-1] == f"sslkuramoto {sk.__version__}"
+
+
+def test_the_contract_tests_take_in_the_new_members_by_themselves(said: tuple[str, str]) -> None:
+    contracts, _ = said
+    assert "passed" in contracts
+    assert "failed" not in contracts

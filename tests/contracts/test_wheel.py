@@ -34,14 +34,12 @@ def installed(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
     return place
 
 
-def command(installed: Path, cwd: Path, *words: str) -> str:
-    """Return what the installed command prints, run in ``cwd`` with the packages of this environment beside it."""
+def python(installed: Path, cwd: Path, *words: str) -> list[str]:
+    """Return the lines that Python prints in ``cwd``, with the installed package before all of this environment."""
     env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, "-m", "sslkuramoto", *words], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    return run.stdout
+    return run.stdout.splitlines()
 
 
 def test_the_source_archive_holds_what_the_tests_need_and_nothing_of_a_machine(archives: tuple[Path, Path]) -> None:
@@ -70,18 +68,28 @@ def test_the_wheel_holds_package_recipes_protocols_and_studies_alone(archives: t
     assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
 
 
+COMMANDS = """
+import sys
+from sslkuramoto.cli import main
+
+small = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1", "encoder.channels=4"]
+for words in (
+    ["list", "recipes"],
+    ["list", "protocols"],
+    ["train", "digits-akorn-simsiam", *small, "measure.monitor_every=0", "--run", "runs/small"],
+    ["evaluate", "runs/small", "knn", "neighbours=5"],
+):
+    if code := main(words):
+        sys.exit(f"{words}: exit code {code}")
+print(sys.modules["sslkuramoto"].__file__)
+"""
+
+
 def test_the_installed_command_lists_trains_and_measures_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    assert command(installed, tmp_path, "--version").split()[-1] == __version__
-    assert "digits-akorn-simsiam" in command(installed, tmp_path, "list", "recipes")
-    assert "robustness-quick" in command(installed, tmp_path, "list", "protocols")
-    small = ["data.limit=16", "data.limit_test=20", "data.size=8", "batch_size=8", "epochs=1", "encoder.channels=4"]
-    command(
-        installed, tmp_path, "train", "digits-akorn-simsiam", *small, "measure.monitor_every=0", "--run", "runs/small"
-    )
-    assert "accuracy" in command(installed, tmp_path, "evaluate", "runs/small", "knn", "neighbours=5")
+    (version,) = python(installed, tmp_path, "-m", "sslkuramoto", "--version")
+    assert version.split()[-1] == __version__
+    *said, where = python(installed, tmp_path, "-c", COMMANDS)
+    for shown in ("digits-akorn-simsiam", "robustness-quick", "accuracy"):
+        assert shown in "\n".join(said)
     assert (tmp_path / "runs/small/results").is_dir()
-    where = subprocess.run(
-        [sys.executable, "-c", "import sslkuramoto; print(sslkuramoto.__file__)"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert where.stdout.startswith(str(installed))
+    assert where.startswith(str(installed))

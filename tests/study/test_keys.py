@@ -1,7 +1,8 @@
 """Equal keys are computed once: what changes a key, and what does not."""
 
 import json
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from sslkuramoto.evaluation import load_protocol
 from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Part, recipe_file
 from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, meaning
-from sslkuramoto.study import plan_study
+from sslkuramoto.study import load_study, plan_study
 from sslkuramoto.study.keys import OPENING_FUNCTIONS, DataFacts, every_code, measuring_code, training_code
+from sslkuramoto.study.plan import Plan
 
-known = cache(meaning)  # of each source once for all tests
 SOURCE = '''"""A file."""
 
 # a comment
@@ -57,43 +58,38 @@ def test_the_version_covers_every_file_of_the_rooms_it_names_and_no_other(tmp_pa
     assert len({first, version(**{"a/b.py": "x = 2"}), version(**{"c.py": "y = 2"}), version(**{"a/e.py": ""})}) == 4
 
 
-@pytest.fixture
-def moved(monkeypatch):
-    """Return which codes move where one file of the package has another meaning (changed in memory)."""
-    changed: list[str] = []
-    read = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
-    monkeypatch.setattr("sslkuramoto.sources.meaning", lambda source: known(source) + changed_in(source))
-    named = {source: path.relative_to(PACKAGE).as_posix() for path, source in read.items()}
-
-    def changed_in(source: str) -> str:
-        return "".join(file for file in changed if named[source] == file)
+@pytest.fixture(scope="module")
+def files_of_codes() -> Iterator[dict[str, set[str]]]:
+    """Which files of the package have their meaning hashed into each code."""
+    measures = {name: load_protocol(name).measure for name in ("clean", "knn", "robustness-digits", "audit-quick")}
+    codes: dict[str, Callable[[], str]] = {
+        **{name: partial(measuring_code, measure) for name, measure in measures.items()},
+        "function": partial(measuring_code, measures["clean"], OPENING_FUNCTIONS),
+        "training": training_code,
+        "workers": every_code,
+    }
+    named = {path.read_text(): path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    found: dict[str, set[str]] = {}
 
     def forget() -> None:
         code_behind.cache_clear()
         code_version.cache_clear()
 
-    def codes(file: str | None = None) -> dict[str, str]:
-        changed[:] = [file] if file else []
+    for name, code in codes.items():
+        found[name] = set()
+
+        def heard(source: str, files: set[str] = found[name]) -> str:
+            files.add(named[source])
+            return meaning(source)
+
         forget()
-        measures = {name: load_protocol(name).measure for name in ("clean", "knn", "robustness-digits", "audit-quick")}
-        found = {name: measuring_code(measure) for name, measure in measures.items()}
-        return found | {
-            "function": measuring_code(measures["clean"], OPENING_FUNCTIONS),
-            "training": training_code(),
-            "workers": every_code(),
-        }
-
-    def call(file: str) -> set[str]:
-        after = codes(file)
-        if not unchanged:
-            unchanged.update(codes())
-        return {name for name, code in unchanged.items() if after[name] != code}
-
-    yield call
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sslkuramoto.sources.meaning", heard)
+            code()
+    yield found
     forget()
 
 
-unchanged: dict[str, str] = {}  # the codes of the package as it is
 MEASURED = {"clean", "knn", "robustness-digits", "audit-quick", "function", "workers"}
 ATTACKED = {"robustness-digits", "audit-quick", "workers"}
 
@@ -117,8 +113,10 @@ ATTACKED = {"robustness-digits", "audit-quick", "workers"}
         ("columns.py", set()),
     ],
 )  # fmt: skip
-def test_a_changed_file_moves_the_keys_of_what_it_can_change_and_no_other(moved, file: str, codes: set[str]):
-    assert moved(file) == codes
+def test_a_changed_file_moves_the_keys_of_what_it_can_change_and_no_other(
+    files_of_codes: dict[str, set[str]], file: str, codes: set[str]
+):
+    assert {name for name, files in files_of_codes.items() if file in files} == codes
 
 
 def test_a_protocol_of_another_package_depends_on_its_own_file_and_on_the_whole_room():
@@ -134,37 +132,48 @@ def test_the_order_of_options_does_not_matter():
     )
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where nothing is computed; what is known of the data stays."""
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="module")
+def one(content, root: Path) -> Plan:
+    """The plan of the unchanged study."""
+    (root / "tiny.yaml").write_text(json.dumps(content()))
+    return plan_study(load_study(root / "tiny.yaml"), root)
+
+
 @pytest.mark.parametrize("key", ["epochs", "optimizer.lr", "data.limit", "encoder.channels", "batch_size"])
-def test_an_option_of_the_method_changes_every_key_after_it(study, tmp_path: Path, key: str):
+def test_an_option_of_the_method_changes_every_key_after_it(study, one: Plan, root: Path, key: str):
     values = {"epochs": 2, "optimizer.lr": 0.01, "data.limit": 24, "encoder.channels": 6, "batch_size": 4}
-    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {f"set__{key}": values[key]}))
+    other = plan_study(study(**{f"set__{key}": values[key]}), root)
     assert not set(one.tasks) & set(other.tasks)
 
 
-def test_a_change_of_the_first_stage_changes_the_keys_of_the_second(study, tmp_path: Path):
+def test_a_change_of_the_first_stage_changes_the_keys_of_the_second(study, one: Plan, root: Path):
     longer = {"recipe": "digits-akorn-simclr", "set": {"epochs": 2}}
-    one = plan_study(study(), tmp_path)
-    other = plan_study(study(rows__simclr__train=[longer, {"recipe": "digits-akorn-finetune"}]), tmp_path)
+    other = plan_study(study(rows__simclr__train=[longer, {"recipe": "digits-akorn-finetune"}]), root)
     assert not set(one.chains["simclr", 0]) & set(other.chains["simclr", 0])
     assert one.chains["steps", 0] == other.chains["steps", 0]
 
 
-def test_measurement_engine_and_names_change_no_key(study, tmp_path: Path):
+def test_measurement_engine_and_names_change_no_key(study, one: Plan, root: Path):
     changes = {"set__measure.monitor_every": 1, "set__engine.device": "auto", "title": "Another"}
-    assert set(plan_study(study(), tmp_path).tasks) == set(plan_study(study(**changes), tmp_path).tasks)
+    assert set(plan_study(study(**changes), root).tasks) == set(one.tasks)
 
 
-def test_the_precision_of_the_weights_is_part_of_a_key_and_the_usual_one_need_not_be_named(study, tmp_path: Path):
-    usual, named, other = (
-        set(plan_study(study(**change), tmp_path).tasks)
-        for change in ({}, {"set__engine.precision": "32"}, {"set__engine.precision": "bf16"})
-    )
-    assert usual == named
-    assert not usual & other
+def test_the_precision_of_the_weights_is_part_of_a_key_and_the_usual_one_need_not_be_named(
+    study, one: Plan, root: Path
+):
+    named, other = (set(plan_study(study(**{"set__engine.precision": word}), root).tasks) for word in ("32", "bf16"))
+    assert named == set(one.tasks)
+    assert not named & other
 
 
-def test_options_of_a_protocol_change_the_measurement_only(study, tmp_path: Path):
-    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {"columns__knn__set": {"neighbours": 7}}))
+def test_options_of_a_protocol_change_the_measurement_only(study, one: Plan, root: Path):
+    other = plan_study(study(columns__knn__set={"neighbours": 7}), root)
     assert one.chains == other.chains
     assert one.cells["simclr", "clean", 0] == other.cells["simclr", "clean", 0]
     assert one.cells["simclr", "knn", 0] != other.cells["simclr", "knn", 0]
@@ -189,40 +198,36 @@ def test_facts_are_recorded_for_when_the_data_are_not_there(tmp_path: Path, monk
         DataFacts(tmp_path)
 
 
-def test_another_seed_is_another_run_and_another_measurement(study, tmp_path: Path):
-    one, other = (plan_study(study(seeds=seeds), tmp_path) for seeds in ([0], [1]))
+def test_another_seed_is_another_run_and_another_measurement(study, one: Plan, root: Path):
+    other = plan_study(study(seeds=[1]), root)
     assert len(one.tasks) == len(other.tasks) == 6
     assert not set(one.tasks) & set(other.tasks)
 
 
-def test_other_images_of_a_split_change_what_is_measured_on_it_only(study, tmp_path: Path):
-    one, other = (plan_study(study(**change), tmp_path) for change in ({}, {"set__data.limit_test": 21}))
+def test_other_images_of_a_split_change_what_is_measured_on_it_only(study, one: Plan, root: Path):
+    other = plan_study(study(**{"set__data.limit_test": 21}), root)
     assert one.chains == other.chains
     assert not set(one.cells.values()) & set(other.cells.values())
 
 
-def test_changed_options_of_the_measured_encoder_change_the_measurement_only(study, tmp_path: Path):
-    one, other = (
-        plan_study(study(**change), tmp_path) for change in ({}, {"columns__vote__encoder": {"num_steps": 3}})
-    )
+def test_changed_options_of_the_measured_encoder_change_the_measurement_only(study, one: Plan, root: Path):
+    other = plan_study(study(columns__vote__encoder={"num_steps": 3}), root)
     assert one.chains == other.chains
     assert one.cells["simclr", "clean", 0] == other.cells["simclr", "clean", 0]
     assert one.cells["simclr", "vote", 0] != other.cells["simclr", "vote", 0]
 
 
-def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, tmp_path: Path, monkeypatch):
-    one = plan_study(study(), tmp_path)
+def test_another_meaning_of_the_code_changes_every_key_and_no_content(study, one: Plan, root: Path, monkeypatch):
     monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda *_: "abcdef")
     monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
-    other = plan_study(study(), tmp_path)
+    other = plan_study(study(), root)
     assert not set(one.tasks) & set(other.tasks)
     assert [task.content for task in one.tasks.values()] == [task.content for task in other.tasks.values()]
 
 
-def test_code_that_only_measures_changes_no_run(study, tmp_path: Path, monkeypatch):
-    one = plan_study(study(), tmp_path)
+def test_code_that_only_measures_changes_no_run(study, one: Plan, root: Path, monkeypatch):
     monkeypatch.setattr("sslkuramoto.study.plan.measuring_code", lambda *_: "abcdef")
-    other = plan_study(study(), tmp_path)
+    other = plan_study(study(), root)
     assert one.chains == other.chains
     assert not set(one.cells.values()) & set(other.cells.values())
 

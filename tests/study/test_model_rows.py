@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,10 +255,3 @@ def test_a_classifier_given_whole_has_no_features_and_its_dash_says_so(load, pla
     (reason,) = cells["net", "knn"].failures.values()
     assert "knn needs features; net.py:build gives logits" in reason
     assert cells["net", "clean"].n_seeds == 1
-
-
-def test_a_worker_process_measures_model_rows(load):
-    load()
-    words = ["study", "tiny.yaml", "--root", "root", "--rows", "net", "--jobs", "1"]
-    assert main(words) == 0
-    assert len(list(Path("root").glob("runs/net-build-*/results/*.json"))) == 2

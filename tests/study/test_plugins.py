@@ -1,8 +1,6 @@
 """Members of other packages: a study makes anew what their changed sources decide, and nothing else."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -13,10 +11,12 @@ import pytest
 import yaml
 
 from sslkuramoto.attacks import ATTACKS
+from sslkuramoto.cli import main
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import recipe_file
 from sslkuramoto.registry import registry_of
-from sslkuramoto.sources import PACKAGE, package_code
+from sslkuramoto.sources import package_code
 from sslkuramoto.study import plan_study
 from sslkuramoto.study.plan import Plan
 
@@ -30,6 +30,7 @@ MEMBERS = {
     "attack": ("sslkuramoto.attacks.pgd", "Pgd"),
     "protocol": ("sslkuramoto.evaluation.classification.clean", "Clean"),
 }
+ROBUST: dict[str, Any] = {"protocol": "robustness", "metric": "robust_accuracy"}
 
 
 def registry(kind: str) -> Any:
@@ -56,24 +57,21 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package_code.cache_clear()
 
 
-@pytest.mark.parametrize("kind", MEMBERS)
 def test_a_changed_module_of_a_plug_in_changes_the_keys_of_what_names_the_plug_in(
-    study, package: Path, tmp_path: Path, kind: str
+    study, package: Path, tmp_path: Path
 ) -> None:
-    robust = {"protocol": "robustness", "metric": "robust_accuracy", "set": {"attacks": [{"name": "pgd"}]}}
-    changes: dict[str, Any] = {"columns__vote": robust}
-    if kind == "attack":
-        robust["set"] = {"attacks": [{"name": "theirs"}]}
-    elif kind == "protocol":
-        changes["columns__clean__protocol"] = "theirs"
-    else:
+    trained = [kind for kind in MEMBERS if kind not in ("attack", "protocol")]
+    changes: dict[str, Any] = {
+        "columns__attacked": {**ROBUST, "set": {"attacks": [{"name": "theirs"}]}},
+        "columns__robust": {**ROBUST, "set": {"attacks": [{"name": "pgd"}]}},
+        "columns__measured": {"protocol": "theirs", "metric": "accuracy"},
+    }
+    for kind in trained:
         recipe = yaml.safe_load(recipe_file("digits-akorn-simclr").read_text())
         recipe[kind]["name"] = "theirs"
-        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
-        changes["rows__simclr__train"] = [
-            {"recipe": str(tmp_path / "recipe.yaml")},
-            {"recipe": "digits-akorn-finetune"},
-        ]
+        (tmp_path / f"{kind}.yaml").write_text(json.dumps(recipe))
+        stages = [{"recipe": str(tmp_path / f"{kind}.yaml")}, {"recipe": "digits-akorn-finetune"}]
+        changes[f"rows__{kind}"] = {"train": stages}
 
     def plan() -> Plan:
         package_code.cache_clear()
@@ -84,11 +82,12 @@ def test_a_changed_module_of_a_plug_in_changes_the_keys_of_what_names_the_plug_i
     assert plan().tasks.keys() == before.tasks.keys()
     (package / "maths.py").write_text("SCALE = 2.0\n")
     after = plan()
-    assert (before.chains["simclr", 0] == after.chains["simclr", 0]) == (kind in ("attack", "protocol"))
-    assert before.chains["steps", 0] == after.chains["steps", 0], "names nothing of the package"
-    columns = {"clean", "vote", "knn"}
-    moved = {each for each in columns if before.cells["simclr", each, 0] != after.cells["simclr", each, 0]}
-    assert moved == {"attack": {"vote"}, "protocol": {"clean"}}.get(kind, columns)
+    columns = {"clean", "vote", "knn", "attacked", "robust", "measured"}
+    for row in ("simclr", "steps", *trained):
+        moved = {each for each in columns if before.cells[row, each, 0] != after.cells[row, each, 0]}
+        assert moved == (columns if row in trained else {"attacked", "measured"}), row
+        kept = before.chains[row, 0] == after.chains[row, 0]
+        assert kept == (row not in trained), f"{row}: the others name nothing of the package"
 
 
 OBJECTIVE = '''
@@ -106,7 +105,9 @@ class Theirs(SimCLR):
 '''
 
 
-def test_a_study_trains_anew_after_an_objective_of_an_installed_package_has_changed(content, tmp_path: Path) -> None:
+def test_a_study_trains_anew_after_an_objective_of_an_installed_package_has_changed(
+    content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     site = tmp_path / "site"
     information = site / "theirs-1.0.dist-info"
     information.mkdir(parents=True)
@@ -117,21 +118,32 @@ def test_a_study_trains_anew_after_an_objective_of_an_installed_package_has_chan
     train = [{"recipe": "digits-akorn-simclr", "set": {"objective": "theirs", "objective.projector.hidden": 8}}]
     table = content(rows={"theirs": {"train": train}}, compare=None, columns__clean=None, columns__vote=None)
     (tmp_path / "tiny.yaml").write_text(json.dumps(table))
-    words = [sys.executable, "-m", "sslkuramoto", "study", "tiny.yaml", "--root", "root", "--jobs", "0"]
-    places = os.pathsep.join([str(site), str(PACKAGE.parent)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of two files of one second the first would be used again
 
     def run() -> str:
-        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run the command as a new process would, which has imported nothing of the package."""
+        package_code.cache_clear()
+        for module in ("theirs", "theirs_maths"):
+            sys.modules.pop(module, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(OBJECTIVES, "_members", dict(OBJECTIVES._members))
+            patch.setattr(OBJECTIVES, "_plugins", None)
+            assert main(["study", "tiny.yaml", "--root", "root", "--jobs", "0"]) == 0
+        return capsys.readouterr().out
 
     def losses() -> set[str]:
         return {file.read_text() for file in tmp_path.glob("root/runs/*/metrics.csv")}
 
-    assert "training runs: 1 to do, 0 of 1 done" in run()
-    (site / "theirs_maths.py").write_text("SCALE = 1.0  # one\n")
-    assert "nothing to do" in run()
-    (site / "theirs_maths.py").write_text("SCALE = 2.0\n")
-    assert "training runs: 1 to do, 0 of 1 done" in run()
-    assert len(losses()) == 2, "the changed objective was trained, beside the one before"
+    try:
+        assert "training runs: 1 to do, 0 of 1 done" in run()
+        (site / "theirs_maths.py").write_text("SCALE = 1.0  # one\n")
+        assert "nothing to do" in run()
+        (site / "theirs_maths.py").write_text("SCALE = 2.0\n")
+        assert "training runs: 1 to do, 0 of 1 done" in run()
+        assert len(losses()) == 2, "the changed objective was trained, beside the one before"
+    finally:
+        package_code.cache_clear()
+        for module in ("theirs", "theirs_maths"):
+            sys.modules.pop(module, None)

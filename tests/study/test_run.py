@@ -2,9 +2,7 @@
 
 import fcntl
 import json
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path
 
@@ -187,30 +185,6 @@ def test_a_moved_root_and_an_unfinished_run_in_it_are_no_other_study(study, tmp_
     again = plan_study(loaded, moved)
     assert [task.key for task in again.missing()] == [plan.stages[-1].key, plan.evaluations[-1].key]
     assert silently(again) == 0
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_worker_that_dies_fails_its_task_only_and_workers_do_the_rest(computed, tmp_path: Path, capfd):
-    loaded, root, _ = computed
-    copy = shutil.copytree(root, tmp_path / "root")
-    (result,) = copy.glob("runs/*/results/knn-*.json")
-    content = json.loads(result.read_text())
-    result.unlink()
-    lines: list[str] = []
-    assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", prepare=die, report=lines.append) == 1
-    reason = collect(loaded, copy).cells["simclr", "knn"].failures[0]
-    assert reason == "twice the process ended by SIGKILL; the machine may have run out of memory"
-    assert [line.rpartition("; ")[2] for line in lines] == [
-        "restarted, it continues from where it was",
-        "the machine may have run out of memory",
-    ]
-    shutil.rmtree(result.parents[1] / "cache")
-    assert run_plan(plan_study(loaded, copy), jobs=1, device="cpu", retry=True) == 0
-    assert json.loads(result.read_text())["metrics"] == content["metrics"]
-    assert "[simclr, seed 0: knn (knn)] features of test: 20 images, 20 draws" in capfd.readouterr().err
 
 
 def test_data_that_are_not_there_are_a_dash_with_its_reason_and_the_rest_continues(study, tmp_path: Path):

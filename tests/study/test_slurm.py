@@ -1,7 +1,6 @@
 """A study as jobs of a cluster: the same table, shared pretraining, time that is over, parameters by SLURM's names."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -49,23 +48,24 @@ def chain(loaded, root: Path, row: str, **changes) -> Chain:
     return Chain(study=str(loaded.path), root=str(root), row=row, **options)
 
 
-def test_two_jobs_share_pretraining_and_one_that_is_put_back_continues(computed, tmp_path: Path):
+def test_a_job_that_is_put_back_continues(computed, tmp_path: Path):
     loaded, whole, table = computed
     root = tmp_path / "root"
-    plan = plan_study(loaded, root)
+    plan = plan_study(loaded, root, rows=["simclr"])
     jobs = submit(plan, ["cluster=local"], device="cpu")
-    assert len(jobs) == 2
+    assert len(jobs) == 1
     task = wait_until(lambda: working(root, jobs[0]))
     os.kill(task, signal.SIGUSR2)  # SLURM's word for: your time is over
-    assert [ending for _, ending in wait_for(jobs)] == ["done", "done"]
+    assert [ending for _, ending in wait_for(jobs)] == ["done"]
     assert "Requeued job" in jobs[0].stdout()
     assert plan.missing() == []
     found = collect(loaded, root)
-    assert {at: cell.mean for at, cell in found.cells.items()} == {at: cell.mean for at, cell in table.cells.items()}
-    for file in whole.glob("runs/*/*.safetensors"):
-        assert file.read_bytes() == (root / file.relative_to(whole)).read_bytes(), "exact, and trained once"
+    for column in ("clean", "vote", "knn"):
+        assert found.cells["simclr", column].mean == table.cells["simclr", column].mean
+    for file in root.glob("runs/*/*.safetensors"):
+        assert file.read_bytes() == (whole / file.relative_to(root)).read_bytes(), "exact"
     sessions = [len(json.loads(file.read_text())["sessions"]) for file in root.glob("runs/*/environment.json")]
-    assert 3 <= sum(sessions) <= 4, "the only run begun twice is the one that was interrupted"
+    assert 2 <= sum(sessions) <= 3, "the only run begun twice is the one that was interrupted"
 
 
 def working(root: Path, job) -> int | None:
@@ -112,22 +112,6 @@ def test_a_job_whose_time_is_over_continues_where_it_was(computed, tmp_path: Pat
     found = collect(loaded, tmp_path / "root")
     assert found.cells["simclr", "clean"].mean == table.cells["simclr", "clean"].mean
     assert found.cells["steps", "clean"].missing == [0], "the job of another row"
-
-
-def test_a_job_whose_node_is_lost_begins_again_where_it_was(computed, tmp_path: Path):
-    loaded, whole, table = computed
-    root = tmp_path / "root"
-    job = chain(loaded, root, "simclr")
-    process = multiprocessing.get_context("spawn").Process(target=job)
-    process.start()
-    wait_until(lambda: list(root.glob("runs/*/checkpoints/last.safetensors")) or None)
-    os.kill(process.pid, signal.SIGKILL)  # no handler runs
-    process.join()
-    assert job() == "done"
-    found = collect(loaded, root)
-    assert found.cells["simclr", "clean"].mean == table.cells["simclr", "clean"].mean
-    for file in root.glob("runs/*/*.safetensors"):
-        assert file.read_bytes() == (whole / file.relative_to(root)).read_bytes()
 
 
 def test_a_row_that_needs_the_run_of_another_makes_it_in_its_own_job(study, tmp_path: Path):

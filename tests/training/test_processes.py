@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -65,18 +64,24 @@ def test_empty_variables_count_as_absent_and_words_are_refused():
         processes({**SLURM, "SLURM_NTASKS": "eight"})
 
 
-def test_fabric_starts_without_torchmetrics_which_can_be_imported_afterwards():
-    code = """
-import sys
-from sslkuramoto.recipe import Engine
-from sslkuramoto.training.processes import launch
-launch(Engine(device="cpu"))
-from lightning_fabric.utilities.imports import _TORCHMETRICS_GREATER_EQUAL_1_0_0 as recent
-assert recent and "torchmetrics" not in sys.modules
-import torchmetrics
-assert torchmetrics.Metric
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_fabric_starts_without_torchmetrics_which_can_be_imported_afterwards(monkeypatch):
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("torchmetrics", "lightning_fabric"):
+            monkeypatch.delitem(sys.modules, name)
+    launch(Engine(device="cpu"))
+    loaded = [name for name in sys.modules if name.partition(".")[0] in ("torchmetrics", "lightning_fabric")]
+    try:
+        from lightning_fabric.utilities.imports import _TORCHMETRICS_GREATER_EQUAL_1_0_0 as recent
+
+        assert recent
+        assert not [name for name in loaded if name.startswith("torchmetrics")]
+        import torchmetrics
+
+        assert torchmetrics.Metric
+    finally:
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in ("torchmetrics", "lightning_fabric"):
+                del sys.modules[name]
 
 
 def test_fabric_is_told_what_slurm_started(monkeypatch):

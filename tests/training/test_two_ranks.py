@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import AKORN, XPHINET, Mirrored, assert_same_run, metrics, recipe_file, small
+from small_runs import AKORN, XPHINET, Convolving, Mirrored, assert_same_run, metrics, recipe_file, small
 
 from sslkuramoto.checkpoint import load
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.recipe import load_recipe
 from sslkuramoto.training import train
 from sslkuramoto.views import VIEWS
 
 COMMON: dict[str, Any] = {
+    "epochs": 1,
     "views": {"name": "mirrored"},
     "encoder": {**AKORN, "initial": "stimulus"},
     "optimizer": {"name": "sgd", "lr": 0.1},
@@ -28,14 +30,13 @@ TIMM: dict[str, Any] = {
     "encoder": {"name": "timm", "model": "test_efficientnet"},  # BatchNorm that also activates
     "objective": {"name": "classification"},
     "data": {"name": "digits", "limit": 32, "size": 32},
-    "epochs": 1,
 }
 SAME = {
     "same-simclr": {},
     "same-xphinet": {"objective": XPHINET, "accumulate": 2},
     "same-timm": TIMM,
     "same-fsdp2-timm": {**TIMM, "engine": FSDP2},
-    "same-fsdp2-frozen": {"objective": {"name": "classification", "freeze": True}, "epochs": 1, "engine": FSDP2},
+    "same-fsdp2-frozen": {"objective": {"name": "classification", "freeze": True}, "engine": FSDP2},
     "same-fsdp2": {"optimizer": {"name": "lars", "lr": 0.1}, "engine": FSDP2},
     "same-fsdp2-average": {
         "objective": XPHINET,
@@ -51,20 +52,26 @@ COMPOSED: dict[str, Any] = {
     "objective": {"name": "classification"},
     "optimizer": {"name": "sgd", "lr": 1e-4},
     "weight_ema": AVERAGE,
-    "epochs": 1,
 }
 del COMPOSED["engine"]
-TOGETHER = [  # without compile any two values of two options meet; with it, which is slow, each strategy and precision
-    {"strategy": "ddp", "precision": "bf16", "compile": True, "checkpoint_steps": 1, "accumulate": 2},
+TOGETHER = [  # any two values of two options meet; with compile, which is slow, in two runs, one of a small network
+    {"strategy": "ddp", "precision": "bf16", "compile": True, "checkpoint_steps": 0, "accumulate": 2},
     {"strategy": "fsdp2", "precision": "32", "compile": True, "checkpoint_steps": 1, "accumulate": 2},
     {"strategy": "ddp", "precision": "32", "compile": False, "checkpoint_steps": 1, "accumulate": 2},
     {"strategy": "ddp", "precision": "bf16", "compile": False, "checkpoint_steps": 0, "accumulate": 1},
     {"strategy": "fsdp2", "precision": "32", "compile": False, "checkpoint_steps": 0, "accumulate": 1},
     {"strategy": "fsdp2", "precision": "bf16", "compile": False, "checkpoint_steps": 1, "accumulate": 2},
 ]
+TWO_STEPS = {"name": "digits", "limit": 32}  # an epoch
 
 
 Said = list[dict[str, Any]]
+
+
+def composed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe that shows how options compose: of one convolution where it is compiled for DDP."""
+    small_one = {"encoder": {"name": "convolving"}} if options["compile"] and options["strategy"] == "ddp" else {}
+    return COMPOSED | small_one
 
 
 def run_two(folder: Path) -> Said:
@@ -73,10 +80,11 @@ def run_two(folder: Path) -> Said:
         recipe_file(folder / f"{name}.yaml", **{**COMMON, **changes})
     for number, options in enumerate(TOGETHER):
         engine = {"device": "cpu", **options}
-        recipe_file(folder / f"together-{number}.yaml", **COMPOSED, engine=engine, accumulate=engine.pop("accumulate"))
+        accumulate = engine.pop("accumulate")
+        recipe_file(folder / f"together-{number}.yaml", **composed(options), engine=engine, accumulate=accumulate)
     measure = {"keep_checkpoints": [1], "monitor_every": 1, "monitor_images": 32, "monitors": ["knn"]}
-    recipe_file(folder / "shares.yaml", engine=FSDP2, weight_ema=AVERAGE, measure=measure)
-    recipe_file(folder / "random.yaml")
+    recipe_file(folder / "shares.yaml", data=TWO_STEPS, engine=FSDP2, weight_ema=AVERAGE, measure=measure)
+    recipe_file(folder / "random.yaml", data=TWO_STEPS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("two_ranks.py")), str(folder)],
@@ -96,8 +104,10 @@ def test_two_processes_under_torchrun(tmp_path: Path, monkeypatch: pytest.Monkey
     """One test, for the processes take seconds to start."""
     said = run_two(tmp_path)
     monkeypatch.setitem(VIEWS._members, "mirrored", Mirrored)
+    monkeypatch.setitem(ENCODERS._members, "convolving", Convolving)
     for name in SAME:
         losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(name, tmp_path, said)
+    mean_loss_and_averaged_gradients_are_those_of_the_joined_batch_for_objectives_on_images(tmp_path)
     what_is_sharded_is_written_whole(tmp_path, said)
     a_weight_that_cannot_be_sharded_is_one_line(said, tmp_path)
     options_of_the_engine_compose(tmp_path, said)
@@ -120,6 +130,25 @@ def losses_gradients_and_weights_are_those_of_one_process_with_the_joined_batch(
     for mine, other in zip(metrics(one), metrics(two), strict=True):
         for column in ("loss", "grad_norm", "lr"):
             assert float(mine[column]) == pytest.approx(float(other[column]), rel=1e-5), column
+
+
+def mean_loss_and_averaged_gradients_are_those_of_the_joined_batch_for_objectives_on_images(folder: Path) -> None:
+    results = [torch.load(folder / f"halves-{rank}.pt", weights_only=True) for rank in range(2)]
+    assert {"simclr", "byol", "classification"} <= results[0]["whole"].keys()
+    for name, whole in results[0]["whole"].items():
+        first, second = (result["half"][name] for result in results)
+        mean = (first["loss"] + second["loss"]) / 2
+        torch.testing.assert_close(mean, whole["loss"], rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+        for half in (first, second):
+            assert half.keys() == whole.keys()
+            for key in whole.keys() - {"loss"}:
+                at = f"{name} {key}"
+                torch.testing.assert_close(
+                    half[key], whole[key], rtol=1e-10, atol=1e-12, msg=lambda m, at=at: f"{at}: {m}"
+                )
+    # More candidates in the softmax make the loss larger, for any projections: the other half's negatives count.
+    for result in results:
+        assert result["half"]["simclr"]["loss"] > result["alone"] + 0.1
 
 
 def what_is_sharded_is_written_whole(folder: Path, said: Said) -> None:
@@ -161,7 +190,7 @@ def options_of_the_engine_compose(folder: Path, said: Said) -> None:
     for number, options in enumerate(TOGETHER):
         name = f"together-{number}"
         assert [rank[name]["code"] for rank in said] == [0, 0], (options, said[0][name]["err"])
-        plain = small(**COMPOSED, accumulate=options["accumulate"], engine={"device": "cpu"})
+        plain = small(**composed(options), accumulate=options["accumulate"], engine={"device": "cpu"})
         one = metrics(train(plain, folder / "one" / name).path)
         close = 0.03 if options["precision"] == "bf16" else 1e-4
         for mine, other in zip(one, metrics(folder / "two" / name), strict=True):
@@ -170,9 +199,9 @@ def options_of_the_engine_compose(folder: Path, said: Said) -> None:
 
 def each_process_draws_oscillators_of_its_own(said: Said) -> None:
     first, second = (rank["drawn"] for rank in said)
-    assert len(first) == len(second) == 14, "two views in six steps, and one field at the end of each of two epochs"
+    assert len(first) == len(second) == 10, "two views in four steps, and one field at the end of each of two epochs"
     shared = {*first} & {*second}
-    assert len({*first, *second} - shared) == 24
+    assert len({*first, *second} - shared) == 16
     assert len(shared) == 2, "the field under which the features are watched is the same in all processes"
 
 
@@ -180,12 +209,12 @@ def only_the_first_process_prints_and_writes(said: Said, folder: Path) -> None:
     for name in ("same-simclr", "whole", "stopped", "resumed"):
         assert said[1][name]["out"] == said[1][name]["err"] == "", name
     assert said[0]["whole"]["out"].endswith("finished\n")
-    assert len(metrics(folder / "whole")) == 6
+    assert len(metrics(folder / "whole")) == 4
 
 
 def one_process_told_to_stop_stops_both_and_the_same_command_continues(said: Said, folder: Path) -> None:
     assert [rank["stopped"]["code"] for rank in said] == [130, 130]
-    assert "stopped after step 4 of 6" in said[0]["stopped"]["err"]
+    assert "stopped after step 3 of 4" in said[0]["stopped"]["err"]
     assert [rank["resumed"]["code"] for rank in said] == [0, 0]
     assert_same_run(folder / "whole", folder / "parts")
 

@@ -10,13 +10,15 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))
 
+import halves_of_batches
 import torch
-from small_runs import Mirrored, after_step, press_ctrl_c
+from small_runs import Convolving, Mirrored, after_step, press_ctrl_c
 
 from sslkuramoto import cli
 from sslkuramoto.cli import main
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.encoders.akorn import AKOrN
 from sslkuramoto.views import VIEWS
 
@@ -34,16 +36,19 @@ def said(arguments: list[str]) -> dict:
 def work(folder: Path) -> None:
     torch.set_num_threads(1)
     VIEWS.add("mirrored", Mirrored)
+    ENCODERS.add("convolving", Convolving)
+    halves = halves_of_batches.of_one_process(RANK)
     found = {}
     for file in sorted(folder.glob("same-*.yaml")):
         found[file.stem] = said(["train", str(file), "--run", str(folder / "two" / file.stem)])
+    torch.save(halves | {"half": halves_of_batches.of_this_half(RANK)}, folder / f"halves-{RANK}.pt")
     shares = str(folder / "shares.yaml")
     ddp = ["engine.strategy=ddp", "--run"]
     found["shares whole"] = said(["train", shares, *ddp, str(folder / "shares-whole")])
-    with after_step(3, press_ctrl_c):
+    with after_step(2, press_ctrl_c):
         found["shares stopped"] = said(["train", shares, "--run", str(folder / "shares-parts")])
     found["shares continued"] = said(["train", shares, *ddp, str(folder / "shares-parts")])
-    with after_step(3, press_ctrl_c):
+    with after_step(2, press_ctrl_c):
         said(["train", shares, *ddp, str(folder / "shares-later")])
     found["shares later"] = said(["train", shares, "--run", str(folder / "shares-later")])
     one_number = [f"encoder.{option}" for option in ("learn_step_size=true", "step_size=0.5")]
@@ -67,7 +72,7 @@ def work(folder: Path) -> None:
     found["whole"] = said(["train", random, "--run", str(folder / "whole")])
     found["drawn"] = list(drawn)
     # one process is told to stop: both do, and the checkpoint of the first serves both
-    with after_step(3, press_ctrl_c) if RANK == 0 else contextlib.nullcontext():
+    with after_step(2, press_ctrl_c) if RANK == 0 else contextlib.nullcontext():
         found["stopped"] = said(["train", random, "--run", str(folder / "parts")])
     found["resumed"] = said(["train", random, "--run", str(folder / "parts")])
     cli.FIRST_SPEAKS = 0.0  # torchrun ends nobody here: both speak

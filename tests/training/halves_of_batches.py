@@ -1,19 +1,19 @@
-"""Worker of test_many_processes.py: one of two gloo processes, half a batch each, and the whole batch for comparison.
-
-Called with: RANK FILE_OF_THE_PROCESS_GROUP FOLDER_FOR_THE_RESULT.
-"""
+"""Loss and gradients of every objective on images: of a whole batch, and of the half that a process has of it."""
 
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "objectives"))
+
 import torch
 from conftest import build_pair, random_labels, random_views
-from torch import distributed, nn
+from torch import nn
 
 from sslkuramoto.examples import Images
 from sslkuramoto.objectives import OBJECTIVES
 
-WORLD, COUNT = 2, 8
+COUNT = 8
+ON_IMAGES = [name for name in OBJECTIVES if Images in OBJECTIVES[name].reads]
 
 
 class Joined(nn.Module):
@@ -39,20 +39,16 @@ def loss_and_gradients(name: str, rows: slice, wrap) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), **gradients}
 
 
-ON_IMAGES = [name for name in OBJECTIVES if Images in OBJECTIVES[name].reads]
+def half(rank: int) -> slice:
+    return slice(rank * COUNT // 2, (rank + 1) * COUNT // 2)
 
 
-def main(rank: int, meeting: str, folder: str) -> None:
-    torch.set_num_threads(1)
-    share = COUNT // WORLD
-    rows = slice(rank * share, (rank + 1) * share)
+def of_one_process(rank: int) -> dict:
+    """Return loss and gradients of whole batches, and the loss of a half on its own; before the processes meet."""
     whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in ON_IMAGES}
-    alone = loss_and_gradients("simclr", rows, lambda module: module)["loss"]
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORLD)
-    parts = {name: loss_and_gradients(name, rows, nn.parallel.DistributedDataParallel) for name in ON_IMAGES}
-    distributed.destroy_process_group()
-    torch.save({"whole": whole, "part": parts, "alone": alone}, Path(folder) / f"{rank}.pt")
+    return {"whole": whole, "alone": loss_and_gradients("simclr", half(rank), lambda module: module)["loss"]}
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+def of_this_half(rank: int) -> dict:
+    """Return loss and gradients of this process, after they have met."""
+    return {name: loss_and_gradients(name, half(rank), nn.parallel.DistributedDataParallel) for name in ON_IMAGES}
