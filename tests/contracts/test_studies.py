@@ -9,8 +9,10 @@ as a small version is. Those of pairs need none, nor do those of few examples: a
 """
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from house_files import STUDIES, loaded_study, recipe_of, resolved_recipe
@@ -19,13 +21,35 @@ from sslkuramoto.data import DATA, expected_spec
 from sslkuramoto.evaluation.protocol import PROTOCOLS
 from sslkuramoto.examples import Images, Pairs
 from sslkuramoto.recipe import Recipe
-from sslkuramoto.study import Study
+from sslkuramoto.study import Study, checks, model
 from sslkuramoto.study.checks import check_recipes
 from sslkuramoto.study.options import SEED, merged
 
 NAMES = {path.stem for path in STUDIES}
 
 every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equal_recipes_are_read_and_built_once() -> Iterator[None]:
+    """Studies share most of their recipes, and whether one can be trained does not depend on the study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "load_recipe", once(model.load_recipe))
+        patch.setattr(checks, "weightless", once(checks.weightless))
+        yield
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a function once for arguments that look the same; what it raises is raised each time."""
+    found: dict[str, Any] = {}
+
+    def called(*arguments: Any) -> Any:
+        asked = repr(arguments)
+        if asked not in found:
+            found[asked] = function(*arguments)
+        return found[asked]
+
+    return called
 
 
 def loaded(path: Path) -> Study:

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import sslkuramoto.classifier as module
 from sslkuramoto.classifier import (
     REORDERED,
-    SHARED_ROWS,
     Classifier,
     check_deterministic,
     check_finite,
@@ -21,6 +21,7 @@ from sslkuramoto.randomness import borrowed_global, generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator("cpu", "images"))
 INDEX = torch.tensor([3, 14, 15, 92, 65, 35])
+ROWS = 8  # in place of SHARED_ROWS: as many ways to divide draws among passes, of smaller batches
 MODES = ("random", "fixed", "fixed_per_image", "averaged")
 
 
@@ -176,13 +177,14 @@ def test_equal_images_score_equally_under_the_same_key(noisy):
 @pytest.mark.parametrize(
     ("images", "shared", "count"),
     [
-        *((1, True, 25), (1, False, 2)),  # fewer draws than a pass holds
-        *((6, True, 2 * (SHARED_ROWS // 6) + 2), (6, False, 2)),  # two whole passes and a part of one
-        *((SHARED_ROWS // 2 + 1, True, 3), (SHARED_ROWS // 2 + 1, False, 2)),  # no two draws share a pass
-        (SHARED_ROWS + 1, True, 2),
+        *((1, True, 6), (1, False, 2)),  # fewer draws than a pass holds
+        *((3, True, 2 * (ROWS // 3) + 1), (3, False, 2)),  # two whole passes and a part of one
+        *((ROWS // 2 + 1, True, 3), (ROWS // 2 + 1, False, 2)),  # no two draws share a pass
+        (ROWS + 1, True, 2),
     ],
 )
-def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images, shared, count):
+def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images, shared, count, monkeypatch):
+    monkeypatch.setattr(module, "SHARED_ROWS", ROWS)
     encoder, head = drawing
     encoder.draws_share_passes = shared
     classifier = Classifier(encoder, head, mode, draws=3).at(torch.arange(images))
@@ -196,8 +198,8 @@ def test_draws_that_share_a_pass_are_those_of_a_call_each(drawing, mode, images,
         assert not torch.allclose(alone[0], alone[1])
     wanted = count * (3 if mode == "averaged" else 1)
     assert sum(calls) == wanted * images, "no draw is left out or made twice"
-    if shared and classifier.stochastic and 2 * images <= SHARED_ROWS:
-        assert len(calls) == -(-wanted // (SHARED_ROWS // images))
+    if shared and classifier.stochastic and 2 * images <= ROWS:
+        assert len(calls) == -(-wanted // (ROWS // images))
     else:
         assert len(calls) == wanted
         assert torch.equal(together, alone)

@@ -112,11 +112,30 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     package_code.cache_clear()
 
 
-def trained(kind: str, path: Path) -> RunDirectory:
-    """Return a run whose encoder or head is that of the package, where that is what the kind says."""
-    encoder = {"class of an encoder": {**AKORN, "name": "theirs"}, "function that makes an encoder": {"name": "theirs"}}
+ENCODER = {"class of an encoder": {**AKORN, "name": "theirs"}, "function that makes an encoder": {"name": "theirs"}}
+
+
+def small_run(encoder: dict[str, Any], path: Path) -> RunDirectory:
     data = {"name": "digits", "limit": 48, "limit_test": 24}
-    run = train(small(**CLASSIFIER, data=data, encoder=encoder.get(kind, AKORN), epochs=1), path)
+    return train(small(**CLASSIFIER, data=data, encoder=encoder, epochs=1), path)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run of our own members only."""
+    return small_run(AKORN, tmp_path_factory.mktemp("own") / "run")
+
+
+@pytest.fixture
+def trained(own: RunDirectory, tmp_path: Path) -> Callable[[str], RunDirectory]:
+    """Return a run whose encoder or head is that of the package, where that is what the kind says."""
+    return lambda kind: trained_at(tmp_path / "run", kind, own)
+
+
+def trained_at(path: Path, kind: str, own: RunDirectory) -> RunDirectory:
+    if kind in ENCODER:
+        return small_run(ENCODER[kind], path)
+    run = RunDirectory(Path(shutil.copytree(own.path, path)))
     if kind == "head":
         linear = cast(Linear, load_head(run.head_file()))
         export_head(run.head_file(), HEADS.build("theirs", {}, linear.in_features, linear.out_features), Part("theirs"))
@@ -142,10 +161,10 @@ def measured(run: RunDirectory, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", MEMBERS)
 def test_what_the_code_of_another_package_decides_is_made_again_after_a_change(
-    package: Callable[[str], Package], tmp_path: Path, kind: str
+    package: Callable[[str], Package], trained: Callable[[str], RunDirectory], kind: str
 ) -> None:
     theirs = package(kind)
-    run = trained(kind, tmp_path / "run")
+    run = trained(kind)
     assert measured(run, kind) == ["features of test", "gaussian"]
     before = subject_of(run.path).network
     theirs.write("# a comment\nSCALE = 1.0\n")
@@ -156,16 +175,16 @@ def test_what_the_code_of_another_package_decides_is_made_again_after_a_change(
 
 
 def test_the_cached_features_of_a_changed_encoder_are_those_of_its_new_code(
-    package: Callable[[str], Package], tmp_path: Path
+    package: Callable[[str], Package], trained: Callable[[str], RunDirectory]
 ) -> None:
     theirs = package("class of an encoder")
-    run = trained("class of an encoder", tmp_path / "run")
+    run = trained("class of an encoder")
     first = split_features(subject_of(run.path), "test").values
     theirs.write("SCALE = 2.0\n")
     torch.testing.assert_close(split_features(subject_of(run.path), "test").values, 2 * first)
 
 
-def test_our_own_code_and_that_of_torch_are_no_part_of_the_keys(tmp_path: Path) -> None:
-    subject = subject_of(train(small(**CLASSIFIER, epochs=1), tmp_path / "run").path)
+def test_our_own_code_and_that_of_torch_are_no_part_of_the_keys(own: RunDirectory) -> None:
+    subject = subject_of(own.path)
     subject.head = torch.nn.Linear(subject.encoder.num_features, 10)
     assert subject.code == {}

@@ -68,7 +68,18 @@ def fabricate(tmp_path):
 
 @pytest.fixture
 def complete(fabricate):
-    """A pretrained and finetuned model with every number of the summary."""
+    return complete_run(fabricate)
+
+
+@pytest.fixture(scope="module")
+def complete_for_all(tmp_path_factory):
+    """The complete model, for tests of a module that change nothing of it."""
+    folder = tmp_path_factory.mktemp("complete")
+    return complete_run(lambda name, objective="xphinet": Fabricated(folder / name, objective))
+
+
+def complete_run(fabricate):
+    """Make a pretrained and finetuned model with every number of the summary."""
     run = fabricate("akorn")
     run.metrics(
         "step,epoch,loss,knn\n" + "".join(f"{s},0,{1 / s:.4f},{'0.5' if s % 5 == 0 else ''}\n" for s in range(1, 21))

@@ -1,6 +1,7 @@
 """The page stands alone: nothing from the net, nothing executed from files, written whole."""
 
 import re
+import shutil
 
 import matplotlib
 import pytest
@@ -28,24 +29,28 @@ class Encoder(torch.nn.Module):
         return Features(images.mean((2, 3)), images, layers)
 
 
-@pytest.fixture
-def pictured(complete):
+@pytest.fixture(scope="module")
+def pictured(complete_for_all):
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(8, 3, 32, 32, generator=draw)
-    record_views(complete, lambda x, draw: {"a": x, "b": x}, images, draw)
-    record_phases(complete, Encoder(), images, 2, draw)
-    return complete
+    record_views(complete_for_all, lambda x, draw: {"a": x, "b": x}, images, draw)
+    record_phases(complete_for_all, Encoder(), images, 2, draw)
+    return complete_for_all
 
 
-def test_the_page_of_a_complete_run_has_every_section(pictured):
-    outline = Outline(page([load(Row("akorn", pictured))], notes=["read me"]))
+@pytest.fixture(scope="module")
+def text(pictured):
+    return page([load(Row("akorn", pictured))], notes=["read me"])
+
+
+def test_the_page_of_a_complete_run_has_every_section(text):
+    outline = Outline(text)
     sections = [attributes["id"] for tag, attributes in outline.tags if tag == "section"]
     assert sections == ["answer", "summary", "curves", "pictures", "results", "scored", "recipes", "environment"]
     assert "read me" in outline.text
 
 
-def test_nothing_refers_outside_the_page(pictured):
-    text = page([load(Row("akorn", pictured))])
+def test_nothing_refers_outside_the_page(text):
     outline = Outline(text)
     assert outline.links
     assert all(link.startswith(("#", "data:image/png")) for link in outline.links)
@@ -59,8 +64,8 @@ def test_ids_are_unique_and_references_hit(pictured):
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
 
 
-def test_pictures_have_words_and_tables_have_heads(pictured):
-    outline = Outline(page([load(Row("akorn", pictured))]))
+def test_pictures_have_words_and_tables_have_heads(text):
+    outline = Outline(text)
     drawn = [attributes for tag, attributes in outline.tags if tag == "svg" and attributes.get("aria-hidden") != "true"]
     assert len(drawn) >= 6
     assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 20 for attributes in drawn)
@@ -87,8 +92,7 @@ def test_text_from_files_is_shown_and_never_run(fabricate, metric):
     assert "".join(outline.text).count(HOSTILE) >= 8
 
 
-def test_the_browser_may_run_the_pages_own_script_only(complete):
-    text = page([load(Row("akorn", complete))])
+def test_the_browser_may_run_the_pages_own_script_only(text):
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
     assert "default-src 'none'" in policy
     assert "script-src 'sha256-" in policy
@@ -119,7 +123,8 @@ def test_a_session_is_shown_as_it_is_and_several_by_number(fabricate):
     assert "|session 2.versions.torch|2.6.0" in second
 
 
-def test_twelve_long_runs_with_pictures_stay_below_two_megabytes(fabricate, pictured):
+def test_twelve_long_runs_with_pictures_stay_below_two_megabytes(pictured, tmp_path):
+    pictured = shutil.copytree(pictured, tmp_path / "long")
     lines = "".join(f"{s},{(s * 7919) % 1000 / 999},{(s * 104729) % 997 / 9}\n" for s in range(1, 2001))
     (pictured / "metrics.csv").write_text("step,loss,grad_norm\n" + lines)
     text = page([load(Row(f"run {k}", pictured)) for k in range(12)])
@@ -127,13 +132,9 @@ def test_twelve_long_runs_with_pictures_stay_below_two_megabytes(fabricate, pict
     assert "Left out, to keep the page small" in text
 
 
-def test_the_same_runs_give_the_same_page(pictured):
-    assert page([load(Row("a", pictured))]) == page([load(Row("a", pictured))])
-
-
-def test_drawing_leaves_matplotlibs_settings_alone(pictured):
+def test_the_same_runs_give_the_same_page_and_matplotlibs_settings_are_left_alone(pictured, text):
     before = dict(matplotlib.rcParams)
-    page([load(Row("a", pictured))])
+    assert page([load(Row("akorn", pictured))], notes=["read me"]) == text
     assert dict(matplotlib.rcParams) == before
 
 
