@@ -57,7 +57,7 @@ class Signs:
 SIGNS: dict[str, Callable[[Signs], float | None]] = {
     "cosine between two draws": lambda found: found.cosine,
     "correlation with finite differences": lambda found: found.agreement,
-    "|gamma F|": lambda found: found.turn,
+    "size of gamma F": lambda found: found.turn,
 }
 OUTCOMES: dict[str, tuple[str, str | None]] = {
     "published less union": ("published", "union"),
