@@ -12,6 +12,7 @@ from typing import Any
 
 from sslkuramoto.checkpoint import load_encoder, load_head, load_kind, weights_hash
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.described import changed_options
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
 from sslkuramoto.leaderboard.recompute import check_numbers, texts_of, threat_of, versions_of
 from sslkuramoto.report.evidence import STATUSES, audit_of
@@ -100,8 +101,11 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
 
 def _is_plain(result: Result) -> bool:
     """Return whether a result is of the weights and data that the run is known by, without changes."""
-    changed = result.encoder.get("changed_options") or result.data.get("changed_options")
-    return not changed and result.encoder.get("weights") != "raw" and result.encoder.get("checkpoint") is None
+    return (
+        not changed_options(result)
+        and result.encoder.get("weights") != "raw"
+        and result.encoder.get("checkpoint") is None
+    )
 
 
 def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
