@@ -11,16 +11,35 @@ from typing import Any
 
 import yaml
 
+from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images
+from sslkuramoto.files import is_free
 from sslkuramoto.interop.trained import Figures, Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
+from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.run_directory import RunDirectory, impersonal
 from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
+CARD = "README.md"
+WRITTEN = "Written by sslkuramoto export."
+"""Stands in the card of every export, which shows by it that its folder is ours."""
 NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right
+
+
+def check_folder(out: Path) -> None:
+    """Check, before anything is written, that an export overwrites nothing of others.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        UserError: it is neither new, nor empty, nor that of an earlier export.
+    """
+    if not is_free(out) and WRITTEN not in (read_text(out / CARD) or ""):
+        raise UserError(f"--out={out}: holds files that no export wrote; choose a new folder")
 
 
 def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:
@@ -66,8 +85,7 @@ def _trained(model: Trained) -> str:
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
         f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
-        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}"
-        "Written by sslkuramoto export."
+        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}{WRITTEN}"
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.checkpoint import export_encoder, export_head
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import content_of, odd_number, write_atomically
+from sslkuramoto.files import content_of, is_free, odd_number, write_atomically
 from sslkuramoto.interop.published import KINDS, Published, kind_of, published
 from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
 from sslkuramoto.run_directory import RunDirectory
@@ -104,7 +104,7 @@ def import_run(
     Raises:
         UserError: the file is no such checkpoint, weights do not fit, the directory exists, or the recipe is wrong.
     """
-    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+    if not is_free(run.path):
         raise UserError(f"--run={run.path}: exists; an import needs a new directory")
     config = dict(map(_argument, arguments))
     weights = weights_of(path)
