@@ -16,6 +16,7 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.described import changed_options, trained_further
+from sslkuramoto.evaluation.held_weights import Hashes
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.examples import Images, Spec, shown_reads
 from sslkuramoto.randomness import generator
@@ -134,13 +135,8 @@ class Trained:
         """
         files = sorted((self.subject.run_dir / "results").glob("*.json"))
         found = [Result.read(path, per_image=False) for path in files]
-        encoder, head = self.subject.encoder_hash, self.subject.head_hash
-        ours = [
-            result
-            for result in found
-            if (result.encoder.get("sha256"), result.head.get("sha256", head)) == (encoder, head)
-            and not changed_options(result)
-        ]
+        exported = Hashes(self.subject.encoder_hash, self.subject.head_hash or None)
+        ours = [result for result in found if exported.are_of(result) and not changed_options(result)]
         further = [result for result in ours if trained_further(result)]
         return Figures([result for result in ours if result not in further], further, len(found) - len(ours))
 
