@@ -324,10 +324,11 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
             raise UserError(f"{source}: weight {name!r} has shape {shape}, here {tuple(wanted[name].shape)}")
 
 
-def weights_hash(module: nn.Module) -> str:
-    """Return a hash of all weights and buffers, the same on every machine."""
+def weights_hash(network: nn.Module | Mapping[str, Tensor]) -> str:
+    """Return a hash of all weights and buffers of a module or a state dict, the same on every machine."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    weights = network.state_dict() if isinstance(network, nn.Module) else network
+    for name, value in sorted(weights.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

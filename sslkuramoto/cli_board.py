@@ -43,7 +43,7 @@ def _board(arguments: argparse.Namespace) -> None:
     check_output("html", page)
     cards = []
     for row in discover(arguments.runs):
-        parts = [part.path for part in load(row).parts.values() if part.results]
+        parts = [part.path for part in load(row).parts.values() if part.results or part.of_others]
         robust = [path for path in parts if path != row.run] or parts or [row.run]  # a finetuned part, where there is
         cards += [(path, checked_card(path, row.label)) for path in robust if path is not None]
     shown = [card for _, card in cards]

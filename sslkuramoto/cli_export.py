@@ -32,9 +32,13 @@ def _export(arguments: argparse.Namespace) -> None:
     for option, owner in (("push", "hub-folder"), ("result", "images")):
         if getattr(arguments, option) is not None and kind != owner:
             raise UserError(f"--{option}: belongs to --to {owner}, not to --to {kind}")
+    from sslkuramoto.interop.card import check_folder
+
     out = arguments.out or arguments.run / "export" / kind
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: is no folder")
+    if arguments.out:  # the default folder lies in the run
+        check_folder(out)
     print("\n".join(_exported(kind, arguments, out)))
 
 

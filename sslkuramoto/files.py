@@ -227,6 +227,11 @@ def is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_ENDING)
 
 
+def is_free(folder: Path) -> bool:
+    """Return whether a folder can be taken as a new one: it does not exist, or holds at most unfinished parts."""
+    return not folder.exists() or (folder.is_dir() and all(map(is_leftover, folder.iterdir())))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed writes left in ``folder``; only while no process writes there."""
     if folder.is_dir():

@@ -59,6 +59,24 @@ def test_no_run_and_no_folder_are_one_line(run, tmp_path, capsys):
     assert "is no folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["torch", "onnx", "timm", "hub-folder", "images"])
+def test_a_folder_with_files_of_others_is_refused_in_one_line_and_left_as_it_is(kind, run, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("my own")
+    (tmp_path / "config.json").write_text("{}")
+    named = ["--result", "robustness"] if kind == "images" else []
+    assert main(["export", str(run), "--to", kind, "--out", str(tmp_path), *named]) == 2
+    said = capsys.readouterr().err
+    assert "holds files that no export wrote; choose a new folder" in said
+    assert said.count("\n") == 1
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "my own", "config.json": "{}"}
+
+
+def test_an_export_is_written_again_over_an_earlier_one(run, tmp_path):
+    for kind in ("torch", "hub-folder", "torch"):
+        assert main(["export", str(run), "--to", kind, "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "README.md").read_text().startswith("---")
+
+
 def test_data_that_are_not_here_need_a_size(run, tmp_path, capsys, monkeypatch):
     from sslkuramoto.data import DATA
     from sslkuramoto.errors import UserError

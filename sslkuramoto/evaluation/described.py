@@ -50,11 +50,19 @@ def kind_of(result: Result) -> str:
 
 def counted(result: Result) -> str:
     """Return what the numbers of a result count, in words: "images", "boards", "mazes"; "images" if unknown."""
+    protocol = _protocol_of(result)
+    return Images.kind if protocol is None else protocol.counts or protocol.reads[0].kind
+
+
+def trained_further(result: Result) -> bool:
+    """Return whether the numbers of a result are of weights that its protocol trained from those of the run."""
+    protocol = _protocol_of(result)
+    return protocol is not None and "recipe" in protocol.needs
+
+
+def _protocol_of(result: Result) -> type[Protocol] | None:
     kind = kind_of(result)
-    if kind not in set(PROTOCOLS):
-        return Images.kind
-    protocol = cast(type[Protocol], PROTOCOLS[kind])
-    return protocol.counts or protocol.reads[0].kind
+    return cast(type[Protocol], PROTOCOLS[kind]) if kind in set(PROTOCOLS) else None
 
 
 def incidental_options(result: Result) -> frozenset[str]:
@@ -102,6 +110,12 @@ def departures(result: Result, metric: str) -> list[Departure]:
         found.append(Departure("raw weights"))
     if (epoch := result.encoder.get("checkpoint")) is not None:
         found.append(Departure(f"after epoch {option_text(epoch)}"))
+    return found + changed_options(result)
+
+
+def changed_options(result: Result) -> list[Departure]:
+    """Return the options of encoder and data that were changed for a measurement and affect its meaning."""
+    found: list[Departure] = []
     same_data = _marked(DATA, str(result.data.get("name")), Mark.INCIDENTAL)
     for part, said, same in (("encoder", result.encoder, frozenset()), ("data", result.data, same_data)):
         changed = (said.get("changed_options") or {}).items()

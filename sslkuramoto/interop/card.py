@@ -11,16 +11,35 @@ from typing import Any
 
 import yaml
 
+from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images
-from sslkuramoto.interop.trained import Trained
+from sslkuramoto.files import is_free
+from sslkuramoto.interop.trained import Figures, Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
+from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.run_directory import RunDirectory, impersonal
 from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
+CARD = "README.md"
+WRITTEN = "Written by sslkuramoto export."
+"""Stands in the card of every export, which shows by it that its folder is ours."""
 NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right
+
+
+def check_folder(out: Path) -> None:
+    """Check, before anything is written, that an export overwrites nothing of others.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        UserError: it is neither new, nor empty, nor that of an earlier export.
+    """
+    if not is_free(out) and WRITTEN not in (read_text(out / CARD) or ""):
+        raise UserError(f"--out={out}: holds files that no export wrote; choose a new folder")
 
 
 def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:
@@ -32,7 +51,7 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
         notes: further paragraphs, such as on the check of an ONNX file.
         front_matter: whether a YAML header repeats the main facts for a hub.
     """
-    results, others = model.results()
+    figures = model.results()
     parts = [
         f"# {in_markdown(model.name)}",
         _trained(model),
@@ -41,11 +60,11 @@ def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter:
         _oscillators(model),
         *notes,
         "## Measured",
-        measured(results, others),
+        measured(figures),
         "## Recipe",
         f"```yaml\n{dump_recipe(recipe_from(model.public_recipe())).strip()}\n```",
     ]
-    header = f"---\n{yaml.safe_dump(_front_matter(model, results), sort_keys=False, allow_unicode=True)}---\n\n"
+    header = f"---\n{yaml.safe_dump(_front_matter(model, figures.own), sort_keys=False, allow_unicode=True)}---\n\n"
     return impersonal((header if front_matter else "") + "\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -66,8 +85,7 @@ def _trained(model: Trained) -> str:
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
         f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
-        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}"
-        "Written by sslkuramoto export."
+        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}{WRITTEN}"
     )
 
 
@@ -88,22 +106,22 @@ def _oscillators(model: Trained) -> str:
     )
 
 
-def measured(results: Sequence[Result], others: int) -> str:
-    """Return the table of all figures.
-
-    Args:
-        results: of these weights.
-        others: results in the run directory that belong to other weights or options, and are left out.
-    """
-    rows = [_row(result, name, metric) for result in results for name, metric in result.metrics.items()]
+def measured(figures: Figures) -> str:
+    """Return the table of all figures of these weights, then figures of weights that were trained from them."""
+    rows = [_row(result, name, metric) for result in figures.own for name, metric in result.metrics.items()]
     lines = [] if rows else ["Nothing was measured yet."]
     if rows:
         rule = "|".join(" ---: " if head in NUMBERS else " :--- " for head in HEADS)
         lines += [f"| {' | '.join(HEADS)} |", f"|{rule}|"]
         lines += [f"| {' | '.join(map(in_markdown, row))} |" for row in rows]
-    if others:
-        lines += ["", f"{others} results of the run are of other weights or of changed options, and are left out."]
-    stated = [(result.protocol, line) for result in results for line in (_options(result), *result.notes) if line]
+    for result in figures.further:
+        shown = ", ".join(f"{name} {_value(metric)}" for name, metric in result.metrics.items())
+        protocol = in_markdown(result.protocol)
+        lines += ["", f"Not of these weights, but of those that {protocol} trained from them: {in_markdown(shown)}."]
+    if figures.left_out:
+        count = f"{figures.left_out} result{'' if figures.left_out == 1 else 's'} of the run"
+        lines += ["", f"Left out: {count}, of other weights or with changed options of encoder or data."]
+    stated = [(result.protocol, line) for result in figures.own for line in (_options(result), *result.notes) if line]
     how = [f"- {in_markdown(protocol)}: {in_markdown(line)}" for protocol, line in stated]
     return "\n".join([*lines, *(["", "How they were measured:", "", *how] if how else [])])
 
@@ -113,14 +131,22 @@ def _options(result: Result) -> str:
 
 
 def _row(result: Result, name: str, metric: Metric) -> list[str]:
-    scale, sign = (100, " %") if metric.unit == "fraction" else (1, f" {metric.unit}" if metric.unit else "")
+    scale, _ = _scale(metric)
     interval = "-"
     if metric.low is not None and metric.high is not None:
         interval = f"{metric.low * scale:.2f} to {metric.high * scale:.2f}"
     counts = ["-" if count is None else str(count) for count in (metric.n, metric.draws, result.seed)]
     data = " ".join(str(result.data[key]) for key in ("name", "split") if result.data.get(key))
-    value = "missing" if math.isnan(metric.value) else f"{metric.value * scale:.2f}{sign}"
-    return [result.protocol, name, value, interval, *counts, data]
+    return [result.protocol, name, _value(metric), interval, *counts, data]
+
+
+def _scale(metric: Metric) -> tuple[int, str]:
+    return (100, " %") if metric.unit == "fraction" else (1, f" {metric.unit}" if metric.unit else "")
+
+
+def _value(metric: Metric) -> str:
+    scale, sign = _scale(metric)
+    return "missing" if math.isnan(metric.value) else f"{metric.value * scale:.2f}{sign}"
 
 
 def _front_matter(model: Trained, results: Sequence[Result]) -> dict[str, Any]:

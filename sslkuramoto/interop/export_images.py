@@ -11,7 +11,9 @@ from PIL import Image
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import write_atomically
+from sslkuramoto.interop.card import CARD, WRITTEN
 from sslkuramoto.report.evidence import Attacked, attacked_of
+from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Result
 from sslkuramoto.threat import Norm, parse_eps
 
@@ -53,6 +55,8 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
             for kind, image in pair.items():
                 write_atomically(out / reading / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
         lines.append(f"wrote {out}/{reading}.npz and {2 * len(found.labels)} PNG files in {out}/{reading}")
+    text = [f"# Adversarial images of {in_markdown(run.resolve().name)}, result {in_markdown(name)}", ROUNDED, WRITTEN]
+    write_atomically(out / CARD, "\n\n".join(text) + "\n")
     return [*lines, ROUNDED]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sslkuramoto.checkpoint import export_encoder, export_head
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import content_of, odd_number, write_atomically
+from sslkuramoto.files import content_of, is_free, odd_number, write_atomically
 from sslkuramoto.interop.published import KINDS, Published, kind_of, published
 from sslkuramoto.recipe import dump_recipe, key_and_text, load_recipe, recipe_file
 from sslkuramoto.run_directory import RunDirectory
@@ -28,9 +28,12 @@ from sslkuramoto.training import check
 FAMILIES = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
 """Published codes whose checkpoints are read."""
 
-_WRAPPERS = ("model_state_dict", "state_dict", "ema_state_dict", "ema", "model", "net", "network")
+_AVERAGES = ("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema")
+_LASTS = ("model_state_dict", "state_dict", "model", "net", "network")
+"""Usual names of averaged weights and of those after the last step; the first of each is read."""
 _NESTED = 3  # mappings around a state dict at most
 _AVERAGED, _ONLINE = "ema_model.", "online_model."  # as the package ema_pytorch names them
+_WRAPPED = ("module.", "_orig_mod.")  # by torch: parallel training and averages; compiled modules
 
 
 class Weights(NamedTuple):
@@ -38,11 +41,13 @@ class Weights(NamedTuple):
 
     Attributes:
         last: weights after the last step, or all there are.
-        averaged: their moving average; None if the file holds none.
+        averaged: their moving average; None if the file holds none beside ``last``.
+        not_read: names under which the file holds further weights.
     """
 
     last: dict[str, Tensor]
     averaged: dict[str, Tensor] | None
+    not_read: tuple[str, ...] = ()
 
 
 def weights_of(path: Path) -> Weights:
@@ -52,32 +57,54 @@ def weights_of(path: Path) -> Weights:
         UserError: no such file, a damaged one, one that needs code to be read, or one without weights or with weights
             that are not finite.
     """
-    for state in _mappings(read_saved(path), _NESTED):
-        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        for name, value in tensors.items():
-            check_plain(f"{path}: {name}", value)
-            check_finite(f"{path}: weight {name!r}", value)
-        if any(name.startswith(_AVERAGED) for name in tensors):
-            averaged, last = (_without(tensors, prefix) for prefix in (_AVERAGED, _ONLINE))
-            return Weights(last or averaged, averaged)
-        if tensors:
-            return Weights(_without(tensors, ""), None)
-    raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    found = _found(read_saved(path), path, _NESTED)
+    if found is None:
+        raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    return found
 
 
-def _mappings(content: Any, nested: int) -> Iterator[Mapping[str, Any]]:
-    """Yield a mapping and those under usual names in it, ``nested`` deep: a file may hold a mapping within itself."""
-    if isinstance(content, Mapping):
-        yield {str(name): value for name, value in content.items()}
-        for name in _WRAPPERS if nested else ():
-            if name in content:
-                yield from _mappings(content[name], nested - 1)
+def _found(content: Any, path: Path, nested: int) -> Weights | None:
+    """Return the weights under usual names in a mapping, ``nested`` deep, or its own tensors; None without any.
+
+    The depth is limited because a file may hold a mapping within itself.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    usual = [name for name in (*_AVERAGES, *_LASTS) if nested and name in content]
+    below = {name: found for name in usual if (found := _found(content[name], path, nested - 1)) is not None}
+    if not below:
+        return _own(content, path)
+    firsts = (next(filter(below.__contains__, names), None) for names in (_AVERAGES, _LASTS))
+    chosen = [name for name in firsts if name is not None]
+    average, last = below[chosen[0]], below[chosen[-1]]
+    both = last if average is last else Weights(last.last, average.averaged or average.last)
+    odd = [name for name in usual if name in _AVERAGES and isinstance(content[name], Mapping | list | tuple)]
+    not_read = [name for name in dict.fromkeys([*below, *odd]) if name not in chosen]
+    return both._replace(not_read=(*not_read, *both.not_read))
 
 
-def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with ``prefix``, without it and without DDP's ``module.``."""
-    named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    return {name.removeprefix("module."): value for name, value in named.items()}
+def _own(content: Mapping[Any, Any], path: Path) -> Weights | None:
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        check_plain(f"{path}: {name}", value)
+        check_finite(f"{path}: weight {name!r}", value)
+    tensors = _bare(tensors)
+    averaged, last = (_bare(_under(prefix, tensors)) for prefix in (_AVERAGED, _ONLINE))
+    if averaged:
+        return Weights(last, averaged) if last else Weights(averaged, None)
+    return Weights(tensors, None) if tensors else None
+
+
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a wrapped module by their own names, without tensors beside them; others as they are."""
+    for prefix in _WRAPPED:
+        if inside := _under(prefix, tensors):
+            return _bare(inside)
+    return tensors
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def import_run(
@@ -91,7 +118,8 @@ def import_run(
     """Write a published checkpoint as a finished run.
 
     Args:
-        path: a checkpoint of torch.save: a state dict, one under a usual name, or one of ema_pytorch.
+        path: a checkpoint of torch.save: a state dict, one under a usual name, or one of ema_pytorch. Averaged weights
+            are those of the run, and the last ones beside them are its raw weights.
         run: a new directory; it is written whole, or not at all.
         arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults.
         items: ``"key=value"``, changes of the recipe, above all the data.
@@ -104,7 +132,7 @@ def import_run(
     Raises:
         UserError: the file is no such checkpoint, weights do not fit, the directory exists, or the recipe is wrong.
     """
-    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+    if not is_free(run.path):
         raise UserError(f"--run={run.path}: exists; an import needs a new directory")
     config = dict(map(_argument, arguments))
     weights = weights_of(path)
@@ -121,7 +149,12 @@ def import_run(
     base = load_recipe(recipe_file(recipe or kind.recipe), items)
     trained = check(replace(base, encoder=network.built.encoder_part, init=None))
 
-    lines = [f"{kind.networks}: {len(weights.last)} tensors" + (", with averaged weights" if weights.averaged else "")]
+    lines = [f"{kind.networks}: {len(weights.last)} tensors"]
+    if weights.averaged is not None:
+        lines.append(
+            "averaged weights are those of the run (--weights ema), the last ones its raw weights (--weights raw)"
+        )
+    lines += [f"not read: what the file holds under {name!r}" for name in weights.not_read]
     with _whole(run.path) as folder:
         part = RunDirectory(folder)
         write_atomically(part.recipe_file, dump_recipe(trained))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,8 @@ from sslkuramoto.data import DataSet
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
+from sslkuramoto.evaluation.described import changed_options, trained_further
+from sslkuramoto.evaluation.held_weights import Hashes
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.examples import Images, Spec, shown_reads
 from sslkuramoto.randomness import generator
@@ -23,6 +25,20 @@ from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 LARGEST_SIDE = 4096  # pixels of --size
+
+
+class Figures(NamedTuple):
+    """Results of a run, for the card of its weights.
+
+    Attributes:
+        own: measured on these weights and on the data of the run, no option of encoder or data changed.
+        further: likewise, but of weights that the protocol trained from these, such as finetuned ones.
+        left_out: number of other results.
+    """
+
+    own: list[Result]
+    further: list[Result]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -111,22 +127,18 @@ class Trained:
             n, 3, self.size, self.size, generator=generator("cpu", 0, "images for the check of an export")
         )
 
-    def results(self) -> tuple[list[Result], int]:
-        """Return the results measured on these weights as they were trained, and how many others the run holds.
+    def results(self) -> Figures:
+        """Return what the run holds of measurements, divided by the weights that they are of.
 
         Raises:
             UserError: a damaged result.
         """
         files = sorted((self.subject.run_dir / "results").glob("*.json"))
         found = [Result.read(path, per_image=False) for path in files]
-        encoder, head = self.subject.encoder_hash, self.subject.head_hash
-        ours = [
-            result
-            for result in found
-            if (result.encoder.get("sha256"), result.head.get("sha256", head)) == (encoder, head)
-            and not result.encoder.get("changed_options")
-        ]
-        return ours, len(found) - len(ours)
+        exported = Hashes(self.subject.encoder_hash, self.subject.head_hash or None)
+        ours = [result for result in found if exported.are_of(result) and not changed_options(result)]
+        further = [result for result in ours if trained_further(result)]
+        return Figures([result for result in ours if result not in further], further, len(found) - len(ours))
 
     def public_recipe(self) -> dict[str, Any]:
         """Return the recipe without the folders of the machine that trained: of absolute paths the last name only."""

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sslkuramoto.checkpoint import load_encoder, load_head, load_kind, weights_hash
+from sslkuramoto.checkpoint import load_kind
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.described import changed_options
+from sslkuramoto.evaluation.held_weights import Hashes, loaded_hashes, other_weights
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
 from sslkuramoto.leaderboard.recompute import check_numbers, texts_of, threat_of, versions_of
 from sslkuramoto.report.evidence import STATUSES, audit_of
@@ -40,10 +42,8 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     weights = _weights(run, results)
     own = [result for result in results if _is_plain(result)]
     for result in own:
-        if result.encoder.get("sha256") != weights["encoder"]:
-            raise UserError(f"{result.path}: was measured of other weights than {run} holds; measure again")
-        if result.head.get("sha256", weights["head"]) != weights["head"]:
-            raise UserError(f"{result.path}: was measured with another head than {run} holds; measure again")
+        if not Hashes(weights["encoder"], weights["head"]).are_of(result):
+            raise UserError(f"{result.path}: was {other_weights(run, [result])}")
         check_numbers(result)
     robust = [_robust(result) for result in own if _stated(result)]
     if not robust:
@@ -100,18 +100,19 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
 
 def _is_plain(result: Result) -> bool:
     """Return whether a result is of the weights and data that the run is known by, without changes."""
-    changed = result.encoder.get("changed_options") or result.data.get("changed_options")
-    return not changed and result.encoder.get("weights") != "raw" and result.encoder.get("checkpoint") is None
+    return (
+        not changed_options(result)
+        and result.encoder.get("weights") != "raw"
+        and result.encoder.get("checkpoint") is None
+    )
 
 
 def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
     """Return the hashes of the weights: computed, or as the results state them where code made the network."""
     directory = RunDirectory(run)
     if directory.finished:
-        head = directory.head_file()
         return {
-            "encoder": weights_hash(load_encoder(directory.encoder_file())),
-            "head": weights_hash(load_head(head)) if head.is_file() else None,
+            **loaded_hashes(directory.encoder_file(), directory.head_file())._asdict(),
             "weights_checked": True,
         }
     if not (run / ABOUT).is_file():

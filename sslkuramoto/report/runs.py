@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.held_weights import HeldWeights
 from sslkuramoto.files import ABOUT, bounded_yaml, read_object
 from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.results import Result
@@ -44,7 +45,12 @@ Series = tuple[list[float], list[float]]  # steps, values
 
 @dataclass(frozen=True)
 class Part:
-    """One run directory, read."""
+    """One run directory, read.
+
+    Attributes:
+        results: on weights that it holds, as far as that can be told.
+        of_others: results on other weights, which no table and no picture shows.
+    """
 
     name: str
     path: Path
@@ -52,6 +58,7 @@ class Part:
     environment: Mapping[str, Any]
     series: Mapping[str, Series]
     results: tuple[Result, ...]
+    of_others: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,14 +148,19 @@ def _left_a_head(run: Path) -> bool:
 def read_part(name: str, path: Path) -> Part:
     """Read one run directory. Files that are missing are left out, files that are broken raise :class:`UserError`."""
     environment = read_object(path / "environment.json") if (path / "environment.json").exists() else {}
-    files = sorted((path / "results").glob("*.json"))
+    held = HeldWeights(path)
+    found: dict[bool, list[Result]] = {True: [], False: []}
+    for file in sorted((path / "results").glob("*.json")):
+        result = Result.read(file, per_image=False)
+        found[held.include(result)].append(result)
     return Part(
         name=name,
         path=path,
         recipe=read_text(path / "recipe.yaml"),
         environment=environment,
         series=read_series(path / "metrics.csv"),
-        results=tuple(Result.read(file, per_image=False) for file in files),
+        results=tuple(found[True]),
+        of_others=tuple(found[False]),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import comparable, incidental_options, kind_of
+from sslkuramoto.evaluation.held_weights import HeldWeights, other_weights
 from sslkuramoto.results import Result
 from sslkuramoto.study.paired import PairedTest, holm, paired_test
 
@@ -49,12 +50,13 @@ def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunCo
 
     Raises:
         UserError: a run without results, a result or list that one run lacks, results on different images (of those
-            that are wanted, or of all), a damaged result.
+            that are wanted, or of all) or on weights that a run no longer holds, a damaged result or file of weights.
     """
     ours, theirs = (_files(run) for run in (first, second))
     common = [name for name in ours if name in theirs]
     if not wanted and not common:
         raise UserError(f"{first} and {second}: hold no result of one name; measure both by the same protocol")
+    held = HeldWeights(first), HeldWeights(second)
     tests: list[RunTest] = []
     notes: list[str] = []
     for item in wanted or common:
@@ -64,6 +66,9 @@ def compare_runs(first: Path, second: Path, wanted: Sequence[str] = ()) -> RunCo
                 raise unknown(f"result of {run}", name, files)
         pair = Result.read(ours[name]), Result.read(theirs[name])
         try:
+            for run, weights, result in zip((first, second), held, pair, strict=True):
+                if not weights.include(result):
+                    raise UserError(f"{result.path}: {other_weights(run, [result])}")
             unlike = _unlike_options(name, pair)
             tests += _tests(name, pair, chosen)
         except UserError as error:

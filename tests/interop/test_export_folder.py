@@ -72,10 +72,19 @@ def test_the_card_has_each_figure_with_interval_images_draws_protocol_and_seed(f
     assert "It started from the encoder of the run `pre`, trained by `simclr`." in text
 
 
-def test_figures_of_other_weights_are_left_out_and_counted(folder):
+def test_figures_of_other_weights_or_other_data_are_left_out_and_counted(folder):
     text = (folder / "README.md").read_text()
     assert "| older |" not in text
-    assert "1 results of the run are of other weights" in text
+    assert "| few |" not in text
+    assert "| streamed |" in text, "where the images are kept changes no number"
+    assert "Left out: 2 results of the run, of other weights or with changed options of encoder or data." in text
+
+
+def test_figures_of_weights_that_a_protocol_trained_from_these_are_a_sentence_and_no_entry_for_hubs(folder):
+    header, text = (folder / "README.md").read_text().split("---\n", 2)[1:]
+    assert "| finetuned |" not in text
+    assert "Not of these weights, but of those that finetuned trained from them: accuracy 50.00 %." in text
+    assert "finetuned" not in header
 
 
 def test_no_folder_of_this_machine_is_written(folder, pretrained):
@@ -89,14 +98,15 @@ def test_the_front_matter_is_what_hubs_read(folder):
     said = yaml.safe_load(header)
     assert said["pipeline_tag"] == "image-classification"
     assert said["library_name"] == "sslkuramoto"
-    (measured,) = said["model-index"][0]["results"]
+    measured, streamed = said["model-index"][0]["results"]
     assert measured["metrics"] == [{"type": "accuracy", "value": 0.5, "name": "clean: accuracy"}]
+    assert streamed["metrics"][0]["name"] == "streamed: accuracy"
 
 
 def test_huggingface_hub_reads_the_card(folder):
     from huggingface_hub import ModelCard
 
-    (result,) = ModelCard.load(folder / "README.md").data.eval_results
+    result, _ = ModelCard.load(folder / "README.md").data.eval_results
     assert (result.metric_value, result.dataset_name) == (0.5, "digits")
 
 

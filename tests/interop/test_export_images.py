@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.interop.card import check_folder
 from sslkuramoto.interop.export_images import ROUNDED, export_images
 
 CLEAN = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -48,6 +49,7 @@ def test_the_npz_holds_exact_pixels_labels_predictions_index_and_threat(stored, 
     assert found["index"].tolist() == [4, 9]
     assert (float(found["eps"]), str(found["norm"])) == (8 / 255, "linf")
     assert lines[-1] == ROUNDED
+    check_folder(tmp_path / "out")  # its card says that an export wrote it
 
 
 def test_png_files_are_the_pixels_in_8_bits(stored, tmp_path):

@@ -112,9 +112,44 @@ def test_averaged_weights_are_the_run_and_the_last_ones_stand_beside(case, tmp_p
     assert torch.equal(stem[1], case.weights[theirs] + 1)
 
 
+@pytest.mark.parametrize(
+    ("last", "average"),
+    [("state_dict", "ema_state_dict"), ("model", "ema"), ("model_state_dict", "ema_model"), ("net", "state_dict_ema")],
+)
+def test_of_two_sets_the_averaged_one_is_the_run_whatever_their_names(last, average, case, tmp_path, capsys):
+    moved = {name: value + 1 if value.is_floating_point() else value for name, value in case.weights.items()}
+    content = {
+        last: moved,
+        average: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in case.weights.items()}},
+    }
+    torch.save({**content, "network": moved}, tmp_path / "two.pth")
+    imported(tmp_path / "two.pth", tmp_path / "run", *SMALL, "--config", *case.arguments, family=case.family)
+    said = capsys.readouterr().out
+    assert "averaged weights are those of the run (--weights ema), the last ones its raw weights" in said
+    assert "not read: what the file holds under 'network'" in said
+    run, (theirs, ours) = RunDirectory(tmp_path / "run"), case.stem
+    stem = [load_encoder(run.encoder_file(kind)).state_dict()[ours] for kind in ("ema", "raw")]
+    assert torch.equal(stem[0], case.weights[theirs])
+    assert torch.equal(stem[1], case.weights[theirs] + 1)
+
+
+def test_averages_without_names_are_said_not_to_be_read(case, tmp_path):
+    torch.save({"model": case.weights, "ema": {"shadow_params": [torch.ones(2)]}}, tmp_path / "file.pth")
+    found = weights_of(tmp_path / "file.pth")
+    assert (found.averaged, found.not_read) == (None, ("ema",))
+
+
+def test_a_tensor_beside_the_weights_is_no_weight(case, tmp_path):
+    torch.save({"best_acc": torch.tensor(0.8), "model_state_dict": case.weights}, tmp_path / "file.pth")
+    assert weights_of(tmp_path / "file.pth").last.keys() == case.weights.keys()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
 @pytest.mark.parametrize("wrapper", ["model_state_dict", "state_dict", "ema", "net"])
-def test_weights_are_found_under_usual_names_and_without_the_prefix_of_parallel_training(wrapper, case, tmp_path):
-    content = {wrapper: {f"module.{name}": value for name, value in case.weights.items()}, "epoch": 3}
+def test_weights_are_found_under_usual_names_and_without_the_prefix_of_a_wrapped_module(
+    wrapper, prefix, case, tmp_path
+):
+    content = {wrapper: {f"{prefix}{name}": value for name, value in case.weights.items()}, "epoch": 3}
     torch.save({"model": content, "args": {"T": 2}}, tmp_path / "nested.pth")
     found = weights_of(tmp_path / "nested.pth")
     assert found.averaged is None

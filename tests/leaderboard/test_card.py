@@ -106,14 +106,14 @@ def exchange(file):
 
 def test_results_of_other_weights_are_refused(run):
     exchange(run / "encoder.safetensors")
-    with pytest.raises(UserError, match="was measured of other weights than"):
+    with pytest.raises(UserError, match="was measured on other weights than"):
         card_of(run)
 
 
 def test_a_head_that_was_exchanged_before_the_card_was_written_is_refused(run, tmp_path, capsys):
     exchange(run / "head.safetensors")
     line = refused(capsys, run, "--html", tmp_path / "page.html")
-    assert f"was measured with another head than {run} holds; measure again" in line
+    assert "was measured on other weights than the run holds now; measure again: sslkuramoto evaluate" in line
     assert not (run / CARD).exists()
 
 
@@ -136,7 +136,7 @@ def test_a_protocol_that_measures_the_head_states_its_hash_and_the_board_finds_t
     assert stated["knn"].head == {}, "k-NN measures the encoder alone"
     assert card_of(run)["network"]["head"] == stated["robustness"].head["sha256"]
     exchange(run / "head.safetensors")
-    with pytest.raises(UserError, match="was measured with another head than"):
+    with pytest.raises(UserError, match="was measured on other weights than"):
         card_of(run)
 
 

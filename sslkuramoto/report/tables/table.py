@@ -9,6 +9,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.encoders.features import UNTRAINED
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.described import counted, incidental_options
+from sslkuramoto.evaluation.held_weights import other_weights
 from sslkuramoto.report.runs import Model
 from sslkuramoto.report.tables.columns import IN_PERCENT, Absent, Found, LeftOut, columns, find, number, percent
 from sslkuramoto.report.tables.groups import HOW_TO_READ, groups_of, label_of
@@ -71,7 +72,7 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
             figures = [group[0].row.published.get(column.key) for group in groups]
             by_head.append([published_cell(figure, mark, published_digits(figures)) for figure in figures])
     of_models = {model.label: [each for part in model.parts.values() for each in part.results] for model in models}
-    for text in (*untrained_lines(of_models), *_mixed_weights(models)):
+    for text in (*untrained_lines(of_models), *_of_other_weights(models), *_mixed_weights(models)):
         mark(text)
     main_numbers = [
         _main_numbers(label, list(zip(heads, (cells[i] for cells in by_head), strict=True)), group)
@@ -315,6 +316,15 @@ def _short(text: str, length: int = 40) -> str:
 def untrained_lines(results: Mapping[str, Sequence[Result]]) -> list[str]:
     """Name the models, by their labels, whose results say that the encoder was not trained."""
     return [f"{label}: {UNTRAINED}" for label, each in results.items() if any(r.encoder.get("untrained") for r in each)]
+
+
+def _of_other_weights(models: Sequence[Model]) -> list[str]:
+    notes = []
+    for model in models:
+        for part in model.parts.values():
+            if names := ", ".join(result.path.stem for result in part.of_others):
+                notes.append(f"{model.label}: {names}: not shown, {other_weights(part.path, part.of_others)}")
+    return notes
 
 
 def _mixed_weights(models: Sequence[Model]) -> list[str]:
