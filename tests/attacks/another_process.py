@@ -52,7 +52,7 @@ def measure_shared(subject: Subject, options: dict, folder: Path, name: str, oth
             (folder / f"{name}.units").write_text("\n".join(begun))
             while len(begun) == 1 and not (folder / f"{other}.units").exists():
                 assert time.monotonic() < latest, f"{other} has not begun in {PATIENCE} s"
-                time.sleep(0.005)
+                time.sleep(0.05)
 
     subject.report = report
     return PROTOCOLS.build("robustness", options | {"ledger": str(folder / "shared")})(subject)

@@ -77,7 +77,7 @@ def network(request, cnn, noisy):
 @pytest.mark.parametrize(
     ("network", "mode", "norm"),
     [
-        *[("cnn", "random", norm) for norm in RADII],
+        ("cnn", "random", "l2"),
         ("noisy", "random", "linf"),
         ("noisy", "averaged", "l2"),
         ("noisy", "fixed_per_image", "linf"),
@@ -87,7 +87,7 @@ def network(request, cnn, noisy):
 )
 def test_no_registered_attack_takes_more_passes_than_counted(network, images, subject_of, name, mode, norm):
     for attack in ready(subject_of(network), *entries(name)):
-        for eps in RADII[norm]:
+        for eps in RADII[norm] if mode == "random" else RADII[norm][:1]:  # a mode adds passes where nothing breaks
             check(attack, Classifier(*network, mode, draws=2), images, Threat(norm, eps))
 
 
@@ -95,9 +95,9 @@ def test_no_registered_attack_takes_more_passes_than_counted(network, images, su
 @pytest.mark.parametrize("norm", RADII)
 def test_other_options_are_counted_too(noisy, images, subject_of, more, norm):
     (attack,) = ready(subject_of(noisy), more)
-    for mode in ("random", "fixed"):
-        for eps in RADII[norm]:
-            check(attack, Classifier(*noisy, mode), images, Threat(norm, eps))
+    modes = ("random", "fixed") if norm == "linf" else ("fixed", "random")
+    for mode, eps in zip(modes, RADII[norm], strict=True):
+        check(attack, Classifier(*noisy, mode), images, Threat(norm, eps))
 
 
 FEWER = ("autoattack", "transfer", "surrogate", "hop_skip_jump")
@@ -177,7 +177,7 @@ WAYS = {
 @pytest.mark.parametrize("name", ["cnn", "silent"])
 def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, control, options, name):
     protocol = PROTOCOLS.build(
-        "robustness", {"eps": 1e-7, "images": 9, "chunk": 4, "select_draws": 20, "control": control, **options}
+        "robustness", {"eps": 1e-7, "images": 5, "chunk": 4, "select_draws": 20, "control": control, **options}
     )
     subject = subject_of(request.getfixturevalue(name))
     with counted(subject.encoder) as count:
@@ -188,12 +188,12 @@ def test_a_protocol_takes_at_most_what_the_dry_run_says(request, subject_of, con
     made = count.forward + count.backward
     assert 0.7 * (cost.forward + cost.backward) < made <= cost.forward + cost.backward, "not much less: nothing breaks"
     assert count.backward <= cost.backward
-    assert cost.images == 9
+    assert cost.images == 5
     assert cost.seconds > 0
 
 
 def test_where_images_break_it_takes_less(noisy, subject_of):
-    options = {"eps": RADII["linf"][1], "images": 9, "select_draws": 20, "ways": WAYS}
+    options = {"eps": RADII["linf"][1], "images": 4, "select_draws": 20, "ways": WAYS}
     protocol, subject = PROTOCOLS.build("robustness", options), subject_of(noisy)
     ((_, cost),) = protocol.estimate(subject)
     with counted(subject.encoder) as count:
@@ -240,7 +240,7 @@ def test_restarts_and_the_judging_draws_count(silent, subject_of):
 
 def test_attacks_whose_work_the_ledger_holds_whole_are_not_counted_again(silent, subject_of):
     subject = subject_of(silent)
-    options = {"eps": 1e-7, "images": 9, "chunk": 4, "select_draws": 20, "control": 4}
+    options = {"eps": 1e-7, "images": 5, "chunk": 4, "select_draws": 20, "control": 4}
     pgd = few("pgd", label="mine", restarts=2)
     alone = PROTOCOLS.build("robustness", {**options, "attacks": [pgd]})
     ((_, before),) = alone.estimate(subject)
