@@ -4,16 +4,19 @@
 
 For each run: the median cosine between the gradients of two draws, the median correlation of the gradient with finite
 differences at a quarter of eps, the largest median |gamma F| of a Kuramoto step (docs/audit.md), and from the newest
-result in RUN/results that holds several readings what is left as published, by EoT and under the union. The last lines
-give Spearman's rank correlation of each sign with three outcomes, over all runs that have both, with its p over 10,000
-random orders. That p takes runs for independent; runs that share an architecture are not, so it is too small.
+result in RUN/results on these weights, of this radius and with several readings, what is left as published, by EoT and
+under the union. The last lines give Spearman's rank correlation of each sign with three outcomes, over all runs that
+have both, with its p over 10,000 random orders. That p takes runs for independent; runs that share an architecture are
+not, so it is too small.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy
 from scipy.stats import rankdata
@@ -25,6 +28,7 @@ from sslkuramoto.evaluation.audit.gradients import gradient_facts
 from sslkuramoto.evaluation.audit.network_checks import AGREES_AT
 from sslkuramoto.evaluation.audit.saturation import step_turns
 from sslkuramoto.evaluation.classification.subset import chosen_images
+from sslkuramoto.evaluation.held_weights import HeldWeights
 from sslkuramoto.evaluation.protocol import classifier_of
 from sslkuramoto.randomness import generator
 from sslkuramoto.results import Result
@@ -89,16 +93,24 @@ def signs_of(run: Path, eps: float, images: int) -> Signs:
     turns = step_turns(encoder, first, encoder.sample_initial(first, draw) if encoder.stochastic else None)
     cosine = None if facts.cosine is None else median(facts.cosine)
     most = max((turn.median for turn in turns), default=None)
-    return Signs(run, cosine, median(facts.agreement[AGREES_AT]), most, _left(run))
+    return Signs(run, cosine, median(facts.agreement[AGREES_AT]), most, _left(run, eps))
 
 
-def _left(run: Path) -> dict[str, float]:
+def _left(run: Path, eps: float) -> dict[str, float]:
+    """Return what attacks of the same radius left, by the newest result on the weights that the run holds."""
+    held = HeldWeights(run)
     files = sorted((run / "results").glob("*.json"), key=lambda file: file.stat().st_mtime)
     for result in map(Result.read, reversed(files)):
         names = {reading: f"{reading}/robust_accuracy" for reading in READINGS}
-        if all(name in result.metrics for name in names.values()):
+        if not all(name in result.metrics for name in names.values()):
+            continue
+        if _is_of(result.options, eps) and held.include(result):
             return {reading: 100 * result.metrics[name].value for reading, name in names.items()}
     return {}
+
+
+def _is_of(options: Mapping[str, Any], eps: float) -> bool:
+    return options.get("norm", "linf") == "linf" and abs(parse_eps(options.get("eps", 0)) - eps) < 1e-9
 
 
 def table(found: Sequence[Signs]) -> list[str]:
@@ -117,7 +129,8 @@ def correlations(found: Sequence[Signs]) -> list[str]:
     """Return a line for each sign and outcome; fewer than four runs with both give none."""
     lines = []
     for name, sign in SIGNS.items():
-        pairs = [(value, each.left) for each in found if each.left and (value := sign(each)) is not None]
+        pairs = [(value, each.left) for each in found if (value := sign(each)) is not None]
+        pairs = [(value, left) for value, left in pairs if left and all(map(isfinite, (value, *left.values())))]
         if len(pairs) < 4:
             continue
         for title, (more, less) in OUTCOMES.items():

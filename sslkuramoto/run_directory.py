@@ -122,26 +122,21 @@ class RunDirectory:
             if there != here and self.begun:
                 raise UserError(
                     f"{self.path}: engine.precision is {there!r} there and {here!r} here; a run that has begun keeps "
-                    "the precision of its weights"
+                    "the precision of its weights; choose another run directory"
                 )
         elif self.path.exists() and (
             not self.path.is_dir() or not all(is_leftover(item) or item.name == _LOCK for item in self.path.iterdir())
         ):
             raise UserError(f"{self.path}: exists and is no run directory; choose another one")
 
-    def check_start(self, weights: str | None, where: str) -> None:
-        """Check that a run that has begun did so from these weights, as far as is known.
-
-        Args:
-            weights: their hash; None: there are none to compare.
-            where: ends the message "began from other weights than ...".
+    def start(self) -> str | None:
+        """Return the hash of the weights that training began from; None where it has not begun or did not record them.
 
         Raises:
-            UserError: it began from others; environment.json is damaged.
+            UserError: environment.json is damaged.
         """
         known = [session["start"] for session in self._sessions() if session.get("start")] if self.begun else []
-        if known and weights is not None and weights != known[-1]:
-            raise UserError(f"{self.path}: began from other weights than {where}")
+        return known[-1] if known else None
 
     def _longer(self) -> str:
         """Return how a run of more epochs is begun, as it can be typed."""
@@ -205,7 +200,7 @@ class RunDirectory:
         Args:
             device: that the run is trained on.
             processes: that train it.
-            start: hash of the weights that the run begins from; None: it begins from random ones.
+            start: hash of the weights that the run begins from; None: it begins from random ones, or continues.
 
         Returns:
             What of hardware and processes is not as in the session before, such as "processes=2 (before: 1)".

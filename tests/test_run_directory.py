@@ -8,7 +8,7 @@ import pytest
 from small_runs import AKORN, Killed, after_step, kill, press_ctrl_c, recipe_file, small
 
 from sslkuramoto import data
-from sslkuramoto.checkpoint import load
+from sslkuramoto.checkpoint import load, load_encoder, weights_hash
 from sslkuramoto.cli import main
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.recipe import load_recipe
@@ -360,3 +360,17 @@ def test_a_run_does_not_continue_nor_count_as_finished_where_the_weights_it_bega
             train(recipe, tmp_path / "run")
         start.encoder_file().write_bytes(kept)
         assert train(recipe, tmp_path / "run").finished
+
+
+def test_a_run_that_did_not_record_the_weights_it_began_from_never_names_others(tmp_path):
+    start, other = (train(small(epochs=1, seed=seed), tmp_path / str(seed)) for seed in (0, 1))
+    recipe, run = small(epochs=1, init=str(start.path)), RunDirectory(tmp_path / "run")
+    with pytest.raises(Interrupted), after_step(0, press_ctrl_c):
+        train(recipe, run.path)
+    assert run.start() == weights_hash(load_encoder(start.encoder_file()))
+    sessions = json.loads(run.environment_file.read_text())
+    del sessions["sessions"][0]["start"]  # as a run of an older version
+    run.environment_file.write_text(json.dumps(sessions))
+    start.encoder_file().write_bytes(other.encoder_file().read_bytes())
+    assert train(recipe, run.path).finished
+    assert run.start() is None

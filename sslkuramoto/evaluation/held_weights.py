@@ -1,11 +1,12 @@
 """Are the weights that a result was measured on those that its run holds? Both are known by their hashes."""
 
-import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sslkuramoto.checkpoint import head_parts, load_encoder, load_head, load_kind, weights_hash
+from sslkuramoto.errors import UserError
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
 
@@ -17,7 +18,7 @@ class Hashes(NamedTuple):
     head: str | None
 
     def are_of(self, result: Result) -> bool:
-        """Return whether a result was measured on these weights; one that states no head has none of its own."""
+        """Return whether a result was measured on these weights. The head counts only where the result states one."""
         return (result.encoder.get("sha256"), result.head.get("sha256", self.head)) == self
 
 
@@ -30,16 +31,13 @@ class HeldWeights:
 
     def __init__(self, run: Path) -> None:
         self._run = RunDirectory(run)
-        self._hashes: dict[Any, Hashes] = {}
+        self._hashes: dict[Any, Hashes | None] = {}
 
     def include(self, result: Result) -> bool:
         """Return whether a result was measured on weights that the run holds.
 
         It counts as such where this cannot be told: it states no hash, or the run holds no file of the weights (raw,
-        averaged, after an epoch) that it states.
-
-        Raises:
-            UserError: a damaged file of weights.
+        averaged, after an epoch) that it states, or a damaged one, or one whose network cannot be built here.
         """
         epoch, weights = result.encoder.get("checkpoint"), "raw" if result.encoder.get("weights") == "raw" else "ema"
         at = self._run.at_epoch(epoch) if isinstance(epoch, int) else self._run
@@ -48,8 +46,10 @@ class HeldWeights:
             return True
         for hashes in (_saved, loaded_hashes):  # the network is built only where the file does not decide
             if (hashes, files) not in self._hashes:
-                self._hashes[hashes, files] = hashes(*files)
-            if self._hashes[hashes, files].are_of(result):
+                with suppress(UserError):
+                    self._hashes[hashes, files] = hashes(*files)
+            known = self._hashes.setdefault((hashes, files), None)
+            if known is None or known.are_of(result):
                 return True
         return False
 
@@ -70,7 +70,6 @@ def loaded_hashes(encoder: Path, head: Path) -> Hashes:
 
 
 def other_weights(run: Path, results: Iterable[Result]) -> str:
-    """Return words for results that :class:`HeldWeights` does not include, with the command that measures again."""
-    protocols = dict.fromkeys(result.described_by for result in results)
-    command = shlex.join(["sslkuramoto", "evaluate", str(run), *protocols])
-    return f"measured on other weights than the run holds now; measure again: {command}"
+    """Return words for results that :class:`HeldWeights` does not include."""
+    files = ", ".join(f"{run}/results/{result.path.name}" for result in results if result.path is not None)
+    return f"measured on other weights than the run holds now; remove {files} and measure again"

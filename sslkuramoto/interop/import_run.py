@@ -57,37 +57,48 @@ def weights_of(path: Path) -> Weights:
         UserError: no such file, a damaged one, one that needs code to be read, or one without weights or with weights
             that are not finite.
     """
-    found = _found(read_saved(path), path, _NESTED)
+    content, names = read_saved(path), dict[int, str]()
+    found = _found(content, _NESTED, names)
     if found is None:
         raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    for value in [*found.last.values(), *(found.averaged or {}).values()]:
+        check_plain(f"{path}: {names[id(value)]}", value)
+        check_finite(f"{path}: weight {names[id(value)]!r}", value)
     return found
 
 
-def _found(content: Any, path: Path, nested: int) -> Weights | None:
-    """Return the weights under usual names in a mapping, ``nested`` deep, or its own tensors; None without any.
+def _found(content: Any, nested: int, names: dict[int, str]) -> Weights | None:
+    """Return the weights in a mapping, its own or those under usual names in it, whichever are more tensors.
 
-    The depth is limited because a file may hold a mapping within itself.
+    Averaged weights have the names of the last ones. The depth ``nested`` is limited because a file may hold a mapping
+    within itself; ``names`` gets the name in the file of each tensor, by its id. None: there are no tensors.
     """
     if not isinstance(content, Mapping):
         return None
-    usual = [name for name in (*_AVERAGES, *_LASTS) if nested and name in content]
-    below = {name: found for name in usual if (found := _found(content[name], path, nested - 1)) is not None}
+    own = _own(content, names)
+    usual = [name for name in (*_AVERAGES, *_LASTS) if nested and isinstance(content.get(name), Mapping | list | tuple)]
+    below = {name: found for name in usual if (found := _found(content[name], nested - 1, names)) is not None}
+    if own is not None and all(len(found.last) <= len(own.last) for found in below.values()):
+        return own._replace(not_read=tuple(usual))
     if not below:
-        return _own(content, path)
-    firsts = (next(filter(below.__contains__, names), None) for names in (_AVERAGES, _LASTS))
-    chosen = [name for name in firsts if name is not None]
-    average, last = below[chosen[0]], below[chosen[-1]]
-    both = last if average is last else Weights(last.last, average.averaged or average.last)
-    odd = [name for name in usual if name in _AVERAGES and isinstance(content[name], Mapping | list | tuple)]
-    not_read = [name for name in dict.fromkeys([*below, *odd]) if name not in chosen]
-    return both._replace(not_read=(*not_read, *both.not_read))
+        return None
+    chosen = [name for name in _LASTS if name in below][:1]
+    last = below[chosen[0]] if chosen else None
+    averages = [name for name in _AVERAGES if name in below and (last is None or _alike(below[name], last))][:1]
+    found = last or below[averages[0]]
+    if last is not None and averages:
+        found = Weights(last.last, below[averages[0]].averaged or below[averages[0]].last, last.not_read)
+    not_read = tuple(name for name in usual if name not in (*chosen, *averages))
+    return found._replace(not_read=(*not_read, *found.not_read))
 
 
-def _own(content: Mapping[Any, Any], path: Path) -> Weights | None:
+def _alike(average: Weights, last: Weights) -> bool:
+    return (average.averaged or average.last).keys() == last.last.keys()
+
+
+def _own(content: Mapping[Any, Any], names: dict[int, str]) -> Weights | None:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    for name, value in tensors.items():
-        check_plain(f"{path}: {name}", value)
-        check_finite(f"{path}: weight {name!r}", value)
+    names |= {id(value): name for name, value in tensors.items()}
     tensors = _bare(tensors)
     averaged, last = (_bare(_under(prefix, tensors)) for prefix in (_AVERAGED, _ONLINE))
     if averaged:
@@ -96,9 +107,10 @@ def _own(content: Mapping[Any, Any], path: Path) -> Weights | None:
 
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a wrapped module by their own names, without tensors beside them; others as they are."""
+    """Return the weights of a wrapped module by their own names; single numbers beside them, such as a count, go."""
     for prefix in _WRAPPED:
-        if inside := _under(prefix, tensors):
+        inside = _under(prefix, tensors)
+        if inside and all(name.startswith(prefix) or value.ndim == 0 for name, value in tensors.items()):
             return _bare(inside)
     return tensors
 

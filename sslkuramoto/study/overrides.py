@@ -55,9 +55,9 @@ class Overrides:
 
     @property
     def counted(self) -> dict[str, str]:
-        """Return what changes results, key -> value as text, in a fixed order: no places of data, no engine.
+        """Return what changes results, key -> value as text, in a fixed order.
 
-        Of the engine the precision counts: it is that of the weights.
+        Places of data do not, nor does the engine, but for its precision, which is that of the weights.
         """
         found = dict(self.everywhere)
         for (row, stage), settings in self.rows.items():

@@ -224,7 +224,7 @@ class _Planner:
         if before is not None and before.code != code:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name
-        path = self.paths.setdefault((content, code), self._run_path(name, content, code))
+        path = self.paths.setdefault((content, code), self._run_path(name, content, code, recipe.engine.precision))
         stage = Stage(
             label=f"{row}, seed {seed}: {name}",
             path=path,
@@ -260,14 +260,18 @@ class _Planner:
         path, plugins = self.root / "runs" / name, plugins_named(data.name)
         return Network(function, code, path, data, fingerprint, seed, problem, plugins)
 
-    def _run_path(self, name: str, content: str, code: str) -> Path:
-        """Return the run directory of a key, whatever recipe file it was first called after."""
+    def _run_path(self, name: str, content: str, code: str, precision: str) -> Path:
+        """Return the run directory of a key, whatever recipe file it was first called after.
+
+        Keys of other code may be older than the day on which they named the precision.
+        """
         folder = self.root / "runs"
         exact = sorted(folder.glob(f"*-{content}-{code}"))
         if exact and (RunDirectory(exact[0]).finished or not self.found.any_code):
             return exact[0]
         if self.found.any_code:
-            others = [path for path in folder.glob(f"*-{content}-*") if RunDirectory(path).finished]
+            runs = [RunDirectory(path) for path in folder.glob(f"*-{content}-*")]
+            others = [run.path for run in runs if run.finished and run.recipe().engine.precision == precision]
             if others:
                 return max(others, key=lambda path: RunDirectory(path).encoder_file().stat().st_mtime)
         return exact[0] if exact else folder / f"{name}-{content}-{code}"

@@ -208,6 +208,19 @@ def _check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> N
         raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
 
 
+def check_start(recipe: Recipe, run: RunDirectory) -> None:
+    """Check that a run that has begun did so from the weights that ``init`` holds now, as far as both are known.
+
+    Raises:
+        UserError: it began from others.
+    """
+    known = None if recipe.init is None else run.start()
+    if known is not None and start_of(recipe) not in (None, known):
+        raise UserError(
+            f"{run.path}: began from other weights than init={recipe.init} holds now; choose another run directory"
+        )
+
+
 def start_of(recipe: Recipe) -> str | None:
     """Return the hash of the weights that ``init`` holds now; None where it names no run, or one that is gone."""
     source = None if recipe.init is None else RunDirectory(Path(recipe.init))

@@ -28,7 +28,16 @@ from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
-from sslkuramoto.training.learner import Learner, build, check, check_batch, leaves_untrained, resolved, start_of
+from sslkuramoto.training.learner import (
+    Learner,
+    build,
+    check,
+    check_batch,
+    check_start,
+    leaves_untrained,
+    resolved,
+    start_of,
+)
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import launch, strategy_of, synchronise_batch_norm
@@ -64,13 +73,11 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     """
     run = RunDirectory(path)
     if run.finished:
-        run.check(resolved(recipe), resolved)
-        run.check_start(start_of(recipe), f"init={recipe.init} holds now; choose another run directory")
-        check_export(run)
-        return run
+        check_start(recipe, run)
+        return left_as_it_is(recipe, run)
     recipe = check(recipe)
     run.check(recipe, resolved)
-    run.check_start(start_of(recipe), f"init={recipe.init} holds now; choose another run directory")
+    check_start(recipe, run)
     fabric = launch(recipe.engine)
     check_batch(recipe, fabric.world_size)
     data = data_of(run, recipe.data, "train")
@@ -90,6 +97,17 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
         if fabric.world_size > 1:
             synchronise_batch_norm(learner, on_cuda=fabric.device.type == "cuda")
         return _Training(recipe, run, fabric, data, learner, make_views, steps_per_epoch, monitor).carry_out()
+
+
+def left_as_it_is(recipe: Recipe, run: RunDirectory) -> RunDirectory:
+    """Return a finished run after a check that it is that of ``recipe`` and that its encoder can be read.
+
+    Raises:
+        UserError: it is not, or it cannot.
+    """
+    run.check(resolved(recipe), resolved)
+    check_export(run)
+    return run
 
 
 class _Training:
@@ -166,7 +184,7 @@ class _Training:
 
     def _record_session(self) -> None:
         """Record versions and hardware; say so where a run does not continue exactly."""
-        start = start_of(self.recipe)
+        start = None if self.step else start_of(self.recipe)
         changed = self.run.record_session(str(self.fabric.device), self.fabric.world_size, start)
         engine, earlier = self.recipe.engine, self.run.recipe().engine
         for key in ("compile", "strategy", "checkpoint_steps"):  # each rounds differently

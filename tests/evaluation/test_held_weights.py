@@ -56,7 +56,8 @@ def test_a_report_shows_no_number_of_other_weights_and_says_how_to_measure_again
     run = shutil.copytree(runs[0], tmp_path / "first")
     shutil.copy(runs[1] / f"{part}.safetensors", run)
     text = said(capsys, "report", run, "-v", "--csv", tmp_path / "table.csv", "--html", tmp_path / "page.html")
-    words = f"measured on other weights than the run holds now; measure again: sslkuramoto evaluate {run} clean"
+    file = run / "results" / "clean.json"
+    words = f"measured on other weights than the run holds now; remove {file} and measure again"
     assert f"first: clean: not shown, {words}" in " ".join(text.split())
     assert "other weights than the run holds now" in (tmp_path / "page.html").read_text()
     accuracy = json.loads((run / "results" / "clean.json").read_text())["metrics"]["accuracy"]["value"]
@@ -67,13 +68,24 @@ def test_a_comparison_with_a_result_on_other_weights_is_one_clear_line(trained_a
     for wanted in ([], ["clean"]):
         assert main(["compare", str(trained_anew), str(runs[1]), *wanted]) == 2
         line = capsys.readouterr().err
-        assert "clean.json: measured on other weights than the run holds now; measure again" in line
+        assert "clean.json: measured on other weights than the run holds now; remove" in line
         assert line.count("\n") == 1
 
 
 def test_results_of_a_run_without_weights_are_shown(runs, tmp_path, capsys):
     run = shutil.copytree(runs[0], tmp_path / "first", ignore=shutil.ignore_patterns("*.safetensors"))
     assert "other weights" not in said(capsys, "report", run, "-v")
+
+
+def test_results_are_shown_where_the_weights_cannot_be_read_or_their_network_cannot_be_built(
+    trained_anew, tmp_path, capsys
+):
+    file = trained_anew / "encoder.safetensors"
+    state = load_kind(file, "encoder", {"encoder": dict, "weights": dict})
+    save_weights(file, state["weights"], kind="encoder", encoder={"name": "of_a_plugin_that_is_gone"})
+    assert "other weights" not in said(capsys, "report", trained_anew, "-v")
+    file.write_bytes(b"damaged")
+    assert "other weights" not in said(capsys, "report", trained_anew, "-v")
 
 
 def test_weights_that_were_saved_in_double_precision_are_the_ones_that_were_measured(runs, tmp_path, capsys):

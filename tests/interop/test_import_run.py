@@ -133,6 +133,29 @@ def test_of_two_sets_the_averaged_one_is_the_run_whatever_their_names(last, aver
     assert torch.equal(stem[1], case.weights[theirs] + 1)
 
 
+@pytest.mark.parametrize(
+    ("beside", "not_read"),
+    [
+        ({"ema": {"decay": torch.tensor(0.9), "num_updates": torch.tensor(3)}}, ("ema",)),  # no weights
+        ({"ema": {"other.weight": torch.ones(3)}}, ("ema",)),  # of another network
+        ({"net": {"few": torch.tensor([float("nan")])}}, ("net",)),
+        ({"step": torch.tensor(3)}, ()),
+    ],
+)
+def test_only_what_the_weights_are_is_read_and_the_rest_is_named(beside, not_read, case, tmp_path):
+    torch.save({"model": case.weights, **beside}, tmp_path / "file.pth")
+    found = weights_of(tmp_path / "file.pth")
+    assert found.last.keys() == case.weights.keys()
+    assert (found.averaged, found.not_read) == (None, not_read)
+
+
+def test_weights_beside_a_small_mapping_of_a_usual_name_or_beside_wrapped_ones_are_not_dropped(tmp_path):
+    torch.save({"model": {"step": torch.ones(1)}, "a.weight": torch.ones(2), "b": torch.ones(1)}, tmp_path / "a.pth")
+    assert [*weights_of(tmp_path / "a.pth").last] == ["a.weight", "b"]
+    torch.save({"module.a.weight": torch.ones(2), "fc.weight": torch.ones(2)}, tmp_path / "b.pth")
+    assert [*weights_of(tmp_path / "b.pth").last] == ["module.a.weight", "fc.weight"]
+
+
 def test_averages_without_names_are_said_not_to_be_read(case, tmp_path):
     torch.save({"model": case.weights, "ema": {"shadow_params": [torch.ones(2)]}}, tmp_path / "file.pth")
     found = weights_of(tmp_path / "file.pth")

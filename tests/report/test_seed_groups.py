@@ -133,3 +133,21 @@ def test_the_command_groups_and_writes_every_format(three, tmp_path, capsys):
     assert all("85.0" in file.read_text() for file in files.values() if file.suffix != ".csv")
     assert main([*words, "--no-groups"]) == 0
     assert "akorn-seed1" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_runs_that_began_from_the_same_kept_epoch_of_other_seeds_are_one_row_and_from_another_epoch_none(seeded):
+    for seed in (0, 1):
+        before = seeded(f"before-{seed}", seed).run
+        for epoch in (1, 2):
+            (before / "checkpoints" / f"epoch-{epoch}").mkdir(parents=True)
+    folder = before.parent
+
+    def after(seed, place):
+        return seeded(
+            f"{place.replace('/', '-') or 'end'}-{seed}", seed, 0.5, f"init: {folder}/before-{seed}/{place}\n"
+        )
+
+    places = ("", "checkpoints/epoch-1", "checkpoints/epoch-2")
+    end, first, second = ([after(seed, place) for seed in (0, 1)] for place in places)
+    assert len(table_of([*end, *first, *second]).labels) == 3
+    assert len(table_of([first[0], second[1]]).labels) == 2

@@ -29,7 +29,8 @@ def test_a_sign_is_compared_over_the_runs_that_have_it(script, tmp_path):
     left = [{"published": 90.0 - k, "eot": 50.0, "union": 10.0 + k} for k in range(6)]
     cosines = [0.0, 0.1, 0.2, 0.3, 0.4, None]
     signs = [script.Signs(tmp_path / str(k), cosines[k], 1 - k / 10, None, left[k]) for k in range(6)]
-    lines = script.correlations([*signs, script.Signs(tmp_path, 0.3, 0.3, None, {})])
+    unknown = {"published": 1.0, "eot": float("nan"), "union": 1.0}
+    lines = script.correlations([*signs, *(script.Signs(tmp_path, 0.3, 0.3, None, left) for left in ({}, unknown))])
     assert lines[0].startswith("cosine between two draws, published less union: -1.00 (p = 0.0")
     assert lines[0].endswith("5 runs)")
     assert lines[5].startswith("correlation with finite differences, union: -1.00")
@@ -45,11 +46,14 @@ def test_runs_are_measured_and_the_newest_result_with_all_readings_is_read(scrip
         train(small(**parts, encoder={**AKORN, "initial": initial}), tmp_path / initial)
         for initial in ("random", "fixed")
     )
+    metrics = {}
     for age, share in ((20, 0.25), (10, 0.5)):
         metrics = {f"{reading}/robust_accuracy": Metric(share) for reading in script.READINGS}
-        Result(metrics, {}, {}, "random").write(random.results / f"robust-{share}.json")
+        Result(metrics, {"eps": 0.1}, {}, "random").write(random.results / f"robust-{share}.json")
         os.utime(random.results / f"robust-{share}.json", (time.time() - age,) * 2)
     Result({"accuracy": Metric(0.9)}, {}, {}, "random").write(random.results / "clean.json")
+    Result(metrics, {"eps": "8/255"}, {}, "random").write(random.results / "another-radius.json")
+    Result(metrics, {"eps": 0.1}, {}, "random", encoder={"sha256": "of others"}).write(random.results / "others.json")
     assert script.main([str(random.path), str(fixed.path), "--images", "8"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[2].startswith("| random | ")

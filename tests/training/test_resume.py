@@ -1,8 +1,11 @@
 """N steps in one go are k steps, an end at any moment, and the rest: bit for bit."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -20,6 +23,7 @@ from small_runs import (
     small,
 )
 
+from sslkuramoto.checkpoint import load
 from sslkuramoto.cli import main
 from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import Interrupted
@@ -127,6 +131,40 @@ def test_a_run_stopped_after_its_last_step_only_exports(tmp_path):
     first = metrics(tmp_path / "run", timing=True)
     assert train(small(), tmp_path / "run").finished
     assert metrics(tmp_path / "run", timing=True) == first
+
+
+KILLED_WHILE_SAVING = """
+import os, sys
+from sslkuramoto import checkpoint
+from sslkuramoto.checkpoint import load
+from sslkuramoto.cli import main
+write, saved = checkpoint.write_atomically, []
+def watched(path, content):
+    saved.append(path)
+    if len(saved) == 2:  # the checkpoint of the second epoch
+        os.fsync = lambda handle: os.kill(os.getpid(), 9)
+    write(path, content)
+checkpoint.write_atomically = watched
+main(sys.argv[1:])
+"""
+
+
+def test_kill_9_in_the_middle_and_the_same_command_again_leave_the_same_bytes(tmp_path):
+    file, run = recipe_file(tmp_path / "recipe.yaml", epochs=3), tmp_path / "parts"
+    command = ["train", file, "--run", str(run)]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_SAVING, *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert [row["step"] for row in metrics(run)] == list("012345")
+    assert load(run / "checkpoints" / "last.safetensors")["step"] == 3, "the one before is whole"
+    assert len(list((run / "checkpoints").iterdir())) == 2, "what was being written lies beside it"
+    assert main(command) == 0
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.safetensors"]
+    assert_same_run(train(small(epochs=3), tmp_path / "whole").path, run)
 
 
 def test_training_in_a_thread_gives_the_same_run(tmp_path, whole):

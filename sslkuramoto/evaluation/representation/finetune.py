@@ -18,7 +18,7 @@ from sslkuramoto.recipe import Recipe, recipe_from
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.training import train
+from sslkuramoto.training import left_as_it_is, train
 from sslkuramoto.values import Repeats, checked
 
 
@@ -80,10 +80,15 @@ class Finetune(Protocol):
         draws_for(subject.encoder.stochastic, self.draws)  # too few: say so before the training, not after
         into = self.into if subject.checkpoint is None else f"{self.into}-epoch-{subject.checkpoint}"
         recipe, run = self.recipe_for(subject), RunDirectory(subject.run_dir / into)
-        run.check_start(subject.encoder_hash, f"{subject.run_dir} holds; remove {into}/, or name another folder (into)")
-        if run.finished:  # the whole directory may have been moved since
-            recipe = replace(recipe, init=run.recipe().init)
-        train(recipe, run.path)
+        if run.start() not in (None, subject.encoder_hash):
+            raise UserError(
+                f"{run.path}: began from other weights than are to be finetuned now; remove it, or name another folder "
+                "(into=NAME)"
+            )
+        if run.finished:  # the whole directory may have been moved since, and another run stand in its old place
+            left_as_it_is(replace(recipe, init=run.recipe().init), run)
+        else:
+            train(recipe, run.path)
         finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
         result = Clean(draws=self.draws)(finetuned)
         note = f"clean accuracy of the finetuned run {into}/ in this run directory"

@@ -11,6 +11,7 @@ import yaml
 
 from sslkuramoto.files import bounded_yaml
 from sslkuramoto.report.runs import FINETUNE, PRETRAIN, Model
+from sslkuramoto.run_directory import RunDirectory
 
 NO_METHOD = ("measure", "engine")  # sections of a recipe that change no weight
 HOW_TO_READ = (
@@ -67,9 +68,12 @@ def _method(model: Model) -> dict[str, Any] | None:
 def _without_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the seed, and put the recipe of the run it started from in place of that run's folder."""
     method = {key: value for key, value in recipe.items() if key not in ("seed", *NO_METHOD)}
-    start = Path(str(method.get("init"))) / "recipe.yaml"
-    if method.get("init") and start.is_file():
-        method["init"] = _without_seed(_recipe(start.read_text(encoding="utf-8", errors="replace")))
+    start = RunDirectory(Path(str(method.get("init"))))
+    file = start.owner.recipe_file
+    if method.get("init") and file.is_file():
+        method["init"] = _without_seed(_recipe(file.read_text(encoding="utf-8", errors="replace")))
+        if start.owner is not start:
+            method["init"] |= {"kept": start.path.name}
     return method
 
 

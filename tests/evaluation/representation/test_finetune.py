@@ -67,7 +67,10 @@ def test_it_leaves_a_finished_run_inside_and_its_clean_accuracy(run, monkeypatch
     again = finetune()(subject)  # measured, not trained again
     assert again.metrics == result.metrics
     moved = run.rename(run.with_name("moved"))
-    assert finetune()(subject_of(moved)).metrics == result.metrics, "the directory may be moved"
+    data = {"name": "digits", "limit": 48, "limit_test": 30}
+    train(small(epochs=1, data=data, encoder=FIXED, seed=9), run)
+    again = finetune()(subject_of(moved))
+    assert again.metrics == result.metrics, "the directory may be moved, and another run take its place"
 
 
 def test_an_epoch_that_was_kept_is_finetuned_from_its_own_weights_in_a_folder_of_its_own(tmp_path, capsys):
@@ -89,7 +92,7 @@ def test_a_finetuned_network_is_not_that_of_an_encoder_that_was_trained_anew(run
     for file in (run / "encoder.safetensors", run / "checkpoints" / "last.safetensors"):
         file.unlink()
     train(small(epochs=1, data={"name": "digits", "limit": 48, "limit_test": 30}, encoder=FIXED, seed=5), run)
-    with pytest.raises(UserError, match=r"finetune: began from other weights than .*run holds; remove finetune/, or"):
+    with pytest.raises(UserError, match=r"finetune: began from other weights than .*; remove it, or name another"):
         finetune()(subject_of(run))
     assert finetune(into="again")(subject_of(run)).metrics["accuracy"].n == 30
 
