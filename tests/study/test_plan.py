@@ -1,6 +1,7 @@
 """What a plan shares, what it lacks, and what it says when data are not there."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -168,6 +169,17 @@ def test_results_of_another_code_version_count_only_when_asked(computed, tmp_pat
     again = collect(loaded, copy, any_code=True)
     assert {at: cell.mean for at, cell in again.cells.items()} == {at: cell.mean for at, cell in table.cells.items()}
     assert again.notes == ["3 results and 3 training runs come from another version of the code than this one"]
+
+
+def test_a_run_of_another_version_whose_weights_have_another_precision_never_counts(
+    computed, tmp_path: Path, monkeypatch
+):
+    loaded, root, _ = computed
+    copy = shutil.copytree(root, tmp_path / "root")
+    for file in copy.glob("runs/*/recipe.yaml"):  # older keys did not name it
+        file.write_text(re.sub("precision: .*", "precision: bf16", file.read_text()))
+    monkeypatch.setattr("sslkuramoto.study.plan.training_code", lambda *_: "abcdef")
+    assert len(plan_study(loaded, copy, any_code=True).missing()) == 6
 
 
 def test_a_run_on_weights_of_another_version_has_a_version_of_its_own(computed, tmp_path: Path, monkeypatch):
