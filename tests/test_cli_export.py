@@ -66,7 +66,7 @@ def test_a_folder_with_files_of_others_is_refused_in_one_line_and_left_as_it_is(
     named = ["--result", "robustness"] if kind == "images" else []
     assert main(["export", str(run), "--to", kind, "--out", str(tmp_path), *named]) == 2
     said = capsys.readouterr().err
-    assert "holds files that no export wrote; choose a new folder" in said
+    assert "holds files and no README.md of an export; choose a new folder" in said
     assert said.count("\n") == 1
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "my own", "config.json": "{}"}
 

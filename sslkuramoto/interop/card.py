@@ -39,7 +39,7 @@ def check_folder(out: Path) -> None:
         UserError: it is neither new, nor empty, nor that of an earlier export.
     """
     if not is_free(out) and WRITTEN not in (read_text(out / CARD) or ""):
-        raise UserError(f"--out={out}: holds files that no export wrote; choose a new folder")
+        raise UserError(f"--out={out}: holds files and no README.md of an export; choose a new folder")
 
 
 def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:

@@ -75,9 +75,9 @@ def export_torch(model: Trained, out: Path, *, front_matter: bool = False) -> li
     usage = _USE.replace("CALL", _call(model)) + (_TIMM if _timm_builds(model) else "")
     config = impersonal(json.dumps(config_of(model), indent=1) + "\n")
     text = card(model, usage, front_matter=front_matter)
+    write_atomically(out / CARD, text)  # first: by it the folder is known for ours, also after a write that was killed
     write_atomically(out / WEIGHTS, packed_weights(weights, {"format": "pt"}))
     write_atomically(out / CONFIG, config)
-    write_atomically(out / CARD, text)
     _check_same(model, load_exported(out))
     return [f"wrote {out}/{WEIGHTS}, {CONFIG} and {CARD}; the weights read back are equal"]
 

@@ -80,8 +80,8 @@ def export_onnx(model: Trained, out: Path) -> list[str]:
         f"{' with given initial oscillators' if model.encoder.stochastic else ''}: largest difference {said}."
     )
     text = card(model, _usage(model), notes=[note])
-    write_atomically(out / ONNX, content)
     write_atomically(out / CARD, text)
+    write_atomically(out / ONNX, content)
     return [f"wrote {out}/{ONNX} and {CARD}", f"largest difference from torch on {images} images: {said}"]
 
 
