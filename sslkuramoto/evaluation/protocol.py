@@ -154,8 +154,7 @@ class Protocol(ABC):
         options: every option with its value, defaults included.
         reads: kinds of spec that it can be measured on.
         needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (its
-            output is not logits), ``"recipe"`` (it was trained from one, by which the protocol trains its weights
-            further: the numbers are of the weights that this yields).
+            output is not logits), ``"recipe"`` (of its training; the numbers are of weights trained further by it).
         splits: splits that it always reads, the scored one first.
         columns: its columns in the summary of a report page.
         counts: what its numbers count, in words; empty: examples of the first kind that it reads ("images").
