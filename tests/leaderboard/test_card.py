@@ -113,7 +113,7 @@ def test_results_of_other_weights_are_refused(run):
 def test_a_head_that_was_exchanged_before_the_card_was_written_is_refused(run, tmp_path, capsys):
     exchange(run / "head.safetensors")
     line = refused(capsys, run, "--html", tmp_path / "page.html")
-    assert "was measured on other weights than the run holds now; measure again: sslkuramoto evaluate" in line
+    assert "was measured on other weights than the run holds now; remove" in line
     assert not (run / CARD).exists()
 
 
