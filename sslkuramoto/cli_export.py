@@ -19,7 +19,9 @@ def add_export(commands: Any) -> None:
     command = commands.add_parser("export", help="write a run for torch, ONNX, timm or a hub; adversarial images")
     command.add_argument("run", type=Path)
     command.add_argument("--to", required=True, choices=KINDS)
-    command.add_argument("--out", type=Path, metavar="DIR", help="folder (default RUN/export/KIND)")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder (default RUN/export/KIND, for images RUN/export/images/NAME)"
+    )
     command.add_argument("--weights", choices=("ema", "raw"), default="ema")
     command.add_argument("--size", type=int, metavar="PIXELS", help="side of the images, where the data are not here")
     command.add_argument("--push", metavar="OWNER/NAME", help="hub-folder: push to this repository")
@@ -32,13 +34,13 @@ def _export(arguments: argparse.Namespace) -> None:
     for option, owner in (("push", "hub-folder"), ("result", "images")):
         if getattr(arguments, option) is not None and kind != owner:
             raise UserError(f"--{option}: belongs to --to {owner}, not to --to {kind}")
-    from sslkuramoto.interop.card import check_folder
+    from sslkuramoto.interop.card import ONNX, WEIGHTS, check_folder
 
-    out = arguments.out or arguments.run / "export" / kind
+    out = arguments.out or arguments.run / "export" / kind / (arguments.result or "")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: is no folder")
     if arguments.out:  # the default folder lies in the run
-        check_folder(out)
+        check_folder(out, {"onnx": ONNX, "images": None}.get(kind, WEIGHTS))
     print("\n".join(_exported(kind, arguments, out)))
 
 

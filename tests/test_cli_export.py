@@ -77,6 +77,18 @@ def test_an_export_is_written_again_over_an_earlier_one(run, tmp_path):
     assert not (tmp_path / "README.md").read_text().startswith("---")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "file"), [("torch", "onnx", "model.safetensors"), ("onnx", "timm", "model.onnx")]
+)
+def test_no_model_in_another_format_stays_in_a_folder(first, second, file, run, tmp_path, capsys):
+    assert main(["export", str(run), "--to", first, "--out", str(tmp_path)]) == 0
+    card = (tmp_path / "README.md").read_text()
+    capsys.readouterr()
+    assert main(["export", str(run), "--to", second, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"holds the {file} of an earlier export; choose a new folder\n")
+    assert (tmp_path / "README.md").read_text() == card
+
+
 def test_data_that_are_not_here_need_a_size(run, tmp_path, capsys, monkeypatch):
     from sslkuramoto.data import DATA
     from sslkuramoto.errors import UserError

@@ -24,22 +24,29 @@ from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
 CARD = "README.md"
+WEIGHTS, ONNX = "model.safetensors", "model.onnx"
 WRITTEN = "Written by sslkuramoto export."
 """Stands in the card of every export, which shows by it that its folder is ours."""
 NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right
 
 
-def check_folder(out: Path) -> None:
-    """Check, before anything is written, that an export overwrites nothing of others.
+def check_folder(out: Path, model: str | None) -> None:
+    """Check, before anything is written, that an export overwrites nothing of others and leaves no other model.
 
     Args:
         out: the folder.
+        model: the file of the network that will be written, if any.
 
     Raises:
-        UserError: it is neither new, nor empty, nor that of an earlier export.
+        UserError: it is neither new, nor empty, nor that of an earlier export, or it holds a model in another format.
     """
-    if not is_free(out) and WRITTEN not in (read_text(out / CARD) or ""):
+    if is_free(out):
+        return
+    if WRITTEN not in (read_text(out / CARD) or ""):
         raise UserError(f"--out={out}: holds files and no README.md of an export; choose a new folder")
+    for other in (WEIGHTS, ONNX):
+        if other != model and (out / other).exists():
+            raise UserError(f"--out={out}: holds the {other} of an earlier export; choose a new folder")
 
 
 def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:

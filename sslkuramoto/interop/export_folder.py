@@ -27,13 +27,13 @@ from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import content_of, read_object, write_atomically
-from sslkuramoto.interop.card import CARD, card
+from sslkuramoto.interop.card import CARD, WEIGHTS, card
 from sslkuramoto.interop.timm_models import ARCHITECTURES, create, timm_config
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.run_directory import impersonal
 from sslkuramoto.version import __version__
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 FORMAT = 1  # of config.json
 TIMM_HEADS = ("linear",)  # heads that timm's model has too
 

@@ -13,6 +13,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import write_atomically
 from sslkuramoto.interop.card import CARD, WRITTEN
 from sslkuramoto.report.evidence import Attacked, attacked_of
+from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Result
 from sslkuramoto.threat import Norm, parse_eps
@@ -23,10 +24,11 @@ ROUNDED = "PNG files hold 8 bits per pixel: rounding may undo an attack; the NPZ
 def export_images(run: Path, name: str, out: Path) -> list[str]:
     """Write the stored images of a result.
 
-    Each reading gives ``WAY.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``, ``clean_prediction``,
-    ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image, ``READING/INDEX-clean.png`` and
-    ``READING/INDEX-adversarial-PREDICTION.png``. A result without ``ways`` is written as ``images``. Only images that
-    the network classifies correctly are stored, so their clean prediction is their label.
+    Each reading gives ``READING.npz`` (float32 ``clean`` and ``adversarial`` in [0,1], ``labels``,
+    ``clean_prediction``, ``adversarial_prediction``, ``index``, ``eps``, ``norm``) and, for each image,
+    ``READING/INDEX-clean.png`` and ``READING/INDEX-adversarial-PREDICTION.png``. A result without ``ways`` is written
+    as ``images``. Only images that the network classifies correctly are stored, so their clean prediction is their
+    label.
 
     Args:
         run: the run directory.
@@ -37,7 +39,7 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
         Lines on what was written.
 
     Raises:
-        UserError: no such result, no stored images, a damaged file.
+        UserError: no such result, no stored images, a damaged file, a folder that holds images of another result.
     """
     files = {path.stem: path for path in sorted((run / "results").glob("*.json"))}
     if name not in files:
@@ -46,17 +48,23 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
     attacked = [found for found in attacked_of(result) if len(found.labels)]
     if not attacked:
         raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")
+    title = f"# Adversarial images of {in_markdown(run.resolve().name)}, result {in_markdown(name)}"
+    earlier = read_text(out / CARD) or ""
+    if WRITTEN in earlier and not earlier.startswith(f"{title}\n"):
+        raise UserError(f"--out={out}: holds images of another result; choose a new folder")
+    exact = [_npz(found, result) for found in attacked]
+    write_atomically(out / CARD, "\n\n".join([title, ROUNDED, WRITTEN]) + "\n")
     lines = []
-    for found in attacked:
+    for found, content in zip(attacked, exact, strict=True):
         reading = found.reading or "images"
-        write_atomically(out / f"{reading}.npz", _npz(found, result))
+        write_atomically(out / f"{reading}.npz", content)
+        for path in (out / reading).glob("[0-9]*-*.png") if earlier else ():
+            path.unlink()  # of the earlier attack
         for k, index in enumerate(found.index.tolist()):
             pair = {"clean": found.clean[k], f"adversarial-{found.prediction[k].item()}": found.adversarial[k]}
             for kind, image in pair.items():
                 write_atomically(out / reading / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
         lines.append(f"wrote {out}/{reading}.npz and {2 * len(found.labels)} PNG files in {out}/{reading}")
-    text = [f"# Adversarial images of {in_markdown(run.resolve().name)}, result {in_markdown(name)}", ROUNDED, WRITTEN]
-    write_atomically(out / CARD, "\n\n".join(text) + "\n")
     return [*lines, ROUNDED]
 
 

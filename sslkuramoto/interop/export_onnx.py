@@ -24,11 +24,10 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.heads import taken
-from sslkuramoto.interop.card import CARD, card
+from sslkuramoto.interop.card import CARD, ONNX, card
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.randomness import generator
 
-ONNX = "model.onnx"
 CHECKED = (1, 7)  # batch sizes, other than the one that is traced
 TOLERANCE = REORDERED
 """Largest difference from torch, as a share of the largest output. ONNX Runtime sums in another order than torch; on

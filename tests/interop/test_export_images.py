@@ -49,7 +49,7 @@ def test_the_npz_holds_exact_pixels_labels_predictions_index_and_threat(stored, 
     assert found["index"].tolist() == [4, 9]
     assert (float(found["eps"]), str(found["norm"])) == (8 / 255, "linf")
     assert lines[-1] == ROUNDED
-    check_folder(tmp_path / "out")  # its card says that an export wrote it
+    check_folder(tmp_path / "out", None)  # its card says that an export wrote it
 
 
 def test_png_files_are_the_pixels_in_8_bits(stored, tmp_path):
@@ -67,6 +67,32 @@ def test_each_way_and_their_union_have_files_and_a_threat_of_their_own(stored, t
     found = {path.stem: np.load(path) for path in tmp_path.glob("*.npz")}
     threats = {name: (float(content["eps"]), str(content["norm"])) for name, content in found.items()}
     assert threats == {"held": (0.2, "linf"), "eot": (0.5, "l2"), "union": (0.2, "linf")}
+
+
+def test_an_export_of_a_later_attack_leaves_no_picture_of_the_earlier_one(stored, tmp_path):
+    run = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"])
+    (tmp_path / "out" / "images").mkdir(parents=True)
+    (tmp_path / "out" / "images" / "1-holiday.png").write_text("of somebody")
+    export_images(run, "rob", tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "1-holiday.png").is_file()  # this was no export yet
+    later = {"labels": [1], "prediction": [3], "index": [5]}
+    content = {name: torch.tensor(value) for name, value in later.items()} | {
+        "clean": CLEAN[:1],
+        "adversarial": MOVED[:1],
+    }
+    save_file(content, run / "results" / "images" / "rob.safetensors")
+    export_images(run, "rob", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == [
+        "5-adversarial-3.png",
+        "5-clean.png",
+    ]
+
+
+def test_images_of_another_result_are_refused(stored, tmp_path):
+    export_images(stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"]), "rob", tmp_path / "out")
+    other = stored("other", {"eps": 0.1, "norm": "l2"}, ["other"])
+    with pytest.raises(UserError, match="holds images of another result; choose a new folder"):
+        export_images(other, "other", tmp_path / "out")
 
 
 def test_what_is_missing_is_one_line(stored, tmp_path):
