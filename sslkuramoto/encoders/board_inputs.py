@@ -103,10 +103,14 @@ class BoardInputs(NamedTuple):
         """Return the entry of the table for each cell.
 
         Raises:
-            UserError: boards of another side, or with other symbols.
+            UserError: no boards, or boards of another side, other symbols or no whole numbers.
         """
         if self.side is not None and boards.shape[1:] != (self.side, self.side):
             raise UserError(f"boards of shape {tuple(boards.shape[1:])}: this encoder is built for {self.spec}")
+        if boards.is_floating_point() or not len(boards):
+            raise UserError(
+                f"boards: {boards.dtype} {list(boards.shape)}: must be whole numbers, of at least one board"
+            )
         least = 0 if self.input_symbols is None else 1
         found = int(boards.min()), int(boards.max())
         if found[0] < least or found[1] >= least + self.entries:

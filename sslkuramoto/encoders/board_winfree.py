@@ -33,7 +33,8 @@ class BoardWinfree(StartedEncoder):
     The defaults are the published Sudoku network, but for its size (there ``side=9, symbols=9``).
 
     The natural frequencies of a cell are a learned table entry of its symbol. All cells start from noise around 0. A
-    layer after the first adds the frequencies of given cells to those that it reads off the phases.
+    layer after the first adds the frequencies of given cells, in mazes those of all cells, to those that it reads off
+    the phases.
 
     Args:
         side: side of the board in cells; null: boards of any side, which no weight depends on but those of a

@@ -83,6 +83,8 @@ def test_a_limit_takes_the_first_mazes_of_its_split(tmp_path) -> None:
     assert torch.equal(read(tmp_path, "train", limit=2).puzzles, boards()[0][:2])
     assert len(read(tmp_path, limit=2)) == 4
     assert torch.equal(read(tmp_path, limit_test=3).puzzles, boards("test")[0][:3])
+    with pytest.raises(UserError, match=r"limit_test=5: there are only 4 test mazes$"):
+        read(tmp_path, limit_test=5)
 
 
 def test_an_answer_that_is_a_longer_path_is_read_and_told(tmp_path) -> None:

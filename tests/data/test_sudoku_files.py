@@ -77,6 +77,26 @@ def test_limits_take_the_first_boards_and_the_number_of_solved_puzzles_is_an_opt
     assert data.notes[0].startswith("0 of 1 puzzles")
 
 
+def test_a_limit_beyond_the_boards_of_a_file_is_one_line(made, tmp_path: Path) -> None:
+    for name, write, most in (
+        ("sudoku_rrn", lambda: rrn(tmp_path, lines_of(made)), N),
+        ("sudoku_extreme", lambda: extreme(tmp_path, made), N),
+        ("sudoku_satnet", lambda: satnet(tmp_path, made), N - 4),
+    ):
+        assert len(DATA.build(name, {**write(), "limit_test": most}, "test")) == most
+        message = rf"limit_test={most + 1}: there are only {most} test boards$"
+        with pytest.raises(UserError, match=message):
+            DATA.build(name, {**write(), "limit_test": most + 1}, "test")
+    with pytest.raises(UserError, match=r"limit=5: there are only 4 train boards$"):
+        DATA.build("sudoku_satnet", {**satnet(tmp_path, made), "limit": 5}, "train")
+
+
+def test_a_puzzle_without_a_blank_cell_is_one_line(made, tmp_path: Path) -> None:
+    solved = text(made[1][0])
+    with pytest.raises(UserError, match=r"test\.csv, row 2: the puzzle has no blank cell, so that nothing is to be"):
+        DATA.build("sudoku_rrn", rrn(tmp_path, [lines_of(made)[0], f"{solved},{solved}"]), "test")
+
+
 def test_the_splits_of_rrn_are_its_three_files_and_other_layouts_have_no_val(made, tmp_path: Path) -> None:
     for place, name in enumerate(("train.csv", "valid.csv")):
         (tmp_path / name).write_text(lines_of(made)[place])

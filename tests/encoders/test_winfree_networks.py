@@ -205,6 +205,9 @@ def test_mazes_have_no_blank_cells_and_any_side_where_none_is_stated() -> None:
         encoder(boards(), draw=draw())
     with pytest.raises(UserError, match="boards with symbols 1 to 5: this encoder reads 1 to 4"):
         encoder(boards(least=1) + (torch.arange(4) == 3), draw=draw())
+    for wrong, found in ((large[:0], r"torch\.int64 \[0, 7, 6\]"), (large.float(), r"torch\.float32 \[1, 7, 6\]")):
+        with pytest.raises(UserError, match=rf"^boards: {found}: must be whole numbers, of at least one board$"):
+            encoder(wrong, draw=draw())
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,21 @@ def test_a_board_counts_its_blank_and_its_wrong_cells() -> None:
     answer[1][2] = 99
     board = Board(puzzle, solution, answer)
     assert (board.wrong, board.blanks) == ([(1, 2)], 1)
+
+
+def test_a_wrong_given_cell_is_no_wrong_blank_cell(run, details) -> None:
+    found = details["boards"][0]
+    (y, x), (v, w), *_ = (torch.tensor(found["puzzle"]) > 0).nonzero().tolist()
+    spoilt = torch.tensor(found["solution"])
+    spoilt[y, x] = 0
+    found["answers"]["energy_sum"] = spoilt.tolist()
+    assert Board(found["puzzle"], found["solution"], spoilt.tolist()).wrong_words() == "0 wrong, and 1 given cell"
+    text = shown(run(details, "b"))
+    assert "energy_sum: 0 of 10 wrong, and 1 given cell<" in text
+    assert "Sudoku board: 10 blank cells, 0 wrong, and 1 given cell. Answer" in text
+    spoilt[v, w] = 0
+    found["answers"]["energy_sum"] = spoilt.tolist()
+    forming = {"steps": [1], "boards": [{"answers": [spoilt.tolist()], "shades": [[[50] * 4] * 4]}]}
+    text = shown(run(details | {"forming": forming}, "c"))
+    assert "energy_sum: 0 of 10 wrong, and 2 given cells<" in text
+    assert "step 1: 0 wrong, and 2 given cells." in text

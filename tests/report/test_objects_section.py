@@ -17,8 +17,9 @@ POINTS = {
 
 @pytest.fixture
 def evidence(fabricate):
-    def make(label: str, points, name: str = "objects") -> Evidence:
-        run = fabricate(label).result(name, {}, details={"objects": {"clusters": points}}, kind="objects")
+    def make(label: str, points, name: str = "objects", **data) -> Evidence:
+        data = {"name": "shapes", "split": "test", "fingerprint": "abc", "n": 360} | data
+        run = fabricate(label).result(name, {}, details={"objects": {"clusters": points}}, kind="objects", data=data)
         return Evidence(label, 0, Result.read(run.path / "results" / f"{name}.json"))
 
     return make
@@ -32,6 +33,13 @@ def test_networks_on_the_same_images_share_a_picture_for_each_score(evidence) ->
     assert found[0].series == {"first, objects": (0.2, 0.4), "second, objects": (0.1, 0.5)}
     assert found[1].series == {"first, objects": (0.7,)}
     assert found[1].title.startswith("MBO of classes against clusters")
+
+
+@pytest.mark.parametrize("other", [{"fingerprint": "def"}, {"n": 100}, {"split": "val"}])
+def test_networks_on_other_images_have_a_picture_of_their_own(evidence, other) -> None:
+    found = curves([evidence("first", {"2": POINTS["10"]}), evidence("second", {"2": POINTS["10"]}, **other)])
+    assert [[*curve.series] for curve in found] == [["first, objects"], ["second, objects"]]
+    assert found[0].title == "MBO of instances against clusters, 360 images of shapes test"
 
 
 def test_the_curve_stands_on_the_page_and_a_result_without_it_has_none(evidence, fabricate) -> None:

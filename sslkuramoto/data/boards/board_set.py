@@ -13,7 +13,25 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sslkuramoto.data.data_set import DataSet
+from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Batch, Boards, given
+
+
+def check_limit(split: str, limit: int | None, found: int, kind: str) -> None:
+    """Check that a file has as many boards as are to be used.
+
+    Args:
+        split: "train", "val" or "test".
+        limit: how many are to be used; None for all.
+        found: how many there are.
+        kind: what they are called.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if limit is not None and limit > found:
+        key = "limit" if split == "train" else "limit_test"
+        raise UserError(f"{key}={limit}: there are only {found} {split} {kind}")
 
 
 class BoardSet(DataSet):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from sslkuramoto.data.boards.board_set import BoardSet
+from sslkuramoto.data.boards.board_set import BoardSet, check_limit
 from sslkuramoto.data.boards.sudoku_files import rows_of
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, one_line, unknown
@@ -118,6 +118,7 @@ def maze_files(
             if not len(mazes):
                 raise UserError(f"train_mazes={train_mazes}: leaves no mazes for {split}")
     most = limit if split == "train" else limit_test
+    check_limit(split, most, len(mazes), "mazes")
     return MazeFile(split, mazes[:most], answers[:most], lambda number: where(first + number))
 
 

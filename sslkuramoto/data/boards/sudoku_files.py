@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sslkuramoto.data.boards.board_set import BoardSet
+from sslkuramoto.data.boards.board_set import BoardSet, check_limit
 from sslkuramoto.data.boards.solver import Solver
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, one_line, unknown
@@ -41,8 +41,8 @@ class SudokuFile(BoardSet):
         unique: number of puzzles, at equal distances, that are solved.
 
     Raises:
-        UserError: givens that contradict each other; an answer that breaks the rules or changes a given cell; of the
-            puzzles that are solved, one with two solutions.
+        UserError: givens that contradict each other; an answer that breaks the rules or changes a given cell; a puzzle
+            without a blank cell, which any network would solve; of the puzzles that are solved, one with two solutions.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class SudokuFile(BoardSet):
                 raise UserError(f"{where(place)}: the puzzle has no solution")
             fault = "changes a given cell" if changed[place] else "breaks the rules"
             raise UserError(f"{where(place)}: the answer {fault}")
+        if (full := (puzzles > 0).flatten(1).all(dim=1)).any():
+            raise UserError(f"{where(_first(full))}: the puzzle has no blank cell, so that nothing is to be solved")
         solved = sorted({step * len(puzzles) // unique for step in range(unique)}) if unique else []
         for place in solved:
             if not solver.single(puzzles[place].flatten().tolist()):
@@ -109,6 +111,7 @@ def sudoku_satnet(
     start = 0 if split == "train" else train_boards
     end = train_boards if split == "train" else len(puzzles)
     limit = limit if split == "train" else limit_test
+    check_limit(split, limit, end - start, "boards")
     part = slice(start, end if limit is None else min(end, start + limit))
     file = folder / "features.pt"
     return SudokuFile(
@@ -137,7 +140,9 @@ def sudoku_rrn(
     """
     _check_split(split, SPLITS, "sudoku_rrn")
     path = Path(root).expanduser() / {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}[split]
-    rows = rows_of(path, limit if split == "train" else limit_test)
+    most = limit if split == "train" else limit_test
+    rows = rows_of(path, most)
+    check_limit(split, most, len(rows), "boards")
     return _from_rows("sudoku_rrn", split, path, rows, 1, unique)
 
 
@@ -162,10 +167,12 @@ def sudoku_extreme(
     """
     _check_split(split, ("train", "test"), "sudoku_extreme")
     path = Path(root).expanduser() / f"{split}.csv"
-    head, *rows = rows_of(path, None if (n := limit if split == "train" else limit_test) is None else n + 1)
+    most = limit if split == "train" else limit_test
+    head, *rows = rows_of(path, None if most is None else most + 1)
     if not {"question", "answer"} <= set(head):
         raise UserError(f"{path}, row 1: must be a header with question and answer, not {','.join(head)!r:.60}")
     places = head.index("question"), head.index("answer")
+    check_limit(split, most, len(rows), "boards")
     short = next((number for number, row in enumerate(rows, 2) if len(row) <= max(places)), None)
     if short:
         raise UserError(f"{path}, row {short}: has {len(rows[short - 2])} fields of the {len(head)} of the header")

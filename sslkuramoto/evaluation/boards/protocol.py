@@ -257,7 +257,8 @@ class BoardProtocol(Protocol):
             notes.append("the network is deterministic: it gives one answer, which is that of every vote")
         elif self.votes:
             each = f"each vote is of {self.draws} draws, repeated {self.groups} times (a deviation is over these)"
-            notes.append(f"{each}; energies as in the {self.energy}, of the last layer")
+            energies = f"; energies as in the {self.energy}, of the last layer" if subject.encoder.has_energy else ""
+            notes.append(f"{each}{energies}")
         if total > 1 and not any(name.startswith("confidence/auc") for name in metrics):
             notes.append("no board has right and wrong draws, so that no score can tell them apart")
         return notes

@@ -44,11 +44,12 @@ def up_tiled(
     if factor == 1:
         return encode(images)
     size = images.shape[-1]
-    side = encode(images[:1]).shape[-1]
+    height, side = encode(images[:1]).shape[-2:]
     patch = size // side
-    if size % side or patch % factor:
+    if height != side or size % side or patch % factor:
+        square = "the side of a patch" if height == side else "the side of a square patch"
         raise UserError(
-            f"up_tile={factor}: must divide the side of a patch; images of {size} pixels have a map of {side} x {side}"
+            f"up_tile={factor}: must divide {square}; images of {size} pixels have a map of {height} x {side}"
         )
     shift = patch // factor
     enlarged = F.interpolate(images, size=size + patch - shift, mode="bilinear", align_corners=False)

@@ -105,7 +105,8 @@ class ObjectDiscovery(Protocol):
         """Cluster and score.
 
         Raises:
-            UserError: no object at all, more clusters than tokens, a map that cannot be up-tiled or is not finite.
+            UserError: no object at all, no map or one that cannot be up-tiled or is not finite, more clusters than
+                tokens.
         """
         images = subject.images(self.splits[0])
         index = chosen_indices(images, self.images)
@@ -116,7 +117,7 @@ class ObjectDiscovery(Protocol):
         scores = {k: {name: np.full((draws, len(index)), np.nan) for name in METRICS} for k in counts}
         stored: list[tuple[Tensor, ...]] = []
         progress = Progress(subject.report, NAME, len(index), "images")
-        done = 0
+        done = fewer = 0
         order = list(index.split(subject.batch_size))
         for number, batch in enumerate(batches(images, order, device=subject.device, workers=subject.workers)):
             truth = {name: mask.cpu().numpy() for name, mask in batch.extra.items()}
@@ -128,6 +129,7 @@ class ObjectDiscovery(Protocol):
                     of_image = {name: mask[place] for name, mask in truth.items()}
                     seed = seed_of(subject.seed, NAME, k, done + place)
                     found = clusters_of(tokens_of(grid, self.pca), sorted(counts), self.method, seed % 2**32)
+                    fewer += len(np.unique(found[self.clusters])) < self.clusters
                     drawn = {
                         count: on_pixels(each.reshape(grid.shape[1:]), images.size) for count, each in found.items()
                     }
@@ -144,6 +146,8 @@ class ObjectDiscovery(Protocol):
             path = subject.run_dir / "results" / "images" / f"{subject.file or NAME}{ENDING}"
             store_scenes(path, *(torch.stack(part) for part in zip(*stored, strict=True)))
         result = self._result(subject, described(images, len(index)), index, scores[self.clusters])
+        if fewer:
+            result.notes[0] += f"; fewer where tokens are equal: {fewer} of {draws * len(index)} (images times draws)"
         if self.cluster_counts:
             result.details[NAME] = {"clusters": {k: _points(scores[k]) for k in sorted(counts)}}
         return result
@@ -204,7 +208,15 @@ def _encode(
 ) -> Callable[[Float[Tensor, "b 3 s s"]], Float[Tensor, "b c h w"]]:
     """Return the map of images as a function; a stochastic encoder draws on from its generator from call to call."""
     start = {"draw": draw} if encoder.stochastic else {}
-    return lambda images: encoder(images, **start, **steps).map
+
+    def encode(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c h w"]:
+        grid = encoder(images, **start, **steps).map
+        if not isinstance(grid, Tensor) or grid.ndim != 4:
+            found = list(grid.shape) if isinstance(grid, Tensor) else grid
+            raise UserError(f"{NAME} needs the map of an encoder, [b, c, h, w]; this one returns {found}")
+        return grid
+
+    return encode
 
 
 def _scored(truth: Mapping[str, np.ndarray], clusters: Int64[np.ndarray, "s s"]) -> dict[str, float]:

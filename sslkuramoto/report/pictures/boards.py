@@ -35,6 +35,12 @@ class Board:
         side = range(len(self.solution))
         return [(y, x) for y in side for x in side if self.answer[y][x] != self.solution[y][x]]
 
+    def wrong_words(self, of: str = "") -> str:
+        """Return in words how many blank cells are wrong, and how many given ones if any; ``of`` follows the first."""
+        givens = sum(self.puzzle[y][x] > 0 for y, x in self.wrong)
+        also = f", and {givens} given {'cell' if givens == 1 else 'cells'}" if givens else ""
+        return f"{len(self.wrong) - givens}{of} wrong{also}"
+
     @property
     def blanks(self) -> int:
         """Number of blank cells."""
@@ -71,7 +77,7 @@ def board_picture(board: Board, *, name: str) -> Markup:
         axes.axhline(line, color=INK if line % height == 0 else FAINT, linewidth=1.2 if line % height == 0 else 0.5)
     axes.set(xlim=(0, side), ylim=(side, 0))
     axes.set_axis_off()
-    alt = f"Sudoku board: {board.blanks} blank cells, {len(wrong)} wrong. Answer by rows: "
+    alt = f"Sudoku board: {board.blanks} blank cells, {board.wrong_words()}. Answer by rows: "
     return svg_of(figure, alt=alt + "; ".join("".join(map(str, row)) for row in board.answer), name=name)
 
 
@@ -97,7 +103,7 @@ def forming_board(
     """
     after = [Board(board.puzzle, board.solution, answer) for answer in answers]
     tiles = [_tile(each, np.asarray(shade, dtype=float)) for each, shade in zip(after, shades, strict=True)]
-    told = [f"step {step}: {len(each.wrong)} wrong" for step, each in zip(steps, after, strict=True)]
+    told = [f"step {step}: {each.wrong_words()}" for step, each in zip(steps, after, strict=True)]
     alt = f"Answers to a board of {board.blanks} blank cells over the steps of the network. {'; '.join(told)}."
     return tiles_picture([("", tiles)], [f"step {step}" for step in steps], inches=0.95, alt=alt, name=name)
 

@@ -170,7 +170,7 @@ def _read(found: Mapping[str, Any], answer: Sequence[Sequence[int]]) -> Board:
 def _board(found: Mapping[str, Any], name: str) -> Markup:
     who = voter_of(found["answers"])
     board = _read(found, found["answers"][who])
-    return figure(board_picture(board, name=name), f"{who}: {len(board.wrong)} of {board.blanks} wrong")
+    return figure(board_picture(board, name=name), f"{who}: {board.wrong_words(f' of {board.blanks}')}")
 
 
 def _forming_board(found: Mapping[str, Any], steps: Sequence[int], forming: Forming, name: str) -> Markup:

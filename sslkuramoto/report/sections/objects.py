@@ -31,20 +31,22 @@ def objects(items: Sequence[Evidence]) -> Markup:
 def curves(items: Sequence[Evidence]) -> list[Curve]:
     """Return the overlaps against the number of clusters, as in figure 25 of Miyato et al. 2025.
 
-    Networks that were measured on the same images with the same numbers share a picture.
+    Networks that were measured on the same images with the same numbers share a picture: the choice of images depends
+    on the set and on how many are taken.
 
     Raises:
         UserError: details of a result are not as the protocol leaves them.
     """
-    found: dict[tuple[str, str, tuple[float, ...]], dict[str, tuple[float, ...]]] = {}
+    found: dict[tuple[str, str, str, tuple[float, ...]], dict[str, tuple[float, ...]]] = {}
     for item in items:
         for name, points in _over_clusters(item).items():
             data = item.result.data
-            group = found.setdefault((name, f"{data.get('name')} {data.get('split')}", tuple(points)), {})
+            of = f"{data.get('n')} images of {data.get('name')} {data.get('split')}"
+            group = found.setdefault((name, of, str(data.get("fingerprint")), tuple(points)), {})
             group[f"{item.label}, {item.result.protocol}"] = tuple(points.values())
     return [
-        Curve(f"{OVERLAPS[name]} against clusters, {data}", "number of clusters", "fraction", counts, series)
-        for (name, data, counts), series in found.items()
+        Curve(f"{OVERLAPS[name]} against clusters, {of}", "number of clusters", "fraction", counts, series)
+        for (name, of, _, counts), series in found.items()
     ]
 
 

@@ -289,3 +289,17 @@ def test_the_former_name_of_the_protocol_keeps_working(capsys: pytest.CaptureFix
     )
     read = Result.read(tmp_path / "boards.json")
     assert (read.kind, read.described_by) == ("sudoku", "sudoku")
+
+
+def test_the_note_on_votes_speaks_of_energies_only_where_there_are_some(boards, tmp_path: Path) -> None:
+    class Drawing(Still):
+        stochastic = True
+
+    def notes(network) -> str:
+        return " ".join(
+            load_protocol("sudoku", ["votes=[confidence]"]).measure(subject(boards, network, tmp_path)).notes
+        )
+
+    assert "energies as in the code" in notes(Guessing(boards))
+    assert "each vote is of 20 draws" in notes(Drawing(boards))
+    assert "energies" not in notes(Drawing(boards))

@@ -234,3 +234,43 @@ def test_each_point_of_the_curve_over_clusters_is_that_of_a_measurement_with_as_
 def test_more_clusters_than_tokens_in_the_curve_are_one_line(measure) -> None:
     with pytest.raises(UserError, match=r"^cluster_counts=17: must be at most 16, the tokens of a map of 4 x 4$"):
         measure(scenes(MASKS), Colours(), "clusters=4", "cluster_counts=[3,17]")
+
+
+class Other(Colours):
+    """An encoder whose map is made by a function of that of :class:`Colours`."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, images, *, initial=None, draw=None, trace=False) -> Features:
+        found = super().forward(images)
+        return Features(found.pooled, self.change(found.map))
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"), [(lambda grid: None, "None"), (lambda grid: grid.mean(3), r"\[2, 3, 4\]")]
+)
+def test_an_encoder_without_a_map_is_one_line(measure, change, shown: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^objects needs the map of an encoder, \[b, c, h, w\]; this one returns {shown}$"
+    ):
+        measure(scenes(MASKS), Other(change), "clusters=4")
+
+
+def test_a_map_that_is_not_square_is_clustered_and_not_up_tiled(measure) -> None:
+    network = Other(lambda grid: grid.repeat_interleave(2, dim=2))
+    assert measure(scenes(MASKS), network, "clusters=4").metrics["mbo"].value == 1.0
+    with pytest.raises(UserError, match=r"^up_tile=2: must divide the side of a square patch; .* a map of 8 x 4$"):
+        measure(scenes(MASKS), network, "clusters=4", "up_tile=2")
+
+
+def test_equal_tokens_that_give_fewer_clusters_are_counted(measure) -> None:
+    def note(network: Encoder, *overrides: str) -> str:
+        return measure(scenes(MASKS), network, *overrides).notes[0]
+
+    n, equal = len(MASKS), Other(torch.ones_like)
+    usual = "clusters per image: agglomerative, average linkage"
+    assert note(equal, "clusters=3") == f"3 {usual}; fewer where tokens are equal: {n} of {n} (images times draws)"
+    assert note(equal, "clusters=1") == f"1 {usual}"
+    assert note(Colours(0.3), "clusters=4", "draws=2") == f"4 {usual}"
