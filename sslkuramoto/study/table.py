@@ -14,6 +14,9 @@ from sslkuramoto.study.parse import Study, StudyColumn
 from sslkuramoto.study.plan import Plan, plan_study
 from sslkuramoto.study.published import Published
 
+ROUNDED = 1e-4
+"""How far the mean of a per-image list may lie from the number of its column: both are rounded."""
+
 
 class NotInResultError(UserError):
     """A column names a number that its protocol does not give."""
@@ -178,6 +181,11 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
         raise UserError(f"{path}: per_image.{column.per_image}: must have one entry per image ({DAMAGED})")
     if correct is not None and (column.per_image not in result.verdicts or not _of_shares(correct)):
         raise _no_shares(column, result)
+    if correct is not None and abs(fmean(correct) - metric.value) > ROUNDED:
+        raise NotInResultError(
+            f"per-image list {column.per_image!r} of protocol {column.protocol} does not belong to {column.metric!r}: "
+            f"its mean is {fmean(correct):.4g}, the number {metric.value:.4g}"
+        )
     return SeedValue(
         seed=seed,
         value=metric.value,

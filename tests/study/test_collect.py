@@ -36,7 +36,7 @@ def written(of_three_seeds: Study, tmp_path: Path) -> Callable[..., tuple[Study,
             path = plan.tasks[plan.cells[row, "clean", seed]].path
             path.parent.mkdir(parents=True)
             path.write_text(
-                json.dumps({"metrics": metrics, "per_image": {"correct": [1, 0.5]}, "seconds": 1, **content})
+                json.dumps({"metrics": metrics, "per_image": {"correct": [value, value]}, "seconds": 1, **content})
             )
         return loaded, root
 
@@ -53,7 +53,7 @@ def test_a_cell_is_the_mean_and_the_sample_deviation_over_seeds(written):
     assert cell.std == pytest.approx(0.3), "n - 1: with n it would be 0.245"
     assert cell.n_seeds == 3
     assert [value.seed for value in cell.values] == [0, 1, 2]
-    assert cell.values[0].correct == [1.0, 0.5]
+    assert cell.values[0].correct == [0.2, 0.2]
 
 
 def test_a_cell_that_is_half_full_says_which_seeds_it_lacks_and_why(written):
@@ -122,6 +122,15 @@ def test_a_per_image_list_without_shares_is_named_with_those_that_have_some(writ
     with pytest.raises(UserError) as error:
         check_metrics(plan_study(loaded, root))
     assert str(error.value) == f"study tiny: columns.clean: {told}"
+
+
+def test_a_per_image_list_that_is_not_that_of_the_number_is_refused(written):
+    """Paired tests of a list beside another number would contradict their column."""
+    loaded, root = written(0.2, per_image={"correct": [0.5, 0.0]})
+    told = "per-image list 'correct' of protocol clean does not belong to 'accuracy': its mean is 0.25, the number 0.2"
+    assert collect(loaded, root).cells["simclr", "clean"].failures == {0: told}
+    with pytest.raises(UserError, match=r"study tiny: columns\.clean: per-image list 'correct'"):
+        check_metrics(plan_study(loaded, root))
 
 
 def test_a_value_knows_the_data_and_split_and_places_of_its_images(written):

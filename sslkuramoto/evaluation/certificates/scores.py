@@ -75,10 +75,11 @@ def scored(
     every = (0.0, *radii)
     certified = {r: [each.holds_at(r, label) for each, label in pairs] for r in every}
     standing = {} if at is None else {r: [reached is None or reached > r for reached in at] for r in every}
+    leads = [_leads(each, label) for each, label in pairs]
     shares = [float(each.counts[label]) / each.draws for each, label in pairs]
     radius = [each.radius if each.chosen == label else 0.0 for each, label in pairs]
     metrics = {
-        "smoothed_accuracy": _share([_leads(each, label) for each, label in pairs], plan.n),
+        "smoothed_accuracy": _share(leads, plan.n),
         "abstained": _share([each.abstains for each, _ in pairs], plan.n),
         **{f"certified_accuracy_{r:g}": _share(values, plan.n) for r, values in certified.items()},
         **{f"attacked_accuracy_{r:g}": _share(values, draws) for r, values in standing.items()},
@@ -86,6 +87,7 @@ def scored(
     }
     per_image: dict[str, list[Any]] = {
         "correct": [round(share, 6) for share in shares],
+        "smoothed_correct": [int(value) for value in leads],
         "class": [each.chosen for each, _ in pairs],
         "lower": [each.lower for each, _ in pairs],
         "radius": [each.radius for each, _ in pairs],
@@ -116,7 +118,7 @@ def scored(
         "largest": plan.largest,
         "lines": lines,
     }
-    verdicts = [] if void else ["correct", *(name for name in per_image if "_correct_" in name)]
+    verdicts = [] if void else ["correct", *(name for name in per_image if "_correct" in name)]
     return Scored(prefix, metrics, per_image, verdicts, more, lines, details)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -57,6 +58,9 @@ def test_the_bracket_is_never_crossed_and_both_ends_fall_with_the_radius(network
         before = ends
     assert result.details["brackets"][0]["void"] == ""
     assert values["smoothed_accuracy"] > 0.5
+    assert values["smoothed_accuracy"] == fmean(per_image["smoothed_correct"])  # of the vote
+    shares = [share > 0.5 for share in per_image["correct"]]
+    assert all(led >= most for led, most in zip(per_image["smoothed_correct"], shares, strict=True))
     assert {metric.reading for metric in result.metrics.values()} == {None}, "no column of robust accuracy takes them"
 
 
