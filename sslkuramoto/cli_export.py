@@ -34,13 +34,14 @@ def _export(arguments: argparse.Namespace) -> None:
     for option, owner in (("push", "hub-folder"), ("result", "images")):
         if getattr(arguments, option) is not None and kind != owner:
             raise UserError(f"--{option}: belongs to --to {owner}, not to --to {kind}")
-    from sslkuramoto.interop.card import ONNX, WEIGHTS, check_folder
+    from sslkuramoto.interop.card import check_folder
 
-    out = arguments.out or arguments.run / "export" / kind / (arguments.result or "")
+    default = arguments.run / "export" / kind
+    out = arguments.out or (default / arguments.result if arguments.result else default)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: is no folder")
     if arguments.out:  # the default folder lies in the run
-        check_folder(out, {"onnx": ONNX, "images": None}.get(kind, WEIGHTS))
+        check_folder(out, kind)
     print("\n".join(_exported(kind, arguments, out)))
 
 

@@ -17,8 +17,9 @@ from sslkuramoto.results import Metric, Result
 
 HEADLINES = (
     "union/correct",
+    "smoothed_correct",
     "correct",
-)  # lists that paired tests compare; the union of all readings comes first
+)  # lists that paired tests compare; the union of all readings comes first, of a certificate the vote
 
 
 @dataclass(frozen=True)

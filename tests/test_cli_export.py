@@ -7,6 +7,7 @@ import pytest
 from small_runs import small
 
 from sslkuramoto.cli import main
+from sslkuramoto.interop.card import FORMATS, written
 from sslkuramoto.training import train
 
 
@@ -66,7 +67,7 @@ def test_a_folder_with_files_of_others_is_refused_in_one_line_and_left_as_it_is(
     named = ["--result", "robustness"] if kind == "images" else []
     assert main(["export", str(run), "--to", kind, "--out", str(tmp_path), *named]) == 2
     said = capsys.readouterr().err
-    assert "holds files and no README.md of an export; choose a new folder" in said
+    assert "holds files and no README.md of an export of files for " in said
     assert said.count("\n") == 1
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "my own", "config.json": "{}"}
 
@@ -77,16 +78,13 @@ def test_an_export_is_written_again_over_an_earlier_one(run, tmp_path):
     assert not (tmp_path / "README.md").read_text().startswith("---")
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "file"), [("torch", "onnx", "model.safetensors"), ("onnx", "timm", "model.onnx")]
-)
-def test_no_model_in_another_format_stays_in_a_folder(first, second, file, run, tmp_path, capsys):
-    assert main(["export", str(run), "--to", first, "--out", str(tmp_path)]) == 0
-    card = (tmp_path / "README.md").read_text()
-    capsys.readouterr()
+@pytest.mark.parametrize(("first", "second"), [("torch", "onnx"), ("onnx", "timm"), ("images", "torch")])
+def test_files_of_two_formats_do_not_mix_in_a_folder(first, second, run, tmp_path, capsys):
+    (tmp_path / "README.md").write_text(written(first))
     assert main(["export", str(run), "--to", second, "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.endswith(f"holds the {file} of an earlier export; choose a new folder\n")
-    assert (tmp_path / "README.md").read_text() == card
+    said = capsys.readouterr().err
+    assert said.endswith("no README.md of an export of files for " + FORMATS[second] + "; choose a new folder\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_data_that_are_not_here_need_a_size(run, tmp_path, capsys, monkeypatch):

@@ -24,44 +24,45 @@ from sslkuramoto.values import option_text
 
 HEADS = ("protocol", "metric", "value", "95 % interval", "images", "draws", "seed", "data")
 CARD = "README.md"
-WEIGHTS, ONNX = "model.safetensors", "model.onnx"
-WRITTEN = "Written by sslkuramoto export."
-"""Stands in the card of every export, which shows by it that its folder is ours."""
+FORMATS = {"torch": "torch", "timm": "torch", "hub-folder": "torch", "onnx": "onnx", "images": "images"}
+"""What is exported -> the files that it consists of; what has the same files may be written over another."""
 NUMBERS = ("value", "95 % interval", "images", "draws", "seed")  # of HEADS, set to the right
 
 
-def check_folder(out: Path, model: str | None) -> None:
-    """Check, before anything is written, that an export overwrites nothing of others and leaves no other model.
+def written(kind: str) -> str:
+    """Return the sentence of every card that shows whose folder it is; ``kind`` is one of ``FORMATS``."""
+    return f"Written by sslkuramoto export, files for {FORMATS[kind]}."
+
+
+def check_folder(out: Path, kind: str) -> None:
+    """Check, before anything is written, that an export overwrites nothing of others and mixes with no other files.
 
     Args:
         out: the folder.
-        model: the file of the network that will be written, if any.
+        kind: what will be written, one of ``FORMATS``.
 
     Raises:
-        UserError: it is neither new, nor empty, nor that of an earlier export, or it holds a model in another format.
+        UserError: it is neither new, nor empty, nor that of an earlier export of such files.
     """
-    if is_free(out):
-        return
-    if WRITTEN not in (read_text(out / CARD) or ""):
-        raise UserError(f"--out={out}: holds files and no README.md of an export; choose a new folder")
-    for other in (WEIGHTS, ONNX):
-        if other != model and (out / other).exists():
-            raise UserError(f"--out={out}: holds the {other} of an earlier export; choose a new folder")
+    if not is_free(out) and written(kind) not in (read_text(out / CARD) or ""):
+        what = f"no README.md of an export of files for {FORMATS[kind]}"
+        raise UserError(f"--out={out}: holds files and {what}; choose a new folder")
 
 
-def card(model: Trained, usage: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:
+def card(model: Trained, usage: str, kind: str, *, notes: Sequence[str] = (), front_matter: bool = False) -> str:
     """Return the text of README.md.
 
     Args:
         model: the run.
         usage: Markdown that shows how the files are read.
+        kind: what is exported, one of ``FORMATS``.
         notes: further paragraphs, such as on the check of an ONNX file.
         front_matter: whether a YAML header repeats the main facts for a hub.
     """
     figures = model.results()
     parts = [
         f"# {in_markdown(model.name)}",
-        _trained(model),
+        f"{_trained(model)}{written(kind)}",
         "## Use",
         usage.strip(),
         _oscillators(model),
@@ -92,7 +93,7 @@ def _trained(model: Trained) -> str:
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "
         f"{recipe.epochs} epochs, seed {recipe.seed}, {model.subject.weights} weights{average}.{start} "
-        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}{WRITTEN}"
+        f"{_INPUTS.get(model.kind, '').format(size=model.size, cells=cells)}"
     )
 
 

@@ -27,13 +27,13 @@ from sslkuramoto.classifier import Classifier
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import content_of, read_object, write_atomically
-from sslkuramoto.interop.card import CARD, WEIGHTS, card
+from sslkuramoto.interop.card import CARD, card
 from sslkuramoto.interop.timm_models import ARCHITECTURES, create, timm_config
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.run_directory import impersonal
 from sslkuramoto.version import __version__
 
-CONFIG = "config.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1  # of config.json
 TIMM_HEADS = ("linear",)  # heads that timm's model has too
 
@@ -74,7 +74,7 @@ def export_torch(model: Trained, out: Path, *, front_matter: bool = False) -> li
         weights |= {f"head.{name}": value for name, value in model.head.state_dict().items()}
     usage = _USE.replace("CALL", _call(model)) + (_TIMM if _timm_builds(model) else "")
     config = impersonal(json.dumps(config_of(model), indent=1) + "\n")
-    text = card(model, usage, front_matter=front_matter)
+    text = card(model, usage, "torch", front_matter=front_matter)
     write_atomically(out / CARD, text)  # first: by it the folder is known for ours, also after a write that was killed
     write_atomically(out / WEIGHTS, packed_weights(weights, {"format": "pt"}))
     write_atomically(out / CONFIG, config)

@@ -4,6 +4,7 @@ Shapes: m images, y x pixels.
 """
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from PIL import Image
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import write_atomically
-from sslkuramoto.interop.card import CARD, WRITTEN
+from sslkuramoto.interop.card import CARD, check_folder, written
 from sslkuramoto.report.evidence import Attacked, attacked_of
 from sslkuramoto.report.runs import read_text
 from sslkuramoto.report.tables.text import in_markdown
 from sslkuramoto.results import Result
 from sslkuramoto.threat import Norm, parse_eps
 
+READINGS = "Readings: "
 ROUNDED = "PNG files hold 8 bits per pixel: rounding may undo an attack; the NPZ holds the exact float32 pixels"
 
 
@@ -39,7 +41,8 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
         Lines on what was written.
 
     Raises:
-        UserError: no such result, no stored images, a damaged file, a folder that holds images of another result.
+        UserError: no such result, no stored images, a damaged file, a folder with files of others or with images of
+            another network or result.
     """
     files = {path.stem: path for path in sorted((run / "results").glob("*.json"))}
     if name not in files:
@@ -48,24 +51,36 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
     attacked = [found for found in attacked_of(result) if len(found.labels)]
     if not attacked:
         raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")
+    check_folder(out, "images")
     title = f"# Adversarial images of {in_markdown(run.resolve().name)}, result {in_markdown(name)}"
+    of = f"Network: {str(result.encoder.get('sha256'))[:16]}."
     earlier = read_text(out / CARD) or ""
-    if WRITTEN in earlier and not earlier.startswith(f"{title}\n"):
-        raise UserError(f"--out={out}: holds images of another result; choose a new folder")
-    exact = [_npz(found, result) for found in attacked]
-    write_atomically(out / CARD, "\n\n".join([title, ROUNDED, WRITTEN]) + "\n")
+    if earlier and not (earlier.startswith(f"{title}\n") and of in earlier):
+        raise UserError(f"--out={out}: holds images of another network or result; choose a new folder")
+    exact = {found.reading or "images": _npz(found, result) for found in attacked}
+    _remove_earlier(out, earlier)
+    told = f"{READINGS}{', '.join(exact)}."
+    write_atomically(out / CARD, "\n\n".join([title, ROUNDED, of, told, written("images")]) + "\n")
     lines = []
-    for found, content in zip(attacked, exact, strict=True):
-        reading = found.reading or "images"
+    for found, (reading, content) in zip(attacked, exact.items(), strict=True):
         write_atomically(out / f"{reading}.npz", content)
-        for path in (out / reading).glob("[0-9]*-*.png") if earlier else ():
-            path.unlink()  # of the earlier attack
         for k, index in enumerate(found.index.tolist()):
             pair = {"clean": found.clean[k], f"adversarial-{found.prediction[k].item()}": found.adversarial[k]}
             for kind, image in pair.items():
                 write_atomically(out / reading / f"{index}-{kind}.png", _png(image.permute(1, 2, 0).numpy()))
         lines.append(f"wrote {out}/{reading}.npz and {2 * len(found.labels)} PNG files in {out}/{reading}")
     return [*lines, ROUNDED]
+
+
+def _remove_earlier(out: Path, card: str) -> None:
+    """Remove what an earlier export wrote, which may have had other readings and images; files of others stay."""
+    listed = [line.removeprefix(READINGS).rstrip(".") for line in card.splitlines() if line.startswith(READINGS)]
+    for reading in ", ".join(listed).split(", "):
+        if Path(reading).name == reading:  # no path to elsewhere
+            (out / f"{reading}.npz").unlink(missing_ok=True)
+            for path in (out / reading).glob("*.png"):
+                if re.fullmatch(r"\d+-(clean|adversarial-\d+)\.png", path.name):
+                    path.unlink()
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -24,12 +24,13 @@ from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.files import write_atomically
 from sslkuramoto.heads import taken
-from sslkuramoto.interop.card import CARD, ONNX, card
+from sslkuramoto.interop.card import CARD, card
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.randomness import generator
 
 CHECKED = (1, 7)  # batch sizes, other than the one that is traced
 TOLERANCE = REORDERED
+ONNX = "model.onnx"
 """Largest difference from torch, as a share of the largest output. ONNX Runtime sums in another order than torch; on
 equal hardware such rounding stays near 1e-6 of it, but an oscillator whose update almost cancels magnifies one unit in
 the last place to 1e-4 within three layers. Ten times that is no rounding any more."""
@@ -78,7 +79,7 @@ def export_onnx(model: Trained, out: Path) -> list[str]:
         f"Checked against torch {torch.__version__} by ONNX Runtime on {images} images of noise"
         f"{' with given initial oscillators' if model.encoder.stochastic else ''}: largest difference {said}."
     )
-    text = card(model, _usage(model), notes=[note])
+    text = card(model, _usage(model), "onnx", notes=[note])
     write_atomically(out / CARD, text)
     write_atomically(out / ONNX, content)
     return [f"wrote {out}/{ONNX} and {CARD}", f"largest difference from torch on {images} images: {said}"]

@@ -145,12 +145,14 @@ def _fill(cell: StudyCell, plan: Plan, key: str, column: StudyColumn, seed: int)
 def check_metrics(plan: Plan) -> None:
     """Check, by what is computed already, that columns name numbers that their protocols give.
 
+    Results of another version of the code, which may have had other names, are not looked at.
+
     Raises:
         NotInResultError: the first that does not.
     """
     for (_, column, seed), key in plan.cells.items():
         task = plan.tasks[key]
-        if task.done():
+        if task.done() and key not in plan.other_code:
             try:
                 value_of(task.path, plan.study.columns[column], seed)
             except NotInResultError as error:
@@ -163,7 +165,8 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     """Read the number of a column from a result.
 
     Raises:
-        NotInResultError: the result lacks what the column names, or its per-image list is not of shares.
+        NotInResultError: the result lacks what the column names, or its per-image list is not of shares or does not
+            have the number as its mean.
         UserError: it is damaged, or says itself that the number is void.
     """
     result = Result.read(path)

@@ -49,7 +49,7 @@ def test_the_npz_holds_exact_pixels_labels_predictions_index_and_threat(stored, 
     assert found["index"].tolist() == [4, 9]
     assert (float(found["eps"]), str(found["norm"])) == (8 / 255, "linf")
     assert lines[-1] == ROUNDED
-    check_folder(tmp_path / "out", None)  # its card says that an export wrote it
+    check_folder(tmp_path / "out", "images")  # its card says that an export wrote it
 
 
 def test_png_files_are_the_pixels_in_8_bits(stored, tmp_path):
@@ -63,36 +63,61 @@ def test_png_files_are_the_pixels_in_8_bits(stored, tmp_path):
 def test_each_way_and_their_union_have_files_and_a_threat_of_their_own(stored, tmp_path):
     ways = {"held": {"eps": 0.2}, "eot": {"norm": "l2", "eps": 0.5}}
     run = stored("rob", {"eps": 0.1, "norm": "linf", "ways": ways}, ["rob-held", "rob-eot", "rob-union"])
-    export_images(run, "rob", tmp_path)
-    found = {path.stem: np.load(path) for path in tmp_path.glob("*.npz")}
+    export_images(run, "rob", tmp_path / "out")
+    found = {path.stem: np.load(path) for path in (tmp_path / "out").glob("*.npz")}
     threats = {name: (float(content["eps"]), str(content["norm"])) for name, content in found.items()}
     assert threats == {"held": (0.2, "linf"), "eot": (0.5, "l2"), "union": (0.2, "linf")}
 
 
-def test_an_export_of_a_later_attack_leaves_no_picture_of_the_earlier_one(stored, tmp_path):
-    run = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"])
-    (tmp_path / "out" / "images").mkdir(parents=True)
-    (tmp_path / "out" / "images" / "1-holiday.png").write_text("of somebody")
-    export_images(run, "rob", tmp_path / "out")
-    assert (tmp_path / "out" / "images" / "1-holiday.png").is_file()  # this was no export yet
+def test_an_export_of_a_later_attack_replaces_the_earlier_one_and_leaves_files_of_others(stored, tmp_path):
+    ways = {"held": {"eps": 0.2}, "eot": {"eps": 0.2}}
+    run, out = stored("rob", {"norm": "l2", "ways": ways}, ["rob-held", "rob-eot"]), tmp_path / "out"
+    export_images(run, "rob", out)
+    (out / "held" / "1-holiday.png").write_text("of somebody")
+    (run / "results" / "images" / "rob-eot.safetensors").unlink()
     later = {"labels": [1], "prediction": [3], "index": [5]}
-    content = {name: torch.tensor(value) for name, value in later.items()} | {
-        "clean": CLEAN[:1],
-        "adversarial": MOVED[:1],
-    }
-    save_file(content, run / "results" / "images" / "rob.safetensors")
+    content = {name: torch.tensor(value) for name, value in later.items()}
+    content |= {"clean": CLEAN[:1], "adversarial": MOVED[:1]}
+    save_file(content, run / "results" / "images" / "rob-held.safetensors")
+    export_images(run, "rob", out)
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    pictures = ["held/1-holiday.png", "held/5-adversarial-3.png", "held/5-clean.png"]
+    assert left == ["README.md", "held.npz", *pictures]
+
+
+def test_a_card_names_no_files_elsewhere(stored, tmp_path):
+    run, out = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"]), tmp_path / "out"
+    export_images(run, "rob", out)
+    (tmp_path / "mine.npz").write_text("of somebody")
+    card = (out / "README.md").read_text()
+    (out / "README.md").write_text(card.replace("Readings: images.", "Readings: ../mine, images."))
+    export_images(run, "rob", out)
+    assert (tmp_path / "mine.npz").is_file()
+    assert (out / "README.md").read_text() == card
+
+
+@pytest.mark.parametrize("other", ["result", "network"])
+def test_images_of_another_result_or_network_are_refused(stored, tmp_path, other):
+    run = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"])
     export_images(run, "rob", tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == [
-        "5-adversarial-3.png",
-        "5-clean.png",
-    ]
+    name = "rob"
+    if other == "result":
+        name = "other"
+        run = stored(name, {"eps": 0.1, "norm": "l2"}, [name])
+    else:
+        file = run / "results" / "rob.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"encoder": {"sha256": "1" * 64}}))
+    with pytest.raises(UserError, match="holds images of another network or result; choose a new folder"):
+        export_images(run, name, tmp_path / "out")
 
 
-def test_images_of_another_result_are_refused(stored, tmp_path):
-    export_images(stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"]), "rob", tmp_path / "out")
-    other = stored("other", {"eps": 0.1, "norm": "l2"}, ["other"])
-    with pytest.raises(UserError, match="holds images of another result; choose a new folder"):
-        export_images(other, "other", tmp_path / "out")
+def test_a_folder_with_files_of_others_is_left_as_it_is(stored, tmp_path):
+    run = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("mine")
+    with pytest.raises(UserError, match=r"no README\.md of an export of files for images; choose a new folder"):
+        export_images(run, "rob", tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").read_text() == "mine"
 
 
 def test_what_is_missing_is_one_line(stored, tmp_path):

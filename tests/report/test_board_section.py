@@ -105,13 +105,13 @@ def test_a_wrong_given_cell_is_no_wrong_blank_cell(run, details) -> None:
     spoilt = torch.tensor(found["solution"])
     spoilt[y, x] = 0
     found["answers"]["energy_sum"] = spoilt.tolist()
-    assert Board(found["puzzle"], found["solution"], spoilt.tolist()).wrong_words() == "0 wrong, and 1 given cell"
+    assert Board(found["puzzle"], found["solution"], spoilt.tolist()).wrong_words() == "0 wrong, 1 given cell changed"
     text = shown(run(details, "b"))
-    assert "energy_sum: 0 of 10 wrong, and 1 given cell<" in text
-    assert "Sudoku board: 10 blank cells, 0 wrong, and 1 given cell. Answer" in text
+    assert "energy_sum: 0 of 10 wrong, 1 given cell changed<" in text
+    assert "Sudoku board: 10 blank cells, 0 wrong, 1 given cell changed. Answer" in text
     spoilt[v, w] = 0
     found["answers"]["energy_sum"] = spoilt.tolist()
     forming = {"steps": [1], "boards": [{"answers": [spoilt.tolist()], "shades": [[[50] * 4] * 4]}]}
     text = shown(run(details | {"forming": forming}, "c"))
-    assert "energy_sum: 0 of 10 wrong, and 2 given cells<" in text
-    assert "step 1: 0 wrong, and 2 given cells." in text
+    assert "energy_sum: 0 of 10 wrong, 2 given cells changed<" in text
+    assert "step 1: 0 wrong, 2 given cells changed." in text

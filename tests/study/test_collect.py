@@ -133,6 +133,15 @@ def test_a_per_image_list_that_is_not_that_of_the_number_is_refused(written):
         check_metrics(plan_study(loaded, root))
 
 
+def test_results_of_another_version_do_not_stop_a_study_by_what_they_lack(written):
+    loaded, root = written(0.2, per_image={"other": [0.2, 0.2]})
+    plan = plan_study(loaded, root)
+    with pytest.raises(UserError, match="unknown per-image result of protocol clean 'correct'"):
+        check_metrics(plan)
+    plan.other_code.add(plan.cells["simclr", "clean", 0])
+    check_metrics(plan)
+
+
 def test_a_value_knows_the_data_and_split_and_places_of_its_images(written):
     cell = cell_of(written(0.2, 0.3, data={"fingerprint": "abc", "split": "test", "n": 2}))
     which = {"fingerprint": "abc", "split": "test", "n": 2, "index": None}

@@ -112,7 +112,7 @@ def sudoku_satnet(
     end = train_boards if split == "train" else len(puzzles)
     limit = limit if split == "train" else limit_test
     check_limit(split, limit, end - start, "boards")
-    part = slice(start, end if limit is None else min(end, start + limit))
+    part = slice(start, end if limit is None else start + limit)
     file = folder / "features.pt"
     return SudokuFile(
         "sudoku_satnet", split, puzzles[part], solutions[part], lambda n: f"{file}, board {start + n}", unique

@@ -33,7 +33,7 @@ def fixed_random(case: Case) -> Check:
         f"{percent(moved)}"
     )
     if comparison.stronger:
-        reason = f"{100 * comparison.gain:.1f} points are due to the noise: {reason}"
+        reason = f"{100 * comparison.gain:.1f} points rest on the noise: {reason}"
     return FIXED_RANDOM.answer(not comparison.stronger, reason, comparison.figures() | {"transferred": moved})
 
 

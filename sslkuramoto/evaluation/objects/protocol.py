@@ -147,7 +147,7 @@ class ObjectDiscovery(Protocol):
             store_scenes(path, *(torch.stack(part) for part in zip(*stored, strict=True)))
         result = self._result(subject, described(images, len(index)), index, scores[self.clusters])
         if fewer:
-            result.notes[0] += f"; fewer where tokens are equal: {fewer} of {draws * len(index)} (images times draws)"
+            result.notes[0] += f"; equal tokens gave fewer in {fewer} of {draws * len(index)} (images times draws)"
         if self.cluster_counts:
             result.details[NAME] = {"clusters": {k: _points(scores[k]) for k in sorted(counts)}}
         return result
@@ -173,7 +173,7 @@ class ObjectDiscovery(Protocol):
             data=data,
             initial=start_of(subject.encoder),
             per_image={"index": index[torch.from_numpy(objects)].tolist(), **per_image},
-            verdicts=["mbo"],
+            verdicts=[name for name in ("mbo", "mbo_class") if name in means and counted[name][objects].all()],
             notes=notes,
         )
 

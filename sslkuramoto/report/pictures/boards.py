@@ -36,9 +36,9 @@ class Board:
         return [(y, x) for y in side for x in side if self.answer[y][x] != self.solution[y][x]]
 
     def wrong_words(self, of: str = "") -> str:
-        """Return in words how many blank cells are wrong, and how many given ones if any; ``of`` follows the first."""
+        """Return how many blank cells are wrong and, if any, given ones changed; ``of`` follows the first number."""
         givens = sum(self.puzzle[y][x] > 0 for y, x in self.wrong)
-        also = f", and {givens} given {'cell' if givens == 1 else 'cells'}" if givens else ""
+        also = f", {givens} given {'cell' if givens == 1 else 'cells'} changed" if givens else ""
         return f"{len(self.wrong) - givens}{of} wrong{also}"
 
     @property

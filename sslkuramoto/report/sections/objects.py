@@ -41,7 +41,9 @@ def curves(items: Sequence[Evidence]) -> list[Curve]:
     for item in items:
         for name, points in _over_clusters(item).items():
             data = item.result.data
-            of = f"{data.get('n')} images of {data.get('name')} {data.get('split')}"
+            of = " ".join(
+                str(part) for part in (data.get("n"), "images of", data.get("name"), data.get("split")) if part
+            )
             group = found.setdefault((name, of, str(data.get("fingerprint")), tuple(points)), {})
             group[f"{item.label}, {item.result.protocol}"] = tuple(points.values())
     return [

@@ -224,7 +224,7 @@ def test_noise_is_compared_with_the_strongest_attack_where_the_plain_one_breaks_
 
 def test_how_many_points_the_noise_carries_is_said(build: Build) -> None:
     case = build(there={f"{DLR} on {FIXED_VERSION}": broken(60)}, otherwise=broken(20), **NOISY)
-    assert noise_checks.fixed_random(case).reason.startswith("62.5 points are due to the noise: ")  # 40 of 64 images
+    assert noise_checks.fixed_random(case).reason.startswith("62.5 points rest on the noise: ")  # 40 of 64 images
 
 
 def test_noise_of_rising_size_is_kept_as_a_curve(build: Build) -> None:

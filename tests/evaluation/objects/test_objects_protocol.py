@@ -130,6 +130,7 @@ def test_masks_of_classes_have_a_score_of_their_own(measure) -> None:
     result = measure(scenes(MASKS, classes), Colours(), "clusters=4")
     wanted = [mean_best_overlap(each, np.where(mask < 0, 9, mask)) for each, mask in zip(classes, MASKS, strict=True)]
     assert result.per_image["mbo_class"] == pytest.approx(wanted, abs=1e-6)
+    assert result.verdicts == ["mbo", "mbo_class"]  # studies compare both
     assert result.metrics["mbo"].value == 1.0
 
 
@@ -271,6 +272,6 @@ def test_equal_tokens_that_give_fewer_clusters_are_counted(measure) -> None:
 
     n, equal = len(MASKS), Other(torch.ones_like)
     usual = "clusters per image: agglomerative, average linkage"
-    assert note(equal, "clusters=3") == f"3 {usual}; fewer where tokens are equal: {n} of {n} (images times draws)"
+    assert note(equal, "clusters=3") == f"3 {usual}; equal tokens gave fewer in {n} of {n} (images times draws)"
     assert note(equal, "clusters=1") == f"1 {usual}"
     assert note(Colours(0.3), "clusters=4", "draws=2") == f"4 {usual}"
