@@ -76,7 +76,7 @@ def _remove_earlier(out: Path, card: str) -> None:
     """Remove what an earlier export wrote, which may have had other readings and images; files of others stay."""
     listed = [line.removeprefix(READINGS).rstrip(".") for line in card.splitlines() if line.startswith(READINGS)]
     for reading in ", ".join(listed).split(", "):
-        if Path(reading).name == reading:  # no path to elsewhere
+        if Path(reading).name == reading and reading.strip("."):  # a name, no path to elsewhere
             (out / f"{reading}.npz").unlink(missing_ok=True)
             for path in (out / reading).glob("*.png"):
                 if re.fullmatch(r"\d+-(clean|adversarial-\d+)\.png", path.name):

@@ -28,9 +28,9 @@ from sslkuramoto.interop.card import CARD, card
 from sslkuramoto.interop.trained import Trained
 from sslkuramoto.randomness import generator
 
+ONNX = "model.onnx"
 CHECKED = (1, 7)  # batch sizes, other than the one that is traced
 TOLERANCE = REORDERED
-ONNX = "model.onnx"
 """Largest difference from torch, as a share of the largest output. ONNX Runtime sums in another order than torch; on
 equal hardware such rounding stays near 1e-6 of it, but an oscillator whose update almost cancels magnifies one unit in
 the last place to 1e-4 within three layers. Ten times that is no rounding any more."""

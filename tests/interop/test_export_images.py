@@ -88,11 +88,13 @@ def test_an_export_of_a_later_attack_replaces_the_earlier_one_and_leaves_files_o
 def test_a_card_names_no_files_elsewhere(stored, tmp_path):
     run, out = stored("rob", {"eps": 0.1, "norm": "l2"}, ["rob"]), tmp_path / "out"
     export_images(run, "rob", out)
-    (tmp_path / "mine.npz").write_text("of somebody")
+    others = [tmp_path / "mine.npz", tmp_path / "1-clean.png", out / "1-clean.png"]
+    for path in others:
+        path.write_text("of somebody")
     card = (out / "README.md").read_text()
-    (out / "README.md").write_text(card.replace("Readings: images.", "Readings: ../mine, images."))
+    (out / "README.md").write_text(card.replace("Readings: images.", "Readings: ../mine, .., , images."))
     export_images(run, "rob", out)
-    assert (tmp_path / "mine.npz").is_file()
+    assert all(path.is_file() for path in others)
     assert (out / "README.md").read_text() == card
 
 
