@@ -15,7 +15,8 @@ class Measure:
         log_every: steps between lines of metrics.csv, >= 1; the end of an epoch is always logged.
         checkpoint_every: epochs between checkpoints, >= 1; the end of the run always has one.
         keep_checkpoints: epochs after which encoder and head are kept, for ``evaluate --checkpoint EPOCH``.
-        monitor_every: epochs between measurements of the encoder while it trains (``monitors``), 0 for none.
+        monitor_every: epochs between measurements of the encoder while it trains (``monitors``), 0 for none. Images
+            only: boards have none.
         monitor_images: training images that these take, >= 1.
         monitors: which ones: ``knn`` (k-NN accuracy) and ``linear`` (accuracy of a linear probe, fitted anew each
             time), both for data with two classes or more, ``rankme`` (and alpha-ReQ), ``saturation`` (|gamma F|).

@@ -24,6 +24,20 @@ def decay_at(step: int, rule: WeightEMA) -> float:
     return min(rule.decay, 1 - (1 + since) ** (-2 / 3))
 
 
+def left_behind(rule: WeightEMA, total: int) -> str | None:
+    """Return a note where a run of ``total`` steps exports weights without the last tenth of its steps, or None.
+
+    Until ``update_after`` the average is a copy, made every ``update_every``-th step: of ten steps, after the first.
+    """
+    last = total - (total - 1) % rule.update_every
+    if decay_at(last, rule) or 10 * last >= 9 * total:
+        return None
+    return (
+        f"weight_ema (update_every={rule.update_every}): the averaged weights that this run exports are those after "
+        f"step {last} of {total}; train longer, or set weight_ema=null"
+    )
+
+
 class WeightAverage(Generic[M]):
     """The averaged copy of a module, in eval mode: measuring it moves no statistics.
 

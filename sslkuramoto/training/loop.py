@@ -27,7 +27,7 @@ from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of, remember
 from sslkuramoto.run_directory import RunDirectory
-from sslkuramoto.training.averaging import WeightAverage
+from sslkuramoto.training.averaging import WeightAverage, left_behind
 from sslkuramoto.training.learner import (
     Learner,
     build,
@@ -92,6 +92,9 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
                 print(f"data {data.name} {data.split}: {note}", file=sys.stderr, flush=True)
             if leaves_untrained(recipe):
                 print(printable(f"{run.path}: {UNTRAINED}"), file=sys.stderr, flush=True)
+            behind = recipe.weight_ema and left_behind(recipe.weight_ema, recipe.epochs * steps_per_epoch)
+            if behind:
+                print(printable(f"{run.path}: {behind}"), file=sys.stderr, flush=True)
             remember(run, recipe.data, data)
         fabric.barrier()
         if fabric.world_size > 1:

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from small_runs import small
 from torch import nn
@@ -7,7 +8,7 @@ from torch import nn
 from sslkuramoto.checkpoint import load, load_encoder
 from sslkuramoto.recipe import WeightEMA
 from sslkuramoto.training import train
-from sslkuramoto.training.averaging import WeightAverage
+from sslkuramoto.training.averaging import WeightAverage, decay_at, left_behind
 
 
 def published(values: list[float], rule: WeightEMA) -> list[float]:
@@ -73,3 +74,28 @@ def test_a_run_exports_the_average_and_the_raw_weights_beside_it(tmp_path):
             assert torch.equal(value, state[part][f"encoder.{name}"])
     stem = "encoder.stem.weight"
     assert not torch.equal(state["average"][stem], state["learner"][stem])
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 11, 12, 95, 200, 205, 260])
+@pytest.mark.parametrize("every, after", [(10, 200), (1, 0), (3, 0), (7, 50)])
+def test_what_a_short_run_exports_is_told_where_it_is_a_copy_of_an_early_step(total, every, after):
+    rule = WeightEMA(update_every=every, update_after=after)
+    module = nn.Linear(1, 1)
+    average, copied, moved = WeightAverage(module, rule), 0, False
+    for step in range(1, total + 1):
+        nn.init.constant_(module.weight, step)
+        average.update(module, step)
+        moved |= (step - 1) % every == 0 and decay_at(step, rule) > 0
+        copied = int(average.module.weight) if not moved else copied
+    note = left_behind(rule, total)
+    if moved or copied >= 0.9 * total:
+        assert note is None
+    else:
+        assert f"step {copied} of {total}" in (note or "")
+
+
+def test_a_run_of_nine_steps_says_that_its_average_is_of_the_first(tmp_path, capsys):
+    data = {"name": "digits", "limit": 144, "limit_test": 16}
+    recipe = small(epochs=1, batch_size=16, data=data, weight_ema={})
+    train(recipe, tmp_path / "run")
+    assert "are those after step 1 of 9" in capsys.readouterr().err
