@@ -48,9 +48,11 @@ def export_images(run: Path, name: str, out: Path) -> list[str]:
     if name not in files:
         raise unknown(f"result of {run}", name, files)
     result = Result.read(files[name], per_image=False)
-    attacked = [found for found in attacked_of(result) if len(found.labels)]
+    stored = attacked_of(result)
+    attacked = [found for found in stored if len(found.labels)]
     if not attacked:
-        raise UserError(f"{files[name]}: no adversarial images are stored beside it; measure it with store=N")
+        why = "the attack fools none of the images that are right without it" if stored else "measure it with store=N"
+        raise UserError(f"{files[name]}: no adversarial images are stored beside it; {why}")
     check_folder(out, "images")
     title = f"# Adversarial images of {in_markdown(run.resolve().name)}, result {in_markdown(name)}"
     of = f"Network: {str(result.encoder.get('sha256'))[:16]}."

@@ -48,7 +48,8 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     robust = [_robust(result) for result in own if _stated(result)]
     if not robust:
         raise UserError(
-            f"{run}: holds no robust accuracy of its weights; measure: sslkuramoto evaluate {run} robustness-quick"
+            f"{run}: holds no robust accuracy of its weights; measure images with: "
+            f"sslkuramoto evaluate {run} robustness-quick"
         )
     audits = [_audit(result) for result in own if result.details.get("audit") is not None]
     brackets = [_brackets(result) for result in own if result.details.get("brackets")]

@@ -126,6 +126,11 @@ def test_what_is_missing_is_one_line(stored, tmp_path):
     run = stored("rob", {"eps": 0.1}, [])
     with pytest.raises(UserError, match="no adversarial images are stored beside it; measure it with store=N"):
         export_images(run, "rob", tmp_path / "out")
+    none = {name: torch.zeros(0, dtype=torch.long) for name in ("index", "labels", "prediction")}
+    none |= {name: torch.zeros(0, 3, 8, 8) for name in ("clean", "adversarial")}
+    save_file(none, run / "results" / "images" / "rob.safetensors")
+    with pytest.raises(UserError, match="stored beside it; the attack fools none of the images that are right without"):
+        export_images(run, "rob", tmp_path / "out")
     with pytest.raises(UserError, match=r"unknown result of .* 'rub'.* 'rob'"):
         export_images(run, "rub", tmp_path / "out")
     silent = stored("silent", {}, ["silent"])

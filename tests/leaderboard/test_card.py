@@ -287,7 +287,7 @@ def test_bad_words_are_one_line(run, tmp_path, capsys, words, message):
 def test_a_run_without_a_robust_accuracy_says_what_to_measure(run, tmp_path, capsys):
     (run / "results" / "robustness-quick.json").unlink()
     told = refused(capsys, run, "--html", tmp_path / "page.html")
-    assert "holds no robust accuracy of its weights; measure: sslkuramoto evaluate" in told
+    assert "holds no robust accuracy of its weights; measure images with: sslkuramoto evaluate" in told
 
 
 def test_a_damaged_card_is_one_line(run, capsys):

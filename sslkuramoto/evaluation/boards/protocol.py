@@ -129,6 +129,8 @@ class BoardProtocol(Protocol):
                 f"{self.name}: votes={sorted(lacking)}: this network has no energy; confidence, majority and mean"
                 " need none"
             )
+        if self.energy != "code" and not encoder.has_energy:
+            raise UserError(f"{self.name}: energy={self.energy}: this network has no energy")
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:

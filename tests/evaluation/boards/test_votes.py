@@ -241,6 +241,7 @@ class Still(Encoder):
         ("votes=[energy_sum]", "votes=.*energy_sum.*: this network has no energy; confidence, majority and mean"),
         ("num_steps=4", "num_steps=4: this network does not iterate"),
         ("steps=[4]", "steps=.*4.*: this network does not iterate"),
+        ("energy=paper", "energy=paper: this network has no energy"),
     ],
 )
 def test_what_a_network_cannot_do_is_one_line(boards, override: str, message: str, tmp_path: Path) -> None:
