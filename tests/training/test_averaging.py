@@ -77,7 +77,7 @@ def test_a_run_exports_the_average_and_the_raw_weights_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 11, 12, 95, 200, 205, 260])
-@pytest.mark.parametrize("every, after", [(10, 200), (1, 0), (3, 0), (7, 50)])
+@pytest.mark.parametrize(("every", "after"), [(10, 200), (1, 0), (3, 0), (7, 50)])
 def test_what_a_short_run_exports_is_told_where_it_is_a_copy_of_an_early_step(total, every, after):
     rule = WeightEMA(update_every=every, update_after=after)
     module = nn.Linear(1, 1)
