@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_runs import AKORN, Killed, after_step, kill, press_ctrl_c, recipe_file, small
+from small_runs import AKORN, CLASSIFIER, Killed, after_step, assert_same_run, kill, press_ctrl_c, recipe_file, small
 
 from sslkuramoto import data
 from sslkuramoto.checkpoint import load, load_encoder, weights_hash
@@ -360,6 +360,22 @@ def test_a_run_does_not_continue_nor_count_as_finished_where_the_weights_it_bega
             train(recipe, tmp_path / "run")
         start.encoder_file().write_bytes(kept)
         assert train(recipe, tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_run_that_has_a_checkpoint_continues_without_the_run_it_began_from(frozen, tmp_path):
+    start = train(small(epochs=1), tmp_path / "start")
+    changes = {**CLASSIFIER, "objective": {"name": "classification", "freeze": True}} if frozen else {}
+    recipe = small(init=str(start.path), **changes)
+    whole = train(recipe, tmp_path / "whole")
+    for name in ("run", "new"):
+        with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
+            train(recipe, tmp_path / name)
+    start.path.rename(tmp_path / "elsewhere")
+    assert_same_run(train(recipe, tmp_path / "run").path, whole.path)
+    RunDirectory(tmp_path / "new").last_checkpoint.unlink()
+    with pytest.raises(UserError, match="no finished run"):  # nothing else has its weights
+        train(recipe, tmp_path / "new")
 
 
 def test_a_run_that_did_not_record_the_weights_it_began_from_never_names_others(tmp_path):

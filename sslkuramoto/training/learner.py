@@ -227,6 +227,12 @@ def start_of(recipe: Recipe) -> str | None:
     return weights_hash(load_encoder(source.encoder_file())) if source is not None and source.finished else None
 
 
+def without_lost_init(recipe: Recipe, run: RunDirectory) -> Recipe:
+    """Return the recipe without ``init`` where the run that it names is gone and a checkpoint has later weights."""
+    lost = recipe.init is not None and run.last_checkpoint.is_file() and not RunDirectory(Path(recipe.init)).finished
+    return replace(recipe, init=None) if lost else recipe
+
+
 def _initial(init: str, encoder: Encoder) -> Encoder:
     """Return the encoder of a finished run.
 

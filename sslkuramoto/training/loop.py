@@ -37,6 +37,7 @@ from sslkuramoto.training.learner import (
     leaves_untrained,
     resolved,
     start_of,
+    without_lost_init,
 )
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
@@ -75,14 +76,16 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     if run.finished:
         check_start(recipe, run)
         return left_as_it_is(recipe, run)
-    recipe = check(recipe)
+    recipe = resolved(recipe)
+    start = without_lost_init(recipe, run)
+    check(start)
     run.check(recipe, resolved)
     check_start(recipe, run)
     fabric = launch(recipe.engine)
     check_batch(recipe, fabric.world_size)
     data = data_of(run, recipe.data, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
-    learner, make_views = build(recipe, data.spec)
+    learner, make_views = build(start, data.spec)
     if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
         check_shards(learner)
     with run.locked() if fabric.is_global_zero else nullcontext():
