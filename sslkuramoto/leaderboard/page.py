@@ -29,9 +29,10 @@ HOW_TO_READ = (
     "draws or trainings. A column is empty where no number states its reading. The bracket speaks of the network "
     "smoothed by noise, in l2."
 )
-TEXTS = ("network", "trained by", "data", "norm", "audit", "bracket (smoothed, l2)", "weights")
-NUMBERS = ("eps", "images", "draws", *READINGS, "seconds")
-
+SHOWN = tuple(sorted(READINGS, key=lambda reading: reading != "union"))
+"""The readings, the headline first."""
+NUMBERS = ("eps", *SHOWN, "images", "draws", "seconds")
+TEXTS = ("audit", "bracket (smoothed, l2)", "trained by", "weights")
 
 TITLE = "sslkuramoto board"
 
@@ -43,9 +44,10 @@ def board_page(cards: Sequence[Mapping[str, Any]], *, title: str = TITLE) -> str
         cards: each checked against its run (:func:`~sslkuramoto.leaderboard.network.checked_card`).
         title: heading of the page.
     """
-    lines = [_line(card, measured) for card in cards for measured in card["robust"]]
-    head = heads_of(*TEXTS, numbers=NUMBERS)
-    table = fine(HOW_TO_READ) + table_of(head, lines, "text sortable filtered", label="networks")
+    lines = sorted(((card, measured) for card in cards for measured in card["robust"]), key=_place)
+    head = heads_of("network", "data", "norm", numbers=NUMBERS, after=TEXTS)
+    table = fine(HOW_TO_READ)
+    table += table_of(head, (_line(*line) for line in lines), "text sortable filtered", label="networks")
     details = joined(folded(card["name"], _details(card, f"card-{k}")) for k, card in enumerate(cards))
     count = f"{len(cards)} network{'' if len(cards) == 1 else 's'}, each recomputed from its run."
     lead = " ".join([count, *(f"{line}." for line in same_weights(cards))])
@@ -60,6 +62,19 @@ def same_weights(cards: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(own)}: the same weights" for own in names.values() if len(own) > 1]
 
 
+def _place(line: tuple[Mapping[str, Any], Mapping[str, Any]]) -> tuple[Any, ...]:
+    """Return what lines are sorted by: those of one data set and threat together, the largest union first."""
+    card, measured = line
+    threat, data = measured["threat"], measured["data"]
+    union = [entry["value"] for entry in measured["readings"].get("union", []) if entry["value"] is not None]
+    best = -max(union) if union else 1.0
+    return str(data["name"]), str(data["split"]), str(threat["norm"]), _radius(threat) or 0.0, best, card["name"]
+
+
+def _radius(threat: Mapping[str, Any]) -> float | None:
+    return None if threat["eps"] is None else parse_eps(threat["eps"], threat["norm"] or "linf")
+
+
 def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
     network, threat, data = card["network"], measured["threat"], measured["data"]
     trained = " ".join(str(network[key]) for key in ("kind", "objective") if network[key])
@@ -68,16 +83,16 @@ def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
     bracket = brackets[min(1, len(brackets) - 1)] if brackets else "-"  # the first is at radius 0
     audits = [f"{audit['word']} ({audit['threat']})" for audit in card["audits"] if not audit["plant"]]
     digest = f"{(network['encoder'] or '-')[:10]}{'' if network['weights_checked'] else ' (as results state)'}"
-    texts = (trained, place, threat["norm"] or "-", ", ".join(audits) or "-", bracket, digest)
-    fields = cells(texts, class_="name")
-    eps = None if threat["eps"] is None else parse_eps(threat["eps"], threat["norm"] or "linf")
+    eps = _radius(threat)
+    fields = cells((place, threat["norm"] or "-"), class_="name")
     fields += _number(eps, "-" if eps is None else shown_eps(eps))
+    fields += joined(_share(measured["readings"].get(reading, [])) for reading in SHOWN)
     for key in ("n", "draws"):
         found = [entry[key] for own in measured["readings"].values() for entry in own if entry[key]]
         fields += _number(max(found, default=None), str(max(found, default="-")))
-    fields += joined(_share(measured["readings"].get(reading, [])) for reading in READINGS)
     seconds = measured["seconds"]
     fields += _number(seconds, "-" if seconds is None else f"{seconds:.0f}")
+    fields += cells((", ".join(audits) or "-", bracket, trained, digest), class_="name")
     return line_of(card["name"], fields)
 
 

@@ -84,9 +84,9 @@ def table_of(head: Markup, lines: Iterable[Markup], kind: str, *, label: str) ->
     return _parts().table(head, list(lines), kind, label)
 
 
-def heads_of(*names: str, numbers: Iterable[str] = ()) -> Markup:
-    """Return a line of headings: ``names`` to the left, ``numbers`` to the right, sorted downwards first."""
-    return _parts().heads(names, list(numbers))
+def heads_of(*names: str, numbers: Iterable[str] = (), after: Iterable[str] = ()) -> Markup:
+    """Return a line of headings: of text, then of ``numbers``, sorted downwards first, then of text again."""
+    return _parts().heads(names, list(numbers), list(after))
 
 
 def line_of(label: str, fields: Markup) -> Markup:

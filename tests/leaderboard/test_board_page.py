@@ -1,11 +1,16 @@
 """The page of the board: every network with its numbers, text shown as text, sorted and filtered in a browser."""
 
+import json
 import re
+import shutil
 
 import pytest
 from browser import ENTER, TAB, Browser, missing
+from leaderboard.conftest import write_result
 
 from sslkuramoto.cli import main
+from sslkuramoto.leaderboard import card_of
+from sslkuramoto.leaderboard.page import board_page
 
 
 @pytest.fixture
@@ -34,6 +39,29 @@ def test_text_of_a_run_is_shown_as_text(page):
     assert "akorn, &lt;script&gt;alert(1)&lt;: the same weights." in text
 
 
+def test_lines_of_one_threat_stand_together_the_largest_union_first(trained, tmp_path):
+    made = [("low", 0.1, 0), ("high", 0.1, 4), ("none", 0.1, None), ("wide", "64/255", 5), ("near", "8/255", 3)]
+    for name, eps, union in made:
+        run = shutil.copytree(trained, tmp_path / name)
+        write_result(run, "robustness-quick", right=(5, 5, 5, 5, union or 0), eps=eps)
+        if union is None:
+            file = run / "results" / "robustness-quick.json"
+            content = json.loads(file.read_text())
+            del content["metrics"]["union/robust_accuracy"]
+            file.write_text(json.dumps(content))
+    page = board_page([card_of(tmp_path / name) for name, *_ in made])
+    lines = re.findall(r'<tr><th scope="row">(.*?)</tr>', page, re.DOTALL)
+    heads = re.findall(r'<th scope="col".*?>(.*?)</th>', page)
+    fields = [dict(zip(heads, re.split(r"</t[hd]><td.*?>", line), strict=True)) for line in lines]
+    assert [line["network"] for line in fields] == ["near", "high", "low", "none", "wide"]
+    assert fields[1]["union"].startswith("80.0 [")
+    assert fields[1]["as published"].startswith("100.0 [")
+    assert [fields[1][name] for name in ("data", "norm", "eps", "images", "draws")] == [
+        *("digits test", "linf", "0.1", "5", "20")
+    ]
+    assert fields[3]["union"] == "-"
+
+
 def test_without_a_script_the_page_is_a_plain_table(page):
     body = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
     assert "<input" not in body
@@ -47,7 +75,7 @@ def test_a_browser_sorts_and_filters_the_board_by_keyboard(page):
         browser.open(page, width=800)
         assert browser.errors() == []
         assert browser.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
-        assert browser.run(names) == ["akorn", "<script>alert(1)<"]
+        assert browser.run(names) == ["<script>alert(1)<", "akorn"]  # eps 8/255 before 0.1
         browser.run("[...document.querySelectorAll('th button')].find((e) => e.textContent === 'union').focus()")
         browser.press(ENTER)
         assert browser.run(names) == ["<script>alert(1)<", "akorn"]
