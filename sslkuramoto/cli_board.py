@@ -1,6 +1,7 @@
 """The command ``board``: a page of networks, each card recomputed from its run; and the check of one card."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def add_board(commands: Any) -> None:
 def _board(arguments: argparse.Namespace) -> None:
     from sslkuramoto.files import write_atomically
     from sslkuramoto.leaderboard import board_page, check_card, checked_card, keep_card
+    from sslkuramoto.leaderboard.network import Unmeasured
     from sslkuramoto.leaderboard.page import TITLE, same_weights
     from sslkuramoto.outputs import check_output
     from sslkuramoto.report.runs import discover, load
@@ -45,7 +47,15 @@ def _board(arguments: argparse.Namespace) -> None:
     for row in discover(arguments.runs):
         parts = [part.path for part in load(row).parts.values() if part.results or part.of_others]
         robust = [path for path in parts if path != row.run] or parts or [row.run]  # a finetuned part, where there is
-        cards += [(path, checked_card(path, row.label)) for path in robust if path is not None]
+        for path in filter(None, robust):
+            try:
+                cards.append((path, checked_card(path, row.label)))
+            except Unmeasured as error:
+                if row.run in arguments.runs:
+                    raise
+                print(printable(f"left out: {error}"), file=sys.stderr)
+    if not cards:
+        raise UserError(f"board: no run below {', '.join(map(str, arguments.runs))} holds a robust accuracy")
     shown = [card for _, card in cards]
     write_atomically(page, board_page(shown, title=TITLE if arguments.title is None else arguments.title))
     for path, card in cards:

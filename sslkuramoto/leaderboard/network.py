@@ -26,6 +26,10 @@ FORMAT = 1
 _NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
 
 
+class Unmeasured(UserError):
+    """A run holds no robust accuracy of its weights."""
+
+
 def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     """Return the card of a run, in the types of JSON.
 
@@ -47,7 +51,7 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
         check_numbers(result)
     robust = [_robust(result) for result in own if _stated(result)]
     if not robust:
-        raise UserError(
+        raise Unmeasured(
             f"{run}: holds no robust accuracy of its weights; measure images with: "
             f"sslkuramoto evaluate {run} robustness-quick"
         )

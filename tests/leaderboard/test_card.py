@@ -290,6 +290,21 @@ def test_a_run_without_a_robust_accuracy_says_what_to_measure(run, tmp_path, cap
     assert "holds no robust accuracy of its weights; measure images with: sslkuramoto evaluate" in told
 
 
+def test_of_a_folder_runs_without_a_robust_accuracy_are_left_out_by_name(run, other, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    (run / "results" / "robustness-quick.json").unlink()
+    assert main(["board", str(tmp_path), "--html", str(page)]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith(f"left out: {run}: holds no robust accuracy")
+    assert told.out.startswith("1 card matches its run")
+    assert not (run / CARD).exists()
+    (other / "results" / "robustness-quick.json").unlink()
+    (other / CARD).unlink()
+    assert main(["board", str(tmp_path), "--html", str(tmp_path / "none.html")]) == 2
+    assert "board: no run below" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "none.html").exists()
+
+
 def test_a_damaged_card_is_one_line(run, capsys):
     for content in ("{", "[]", "{}"):
         (run / CARD).write_text(content)
