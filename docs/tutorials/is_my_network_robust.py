@@ -112,7 +112,7 @@ print(audit.details["audit"]["verdict"])
 # - `no sign of masking at this budget`: no question found a sign. The figure is still an upper bound.
 # - `masked`: the usual figure is too high **and** something hides the gradients. Report the tightest bound that the
 #   verdict names, not the usual one.
-# - `plain figure too high`: other attacks do better, without a sign of hidden gradients. Attack longer.
+# - `plain figure too high`: other attacks do better, without a sign of hidden gradients. Report the union.
 # - `suspect`: one sign, but the other attacks did no better.
 # - `no robustness left`: nearly every image was broken.
 # - `incomplete`: essential questions were not asked, or too few images were right to begin with.
