@@ -223,7 +223,7 @@ class Audit(Protocol):
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return an upper bound of the cost on this device, after timing a few passes; attacks nothing.
 
-        What ``stop`` scores on the way, some 100 to 500 passes an image each time, is not in it: it ends audits early.
+        What ``stop`` scores on the way, some 100 to 500 passes per image each time, is not in it: it ends audits early.
         Every check is run on one image of a small stand-in network, with attacks that only count their passes. An
         attack that several checks use is counted with the first.
         """

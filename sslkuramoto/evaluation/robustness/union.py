@@ -68,7 +68,7 @@ def _worst(
     def right(candidates: Tensor, purpose: str, draws: int) -> Tensor:
         nonlocal passes
         passes += draws
-        told(f"{UNION}: the worst candidate of each image is looked for, {passes} passes an image so far")
+        told(f"{UNION}: the worst candidate of each image is looked for, {passes} passes per image so far")
         moved = candidates.to(chosen.pixels.device)
         return (first.predictions(moved, chosen.index, draws, purpose) == labels).float().mean(dim=0)
 
