@@ -124,11 +124,17 @@ def changed_options(result: Result) -> list[Departure]:
 
 
 def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """Return the options of a number: for a protocol with ``ways``, those of the entry that its name begins with."""
+    """Return the options of a number: for a protocol with ``ways``, those of the entry that its name begins with.
+
+    The union has the threat of the first entry: it is over those of that threat.
+    """
     ways, (entry, *rest) = options.get("ways"), metric.split("/")
-    if rest and isinstance(ways, dict) and isinstance(ways.get(entry), dict):
+    if not rest or not isinstance(ways, dict) or not all(isinstance(own, dict) for own in ways.values()):
+        return dict(options)
+    if entry in ways:
         return {key: value for key, value in options.items() if key != "ways"} | ways[entry]
-    return dict(options)
+    first = next(iter(ways.values()), {}) if entry == "union" else {}
+    return dict(options) | {key: first[key] for key in ("norm", "eps") if key in first}
 
 
 def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:

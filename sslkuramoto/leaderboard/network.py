@@ -12,7 +12,7 @@ from typing import Any
 
 from sslkuramoto.checkpoint import load_kind
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.described import changed_options
+from sslkuramoto.evaluation.described import changed_options, departures, is_described
 from sslkuramoto.evaluation.held_weights import Hashes, loaded_hashes, other_weights
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
 from sslkuramoto.leaderboard.recompute import check_numbers, texts_of, threat_of, versions_of
@@ -22,7 +22,7 @@ from sslkuramoto.run_directory import RunDirectory, impersonal
 
 CARD = "board-card.json"
 """The card's file in its run directory."""
-FORMAT = 1
+FORMAT = 2
 _NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
 
 
@@ -49,7 +49,7 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
         if not Hashes(weights["encoder"], weights["head"]).are_of(result):
             raise UserError(f"{result.path}: was {other_weights(run, [result])}")
         check_numbers(result)
-    robust = [_robust(result) for result in own if _stated(result)]
+    robust = [entry for result in own for entry in _robust(result)]
     if not robust:
         raise Unmeasured(
             f"{run}: holds no robust accuracy of its weights; measure images with: "
@@ -147,17 +147,28 @@ def _network(run: Path, results: list[Result]) -> dict[str, Any]:
     return {**named, "seed": recipe.seed}
 
 
-def _stated(result: Result) -> bool:
-    return any(metric.reading is not None for metric in result.metrics.values())
-
-
-def _robust(result: Result) -> dict[str, Any]:
-    readings: dict[str, list[dict[str, Any]]] = {}
+def _robust(result: Result) -> list[dict[str, Any]]:
+    """Return an entry for each threat at which the result states robust accuracies."""
+    found: list[dict[str, Any]] = []
     for name, metric in result.metrics.items():
-        if metric.reading is not None:
-            numbers = {key: getattr(metric, key) for key in _NUMBERS}
-            readings.setdefault(metric.reading, []).append({"metric": name, **numbers})
-    return _source(result) | {"threat": threat_of(result), "readings": readings}
+        if metric.reading is None:
+            continue
+        threat = threat_of(result, name)
+        entry = next((each for each in found if each["threat"] == threat), None)
+        if entry is None:
+            entry = _source(result) | {"threat": threat, "changed": [], "readings": {}}
+            found.append(entry)
+        numbers = {key: getattr(metric, key) for key in _NUMBERS}
+        entry["readings"].setdefault(metric.reading, []).append({"metric": name, **numbers})
+        entry["changed"] += [each for each in _changed(result, name) if each not in entry["changed"]]
+    return found
+
+
+def _changed(result: Result, metric: str) -> list[str]:
+    """Return in which options a number differs from the protocol file of this package that its protocol names."""
+    if not is_described(result):
+        return ["no protocol file of this package describes it"]
+    return [str(each) for each in departures(result, metric)]
 
 
 def _audit(result: Result) -> dict[str, Any]:

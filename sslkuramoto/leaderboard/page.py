@@ -32,7 +32,7 @@ HOW_TO_READ = (
 SHOWN = tuple(sorted(READINGS, key=lambda reading: reading != "union"))
 """The readings, the headline first."""
 NUMBERS = ("eps", *SHOWN, "images", "draws", "seconds")
-TEXTS = ("audit", "bracket (smoothed, l2)", "trained by", "weights")
+TEXTS = ("audit", "bracket (smoothed, l2)", "trained by", "protocol", "weights")
 
 TITLE = "sslkuramoto board"
 
@@ -92,7 +92,10 @@ def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
         fields += _number(max(found, default=None), str(max(found, default="-")))
     seconds = measured["seconds"]
     fields += _number(seconds, "-" if seconds is None else f"{seconds:.0f}")
-    fields += cells((", ".join(audits) or "-", bracket, trained, digest), class_="name")
+    changed = f"; changed: {', '.join(measured['changed'])}" if measured["changed"] else ""
+    fields += cells(
+        (", ".join(audits) or "-", bracket, trained, f"{measured['protocol']}{changed}", digest), class_="name"
+    )
     return line_of(card["name"], fields)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.evaluation.described import options_behind
 from sslkuramoto.results import Metric, Result
 from sslkuramoto.statistics import wilson
 from sslkuramoto.threat import Norm, parse_eps
@@ -34,6 +35,8 @@ def check_numbers(result: Result) -> None:
         values = result.per_image.get(own)
         if metric.reading is not None and not values:
             raise UserError(f"{where}: cannot be recomputed, there is no list per_image.{own}")
+        if metric.reading is not None and (math.isnan(metric.value) or None in (metric.low, metric.high, metric.n)):
+            raise UserError(f"{where}: lacks its value, its interval or its number of images; measure again")
         if own == name or not values or math.isnan(metric.value):
             continue
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
@@ -69,13 +72,17 @@ def _check_reading(result: Result, where: str, metric: Metric, values: list[floa
         raise UserError(f"{where}: its images are no shares of {draws} draws; measure again")
 
 
-def threat_of(result: Result) -> dict[str, Any]:
-    """Return norm and radius of an attack, None where a result does not state them.
+def threat_of(result: Result, metric: str) -> dict[str, Any]:
+    """Return norm and radius behind a metric, None where a result does not state them.
 
     Raises:
         UserError: they are none.
     """
-    norm, eps = (result.options.get(key) for key in ("norm", "eps"))
+    ways = result.options.get("ways") or {}
+    if not isinstance(ways, Mapping) or not all(isinstance(own, Mapping) for own in ways.values()):
+        raise UserError(f"{result.path}: options.ways={ways!r:.60}: must be an object of objects")
+    behind = options_behind(result.options, metric)
+    norm, eps = (behind.get(key) for key in ("norm", "eps"))
     if norm not in (None, *get_args(Norm)):
         raise UserError(f"{result.path}: options.norm={norm!r:.60}: must be {' or '.join(get_args(Norm))}")
     if eps is not None:

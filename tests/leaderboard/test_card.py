@@ -180,6 +180,12 @@ NUMBERS = {
     ),
     "per_image.index: 3 images, the list has 5": lambda result: result["per_image"].update(index=[1, 2, 3]),
     "per_image.index: names an image twice": lambda result: result["per_image"].update(index=[1, 2, 3, 3, 4]),
+    **{
+        f"robust_accuracy: lacks its value, its interval or its number of images (no {key})": lambda result, key=key: (
+            published(result).update({key: None})
+        )
+        for key in ("value", "low", "high", "n")
+    },
     "per_image.published/correct: must hold numbers from 0 to 1": lambda result: result["per_image"].update(
         {"published/correct": [10**400]}
     ),
@@ -189,11 +195,30 @@ NUMBERS = {
 @pytest.mark.parametrize("line", NUMBERS)
 def test_value_interval_images_and_draws_of_a_reading_are_those_of_its_images(run, line):
     changed(run / "results" / "robustness-quick.json", NUMBERS[line])
-    with pytest.raises(UserError, match=re.escape(line)):
+    with pytest.raises(UserError, match=re.escape(line.partition(" (no ")[0])):
         card_of(run)
 
 
+def test_readings_at_other_radii_are_lines_of_their_own_and_options_that_were_changed_are_told(run):
+    ways = {"published": {"eps": 0.001}, "fixed": {"norm": "l2", "eps": 3.0}, "eot": {}, "held": {"eps": 0.3}}
+
+    def weaker(result):
+        result["options"].update(eps=0.3, images=16, ways=ways)
+        del result["metrics"]["union/robust_accuracy"]["reading"]  # of a union that leaves readings out
+
+    changed(run / "results" / "robustness-quick.json", weaker)
+    found = [(entry["threat"], sorted(entry["readings"])) for entry in card_of(run)["robust"]]
+    assert found == [
+        ({"norm": "linf", "eps": 0.001}, ["as published"]),
+        ({"norm": "l2", "eps": 3.0}, ["fixed"]),
+        ({"norm": "linf", "eps": 0.3}, ["EoT", "adaptive"]),
+    ]
+    assert "eps 0.3 (there 8/255)" in card_of(run)["robust"][2]["changed"]
+    assert "images 16 (there 64)" in board_page([card_of(run)])
+
+
 FIELDS = {
+    "options.ways='l7': must be an object": lambda result: result["options"].update(ways="l7"),
     "options.eps=[0.1, 0.2]: must be": lambda result: result["options"].update(eps=[0.1, 0.2]),
     "options.eps='banana': must be": lambda result: result["options"].update(eps="banana"),
     "options.eps: is a number beyond all floats": lambda result: result["options"].update(eps=10**400),

@@ -52,6 +52,22 @@ def test_a_run_states_its_headline_from_its_result_file(complete, metric):
     )
 
 
+@pytest.mark.parametrize(
+    ("readings", "line"),
+    [
+        ({"published": 0.9, "held": 0.2}, "robust accuracy 20.0 %, l2 0.5, adaptive"),
+        ({"published": 0.1, "held": 0.2}, "robust accuracy 10.0 %, l-inf 0.001, as published"),
+        ({"published": 0.9, "eot": 0.8, "union": 0.7}, "robust accuracy 70.0 %, l-inf 0.001, union of two readings"),
+    ],
+)
+def test_the_threat_of_the_headline_is_that_of_its_reading(fabricate, metric, readings, line):
+    names = {"published": "as published", "held": "adaptive", "eot": "EoT", "union": "union"}
+    metrics = {f"{key}/robust_accuracy": metric(value, reading=names[key]) for key, value in readings.items()}
+    ways = {"published": {"eps": 0.001}, "held": {"norm": "l2", "eps": 0.5}, "eot": {"eps": 0.001}}
+    run = fabricate().result("robustness-linf", metrics, options={"norm": "linf", "eps": "8/255", "ways": ways})
+    assert line in plain(table_of(Row("a", run.path)))
+
+
 def test_a_model_that_was_never_attacked_tells_its_first_numbers(fabricate, metric):
     run = fabricate().result("knn", {"accuracy": metric(0.9, 0.86, 0.93)})
     assert table_of(Row("a", run.path)).headlines == ["a: Frozen encoder: k-NN 90.0 % [86.0, 93.0]"]

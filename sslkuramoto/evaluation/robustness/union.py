@@ -37,7 +37,7 @@ def join(
             f"{UNION}: over readings with {first.threat} only, not over {', '.join(others)}, which have another threat"
         )
     within = {name: candidates for name, candidates in found.items() if name not in others}
-    stated = any(by_name[name].reading is not None for name in within)
+    stated = not others and any(by_name[name].reading is not None for name in within)  # a union of all, or none
     metrics, per_image = _worst(first, within, UNION if stated else None)
     joined.metrics.update({f"{UNION}/{metric}": value for metric, value in metrics.items()})
     joined.per_image.update({f"{UNION}/{entry}": values for entry, values in per_image.items()})

@@ -112,12 +112,14 @@ def main_numbers_of(
     by_reading: dict[Reading, Sequence[Found]] = {reading: found[reading] for reading in READINGS if found.get(reading)}
     if not by_reading:
         return MainNumbers(label, audit=words, others=tuple(others))
-    main = by_reading[UNION] if UNION in by_reading else next(iter(by_reading.values()))
+    robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
+    headline = MainNumbers(label, robust=robust).headline
+    assert headline is not None, "there is a reading"
+    main = by_reading[headline[0]]
     options = main[0].options
     threat = ""
     if options.get("norm") is not None and options.get("eps") is not None:
         threat = f"{NORMS.get(str(options['norm']), options['norm'])} {option_text(options['eps'])}"
-    robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
     clean = [metric for item in main if (metric := _clean_beside(item)) is not None]
     return MainNumbers(
         label,
