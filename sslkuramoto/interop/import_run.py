@@ -55,7 +55,7 @@ def weights_of(path: Path) -> Weights:
 
     Raises:
         UserError: no such file, a damaged one, one that needs code to be read, or one without weights or with weights
-            that are not finite.
+            that are complex or not finite.
     """
     content, names = read_saved(path), dict[int, str]()
     found = _found(content, _NESTED, names)
@@ -63,6 +63,8 @@ def weights_of(path: Path) -> Weights:
         raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
     for value in [*found.last.values(), *(found.averaged or {}).values()]:
         check_plain(f"{path}: {names[id(value)]}", value)
+        if value.is_complex():
+            raise UserError(f"{path}: weight {names[id(value)]!r}: holds complex numbers")
         check_finite(f"{path}: weight {names[id(value)]!r}", value)
     return found
 

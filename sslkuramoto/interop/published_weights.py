@@ -194,7 +194,7 @@ def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
     Natural frequencies, the norm of the stimulus and single numbers may have another shape of the same size.
 
     Raises:
-        UserError: weights are missing, left over, of another shape or no real numbers.
+        UserError: weights are missing, left over, of another shape or no floating-point numbers.
     """
     wanted = weightless(make).state_dict()
     missing, extra = sorted(set(wanted) - set(ours)), sorted(set(ours) - set(wanted))
@@ -202,8 +202,8 @@ def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
         raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
     fitting = {}
     for name, value in ours.items():
-        if value.is_complex():
-            raise UserError(f"{name}: holds complex numbers")
+        if wanted[name].is_floating_point() and not value.is_floating_point():
+            raise UserError(f"{name}: holds {value.dtype}, must hold floating-point numbers")
         reshaped = wanted[name].numel() == 1 or name.endswith("frequencies.vector") or ".norm." in name
         if value.shape != wanted[name].shape and not (reshaped and value.numel() == wanted[name].numel()):
             raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.checkpoint import HeadParts, head_parts, weights_hash
 from sslkuramoto.data import DataSet
-from sslkuramoto.encoders.features import Encoder
+from sslkuramoto.encoders.features import Encoder, check_takes
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.described import changed_options, trained_further
@@ -168,8 +168,11 @@ def trained(path: Path, weights: Weights = "ema", size: int | None = None) -> Tr
         size: side of the images in pixels, in place of the data's.
 
     Raises:
-        UserError: no finished run, weights that it does not have, a size out of range.
+        UserError: no finished run, weights that it does not have, a size out of range or that the encoder does not take.
     """
     if size is not None and not 1 <= size <= LARGEST_SIDE:
         raise UserError(f"--size={size}: must be between 1 and {LARGEST_SIDE} pixels")
-    return Trained(subject_of(path, weights=weights), RunDirectory(path).recipe(), size, weights)
+    model = Trained(subject_of(path, weights=weights), RunDirectory(path).recipe(), size, weights)
+    if size is not None:
+        check_takes(f"the encoder of {path}", model.encoder, f"--size={size}", Images(size, None))
+    return model

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from house_files import ROOT
+from small_runs import small
 from torch import nn
 
 import sslkuramoto as sk
@@ -54,6 +55,20 @@ def with_two_layers(finetuned, tmp_path, monkeypatch):
     head = HEADS.build("two_layers", {"hidden": 6}, features, 10)
     export_head(RunDirectory(run).head_file("ema"), head, Part("two_layers", {"hidden": 6}))
     return run
+
+
+def test_a_size_that_the_encoder_does_not_take_is_one_line_before_anything_is_written(boards, tmp_path, capsys):
+    encoder = {"name": "akorn", "channels": 8, "initial": "learned", "image_size": 8}
+    learned = train(small(epochs=1, encoder=encoder, data={"name": "digits", "limit": 48}), tmp_path / "learned").path
+    assert main(["export", str(learned), "--to", "torch", "--size", "8", "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    for run, kind in ((boards, "torch"), (learned, "torch"), (learned, "timm")):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert main(["export", str(run), "--to", kind, "--size", "16", "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert "--size=16" in error
+        assert len(error.splitlines()) == 1
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_of_boards_is_exported_and_fills_in_every_cell_as_before(boards, capsys):

@@ -69,8 +69,9 @@ SHAPES = {
     "one column more": lambda value: torch.cat([value, value[:, :1]], 1) if value.ndim > 1 else torch.ones(2, 2),
     "a wider kernel": lambda value: torch.ones(1, 1, 1, 2**20 + 1),
     "complex": lambda value: value.to(torch.complex64) if value.ndim else torch.ones(2),
+    "quantised": lambda value: (value * 100).to(torch.int8) if value.ndim else torch.ones(2),
 }
-NEARLY = ("two more", "one row more", "one column more", "complex")
+NEARLY = ("two more", "one row more", "one column more", "complex", "quantised")
 
 
 def test_every_kind_is_tried() -> None:

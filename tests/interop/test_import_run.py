@@ -341,6 +341,13 @@ def test_a_step_size_that_is_none_is_one_line_where_the_weights_hold_none(word, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_step_size_of_complex_numbers_is_one_line(case, tmp_path, capsys):
+    torch.save({**case.weights, "gamma": torch.tensor(0.5 + 0j)}, tmp_path / "file.pth")
+    words = ["import", case.family, str(tmp_path / "file.pth"), *SMALL, "data.limit=40", "--config", *case.arguments]
+    assert main([*words, "--run", str(tmp_path / "run")]) == 2
+    assert "weight 'gamma': holds complex numbers" in capsys.readouterr().err
+
+
 def test_a_step_size_that_the_weights_hold_is_not_read_from_the_arguments(case, tmp_path, capsys):
     torch.save({**case.weights, "gamma": torch.tensor(0.5)}, tmp_path / "file.pth")
     words = ["import", case.family, str(tmp_path / "file.pth"), *SMALL, "data.limit=40", "--config", *case.arguments]
