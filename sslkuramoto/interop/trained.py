@@ -168,7 +168,8 @@ def trained(path: Path, weights: Weights = "ema", size: int | None = None) -> Tr
         size: side of the images in pixels, in place of the data's.
 
     Raises:
-        UserError: no finished run, weights that it does not have, a size out of range or that the encoder does not take.
+        UserError: no finished run, weights that it does not have, a size that is out of range or that the encoder does
+            not take.
     """
     if size is not None and not 1 <= size <= LARGEST_SIDE:
         raise UserError(f"--size={size}: must be between 1 and {LARGEST_SIDE} pixels")

@@ -94,7 +94,7 @@ def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
     """Check as :func:`check` does; return encoder and objective too, whose weights take no memory."""
     recipe = resolved(recipe)
     device_of(recipe.engine.device)
-    check_loggers(recipe.engine.loggers)
+    check_loggers(recipe.engine.loggers, recipe.engine.wandb_project)
     check_batch(recipe, processes=1)
     spec = expected_spec(recipe.data.name, recipe.data.options)
     encoder, objective, _ = _build_parts(recipe, spec, device="meta")

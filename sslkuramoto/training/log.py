@@ -1,11 +1,12 @@
 """What a run records while it trains: metrics.csv always, TensorBoard and W&B by choice, a bar on a terminal."""
 
 import os
+import re
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,16 +22,26 @@ from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_directory import MetricsFile, RunDirectory
 
+MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")  # that wandb takes
 
-def check_loggers(names: Iterable[str]) -> None:
-    """Check that the packages of ``engine.loggers`` are installed.
+
+def check_loggers(names: Sequence[str], project: str = "") -> None:
+    """Check ``engine.loggers`` and ``engine.wandb_project``.
 
     Raises:
-        UserError: one is not.
+        UserError: a package that is not installed, a logger named twice, a project or a WANDB_MODE that Weights &
+            Biases does not take.
     """
     for name in names:
         if find_spec(name) is None:
             raise UserError(f"engine.loggers: {name} is not installed; pip install 'sslkuramoto[log]'")
+        if names.count(name) > 1:
+            raise UserError(f"engine.loggers: names {name} twice")
+    if "wandb" in names:
+        if set(project) & set("/\\#?%:") or len(project) > 128:
+            raise UserError(f"engine.wandb_project={project!r:.140}: at most 128 characters, none of / \\ # ? % :")
+        if (mode := os.environ.get("WANDB_MODE") or MODES[0]) not in MODES:
+            raise UserError(f"WANDB_MODE={mode!r:.60}: must be {', '.join(MODES)}")
 
 
 class Log:
@@ -55,7 +66,11 @@ class Log:
             return
         self._metrics = MetricsFile(run.metrics_file, start)
         for name in recipe.engine.loggers:
-            sink = _TensorBoard(run.path, start) if name == "tensorboard" else _WandB(run.path, recipe)
+            try:
+                sink = _TensorBoard(run.path, start) if name == "tensorboard" else _WandB(run.path, recipe)
+            except Exception as error:  # whatever another package says of its settings, its files or the disk
+                self.close()
+                raise UserError(f"engine.loggers: {name}: {line_of(error)}") from None
             self._sinks.append(sink)
         self._console = Console(stderr=True)
         if self._console.is_terminal:
@@ -169,9 +184,11 @@ def _wandb_file(path: Path) -> Path:
 def _wandb_id(path: Path) -> str:
     """Return the id of a run, made at its first session: it belongs to this run, not to its path."""
     file = _wandb_file(path)
-    if not file.is_file():
-        write_atomically(file, secrets.token_hex(8))
-    return file.read_text(errors="replace").strip()
+    kept = file.read_text(errors="replace").strip() if file.is_file() else ""
+    if not re.fullmatch("[0-9a-f]{16}", kept):  # none yet, or a damaged one
+        kept = secrets.token_hex(8)
+        write_atomically(file, kept)
+    return kept
 
 
 class _WandB:

@@ -132,3 +132,43 @@ def test_wandb_writes_into_the_run_directory_without_account_or_network(tmp_path
     (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     assert list(offline.glob("run-*.wandb"))
     assert len(metrics(tmp_path / "run")) == 3, "metrics.csv always"
+
+
+@pytest.mark.parametrize(
+    ("engine", "mode", "line"),
+    [
+        ({"loggers": ["wandb"], "wandb_project": "a/b c?"}, None, r"engine\.wandb_project='a/b c\?': at most 128"),
+        ({"loggers": ["wandb"], "wandb_project": "a" * 129}, None, r"engine\.wandb_project='a+': at most 128"),
+        ({"loggers": ["wandb"]}, "nonsense", "WANDB_MODE='nonsense': must be online, offline"),
+        ({"loggers": ["tensorboard", "tensorboard"]}, None, r"engine\.loggers: names tensorboard twice"),
+    ],
+)
+def test_a_setting_that_a_logger_does_not_take_is_one_line_before_anything_is_written(
+    engine, mode, line, tmp_path, monkeypatch
+):
+    pytest.importorskip("wandb")
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(UserError, match=line):
+        train(small(engine={"device": "cpu", **engine}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_logger_that_cannot_begin_is_one_line_and_the_run_can_begin_without_it(tmp_path):
+    pytest.importorskip("tensorboard")
+    with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
+        train(small(), tmp_path / "run")
+    (tmp_path / "run" / "tensorboard").write_text("a file")
+    with pytest.raises(UserError, match=r"engine\.loggers: tensorboard: FileExistsError"):
+        train(small(engine={"device": "cpu", "loggers": ["tensorboard"]}), tmp_path / "run")
+    assert train(small(), tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("kept", ["", "a/b c:#", "\0", "0123456789abcdef"])
+def test_a_damaged_id_of_wandb_is_made_anew(kept, tmp_path):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "id.txt").write_text(kept)
+    found = log_module._wandb_id(tmp_path)
+    assert len(found) == 16
+    assert (found == kept) == (len(kept) == 16)
+    assert log_module._wandb_id(tmp_path) == found
