@@ -164,7 +164,10 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
         UserError: naming the file, when it cannot be read, is truncated or something else.
     """
     try:
-        content = json.loads(content_of(path).decode())
+        text = content_of(path).decode()
+        content = json.loads(text, object_pairs_hook=_once)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()  # half a character, which no file can hold
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -172,6 +175,15 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, must hold a JSON object ({advice})")
     return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a JSON file; readers differ in which of two values of one key they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} stands there twice")
+    return found
 
 
 def bounded_yaml(text: str) -> str:

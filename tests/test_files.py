@@ -8,8 +8,8 @@ import threading
 import pytest
 from filelock import FileLock
 
-from sslkuramoto.errors import UserError
-from sslkuramoto.files import is_leftover, lock, remove_leftovers, write_atomically
+from sslkuramoto.errors import UserError, printable
+from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
 
 
 def failing(number):
@@ -73,6 +73,26 @@ def test_ctrl_c_while_writing_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "file", "new")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands there twice"),
+        (r'{"a": "half \ud800"}', "surrogates not allowed"),
+        (r'{"half \uDFFF": 1}', "surrogates not allowed"),
+    ],
+)
+def test_json_that_readers_take_in_two_ways_or_that_no_file_can_hold_is_one_line(text, reason, tmp_path):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(UserError, match=f"^{tmp_path}/card.json: truncated or not JSON: .*{reason}") as caught:
+        read_object(tmp_path / "card.json")
+    assert printable(str(caught.value)).encode()
+
+
+def test_json_with_both_halves_of_a_character_is_read(tmp_path):
+    (tmp_path / "card.json").write_text(r'{"a": "\ud83d\ude00", "b": "\\ud800"}')
+    assert read_object(tmp_path / "card.json") == {"a": "\U0001f600", "b": "\\ud800"}
 
 
 def test_a_reader_never_sees_a_part(tmp_path):
