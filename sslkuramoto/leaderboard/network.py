@@ -23,6 +23,8 @@ from sslkuramoto.run_directory import RunDirectory, impersonal
 CARD = "board-card.json"
 """The card's file in its run directory."""
 FORMAT = 2
+LONGEST_NAME = 255
+"""Characters of a card's name: as many as a file's may have."""
 _NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
 
 
@@ -91,9 +93,10 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
     Raises:
         UserError: it is not; the first difference is named.
     """
-    card = read_object(file, "damaged; remove it, and it is written anew from its run")
-    if not isinstance(card.get("name"), str) or not card["name"].strip():
-        raise UserError(f"{file}: name={card.get('name')!r:.60}: must be text")
+    card = read_object(file, "damaged; without it, board writes it anew from its run")
+    name = card.get("name")
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise UserError(f"{file}: name={name!r:.60}: must be text of at most {LONGEST_NAME} characters that show")
     difference = _difference(card, card_of(run, card["name"]), "")
     if difference:
         raise UserError(

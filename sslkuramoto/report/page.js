@@ -13,10 +13,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const down = before ? before === "ascending" : "down" in head.dataset;
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const rows = [...table.tBodies[0].rows].sort((p, q) => {
+      const lines = [...table.tBodies[0].rows];
+      const numbers = lines.map(text).every((value) => !isNaN(value));  // an empty one counts as a number
+      const rows = lines.sort((p, q) => {
         const [a, b] = [text(p), text(q)];
         if (a === "" || b === "") return (a === "") - (b === "");
-        const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+        const order = numbers ? a - b : a.localeCompare(b, undefined, { numeric: true });
         return down ? -order : order;
       });
       table.tBodies[0].append(...rows);

@@ -92,3 +92,21 @@ def test_a_browser_sorts_and_filters_the_board_by_keyboard(page):
         assert browser.run("return document.querySelector('label input').labels[0].textContent") == "Filter: "
         browser.press(*"x")
         assert browser.run(names) == []
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+def test_in_a_browser_mixed_names_are_sorted_as_text_and_a_long_one_scrolls_nothing(trained, tmp_path):
+    names = ["10", "n" * 200, "2", "1a"]
+    for name in names:
+        write_result(shutil.copytree(trained, tmp_path / "runs" / name), "robustness-quick")
+    assert main(["board", str(tmp_path / "runs"), "--html", str(tmp_path / "page.html")]) == 0
+    shown = "return [...document.querySelectorAll('tbody th')].map((e) => e.textContent)"
+    with Browser() as browser:
+        browser.open(tmp_path / "page.html", width=800)
+        assert browser.errors() == []
+        assert browser.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
+        assert browser.run("return document.querySelector('tbody th').offsetWidth < 400")
+        browser.run("document.querySelector('th button').click()")
+        assert browser.run(shown) == ["1a", "2", "10", "n" * 200]
+        browser.run("document.querySelector('th button').click()")
+        assert browser.run(shown) == ["n" * 200, "10", "2", "1a"]

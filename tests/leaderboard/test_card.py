@@ -82,6 +82,8 @@ CHANGES = {
     "network.head is missing in the card": lambda card: card["network"].pop("head"),
     "format is True in the card": lambda card: card.update(format=True),
     "name=' ': must be text": lambda card: card.update(name=" "),
+    "name='\\u200b\\u2060': must be text": lambda card: card.update(name="\u200b\u2060"),
+    "must be text of at most 255 characters that show": lambda card: card.update(name="n" * 256),
 }
 
 
