@@ -15,7 +15,7 @@ from sslkuramoto.values import option_text
 
 def compact(value: object) -> str:
     """An option in a line."""
-    return json.dumps(value) if isinstance(value, dict | list) else option_text(value)
+    return json.dumps(value) if isinstance(value, dict | list | bool | None) else option_text(value)
 
 
 def environment(models: Sequence[Model]) -> Markup:
