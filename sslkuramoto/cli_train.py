@@ -29,11 +29,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from sslkuramoto.carry_out import asked_training, carry_out
     from sslkuramoto.encoders.features import UNTRAINED
     from sslkuramoto.training import check, check_device
-    from sslkuramoto.training.learner import leaves_untrained
+    from sslkuramoto.training.learner import leaves_untrained, without_lost_init
 
     recipe, file, run = asked_training(arguments.recipe, arguments.items, run=arguments.run, init=arguments.init)
     if arguments.check:
-        check(recipe)
+        check(without_lost_init(recipe, run))
         check_device(recipe.engine.device)
         print(f"{file}: a valid recipe{f'; {UNTRAINED}' if leaves_untrained(recipe) else ''}")
         return

@@ -167,7 +167,8 @@ def read_object(path: Path, advice: str = "damaged; remove it") -> dict[str, Any
         text = content_of(path).decode()
         content = json.loads(text, object_pairs_hook=_once)
         if "\\ud" in text.lower():
-            json.dumps(content, ensure_ascii=False).encode()  # half a character, which no file can hold
+            # half a character, which no file can hold; Python makes U+DC80 to U+DCFF of bytes in file names
+            json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -182,7 +183,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} stands there twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.60} appears twice")
     return found
 
 

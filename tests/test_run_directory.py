@@ -372,6 +372,7 @@ def test_a_run_that_has_a_checkpoint_continues_without_the_run_it_began_from(fro
         with pytest.raises(Interrupted), after_step(1, press_ctrl_c):
             train(recipe, tmp_path / name)
     start.path.rename(tmp_path / "elsewhere")
+    assert main(["train", str(tmp_path / "run"), "--check"]) == 0
     assert_same_run(train(recipe, tmp_path / "run").path, whole.path)
     RunDirectory(tmp_path / "new").last_checkpoint.unlink()
     with pytest.raises(UserError, match="no finished run"):  # nothing else has its weights

@@ -16,7 +16,7 @@ from sslkuramoto.evaluation.protocol import PROTOCOL_FILES, PROTOCOLS, Protocol,
 from sslkuramoto.examples import Images
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import Result, protocol_now
-from sslkuramoto.threat import parse_eps
+from sslkuramoto.threat import DEFAULT_EPS, parse_eps
 from sslkuramoto.values import Mark, option_text, plain
 
 
@@ -132,9 +132,15 @@ def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
     if not rest or not isinstance(ways, dict) or not all(isinstance(own, dict) for own in ways.values()):
         return dict(options)
     if entry in ways:
-        return {key: value for key, value in options.items() if key != "ways"} | ways[entry]
+        return _with_radius({key: value for key, value in options.items() if key != "ways"} | ways[entry])
     first = next(iter(ways.values()), {}) if entry == "union" else {}
-    return dict(options) | {key: first[key] for key in ("norm", "eps") if key in first}
+    return _with_radius(dict(options) | {key: first[key] for key in ("norm", "eps") if key in first})
+
+
+def _with_radius(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of an attack with the radius of its norm in place of none."""
+    unset = "eps" in options and options["eps"] is None
+    return options | {"eps": DEFAULT_EPS[options["norm"]]} if unset and options.get("norm") in DEFAULT_EPS else options
 
 
 def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.evaluation.described import options_behind
 from sslkuramoto.files import write_atomically
 from sslkuramoto.interop.card import CARD, check_folder, written
 from sslkuramoto.report.evidence import Attacked, attacked_of
@@ -110,8 +111,7 @@ def _npz(found: Attacked, result: Result) -> bytes:
 
 def _threat(reading: str, result: Result) -> tuple[Norm, float]:
     """Return norm and radius of a reading; the union is in the ball of the first one."""
-    ways = result.options.get("ways") or {}
-    options = {**result.options, **ways.get(reading, next(iter(ways.values()), {}))}
+    options = options_behind(result.options, f"{reading}/robust_accuracy" if reading else "robust_accuracy")
     norm, eps = options.get("norm", "linf"), options.get("eps")
     if eps is None:
         raise UserError(f"{result.path}: states no eps; measure again")

@@ -35,6 +35,8 @@ class Built(NamedTuple):
     head_part: Part | None
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights are read in: of other numbers the scale is lost."""
 PROJECTION = ("project", "apply_proj", "proj", "use_proj")
 """Names under which published scripts say whether the drive is projected."""
 
@@ -127,6 +129,8 @@ def step_size(config: Mapping[str, Any], state: Mapping[str, Tensor], default: f
     stated = number(config, "gamma", default)
     if "gamma" not in state:
         return stated
+    if state["gamma"].dtype not in (*FLOATS, torch.int64):
+        raise UserError(f"gamma: holds {state['gamma'].dtype}; must hold a number of 16, 32 or 64 bits")
     if state["gamma"].numel() != 1:
         raise UserError(f"gamma of shape {tuple(state['gamma'].shape)}: must be one number")
     return float(state["gamma"].item())
@@ -202,8 +206,8 @@ def filled(make: Callable[[], M], ours: Mapping[str, Tensor]) -> M:
         raise UserError(f"published weights do not fit: missing {missing[:3]}, left over {extra[:3]}")
     fitting = {}
     for name, value in ours.items():
-        if wanted[name].is_floating_point() and not value.is_floating_point():
-            raise UserError(f"{name}: holds {value.dtype}, must hold floating-point numbers")
+        if wanted[name].is_floating_point() and value.dtype not in FLOATS:
+            raise UserError(f"{name}: holds {value.dtype}; must hold numbers of 16, 32 or 64 bits, not quantised ones")
         reshaped = wanted[name].numel() == 1 or name.endswith("frequencies.vector") or ".norm." in name
         if value.shape != wanted[name].shape and not (reshaped and value.numel() == wanted[name].numel()):
             raise UserError(f"{name}: recorded shape {tuple(value.shape)}, ours {tuple(wanted[name].shape)}")

@@ -1,6 +1,7 @@
 """What a finished run leaves for others: its networks, and what was measured of these very weights."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory, Weights
+from sslkuramoto.training.learner import check_forward
 
 LARGEST_SIDE = 4096  # pixels of --size
 
@@ -75,7 +77,11 @@ class Trained:
     @property
     def kind(self) -> str:
         """What the networks read: images, boards, ..."""
-        return self._spec.kind if self._spec is not None else shown_reads(self.encoder.reads)
+        return self._spec.kind if self._spec is not None else self._reads
+
+    @property
+    def _reads(self) -> str:
+        return shown_reads(self.encoder.reads)
 
     @property
     def name(self) -> str:
@@ -89,7 +95,9 @@ class Trained:
         try:
             return self.subject.data("test")
         except UserError as error:
-            raise UserError(f"{error}; or give the side of the images with --size, and the data are not read") from None
+            raise UserError(
+                f"{error}; or give the side of the {self._reads} with --size, and the data are not read"
+            ) from None
 
     @property
     def _spec(self) -> Spec | None:
@@ -175,5 +183,19 @@ def trained(path: Path, weights: Weights = "ema", size: int | None = None) -> Tr
         raise UserError(f"--size={size}: must be between 1 and {LARGEST_SIDE} pixels")
     model = Trained(subject_of(path, weights=weights), RunDirectory(path).recipe(), size, weights)
     if size is not None:
-        check_takes(f"the encoder of {path}", model.encoder, f"--size={size}", Images(size, None))
+        _check_size(model, size)
     return model
+
+
+def _check_size(model: Trained, size: int) -> None:
+    encoder, of = model.encoder, f"the encoder of {model.subject.run_dir}"
+    if Images in encoder.reads:
+        spec = Images(size)
+        check_takes(of, encoder, f"--size={size}", spec)
+        if encoder.sides is None:
+            name = f"--size={size}: the encoder of {model.subject.run_dir}, {model.recipe.encoder.name}"
+            check_forward(deepcopy(encoder).to("meta"), name, spec, device="meta")
+        return
+    wanted = encoder.built_for if encoder.inputs is None else encoder.inputs.at(size)
+    if wanted is not None and wanted.side != size:
+        raise UserError(f"--size={size}: {of} is built for {wanted}")

@@ -15,7 +15,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.described import changed_options, departures, is_described
 from sslkuramoto.evaluation.held_weights import Hashes, loaded_hashes, other_weights
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
-from sslkuramoto.leaderboard.recompute import check_numbers, texts_of, threat_of, versions_of
+from sslkuramoto.leaderboard.recompute import check_numbers, radius_of, texts_of, threat_of, versions_of
 from sslkuramoto.report.evidence import STATUSES, audit_of
 from sslkuramoto.results import Result
 from sslkuramoto.run_directory import RunDirectory, impersonal
@@ -29,7 +29,7 @@ _NUMBERS = ("value", "low", "high", "n", "draws", "std_over_draws")
 
 
 class Unmeasured(UserError):
-    """A run holds no robust accuracy of its weights."""
+    """A run is not finished, or holds no robust accuracy of its weights."""
 
 
 def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
     card = read_object(file, "damaged; without it, board writes it anew from its run")
     name = card.get("name")
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise UserError(f"{file}: name={name!r:.60}: must be text of at most {LONGEST_NAME} characters that show")
+        raise UserError(f"{file}: name={name!r:.60}: must be text of at most {LONGEST_NAME} printable characters")
     difference = _difference(card, card_of(run, card["name"]), "")
     if difference:
         raise UserError(
@@ -124,7 +124,7 @@ def _weights(run: Path, results: list[Result]) -> dict[str, Any]:
             "weights_checked": True,
         }
     if not (run / ABOUT).is_file():
-        raise UserError(f"{run}: holds no encoder.safetensors and no {ABOUT}; a card needs a finished run")
+        raise Unmeasured(f"{run}: holds no encoder.safetensors and no {ABOUT}; a card needs a finished run")
     own = [result for result in results if _is_plain(result)]
     stated = sorted({str(result.encoder.get("sha256")) for result in own})
     heads = sorted({str(result.head["sha256"]) for result in own if result.head.get("sha256")})
@@ -157,7 +157,7 @@ def _robust(result: Result) -> list[dict[str, Any]]:
         if metric.reading is None:
             continue
         threat = threat_of(result, name)
-        entry = next((each for each in found if each["threat"] == threat), None)
+        entry = next((each for each in found if radius_of(each["threat"]) == radius_of(threat)), None)
         if entry is None:
             entry = _source(result) | {"threat": threat, "changed": [], "readings": {}}
             found.append(entry)

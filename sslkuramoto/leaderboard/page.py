@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sslkuramoto.leaderboard.recompute import radius_of
 from sslkuramoto.report.evidence import Curve
 from sslkuramoto.report.markup import (
     NOTHING,
@@ -22,7 +23,7 @@ from sslkuramoto.report.markup import (
 from sslkuramoto.report.page import document
 from sslkuramoto.report.pictures.evidence import curve_picture
 from sslkuramoto.results import READINGS
-from sslkuramoto.threat import parse_eps, shown_eps
+from sslkuramoto.threat import shown_eps
 
 HOW_TO_READ = (
     "Every robust accuracy is an upper bound: a stronger attack can only lower it. Intervals are over images, not over "
@@ -68,11 +69,8 @@ def _place(line: tuple[Mapping[str, Any], Mapping[str, Any]]) -> tuple[Any, ...]
     threat, data = measured["threat"], measured["data"]
     union = [entry["value"] for entry in measured["readings"].get("union", []) if entry["value"] is not None]
     best = -max(union) if union else 1.0
-    return str(data["name"]), str(data["split"]), str(threat["norm"]), _radius(threat) or 0.0, best, card["name"]
-
-
-def _radius(threat: Mapping[str, Any]) -> float | None:
-    return None if threat["eps"] is None else parse_eps(threat["eps"], threat["norm"] or "linf")
+    norm, eps = radius_of(threat)
+    return str(data["name"]), str(data["split"]), str(norm), eps or 0.0, best, card["name"]
 
 
 def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
@@ -83,7 +81,7 @@ def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
     bracket = brackets[min(1, len(brackets) - 1)] if brackets else "-"  # the first is at radius 0
     audits = [f"{audit['word']} ({audit['threat']})" for audit in card["audits"] if not audit["plant"]]
     digest = f"{(network['encoder'] or '-')[:10]}{'' if network['weights_checked'] else ' (as results state)'}"
-    eps = _radius(threat)
+    _, eps = radius_of(threat)
     fields = cells((place, threat["norm"] or "-"), class_="name")
     fields += _number(eps, "-" if eps is None else shown_eps(eps))
     fields += joined(_share(measured["readings"].get(reading, [])) for reading in SHOWN)

@@ -97,6 +97,12 @@ def threat_of(result: Result, metric: str) -> dict[str, Any]:
     return {"norm": norm, "eps": eps}
 
 
+def radius_of(threat: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """Return norm and radius as a number: 8/255 and 0.031372549 are one."""
+    norm, eps = threat["norm"], threat["eps"]
+    return norm, None if eps is None else round(parse_eps(eps, norm or "linf"), 9)
+
+
 def texts_of(result: Result, part: str, keys: tuple[str, ...]) -> dict[str, str | None]:
     """Return texts of a part of a result.
 

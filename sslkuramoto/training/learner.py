@@ -99,7 +99,7 @@ def weightless(recipe: Recipe) -> tuple[Recipe, Encoder, Objective]:
     spec = expected_spec(recipe.data.name, recipe.data.options)
     encoder, objective, _ = _build_parts(recipe, spec, device="meta")
     if encoder.sides is None and not spec.unsized:
-        _check_forward(encoder, recipe.encoder.name, spec, device="meta")
+        check_forward(encoder, f"encoder {recipe.encoder.name}", spec, device="meta")
     if recipe.init is not None:
         check_fit(encoder, _initial(recipe.init, encoder).state_dict(), f"init={recipe.init}")
     return recipe, encoder, objective
@@ -142,7 +142,7 @@ def build(recipe: Recipe, spec: Spec) -> tuple[Learner, ViewPolicy]:
         UserError: as :func:`check`; labels that the objective needs and the data lack.
     """
     encoder, objective, views = _build_parts(recipe, spec, device="cpu")
-    _check_forward(encoder, recipe.encoder.name, spec, device="cpu")
+    check_forward(encoder, f"encoder {recipe.encoder.name}", spec, device="cpu")
     if objective.needs_labels and spec.num_classes is None:
         raise UserError(f"objective {recipe.objective.name}: needs labels, data {recipe.data.name} has none")
     if recipe.init is not None:
@@ -187,7 +187,7 @@ class _Unread(list[dict[str, Any]]):
         raise _OptionsServeError
 
 
-def _check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> None:
+def check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> None:
     """Encode two random examples: a network may be too deep for small images, or take another number of channels.
 
     Without memory, on the device ``"meta"``, a network that reads values of tensors cannot tell, and passes.
@@ -205,7 +205,7 @@ def _check_forward(encoder: Encoder, name: str, spec: Spec, *, device: str) -> N
             raise
         if device == "meta" and device in str(error):
             return
-        raise UserError(f"encoder {name}: cannot encode {spec}: {one_line(error)}") from None
+        raise UserError(f"{name}: cannot encode {spec}: {one_line(error)}") from None
 
 
 def check_start(recipe: Recipe, run: RunDirectory) -> None:

@@ -68,7 +68,7 @@ class Log:
         for name in recipe.engine.loggers:
             try:
                 sink = _TensorBoard(run.path, start) if name == "tensorboard" else _WandB(run.path, recipe)
-            except Exception as error:  # whatever another package says of its settings, its files or the disk
+            except (OSError, ValueError) as error:  # of a setting, a file or the disk
                 self.close()
                 raise UserError(f"engine.loggers: {name}: {line_of(error)}") from None
             self._sinks.append(sink)
@@ -184,11 +184,14 @@ def _wandb_file(path: Path) -> Path:
 def _wandb_id(path: Path) -> str:
     """Return the id of a run, made at its first session: it belongs to this run, not to its path."""
     file = _wandb_file(path)
-    kept = file.read_text(errors="replace").strip() if file.is_file() else ""
-    if not re.fullmatch("[0-9a-f]{16}", kept):  # none yet, or a damaged one
-        kept = secrets.token_hex(8)
-        write_atomically(file, kept)
-    return kept
+    kept = file.read_text(errors="replace").strip() if file.is_file() else None
+    if kept is not None and re.fullmatch(r"[\w.-]{1,64}", kept, re.ASCII):
+        return kept
+    if kept is not None:
+        print(f"{file}: no id of Weights & Biases; the run gets a new one there", file=sys.stderr, flush=True)
+    new = secrets.token_hex(8)
+    write_atomically(file, new)
+    return new
 
 
 class _WandB:
@@ -213,7 +216,11 @@ class _WandB:
         try:
             self._run = wandb.init(**options, mode=mode, resume="allow" if mode == "online" else None)
         except Error as error:
-            self._run = wandb.init(**options, mode=self._offline(path, line_of(error)))
+            mode = self._offline(path, line_of(error))
+            try:
+                self._run = wandb.init(**options, mode=mode)
+            except Error as again:
+                raise ValueError(line_of(again)) from None
 
     @staticmethod
     def _offline(path: Path, reason: str) -> Literal["offline"]:

@@ -95,6 +95,9 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
                 print(f"data {data.name} {data.split}: {note}", file=sys.stderr, flush=True)
             if leaves_untrained(recipe):
                 print(printable(f"{run.path}: {UNTRAINED}"), file=sys.stderr, flush=True)
+            if start != recipe:
+                gone = f"{run.path}: init={recipe.init} is gone; the run continues from its own checkpoint"
+                print(printable(gone), file=sys.stderr, flush=True)
             behind = recipe.weight_ema and left_behind(recipe.weight_ema, recipe.epochs * steps_per_epoch)
             if behind:
                 print(printable(f"{run.path}: {behind}"), file=sys.stderr, flush=True)

@@ -83,7 +83,7 @@ CHANGES = {
     "format is True in the card": lambda card: card.update(format=True),
     "name=' ': must be text": lambda card: card.update(name=" "),
     "name='\\u200b\\u2060': must be text": lambda card: card.update(name="\u200b\u2060"),
-    "must be text of at most 255 characters that show": lambda card: card.update(name="n" * 256),
+    "must be text of at most 255 printable characters": lambda card: card.update(name="n" * 256),
 }
 
 
@@ -219,6 +219,18 @@ def test_readings_at_other_radii_are_lines_of_their_own_and_options_that_were_ch
     assert "images 16 (there 64)" in board_page([card_of(run)])
 
 
+def test_equal_radii_are_one_threat_and_the_union_has_that_of_the_first(run):
+    ways = {"published": {"eps": 0.03137254901960784}, "fixed": {"eps": None}, "eot": {}, "held": {"eps": "8/255"}}
+    changed(run / "results" / "robustness-quick.json", lambda result: result["options"].update(eps="8/255", ways=ways))
+    (entry,) = card_of(run)["robust"]
+    assert set(entry["readings"]) == {"as published", "fixed", "EoT", "adaptive", "union"}
+    ways["published"]["eps"] = ways["eot"]["eps"] = 0.001
+    changed(run / "results" / "robustness-quick.json", lambda result: result["options"].update(ways=ways))
+    first, second = card_of(run)["robust"]
+    assert (first["threat"]["eps"], set(first["readings"])) == (0.001, {"as published", "EoT", "union"})
+    assert set(second["readings"]) == {"fixed", "adaptive"}
+
+
 FIELDS = {
     "options.ways='l7': must be an object": lambda result: result["options"].update(ways="l7"),
     "options.eps=[0.1, 0.2]: must be": lambda result: result["options"].update(eps=[0.1, 0.2]),
@@ -320,9 +332,12 @@ def test_a_run_without_a_robust_accuracy_says_what_to_measure(run, tmp_path, cap
 def test_of_a_folder_runs_without_a_robust_accuracy_are_left_out_by_name(run, other, tmp_path, capsys):
     page = tmp_path / "page.html"
     (run / "results" / "robustness-quick.json").unlink()
+    unfinished = shutil.copytree(other, tmp_path / "unfinished")
+    (unfinished / "encoder.safetensors").unlink()
     assert main(["board", str(tmp_path), "--html", str(page)]) == 0
     told = capsys.readouterr()
-    assert told.err.startswith(f"left out: {run}: holds no robust accuracy")
+    assert told.err.splitlines()[0].startswith(f"left out: {run}: holds no robust accuracy")
+    assert told.err.splitlines()[1].startswith(f"left out: {unfinished}: holds no encoder.safetensors")
     assert told.out.startswith("1 card matches its run")
     assert not (run / CARD).exists()
     (other / "results" / "robustness-quick.json").unlink()

@@ -12,7 +12,7 @@ from sslkuramoto.report.evidence import Curve, Histogram, Threshold
 from sslkuramoto.report.pictures.evidence import curve_picture, histograms_picture, places_on_log_axis, spans_decades
 from sslkuramoto.report.pictures.export import LIGHT, exported_to
 from sslkuramoto.report.pictures.oscillators import spread_places
-from sslkuramoto.report.pictures.readings import readings_pictures, write_readings
+from sslkuramoto.report.pictures.readings import alt_of, readings_pictures, write_readings
 from sslkuramoto.report.tables.escape import csv_comment, csv_field, visible
 from sslkuramoto.report.tables.main_numbers import MainNumbers, Measured
 from sslkuramoto.report.tables.summary import Cell, with_best
@@ -65,7 +65,11 @@ def test_the_threat_of_the_headline_is_that_of_its_reading(fabricate, metric, re
     metrics = {f"{key}/robust_accuracy": metric(value, reading=names[key]) for key, value in readings.items()}
     ways = {"published": {"eps": 0.001}, "held": {"norm": "l2", "eps": 0.5}, "eot": {"eps": 0.001}}
     run = fabricate().result("robustness-linf", metrics, options={"norm": "linf", "eps": "8/255", "ways": ways})
-    assert line in plain(table_of(Row("a", run.path)))
+    table = table_of(Row("a", run.path))
+    assert line in plain(table)
+    told = alt_of(table.main_numbers[0])
+    assert ("as published (l-inf 0.001) 90.0 %" in told) == (line.endswith("adaptive"))
+    assert ("adaptive (l2 0.5) 20.0 %" in told) == (line.endswith("as published"))
 
 
 def test_a_model_that_was_never_attacked_tells_its_first_numbers(fabricate, metric):

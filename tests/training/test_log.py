@@ -164,11 +164,13 @@ def test_a_logger_that_cannot_begin_is_one_line_and_the_run_can_begin_without_it
     assert train(small(), tmp_path / "run").finished
 
 
-@pytest.mark.parametrize("kept", ["", "a/b c:#", "\0", "0123456789abcdef"])
-def test_a_damaged_id_of_wandb_is_made_anew(kept, tmp_path):
+@pytest.mark.parametrize("kept", ["", "a/b c:#", "\0", "0123456789abcdef", "abc12345"])
+def test_a_damaged_id_of_wandb_is_made_anew_and_told(kept, tmp_path, capsys):
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "id.txt").write_text(kept)
     found = log_module._wandb_id(tmp_path)
-    assert len(found) == 16
-    assert (found == kept) == (len(kept) == 16)
+    told = capsys.readouterr().err
+    assert (found == kept) == (kept in ("0123456789abcdef", "abc12345"))
+    assert bool(found == kept) == (told == "")
+    assert found == kept or len(found) == 16
     assert log_module._wandb_id(tmp_path) == found

@@ -130,7 +130,7 @@ class BoardProtocol(Protocol):
                 " need none"
             )
         if self.energy != "code" and not encoder.has_energy:
-            raise UserError(f"{self.name}: energy={self.energy}: this network has no energy")
+            raise UserError(f"{self.name}: energy={self.energy}: this network has no energy; must be code")
 
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:

@@ -87,7 +87,7 @@ def _block(axes: Axes, numbers: MainNumbers, rows: Sequence[tuple[str, Measured]
         place = axes.get_yaxis_transform()
         axes.text(1.03, y, f"{found.value:.1f}", transform=place, va="center", fontweight=weight)
     axes.set(xlim=(-4, 103), xticks=range(0, 101, 20), ylim=(len(rows) - 0.5, -0.5))
-    axes.set_yticks(range(len(rows)), [NAMES.get(key, key) for key, _ in rows])
+    axes.set_yticks(range(len(rows)), [_name(key, found, numbers) for key, found in rows])
     if headline is not None:
         axes.get_yticklabels()[[key for key, _ in rows].index(headline[0])].set_fontweight("bold")
     if numbers.clean:
@@ -99,5 +99,11 @@ def _block(axes: Axes, numbers: MainNumbers, rows: Sequence[tuple[str, Measured]
 
 def alt_of(numbers: MainNumbers) -> str:
     """The picture in words."""
-    listed = "; ".join(f"{NAMES.get(key, key)} {found.text}" for key, found in _rows(numbers))
+    listed = "; ".join(f"{_name(key, found, numbers)} {found.text}" for key, found in _rows(numbers))
     return f"Accuracy of {numbers.label} by reading, {numbers.threat or 'under attack'}: {listed}."
+
+
+def _name(key: str, found: Measured, numbers: MainNumbers) -> str:
+    """The name of a row, with its threat where that is not the picture's."""
+    other = f" ({found.threat})" if found.threat not in ("", numbers.threat) else ""
+    return f"{NAMES.get(key, key)}{other}"

@@ -199,7 +199,7 @@ def _file_of(result: Result) -> str:
 def _weakness(found: Found) -> tuple[bool, bool, int]:
     """Of several as described, that of its file's name comes first, l-inf before l2, many images before few."""
     result = found.result
-    return not named_as_described(result), result.options.get("norm") == "l2", -(found.metric.n or 0)
+    return not named_as_described(result), found.options.get("norm") == "l2", -(found.metric.n or 0)
 
 
 def _why_not(column: Column, near: Sequence[tuple[Result, Column]]) -> str:

@@ -1,7 +1,7 @@
 """A model's main numbers, in one line and as rows of a picture: robust accuracy by reading, and clean."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from sslkuramoto.report.evidence import audit_of
@@ -23,12 +23,14 @@ class Measured:
         low: lower end of the 95 % interval over images (of several seeds the mean of their ends), if known.
         high: upper end of it.
         std: standard deviation over seeds; None for one seed.
+        threat: norm and radius of the attack behind it: ``l-inf 8/255``; empty if unknown.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     std: float | None = None
+    threat: str = ""
 
     @property
     def text(self) -> str:
@@ -46,7 +48,7 @@ class MainNumbers:
         label: name of the model.
         robust: robust accuracy by reading.
         clean: clean accuracy on the images that were attacked.
-        threat: norm and radius: ``l-inf 8/255``.
+        threat: norm and radius of the headline: ``l-inf 8/255``.
         images: that were attacked.
         seeds: training runs behind the numbers.
         audit: words of audits of the model, such as ``masked``; none where nothing was audited.
@@ -112,24 +114,28 @@ def main_numbers_of(
     by_reading: dict[Reading, Sequence[Found]] = {reading: found[reading] for reading in READINGS if found.get(reading)}
     if not by_reading:
         return MainNumbers(label, audit=words, others=tuple(others))
-    robust: dict[Reading, Measured] = {key: measured([item.metric for item in by_reading[key]]) for key in by_reading}
+    robust: dict[Reading, Measured] = {
+        key: replace(measured([item.metric for item in items]), threat=_threat(items[0]))
+        for key, items in by_reading.items()
+    }
     headline = MainNumbers(label, robust=robust).headline
     assert headline is not None, "there is a reading"
     main = by_reading[headline[0]]
-    options = main[0].options
-    threat = ""
-    if options.get("norm") is not None and options.get("eps") is not None:
-        threat = f"{NORMS.get(str(options['norm']), options['norm'])} {option_text(options['eps'])}"
     clean = [metric for item in main if (metric := _clean_beside(item)) is not None]
     return MainNumbers(
         label,
         robust=robust,
         clean=measured(clean) if len(clean) == len(main) else None,
-        threat=threat,
+        threat=robust[headline[0]].threat,
         images=main[0].metric.n,
         seeds=len(main),
         audit=words,
     )
+
+
+def _threat(found: Found) -> str:
+    norm, eps = (found.options.get(key) for key in ("norm", "eps"))
+    return "" if norm is None or eps is None else f"{NORMS.get(str(norm), norm)} {option_text(eps)}"
 
 
 def measured(metrics: Sequence[Metric]) -> Measured:
