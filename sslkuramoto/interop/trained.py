@@ -193,8 +193,10 @@ def _check_size(model: Trained, size: int) -> None:
         spec = Images(size)
         check_takes(of, encoder, f"--size={size}", spec)
         if encoder.sides is None:
-            name = f"--size={size}: the encoder of {model.subject.run_dir}, {model.recipe.encoder.name}"
-            check_forward(deepcopy(encoder).to("meta"), name, spec, device="meta")
+            try:
+                check_forward(deepcopy(encoder).to("meta"), of, spec, device="meta")
+            except UserError as error:
+                raise UserError(f"--size={size}: {error}") from None
         return
     wanted = encoder.built_for if encoder.inputs is None else encoder.inputs.at(size)
     if wanted is not None and wanted.side != size:

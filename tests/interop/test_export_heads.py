@@ -61,8 +61,11 @@ def test_a_size_that_the_encoder_does_not_take_is_one_line_before_anything_is_wr
     encoder = {"name": "akorn", "channels": 8, "initial": "learned", "image_size": 8}
     learned = train(small(epochs=1, encoder=encoder, data={"name": "digits", "limit": 48}), tmp_path / "learned").path
     assert main(["export", str(learned), "--to", "torch", "--size", "8", "--out", str(tmp_path / "out")]) == 0
+    vit = {"model": "vit_tiny_patch16_224", "arguments": {"img_size": 8, "patch_size": 4, "depth": 1}}
+    data = {"name": "digits", "limit": 48}
+    fixed = train(small(epochs=1, encoder={"name": "timm", **vit}, data=data), tmp_path / "vit").path
     capsys.readouterr()
-    for run, kind in ((boards, "torch"), (learned, "torch"), (learned, "timm")):
+    for run, kind in ((boards, "torch"), (learned, "torch"), (learned, "timm"), (fixed, "torch")):
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         assert main(["export", str(run), "--to", kind, "--size", "16", "--out", str(tmp_path / "out")]) == 2
         error = capsys.readouterr().err
