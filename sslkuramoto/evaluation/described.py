@@ -139,8 +139,8 @@ def options_behind(options: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 def _with_radius(options: dict[str, Any]) -> dict[str, Any]:
     """Return options of an attack with the radius of its norm in place of none."""
-    unset = "eps" in options and options["eps"] is None
-    return options | {"eps": DEFAULT_EPS[options["norm"]]} if unset and options.get("norm") in DEFAULT_EPS else options
+    unset, norm = "eps" in options and options["eps"] is None, options.get("norm")
+    return options | {"eps": DEFAULT_EPS[norm]} if unset and isinstance(norm, str) and norm in DEFAULT_EPS else options
 
 
 def comparable(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -236,6 +236,7 @@ FIELDS = {
     "options.eps=[0.1, 0.2]: must be": lambda result: result["options"].update(eps=[0.1, 0.2]),
     "options.eps='banana': must be": lambda result: result["options"].update(eps="banana"),
     "options.eps: is a number beyond all floats": lambda result: result["options"].update(eps=10**400),
+    "options.norm=[7]: must be": lambda result: result["options"].update(norm=[7], eps=None, ways={"published": {}}),
     "options.norm=7: must be": lambda result: result["options"].update(norm=7),
     "details.brackets: lines must be": lambda result: result["details"].update(brackets=[{"lines": 7}]),
     "details.brackets: lines must be a list": lambda result: result["details"].update(brackets=[{"lines": "abc"}]),
