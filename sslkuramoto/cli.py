@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _told(f"{found.what}; {found.advice}", 2)
         if not _lost(error):
             raise
-        return _told("another process of this run has ended; see its message", 1, last=True)
+        return _told("another process of this run has ended; its message, if it left one, says why", 1, last=True)
     return 0
 
 

@@ -67,6 +67,7 @@ class Adversarial(Objective):
 
     views = ("a",)
     needs_labels = True
+    takes_gradients = True
     head_part = Part("linear")
     by_option = BY_NORM
 

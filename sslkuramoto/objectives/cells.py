@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Boards, Reads, Spec, given
-from sslkuramoto.objectives.losses import cross_entropy, weighted_cross_entropy
+from sslkuramoto.objectives.losses import cross_entropy, fair_share, weighted_cross_entropy
 from sslkuramoto.objectives.objective import Objective, Step
 from sslkuramoto.recipe import Part
 from sslkuramoto.values import Count, Positive, checked
@@ -92,16 +92,16 @@ class Cells(Objective):
         blank = ~given(boards, self.input_symbols)
         counted = blank if self.cells == "blank" else torch.ones_like(blank)
         scored, wanted = logits.permute(0, 2, 3, 1)[counted], labels[counted] - 1
-        if self.weights is None:
+        if self.weights is None and self.cells == "all":
             loss = cross_entropy(scored, labels=wanted)
-        else:
-            weights = torch.tensor(self.weights, device=scored.device)
-            loss = weighted_cross_entropy(scored, weights, labels=wanted)
+        else:  # processes may hold unequal numbers of blank cells
+            weights = torch.tensor(self.weights or [1.0] * logits.shape[1], device=scored.device)
+            loss = weighted_cross_entropy(scored, weights, labels=wanted, count=fair_share(counted.sum()))
         with torch.no_grad():
             answers = logits.argmax(dim=1) + 1
             found = answers == labels
             metrics = {
-                "cell_accuracy_blanks": found[blank].float().mean(),
+                "cell_accuracy_blanks": (found & blank).sum() / fair_share(blank.sum()),
                 "cell_accuracy_all_cells": found.float().mean(),
                 "board_accuracy_blanks": (found | ~blank).flatten(1).all(dim=1).float().mean(),
             }
@@ -109,7 +109,7 @@ class Cells(Objective):
                 marked, path = answers > self.input_symbols, labels > self.input_symbols
                 both = (marked & path).sum()
                 metrics |= {
-                    "path_precision": both / marked.sum().clamp(min=1),
-                    "path_recall": both / path.sum().clamp(min=1),
+                    "path_precision": both / fair_share(marked.sum()),
+                    "path_recall": both / fair_share(path.sum()),
                 }
         return Step(loss, metrics, features.pooled.detach())

@@ -52,6 +52,15 @@ def sum_over_ranks(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return _Sum.apply(values) if world_size() > 1 else values
 
 
+def fair_share(count: Int64[Tensor, ""]) -> Float[Tensor, ""]:
+    """Return the mean over processes of a count, of at least one in all.
+
+    The mean over processes of sums that each divides by it is the mean over all that they count, however unequal the
+    counts are. In one process it is the count itself, 1 instead of 0.
+    """
+    return sum_over_ranks(count.float()).clamp(min=1) / world_size()
+
+
 class _AllRows(torch.autograd.Function):
     """The rows of all processes; torch's own function for it is deprecated."""
 
@@ -157,10 +166,14 @@ def cross_entropy(
 
 @in_full_precision
 def weighted_cross_entropy(
-    logits: Float[Tensor, "b k"], weights: Float[Tensor, " k"], *, labels: Int64[Tensor, "b"]
+    logits: Float[Tensor, "b k"],
+    weights: Float[Tensor, " k"],
+    *,
+    labels: Int64[Tensor, "b"],
+    count: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Mean over examples of w(label) times the cross entropy: the sum is divided by b, not by the sum of weights."""
-    return F.cross_entropy(logits, labels, weight=weights, reduction="sum") / len(labels)
+    """Sum over examples of w(label) times the cross entropy, divided by ``count``, not by the sum of weights."""
+    return F.cross_entropy(logits, labels, weight=weights, reduction="sum") / count
 
 
 @in_full_precision

@@ -51,6 +51,7 @@ class Objective(nn.Module, ABC):
             that a run leaves behind for evaluation; None for none.
         freezes_encoder: whether the encoder is not trained: its weights get no gradient and no state of the optimizer,
             and it stays in eval mode.
+        takes_gradients: whether ``forward`` takes gradients itself, as the inner steps of adversarial training do.
     """
 
     views: tuple[str, ...]
@@ -58,6 +59,7 @@ class Objective(nn.Module, ABC):
     reads: ClassVar[Reads] = (Images,)
     head_part: Part | None = None
     freezes_encoder: bool = False
+    takes_gradients: ClassVar[bool] = False
     head: nn.Module
 
     @abstractmethod

@@ -6,6 +6,7 @@ if it had never stopped, and nothing about randomness has to be saved.
 
 import itertools
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from sslkuramoto.errors import Interrupted, UserError, printable, too_large
 from sslkuramoto.examples import Batch
 from sslkuramoto.objectives import Step
 from sslkuramoto.objectives.collapse import effective_rank, feature_std
+from sslkuramoto.objectives.losses import every_rank
 from sslkuramoto.randomness import borrowed_global, generator, seed_global, seed_of
 from sslkuramoto.recipe import Recipe
 from sslkuramoto.run_data import data_of, remember
@@ -41,7 +43,7 @@ from sslkuramoto.training.learner import (
 )
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
-from sslkuramoto.training.processes import launch, strategy_of, synchronise_batch_norm
+from sslkuramoto.training.processes import launch, processes, strategy_of, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
@@ -81,13 +83,13 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     check(start)
     run.check(recipe, resolved)
     check_start(recipe, run)
+    check_batch(recipe, processes(os.environ)[1])  # before the others wait for this one
     fabric = launch(recipe.engine)
-    check_batch(recipe, fabric.world_size)
     data = data_of(run, recipe.data, "train")
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
     learner, make_views = build(start, data.spec)
     if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
-        check_shards(learner)
+        check_shards(learner, learner.objective.takes_gradients)
     with run.locked() if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             run.claim(recipe, resolved)
@@ -159,8 +161,12 @@ class _Training:
 
     def carry_out(self) -> RunDirectory:
         """Resume where there is a checkpoint, train to the end, export."""
-        if self.run.last_checkpoint.is_file():
+        resumes = self.run.last_checkpoint.is_file()
+        self._check_alike("the set of examples", seed_of(self.data.fingerprint, len(self.data)))
+        self._check_alike("the checkpoint", int(resumes))
+        if resumes:
             self.step = restore_state(self.run, self.total, self.learner, self.average, self.optimizer)
+        self._check_alike("the step of the checkpoint", self.step)
         if self.fabric.is_global_zero:
             self._record_session()
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)
@@ -176,6 +182,22 @@ class _Training:
             log.close()
         self._export(self.run)
         return self.run
+
+    def _check_alike(self, what: str, number: int) -> None:
+        """Check that all processes hold the same number: otherwise they would train apart, or wait without end.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.fabric.world_size == 1:
+            return
+        found = self.fabric.all_gather(torch.tensor([number], device=self.fabric.device))
+        assert isinstance(found, Tensor)
+        if len(set(found.flatten().tolist())) > 1:
+            raise UserError(
+                f"{self.run.path}: {what} is not the same for all processes; they need one run directory and one copy "
+                "of the data, on a disk that all of them see"
+            )
 
     def _whole(self) -> tuple[Learner, Learner | None]:
         """Return learner and average with whole weights, on the first process; every process has to call this."""
@@ -321,7 +343,7 @@ class _Training:
         oscillators would otherwise count as spread, and hide a collapse.
 
         Args:
-            features: of the last part of a batch, of this process.
+            features: of the last part of a batch, of this process; the numbers are of those of all processes.
             images: from which the objective made them.
         """
         if len(features) < 2:
@@ -334,6 +356,7 @@ class _Training:
             # in train mode, as the batch was seen
             with self.fabric.autocast(), buffers_kept(encoder), gathered(self.learner):
                 features = encoder(images, initial=field).pooled
+        features = every_rank(features)
         std, rank = self._mean(torch.stack([feature_std(features), effective_rank(features)])).tolist()
         return {"feature_std": std, "effective_rank": rank}
 

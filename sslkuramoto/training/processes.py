@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, line_of
 from sslkuramoto.objectives.losses import sum_over_ranks
 from sslkuramoto.recipe import Engine
 from sslkuramoto.training.sharding import shard
@@ -32,7 +32,7 @@ def launch(engine: Engine) -> "Fabric":
     """Return a launched Fabric for this process.
 
     Raises:
-        UserError: a device that does not exist here, or one that this machine lacks.
+        UserError: a device that does not exist here, or one that this machine lacks; processes that cannot meet.
     """
     with _only_version("torchmetrics"):  # Fabric reads no more of it, and the whole takes more than a second to load
         from lightning_fabric import Fabric  # slow to load: only what trains needs it
@@ -62,7 +62,13 @@ def launch(engine: Engine) -> "Fabric":
         precision=_PRECISION.get(engine.precision),
         plugins=DoublePrecision() if engine.precision == "64" else None,  # Fabric refuses its name for FSDP2
     )
-    fabric.launch()
+    try:
+        fabric.launch()
+    except torch.distributed.DistError as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise UserError(
+            f"the {world} processes could not meet at {place} (MASTER_ADDR:MASTER_PORT): {line_of(error)}"
+        ) from None
     return fabric
 
 

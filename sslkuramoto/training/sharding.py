@@ -24,15 +24,30 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 
 
-def check_shards(module: nn.Module) -> None:
-    """Check that every weight can be sharded.
+def check_shards(module: nn.Module, takes_gradients: bool) -> None:
+    """Check that a module can be trained with its weights sharded.
+
+    Args:
+        module: not sharded yet.
+        takes_gradients: whether its forward pass takes gradients itself. ``fully_shard`` would then free the weights of
+            the whole at the end of the first one, where layers inside are sharded by themselves.
 
     Raises:
-        UserError: one is a single number, which ``fully_shard`` does not take.
+        UserError: a weight is a single number, which ``fully_shard`` does not take; gradients within the forward pass.
     """
     for name, weight in module.named_parameters():
         if weight.ndim == 0:
             raise UserError(f"engine.strategy='fsdp2': {name} is a single number and cannot be sharded; take 'ddp'")
+    if takes_gradients and any(True for _ in _layers(module)):
+        raise UserError(
+            "engine.strategy='fsdp2': the objective takes gradients within its forward pass, and the layers of this "
+            "encoder are sharded one by one; take 'ddp'"
+        )
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers that are sharded by themselves."""
+    return (m for m in module.modules() if isinstance(m, Recomputing) and any(True for _ in m.parameters()))
 
 
 def shard(module: M, mesh: "DeviceMesh") -> M:
@@ -44,7 +59,7 @@ def shard(module: M, mesh: "DeviceMesh") -> M:
     """
     from torch.distributed.fsdp import fully_shard  # slow to load
 
-    for layer in [m for m in module.modules() if isinstance(m, Recomputing) and any(True for _ in m.parameters())]:
+    for layer in list(_layers(module)):
         fully_shard(layer, mesh=mesh)
     fully_shard(module, mesh=mesh)
     return module

@@ -74,6 +74,16 @@ def test_the_encoder_it_leaves_behind_loads_strictly_without_the_objective(name:
 
 
 @every_objective
+def test_it_declares_whether_its_forward_pass_takes_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[None] = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: taken.append(None) or grad(*a, **k))
+    encoder, objective = pair(name, "akorn")
+    one_step(encoder, objective)
+    assert bool(taken) == objective.takes_gradients
+
+
+@every_objective
 def test_it_keeps_no_reference_to_the_online_encoder(name: str) -> None:
     encoder, objective = pair(name, "akorn")
     own = {id(parameter) for parameter in objective.parameters()}

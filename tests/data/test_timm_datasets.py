@@ -17,6 +17,7 @@ from sslkuramoto.data import DATA, ImageSet, batches, in_order
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.data.images.timm_splits import shards_in
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import lock
 
 SPLITS = {"train_split": "train", "test_split": "test"}
 
@@ -244,6 +245,22 @@ def test_a_slice_of_a_split_is_no_url(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("timm.data.create_dataset", refuse)
     assert "asked" in fault(tmp_path, "tfds/mnist", labels=False, train_split="train[1shard:2shard]+test[:80%]")
     assert asked == [("tfds/mnist", str(tmp_path), "train[1shard:2shard]+test[:80%]")]
+
+
+def test_processes_that_start_together_download_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held: list[bool] = []
+
+    def download(*_: object, **__: object) -> None:
+        with lock(tmp_path / ".downloading.lock") as free:
+            held.append(not free)
+        raise OSError("no internet")
+
+    monkeypatch.setattr("timm.data.create_dataset", download)
+    for wanted in (True, False):
+        assert "no internet" in fault(tmp_path, "torch/cifar10", labels=False, download=wanted)
+    assert held == [True, False]
 
 
 def test_a_shard_may_mix_jpg_and_jpeg(tree: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import pytest
 
+from sslkuramoto.data import DATA, batches, in_order
 from sslkuramoto.data.images.image_set import workers_with_room
 
 Space = namedtuple("Space", ["f_bavail", "f_frsize"])
@@ -35,3 +36,14 @@ def test_no_process_is_started_where_shared_memory_cannot_be_written(monkeypatch
 def test_nothing_is_asked_where_no_process_is_wanted(monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: pytest.fail("asked"))
     assert workers_with_room(0, BATCH) == 0
+
+
+def test_a_signal_to_the_processes_of_a_run_does_not_reach_its_workers(tree):
+    """torchrun, SLURM and a terminal send SIGTERM and SIGINT to the whole group of processes."""
+    before = set(multiprocessing.active_children())
+    data = DATA.build("image_folder", {"root": str(tree), "size": 8, "device_resident": False}, "train")
+    stream = batches(data, in_order(len(data), 3), device="cpu", workers=2)
+    next(stream)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    assert os.getpgrp() not in {os.getpgid(worker.pid) for worker in workers}

@@ -1,4 +1,4 @@
-"""Loss and gradients of every objective on images: of a whole batch, and of the half that a process has of it."""
+"""Loss and gradients of objectives: of a whole batch, and of the half that a process has of it."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,15 @@ import torch
 from conftest import build_pair, random_labels, random_views
 from torch import nn
 
-from sslkuramoto.examples import Images
+from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.examples import Boards, Images
 from sslkuramoto.objectives import OBJECTIVES
+from sslkuramoto.randomness import borrowed_global, generator
 
 COUNT = 8
 ON_IMAGES = [name for name in OBJECTIVES if Images in OBJECTIVES[name].reads]
+BOARDS = Boards(4, 4)
+ON_BOARDS = {"boards": {}, "boards, weighted": {"weights": (1.0, 2.0, 3.0, 4.0)}}
 
 
 class Joined(nn.Module):
@@ -39,6 +43,24 @@ def loss_and_gradients(name: str, rows: slice, wrap) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), **gradients}
 
 
+def of_boards(options: dict, rows: slice, wrap) -> dict[str, torch.Tensor]:
+    """Return loss, gradients and metrics of boards of which the first half is nearly solved, over their blank cells."""
+    with borrowed_global(generator("cpu", "weights")):
+        encoder = ENCODERS.build("board_akorn", {**ENCODERS.small("board_akorn"), "initial": "fixed"})
+        module = Joined(encoder, OBJECTIVES.build("cells", {"cells": "blank", **options}, encoder, BOARDS.num_classes))
+    batch = BOARDS.random(COUNT, generator("cpu", "boards"))
+    inputs = batch.inputs.clone()
+    inputs[: COUNT // 2, 1:] = batch.targets[: COUNT // 2, 1:]
+    assert 0 < (inputs[: COUNT // 2] == 0).sum() < (inputs[COUNT // 2 :] == 0).sum() / 2
+    module.double()
+    outcome = module.objective(encoder, {"a": inputs[rows]}, labels=batch.targets[rows])
+    wrapped = wrap(module)
+    loss = wrapped({"a": inputs[rows]}, None, batch.targets[rows])
+    loss.backward()
+    gradients = {key: p.grad for key, p in module.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach(), "accuracy": outcome.metrics["cell_accuracy_blanks"], **gradients}
+
+
 def half(rank: int) -> slice:
     return slice(rank * COUNT // 2, (rank + 1) * COUNT // 2)
 
@@ -46,9 +68,12 @@ def half(rank: int) -> slice:
 def of_one_process(rank: int) -> dict:
     """Return loss and gradients of whole batches, and the loss of a half on its own; before the processes meet."""
     whole = {name: loss_and_gradients(name, slice(None), lambda module: module) for name in ON_IMAGES}
+    whole |= {name: of_boards(ON_BOARDS[name], slice(None), lambda module: module) for name in ON_BOARDS}
     return {"whole": whole, "alone": loss_and_gradients("simclr", half(rank), lambda module: module)["loss"]}
 
 
 def of_this_half(rank: int) -> dict:
     """Return loss and gradients of this process, after they have met."""
-    return {name: loss_and_gradients(name, half(rank), nn.parallel.DistributedDataParallel) for name in ON_IMAGES}
+    parallel = nn.parallel.DistributedDataParallel
+    found = {name: loss_and_gradients(name, half(rank), parallel) for name in ON_IMAGES}
+    return found | {name: of_boards(ON_BOARDS[name], half(rank), parallel) for name in ON_BOARDS}

@@ -1,15 +1,20 @@
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
+from small_runs import small
 from timm.layers import BatchNormAct2d
 from torch import nn
 
 from sslkuramoto.cli import main
+from sslkuramoto.encoders import ENCODERS
 from sslkuramoto.errors import UserError
 from sslkuramoto.recipe import Engine
 from sslkuramoto.training import processes as room
+from sslkuramoto.training import train
 from sslkuramoto.training.processes import launch, processes, rank, synchronise_batch_norm
+from sslkuramoto.training.sharding import check_shards
 
 SLURM = {
     "SLURM_NTASKS": "8",
@@ -99,6 +104,36 @@ def test_fabric_is_told_what_slurm_started(monkeypatch):
     launch(Engine(device="cpu"))
     assert (told["devices"], told["num_nodes"], told["launched"]) == (4, 2, True)
     assert told["strategy"]._process_group_backend == "gloo"
+
+
+def test_processes_that_cannot_meet_are_told_where(monkeypatch):
+    class Lonely:
+        def __init__(self, **options):
+            pass
+
+        def launch(self):
+            raise torch.distributed.DistNetworkError("The server socket has failed to listen: address already in use")
+
+    monkeypatch.setattr("lightning_fabric.Fabric", Lonely)
+    monkeypatch.setattr(room.os, "environ", {**SLURM, "MASTER_ADDR": "node1", "MASTER_PORT": "15123"})
+    with pytest.raises(UserError, match=r"the 8 processes could not meet at node1:15123.*already in use"):
+        launch(Engine(device="cpu"))
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_they_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("sslkuramoto.training.loop.launch", lambda _: pytest.fail("launched"))
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "5", "WORLD_SIZE": "5", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="batch_size=16: must be divisible by accumulate=1 times 5 processes"):
+        train(small(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("encoder", ["akorn", "timm"])
+def test_gradients_within_the_forward_pass_are_refused_where_layers_are_sharded_one_by_one(encoder):
+    module = ENCODERS.build(encoder, ENCODERS.small(encoder))
+    check_shards(module, takes_gradients=False)
+    with pytest.raises(UserError, match="take 'ddp'") if encoder == "akorn" else nullcontext():
+        check_shards(module, takes_gradients=True)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ def work(folder: Path) -> None:
         found["stopped"] = said(["train", random, "--run", str(folder / "parts")])
     found["resumed"] = said(["train", random, "--run", str(folder / "parts")])
     cli.FIRST_SPEAKS = 0.0  # torchrun ends nobody here: both speak
+    with after_step(2, press_ctrl_c):
+        said(["train", random, "--run", str(folder / "apart")])
+    found["elsewhere"] = said(["train", random, "--run", str(folder / ("elsewhere" if RANK else "apart"))])
+    limit = f"data.limit={48 if RANK else 32}"
+    found["other data"] = said(["train", random, "--run", str(folder / "other-data"), limit])
     found["odd"] = said(["train", random, "--run", str(folder / "odd"), "batch_size=15"])
     (folder / f"{RANK}.json").write_text(json.dumps(found))
     torch.distributed.barrier()

@@ -208,11 +208,21 @@ class StreamedSet(ImageSet):
             num_workers=workers,
             pin_memory=device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # otherwise the loader draws from the global generator
+            worker_init_fn=_apart,
         )
         for pixels in loader:
             if isinstance(pixels, _Broken):
                 raise UserError(pixels.message)
             yield pixels.to(device, non_blocking=True)
+
+
+def _apart(worker: int) -> None:
+    """Leave the group of processes of a loader's parent.
+
+    A terminal, torchrun and SLURM send their signals to the whole group: the workers would die of one that asks the run
+    to write a checkpoint, and the run of their death. They end with their parent, however it ends.
+    """
+    os.setpgrp()
 
 
 def workers_with_room(wanted: int, batch_bytes: int) -> int:

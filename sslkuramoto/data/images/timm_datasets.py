@@ -11,6 +11,7 @@ import hashlib
 import operator
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_local, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import lock
 from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
@@ -205,8 +207,12 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
         check_builder(dataset, name)
     from timm.data import create_dataset  # imported here because it takes seconds
 
+    alone = lock(Path(folder) / ".downloading.lock", wait=True) if download and folder else nullcontext()
     try:
-        return create_dataset(dataset, folder, split, download=download, search_split=False, **given)
+        with alone:  # one of several processes downloads, the others wait
+            return create_dataset(dataset, folder, split, download=download, search_split=False, **given)
+    except UserError:
+        raise
     except Exception as error:  # libraries raise many kinds here; all concern what the recipe names
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"dataset={dataset} split={split}: timm cannot open it: {reason}") from None
