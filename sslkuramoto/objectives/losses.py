@@ -173,7 +173,7 @@ def weighted_cross_entropy(
     count: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
     """Sum over examples of w(label) times the cross entropy, divided by ``count``, not by the sum of weights."""
-    return F.cross_entropy(logits, labels, weight=weights, reduction="sum") / count
+    return F.cross_entropy(logits, labels, weight=weights.to(logits.dtype), reduction="sum") / count
 
 
 @in_full_precision

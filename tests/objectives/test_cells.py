@@ -37,6 +37,15 @@ def test_the_loss_is_the_mean_cross_entropy_over_the_cells_that_count() -> None:
         torch.testing.assert_close(found.loss, torch.stack(losses).mean())
 
 
+def test_weights_are_taken_in_the_precision_of_the_network() -> None:
+    weights = (1.0, 2.0, 3.0, 5.0)
+    encoder, objective = pair(weights=weights)
+    batch, found, logits = step(encoder.double(), objective.double())
+    each = F.cross_entropy(logits, batch.targets - 1, reduction="none")
+    expected = (each * torch.tensor(weights, dtype=torch.float64)[batch.targets - 1]).mean()
+    torch.testing.assert_close(found.loss, expected, rtol=1e-12, atol=0.0)
+
+
 def test_metrics_count_blank_cells_all_cells_and_boards() -> None:
     batch, found, logits = step(*pair())
     right = logits.argmax(dim=1) + 1 == batch.targets
