@@ -91,6 +91,12 @@ def worst_of(
     return Worst(picked(candidates, which), which, score.gather(0, place)[0])
 
 
+def most_passes(candidates: int, draws: int, *, stochastic: bool) -> int:
+    """Return how many passes per image :func:`worst_of` makes at most with so many sets and draws."""
+    further = _further(draws) if stochastic and candidates > 1 else []
+    return candidates * draws + sum(min(left, candidates) * more for left, _, more in further)
+
+
 def _further(draws: int) -> list[tuple[int, str, int]]:
     """Return the further scores: how many candidates, the key of the draws, how many draws."""
     part = max(MINIMUM_DRAWS, round(PART_OF_AGAIN * draws))

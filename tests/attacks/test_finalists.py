@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslkuramoto.attacks.battery import _keep_lower
-from sslkuramoto.attacks.worst_candidate import AGAIN, FINALISTS, ONCE_MORE, SELECT, worst_of
+from sslkuramoto.attacks.worst_candidate import AGAIN, FINALISTS, ONCE_MORE, SELECT, most_passes, worst_of
 from sslkuramoto.evaluation.audit.runner import Run, union, worse_of
 from sslkuramoto.randomness import generator
 
@@ -100,6 +100,19 @@ def test_only_the_lowest_few_are_scored_again(count, stochastic):
     lowest = table[SELECT].argsort(dim=0)[: len(again)].sort(dim=0).values.tolist()
     assert again == lowest, "the lowest few of every image, not of all images together"
     assert len(again) == (min(FINALISTS, count) if stochastic and count > 1 else 0)
+
+
+@pytest.mark.parametrize("draws", [5, 40, 100])
+@pytest.mark.parametrize(("count", "stochastic"), [(1, True), (3, True), (9, True), (9, False)])
+def test_the_passes_that_are_announced_are_those_of_sets_that_all_differ(count, stochastic, draws):
+    made = []
+
+    def share_right(candidates, purpose, more):
+        made.append(more)
+        return torch.rand(len(candidates), generator=generator("cpu", purpose, len(made)))
+
+    worst_of(sets_of(count), share_right, stochastic=stochastic, draws=draws)
+    assert sum(made) == most_passes(count, draws, stochastic=stochastic)
 
 
 def test_equal_sets_are_scored_once():

@@ -12,7 +12,7 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
-from sslkuramoto.attacks.worst_candidate import worst_of
+from sslkuramoto.attacks.worst_candidate import most_passes, worst_of
 from sslkuramoto.evaluation.robustness.attack_progress import seldom
 from sslkuramoto.evaluation.robustness.built_reading import BuiltReading
 from sslkuramoto.noise_draws import accuracies, share_right, worst_of_draws
@@ -64,17 +64,19 @@ def _worst(
 ) -> tuple[dict[str, Metric], dict[str, list]]:
     chosen, labels = first.chosen, first.chosen.labels.cpu()
     told, passes = seldom(first.subject.report), 0
+    names = [name for name, candidates in found.items() for _ in candidates]
+    sets = [candidates for own in found.values() for candidates in own]
+    stochastic, select = first.classifier.stochastic, first.select_draws
+    most = most_passes(len(sets), select, stochastic=stochastic)
 
     def right(candidates: Tensor, purpose: str, draws: int) -> Tensor:
         nonlocal passes
         passes += draws
-        told(f"{UNION}: the worst candidate of each image is looked for, {passes} passes per image so far")
+        told(f"{UNION}: the worst candidate of each image is looked for, {passes} of at most {most} passes per image")
         moved = candidates.to(chosen.pixels.device)
         return (first.predictions(moved, chosen.index, draws, purpose) == labels).float().mean(dim=0)
 
-    names = [name for name, candidates in found.items() for _ in candidates]
-    sets = [candidates for own in found.values() for candidates in own]
-    worst = worst_of(sets, right, stochastic=first.classifier.stochastic, draws=first.select_draws)
+    worst = worst_of(sets, right, stochastic=stochastic, draws=select)
     first.subject.keep("adversarial", worst.images.cpu())
     best = worst.images.to(chosen.pixels.device)
     scored = first.predictions(best, chosen.index)
