@@ -156,6 +156,7 @@ class Protocol(ABC):
         needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (its
             output is not logits), ``"recipe"`` (of its training; the numbers are of weights trained further by it).
         splits: splits that it always reads, the scored one first.
+        optional_splits: splits that it reads as well where the data have them.
         columns: its columns in the summary of a report page.
         counts: what its numbers count, in words; empty: examples of the first kind that it reads ("images").
         own_source: the data that it measures instead of those of the run; None: the run's.
@@ -166,6 +167,7 @@ class Protocol(ABC):
     reads: ClassVar[Reads] = (Images,)
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
+    optional_splits: tuple[str, ...] = ()
     columns: ClassVar[tuple[Column, ...]] = ()
     counts: ClassVar[str] = ""
     own_source: OwnSource | None = None

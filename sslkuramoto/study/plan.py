@@ -13,8 +13,8 @@ from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
-from sslkuramoto.evaluation.protocol import Loaded, load_protocol
-from sslkuramoto.recipe import Recipe
+from sslkuramoto.evaluation.protocol import Loaded, Protocol, load_protocol
+from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.run_options import Engine
 from sslkuramoto.sources import CODE_DIGITS, content_key
@@ -180,7 +180,7 @@ class _Planner:
         self.found = Plan(study, root, any_code=any_code, columns=columns)
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
-        self._recipes: dict[tuple[str, int], Recipe] = {}
+        self._recipes: dict[tuple[str, int, int | None], Recipe] = {}
         self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
@@ -245,11 +245,10 @@ class _Planner:
 
     def _recipe(self, row: str, number: int, seed: int) -> Recipe:
         """Return the recipe of a training run; those of other seeds are read once where ``seed`` alone differs."""
-        first = self._recipes.get((row, number))
-        if first is not None and not self.study.follows_seed(row, number):
-            return replace(first, seed=seed)
-        self._recipes[row, number] = resolved(self.study.recipe(row, number, seed))
-        return self._recipes[row, number]
+        known = (row, number, seed if self.study.follows_seed(row, number) else None)
+        if known not in self._recipes:
+            self._recipes[known] = resolved(self.study.recipe(row, number, seed))
+        return replace(self._recipes[known], seed=seed)
 
     def _network(self, row: str, function: str, seed: int) -> Network:
         data, code = self.study.data_of(row), code_of_function(function)
@@ -282,9 +281,10 @@ class _Planner:
         measured = network or self._chain(row, seed, 1 + column.stage % stages)[-1]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
-        source = loaded.measure.own_source or measured.data
-        facts, problem = self.facts.of(source, loaded.measure.splits[0])
-        data = facts.fingerprint if facts else f"unknown: {source.to_dict()}"
+        # the training may be another row's too; the images that are measured are this row's own
+        own = network.data if network else self._recipe(row, column.stage % stages, seed).data
+        trained = network is None and loaded.measure.own_source is None
+        facts, data, problem = self._measured_data(loaded.measure.own_source or own, loaded.measure, trained)
         options, lacking = self._contents(loaded, facts)
         content = content_key([loaded.name, options, column.encoder, data])
         plugins = {**measured.plugins, **plugins_named([loaded.name, loaded.options])}
@@ -301,7 +301,7 @@ class _Planner:
             protocol=column.protocol,
             overrides=tuple(column.overrides(lambda name: str(sources[name].path))),
             encoder_options=dict(column.encoder),
-            data_options=dict(measured.data.options),
+            data_options=dict(own.options),
             content=content,
             problem=problem or lacking or (network and network.problem),
             network=network,
@@ -311,6 +311,29 @@ class _Planner:
             self.found.other_code.add(evaluation.key)
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
+
+    def _measured_data(
+        self, source: Part, measure: Protocol, trained: bool
+    ) -> tuple[Facts | None, str | list[str], str | None]:
+        """Return the facts of the scored split, the fingerprints of what is read, and why it cannot be read now.
+
+        Args:
+            source: of the data.
+            measure: the protocol.
+            trained: whether the key of the run holds the training images already.
+        """
+        found = {split: self.facts.of(source, split) for split in measure.splits}
+        problem = next((problem for _, problem in found.values() if problem is not None), None)
+        for split in measure.optional_splits:
+            facts, lacks = self.facts.of(source, split)
+            if facts is not None and (lacks is None or problem is not None):  # recorded facts: where all data are away
+                found[split] = facts, lacks
+        scored, *others = found
+        hashed = [scored, *(split for split in others if not (trained and split == "train"))]
+        prints = [
+            facts.fingerprint if (facts := found[split][0]) else f"unknown: {source.to_dict()}" for split in hashed
+        ]
+        return found[scored][0], prints if len(prints) > 1 else prints[0], problem
 
     def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
         """Return the options of a protocol, the content of its files in place of their paths, and what it lacks."""
