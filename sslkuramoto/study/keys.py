@@ -14,7 +14,7 @@ from typing import Any
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import Input
+from sslkuramoto.evaluation.inputs import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part

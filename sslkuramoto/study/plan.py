@@ -6,7 +6,7 @@ done. A plan reads the source of a function and does not call it.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -285,7 +285,7 @@ class _Planner:
         own = network.data if network else self._recipe(row, column.stage % stages, seed).data
         trained = network is None and loaded.measure.own_source is None
         facts, data, problem = self._measured_data(loaded.measure.own_source or own, loaded.measure, trained)
-        options, lacking = self._contents(loaded, facts)
+        options, lacking = self._contents(loaded, facts, {source.content for source in sources.values()})
         content = content_key([loaded.name, options, column.encoder, data])
         plugins = {**measured.plugins, **plugins_named([loaded.name, loaded.options])}
         plugins |= {package: known for source in sources.values() for package, known in source.plugins.items()}
@@ -335,10 +335,20 @@ class _Planner:
         ]
         return found[scored][0], prints if len(prints) > 1 else prints[0], problem
 
-    def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
-        """Return the options of a protocol, the content of its files in place of their paths, and what it lacks."""
+    def _contents(
+        self, loaded: Loaded, facts: Facts | None, sources: Collection[str]
+    ) -> tuple[dict[str, Any], str | None]:
+        """Return the options of a protocol with the content of its files, and what it lacks.
+
+        Args:
+            loaded: the protocol.
+            facts: of the split that it scores.
+            sources: content keys that stand in its options for runs of other rows.
+        """
         options, lacking = dict(loaded.options), None
         for given in loaded.measure.inputs():
+            if given.place in sources:
+                continue
             if given.place is None:
                 lacking = lacking or f"{loaded.file}: needs {given.option}=DIR, {given.wanted}"
             elif facts is not None:  # where the split itself is not there, that is said already

@@ -1,5 +1,6 @@
 """A measurement is of the images that its own row names, and its key holds every split that it reads."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from PIL import Image
 
 from sslkuramoto.results import Result
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study import Study, collect, plan_study, run_plan
+from sslkuramoto.study.plan import Plan
 
 FINETUNE = {"recipe": "digits-akorn-supervised"}
 CLEAN = {"protocol": "clean", "metric": "accuracy"}
@@ -94,3 +97,31 @@ def test_other_val_images_are_another_calibration_where_the_temperature_is_fitte
         cells.append(plan_study(loaded, tmp_path / "root").cells)
     assert (cells[0]["one", "ece", 0] == cells[1]["one", "ece", 0]) is same
     assert cells[0]["one", "clean", 0] == cells[1]["one", "clean", 0]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_other_weights_in_the_source_of_a_transfer_attack_are_another_measurement(
+    rows, computed, tmp_path: Path, nested: bool
+):
+    _, root, _ = computed
+    source = shutil.copytree(plan_study(computed[0], root).stages[-1].path, tmp_path / "source")
+    attacks = {"attacks": [{"name": "transfer", "run": str(source), "iterations": 2}]}
+    options = {"eps": 0.1, "images": 4, "chunk": 4, **({"ways": {"one": attacks}} if nested else attacks)}
+    robust = {"protocol": "robustness", "metric": "robust_accuracy", "set": options}
+    audit = {"protocol": "audit-quick", "metric": "lowest", "set": {"sources": [str(source)]}}
+    loaded = rows({"one": {}}, {"robust": robust, "audit": audit, "clean": CLEAN})
+
+    def plan() -> Plan:
+        return plan_study(loaded, tmp_path / "root")
+
+    first = plan()
+    head = RunDirectory(source).head_file()
+    weights = bytearray(head.read_bytes())
+    weights[-1] ^= 1
+    head.write_bytes(weights)
+    second = plan()
+    moved = {column for (_, column, _), key in first.cells.items() if key not in second.cells.values()}
+    assert moved == {"robust", "audit"}
+    shutil.rmtree(source)
+    assert plan().problems == [f"run={source}: is no finished run (no encoder.safetensors)"]
+    assert plan().cells == second.cells, "what was seen of the weights is recorded"
