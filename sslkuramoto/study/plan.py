@@ -111,9 +111,9 @@ class Plan:
         before = (self.problem(each) for each in task.needs)
         return task.problem or next((problem for problem in before if problem is not None), None)
 
-    def failures(self) -> int:
-        """Return how many tasks could not be done: they failed, or lack their data."""
-        return sum((self.failure(key) or self.problem(key)) is not None for key in self.tasks)
+    def failures(self, hindered: Collection[str] = ()) -> int:
+        """Return how many tasks could not be done: they failed, lack their data, or are among ``hindered``."""
+        return sum(key in hindered or (self.failure(key) or self.problem(key)) is not None for key in self.tasks)
 
     def failure(self, key: str) -> str | None:
         """Return why a task, or one before it, could not be done; None where nothing failed."""
