@@ -5,7 +5,6 @@ ROOT/runs/MODEL-KEY holds the results of a function's network; ROOT/failures/*.j
 done. A plan reads the source of a function and does not call it.
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -216,7 +215,7 @@ class _Planner:
         facts, problem = self.facts.of(recipe.data, "train")
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
-        method["init"] = before.content if before else _start(recipe)
+        method["init"], lost = (before.content, None) if before else self.facts.of_start(recipe.init, facts)
         if recipe.engine.precision != Engine().precision:  # unnamed where it is the usual one: older keys hold
             method["precision"] = recipe.engine.precision
         plugins = plugins_named(method)
@@ -225,6 +224,8 @@ class _Planner:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name
         path = self.paths.setdefault((content, code), self._run_path(name, content, code, recipe.engine.precision))
+        if not RunDirectory(path).last_checkpoint.is_file():  # with one, what it started from is not needed
+            problem = problem or lost
         stage = Stage(
             label=f"{row}, seed {seed}: {name}",
             path=path,
@@ -371,11 +372,3 @@ class _Planner:
         if others:
             return max(others, key=lambda path: path.stat().st_mtime)
         return exact[0] if exact else folder / f"{loaded.file}-{content}-{code}.json"
-
-
-def _start(recipe: Recipe) -> str | None:
-    """Return a hash of weights that no training run of the study made."""
-    if recipe.init is None:
-        return None
-    file = RunDirectory(Path(recipe.init)).encoder_file()
-    return hashlib.sha256(file.read_bytes()).hexdigest()
