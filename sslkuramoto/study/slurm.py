@@ -5,7 +5,6 @@ SLURM starts a chain when the runs that it shares are ended, so that none waits 
 The job loads the study file again, so the nodes must be able to read it, as they must the root of the studies.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,22 +49,22 @@ class Chain:
     only: str | None = None  # key of the training run that others share: this and what it needs, no more
 
     def __call__(self) -> str:
-        """Do what is missing of the chain; return how it ended."""
+        """Do what is missing of the chain; return how it ended.
+
+        Raises:
+            UserError: whatever is wrong with the study now; its training run is no longer part of the plan.
+        """
+        study = load_study(self.study, self.overrides)
+        here = {"rows": [self.row], "seeds": [self.seed], "columns": self.columns}
+        plan = plan_study(study, Path(self.root), any_code=self.any_code, **here)
+        if self.only is not None:
+            if self.only not in plan.tasks:
+                raise UserError("the study, its data or the code changed after the jobs were submitted; submit again")
+            plan = plan.up_to(self.only)
         try:
-            study = load_study(self.study, self.overrides)
-            here = {"rows": [self.row], "seeds": [self.seed], "columns": self.columns}
-            plan = plan_study(study, Path(self.root), any_code=self.any_code, **here)
-            if self.only is not None:
-                if self.only not in plan.tasks:
-                    raise UserError(
-                        "the study, its data or the code changed after the jobs were submitted; submit again"
-                    )
-                plan = plan.up_to(self.only)
             failed = run_plan(plan, jobs=0, device=self.device, retry=self.retry)
-        except (Interrupted, UserError) as error:
-            ending = f"{'interrupted' if isinstance(error, Interrupted) else 'failed'}: {error}"
-            print(ending, file=sys.stderr, flush=True)
-            return ending
+        except Interrupted as stop:
+            return f"interrupted: {stop}"
         return f"{failed} failed" if failed else "done"
 
     def checkpoint(self) -> Any:
