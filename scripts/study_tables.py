@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     studies = [word for word in arguments.words if "=" not in word]
     changes = [word for word in arguments.words if "=" in word]
     try:
-        tables = {name: table_of(name, changes, arguments.root, any_code=arguments.any_code) for name in studies}
-        for name, (title, text) in tables.items():
+        tables = [table_of(name, changes, arguments.root, any_code=arguments.any_code) for name in studies]
+        for name, title, text in tables:
             write_page(arguments.into / f"{name}.md", title, text)
         write_index(arguments.into)
     except (UserError, OSError) as error:
@@ -40,11 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def table_of(name: str, changes: list[str], root: Path, *, any_code: bool) -> tuple[str, str]:
-    """Return title and Markdown of one study, with the command that fills it."""
-    text = study_markdown(collect(load_study(name, changes), root, any_code=any_code), every_seed=False, folded=True)
-    heading, _, rest = text.partition("\n")
-    return heading.removeprefix("## "), f"`sslkuramoto study {name}`\n{rest}"
+def table_of(word: str, changes: list[str], root: Path, *, any_code: bool) -> tuple[str, str, str]:
+    """Return name, title and Markdown of one study, a name or a path, with the command that fills it."""
+    table = collect(load_study(word, changes), root, any_code=any_code)
+    heading, _, rest = study_markdown(table, every_seed=False, folded=True).partition("\n")
+    return table.study.name, heading.removeprefix("## "), f"`sslkuramoto study {word}`\n{rest}"
 
 
 if __name__ == "__main__":

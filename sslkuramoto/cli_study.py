@@ -149,9 +149,11 @@ def _submit(plan: Any, changes: list[str], arguments: argparse.Namespace) -> int
         words += ["--any-code"] if arguments.any_code else []
         print(f"{len(jobs)} jobs submitted; to print the results so far: {shlex.join(words)}", file=sys.stderr)
         return 0
+    undone = 0
     for job, ending in wait_for(jobs):
         print(f"job {job.job_id}: {ending}", file=sys.stderr, flush=True)
-    return plan.failures()
+        undone += "failed" in ending
+    return plan.failures() or undone
 
 
 def reported_study(arguments: argparse.Namespace) -> bool:

@@ -110,6 +110,7 @@ class Attack(ABC):
         queries_only: whether it is a black-box attack, which queries logits and never takes gradients.
         options: every option with its value; the ledger identifies the attack by them.
         notes: sentences that the result reports about it.
+        source_run: run directory of another network that it reads; None: it reads none.
         source: another network that it attacks in place of the measured one (transfer); set by ``prepared`` only.
         one_by_one: whether it attacks a network with one state per image (``fixed_per_image``) one image at a time.
         reading: what kind of robust accuracy it yields when oscillators are drawn anew at every forward pass
@@ -123,6 +124,7 @@ class Attack(ABC):
     queries_only: bool = False
     options: Mapping[str, Any]
     notes: Sequence[str] = ()
+    source_run: str | None = None
     source: Classifier | None = None
     one_by_one: bool = False
     reading: Reading | None = None

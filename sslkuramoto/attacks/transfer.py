@@ -85,7 +85,7 @@ class Transfer(Attack):
         self.options = {"name": "transfer", **options_of(locals())}
         if is_targeted(loss):
             raise UserError(f"loss={loss}: transfer has no targeted losses")
-        self.run, self.encoder = run, dict(encoder or {})
+        self.source_run, self.encoder = run, dict(encoder or {})
         self.initial: Literal["fixed", "random"] = initial
         self.k, self.iterations, self.restarts = k, iterations, restarts
         self.loss: Loss = loss
@@ -118,13 +118,13 @@ class Transfer(Attack):
         return ready
 
     def _source(self, target: Target) -> Source:
-        if self.run is None and not self.encoder and (self.initial == "random" or not target.encoder.stochastic):
+        if self.source_run is None and not self.encoder and (self.initial == "random" or not target.encoder.stochastic):
             raise ImpossibleAttackError(
                 f"{self.label} skipped: its source would be the attacked network itself; "
                 "set run, encoder, or initial=fixed for a network that draws"
             )
-        source = target.source(self.run, self.encoder)
-        if self.run is not None and source.is_target:
+        source = target.source(self.source_run, self.encoder)
+        if self.source_run is not None and source.is_target:
             raise UserError(
                 f"transfer: {source.name} has the weights of the measured network itself; "
                 "name another run or change its encoder"

@@ -25,6 +25,7 @@ from sslkuramoto.data import DataSet, ImageSet, image_set
 from sslkuramoto.earlier_trainings import Training
 from sslkuramoto.encoders.features import Encoder, check_takes
 from sslkuramoto.errors import UserError, say_once, unknown
+from sslkuramoto.evaluation.inputs import Input, weights_in
 from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
 from sslkuramoto.files import packaged
@@ -124,28 +125,6 @@ class Subject:
 Need = Literal["head", "labels", "masks", "features", "recipe"]
 
 
-@dataclass(frozen=True)
-class Input:
-    """Files that a protocol reads besides the data. A study identifies them by content, not by path.
-
-    Attributes:
-        option: the option that names the path.
-        place: its value; None if it is not set yet.
-        wanted: what the path should contain, for errors.
-        parts: names of what is read.
-        files: opens the path for examples of a spec and returns the files that are read, by name.
-
-    Raises:
-        UserError: (``files``) something is missing there, or does not fit the spec.
-    """
-
-    option: str
-    place: str | None
-    wanted: str
-    parts: tuple[str, ...]
-    files: Callable[[Spec], Mapping[str, Path]]
-
-
 class Protocol(ABC):
     """Measures a network. Subclasses are final; their keyword-only options are the schema of a protocol file.
 
@@ -156,9 +135,11 @@ class Protocol(ABC):
         needs: what the subject must have: ``"head"`` (a classifier), ``"labels"``, ``"masks"``, ``"features"`` (its
             output is not logits), ``"recipe"`` (of its training; the numbers are of weights trained further by it).
         splits: splits that it always reads, the scored one first.
+        optional_splits: splits that it reads as well where the data have them.
         columns: its columns in the summary of a report page.
         counts: what its numbers count, in words; empty: examples of the first kind that it reads ("images").
         own_source: the data that it measures instead of those of the run; None: the run's.
+        runs: run directories of other networks that it reads.
     """
 
     name: ClassVar[str] = "protocol"
@@ -166,9 +147,11 @@ class Protocol(ABC):
     reads: ClassVar[Reads] = (Images,)
     needs: ClassVar[frozenset[Need]] = frozenset()
     splits: tuple[str, ...] = ("test",)
+    optional_splits: tuple[str, ...] = ()
     columns: ClassVar[tuple[Column, ...]] = ()
     counts: ClassVar[str] = ""
     own_source: OwnSource | None = None
+    runs: tuple[str, ...] = ()
 
     def __call__(self, subject: Subject) -> Result:
         """Check that the subject has what the protocol needs, then measure it.
@@ -229,8 +212,8 @@ class Protocol(ABC):
         return ""
 
     def inputs(self) -> tuple[Input, ...]:
-        """Return the files that the measurement reads besides the data; none by default."""
-        return ()
+        """Return the files that the measurement reads besides the data; by default those of :attr:`runs`."""
+        return tuple(map(weights_in, self.runs))
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return upper bounds of the cost of each part, after timing a few passes; empty if unknown."""

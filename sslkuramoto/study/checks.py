@@ -1,5 +1,8 @@
 """What can be checked of a study without data: recipes, encoders against the one before, what is measured on them."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
 from sslkuramoto.any_network import AnyNetwork
@@ -13,6 +16,7 @@ from sslkuramoto.examples import Spec, check_reads
 from sslkuramoto.objectives import Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.study.model import Study, StudyColumn, StudyRow
 from sslkuramoto.study.options import Settings
 from sslkuramoto.study.overrides import check_one_source
@@ -33,6 +37,8 @@ def check_recipes(study: Study) -> None:
         before = None
         for number in range(len(row.stages)):
             recipe = study.recipe(row.key, number, row.seeds[0])
+            if recipe.init is not None and not RunDirectory(Path(recipe.init)).finished:
+                recipe = replace(recipe, init=None)  # gone: what began already continues, and the plan says what cannot
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:
                 if (content := repr(recipe.to_dict())) not in built:

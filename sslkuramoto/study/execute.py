@@ -1,5 +1,6 @@
 """One task in one process: train a stage or measure a run, under a lock that no other process shares."""
 
+import errno
 import gc
 import sys
 import time
@@ -22,20 +23,23 @@ from sslkuramoto.study.plugins import check_unchanged
 from sslkuramoto.training import train
 from sslkuramoto.training.learner import resolved
 
+_HINDRANCES = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a task ended.
 
     Attributes:
-        kind: done; failed; busy (another process is computing it); interrupted (a later call continues); killed (a
-            signal ended its process, which may happen once by chance).
+        kind: done; failed; hindered (by the machine: no room on the disk, no permission; a later call tries again);
+            busy (another process is computing it); interrupted (a later call continues); killed (a signal ended its
+            process, which may happen once by chance).
         reason: one line.
         trace: where a fault of ours arose.
         seconds: it took.
     """
 
-    kind: Literal["done", "failed", "busy", "interrupted", "killed"]
+    kind: Literal["done", "failed", "hindered", "busy", "interrupted", "killed"]
     reason: str = ""
     trace: str = ""
     seconds: float = 0.0
@@ -44,7 +48,8 @@ class Outcome:
 def carry_out(task: Task, root: Path, device: str) -> Outcome:
     """Do one task, unless it is done or another process does it; whatever goes wrong is in the outcome, not raised.
 
-    A failure is recorded before the lock is given back, so that no process that waits for it makes it again.
+    A failure is recorded before the lock is given back, so that no process that waits for it makes it again; a
+    hindrance is not recorded.
     """
     try:
         with lock(root / "locks" / f"{task.key}.lock", advice="choose another --root") as mine:
@@ -55,7 +60,17 @@ def carry_out(task: Task, root: Path, device: str) -> Outcome:
                 record_failure(root, task.key, task.label, outcome.reason, outcome.trace)
             return outcome
     except UserError as error:  # the root cannot be written, or has no locks
-        return Outcome("failed", one_line(error))
+        return _failed(error, one_line(error))
+
+
+def _failed(error: BaseException, reason: str, trace: str = "") -> Outcome:
+    """Return how a task ended by an error: hindered where a refusal of the file system is behind it."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in _HINDRANCES:
+            return Outcome("hindered", reason)
+        found = found.__cause__ or found.__context__
+    return Outcome("failed", reason, trace)
 
 
 def _tried(task: Task, device: str) -> Outcome:
@@ -70,11 +85,11 @@ def _tried(task: Task, device: str) -> Outcome:
     except Interrupted as stop:
         return Outcome("interrupted", str(stop))
     except UserError as error:
-        return Outcome("failed", one_line(error))
+        return _failed(error, one_line(error))
     except Exception as error:  # a fault of ours in one cell must not end the others
         if found := too_large(error):
             return Outcome("failed", f"{found.what}; {found.advice}")
-        return Outcome("failed", line_of(error), traceback.format_exc())
+        return _failed(error, line_of(error), traceback.format_exc())
     finally:
         gc.collect()
         if torch.cuda.is_initialized():

@@ -8,16 +8,17 @@ that a comment changes nothing and a formula everything. Versions of other packa
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
-from sslkuramoto.evaluation.protocol import Input
+from sslkuramoto.evaluation.inputs import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
 from sslkuramoto.files import write_atomically
 from sslkuramoto.recipe import Part
+from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import CODE_DIGITS, NO_PLUGINS, PACKAGE, Plugins, code_behind, content_key, plugins_behind
 
 TRAINING = ("data", "views", "dynamics", "encoders", "objectives", "training")
@@ -156,6 +157,25 @@ class DataFacts:
             except OSError as error:
                 self._problems[key] = f"{given.option}={given.place}: cannot be read: {error.strerror or error}"
         return self._found.get(key) or self._recorded.get(key), self._problems.get(key)
+
+    def of_start(self, init: str | None, facts: Facts | None) -> tuple[str | None, str | None]:
+        """Return the hash of weights that no training run of the study made, and why they cannot be read now.
+
+        Args:
+            init: the run that a recipe starts from.
+            facts: of the training images.
+        """
+        if init is None:
+            return None, None
+        key, file, problem = json.dumps(["init", init]), RunDirectory(Path(init)).encoder_file(), None
+        try:
+            known = hashlib.sha256(file.read_bytes()).hexdigest()
+            if facts is not None:
+                self._found[key] = replace(facts, fingerprint=known)
+        except OSError as error:
+            known = recorded.fingerprint if (recorded := self._recorded.get(key)) else f"unknown: {init}"
+            problem = f"init={init}: no finished run ({file.name} cannot be read: {error.strerror or error})"
+        return known, problem
 
     def record(self) -> None:
         """Write down what was seen."""

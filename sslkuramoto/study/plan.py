@@ -5,16 +5,15 @@ ROOT/runs/MODEL-KEY holds the results of a function's network; ROOT/failures/*.j
 done. A plan reads the source of a function and does not call it.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
-from sslkuramoto.evaluation.protocol import Loaded, load_protocol
-from sslkuramoto.recipe import Recipe
+from sslkuramoto.evaluation.protocol import Loaded, Protocol, load_protocol
+from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.run_options import Engine
 from sslkuramoto.sources import CODE_DIGITS, content_key
@@ -111,9 +110,9 @@ class Plan:
         before = (self.problem(each) for each in task.needs)
         return task.problem or next((problem for problem in before if problem is not None), None)
 
-    def failures(self) -> int:
-        """Return how many tasks could not be done: they failed, or lack their data."""
-        return sum((self.failure(key) or self.problem(key)) is not None for key in self.tasks)
+    def failures(self, hindered: Collection[str] = ()) -> int:
+        """Return how many tasks could not be done: they failed, lack their data, or are among ``hindered``."""
+        return sum(key in hindered or (self.failure(key) or self.problem(key)) is not None for key in self.tasks)
 
     def failure(self, key: str) -> str | None:
         """Return why a task, or one before it, could not be done; None where nothing failed."""
@@ -180,7 +179,7 @@ class _Planner:
         self.found = Plan(study, root, any_code=any_code, columns=columns)
         self.paths: dict[tuple[str, str], Path] = {}
         self._chains: dict[tuple[str, int], list[Stage]] = {}
-        self._recipes: dict[tuple[str, int], Recipe] = {}
+        self._recipes: dict[tuple[str, int, int | None], Recipe] = {}
         self._protocols: dict[tuple[str, ...], Loaded] = {}
 
     def plan(self, rows: Sequence[str] | None, seeds: Sequence[int]) -> Plan:
@@ -216,7 +215,7 @@ class _Planner:
         facts, problem = self.facts.of(recipe.data, "train")
         method = recipe.method()
         method["data"] = [recipe.data.name, facts.fingerprint if facts else f"unknown: {recipe.data.to_dict()}"]
-        method["init"] = before.content if before else _start(recipe)
+        method["init"], lost = (before.content, None) if before else self.facts.of_start(recipe.init, facts)
         if recipe.engine.precision != Engine().precision:  # unnamed where it is the usual one: older keys hold
             method["precision"] = recipe.engine.precision
         plugins = plugins_named(method)
@@ -225,6 +224,8 @@ class _Planner:
             code = content_key([code, before.code])[: len(code)]  # neither of one version nor of the other
         name = self.study.rows[row].stages[number].name
         path = self.paths.setdefault((content, code), self._run_path(name, content, code, recipe.engine.precision))
+        if not RunDirectory(path).last_checkpoint.is_file():  # with one, what it started from is not needed
+            problem = problem or lost
         stage = Stage(
             label=f"{row}, seed {seed}: {name}",
             path=path,
@@ -245,11 +246,10 @@ class _Planner:
 
     def _recipe(self, row: str, number: int, seed: int) -> Recipe:
         """Return the recipe of a training run; those of other seeds are read once where ``seed`` alone differs."""
-        first = self._recipes.get((row, number))
-        if first is not None and not self.study.follows_seed(row, number):
-            return replace(first, seed=seed)
-        self._recipes[row, number] = resolved(self.study.recipe(row, number, seed))
-        return self._recipes[row, number]
+        known = (row, number, seed if self.study.follows_seed(row, number) else None)
+        if known not in self._recipes:
+            self._recipes[known] = resolved(self.study.recipe(row, number, seed))
+        return replace(self._recipes[known], seed=seed)
 
     def _network(self, row: str, function: str, seed: int) -> Network:
         data, code = self.study.data_of(row), code_of_function(function)
@@ -282,10 +282,11 @@ class _Planner:
         measured = network or self._chain(row, seed, 1 + column.stage % stages)[-1]
         sources = {name: self._chain(name, seed)[-1] for name in column.sources}
         loaded = self._loaded(column, lambda name: sources[name].content)
-        source = loaded.measure.own_source or measured.data
-        facts, problem = self.facts.of(source, loaded.measure.splits[0])
-        data = facts.fingerprint if facts else f"unknown: {source.to_dict()}"
-        options, lacking = self._contents(loaded, facts)
+        # the training may be another row's too; the images that are measured are this row's own
+        own = network.data if network else self._recipe(row, column.stage % stages, seed).data
+        trained = network is None and loaded.measure.own_source is None
+        facts, data, problem = self._measured_data(loaded.measure.own_source or own, loaded.measure, trained)
+        options, lacking = self._contents(loaded, facts, {source.content for source in sources.values()})
         content = content_key([loaded.name, options, column.encoder, data])
         plugins = {**measured.plugins, **plugins_named([loaded.name, loaded.options])}
         plugins |= {package: known for source in sources.values() for package, known in source.plugins.items()}
@@ -301,7 +302,7 @@ class _Planner:
             protocol=column.protocol,
             overrides=tuple(column.overrides(lambda name: str(sources[name].path))),
             encoder_options=dict(column.encoder),
-            data_options=dict(measured.data.options),
+            data_options=dict(own.options),
             content=content,
             problem=problem or lacking or (network and network.problem),
             network=network,
@@ -312,10 +313,43 @@ class _Planner:
         self.found.tasks.setdefault(evaluation.key, evaluation)
         self.found.cells[row, column.key, seed] = evaluation.key
 
-    def _contents(self, loaded: Loaded, facts: Facts | None) -> tuple[dict[str, Any], str | None]:
-        """Return the options of a protocol, the content of its files in place of their paths, and what it lacks."""
+    def _measured_data(
+        self, source: Part, measure: Protocol, trained: bool
+    ) -> tuple[Facts | None, str | list[str], str | None]:
+        """Return the facts of the scored split, the fingerprints of what is read, and why it cannot be read now.
+
+        Args:
+            source: of the data.
+            measure: the protocol.
+            trained: whether the key of the run holds the training images already.
+        """
+        found = {split: self.facts.of(source, split) for split in measure.splits}
+        problem = next((problem for _, problem in found.values() if problem is not None), None)
+        for split in measure.optional_splits:
+            facts, lacks = self.facts.of(source, split)
+            if facts is not None and (lacks is None or problem is not None):  # recorded facts: where all data are away
+                found[split] = facts, lacks
+        scored, *others = found
+        hashed = [scored, *(split for split in others if not (trained and split == "train"))]
+        prints = [
+            facts.fingerprint if (facts := found[split][0]) else f"unknown: {source.to_dict()}" for split in hashed
+        ]
+        return found[scored][0], prints if len(prints) > 1 else prints[0], problem
+
+    def _contents(
+        self, loaded: Loaded, facts: Facts | None, sources: Collection[str]
+    ) -> tuple[dict[str, Any], str | None]:
+        """Return the options of a protocol with the content of its files, and what it lacks.
+
+        Args:
+            loaded: the protocol.
+            facts: of the split that it scores.
+            sources: content keys that stand in its options for runs of other rows.
+        """
         options, lacking = dict(loaded.options), None
         for given in loaded.measure.inputs():
+            if given.place in sources:
+                continue
             if given.place is None:
                 lacking = lacking or f"{loaded.file}: needs {given.option}=DIR, {given.wanted}"
             elif facts is not None:  # where the split itself is not there, that is said already
@@ -338,11 +372,3 @@ class _Planner:
         if others:
             return max(others, key=lambda path: path.stat().st_mtime)
         return exact[0] if exact else folder / f"{loaded.file}-{content}-{code}.json"
-
-
-def _start(recipe: Recipe) -> str | None:
-    """Return a hash of weights that no training run of the study made."""
-    if recipe.init is None:
-        return None
-    file = RunDirectory(Path(recipe.init)).encoder_file()
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.errors import Interrupted
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.audit.plants import PLANTS
 from sslkuramoto.heads import HEADS
 from sslkuramoto.objectives import OBJECTIVES, head_of
 from sslkuramoto.recipe import PARTS
@@ -25,7 +26,7 @@ def plugins_named(content: Any) -> Plugins:
             member counts too. The head that a named objective leaves behind is one of them.
     """
     added: dict[str, list[str]] = {}
-    for registry in (*map(registry_of, PARTS), HEADS, ATTACKS, PROTOCOLS):
+    for registry in (*map(registry_of, PARTS), HEADS, ATTACKS, PROTOCOLS, PLANTS):
         for name in registry:
             if not _ours(module := registry.module_of(name)):
                 added.setdefault(name, []).append(module)

@@ -1,5 +1,6 @@
 """Carry out what a plan lacks: each task after the one it needs, a failed one noted and the rest done."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -7,11 +8,12 @@ from collections.abc import Callable, Mapping
 from sslkuramoto.durations import shown_time
 from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.study.execute import Outcome
-from sslkuramoto.study.jobs import Task, failure_file, record_failure, recorded_failure
+from sslkuramoto.study.jobs import Stage, Task, failure_file, record_failure, recorded_failure
 from sslkuramoto.study.plan import Plan
 from sslkuramoto.study.table import value_of
 from sslkuramoto.study.time_left import TimeLeft
 from sslkuramoto.study.workers import Crew, Here, Workers
+from sslkuramoto.training.processes import processes
 from sslkuramoto.training.stopping import StopRequest
 
 _PATIENCE = 2.0  # seconds until a task that another process was at is tried again
@@ -41,15 +43,19 @@ def run_plan(
         expected: estimated seconds by key of a task, such as ``cost_of_plan(plan).tasks``, for the time left.
 
     Returns:
-        How many tasks failed, now or before, or lack their data; the table holds the reasons.
+        How many tasks failed, now or before, or lack their data; the table holds the reasons but those of this machine
+        (no room on the disk, no permission), which are reported and not recorded.
 
     Raises:
-        UserError: data are not there, and so nothing can be done; where something can, the rest count as failed.
+        UserError: data are not there, and so nothing can be done; where something can, the rest count as failed;
+            torchrun or SLURM started several processes, which would train together under a lock of one.
         Interrupted: Ctrl-C or SIGTERM, after running trainings wrote their checkpoints.
     """
     todo = plan.possible(retry)
     if plan.problems and not todo and not any(task.done() for task in plan.tasks.values()):
         raise UserError(plan.problems[0])
+    if any(isinstance(task, Stage) for task in todo) and (count := processes(os.environ)[1]) > 1:
+        raise UserError(f"{count} processes were started by torchrun or SLURM; start a study in one, with --jobs N")
     left = TimeLeft(expected or {}, min(max(jobs, 1), len(todo)))
     schedule = _Schedule(plan, todo, left, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
@@ -72,6 +78,7 @@ class _Schedule:
         self.running: dict[str, Task] = {}
         self.not_before: dict[str, float] = {}
         self.killed: set[str] = set()
+        self.hindered: set[str] = set()  # and what needs these
         self.total, self.settled = len(todo), 0
         self.failed_before = {task.key: self._failed_at(task.key) for task in todo}
 
@@ -93,7 +100,7 @@ class _Schedule:
                     time.sleep(0.1)
         finally:
             crew.stop()
-        return self.plan.failures()
+        return self.plan.failures(self.hindered)
 
     def _hand_out(self, crew: Crew) -> None:
         while crew.free and (task := self._next()) is not None:
@@ -146,6 +153,10 @@ class _Schedule:
             for line in self._unreadable(task):
                 self.report(f"{task.label}: {line}")
             return
+        if outcome.kind == "hindered":
+            self.hindered.add(task.key)
+            self._fail(task, f"{outcome.reason} (the same command tries it again)")
+            return
         reason = f"twice {outcome.reason}" if outcome.kind == "killed" else outcome.reason
         if self._failed_at(task.key) == self.failed_before[task.key]:  # its process died before it recorded why
             record_failure(self.plan.root, task.key, task.label, reason, outcome.trace)
@@ -167,6 +178,8 @@ class _Schedule:
         self.settled += 1
         self.report(f"{self._place()} {task.label}: failed: {reason}")
         for key in [key for key in self.waiting if self._needs(key, task.key)]:
+            if task.key in self.hindered:
+                self.hindered.add(key)
             del self.waiting[key]
             self.settled += 1
 

@@ -18,6 +18,7 @@ from sslkuramoto.study.run import run_plan
 
 _TIMEOUTS = 100  # how often a job whose time was over goes back into the queue; submitit's own default is 3
 _REFUSALS = (ValueError, NameError, TypeError, RuntimeError, OSError, AssertionError)  # as submitit words them
+_TASKS = ("nodes", "ntasks", "tasks_per_node", "ntasks_per_node", "ntasks_per_gpu", "ntasks_per_socket")
 _DAY = 1440  # minutes; submitit gives processes of this machine 2
 # parameters that submitit takes for any cluster; all others are SLURM's own
 _COMMON = (
@@ -48,11 +49,17 @@ class Chain:
     only: str | None = None  # key of the training run that others share: this and what it needs, no more
 
     def __call__(self) -> str:
-        """Do what is missing of the chain; return how it ended."""
+        """Do what is missing of the chain; return how it ended.
+
+        Raises:
+            UserError: whatever is wrong with the study now; its training run is no longer part of the plan.
+        """
         study = load_study(self.study, self.overrides)
         here = {"rows": [self.row], "seeds": [self.seed], "columns": self.columns}
         plan = plan_study(study, Path(self.root), any_code=self.any_code, **here)
         if self.only is not None:
+            if self.only not in plan.tasks:
+                raise UserError("the study, its data or the code changed after the jobs were submitted; submit again")
             plan = plan.up_to(self.only)
         try:
             failed = run_plan(plan, jobs=0, device=self.device, retry=self.retry)
@@ -91,7 +98,8 @@ def submit(
         submitit's jobs.
 
     Raises:
-        UserError: submitit is not installed, or refuses a parameter; data that are not there.
+        UserError: submitit is not installed, or refuses a parameter; more than one process a job; data that are not
+            there.
     """
     try:
         import submitit  # pyright: ignore[reportMissingImports]
@@ -102,6 +110,10 @@ def submit(
         settings = {"timeout_min": _DAY, **settings}
     elif settings["cluster"] == "slurm" and not settings.keys() & {"timeout_min", "time", "slurm_time"}:
         raise UserError("--slurm: needs timeout_min=MINUTES of a job; without it submitit asks for 5")
+    more = settings.get("slurm_additional_parameters", settings.get("additional_parameters"))
+    for key, value in {**settings, **(more if isinstance(more, dict) else {})}.items():
+        if key.removeprefix("slurm_").removeprefix("local_") in _TASKS and value != 1:
+            raise UserError(f"--slurm {key}={value}: each job of a study is one process on one node; leave it out")
     try:
         # without a cluster's name submitit would start processes here, all at once, where there is no SLURM
         executor = submitit.AutoExecutor(

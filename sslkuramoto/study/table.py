@@ -156,7 +156,8 @@ def check_metrics(plan: Plan) -> None:
             try:
                 value_of(task.path, plan.study.columns[column], seed)
             except NotInResultError as error:
-                raise NotInResultError(f"study {plan.study.name}: columns.{column}: {error}") from None
+                where = f"study {plan.study.name}: columns.{column}"
+                raise NotInResultError(f"{where}: {error} (read from {task.path})") from None
             except UserError:
                 continue  # a damaged result is a dash with its reason
 
@@ -165,9 +166,8 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     """Read the number of a column from a result.
 
     Raises:
-        NotInResultError: the result lacks what the column names, or its per-image list is not of shares or does not
-            have the number as its mean.
-        UserError: it is damaged, or says itself that the number is void.
+        NotInResultError: the result lacks what the column names, or its per-image list is not of shares.
+        UserError: it is damaged, says itself that the number is void, or the number is not the mean of the list.
     """
     result = Result.read(path)
     if column.metric not in result.metrics:
@@ -185,8 +185,9 @@ def value_of(path: Path, column: StudyColumn, seed: int) -> SeedValue:
     if correct is not None and (column.per_image not in result.verdicts or not _of_shares(correct)):
         raise _no_shares(column, result)
     if correct is not None and abs(fmean(correct) - metric.value) > ROUNDED:
-        raise NotInResultError(
-            f"per-image list {column.per_image!r} of protocol {column.protocol} does not belong to {column.metric!r}: "
+        raise UserError(
+            f"{path}: per-image list {column.per_image!r} of protocol {column.protocol} does not belong to "
+            f"{column.metric!r}, or the file was edited: "
             f"its mean is {fmean(correct):.4g}, the number {metric.value:.4g}"
         )
     return SeedValue(

@@ -2,6 +2,8 @@ import pytest
 from made_study import IMAGES, FabricatedStudy
 from scripts_by_name import script_named
 
+from sslkuramoto.study import study_files
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -15,7 +17,7 @@ def test_a_page_keeps_each_corrected_test_and_no_line_of_a_single_seed_beside_it
         made.value("broken", "clean", seed, path, 0.5, correct=[1.0] * (IMAGES // 2) + [0.0] * (IMAGES // 2))
     monkeypatch.setattr(script, "load_study", lambda name, changes: None)
     monkeypatch.setattr(script, "collect", lambda *_, **__: made.table())
-    _, text = script.table_of("made", [], tmp_path, any_code=False)
+    *_, text = script.table_of("made", [], tmp_path, any_code=False)
     tests = text.partition("| column | first |")[2].splitlines()[2:]
     one, two = (line.split(" | ") for line in tests if line.startswith("|"))
     assert one[:5] == ["| clean", "PhiNet", "SimSiam", "pooled (1 seed)", "+5.0"]
@@ -37,3 +39,14 @@ def test_the_page_of_a_study_that_was_not_computed_has_dashes_and_the_command(sc
     assert "no.such.key" in capsys.readouterr().err
     assert script.main(["no-such-study", *places]) == 2
     assert "no-such-study" in capsys.readouterr().err
+
+
+def test_the_page_of_a_study_file_lies_in_the_folder_of_the_pages(script, tmp_path):
+    (own := tmp_path / "own").mkdir()
+    file = own / "mine.yaml"
+    file.write_text(study_files()["akorn-table-8-small"].read_text())
+    (pages := tmp_path / "pages").mkdir()
+    (pages / "index.md").write_text("<!-- table:start -->\n<!-- table:end -->\n")
+    assert script.main([str(file), "--into", str(pages), "--root", str(tmp_path / "none")]) == 0
+    assert {path.name for path in pages.iterdir()} == {"index.md", "mine.md"}
+    assert list(own.iterdir()) == [file]

@@ -1,5 +1,6 @@
 """The command against damaged files, places that cannot be written, words that cannot be: one line, exit code 2."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_a_damaged_result_is_a_dash_and_exit_code_2_until_it_is_removed(computed
     assert captured.err == "sslkuramoto: 2 of 6 measurements have no number; the footnotes say why\n"
     result.unlink()
     assert main(words) == 0
+
+
+def test_an_edited_number_is_a_dash_of_its_row_and_other_rows_are_computed(computed, root: Path, capsys):
+    plan = plan_study(computed[0], root)
+    edited, missing = (plan.tasks[plan.cells[row, "clean", 0]].path for row in ("simclr", "steps"))
+    content = json.loads(edited.read_text())
+    content["metrics"]["accuracy"]["value"] += 0.1
+    edited.write_text(json.dumps(content))
+    missing.unlink()
+    assert main(["study", str(computed[0].path), "--root", str(root), "--jobs", "0"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.endswith("1 of 6 measurements have no number; the footnotes say why\n")
+    assert edited.name in "".join(captured.out.split())
+    assert missing.is_file()
 
 
 @pytest.mark.parametrize("place", ["file", "file/root"])

@@ -119,18 +119,24 @@ def test_a_per_image_list_without_shares_is_named_with_those_that_have_some(writ
     loaded, root = written(0.2, per_image=per_image)
     told = f"per-image list 'correct' of protocol clean holds no shares of correct draws; {others}"
     assert collect(loaded, root).cells["simclr", "clean"].failures == {0: told}
+    plan = plan_study(loaded, root)
     with pytest.raises(UserError) as error:
-        check_metrics(plan_study(loaded, root))
-    assert str(error.value) == f"study tiny: columns.clean: {told}"
+        check_metrics(plan)
+    file = plan.tasks[plan.cells["simclr", "clean", 0]].path
+    assert str(error.value) == f"study tiny: columns.clean: {told} (read from {file})"
 
 
-def test_a_per_image_list_that_is_not_that_of_the_number_is_refused(written):
+def test_a_per_image_list_that_is_not_that_of_the_number_is_a_dash(written):
     """Paired tests of a list beside another number would contradict their column."""
-    loaded, root = written(0.2, per_image={"correct": [0.5, 0.0]})
-    told = "per-image list 'correct' of protocol clean does not belong to 'accuracy': its mean is 0.25, the number 0.2"
-    assert collect(loaded, root).cells["simclr", "clean"].failures == {0: told}
-    with pytest.raises(UserError, match=r"study tiny: columns\.clean: per-image list 'correct'"):
-        check_metrics(plan_study(loaded, root))
+    loaded, root = written(0.2, 0.6, per_image={"correct": [0.7, 0.5]})
+    plan = plan_study(loaded, root)
+    file = plan.tasks[plan.cells["simclr", "clean", 0]].path
+    cell = collect(loaded, root).cells["simclr", "clean"]
+    assert cell.failures == {
+        0: f"{file}: per-image list 'correct' of protocol clean does not belong to 'accuracy', or the file was edited: "
+        "its mean is 0.6, the number 0.2"
+    }
+    assert [value.value for value in cell.values] == [0.6]
 
 
 def test_results_of_another_version_do_not_stop_a_study_by_what_they_lack(written):

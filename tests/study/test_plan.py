@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_runs import after_step, press_ctrl_c
 
-from sslkuramoto.errors import UserError
-from sslkuramoto.study import Study, collect, plan_study, run_plan
+from sslkuramoto.errors import Interrupted, UserError
+from sslkuramoto.recipe import recipe_file
+from sslkuramoto.study import Study, collect, load_study, plan_study, run_plan
 from sslkuramoto.study.cost import cost_of_plan, plan_text
 from sslkuramoto.study.jobs import Evaluation
 from sslkuramoto.training.learner import resolved
@@ -191,3 +193,26 @@ def test_a_run_on_weights_of_another_version_has_a_version_of_its_own(computed, 
     mixed = plan_study(loaded, copy, any_code=True).chains["steps", 0][1]
     assert mixed.rsplit("-", 1)[0] == last.rsplit("-", 1)[0]
     assert mixed.rsplit("-", 1)[1] not in (last.rsplit("-", 1)[1], "abcdef")
+
+
+def test_a_start_that_has_gone_stops_only_what_has_not_begun(computed, study, tmp_path: Path):
+    start = shutil.copytree(computed[1] / "runs" / plan_study(*computed[:2]).chains["simclr", 0][0], tmp_path / "start")
+    recipe = tmp_path / "from.yaml"
+    recipe.write_text(re.sub(r"(?m)^init: .*$", f"init: {start}", recipe_file("digits-akorn-finetune").read_text()))
+    rows = {
+        "begun": {"train": [{"recipe": str(recipe), "set": {"epochs": 2}}]},
+        "new": {"train": [{"recipe": str(recipe), "set": {"epochs": 3}}]},
+    }
+    clean = {"clean": {"protocol": "clean", "metric": "accuracy"}}
+    loaded, root = study(rows=rows, columns=clean, compare=None, published=None), tmp_path / "root"
+    plan = plan_study(loaded, root)
+    with after_step(1, press_ctrl_c), pytest.raises(Interrupted):
+        run_plan(plan, jobs=0, report=lambda line: None)
+    shutil.rmtree(start)
+    loaded = load_study(loaded.path)
+    after = plan_study(loaded, root)
+    assert after.tasks.keys() == plan.tasks.keys()
+    assert run_plan(after, jobs=0, report=lambda line: None) == 2
+    cells = collect(loaded, root).cells
+    assert cells["begun", "clean"].mean is not None
+    assert f"init={start}: no finished run" in cells["new", "clean"].failures[0]

@@ -13,6 +13,7 @@ import yaml
 from sslkuramoto.attacks import ATTACKS
 from sslkuramoto.cli import main
 from sslkuramoto.evaluation import PROTOCOLS
+from sslkuramoto.evaluation.audit.plants import PLANTS
 from sslkuramoto.objectives import OBJECTIVES
 from sslkuramoto.recipe import recipe_file
 from sslkuramoto.registry import registry_of
@@ -29,18 +30,20 @@ MEMBERS = {
     "schedule": ("sslkuramoto.training.schedule", "Constant"),
     "attack": ("sslkuramoto.attacks.pgd", "Pgd"),
     "protocol": ("sslkuramoto.evaluation.classification.clean", "Clean"),
+    "plant": ("sslkuramoto.evaluation.audit.plants.logits", "quantised"),
 }
+MEASURED, PLANT = ("attack", "protocol", "plant"), "their_plant"
 ROBUST: dict[str, Any] = {"protocol": "robustness", "metric": "robust_accuracy"}
 
 
 def registry(kind: str) -> Any:
     """Return the registry of a kind of member."""
-    return {"attack": ATTACKS, "protocol": PROTOCOLS}.get(kind) or registry_of(kind)
+    return {"attack": ATTACKS, "protocol": PROTOCOLS, "plant": PLANTS}.get(kind) or registry_of(kind)
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package that adds a member of each kind, all called 'theirs', and calls a module of its own."""
+    """A package that adds a member of each kind and calls a module of its own; all but the plant are 'theirs'."""
     folder = tmp_path / "site" / "theirs"
     folder.mkdir(parents=True)
     lines = [f"from {module} import {name} as {kind}" for kind, (module, name) in MEMBERS.items()]
@@ -50,9 +53,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delitem(sys.modules, "theirs", raising=False)  # of the test before
     for kind in MEMBERS:
         members = registry(kind)
-        point = EntryPoint("theirs", f"theirs:{kind}", members.group)
+        name = PLANT if kind == "plant" else "theirs"
+        point = EntryPoint(name, f"theirs:{kind}", members.group)
         monkeypatch.setattr(members, "_members", dict(members._members))
-        monkeypatch.setattr(members, "_plugins", {"theirs": point})
+        monkeypatch.setattr(members, "_plugins", {name: point})
     yield folder
     package_code.cache_clear()
 
@@ -60,11 +64,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_changed_module_of_a_plug_in_changes_the_keys_of_what_names_the_plug_in(
     study, package: Path, tmp_path: Path
 ) -> None:
-    trained = [kind for kind in MEMBERS if kind not in ("attack", "protocol")]
+    trained = [kind for kind in MEMBERS if kind not in MEASURED]
     changes: dict[str, Any] = {
         "columns__attacked": {**ROBUST, "set": {"attacks": [{"name": "theirs"}]}},
         "columns__robust": {**ROBUST, "set": {"attacks": [{"name": "pgd"}]}},
         "columns__measured": {"protocol": "theirs", "metric": "accuracy"},
+        "columns__audited": {"protocol": "audit-quick", "metric": "lowest", "set": {"plant": PLANT}},
     }
     for kind in trained:
         recipe = yaml.safe_load(recipe_file("digits-akorn-simclr").read_text())
@@ -82,10 +87,10 @@ def test_a_changed_module_of_a_plug_in_changes_the_keys_of_what_names_the_plug_i
     assert plan().tasks.keys() == before.tasks.keys()
     (package / "maths.py").write_text("SCALE = 2.0\n")
     after = plan()
-    columns = {"clean", "vote", "knn", "attacked", "robust", "measured"}
+    columns = {"clean", "vote", "knn", "attacked", "robust", "measured", "audited"}
     for row in ("simclr", "steps", *trained):
         moved = {each for each in columns if before.cells[row, each, 0] != after.cells[row, each, 0]}
-        assert moved == (columns if row in trained else {"attacked", "measured"}), row
+        assert moved == (columns if row in trained else {"attacked", "measured", "audited"}), row
         kept = before.chains[row, 0] == after.chains[row, 0]
         assert kept == (row not in trained), f"{row}: the others name nothing of the package"
 

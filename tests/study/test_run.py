@@ -1,7 +1,9 @@
 """What is missing is computed once, whatever ends a process; what fails is a dash with its reason."""
 
+import errno
 import fcntl
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 from small_runs import Killed, after_step, assert_same_run, kill, press_ctrl_c
 
-from sslkuramoto.errors import Interrupted
+from sslkuramoto.cli import main
+from sslkuramoto.errors import Interrupted, UserError
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.study import collect, plan_study, run_plan
 from sslkuramoto.study.jobs import failure_file
@@ -111,6 +114,46 @@ def test_a_collapsed_training_is_a_dash_with_its_reason_and_the_rest_continues(s
     before = failure_file(root, failed).stat().st_mtime_ns
     assert silently(plan_study(loaded, root)) == 4
     assert failure_file(root, failed).stat().st_mtime_ns == before, "not tried again unasked"
+
+
+@pytest.mark.parametrize(("number", "line"), [(errno.ENOSPC, "no space left on the disk"), (errno.EACCES, "denied")])
+def test_what_the_machine_refuses_is_said_and_tried_again_unasked(
+    computed, tmp_path: Path, monkeypatch, capsys, number: int, line: str
+):
+    loaded, whole, _ = computed
+    root = shutil.copytree(whole, tmp_path / "root")
+    shutil.rmtree(plan_study(loaded, root).stages[-1].path)
+    real, words = os.replace, ["study", str(loaded.path), "--root", str(root), "--jobs", "0"]
+
+    def refused(part: Path, path: Path) -> None:
+        if Path(path).name == "recipe.yaml":
+            raise OSError(number, os.strerror(number))
+        real(part, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", refused)
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert f"{line}; nothing was written (the same command tries it again)" in said
+        assert "2 of 6 tasks failed" in said, "the training and what is measured on it"
+    assert not list((root / "failures").glob("*"))
+    assert main(words) == 0
+
+
+def test_several_processes_are_refused_before_a_training_waits_for_them_under_a_lock(
+    computed, tmp_path: Path, monkeypatch
+):
+    loaded, whole, _ = computed
+    root = shutil.copytree(whole, tmp_path / "root")
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    (result,) = root.glob("runs/*/results/knn-*.json")
+    result.unlink()
+    assert silently(plan_study(loaded, root)) == 0, "measurements need no other process"
+    shutil.rmtree(plan_study(loaded, root).stages[-1].path)
+    with pytest.raises(UserError, match="2 processes were started by torchrun or SLURM; start a study in one"):
+        silently(plan_study(loaded, root))
+    assert not list((root / "failures").glob("*"))
 
 
 def test_a_failed_measurement_is_tried_again_when_asked(computed, tmp_path: Path, monkeypatch):

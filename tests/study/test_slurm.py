@@ -244,6 +244,10 @@ def test_what_is_done_is_no_job(computed, tmp_path: Path, cluster: Path):
         (["timeout_min=90", "cluster=moon"], "--slurm timeout_min=90 cluster=moon: "),
         (["timeout_min=long"], "--slurm timeout_min=long: "),
         (["timeout_min=90", "cpus_per_task=many"], "cpus_per_task=many: "),
+        (["timeout_min=90", "tasks_per_node=2"], "--slurm tasks_per_node=2: each job of a study is one process"),
+        (["timeout_min=90", "slurm_nodes=2"], "--slurm slurm_nodes=2: each job of a study is one process"),
+        (["cluster=local", "ntasks_per_node=2"], "--slurm ntasks_per_node=2: each job of a study is one process"),
+        (["timeout_min=90", "slurm_additional_parameters={ntasks: 4}"], "--slurm ntasks=4: each job of a study"),
     ],
 )
 def test_parameters_that_cannot_be_are_one_line(study, tmp_path: Path, cluster: Path, words, message: str):
@@ -295,6 +299,12 @@ def test_a_job_that_dies_is_one_line_and_the_others_are_told_too():
     with pytest.raises(KeyboardInterrupt):
         list(wait_for(jobs))
     assert all(job.cancelled for job in jobs)
+
+
+def test_a_job_whose_training_run_is_no_longer_planned_says_so(computed):
+    loaded, root, _ = computed
+    with pytest.raises(UserError, match="the code changed after the jobs were submitted; submit again"):
+        chain(loaded, root, "simclr", only="digits-akorn-simclr-of-earlier-code")()
 
 
 def test_a_job_of_a_plan_that_is_done_does_nothing(computed):

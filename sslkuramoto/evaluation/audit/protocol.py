@@ -162,7 +162,7 @@ class Audit(Protocol):
         self.plant = plant
         if plant is not None:
             resolved(plant)  # an unknown one is an error before anything is loaded
-        self.sources, self.skip = tuple(sources or ()), frozenset(skip or ())
+        self.runs, self.skip = tuple(sources or ()), frozenset(skip or ())
         self.stop = stop
         self.split, self.chunk, self.ledger = split, chunk, ledger
         self.splits = (split,)
@@ -266,7 +266,7 @@ class Audit(Protocol):
     ) -> Arsenal:
         draws_for(classifier.stochastic, self.select_draws, f"select_draws={self.select_draws}")  # before any attack
         arsenal = Arsenal(subject, self.budget, classifier.stochastic, num_classes, finish)
-        for source in self.sources:
+        for source in self.runs:
             arsenal.transferred(source, run=source)  # a source that cannot be loaded fails here, too
         return arsenal
 
@@ -306,7 +306,7 @@ class Audit(Protocol):
             directions=self.budget.directions,
             report=subject.report,
         )
-        return Case(bench, arsenal, self.budget, grid, self.sources, facts)
+        return Case(bench, arsenal, self.budget, grid, self.runs, facts)
 
     def _radii(self, chosen: Chosen) -> tuple[float, ...]:
         """Return the radii of the curve, all small enough to bound the perturbation; an unbounded attack is added."""

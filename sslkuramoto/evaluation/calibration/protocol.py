@@ -119,6 +119,7 @@ class Calibration(Protocol):
         self.bins, self.average, self.temperature = bins, average, temperature
         self.images, self.split, self.draws = images, split, draws
         self.splits = (split,) if held_out == "val" or not temperature else (split, "train")
+        self.optional_splits = ("val",) if held_out == "val" and temperature else ()
 
     def measure(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, self.initial, average=self.average)

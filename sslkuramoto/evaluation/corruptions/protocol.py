@@ -28,7 +28,8 @@ from sslkuramoto.evaluation.corruptions.scores import (
 from sslkuramoto.evaluation.corruptions.sources import Made, Read, aligned, clean_chunks
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
 from sslkuramoto.evaluation.forward_cost import classifier_cost
-from sslkuramoto.evaluation.protocol import Input, Protocol, Subject, classifier_of, described, start_of
+from sslkuramoto.evaluation.inputs import Input
+from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.examples import Images, Spec
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of

@@ -130,6 +130,8 @@ class Robustness(Protocol):
         self.draws, self.select_draws = draws, select_draws
         self.control, self.store, self.ledger = control, store, ledger
         self.ways = {name: self._with(name, options) for name, options in (ways or {}).items()}
+        named = [attack.source_run for attack in self.attacks] + [run for way in self.ways.values() for run in way.runs]
+        self.runs = tuple(dict.fromkeys(run for run in named if run is not None))
 
     def _with(self, name: str, options: dict[str, Any]) -> "Robustness":
         check_name("ways", name)
