@@ -5,6 +5,7 @@ options, seed, data, the stage before. The code is a hash of the meaning of the 
 that a comment changes nothing and a formula everything. Versions of other packages are recorded, not hashed.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -167,8 +168,11 @@ class DataFacts:
         """
         if init is None:
             return None, None
-        key, file, problem = json.dumps(["init", init]), RunDirectory(Path(init)).encoder_file(), None
+        key, run, problem = json.dumps(["init", init]), RunDirectory(Path(init)), None
+        file = run.encoder_file()
         try:
+            if not run.finished:  # nothing, or no file of its own that could be read to an end
+                raise FileNotFoundError(errno.ENOENT, "no such file")
             known = hashlib.sha256(file.read_bytes()).hexdigest()
             if facts is not None:
                 self._found[key] = replace(facts, fingerprint=known)

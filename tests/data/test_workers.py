@@ -43,7 +43,8 @@ def test_a_signal_to_the_processes_of_a_run_does_not_reach_its_workers(tree):
     before = set(multiprocessing.active_children())
     data = DATA.build("image_folder", {"root": str(tree), "size": 8, "device_resident": False}, "train")
     stream = batches(data, in_order(len(data), 3), device="cpu", workers=2)
-    next(stream)
+    for _ in range(2):  # workers take batches in turn: each is at work
+        next(stream)
     workers = set(multiprocessing.active_children()) - before
     assert len(workers) == 2
     assert os.getpgrp() not in {os.getpgid(worker.pid) for worker in workers}
