@@ -19,6 +19,7 @@ class Input:
         wanted: what the path should contain, for errors.
         parts: names of what is read.
         files: opens the path for examples of a spec and returns the files that are read, by name.
+        sampled: whether pieces of a large file stand for all of it.
 
     Raises:
         UserError: (``files``) something is missing there, or does not fit the spec.
@@ -29,10 +30,14 @@ class Input:
     wanted: str
     parts: tuple[str, ...]
     files: Callable[[Spec], Mapping[str, Path]]
+    sampled: bool = True
 
 
 def weights_in(run: str) -> Input:
-    """Return the weights of another network, which a protocol reads from a run directory."""
+    """Return the weights of another network, which a protocol reads from a run directory.
+
+    They count beside the option that names the directory: the same weights at another path are measured again.
+    """
 
     def files(spec: Spec) -> dict[str, Path]:
         directory = RunDirectory(Path(run))
@@ -41,4 +46,4 @@ def weights_in(run: str) -> Input:
         weights = {"encoder": directory.encoder_file(), "head": directory.head_file()}
         return {name: file for name, file in weights.items() if file.is_file()}
 
-    return Input(f"run {run}", run, "a finished run", ("encoder", "head"), files)
+    return Input(f"run {run}", run, "a finished run", ("encoder", "head"), files, sampled=False)

@@ -71,6 +71,11 @@ def _behind(*starts: str) -> str:
     return code_behind(*starts, rooms=("",), without=SAYS_ONLY)
 
 
+def whole_hash(path: Path) -> str:
+    """Return the hash of all of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def sampled_hash(path: Path) -> str:
     """Return the hash of a file's size and content; of a large one, of pieces at equal distances, both ends among them.
 
@@ -151,7 +156,8 @@ class DataFacts:
         key = json.dumps([given.option, given.place, given.parts, spec_to_dict(facts.spec)])
         if key not in self._found and key not in self._problems:
             try:
-                files = {name: sampled_hash(path) for name, path in given.files(facts.spec).items()}
+                hash_of = sampled_hash if given.sampled else whole_hash
+                files = {name: hash_of(path) for name, path in given.files(facts.spec).items()}
                 self._found[key] = Facts(content_key(files), facts.n, facts.spec)
             except UserError as error:
                 self._problems[key] = str(error)
@@ -173,7 +179,7 @@ class DataFacts:
         try:
             if not run.finished:  # nothing, or no file of its own that could be read to an end
                 raise FileNotFoundError(errno.ENOENT, "no such file")
-            known = hashlib.sha256(file.read_bytes()).hexdigest()
+            known = whole_hash(file)
             if facts is not None:
                 self._found[key] = replace(facts, fingerprint=known)
         except OSError as error:

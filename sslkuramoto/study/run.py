@@ -54,8 +54,11 @@ def run_plan(
     todo = plan.possible(retry)
     if plan.problems and not todo and not any(task.done() for task in plan.tasks.values()):
         raise UserError(plan.problems[0])
-    if any(isinstance(task, Stage) for task in todo) and (count := processes(os.environ)[1]) > 1:
-        raise UserError(f"{count} processes were started by torchrun or SLURM; start a study in one, with --jobs N")
+    if any(isinstance(task, Stage) for task in todo) and not _alone():
+        raise UserError(
+            "torchrun or SLURM counts several processes; start a study in one, with --jobs N (where there is only one, "
+            "unset SLURM_NTASKS)"
+        )
     left = TimeLeft(expected or {}, min(max(jobs, 1), len(todo)))
     schedule = _Schedule(plan, todo, left, report or (lambda line: print(line, file=sys.stderr, flush=True)))
     if not todo:
@@ -67,6 +70,14 @@ def run_plan(
     )
     with StopRequest() as stop:
         return schedule.carry_out(workers, stop)
+
+
+def _alone() -> bool:
+    """Return whether torchrun or SLURM tells of no other process."""
+    try:
+        return processes(os.environ)[1] == 1
+    except UserError:  # tasks that the variables count, and that were not started or cannot share a training
+        return False
 
 
 class _Schedule:

@@ -112,7 +112,8 @@ def submit(
         raise UserError("--slurm: needs timeout_min=MINUTES of a job; without it submitit asks for 5")
     more = settings.get("slurm_additional_parameters", settings.get("additional_parameters"))
     for key, value in {**settings, **(more if isinstance(more, dict) else {})}.items():
-        if key.removeprefix("slurm_").removeprefix("local_") in _TASKS and value != 1:
+        name = key.removeprefix("slurm_").removeprefix("local_").replace("-", "_")
+        if name in _TASKS and (value != 1 or name.endswith(("_per_gpu", "_per_socket"))):
             raise UserError(f"--slurm {key}={value}: each job of a study is one process on one node; leave it out")
     try:
         # without a cluster's name submitit would start processes here, all at once, where there is no SLURM

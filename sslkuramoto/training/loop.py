@@ -43,7 +43,7 @@ from sslkuramoto.training.learner import (
 )
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
-from sslkuramoto.training.processes import launch, processes, strategy_of, synchronise_batch_norm
+from sslkuramoto.training.processes import check_alike, launch, processes, strategy_of, synchronise_batch_norm
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
@@ -86,6 +86,8 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
     check_batch(recipe, processes(os.environ)[1])  # before the others wait for this one
     fabric = launch(recipe.engine)
     data = data_of(run, recipe.data, "train")
+    check_alike(fabric, run.path, "the set of examples", seed_of(data.fingerprint, len(data)))
+    check_alike(fabric, run.path, "the checkpoint", int(run.last_checkpoint.is_file()))
     steps_per_epoch = len(shuffled(len(data), recipe.batch_size, seed=0, epoch=0))
     learner, make_views = build(start, data.spec)
     if strategy_of(recipe.engine, fabric.world_size) == "fsdp2":
@@ -161,12 +163,9 @@ class _Training:
 
     def carry_out(self) -> RunDirectory:
         """Resume where there is a checkpoint, train to the end, export."""
-        resumes = self.run.last_checkpoint.is_file()
-        self._check_alike("the set of examples", seed_of(self.data.fingerprint, len(self.data)))
-        self._check_alike("the checkpoint", int(resumes))
-        if resumes:
+        if self.run.last_checkpoint.is_file():
             self.step = restore_state(self.run, self.total, self.learner, self.average, self.optimizer)
-        self._check_alike("the step of the checkpoint", self.step)
+        check_alike(self.fabric, self.run.path, "the step of the checkpoint", self.step)
         if self.fabric.is_global_zero:
             self._record_session()
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)
@@ -182,22 +181,6 @@ class _Training:
             log.close()
         self._export(self.run)
         return self.run
-
-    def _check_alike(self, what: str, number: int) -> None:
-        """Check that all processes hold the same number: otherwise they would train apart, or wait without end.
-
-        Raises:
-            UserError: they do not.
-        """
-        if self.fabric.world_size == 1:
-            return
-        found = self.fabric.all_gather(torch.tensor([number], device=self.fabric.device))
-        assert isinstance(found, Tensor)
-        if len(set(found.flatten().tolist())) > 1:
-            raise UserError(
-                f"{self.run.path}: {what} is not the same for all processes; they need one run directory and one copy "
-                "of the data, on a disk that all of them see"
-            )
 
     def _whole(self) -> tuple[Learner, Learner | None]:
         """Return learner and average with whole weights, on the first process; every process has to call this."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,29 @@ def launch(engine: Engine) -> "Fabric":
             f"the {world} processes could not meet at {place} (MASTER_ADDR:MASTER_PORT): {line_of(error)}"
         ) from None
     return fabric
+
+
+def check_alike(fabric: "Fabric", where: Path, what: str, number: int) -> None:
+    """Check that all processes hold the same number: otherwise they would train apart, or wait without end.
+
+    Args:
+        fabric: launched.
+        where: the run directory, for the error.
+        what: the number tells of, for the error.
+        number: of this process.
+
+    Raises:
+        UserError: they do not; in all processes.
+    """
+    if fabric.world_size == 1:
+        return
+    found = fabric.all_gather(torch.tensor([number], device=fabric.device))
+    assert isinstance(found, Tensor)
+    if len(set(found.flatten().tolist())) > 1:
+        raise UserError(
+            f"{where}: {what} is not the same for all processes; they need one run directory and one copy of the data, "
+            "on a disk that all of them see"
+        )
 
 
 def strategy_of(engine: Engine, processes: int) -> str:

@@ -42,7 +42,7 @@ from sslkuramoto.run_directory import MetricsFile, RunDirectory
 from sslkuramoto.sources import PACKAGE
 from sslkuramoto.study import load_study
 from sslkuramoto.study.jobs import failure_file, recorded_failure
-from sslkuramoto.study.keys import DataFacts, sampled_hash
+from sslkuramoto.study.keys import sampled_hash, whole_hash
 
 READERS = {
     *("open", "read_text", "read_bytes", "content_of", "safe_open", "load_file", "load_tensors", "load_checkpoint"),
@@ -236,18 +236,7 @@ def weights_of_timm(hostile: Path, folder: Path) -> object:
 
 @case
 def input_of_a_study(hostile: Path, folder: Path) -> object:
-    return sampled_hash(hostile) if hostile.is_file() else None
-
-
-@case
-def start_of_a_study(hostile: Path, folder: Path) -> object:
-    run = folder / "run"
-    run.mkdir()
-    (run / "encoder.safetensors").symlink_to(hostile)
-    known, problem = DataFacts(folder).of_start(str(run), None)
-    if problem is not None:
-        assert problem.startswith(f"init={run}: no finished run (encoder.safetensors cannot be read: ")
-    return known
+    return (sampled_hash(hostile), whole_hash(hostile)) if hostile.is_file() else None
 
 
 PLACES: dict[tuple[str, str], str] = {
@@ -291,7 +280,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("attacks/ledger.py", "read"): "unit_of_an_attack",
     ("study/jobs.py", "recorded_failure"): "failed_task",
     ("study/model.py", "follows_seed"): "yaml_file",
-    ("study/keys.py", "of_start"): "start_of_a_study",
+    ("study/keys.py", "whole_hash"): "input_of_a_study",
     ("study/keys.py", "sampled_hash"): "input_of_a_study",
     ("study/keys.py", "_read"): "json_object",
     ("leaderboard/network.py", "_source"): "a result that was read before, whose bytes are hashed",

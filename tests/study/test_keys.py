@@ -1,6 +1,7 @@
 """Equal keys are computed once: what changes a key, and what does not."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
+from sslkuramoto.evaluation.inputs import weights_in
 from sslkuramoto.examples import Images
 from sslkuramoto.recipe import Part, recipe_file
 from sslkuramoto.sources import PACKAGE, code_behind, code_version, content_key, meaning
 from sslkuramoto.study import load_study, plan_study
-from sslkuramoto.study.keys import OPENING_FUNCTIONS, DataFacts, every_code, measuring_code, training_code
+from sslkuramoto.study.keys import OPENING_FUNCTIONS, DataFacts, Facts, every_code, measuring_code, training_code
 from sslkuramoto.study.plan import Plan
 
 SOURCE = '''"""A file."""
@@ -258,3 +260,24 @@ def test_renamed_files_of_recipes_and_protocols_share_what_is_there(study, tmp_p
     empty = plan_study(study(**renamed), tmp_path / "empty")
     assert [task.content for task in empty.tasks.values()] == [task.content for task in known.tasks.values()]
     assert "renamed-0-" in empty.stages[0].key
+
+
+def test_a_start_that_is_no_file_is_missing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    os.mkfifo(run / "encoder.safetensors")
+    known, problem = DataFacts(tmp_path).of_start(str(run), None)
+    assert known == f"unknown: {run}"
+    assert problem == f"init={run}: no finished run (encoder.safetensors cannot be read: no such file)"
+
+
+def test_a_byte_anywhere_in_weights_named_by_their_path_is_noticed(tmp_path: Path) -> None:
+    weights = tmp_path / "encoder.safetensors"
+    spec = Facts("images", 1, Images(8, 3))
+    hashes = set()
+    for place in (0, 4097, 510_000):  # between the pieces by which an archive is known
+        weights.write_bytes(bytes(place) + b"\1" + bytes(2**20 - place - 1))
+        found, problem = DataFacts(tmp_path).of_input(weights_in(str(tmp_path)), spec)
+        assert problem is None
+        hashes.add(found.fingerprint)
+    assert len(hashes) == 3

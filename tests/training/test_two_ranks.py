@@ -236,3 +236,4 @@ def processes_that_see_other_checkpoints_or_data_are_refused(said: Said, folder:
         assert [rank[name]["code"] for rank in said] == [2, 2]
         assert f"{what} is not the same for all processes; they need one run directory" in said[0][name]["err"]
     assert len(metrics(folder / "apart")) == 3, "steps until it was stopped"
+    assert not (folder / "other-data").exists(), "no run begins"

@@ -11,7 +11,7 @@ import hashlib
 import operator
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -198,6 +198,15 @@ def _rows(samples: Samples, split: str) -> dict[str, set[int]]:
     return rows
 
 
+def _alone(folder: str) -> AbstractContextManager[object]:
+    """Let one of several processes download into a folder while the others wait, where the folder can be written."""
+    with suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        return nullcontext()
+    return lock(Path(folder) / ".downloading.lock", wait=True)
+
+
 def _opened(dataset: str, kind: str, root: str | None, split: str, download: bool, keys: dict[str, str | None]) -> Any:
     folder = None if root is None else os.path.abspath(Path(root).expanduser())  # webdataset takes others for URLs
     given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
@@ -207,9 +216,8 @@ def _opened(dataset: str, kind: str, root: str | None, split: str, download: boo
         check_builder(dataset, name)
     from timm.data import create_dataset  # imported here because it takes seconds
 
-    alone = lock(Path(folder) / ".downloading.lock", wait=True) if download and folder else nullcontext()
     try:
-        with alone:  # one of several processes downloads, the others wait
+        with _alone(folder) if download and folder and kind != "wds" else nullcontext():
             return create_dataset(dataset, folder, split, download=download, search_split=False, **given)
     except UserError:
         raise
