@@ -100,9 +100,8 @@ def _study(arguments: argparse.Namespace, prepare: Callable[[], None]) -> None:
     )
     table = print_study(plan.study, words, arguments.root, any_code=arguments.any_code)
     if failed:
-        raise UserError(
-            f"{failed} of {len(plan.tasks)} tasks failed; see the lines above, the footnotes and {arguments.root}/failures"
-        )
+        where_to = f"see the lines above, the footnotes and {arguments.root}/failures"
+        raise UserError(f"{failed} of {len(plan.tasks)} tasks failed; {where_to}")
     if unread := sum(seed in table.cells[row, column].failures for row, column, seed in plan.cells):
         raise UserError(f"{unread} of {len(plan.cells)} measurements have no number; the footnotes say why")
 
