@@ -133,6 +133,11 @@ class Encoder(nn.Module):
         return False
 
     @classmethod
+    def weight_file(cls, options: Mapping[str, Any]) -> str | None:
+        """Return the file of trained weights that these options name, which a study tells by its content."""
+        return None
+
+    @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that build an encoder for weights already at hand, so that nothing else is loaded.
 

@@ -4,6 +4,7 @@ Wightman 2019, PyTorch Image Models. Shapes: b batch, y x pixels, d features, h 
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,7 +99,12 @@ class TimmEncoder(Encoder):
     @classmethod
     def pretrained(cls, options: Mapping[str, Any]) -> bool:
         """Return whether weights are published ones or from a file."""
-        return bool(options.get("pretrained") or (options.get("arguments") or {}).get("checkpoint_path"))
+        return bool(options.get("pretrained") or cls.weight_file(options))
+
+    @classmethod
+    def weight_file(cls, options: Mapping[str, Any]) -> str | None:
+        """Return ``arguments.checkpoint_path``, see :meth:`Encoder.weight_file`."""
+        return (options.get("arguments") or {}).get("checkpoint_path")
 
     @classmethod
     def rebuilt(cls, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +151,9 @@ def _load(network: nn.Module, path: str) -> None:
     if not Path(path).is_file():
         raise UserError(f"arguments.checkpoint_path={path}: no such file")
     try:
-        keys = load_checkpoint(network, path, strict=False, weights_only=True)  # None for numpy's formats
+        with warnings.catch_warnings():  # of weights for the device "meta", which checks names and shapes only
+            warnings.filterwarnings("ignore", "for .* copying from a non-meta parameter")
+            keys = load_checkpoint(network, path, strict=False, weights_only=True)  # None for numpy's formats
     except Exception as error:  # damaged files, pickles with more than weights, weights of another network
         other = re.search(r"size mismatch for ([\w.]+)", str(error))
         reason = "damaged, or holds more than weights; reading that could run its author's code"

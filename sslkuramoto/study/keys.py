@@ -174,18 +174,32 @@ class DataFacts:
         """
         if init is None:
             return None, None
-        key, run, problem = json.dumps(["init", init]), RunDirectory(Path(init)), None
-        file = run.encoder_file()
+        run = RunDirectory(Path(init))
+        known, problem = self._of_weights(["init", init], run.encoder_file(), run.finished, facts)
+        return known, problem and f"init={init}: no finished run ({problem})"
+
+    def of_weights(self, file: str, facts: Facts | None) -> tuple[str, str | None]:
+        """Return the hash of a file of weights that an encoder starts from, and why it cannot be read now.
+
+        Args:
+            file: its path.
+            facts: of the training images.
+        """
+        known, problem = self._of_weights(["weights", file], Path(file), Path(file).is_file(), facts)
+        return known, problem and f"{file}: {problem}"
+
+    def _of_weights(self, place: list[str], file: Path, there: bool, facts: Facts | None) -> tuple[str, str | None]:
+        key = json.dumps(place)
         try:
-            if not run.finished:  # nothing, or no file of its own that could be read to an end
+            if not there:  # nothing, or no file of its own that could be read to an end
                 raise FileNotFoundError(errno.ENOENT, "no such file")
             known = whole_hash(file)
-            if facts is not None:
-                self._found[key] = replace(facts, fingerprint=known)
         except OSError as error:
-            known = recorded.fingerprint if (recorded := self._recorded.get(key)) else f"unknown: {init}"
-            problem = f"init={init}: no finished run ({file.name} cannot be read: {error.strerror or error})"
-        return known, problem
+            known = recorded.fingerprint if (recorded := self._recorded.get(key)) else f"unknown: {place[1]}"
+            return known, f"{file.name} cannot be read: {error.strerror or error}"
+        if facts is not None:
+            self._found[key] = replace(facts, fingerprint=known)
+        return known, None
 
     def record(self) -> None:
         """Write down what was seen."""

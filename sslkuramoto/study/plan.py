@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.foreign import code_of_function, run_of_function
 from sslkuramoto.evaluation.protocol import Loaded, Protocol, load_protocol
@@ -218,6 +219,11 @@ class _Planner:
         method["init"], lost = (before.content, None) if before else self.facts.of_start(recipe.init, facts)
         if recipe.engine.precision != Engine().precision:  # unnamed where it is the usual one: older keys hold
             method["precision"] = recipe.engine.precision
+        encoder = ENCODERS.result_class(recipe.encoder.name, Encoder)
+        weights = encoder.weight_file(recipe.encoder.options) if before is None else None
+        if weights is not None:
+            method["weights"], unread = self.facts.of_weights(weights, facts)
+            problem = problem or unread
         plugins = plugins_named(method)
         content, code = content_key(method), training_code(plugins)
         if before is not None and before.code != code:

@@ -1,5 +1,7 @@
 """Networks of timm behind the contract of an encoder."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -153,6 +155,9 @@ def test_a_recipes_own_file_of_weights_is_read_as_weights_only(tmp_path):
     torch.save({**source.network.state_dict(), **classifier}, tmp_path / "good.pth")
     found = ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / "good.pth")}})
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), source.parameters(), strict=True))
+    with torch.device("meta"), warnings.catch_warnings():  # as a recipe is checked: no line for every weight
+        warnings.simplefilter("error")
+        ENCODERS.build("timm", {**options, "arguments": {"checkpoint_path": str(tmp_path / "good.pth")}})
     torch.save({"state_dict": Payload(tmp_path / "mark")}, tmp_path / "evil.pth")
     whole = (tmp_path / "good.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])

@@ -1,5 +1,6 @@
-"""Archives of corrupted images are told by their content, and one that is not there is a dash until it is."""
+"""Files beside the data are told by their content, and one that is not there is a dash until it is."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_a_missing_archive_is_a_dash_and_the_rest_continues(corrupted, tmp_path:
     assert measured is not None
     folder.rename(tmp_path / "away")
     assert collect(corrupted(folder), root).cells["simclr", "corrupted"].mean == measured, "printed from the record"
+
+
+def test_another_baseline_at_the_same_path_is_another_measurement(study, tmp_path: Path):
+    def keyed(error: float, where: Path) -> str:
+        cells = {"fog": {str(severity): {"error": error} for severity in range(1, 6)}}
+        content = {"details": {"corruptions": cells}, "data": {"source": "ours"}}
+        where.write_text(json.dumps({**content, "metrics": {"clean_accuracy": {"value": 0.9}}}))
+        options = {"corruptions": ["fog"], "images": 4, "baseline": str(where)}
+        column = {"protocol": "corruptions", "metric": "mce", "rows": ["simclr"], "set": options}
+        return key_of(study(columns__corrupted=column), tmp_path / "root")
+
+    first = keyed(0.5, tmp_path / "a.json")
+    assert keyed(0.5, tmp_path / "moved.json") == first
+    assert keyed(0.4, tmp_path / "a.json") != first
 
 
 def test_an_incomplete_or_unnamed_archive_is_said_in_the_plan(corrupted, tmp_path: Path):

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import load_protocol
@@ -269,6 +271,23 @@ def test_a_start_that_is_no_file_is_missing(tmp_path: Path) -> None:
     known, problem = DataFacts(tmp_path).of_start(str(run), None)
     assert known == f"unknown: {run}"
     assert problem == f"init={run}: no finished run (encoder.safetensors cannot be read: no such file)"
+
+
+def test_other_weights_in_the_file_that_an_encoder_starts_from_are_another_run(tmp_path: Path) -> None:
+    weights, file = tmp_path / "weights.pth", tmp_path / "timm.yaml"
+    changes = {"encoder.model": "test_resnet", "encoder.small_stem": False}
+    changes |= {"encoder.arguments": {"checkpoint_path": str(weights)}, "encoder.pretrained": False}
+    row = {"train": [{"recipe": "digits-resnet18-supervised", "set": changes}]}
+    column = {"protocol": "clean", "metric": "accuracy"}
+    file.write_text(json.dumps({"title": "t", "seeds": [0], "columns": {"clean": column}, "rows": {"timm": row}}))
+
+    def content(seed: int) -> str:
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+        return plan_study(load_study(file), tmp_path / "root").stages[0].content
+
+    assert content(0) == content(0)
+    assert content(0) != content(1)
 
 
 def test_a_byte_anywhere_in_weights_named_by_their_path_is_noticed(tmp_path: Path) -> None:

@@ -172,10 +172,11 @@ class Corruptions(Protocol):
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
     def inputs(self) -> tuple[Input, ...]:
-        """Return the archive, if one is read."""
-        if self.source == "ours":
-            return ()
-        return (Input("archive", self.archive, "the folder of CIFAR-10-C or CIFAR-100-C", self.names, self._files),)
+        """Return the archive and the baseline, where they are read."""
+        wanted = "the folder of CIFAR-10-C or CIFAR-100-C"
+        archive = Input("archive", self.archive, wanted, self.names, self._files)
+        baseline = Input("baseline", self.baseline, "a result of corruptions", (), self._baseline_file, sampled=False)
+        return (archive,) * (self.source == "archive") + (baseline,) * (self.baseline is not None)
 
     def _files(self, spec: Spec) -> dict[str, Path]:
         """Return the files of the archive by name, after checking that they fit the spec."""
@@ -184,6 +185,12 @@ class Corruptions(Protocol):
         folder = Path(self.archive).expanduser()
         Archive(folder, self.names, size=spec.size, classes=spec.classes or 0)
         return {name: folder / f"{name}.npy" for name in ("labels", *self.names)}
+
+    def _baseline_file(self, spec: Spec) -> dict[str, Path]:
+        """Return the file of the baseline, after checking that it is one."""
+        assert self.baseline is not None
+        load_baseline(self.baseline, self.names, self.source)
+        return {"": Path(self.baseline).expanduser()}
 
     def _check(self, subject: Subject) -> None:
         images = subject.images(self.split)
