@@ -129,8 +129,8 @@ class Encoder(nn.Module):
 
     @classmethod
     def pretrained(cls, options: Mapping[str, Any]) -> bool:
-        """Return whether these options start from trained weights, such as published ones; False by default."""
-        return False
+        """Return whether these options start from trained weights: a file of them, unless an encoder knows others."""
+        return cls.weight_file(options) is not None
 
     @classmethod
     def weight_file(cls, options: Mapping[str, Any]) -> str | None:
