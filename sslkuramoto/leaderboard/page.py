@@ -11,13 +11,13 @@ from sslkuramoto.report.markup import (
     NOTHING,
     bullets,
     cells,
-    element,
     figure,
     fine,
     folded,
     heads_of,
     joined,
     line_of,
+    number_field,
     table_of,
 )
 from sslkuramoto.report.page import document
@@ -83,13 +83,13 @@ def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
     digest = f"{(network['encoder'] or '-')[:10]}{'' if network['weights_checked'] else ' (as results state)'}"
     _, eps = radius_of(threat)
     fields = cells((place, threat["norm"] or "-"), class_="name")
-    fields += _number(eps, "-" if eps is None else shown_eps(eps))
+    fields += number_field("-" if eps is None else shown_eps(eps), eps)
     fields += joined(_share(measured["readings"].get(reading, [])) for reading in SHOWN)
     for key in ("n", "draws"):
         found = [entry[key] for own in measured["readings"].values() for entry in own if entry[key]]
-        fields += _number(max(found, default=None), str(max(found, default="-")))
+        fields += number_field(max(found, default="-"), max(found, default=None))
     seconds = measured["seconds"]
-    fields += _number(seconds, "-" if seconds is None else f"{seconds:.0f}")
+    fields += number_field("-" if seconds is None else f"{seconds:.0f}", seconds)
     changed = f"; changed: {', '.join(measured['changed'])}" if measured["changed"] else ""
     fields += cells(
         (", ".join(audits) or "-", bracket, trained, f"{measured['protocol']}{changed}", digest), class_="name"
@@ -97,17 +97,13 @@ def _line(card: Mapping[str, Any], measured: Mapping[str, Any]) -> Markup:
     return line_of(card["name"], fields)
 
 
-def _number(value: float | None, text: str) -> Markup:
-    return element("td", text, data_sort="" if value is None else repr(value))
-
-
 def _share(entries: Sequence[Mapping[str, Any]]) -> Markup:
     """Return the field of a reading: empty unless exactly one number states it."""
     if len(entries) != 1 or entries[0]["value"] is None:
-        return _number(None, "-")
+        return number_field("-", None)
     value, low, high = (entries[0][key] for key in ("value", "low", "high"))
     interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return _number(100 * value, f"{100 * value:.1f}{interval}")
+    return number_field(f"{100 * value:.1f}{interval}", 100 * value)
 
 
 def _details(card: Mapping[str, Any], name: str) -> Markup:
