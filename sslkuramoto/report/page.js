@@ -35,6 +35,7 @@ for (const table of document.querySelectorAll("table.filtered")) {
   const field = document.createElement("input");
   const told = document.createElement("output");
   field.type = "search";
+  field.autocomplete = "off";  // else a browser that comes back restores the words, and not what they hide
   label.append("Filter: ", field);
   table.closest(".scroll").before(label, " ", told);
   field.addEventListener("input", () => {

@@ -92,6 +92,9 @@ def test_a_browser_sorts_and_filters_the_board_by_keyboard(page):
         assert browser.run("return document.querySelector('label input').labels[0].textContent") == "Filter: "
         browser.press(*"x")
         assert browser.run(names) == []
+        browser.back()
+        assert browser.run("return document.querySelector('label input').value") == ""
+        assert len(browser.run(names)) == 2, "an empty field hides nothing"
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
