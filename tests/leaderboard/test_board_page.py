@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 from browser import ENTER, TAB, Browser, missing
@@ -95,6 +96,22 @@ def test_a_browser_sorts_and_filters_the_board_by_keyboard(page):
         browser.back()
         assert browser.run("return document.querySelector('label input').value") == ""
         assert len(browser.run(names)) == 2, "an empty field hides nothing"
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+def test_paper_has_names_and_words_of_the_board_in_one_piece(page, tmp_path):
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext")
+    with Browser() as browser:
+        browser.open(page)
+        file = browser.printed(tmp_path / "page.pdf")
+    boxes = subprocess.run(["pdftotext", "-bbox", file, "-"], capture_output=True, text=True, check=True).stdout
+    width = float(re.findall(r'<page width="([\d.]+)"', boxes)[0])
+    assert all(float(end) <= width for end in re.findall(r'xMax="([\d.]+)"', boxes))
+    words = re.findall(r">([^<>\s]+)</word>", boxes)
+    assert words.count("akorn") == 4, "a name, what kind both networks are, a heading"
+    for word in ("published", "seconds", "digits", "80.0", "suspicious", "classification"):
+        assert word in words
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
