@@ -93,6 +93,11 @@ class Browser:
         """Return what the body of a function of JavaScript returns."""
         return self._send("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
 
+    def back(self) -> None:
+        """Leave the page and come back to it."""
+        self._send("POST", f"{self.session}/url", {"url": "about:blank"})
+        self._send("POST", f"{self.session}/back")
+
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]

@@ -2,10 +2,13 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from browser import Browser, missing
 from house_files import REGISTRIES, ROOT
 
 DOCS = ROOT / "docs"
@@ -113,3 +116,20 @@ def test_files_that_a_page_names_exist(path: Path) -> None:
         if not (ROOT / name).exists() and not any(word in Path(name).stem for word in written_by_readers)
     ]
     assert missing == []
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+def test_a_wide_block_of_code_scrolls_by_itself_and_leaves_the_list_of_sections_on_the_screen(tmp_path: Path) -> None:
+    pytest.importorskip("furo")
+    (tmp_path / "conf.py").write_text(
+        f"html_theme, html_static_path, html_css_files = 'furo', [{str(DOCS / 'static')!r}], ['site.css']\n"
+    )
+    text = (
+        "Page\n====\n\n::\n\n    " + "word " * 40 + "\n\n" + "".join(f"Part {k}\n------\n\nText.\n\n" for k in range(3))
+    )
+    (tmp_path / "index.rst").write_text(text)
+    subprocess.run([sys.executable, "-m", "sphinx", "-q", tmp_path, tmp_path / "site"], check=True)
+    with Browser() as browser:
+        for width in (1600, 1366, 1320, 1024, 375):
+            browser.open(tmp_path / "site/index.html", width=width)
+            assert browser.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0, width

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.checkpoint import load_kind
-from sslkuramoto.errors import UserError
+from sslkuramoto.errors import UserError, printable
 from sslkuramoto.evaluation.described import changed_options, departures, is_described
 from sslkuramoto.evaluation.held_weights import Hashes, loaded_hashes, other_weights
 from sslkuramoto.files import ABOUT, content_of, read_object, write_atomically
@@ -61,7 +61,7 @@ def card_of(run: Path, name: str | None = None) -> dict[str, Any]:
     brackets = [_brackets(result) for result in own if result.details.get("brackets")]
     card = {
         "format": FORMAT,
-        "name": run.resolve().name if name is None else name,
+        "name": _shown(run.resolve().name if name is None else name),
         "network": _network(run, own) | weights,
         "robust": robust,
         "audits": audits,
@@ -104,6 +104,12 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
             "write it anew"
         )
     return card
+
+
+def _shown(name: str) -> str:
+    """Return what a card calls a network, which :func:`check_card` accepts: a directory may have any name."""
+    shown = printable(name)[:LONGEST_NAME]
+    return shown if shown.strip() else "network"
 
 
 def _is_plain(result: Result) -> bool:

@@ -1,5 +1,6 @@
 """Pieces of HTML from templates/, with autoescape: text is shown as it is, and only a template makes Markup."""
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -44,6 +45,11 @@ def element(tag: str, content: object, **attributes: str | None) -> Markup:
 def cells(texts: Iterable[object], **attributes: str | None) -> Markup:
     """Return one field of a table for each text, all with the same attributes."""
     return joined(element("td", text, **attributes) for text in texts)
+
+
+def number_field(text: object, number: float | None) -> Markup:
+    """Return a field of a table that is sorted by a number; without one, or with nan or an infinite one, it is last."""
+    return element("td", text, data_sort="" if number is None or not math.isfinite(number) else repr(number))
 
 
 def fine(text: object) -> Markup:

@@ -1,4 +1,4 @@
-// Headings sort their table; fields carry their number in data-sort, an empty one goes last.
+// Headings sort their table; fields carry their number in data-sort. One that is empty or a dash goes last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.querySelectorAll("thead tr:last-child th")];
   heads.forEach((head, column) => {
@@ -8,7 +8,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.append(...[...head.childNodes].filter((node) => node.nodeName !== "SUP"));
     head.prepend(button);
     button.addEventListener("click", () => {
-      const text = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+      const text = ({ cells }) => {
+        const key = cells[column].dataset.sort ?? cells[column].textContent.trim();
+        return key === "-" ? "" : key;
+      };
       const before = head.getAttribute("aria-sort");
       const down = before ? before === "ascending" : "down" in head.dataset;
       heads.forEach((other) => other.removeAttribute("aria-sort"));
@@ -32,6 +35,7 @@ for (const table of document.querySelectorAll("table.filtered")) {
   const field = document.createElement("input");
   const told = document.createElement("output");
   field.type = "search";
+  field.autocomplete = "off";  // else a browser that comes back restores the words, and not what they hide
   label.append("Filter: ", field);
   table.closest(".scroll").before(label, " ", told);
   field.addEventListener("input", () => {

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 from browser import ENTER, TAB, Browser, missing
@@ -62,6 +63,24 @@ def test_lines_of_one_threat_stand_together_the_largest_union_first(trained, tmp
     assert fields[3]["union"] == "-"
 
 
+def test_networks_on_other_images_of_one_name_stand_apart(trained, tmp_path):
+    for name, union, fingerprint in (("a", 5, "1" * 32), ("b", 4, "2" * 32), ("c", 3, "1" * 32)):
+        data = {"name": "digits", "split": "test", "fingerprint": fingerprint, "n": 5}
+        write_result(
+            shutil.copytree(trained, tmp_path / name), "robustness-quick", right=(5, 5, 5, 5, union), data=data
+        )
+    page = board_page([card_of(tmp_path / name) for name in "abc"])
+    lines = re.findall(r'<tr><th scope="row">(.*?)</th><td class="name">(.*?)</td>', page)
+    assert lines == [("a", "digits test (11111111)"), ("c", "digits test (11111111)"), ("b", "digits test (22222222)")]
+    assert "digits test<" in board_page([card_of(tmp_path / name) for name in "ac"])
+
+
+def test_what_a_result_does_not_state_is_told_in_words(run):
+    text = board_page([card_of(run)])
+    assert "seed not stated, 12.5 s, a processor" in text
+    assert "None" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", text, flags=re.DOTALL)
+
+
 def test_without_a_script_the_page_is_a_plain_table(page):
     body = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
     assert "<input" not in body
@@ -92,6 +111,25 @@ def test_a_browser_sorts_and_filters_the_board_by_keyboard(page):
         assert browser.run("return document.querySelector('label input').labels[0].textContent") == "Filter: "
         browser.press(*"x")
         assert browser.run(names) == []
+        browser.back()
+        assert browser.run("return document.querySelector('label input').value") == ""
+        assert len(browser.run(names)) == 2, "an empty field hides nothing"
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+def test_paper_has_names_and_words_of_the_board_in_one_piece(page, tmp_path):
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext")
+    with Browser() as browser:
+        browser.open(page)
+        file = browser.printed(tmp_path / "page.pdf")
+    boxes = subprocess.run(["pdftotext", "-bbox", file, "-"], capture_output=True, text=True, check=True).stdout
+    width = float(re.findall(r'<page width="([\d.]+)"', boxes)[0])
+    assert all(float(end) <= width for end in re.findall(r'xMax="([\d.]+)"', boxes))
+    words = re.findall(r">([^<>\s]+)</word>", boxes)
+    assert words.count("akorn") == 4, "a name, what kind both networks are, a heading"
+    for word in ("published", "seconds", "digits", "80.0", "suspicious", "classification"):
+        assert word in words
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")

@@ -72,6 +72,16 @@ def test_the_name_of_a_card_is_free(run):
     assert checked_card(run)["name"] == "our network"
 
 
+@pytest.mark.parametrize("name", ["tab\tname", "joined\u200dname", " ", "of two\nlines"])
+def test_a_directory_of_any_name_gets_a_card_that_is_accepted_again(run, name):
+    odd = run.rename(run.parent / name)
+    card = kept(odd)
+    assert card["name"].strip()
+    assert card["name"].isprintable()
+    assert checked_card(odd) == card
+    assert len(card_of(odd, "n" * 300)["name"]) == 255
+
+
 CHANGES = {
     "robust[0].readings.union[0].value is 0.9 in the card and 0.2 in the run": lambda card: card["robust"][0][
         "readings"

@@ -74,6 +74,15 @@ def test_the_slider_moves_the_picture_the_words_and_the_mark_on_the_curve(browse
     assert [float(x) for _, x in seen] == sorted({float(x) for _, x in seen})
 
 
+def test_whoever_comes_back_finds_slider_and_picture_at_the_same_step(browser, page):
+    browser.open(page)
+    browser.run(f"{FIND} find('input').focus()")
+    browser.press(RIGHT, RIGHT)
+    browser.back()
+    shown = browser.run(f"{FIND} return find('input').value")
+    assert said(browser).startswith(f"step {int(shown) + 1} of")
+
+
 def test_play_stops_at_the_end_and_begins_again_from_there(browser, page):
     browser.open(page)
     before = picture(browser)

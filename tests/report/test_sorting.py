@@ -9,6 +9,9 @@ from importlib.resources import files
 import pytest
 
 from sslkuramoto.report import study_page
+from sslkuramoto.report.markup import number_field
+from sslkuramoto.report.sections.results import _sort, metric_fields
+from sslkuramoto.results import Metric
 
 # A document of one table with one column, as much of it as the script touches.
 DOCUMENT = """
@@ -65,6 +68,34 @@ def test_numbers_are_sorted_as_numbers_and_dashes_stay_last(down):
 
 def test_names_are_sorted_as_words():
     assert clicked([[None, "b"], [None, "a"], [None, "C"]], down=False)[0] == ["a", "b", "C"]
+
+
+def test_a_dash_is_last_among_words_and_among_numbers_that_state_no_key():
+    for shown in (["clean", "-", "suspicious"], ["9", "-", "10"]):
+        upwards, downwards = clicked([[None, text] for text in shown], down=False)
+        assert upwards == [shown[0], shown[2], "-"]
+        assert downwards == [shown[2], shown[0], "-"]
+
+
+def test_intervals_are_sorted_by_their_lower_end():
+    metrics = [Metric(0.0, low=low, high=2.0, unit="nats") for low in (-0.5, -12.25, -12.3, 1.0, None)]
+    shown = [metric_fields(metric)[2] for metric in metrics]
+    upwards = clicked([[_sort(text), text] for text in shown], down=False)[0]
+    assert upwards == ["-12.3 to 2", "-12.25 to 2", "-0.5 to 2", "1 to 2", "-"]
+
+
+@pytest.mark.parametrize("number", [None, float("nan"), float("inf")])
+def test_a_field_without_a_number_has_an_empty_key(number):
+    assert number_field("-", number) == '<td data-sort="">-</td>'
+    assert number_field("5.0", 5.0) == '<td data-sort="5.0">5.0</td>'
+
+
+def test_the_table_of_cells_has_keys_for_intervals_and_seconds(studied):
+    text = study_page(studied.table())
+    intervals = re.findall(r'<td data-sort="([\d.]+)">([\d.]+) to [\d.]+</td>', text)
+    assert len(intervals) > 10
+    assert all(float(key) == pytest.approx(float(low), abs=0.051) for key, low in intervals)
+    assert '<td data-sort="12.5">12.5</td>' in text, "seconds"
 
 
 def number_in(text):

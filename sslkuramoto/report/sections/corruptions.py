@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence
-from sslkuramoto.report.markup import NOTHING, element, fine, folded, heads_of, joined, line_of, table_of
+from sslkuramoto.report.markup import NOTHING, element, fine, folded, heads_of, joined, line_of, number_field, table_of
 from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.report.tables.summary import MISSING
 from sslkuramoto.results import Result
@@ -64,10 +64,7 @@ def _made(options: Mapping[str, Any]) -> str:
 def _numbers(row: Mapping[str, float], severities: Sequence[str]) -> Markup:
     values = [row.get(severity) for severity in severities]
     values.append(fmean(row.values()) if row.keys() >= set(severities) else None)
-    return joined(
-        element("td", MISSING if value is None else f"{value:.1f}", data_sort="" if value is None else repr(value))
-        for value in values
-    )
+    return joined(number_field(MISSING if value is None else f"{value:.1f}", value) for value in values)
 
 
 def section() -> Section:

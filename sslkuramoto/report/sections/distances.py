@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.report.evidence import Evidence, numbers
-from sslkuramoto.report.markup import NOTHING, cells, element, figure, fine, heads_of, line_of, table_of
+from sslkuramoto.report.markup import NOTHING, cells, element, figure, fine, heads_of, line_of, number_field, table_of
 from sslkuramoto.report.pictures.distances import NORMS, Fall, falls_picture
 from sslkuramoto.report.sections.results import metric_fields
 from sslkuramoto.report.sections.section import Half, Section
@@ -73,10 +73,10 @@ def _fields(result: Result, fall: Fall) -> Markup:
     for name in _HEADS:
         metric = result.metrics.get(name)
         if metric is None:
-            text += element("td", MISSING, data_sort="")
+            text += number_field(MISSING, None)
             continue
         value, _, interval, *_ = metric_fields(metric)
-        text += element("td", f"{value} ({interval})", data_sort=repr(metric.value))
+        text += number_field(f"{value} ({interval})", metric.value)
     return text
 
 

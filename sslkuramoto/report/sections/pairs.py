@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from sslkuramoto.report.markup import NOTHING, bullets, cells, element, fine, heads_of, line_of, table_of
+from sslkuramoto.report.markup import NOTHING, bullets, cells, fine, heads_of, line_of, number_field, table_of
 from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.report.tables.pairs import HEADS, HOW_TO_READ, paired_table, untested_lines
 from sslkuramoto.report.tables.study import labels_of
@@ -21,7 +21,7 @@ def paired_tests(table: StudyTable) -> Markup:
         names = (line.column, line.second, line.seeds)
         fields = cells(names, class_="name")
         for text, number in zip(line.texts, line.numbers, strict=True):
-            fields += element("td", text, data_sort="" if number is None else repr(number))
+            fields += number_field(text, number)
         lines.append(line_of(line.first, fields))
     head = heads_of("first", "column", "second", "seeds", numbers=HEADS)
     return (

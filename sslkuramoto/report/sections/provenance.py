@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sslkuramoto.files import ABOUT, read_object
-from sslkuramoto.report.markup import NOTHING, cells, element, fine, folded, heads_of, line_of, table_of
+from sslkuramoto.report.markup import NOTHING, cells, element, fine, folded, heads_of, line_of, number_field, table_of
 from sslkuramoto.report.sections.environment import compact, flat
 from sslkuramoto.report.sections.section import Half, Section
 from sslkuramoto.report.tables.study import (
@@ -73,14 +73,11 @@ def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> Ma
                 )
                 protocol = f"{result.protocol}: {options or 'no options'}{f'; {changed}' if changed else ''}"
                 unit = unit_of(table, column)
-                texts = [
-                    _interval(value),
-                    *(unit, str(value.n), MISSING if value.draws is None else str(value.draws)),
-                    MISSING if result.seconds is None else f"{result.seconds:.1f}",
-                    *(protocols(protocol), environments(_environment(result.environment))),
-                ]
                 fields = element("td", str(value.seed)) + _number(value)
-                fields += cells(texts)
+                fields += _interval(value)
+                fields += cells((unit, str(value.n), MISSING if value.draws is None else str(value.draws)))
+                fields += number_field(MISSING if result.seconds is None else f"{result.seconds:.1f}", result.seconds)
+                fields += cells((protocols(protocol), environments(_environment(result.environment))))
                 fields += element("td", value.result, class_="wide name")
                 lines.append(line_of(labels[key], place + fields))
             if not cell.values:
@@ -94,12 +91,13 @@ def _cells(table: StudyTable, environments: Numbered, protocols: Numbered) -> Ma
 
 def _number(value: SeedValue) -> Markup:
     shown = shown_value(value)
-    return element("td", number_text(shown, value.unit, value.n), data_sort=repr(shown) if shown == shown else "")
+    return number_field(number_text(shown, value.unit, value.n), shown)
 
 
-def _interval(value: SeedValue) -> str:
-    interval = interval_of(value)
-    return MISSING if interval is None else " to ".join(number_text(end, value.unit, value.n) for end in interval)
+def _interval(value: SeedValue) -> Markup:
+    if (interval := interval_of(value)) is None:
+        return number_field(MISSING, None)
+    return number_field(" to ".join(number_text(end, value.unit, value.n) for end in interval), interval[0])
 
 
 def _environment(content: Mapping[str, Any]) -> str:

@@ -42,8 +42,10 @@ def _table(lines: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]], label:
 
 
 def _sort(text: str) -> str | None:
+    """Return the number of a field, of an interval its lower end; None for words."""
+    number = text.partition(" to ")[0]
     try:
-        return text if math.isfinite(float(text)) else ""
+        return number if math.isfinite(float(number)) else ""
     except ValueError:
         return "" if text == MISSING else None
 
