@@ -181,9 +181,8 @@ class Corruptions(Protocol):
         """Return the files of the archive by name, after checking that they fit the spec."""
         assert self.archive is not None
         assert isinstance(spec, Images)
-        folder = Path(self.archive).expanduser()
-        Archive(folder, self.names, size=spec.size, classes=spec.classes or 0)
-        return {name: folder / f"{name}.npy" for name in ("labels", *self.names)}
+        archive = Archive(Path(self.archive).expanduser(), self.names, size=spec.size, classes=spec.classes or 0)
+        return {name: archive.file(name) for name in ("labels", *self.names)}
 
     def _check(self, subject: Subject) -> None:
         images = subject.images(self.split)
