@@ -14,6 +14,7 @@ from torch import Tensor
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.data import batches
+from sslkuramoto.evaluation.classification.subset import wanted_number
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
@@ -77,9 +78,12 @@ def passes_cost(
         wanted: number of examples; None for all.
         passes: per example.
         looks: further passes of the first batch.
+
+    Raises:
+        UserError: there are fewer examples than wanted.
     """
     images = subject.data(split)
-    count = len(images) if wanted is None else min(wanted, len(images))
+    count = wanted_number(images, wanted)
     most = min(count, subject.batch_size)
     (batch,) = batches(images, [torch.arange(most)], device=subject.device)
     seconds = seconds_of(

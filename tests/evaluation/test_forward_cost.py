@@ -9,6 +9,7 @@ import torch
 
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 
 CASES = {
@@ -55,6 +56,14 @@ def test_the_cost_is_the_number_of_passes_that_are_made(name: str, stochastic: b
     looks = 2 * 5 if stochastic and name in ("noise", "corruptions", "calibration") else 0
     assert sum(cost.forward for cost in costs) == sum(counted) + looks, "one that draws is looked at once"
     assert all(cost.seconds > 0 and cost.backward == 0 for cost in costs)
+
+
+@pytest.mark.parametrize("name", ["noise", "corruptions", "calibration"])
+def test_more_images_than_there_are_cost_nothing_but_an_error(name: str, tmp_path: Path):
+    measure = load_protocol(name, [*CASES[name], "images=13"]).measure
+    for act in (measure.measure, measure.estimate):
+        with pytest.raises(UserError, match=r"^images=13: data 'digits', split 'test', has only 12$"):
+            act(subject_with(False, tmp_path)[0])
 
 
 def test_measurements_without_attacks_import_none():
