@@ -79,6 +79,11 @@ class Classifier(nn.Module):
     def stochastic(self) -> bool:
         return self.encoder.stochastic and (self.mode == "random" or (self.mode == "averaged" and not self.held))
 
+    @property
+    def starts(self) -> int:
+        """Forward passes of the encoder in one call."""
+        return self.draws if self.encoder.stochastic and self.mode == "averaged" else 1
+
     def at(self, index: Int64[Tensor, " b"]) -> "Classifier":
         """Return a view of this classifier that is bound to a batch of known images.
 
@@ -140,8 +145,7 @@ class Classifier(nn.Module):
             fields = (self.field(images, k) for k in range(self.draws))
             return self._mean([self.encoder(images, initial=field) for field in fields])
         draw = self._own_stream(images.device) if draw is None else draw
-        starts = self.draws if self.mode == "averaged" else 1
-        return self._mean([self.encoder(images, draw=draw) for _ in range(starts)])
+        return self._mean([self.encoder(images, draw=draw) for _ in range(self.starts)])
 
     def over_draws(
         self, images: Shaped[Tensor, "b ..."], draws: Sequence[torch.Generator]
@@ -159,13 +163,12 @@ class Classifier(nn.Module):
         together = SHARED_ROWS // max(1, len(images))
         if together < 2 or not (self.stochastic and self.encoder.draws_share_passes):
             return torch.stack([self(images, draw=draw) for draw in draws])
-        starts = self.draws if self.mode == "averaged" else 1
-        each, logits = [draw for draw in draws for _ in range(starts)], []
+        each, logits = [draw for draw in draws for _ in range(self.starts)], []
         for first in range(0, len(each), together):
             fields = [self.encoder.sample_initial(images, draw) for draw in each[first : first + together]]
             rows = images.repeat(len(fields), *(1 for _ in images.shape[1:]))
             logits.append(self(rows, initial=torch.cat(fields)))
-        return torch.cat(logits).unflatten(0, (len(draws), starts, len(images))).mean(dim=1)
+        return torch.cat(logits).unflatten(0, (len(draws), self.starts, len(images))).mean(dim=1)
 
     def _logits(self, features: Features) -> Float[Tensor, "b q ..."]:
         """Apply the head to the features that it takes."""

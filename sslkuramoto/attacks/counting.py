@@ -321,7 +321,7 @@ class Charged(Attack):
         if threat.eps > 0 and not classifier.stochastic:  # the attack never errs there, but the union scores candidates
             account.add(account.heading or "scoring", Passes(1))
         elif threat.eps > 0:
-            cast(StandIn, account.stand_in.encoder).slips = classifier.draws if classifier.mode == "averaged" else 1
+            cast(StandIn, account.stand_in.encoder).slips = classifier.starts
         noise = torch.randn(images.shape, generator=work.generator(images.device, "charged", self.name))
         return threat.project(images + min(threat.eps, SMALL) * threat.steepest(noise), images)
 

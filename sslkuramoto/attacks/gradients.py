@@ -250,8 +250,7 @@ def objective_of(
     if noise == "fresh":
         stream = work.generator(images.device, key, "fresh")
         return Objective(classifier, labels, loss, k, stream=stream, mean=mean, noticed=seen)
-    starts = classifier.draws if classifier.mode == "averaged" else 1
-    shape = images[:1].expand(starts, -1, -1, -1)
+    shape = images[:1].expand(classifier.starts, -1, -1, -1)
     draws = (work.generator(images.device, key, "held", j) for j in range(k))
     fields = torch.stack([classifier.encoder.sample_initial(shape, draw) for draw in draws])
     return Objective(classifier, labels, loss, k, fields=fields, mean=mean, noticed=seen)

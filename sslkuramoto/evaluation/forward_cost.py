@@ -14,6 +14,7 @@ from torch import Tensor
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.cost import Cost, Passes, seconds_of
 from sslkuramoto.data import batches
+from sslkuramoto.evaluation.classification.subset import wanted_number
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
@@ -35,10 +36,10 @@ def classifier_cost(
 
     Args:
         subject: data and device.
-        classifier: in its mode; a pass counts once, however many draws it averages.
+        classifier: in its mode; a call that averages draws makes a pass for each.
         split: whose images are classified.
         images: number of images; None for all.
-        passes: per image.
+        passes: calls per image.
         look: whether ``check_first_chunk`` checks a batch first.
     """
     index = torch.arange(subject.batch_size)
@@ -46,7 +47,7 @@ def classifier_cost(
     def forward(pixels: Float[Tensor, "b 3 y x"], draw: torch.Generator) -> None:
         classifier.at(index[: len(pixels)])(pixels, draw=draw)
 
-    return passes_cost(subject, forward, split, images, passes, LOOKS if look else 0)
+    return passes_cost(subject, forward, split, images, passes, LOOKS if look else 0, each=classifier.starts)
 
 
 def features_cost(subject: Subject, split: str, draws: int | None = None) -> Cost:
@@ -67,23 +68,29 @@ def passes_cost(
     wanted: int | None,
     passes: int,
     looks: int = 0,
+    *,
+    each: int = 1,
 ) -> Cost:
     """Return the cost of passes over a split, after timing a few.
 
     Args:
         subject: data and device.
-        forward: one pass of a batch.
+        forward: one call on a batch.
         split: whose examples are passed.
         wanted: number of examples; None for all.
-        passes: per example.
-        looks: further passes of the first batch.
+        passes: calls per example.
+        looks: further calls on the first batch.
+        each: passes of the encoder in one call.
+
+    Raises:
+        UserError: there are fewer examples than wanted.
     """
     images = subject.data(split)
-    count = len(images) if wanted is None else min(wanted, len(images))
+    count = wanted_number(images, wanted)
     most = min(count, subject.batch_size)
     (batch,) = batches(images, [torch.arange(most)], device=subject.device)
     seconds = seconds_of(
         lambda few: forward(batch.inputs[:few], generator(subject.device, "cost")), most, subject.device
     )
-    made = count * passes + most * looks
-    return Cost(count, {"passes": Passes(made)}, made * seconds)
+    calls = count * passes + most * looks
+    return Cost(count, {"passes": Passes(calls * each)}, calls * seconds)

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sslkuramoto.attacks.counting import counted as counted_passes
+from sslkuramoto.cost import Cost
 from sslkuramoto.data import DATA
 from sslkuramoto.encoders import ENCODERS
+from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import Subject, load_protocol
 
 CASES = {
@@ -55,6 +58,29 @@ def test_the_cost_is_the_number_of_passes_that_are_made(name: str, stochastic: b
     looks = 2 * 5 if stochastic and name in ("noise", "corruptions", "calibration") else 0
     assert sum(cost.forward for cost in costs) == sum(counted) + looks, "one that draws is looked at once"
     assert all(cost.seconds > 0 and cost.backward == 0 for cost in costs)
+
+
+@pytest.mark.parametrize("name", ["clean", "noise", "corruptions", "calibration"])
+def test_a_mean_of_draws_costs_a_pass_for_each(name: str, tmp_path: Path):
+    subject, _ = subject_with(True, tmp_path)
+
+    def costs(*more: str) -> list[tuple[str, Cost]]:
+        return load_protocol(name, [*CASES[name], *more]).measure.estimate(subject)
+
+    once, thrice = costs(), costs("initial=averaged", "average=3")
+    assert [cost.forward for _, cost in thrice] == [3 * cost.forward for _, cost in once]
+    with counted_passes(subject.encoder) as count:
+        load_protocol(name, [*CASES[name], "initial=averaged", "average=3"]).measure(subject)
+    looks = 0 if name == "clean" else 3 * 2 * 5
+    assert sum(cost.forward for _, cost in thrice) == count.all + looks
+
+
+@pytest.mark.parametrize("name", ["noise", "corruptions", "calibration"])
+def test_more_images_than_there_are_cost_nothing_but_an_error(name: str, tmp_path: Path):
+    measure = load_protocol(name, [*CASES[name], "images=13"]).measure
+    for act in (measure.measure, measure.estimate):
+        with pytest.raises(UserError, match=r"^images=13: data 'digits', split 'test', has only 12$"):
+            act(subject_with(False, tmp_path)[0])
 
 
 def test_measurements_without_attacks_import_none():

@@ -1,6 +1,7 @@
 """Files beside the data are told by their content, and one that is not there is a dash until it is."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_an_incomplete_or_unnamed_archive_is_said_in_the_plan(corrupted, tmp_pat
     assert plan_study(corrupted(archive), tmp_path / "root").problems == [f"archive={archive}: fog.npy is missing"]
     (problem,) = plan_study(corrupted(None), tmp_path / "root").problems
     assert problem == "corruptions: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C"
+
+
+def test_an_archive_in_a_folder_or_a_tar_is_measured_and_told_by_its_content_too(corrupted, tmp_path: Path):
+    root, outer, tar = tmp_path / "root", tmp_path / "outer", tmp_path / "a.tar"
+    inner = archive_in(outer / "CIFAR-10-C")
+    unpacked = key_of(corrupted(inner), root)
+    assert key_of(corrupted(outer), root) == unpacked
+    keys = set()
+    for level in (0, 1):
+        images = np.load(inner / "fog.npy")
+        images[-1, 0, 0, 0] = level
+        np.save(inner / "fog.npy", images)
+        with tarfile.open(tar, "w") as file:
+            file.add(inner, inner.name)
+        plan = plan_study(corrupted(tar), root)
+        assert plan.problems == []
+        keys.add(plan.cells["simclr", "corrupted", 0])
+    assert len(keys) == 2
+    assert run_plan(plan_study(corrupted(tar), root), jobs=0, report=lambda line: None) == 0
+    assert collect(corrupted(tar), root).cells["simclr", "corrupted"].mean is not None
 
 
 def test_a_large_file_is_told_by_its_size_and_by_pieces_of_all_its_parts(tmp_path: Path):

@@ -29,6 +29,7 @@ from sslkuramoto.evaluation.certificates.scores import Scored, joined, scored
 from sslkuramoto.evaluation.certificates.smoothed import check_alone, smoothed, votes
 from sslkuramoto.evaluation.classification.sanity import check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
+from sslkuramoto.evaluation.forward_cost import LOOKS
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
@@ -43,6 +44,8 @@ CODE = tuple(f"evaluation/certificates/{file}.py" for file in ("bracket", "bound
 """Sources that decide what the ledger holds, besides those of every battery."""
 CERTIFICATES, VOTES = "certificates", "votes on candidates"
 """Purposes of passes in an estimate."""
+ALONE = 8
+"""Most images that are asked whether their answers depend on one another."""
 ATTACKS: tuple[AttackEntry, ...] = (
     {"name": "held_noise", "k": 16, "max_k": 16, "iterations": 40},
     {"name": "pgd", "label": "pgd-fresh", "loss": "log_margin", "momentum": 1.0, "schedule": "cosine", "noise": "fresh",
@@ -151,7 +154,7 @@ class Certify(Protocol):
         """
         base, chosen = self._base(subject)
         check_first_chunk(base, chosen.pixels[: self.chunk], chosen.index[: self.chunk], NAME)
-        check_alone(smoothed(base, self.plans[0].sigma), chosen.pixels[:8])
+        check_alone(smoothed(base, self.plans[0].sigma), chosen.pixels[:ALONE])
         ready = [prepared_for(subject, smoothed(base, plan.sigma), chosen, self.attacks) for plan in self.plans]
         data = described(chosen.images, len(chosen.index))
         result = Result({}, self.options, data, start_of(subject.encoder, self.initial))
@@ -183,6 +186,11 @@ class Certify(Protocol):
                 passes[VOTES] = passes.get(VOTES, Passes(0)).plus(voting, count)
                 looks = Passes(len(radii) * self.select_draws)
                 passes["clean images"] = passes.get("clean images", Passes(0)).plus(looks, count)
+        first = min(self.chunk, count)
+        checks = LOOKS * first + 3 * max(2, min(ALONE, count))  # as they are, and in two other companies
+        if self.attacks:  # each battery looks once, too
+            checks += first * sum(1 + len(self._radii(plan)) for plan in self.plans)
+        passes["first images"] = Passes(checks)
         own = smoothed(base, self.plans[0].sigma)
         forward, backward = seconds_of_passes(own, chosen.pixels[: self.chunk])
 

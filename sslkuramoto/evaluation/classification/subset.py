@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sslkuramoto.data import ImageSet, batches
+from sslkuramoto.data import DataSet, ImageSet, batches
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes
 from sslkuramoto.evaluation.protocol import Subject
@@ -63,9 +63,22 @@ def chosen_indices(images: ImageSet, wanted: int | None) -> Int64[Tensor, " n"]:
     Raises:
         UserError: there are fewer.
     """
-    wanted = len(images) if wanted is None else wanted
-    if wanted > len(images):
-        raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
+    number = wanted_number(images, wanted)
     # not the first images of the set: folders are sorted by class
     draw = generator("cpu", "attacked images", len(images))
-    return torch.randperm(len(images), generator=draw)[:wanted].sort().values
+    return torch.randperm(len(images), generator=draw)[:number].sort().values
+
+
+def wanted_number(images: DataSet, wanted: int | None) -> int:
+    """Return how many examples are measured.
+
+    Args:
+        images: a split.
+        wanted: how many; None for all.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if wanted is not None and wanted > len(images):
+        raise UserError(f"images={wanted}: data {images.name!r}, split {images.split!r}, has only {len(images)}")
+    return len(images) if wanted is None else wanted

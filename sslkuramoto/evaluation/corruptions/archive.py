@@ -56,6 +56,10 @@ class Archive:
         levels = np.asarray(self._arrays[name][(rows + start).numpy()])
         return torch.from_numpy(levels).permute(0, 3, 1, 2).contiguous()
 
+    def file(self, name: str) -> Path:
+        """Return the file that holds an array: its own, or the tar file."""
+        return self._files.file(name)
+
     def _labels(self, classes: int) -> Int64[Tensor, " m"]:
         labels = self._files.array("labels")
         count = len(SEVERITIES)

@@ -62,6 +62,10 @@ class ArrayFiles:
             raise UserError(f"archive={self.path}: {file} is a zip of arrays (.npz); must be one array")
         return found
 
+    def file(self, name: str) -> Path:
+        """Return the file that holds an array: its own, or the tar file."""
+        return self.path if self._packed else self._folder / f"{name}{ENDING}"
+
     def _loaded(self, file: str) -> np.ndarray | np.lib.npyio.NpzFile:
         return np.load(self._folder / file, mmap_mode="r", allow_pickle=False)
 

@@ -14,7 +14,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_classes, check_first_chunk
 from sslkuramoto.evaluation.classification.subset import chosen_images
 from sslkuramoto.evaluation.corruptions.archive import Archive, checked_names
-from sslkuramoto.evaluation.corruptions.baseline import load_baseline
+from sslkuramoto.evaluation.corruptions.baseline import Baseline, load_baseline
 from sslkuramoto.evaluation.corruptions.corrupt import CORRUPTIONS
 from sslkuramoto.evaluation.corruptions.scores import (
     Cell,
@@ -119,9 +119,7 @@ class Corruptions(Protocol):
     def measure(self, subject: Subject) -> Result:
         classifier = classifier_of(subject, self.initial, average=self.average)
         draws = draws_for(classifier.stochastic, self.draws)
-        baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
-        self._check(subject)
-        archive = self._archive(subject)
+        baseline, archive = self._read(subject)
         chosen = chosen_images(subject, self.split, self.images, subject.batch_size)
         check_first_chunk(classifier, *next(clean_chunks(chosen, subject.batch_size)), NAME)
         labels = chosen.labels.cpu()
@@ -168,6 +166,7 @@ class Corruptions(Protocol):
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return the cost on this device after timing a few passes; measures nothing."""
         classifier = classifier_of(subject, self.initial, average=self.average)
+        self._read(subject)
         passes = (1 + len(self.names) * len(self.severities)) * draws_for(classifier.stochastic, self.draws)
         return [("", classifier_cost(subject, classifier, self.split, images=self.images, passes=passes, look=True))]
 
@@ -182,9 +181,8 @@ class Corruptions(Protocol):
         """Return the files of the archive by name, after checking that they fit the spec."""
         assert self.archive is not None
         assert isinstance(spec, Images)
-        folder = Path(self.archive).expanduser()
-        Archive(folder, self.names, size=spec.size, classes=spec.classes or 0)
-        return {name: folder / f"{name}.npy" for name in ("labels", *self.names)}
+        archive = Archive(Path(self.archive).expanduser(), self.names, size=spec.size, classes=spec.classes or 0)
+        return {name: archive.file(name) for name in ("labels", *self.names)}
 
     def _baseline_file(self, spec: Spec) -> dict[str, Path]:
         """Return the file of the baseline, after checking that it is one."""
@@ -192,11 +190,14 @@ class Corruptions(Protocol):
         load_baseline(self.baseline, self.names, self.source)
         return {"": Path(self.baseline).expanduser()}
 
-    def _check(self, subject: Subject) -> None:
+    def _read(self, subject: Subject) -> tuple[Baseline | None, Archive | None]:
+        """Return the baseline and the archive, where there are any, after checking them and the images of the run."""
+        baseline = load_baseline(self.baseline, self.names, self.source) if self.baseline is not None else None
         images = subject.images(self.split)
         check_classes(subject, images)
         if images.size < SMALLEST:
             raise UserError(f"data.size={images.size}: corruptions need images of at least {SMALLEST} pixels per side")
+        return baseline, self._archive(subject)
 
     def _archive(self, subject: Subject) -> Archive | None:
         """Return the archive, checked against the images of the run; None if the corruptions are made here."""

@@ -154,12 +154,17 @@ class Relations(Protocol):
             progress.done(min(len(index), (i + 1) * subject.batch_size))
         return joined(found)
 
+    @property
+    def _apart(self) -> bool:
+        """Whether the energies are those of a pass of their own."""
+        return self.energy_steps not in (None, self.num_steps)
+
     def _answer(self, subject: Subject, inputs: Tensor, *key: int | str) -> Answer:
         """Return what the network says in one draw; both passes of a draw begin with the same oscillators."""
         encoder, head = subject.encoder, subject.head
         assert head is not None
         oscillators = encoder.gives_coherence and encoder.has_energy and inputs.shape[1] == PAIR
-        apart = self.energy_steps not in (None, self.num_steps)
+        apart = self._apart
 
         def encode(num_steps: int | None, energy: bool) -> Any:
             options: dict[str, Any] = (
@@ -210,13 +215,14 @@ class Relations(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return the cost on this device after timing a few passes; measures nothing."""
-        draws = draws_for(subject.encoder.stochastic, self.draws)
+        draws, each = draws_for(subject.encoder.stochastic, self.draws), 1 + self._apart
 
         def forward(inputs: Tensor, draw: torch.Generator) -> None:
             self._answer(subject, inputs, "cost")
 
         return [
-            (split, passes_cost(subject, forward, split, self._number(subject, split), draws)) for split in self.splits
+            (split, passes_cost(subject, forward, split, self._number(subject, split), draws, each=each))
+            for split in self.splits
         ]
 
     def _number(self, subject: Subject, split: str) -> int:

@@ -37,7 +37,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost, Passes
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import chosen_indices, pixels_of
-from sslkuramoto.evaluation.forward_cost import features_cost
+from sslkuramoto.evaluation.forward_cost import LOOKS, features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features, split_values
 from sslkuramoto.evaluation.representation.knn import knn_predict
@@ -184,6 +184,7 @@ class FeatureAttack(Protocol):
         stochastic, n, radii = subject.encoder.stochastic, len(index), len(self.threats)
         k, draws = (self.k, draws_for(True, self.draws)) if stochastic else (1, 1)
         passes = {
+            "first images": Passes(len(few) * LOOKS),
             "clean features of the attack": Passes(n * k),
             "attack": Passes(n * radii * k, n * radii * k * self.iterations),
             "scoring": Passes(n * (radii + 1) * draws),

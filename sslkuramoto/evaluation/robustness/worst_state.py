@@ -29,6 +29,7 @@ from sslkuramoto.dynamics.state_space import EVERYWHERE
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.sanity import check_first_chunk
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
+from sslkuramoto.evaluation.forward_cost import LOOKS
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.units import units_of
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, draws_for, share_right
@@ -160,6 +161,7 @@ class WorstState(Protocol):
         ascents = 2 * len(self.radii) - still - still * (self.threat.eps == 0)
         each = Passes(n * self.draws, n * self.draws * self.iterations)
         passes = {
+            "first images": Passes(min(self.chunk, n) * (LOOKS + 2)),
             "attack": Passes(0).plus(each, ascents),
             "scoring": Passes(n * self.draws * (1 + 4 * len(self.radii))),
         }

@@ -9,6 +9,7 @@ import torch
 from linear_network import Linear, classifier_of, some_images
 
 from sslkuramoto.any_network import Logits
+from sslkuramoto.attacks.counting import counted as counted_passes
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.encoders.features import Encoder, Features
@@ -288,9 +289,19 @@ def test_the_estimate_is_an_upper_bound_of_the_passes_that_are_made(noisy, subje
 
     monkeypatch.setattr(Smoothed, "forward", counted)
     protocol(subject)
-    looks = (1 + len(protocol.radii)) * protocol.chunk  # of the battery at the first chunk
-    assert 0 < made[0] <= cost.forward + cost.backward + looks
+    assert 0 < made[0] <= cost.forward + cost.backward
     assert cost.passes["certificates"].forward == 6 * 230
+
+
+@pytest.mark.parametrize("name", ["cnn", "noisy"])
+@pytest.mark.parametrize("images", [1, 6])
+def test_certificates_alone_take_what_the_estimate_says(request, subject_of, name, images) -> None:
+    subject = subject_of(request.getfixturevalue(name))
+    protocol = build(images=images, attacks=[], stages=1)
+    ((_, cost),) = protocol.estimate(subject)
+    with counted_passes(subject.encoder) as count:
+        protocol(subject)
+    assert count.all <= cost.forward <= count.all + 2 * images, "a deterministic network is looked at twice more"
 
 
 def test_fixed_oscillators_are_a_base_classifier_of_their_own(noisy, subject_of) -> None:

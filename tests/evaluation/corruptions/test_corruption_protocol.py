@@ -165,6 +165,21 @@ def test_a_name_in_place_of_a_list_has_a_hint_at_the_command_line_too():
     assert PROTOCOLS.build("corruptions", {"corruptions": ["fog"]}).names == ("fog",)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baseline": "nowhere.json"}, "baseline=nowhere.json: "),
+        ({"source": "archive"}, "source=archive: needs archive=DIR"),
+        ({"source": "archive", "archive": "nowhere"}, "archive=nowhere: no such folder"),
+    ],
+)
+def test_an_estimate_needs_what_the_measurement_reads(options, message, cnn, subject_of):
+    protocol = Corruptions(images=8, **options)
+    for act in (protocol, protocol.estimate):
+        with pytest.raises(UserError, match=f"^{message}"):
+            act(subject_of(cnn))
+
+
 def test_too_few_draws_and_missing_classifiers_are_refused(noisy, subject_of):
     with pytest.raises(UserError, match="at least 20"):
         Corruptions(draws=19)(subject_of(noisy))

@@ -92,6 +92,14 @@ def test_relative_mce_needs_a_baseline_that_loses_something():
     assert set(found) == {"mce"}
 
 
+def test_a_baseline_whose_losses_cancel_up_to_rounding_loses_nothing():
+    clean, errors = 1 - 11 / 30, [1 - (11 + more) / 30 for more in (1, -1, 0, 1, -1)]
+    baseline = Baseline({"fog": sum(errors)}, clean, {})
+    assert 0 < baseline.errors["fog"] - 5 * clean < 1e-15, "as many wrong answers as without the corruption"
+    found = corruption_errors({"fog": [constant(0.4) for _ in range(5)]}, constant(0.1), baseline)
+    assert set(found) == {"mce"}
+
+
 def result_file(path, table, *, clean=0.9, source="ours"):
     content = {
         "details": {"corruptions": table},

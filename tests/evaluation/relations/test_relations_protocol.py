@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.data import DATA, batches
 from sslkuramoto.data.glyphs.glyph_set import GlyphSet
 from sslkuramoto.earlier_trainings import Training
@@ -206,6 +207,17 @@ def test_energy_steps_change_no_answer(measure) -> None:
     assert few.metrics["energy/same"] != many.metrics["energy/same"]
     longer = measure(data, encoder, "num_steps=25", head=head)
     assert longer.metrics["energy/same"] == many.metrics["energy/same"]
+
+
+def test_energy_steps_of_their_own_are_passes_of_their_own(measure, tmp_path: Path) -> None:
+    data, encoder, head = source("same-different"), relational(), nn.Linear(DIMENSIONS, 2)
+    for options in ([], ["energy_steps=4"]):
+        parts = {"encoder": encoder, "head": head, "data": data, "device": torch.device("cpu"), "run_dir": tmp_path}
+        subject = Subject(**parts, encoder_hash="0", batch_size=8)
+        costs = load_protocol("relations", options).measure.estimate(subject)
+        with counted(encoder) as count:
+            measure(data, encoder, "store=0", *options, head=head)
+        assert sum(cost.forward for _, cost in costs) == count.all
 
 
 def test_a_few_pairs_of_each_kind_are_stored_with_their_last_oscillators(measure, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from safetensors import safe_open
 from torch import nn
 
 from sslkuramoto.attacks import Work
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.feature_objective import FeatureObjective, apart, compared
 from sslkuramoto.attacks.held_noise import climb
 from sslkuramoto.encoders.features import Encoder, Features
@@ -227,6 +228,16 @@ def test_the_estimate_is_of_the_passes_that_are_made(cnn, subject_of) -> None:
     assert cost.backward == 12 * 2 * 8
     assert shown.backward == 12 * 2 * 9
     assert encoder.calls > before
+
+
+@pytest.mark.parametrize("name", ["cnn", "noisy"])
+def test_the_estimate_is_never_exceeded(request, name, subject_of) -> None:
+    subject = subject_of(request.getfixturevalue(name))
+    costs = [cost for _, cost in build().estimate(subject)]
+    with counted(subject.encoder) as count:
+        build()(subject)
+    assert count.backward == sum(cost.backward for cost in costs)
+    assert 0 <= sum(cost.forward + cost.backward for cost in costs) - count.all <= 2 * 12, "two looks at most"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.attacks.worst_state import state_space_of, worst_state
 from sslkuramoto.classifier import Classifier, frozen
 from sslkuramoto.dynamics.sphere import normalise, random_oscillators
@@ -251,6 +252,16 @@ def test_a_network_that_draws_more_than_its_state_is_refused_whatever_it_says_of
         head.weight.copy_(torch.eye(2))
     with pytest.raises(UserError, match="equal images with equal draws have different predictions"):
         build(chunk=12)(subject_of((Flipping(2, side=8), head), data=lambda split: data))
+
+
+def test_the_estimate_is_never_exceeded(some_set, subject_of) -> None:
+    encoder = ENCODERS.build("akorn", {"channels": 4, "kernel_sizes": [3], "num_steps": 1}).eval()
+    data = some_set(12)
+    subject = subject_of((encoder, nn.Linear(encoder.num_features, 10)), data=lambda split: data)
+    ((_, cost),) = build(iterations=2).estimate(subject)
+    with counted(encoder) as count:
+        build(iterations=2)(subject)
+    assert count.all <= cost.forward + cost.backward <= count.all + 2 * 5, "two looks at most"
 
 
 def test_a_deterministic_network_and_noise_of_another_kind_are_refused_in_one_line(cnn, noisy, subject_of) -> None:
