@@ -329,6 +329,7 @@ def load(path: str | Path) -> Classifier | Encoder:
 
 
 @places_told()
+@torch.inference_mode(mode=False)
 def train(
     recipe: str | Path | Recipe, *overrides: str, run: str | Path | None = None, init: str | Path | None = None
 ) -> Path:
@@ -355,6 +356,7 @@ def train(
 
 
 @places_told()
+@torch.inference_mode(mode=False)  # the caller's inference mode would cut every gradient
 def evaluate(
     run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: Seed | None = None
 ) -> Measured:
