@@ -207,31 +207,6 @@ def test_weights_of_another_type_or_on_two_devices_are_one_line(plain, some):
         as_classifier(network, *some)
 
 
-@pytest.mark.parametrize(
-    ("change", "back", "said"),
-    [
-        (
-            lambda: torch.set_default_dtype(torch.float64),
-            lambda: torch.set_default_dtype(torch.float32),
-            r"torch\.set_default_dtype\(torch\.float64\) was called: networks are measured in torch\.float32",
-        ),
-        (
-            lambda: torch.set_default_device("meta"),
-            lambda: torch.set_default_device(None),
-            "torch's default device is meta: must be cpu",
-        ),
-    ],
-)
-def test_another_default_for_new_tensors_is_named_and_no_fault_of_the_network(plain, some, change, back, said):
-    network = plain()
-    change()
-    try:
-        with pytest.raises(UserError, match=said):
-            as_classifier(network, *some)
-    finally:
-        back()
-
-
 def test_a_network_that_expects_pixels_up_to_255_is_refused_or_scaled(plain, digits):
     images, labels = digits["test"].images.float() / 255, digits["test"].labels
     network = plain(lambda pixels: pixels / 255)
