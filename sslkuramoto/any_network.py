@@ -4,6 +4,7 @@ Shapes: b batch, n images, y x pixels, d features, q classes.
 """
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -275,6 +276,25 @@ def identity_of_encoder(encoder: Encoder, size: int) -> str:
 
     with torch.no_grad():
         return identity_of(encoder, ask)
+
+
+@torch.no_grad()
+def answers_of(encoder: Encoder, size: int) -> list[list[float | None]]:
+    """Return what an encoder answers to the images that identify it, under one draw: at most ten numbers of each image.
+
+    They tell apart what no identity can: networks that read a global variable, or an object that cannot be looked into.
+
+    Args:
+        encoder: in eval mode; unchanged.
+        size: side of the images that it reads, pixels.
+
+    Returns:
+        Six digits of each number; None for one that is nan or infinite.
+    """
+    device = network_device(encoder)
+    draw = generator(device, "draw for an identity") if encoder.stochastic else None
+    pooled = a_copy(encoder)(images_to_ask(size).to(device), draw=draw).pooled
+    return [[float(f"{value:.6g}") if isfinite(value) else None for value in row] for row in pooled[:, :10].tolist()]
 
 
 def identity_of_head(encoder: Encoder, head: nn.Module, size: int) -> str:

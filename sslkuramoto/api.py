@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -153,10 +154,16 @@ def certify(
         **setting: see :class:`Setting`.
     """
     check_pixels(images)
-    sizes = [sigma] if isinstance(sigma, int | float) else [*check_value("sigma", sigma, Sequence[float])]
+    sizes, places = _plain(sigma), _plain(radii)
+    sizes = [sizes] if isinstance(sizes, int | float) else [*check_value("sigma", sizes, Sequence[float])]
     file = load_protocol("certify-quick").options
-    own = {"sigma": sizes, "radii": None if radii is None else [*radii], "images": None}
+    own = {"sigma": sizes, "radii": check_value("radii", places, Sequence[float] | None), "images": None}
     return measured_on("certify", file | own | stated("options", options), model, (images, labels), setting)
+
+
+def _plain(numbers: object) -> object:
+    """Return the numbers of an array or a tensor as Python's."""
+    return numbers.tolist() if isinstance(numbers, np.ndarray | np.generic | Tensor) else numbers
 
 
 def calibration(
@@ -329,6 +336,7 @@ def load(path: str | Path) -> Classifier | Encoder:
 
 
 @places_told()
+@torch.inference_mode(mode=False)
 def train(
     recipe: str | Path | Recipe, *overrides: str, run: str | Path | None = None, init: str | Path | None = None
 ) -> Path:
@@ -355,6 +363,7 @@ def train(
 
 
 @places_told()
+@torch.inference_mode(mode=False)  # the caller's inference mode would cut every gradient
 def evaluate(
     run: str | Path, protocol: str, *overrides: str, device: str = "cpu", seed: Seed | None = None
 ) -> Measured:

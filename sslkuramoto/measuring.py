@@ -88,6 +88,7 @@ def stated(key: str, options: object) -> dict[str, Any]:
 
 
 @places_told()
+@torch.inference_mode(mode=False)  # the caller's inference mode would cut every gradient
 def measured_on(
     protocol: str,
     options: dict[str, Any],

@@ -40,8 +40,14 @@ def check_network(network: nn.Module, images: Float[Tensor, "b 3 y x"]) -> torch
     """Return the device of a network.
 
     Raises:
-        UserError: parts on different devices, weights that are not float32, or pixels outside [0,1].
+        UserError: another default than torch's for new tensors, parts on different devices, weights that are not
+            float32, or pixels outside [0,1].
     """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    if dtype != torch.float32:
+        raise UserError(f"torch.set_default_dtype({dtype}) was called: networks are measured in torch.float32")
+    if device.type != "cpu":
+        raise UserError(f"torch's default device is {device}: must be cpu (the network itself may be on any device)")
     check_pixels(images)
     tensors = [*network.parameters(), *network.buffers()]
     devices = sorted({str(each.device) for each in tensors})
@@ -70,7 +76,8 @@ def check_pixels(images: object) -> None:
         hint = " (images.float() / 255)" if images.dtype == torch.uint8 else " (images.float())"
         raise UserError(f"images: {images.dtype}, must be torch.float32 with pixels in [0,1]{hint}")
     if images.ndim != 4 or shape[1] != 3 or shape[2] != shape[3]:
-        raise UserError(f"images: shape {shape}, must be [n, 3, s, s] (grey images: images.expand(-1, 3, -1, -1))")
+        grey = " (grey images: images.expand(-1, 3, -1, -1))" if images.ndim == 4 and shape[1] == 1 else ""
+        raise UserError(f"images: shape {shape}, must be [n, 3, s, s]{grey}")
     if not shape[0]:
         raise UserError("images: must be at least one")
     low, high = float(images.min()), float(images.max())

@@ -13,6 +13,9 @@ A buffer or attribute that changes during a forward pass, such as a counter of c
 part of the identity. A copy makes two forward passes, and what differs between them is not hashed; a cache that the
 first pass fills is therefore the same for used and unused networks. An attribute that is new at each start of the
 program, such as a time stamp, makes another network at each start, and its attacks are run again.
+
+A global variable that a function reads and the content of an object of another kind are not seen here. The directory of
+results therefore also holds what the network answers (:func:`~sslkuramoto.any_network.answers_of`).
 """
 
 import copy

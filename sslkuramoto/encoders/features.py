@@ -246,7 +246,16 @@ def buffers_kept(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Within this context the parameters receive no gradient; their ``requires_grad`` is restored afterwards."""
+    """Within this context the parameters receive no gradient; their ``requires_grad`` is restored afterwards.
+
+    Raises:
+        UserError: tensors that were made in inference mode, through which torch takes no gradient.
+    """
+    if any(each.is_inference() for module in modules for each in (*module.parameters(), *module.buffers())):
+        raise UserError(
+            "the network's weights were made in torch.inference_mode(), so no gradient passes them: make or load the "
+            "network outside it, or copy it there (copy.deepcopy(network))"
+        )
     trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -16,6 +16,7 @@ import symtable
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from math import inf, nan
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkuramoto.any_network import SOME, as_classifier, check_encoder, identity_of_encoder, identity_of_head
+from sslkuramoto.any_network import (
+    SOME,
+    answers_of,
+    as_classifier,
+    check_encoder,
+    identity_of_encoder,
+    identity_of_head,
+)
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import DATA, ImageSet, batches, expected_spec, image_set
 from sslkuramoto.encoders.features import Encoder
@@ -32,10 +40,12 @@ from sslkuramoto.evaluation.classification.subset import chosen_indices
 from sslkuramoto.evaluation.protocol import Need, Protocol, Subject
 from sslkuramoto.examples import check_reads
 from sslkuramoto.files import ABOUT, is_leftover, read_object, write_atomically
+from sslkuramoto.model_checks import share_apart
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_beside, code_version, content_key
 
 _MEND = "choose another directory (--run, folder=)"
+_ANSWERS, _ROUNDED = "answers_on_", 0.01  # share of the spread of answers that other hardware may change, in bfloat16
 _ANSWERING = ("data", "dynamics", "encoders", "heads.py", "any_network.py", "classifier.py")
 _neighbours = set[str]()  # modules in the folder of the last file
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
@@ -278,7 +288,8 @@ def subject_from(
     identity = identity_of_encoder(encoder, size)
     head_identity = "" if head is None else identity_of_head(encoder, head, size)
     known = {"network": identity} | ({"head": head_identity} if head_identity else {})
-    claim(run_dir, {**about, **known}, write=write, mend=mend)
+    answers = {f"{_ANSWERS}{device.type}": answers_of(encoder, size)}  # a draw differs between kinds of devices
+    claim(run_dir, {**about, **known, **answers}, write=write, mend=mend)
     return Subject(
         encoder=encoder,
         head=head,
@@ -315,6 +326,7 @@ def features_wanted(name: str) -> str:
 def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: str = _MEND) -> None:
     """Claim a directory for the results of a network, or check that it already belongs to it.
 
+    Its answers are compared up to rounding, and only where the directory holds some of the same kind of device.
     Without ``write`` nothing is created: it is only checked whether the directory could be claimed.
 
     Raises:
@@ -324,14 +336,34 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: 
     wanted = json.loads(json.dumps(dict(about), default=str))
     if file.is_file():
         known = read_object(file, f"damaged; remove it, or {mend}")
+        before, now = ({key: all_.pop(key) for key in [*all_] if key.startswith(_ANSWERS)} for all_ in (known, wanted))
         differing = next(key for key in (*known, *wanted, "") if known.get(key) != wanted.get(key) or not key)
         if differing:
             there, here = (str(each.get(differing))[:60] for each in (known, wanted))
             raise UserError(
                 f"{run_dir}: belongs to another network: {differing} is {there} there and {here} here; {mend}"
             )
+        apart = max((_apart(before[key], now[key]) for key in before.keys() & now.keys()), default=0.0)
+        if not apart <= _ROUNDED:  # also nan
+            raise UserError(
+                f"{run_dir}: belongs to another network: weights and options that can be read are the same, and its "
+                f"answers differ by {apart:.2g} of their spread (a function may use another global variable); {mend}"
+            )
         return
     if run_dir.exists() and (not run_dir.is_dir() or not all(is_leftover(item) for item in run_dir.iterdir())):
         raise UserError(f"{run_dir}: exists and holds no results of a network; {mend}")
     if write:
         write_atomically(file, json.dumps(wanted, indent=1) + "\n")
+
+
+def _apart(before: Any, now: Any) -> float:
+    """Return how far two records of answers differ, see :func:`share_apart`; infinity where they cannot be compared."""
+
+    def tensor(rows: Any) -> torch.Tensor:
+        return torch.tensor([[nan if number is None else number for number in row] for row in rows])
+
+    try:
+        first, second = tensor(before), tensor(now)
+        return share_apart(first, second) if first.shape == second.shape and first.ndim == 2 else inf
+    except (TypeError, ValueError, RuntimeError):  # edited, or damaged
+        return inf

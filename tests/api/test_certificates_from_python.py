@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,3 +56,13 @@ def test_a_network_that_has_no_answer_to_some_noise_is_certified(plain, some):
     few: dict[str, Any] = {"n0": 20, "n": 100, "draws": 40, "attacks": []}
     found = sk.certify(sometimes, some[0][:4], some[1][:4], 0.2, radii=[0.1], options=few)
     assert 0 <= found["certified_accuracy_0.1"].value < 1
+
+
+def test_sigma_and_radii_may_be_numbers_of_numpy_and_torch_and_one_radius_is_a_list(plain, some):
+    few: dict[str, Any] = {"n0": 20, "n": 100, "draws": 40, "attacks": []}
+    listed = sk.certify(plain(), some[0][:4], some[1][:4], [0.25], radii=[0.125], options=few)
+    for sigma, radii in ((np.float32(0.25), np.array([0.125])), (torch.tensor([0.25]), torch.tensor([0.125]))):
+        found = sk.certify(plain(), some[0][:4], some[1][:4], sigma, radii=radii, options=few)  # pyright: ignore
+        assert found.metrics == listed.metrics
+    with pytest.raises(UserError, match=r"radii=0\.125: must be a list"):
+        sk.certify(plain(), some[0][:4], some[1][:4], radii=0.125)  # pyright: ignore[reportArgumentType]

@@ -97,3 +97,28 @@ def test_the_parts_of_a_run_are_changed_for_a_measurement_as_on_the_command_line
         sk.evaluate(run, "knn", "encoder.name=timm")
     with pytest.raises(sk.UserError, match="device=nowhere: not usable here"):
         sk.evaluate(run, "knn", device="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "said"),
+    [
+        (
+            lambda: torch.set_default_dtype(torch.float64),
+            lambda: torch.set_default_dtype(torch.float32),
+            r"torch\.set_default_dtype\(torch\.float64\) was called: networks are measured in torch\.float32",
+        ),
+        (
+            lambda: torch.set_default_device("meta"),
+            lambda: torch.set_default_device(None),
+            "torch's default device is meta: must be cpu",
+        ),
+    ],
+)
+def test_another_default_for_new_tensors_is_named_and_no_fault_of_the_network(plain, some, change, back, said):
+    network = plain()
+    change()
+    try:
+        with pytest.raises(sk.UserError, match=said):
+            sk.as_classifier(network, *some)
+    finally:
+        back()

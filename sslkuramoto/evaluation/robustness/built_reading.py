@@ -20,7 +20,7 @@ from torch import Tensor
 from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.battery import DecidedBy
 from sslkuramoto.attacks.ledger import ledger_for
-from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
+from sslkuramoto.classifier import Classifier, Initial, check_deterministic, predictions_over_draws
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.protocol import Subject, start_of
@@ -84,7 +84,7 @@ class BuiltReading:
             otherwise of all attacks together.
 
         Raises:
-            UserError: equal images scored differently.
+            UserError: equal images scored differently; a deterministic network that draws on attacked images.
             MisbehavedError: an attack changed an image with eps = 0.
         """
         classifier, chosen = self.classifier, self.chosen
@@ -105,6 +105,8 @@ class BuiltReading:
             report=progress.line,
             finished=partial(progress.finished, self.name),
         )
+        for part, index in zip(found.worst.split(self.chunk), chosen.index.split(self.chunk), strict=True):
+            check_deterministic(classifier.at(index), part)  # a network may draw only where it is unsure
         clean, robust, theirs = (
             self.predictions(candidates, chosen.index) for candidates in (chosen.pixels, found.worst, found.wrapper)
         )
