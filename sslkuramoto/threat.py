@@ -23,7 +23,8 @@ DEFAULT_EPS: Mapping[str, float | str] = {"linf": "8/255", "l2": 0.5}
 BY_NORM = {"eps": ("norm", DEFAULT_EPS)}
 """For a member with these two options: ``eps`` left out is that of ``norm`` (:mod:`~sslkuramoto.registry`)."""
 FRACTION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
-OF_BFLOAT16 = 2**-8  # the sum of probabilities that were rounded to bfloat16 differs from 1 by less
+HALVES = {torch.bfloat16: 2**-8, torch.float16: 2**-10}
+"""By how much the sum of probabilities that were rounded to these differs from 1 at most."""
 ROUNDING = 1e-6  # float32 steps around x + eps; in l2, of the length of the whole perturbation
 
 
@@ -178,5 +179,7 @@ def check_logits(logits: Float[Tensor, "b q"]) -> None:
     zero, and an audit says so.
     """
     hard = bool(((logits == 0) | (logits == 1)).all())
-    if not hard and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < OF_BFLOAT16).all()):
+    rounded = [apart for kind, apart in HALVES.items() if torch.equal(logits.to(kind).to(logits.dtype), logits)]
+    apart = max(rounded, default=1e-5)
+    if not hard and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < apart).all()):
         raise UserError("the classifier returns probabilities: attacks need its logits")

@@ -229,7 +229,8 @@ def test_probabilities_are_refused_and_logits_are_not():
     for short in (torch.bfloat16, torch.float16):
         with pytest.raises(UserError, match="probabilities: attacks need its logits"):
             check_logits(logits.softmax(dim=1).to(short).float())
-    for fine in (logits, logits.log_softmax(dim=1), logits.abs(), torch.zeros(8, 10), logits.sigmoid()):
+    of_no_half = 1.002 * logits.softmax(dim=1)
+    for fine in (logits, logits.log_softmax(dim=1), logits.abs(), torch.zeros(8, 10), logits.sigmoid(), of_no_half):
         check_logits(fine)
 
 
