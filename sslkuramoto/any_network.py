@@ -59,6 +59,7 @@ class _Function(nn.Module):
         return self.function(images)
 
 
+@torch.inference_mode(mode=False)
 def as_encoder(
     network: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "b 3 y x"],
@@ -137,6 +138,7 @@ def check_scaling(mean: Sequence[float] | None, std: Sequence[float] | None) -> 
             raise UserError(f"{name}={values!r}: must be {wanted}")
 
 
+@torch.inference_mode(mode=False)  # its buffers would pass no gradient
 def as_classifier(
     network: nn.Module | Callable[[Tensor], Tensor],
     images: Float[Tensor, "b 3 y x"],
@@ -279,22 +281,28 @@ def identity_of_encoder(encoder: Encoder, size: int) -> str:
 
 
 @torch.no_grad()
-def answers_of(encoder: Encoder, size: int) -> list[list[float | None]]:
-    """Return what an encoder answers to the images that identify it, under one draw: at most ten numbers of each image.
+def answers_of(encoder: Encoder, head: nn.Module | None, size: int) -> list[list[float | None]]:
+    """Return what a wrapped network answers to the images that identify it, under one seed: ten numbers for each image.
 
     They tell apart what no identity can: networks that read a global variable, or an object that cannot be looked into.
 
     Args:
         encoder: in eval mode; unchanged.
+        head: of the user, that reads its features; in eval mode, unchanged.
         size: side of the images that it reads, pixels.
 
     Returns:
-        Six digits of each number; None for one that is nan or infinite.
+        Ten fixed random sums of an answer's numbers, six digits each; None where one is nan or infinite. Nothing for
+        an :class:`Encoder` that is not wrapped: its identity is that of its weights, options and source.
     """
-    device = network_device(encoder)
-    draw = generator(device, "draw for an identity") if encoder.stochastic else None
-    pooled = a_copy(encoder)(images_to_ask(size).to(device), draw=draw).pooled
-    return [[float(f"{value:.6g}") if isfinite(value) else None for value in row] for row in pooled[:, :10].tolist()]
+    if not isinstance(encoder, AnyNetwork):
+        return []
+    answers, grid = _features_for_identity(encoder, size)
+    if head is not None:
+        answers = _answered(a_copy(head), answers, grid)
+    numbers = answers.flatten(1).double().cpu()
+    sums = torch.randn(numbers.shape[1], 10, generator=generator("cpu", "sums of answers"), dtype=torch.double)
+    return [[float(f"{value:.6g}") if isfinite(value) else None for value in row] for row in (numbers @ sums).tolist()]
 
 
 def identity_of_head(encoder: Encoder, head: nn.Module, size: int) -> str:
@@ -305,16 +313,28 @@ def identity_of_head(encoder: Encoder, head: nn.Module, size: int) -> str:
         head: in eval mode; unchanged.
         size: side of the images that the encoder reads, pixels.
     """
-    device = network_device(encoder)
-    draw = generator(device, "draw for an identity") if encoder.stochastic else None
     with torch.no_grad():
-        features = a_copy(encoder)(images_to_ask(size).to(device), draw=draw)
+        features = _features_for_identity(encoder, size)
+        return identity_of(head, lambda network: _answered(network, *features))
 
-        def ask(network: nn.Module) -> object:
-            with borrowed_global(generator("cpu", "noise of a head for an identity")):
-                return network(taken(network, features.pooled, features.map))
 
-        return identity_of(head, ask)
+def _features_for_identity(encoder: Encoder, size: int) -> tuple[Tensor, Tensor]:
+    """Return pooled features and their map, of a copy under one seed; generators stay as they were."""
+    device = network_device(encoder)
+    images = images_to_ask(size).to(device)
+    if isinstance(encoder, AnyNetwork):
+        with encoder.on_a_copy():
+            answers = encoder.under(0, images)
+        return answers, answers[:, :, None, None]
+    with borrowed_global(generator("cpu", "noise of an encoder for an identity")):
+        draw = generator(device, "draw for an identity") if encoder.stochastic else None
+        found = a_copy(encoder)(images, draw=draw)
+    return found.pooled, found.map
+
+
+def _answered(head: nn.Module, pooled: Tensor, grid: Tensor) -> Tensor:
+    with borrowed_global(generator("cpu", "noise of a head for an identity")):
+        return head(taken(head, pooled, grid))
 
 
 def _spread(values: Tensor, most: int) -> Tensor:

@@ -41,7 +41,7 @@ from sslkuramoto.measuring import (
     usable_device,
     written,
 )
-from sslkuramoto.model_checks import check_network, check_pixels
+from sslkuramoto.model_checks import check_defaults, check_network, check_pixels
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe
@@ -314,6 +314,7 @@ def _place(path: object, key: str = "path") -> Path:
 
 
 @places_told()
+@torch.inference_mode(mode=False)
 def load(path: str | Path) -> Classifier | Encoder:
     """Return the network of a finished run, an exported folder or an encoder file: a classifier where there is one.
 
@@ -324,6 +325,7 @@ def load(path: str | Path) -> Classifier | Encoder:
     Raises:
         UserError: none of these, damaged, or a run that is not finished.
     """
+    check_defaults()
     place = _place(path)
     if place.is_file():
         return load_encoder(place)
@@ -348,6 +350,7 @@ def train(
         run: run directory; None: the run that is continued, or runs/RECIPE.
         init: finished run whose encoder the training starts from; None: as the recipe says.
     """
+    check_defaults()
     start = None if init is None else str(_place(init, "init"))
     place = None if run is None else _place(run, "run")
     if isinstance(recipe, Recipe):
@@ -377,6 +380,7 @@ def evaluate(
         device: where to measure.
         seed: of the measurement; None: the run's.
     """
+    check_defaults()
     place, settings = _place(run, "run"), check_value("overrides", overrides, tuple[str, ...])
     check_value("seed", seed, Seed | None)
     parts, rest = run_options(place, settings)

@@ -36,6 +36,19 @@ def network_device(module: nn.Module, default: torch.device | None = None) -> to
     return next((each.device for each in tensors), default or torch.device("cpu"))
 
 
+def check_defaults() -> None:
+    """Refuse another default of torch for new tensors.
+
+    Raises:
+        UserError: it is not float32 on the CPU.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    if dtype != torch.float32:
+        raise UserError(f"torch.set_default_dtype({dtype}) was called: networks are trained and measured in float32")
+    if device.type != "cpu":
+        raise UserError(f"torch's default device is {device}: must be cpu (the network itself may be on any device)")
+
+
 def check_network(network: nn.Module, images: Float[Tensor, "b 3 y x"]) -> torch.device:
     """Return the device of a network.
 
@@ -43,11 +56,7 @@ def check_network(network: nn.Module, images: Float[Tensor, "b 3 y x"]) -> torch
         UserError: another default than torch's for new tensors, parts on different devices, weights that are not
             float32, or pixels outside [0,1].
     """
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    if dtype != torch.float32:
-        raise UserError(f"torch.set_default_dtype({dtype}) was called: networks are measured in torch.float32")
-    if device.type != "cpu":
-        raise UserError(f"torch's default device is {device}: must be cpu (the network itself may be on any device)")
+    check_defaults()
     check_pixels(images)
     tensors = [*network.parameters(), *network.buffers()]
     devices = sorted({str(each.device) for each in tensors})

@@ -23,8 +23,8 @@ DEFAULT_EPS: Mapping[str, float | str] = {"linf": "8/255", "l2": 0.5}
 BY_NORM = {"eps": ("norm", DEFAULT_EPS)}
 """For a member with these two options: ``eps`` left out is that of ``norm`` (:mod:`~sslkuramoto.registry`)."""
 FRACTION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
-HALVES = {torch.bfloat16: 2**-8, torch.float16: 2**-10}
-"""By how much the sum of probabilities that were rounded to these differs from 1 at most."""
+HALVES = {torch.bfloat16: 2**-7, torch.float16: 2**-10}
+"""Largest distance from 1 of a sum of probabilities that were rounded to a type, or computed in it."""
 ROUNDING = 1e-6  # float32 steps around x + eps; in l2, of the length of the whole perturbation
 
 

@@ -129,12 +129,12 @@ class Encoder(nn.Module):
 
     @classmethod
     def pretrained(cls, options: Mapping[str, Any]) -> bool:
-        """Return whether these options start from trained weights: a file of them, unless an encoder knows others."""
+        """Return whether these options start from trained weights. By default: whether they name a file of weights."""
         return cls.weight_file(options) is not None
 
     @classmethod
     def weight_file(cls, options: Mapping[str, Any]) -> str | None:
-        """Return the file of trained weights that these options name, which a study tells by its content."""
+        """Return the file of trained weights that these options name. A study trains anew where its content changed."""
         return None
 
     @classmethod

@@ -45,7 +45,7 @@ from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.sources import CODE_DIGITS, PACKAGE, code_behind, code_beside, code_version, content_key
 
 _MEND = "choose another directory (--run, folder=)"
-_ANSWERS, _ROUNDED = "answers_on_", 0.01  # share of the spread of answers that other hardware may change, in bfloat16
+_ANSWERS, _ROUNDED = "answers_on_", 0.1  # share of the spread of answers that other hardware or precision may change
 _ANSWERING = ("data", "dynamics", "encoders", "heads.py", "any_network.py", "classifier.py")
 _neighbours = set[str]()  # modules in the folder of the last file
 FUNCTION = re.compile(r"(?P<place>.*[^:]):(?P<name>[A-Za-z_]\w*)", re.ASCII)
@@ -287,9 +287,10 @@ def subject_from(
     size = images("test").size
     identity = identity_of_encoder(encoder, size)
     head_identity = "" if head is None else identity_of_head(encoder, head, size)
-    known = {"network": identity} | ({"head": head_identity} if head_identity else {})
-    answers = {f"{_ANSWERS}{device.type}": answers_of(encoder, size)}  # a draw differs between kinds of devices
-    claim(run_dir, {**about, **known, **answers}, write=write, mend=mend)
+    known: dict[str, Any] = {"network": identity} | ({"head": head_identity} if head_identity else {})
+    if answers := answers_of(encoder, head, size):
+        known[f"{_ANSWERS}{device.type}"] = answers  # a draw differs between kinds of devices
+    claim(run_dir, {**about, **known}, write=write, mend=mend)
     return Subject(
         encoder=encoder,
         head=head,
@@ -347,7 +348,8 @@ def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: 
         if not apart <= _ROUNDED:  # also nan
             raise UserError(
                 f"{run_dir}: belongs to another network: weights and options that can be read are the same, and its "
-                f"answers differ by {apart:.2g} of their spread (a function may use another global variable); {mend}"
+                f"answers differ by {apart:.2g} of their spread (it may read another global variable "
+                f"now, or compute in another precision); {mend}"
             )
         return
     if run_dir.exists() and (not run_dir.is_dir() or not all(is_leftover(item) for item in run_dir.iterdir())):

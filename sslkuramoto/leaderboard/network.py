@@ -108,7 +108,7 @@ def check_card(file: Path, run: Path) -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     """Return what a card calls a network, which :func:`check_card` accepts: a directory may have any name."""
-    shown = printable(name)[:LONGEST_NAME]
+    shown = "".join(sign if sign.isprintable() else " " for sign in printable(name))[:LONGEST_NAME]
     return shown if shown.strip() else "network"
 
 

@@ -190,6 +190,8 @@ class DataFacts:
 
     def _of_weights(self, place: list[str], file: Path, there: bool, facts: Facts | None) -> tuple[str, str | None]:
         key = json.dumps(place)
+        if key in self._found:
+            return self._found[key].fingerprint, None
         try:
             if not there:  # nothing, or no file of its own that could be read to an end
                 raise FileNotFoundError(errno.ENOENT, "no such file")

@@ -32,6 +32,17 @@ def test_a_run_is_trained_and_attacked_in_the_inference_mode_of_the_caller(tmp_p
     assert not any("no gradient reaches the pixels" in note for note in found.notes)
 
 
+def test_networks_wrapped_or_loaded_in_inference_mode_are_attacked_outside_it(plain, some, tmp_path):
+    run = sk.train(recipe_file(tmp_path / "small.yaml", **CLASSIFIER, epochs=1), "data.limit=32", run=tmp_path / "run")
+    with torch.inference_mode():
+        networks = [sk.as_classifier(plain(), *some), sk.load(run)]
+    for network in networks:
+        assert not any(each.is_inference() for each in (*network.parameters(), *network.buffers()))
+        images = some[0] if network is networks[0] else some[0][:4]
+        found = sk.robust_accuracy(network, images, some[1][: len(images)], eps=0.1, attacks=PGD)
+        assert found["robust_accuracy"].value <= found["clean_accuracy"].value
+
+
 def test_weights_that_were_made_in_inference_mode_are_one_line_where_gradients_are_followed(plain, some):
     with torch.inference_mode():
         network = copy.deepcopy(plain())

@@ -105,7 +105,7 @@ def test_the_parts_of_a_run_are_changed_for_a_measurement_as_on_the_command_line
         (
             lambda: torch.set_default_dtype(torch.float64),
             lambda: torch.set_default_dtype(torch.float32),
-            r"torch\.set_default_dtype\(torch\.float64\) was called: networks are measured in torch\.float32",
+            r"torch\.set_default_dtype\(torch\.float64\) was called: networks are trained and measured in float32",
         ),
         (
             lambda: torch.set_default_device("meta"),

@@ -72,7 +72,7 @@ def test_the_name_of_a_card_is_free(run):
     assert checked_card(run)["name"] == "our network"
 
 
-@pytest.mark.parametrize("name", ["tab\tname", "joined\u200dname", " ", "of two\nlines"])
+@pytest.mark.parametrize("name", ["tab\tname", "joined\u200dname", "wide\u3000space", " ", "of two\nlines"])
 def test_a_directory_of_any_name_gets_a_card_that_is_accepted_again(run, name):
     odd = run.rename(run.parent / name)
     card = kept(odd)

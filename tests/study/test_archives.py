@@ -64,17 +64,27 @@ def test_a_missing_archive_is_a_dash_and_the_rest_continues(corrupted, tmp_path:
 
 
 def test_another_baseline_at_the_same_path_is_another_measurement(study, tmp_path: Path):
+    def columns(where: Path, **names: list[str]) -> Study:
+        options = {"images": 4, "baseline": str(where)}
+        column = {"protocol": "corruptions", "metric": "mce", "rows": ["simclr"]}
+        made = {key: column | {"set": options | {"corruptions": chosen}} for key, chosen in names.items()}
+        return study(**{f"columns__{key}": each for key, each in made.items()})
+
     def keyed(error: float, where: Path) -> str:
         cells = {"fog": {str(severity): {"error": error} for severity in range(1, 6)}}
         content = {"details": {"corruptions": cells}, "data": {"source": "ours"}}
         where.write_text(json.dumps({**content, "metrics": {"clean_accuracy": {"value": 0.9}}}))
-        options = {"corruptions": ["fog"], "images": 4, "baseline": str(where)}
-        column = {"protocol": "corruptions", "metric": "mce", "rows": ["simclr"], "set": options}
-        return key_of(study(columns__corrupted=column), tmp_path / "root")
+        return key_of(columns(where, corrupted=["fog"]), tmp_path / "root")
 
-    first = keyed(0.5, tmp_path / "a.json")
+    place = tmp_path / "a.json"
+    first = keyed(0.5, place)
     assert keyed(0.5, tmp_path / "moved.json") == first
-    assert keyed(0.4, tmp_path / "a.json") != first
+    assert keyed(0.4, place) != first
+    both = ({"fits": ["fog"]}, {"lacks": ["fog", "frost"]})
+    for one, other in (both, both[::-1]):
+        plan = plan_study(columns(place, **one, **other), tmp_path / "root")
+        assert plan.problems == [f"baseline={place}: lacks frost at the severities 1 to 5"]
+        assert ("simclr", "fits", 0) in plan.cells
 
 
 def test_an_incomplete_or_unnamed_archive_is_said_in_the_plan(corrupted, tmp_path: Path):

@@ -174,7 +174,9 @@ class Corruptions(Protocol):
         """Return the archive and the baseline, where they are read."""
         wanted = "the folder of CIFAR-10-C or CIFAR-100-C"
         archive = Input("archive", self.archive, wanted, self.names, self._files)
-        baseline = Input("baseline", self.baseline, "a result of corruptions", (), self._baseline_file, sampled=False)
+        parts = (self.source, *self.names)  # what the baseline is checked for
+        read = self._baseline_file
+        baseline = Input("baseline", self.baseline, "a result of corruptions", parts, read, sampled=False)
         return (archive,) * (self.source == "archive") + (baseline,) * (self.baseline is not None)
 
     def _files(self, spec: Spec) -> dict[str, Path]:
