@@ -253,8 +253,8 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     """
     if any(each.is_inference() for module in modules for each in (*module.parameters(), *module.buffers())):
         raise UserError(
-            "the network's weights were made in torch.inference_mode(), so no gradient passes them: make or load the "
-            "network outside it, or copy it there (copy.deepcopy(network))"
+            "the network's weights were made in torch.inference_mode(), so no gradient passes them: make, load "
+            "or copy (copy.deepcopy) the network outside it"
         )
     trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:

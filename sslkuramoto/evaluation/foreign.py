@@ -327,7 +327,7 @@ def features_wanted(name: str) -> str:
 def claim(run_dir: Path, about: Mapping[str, Any], *, write: bool = True, mend: str = _MEND) -> None:
     """Claim a directory for the results of a network, or check that it already belongs to it.
 
-    Its answers are compared up to rounding, and only where the directory holds some of the same kind of device.
+    Answers may differ by a tenth of their spread, and are compared only with those of the same kind of device.
     Without ``write`` nothing is created: it is only checked whether the directory could be claimed.
 
     Raises:
