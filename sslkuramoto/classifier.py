@@ -273,6 +273,28 @@ def check_deterministic(classifier: Classifier, images: Float[Tensor, "b 3 y x"]
         raise UserError(fault)
 
 
+def check_noiseless(
+    classifier: Classifier, attacked: Float[Tensor, "n 3 y x"], index: Int64[Tensor, " n"], chunk: int
+) -> None:
+    """Refuse a deterministic classifier that draws on attacked images: it may draw only where it is unsure.
+
+    Args:
+        classifier: any; a stochastic one passes without a call.
+        attacked: the images; two forward passes of each are made.
+        index: their places in the data.
+        chunk: images per forward pass.
+
+    Raises:
+        UserError: two calls on the same attacked images differ.
+    """
+    if classifier.stochastic:
+        return
+    chunks = zip(attacked.split(chunk), index.split(chunk), strict=True)
+    apart = [differences_of_two_calls(classifier.at(places), part) for part, places in chunks]
+    if fault := not_deterministic(classifier, torch.cat(apart)):
+        raise UserError(f"on attacked images {fault}")
+
+
 def check_finite(logits: Float[Tensor, "b q"]) -> None:
     """Refuse NaN and infinite logits: the argmax of NaN logits would be class 0."""
     broken = int((~logits.isfinite().all(dim=1)).sum())

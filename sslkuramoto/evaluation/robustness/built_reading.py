@@ -20,13 +20,7 @@ from torch import Tensor
 from sslkuramoto.attacks import Attack, Ledger, run_battery
 from sslkuramoto.attacks.battery import DecidedBy
 from sslkuramoto.attacks.ledger import ledger_for
-from sslkuramoto.classifier import (
-    Classifier,
-    Initial,
-    differences_of_two_calls,
-    not_deterministic,
-    predictions_over_draws,
-)
+from sslkuramoto.classifier import Classifier, Initial, check_noiseless, predictions_over_draws
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.classification.subset import Chosen
 from sslkuramoto.evaluation.protocol import Subject, start_of
@@ -111,7 +105,7 @@ class BuiltReading:
             report=progress.line,
             finished=partial(progress.finished, self.name),
         )
-        self._check_noiseless(found.worst)
+        check_noiseless(classifier, found.worst, chosen.index, self.chunk)
         clean, robust, theirs = (
             self.predictions(candidates, chosen.index) for candidates in (chosen.pixels, found.worst, found.wrapper)
         )
@@ -159,19 +153,6 @@ class BuiltReading:
         """Classify with the same draws whatever the candidates are, so that equal images score equally."""
         chunks = zip(candidates.split(self.chunk), index.split(self.chunk), strict=True)
         return predictions_over_draws(self.classifier, chunks, draws or self.draws, purpose)
-
-    def _check_noiseless(self, attacked: Float[Tensor, "n 3 y x"]) -> None:
-        """Refuse a deterministic network that draws on attacked images: it may draw only where it is unsure.
-
-        Raises:
-            UserError: two calls on the same attacked images differ.
-        """
-        if self.classifier.stochastic:
-            return
-        chunks = zip(attacked.split(self.chunk), self.chosen.index.split(self.chunk), strict=True)
-        apart = [differences_of_two_calls(self.classifier.at(index), part) for part, index in chunks]
-        if fault := not_deterministic(self.classifier, torch.cat(apart)):
-            raise UserError(f"on attacked images {fault}")
 
     def look_again(self, candidates: Float[Tensor, "n 3 y x"], correct: list[float]) -> None:
         """Classify images that will be stored by plain forward passes.

@@ -24,7 +24,7 @@ from sslkuramoto.attacks.attack import AttackEntry, built
 from sslkuramoto.attacks.battery import is_held
 from sslkuramoto.attacks.counting import Charged
 from sslkuramoto.attacks.ledger import ledger_for
-from sslkuramoto.classifier import Classifier, Initial, predictions_over_draws
+from sslkuramoto.classifier import Classifier, Initial, check_noiseless, predictions_over_draws
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost
 from sslkuramoto.errors import UserError
@@ -137,6 +137,7 @@ class Distance(Protocol):
         for candidates in found.candidates.values():
             kept = torch.where(right.to(worst.device)[:, None, None, None], candidates.to(worst.device), chosen.pixels)
             self._take_nearer(classifier, chosen, kept, nearest, worst)
+        check_noiseless(classifier, worst, chosen.index, self.chunk)
         distances = nearest.where(right, 0.0)
         subject.keep("adversarial", worst.cpu())
         result = Result(

@@ -65,6 +65,21 @@ def linear(subject_of):
     return make
 
 
+def test_a_network_that_draws_near_its_boundary_only_is_refused(linear, monkeypatch):
+    subject, _ = linear()
+    plain = subject.encoder.forward
+
+    def unsure(images, **options):
+        found = plain(images, **options)
+        near = (found.pooled[:, :1] - found.pooled[:, 1:]).abs() < 0.05
+        drawn = found.pooled + 1e-3 * torch.randn_like(found.pooled)
+        return found._replace(pooled=torch.where(near, drawn, found.pooled))
+
+    monkeypatch.setattr(subject.encoder, "forward", unsure)
+    with pytest.raises(UserError, match="on attacked images the encoder counts as deterministic"):
+        build(images=None, chunk=20, attacks=[{"name": "fmn", "iterations": 60}])(subject)
+
+
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_the_distances_of_a_linear_network_are_margins_over_the_dual_norm(linear, norm):
     subject, exact = linear()
