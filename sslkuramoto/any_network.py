@@ -107,7 +107,7 @@ def _wrapped(
     if isinstance(network, type) or not callable(network):
         raise UserError(f"network={network!r}: a {type(network).__name__}, must be a torch.nn.Module or a function")
     check_scaling(mean, std)
-    check_value("seed", seed, Seed)
+    seed = check_value("seed", seed, Seed)
     module = network if isinstance(network, nn.Module) else _Function(network)
     device = check_network(module, images)
     notes = _set_mode(module, keep_training) if isinstance(network, nn.Module) else []

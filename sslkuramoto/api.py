@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -154,16 +153,11 @@ def certify(
         **setting: see :class:`Setting`.
     """
     check_pixels(images)
-    sizes, places = _plain(sigma), _plain(radii)
-    sizes = [sizes] if isinstance(sizes, int | float) else [*check_value("sigma", sizes, Sequence[float])]
+    sizes = check_value("sigma", sigma, float | Sequence[float])
+    sizes = [sizes] if isinstance(sizes, float) else [*sizes]
     file = load_protocol("certify-quick").options
-    own = {"sigma": sizes, "radii": check_value("radii", places, Sequence[float] | None), "images": None}
+    own = {"sigma": sizes, "radii": check_value("radii", radii, Sequence[float] | None), "images": None}
     return measured_on("certify", file | own | stated("options", options), model, (images, labels), setting)
-
-
-def _plain(numbers: object) -> object:
-    """Return the numbers of an array or a tensor as Python's."""
-    return numbers.tolist() if isinstance(numbers, np.ndarray | np.generic | Tensor) else numbers
 
 
 def calibration(
@@ -382,7 +376,7 @@ def evaluate(
     """
     check_defaults()
     place, settings = _place(run, "run"), check_value("overrides", overrides, tuple[str, ...])
-    check_value("seed", seed, Seed | None)
+    seed = check_value("seed", seed, Seed | None)
     parts, rest = run_options(place, settings)
     loaded = load_protocol(check_value("protocol", protocol, str), rest)
     subject = evaluation.subject_of(

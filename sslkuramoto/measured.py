@@ -121,7 +121,7 @@ def shown(metric: Metric) -> str:
     text = f"{metric.value * scale:.2f}{sign}"
     over_draws = metric.draws is not None and metric.draws > 1
     if metric.low is not None and metric.high is not None:
-        covers = " over images, not draws" if over_draws else ""
+        covers = " over examples, not draws" if over_draws else ""
         text += f"  [{metric.low * scale:.2f}, {metric.high * scale:.2f}]{covers}"
     if metric.n is not None:
         text += f"  n {metric.n}"

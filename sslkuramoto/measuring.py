@@ -65,17 +65,17 @@ class Setting(Looks, total=False):
     progress: bool
 
 
-def check_setting(setting: Setting, who: str) -> None:
-    """Check names and types of what every measurement takes.
+def check_setting(setting: Setting, who: str) -> Setting:
+    """Return what every measurement takes, its names and types checked.
 
     Raises:
         UserError: an unknown argument, or a value of the wrong type or out of range.
     """
     hints = get_type_hints(Setting, include_extras=True)
-    for key, value in setting.items():
+    for key in setting:
         if key not in hints:
             raise unknown(f"argument of {who}", key, hints)
-        check_value(key, value, hints[key])
+    return cast(Setting, {key: check_value(key, value, hints[key]) for key, value in setting.items()})
 
 
 def stated(key: str, options: object) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def measured_on(
     Raises:
         UserError: what is wrong with network, images, options or folder, in one line.
     """
-    check_setting(setting, protocol)
+    setting = check_setting(setting, protocol)
     sets = {"test": given, **(more or {})}
     for split, each in sets.items():
         if not isinstance(each, tuple | list) or len(each) != 2:

@@ -1,4 +1,4 @@
-"""Ranges of options that pydantic's own bounds do not give."""
+"""What pydantic alone does not do for options: further ranges, and values in another form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,3 +45,20 @@ class AtMost:
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+def python_numbers(value: object) -> Any:
+    """Return numbers and arrays of numpy and torch as Python's numbers and lists, also within lists and mappings.
+
+    They are known by their ``tolist``, so that the command line imports neither for it.
+    """
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        return value.tolist()
+    if type(value) in (list, tuple):
+        return type(value)(map(python_numbers, value))
+    return {key: python_numbers(item) for key, item in value.items()} if type(value) is dict else value
+
+
+def tuples(value: object) -> Any:
+    """Return a list, and the lists within, as tuples."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -23,7 +23,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.files import check_numbers, odd_number
-from sslkuramoto.ranges import AtMost, Must
+from sslkuramoto.ranges import AtMost, Must, python_numbers, tuples
 
 T = TypeVar("T")
 
@@ -78,14 +78,16 @@ def check_value(key: str, value: object, annotation: Any) -> Any:
     """Return ``value`` as ``annotation`` demands it, or raise a :class:`UserError` that names ``key``.
 
     Strict: text is never read as a number and a number never as a flag. Whole numbers pass for reals, lists for tuples,
-    mappings for dataclasses.
+    mappings for dataclasses, and numbers and arrays of numpy and torch for Python's.
     """
+    given, value = value, python_numbers(value)
     if isinstance(value, str) and "\0" in value:  # no path and no name may hold it
         raise UserError(f"{key}={value!r}: holds a null character")
     nested = dataclass_in(annotation)
     if nested is not None and not isinstance(value, nested) and value is not None:
         return bound(nested, value, f"{key}.")
-    forms = [_tuples(value), value] if _holds_tuple(annotation) else [value, _tuples(value)]  # YAML knows lists only
+    forms = [tuples(value), value] if _holds_tuple(annotation) else [value, tuples(value)]  # YAML knows lists only
+    forms += [given] * (given is not value)
     errors = []
     for form in forms:
         try:
@@ -208,20 +210,23 @@ def plain(value: Any) -> Any:
 
 
 def option_text(value: object) -> str:
-    """An option as people write it: 8/255 rather than 0.03137254901960784, name(option=value) of a mapping."""
+    """An option as in YAML, but 8/255 in place of 0.03137254901960784 and name(option=value) for a mapping."""
     if isinstance(value, float) and len(repr(value)) > 8:
         levels = value * 255
         return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 and round(levels) else f"{value:.4g}"
     if isinstance(value, dict):
         rest = ", ".join(f"{key}={option_text(item)}" for key, item in value.items() if key != "name")
         return f"{value.get('name', '')}({rest})" if rest else str(value.get("name", ""))
-    return "+".join(map(option_text, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "+".join(map(option_text, value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def checked(constructor: T) -> T:
     """Let a function or a class refuse arguments out of the ranges that its signature states, whoever calls it.
 
-    Only arguments whose annotation states a range are checked; they are passed on unchanged.
+    Only arguments whose annotation states a range are checked; they are passed on unchanged, but for numbers of numpy
+    and torch, which become Python's.
 
     Raises:
         UserError: from each call with such an argument: key, value and what is allowed.
@@ -237,10 +242,12 @@ def checked(constructor: T) -> T:
 
     @wraps(function)
     def call(*given: Any, **options: Any) -> Any:
-        for name, value in signature.bind_partial(*given, **options).arguments.items():
+        bound_to = signature.bind_partial(*given, **options)
+        for name, value in bound_to.arguments.items():
             if name in ranged:
-                check_value(name, value, ranged[name])
-        return function(*given, **options)
+                found = check_value(name, value, ranged[name])
+                bound_to.arguments[name] = found if hasattr(value, "tolist") else value
+        return function(*bound_to.args, **bound_to.kwargs)
 
     return cast(T, call)
 
@@ -326,10 +333,6 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         return _cached_adapter(annotation)
     except TypeError:  # an annotation that cannot be hashed
         return _cached_adapter.__wrapped__(annotation)
-
-
-def _tuples(value: object) -> object:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _shown(value: object) -> str:

@@ -198,4 +198,4 @@ def test_an_interval_of_a_mean_over_draws_is_printed_with_what_it_covers() -> No
     one = shown(Metric(0.5, 0.4, 0.6, 64, 1, 0.0))
     many = shown(Metric(0.5, 0.4, 0.6, 64, 20, 0.03))
     assert one == "50.00 %  [40.00, 60.00]  n 64"
-    assert many == "50.00 %  [40.00, 60.00] over images, not draws  n 64, 20 draws, std over draws 3.00"
+    assert many == "50.00 %  [40.00, 60.00] over examples, not draws  n 64, 20 draws, std over draws 3.00"

@@ -1,9 +1,12 @@
 """Types and ranges stand in the signature: one place checks them, and one place puts them into words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from pydantic import Field
 
 from sslkuramoto.errors import UserError
@@ -21,6 +24,7 @@ from sslkuramoto.values import (
     check_value,
     checked,
     in_words,
+    option_text,
 )
 
 Pair = Annotated[tuple[float, float], Must("(low, high) with low <= high", lambda pair: pair[0] <= pair[1])]
@@ -113,3 +117,32 @@ def test_a_mapping_is_read_as_a_dataclass_with_every_key_checked():
         check_value("head", {"widht": 3}, Head)
     with pytest.raises(UserError, match="head=3: must be a mapping"):
         check_value("head", 3, Head)
+
+
+def test_numbers_and_arrays_of_numpy_and_torch_become_pythons_and_nothing_else_is_converted():
+    for given, annotation, wanted in (
+        (np.int64(3), Count, 3),
+        (np.float32(0.5), Share, 0.5),
+        (torch.tensor(2), Count, 2),
+        (np.bool_(True), bool, True),
+        (np.array([1, 2]), list[int], [1, 2]),
+        ([np.int64(1), torch.tensor(2.5)], tuple[float, ...], (1, 2.5)),
+        ({"k": np.int64(1)}, Mapping[str, Any], {"k": 1}),
+    ):
+        found = check_value("key", given, annotation)
+        assert found == wanted
+        assert type(found) is type(wanted)
+    for given in (np.int64(0), np.float64(2), np.bool_(True), np.str_("3")):
+        with pytest.raises(UserError, match=r"^key="):
+            check_value("key", given, Count)
+    assert isinstance(check_value("key", torch.ones(2), torch.Tensor), torch.Tensor)
+    count = halved(np.int64(4), count=np.int64(2), free=np.int64(1))  # pyright: ignore[reportArgumentType]
+    assert type(count) is np.int64, "an argument without a range is passed on as it is"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (1, "1"), ([False, 0], "false+0"), ({"name": "a", "k": None}, "a(k=null)")],
+)
+def test_an_option_is_written_as_in_yaml(value, text):
+    assert option_text(value) == text

@@ -96,7 +96,7 @@ class Log:
         self._show(step, epoch, metrics, seconds_left)
 
     def _show(self, step: int, epoch: int, metrics: Mapping[str, float], seconds_left: float) -> None:
-        status = f"epoch {epoch + 1}  loss {metrics['loss']:.4f}  {metrics['images_per_second']:.0f} images/s"
+        status = f"epoch {epoch + 1}  loss {metrics['loss']:.4f}  {metrics['images_per_second']:.0f} examples/s"
         if self._progress is not None:
             self._progress.update(self._task, completed=step + 1, status=status)
             return

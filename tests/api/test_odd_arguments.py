@@ -1,7 +1,9 @@
 """Arguments of a wrong type or out of any sense are one line that names them, whichever function takes them."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_runs import recipe_file
@@ -64,6 +66,20 @@ def test_the_seed_of_features_and_of_a_first_look_is_a_whole_number(some, seed):
         sk.features(sk.as_encoder(torch.nn.Flatten(), some[0]), some[0], seed=seed)
     with pytest.raises(sk.UserError, match=f"seed={seed!r}: must be"):
         sk.as_encoder(torch.nn.Flatten(), some[0], seed=seed)
+
+
+def test_seeds_and_counts_may_be_numbers_of_numpy_and_torch(plain, some):
+    encoder = sk.as_encoder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout()), some[0], keep_training=True)
+    wanted = sk.features(encoder, some[0], draws=20, seed=3, batch_size=5)
+    odd: dict[str, Any] = {"draws": np.int64(20), "seed": torch.tensor(3), "batch_size": np.int32(5)}
+    assert torch.equal(sk.features(encoder, some[0], **odd), wanted)
+    again: Any = np.int64(3)
+    parts = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout())
+    twin = sk.as_encoder(parts, some[0], keep_training=True, seed=again)
+    assert torch.equal(sk.features(twin, some[0], draws=20, seed=3, batch_size=5), wanted)
+    setting: Any = {"seed": again, "batch_size": torch.tensor(4)}
+    found = sk.calibration(plain(), *some, **setting, options={"bins": np.array([5])})
+    assert found.metrics == sk.calibration(plain(), *some, seed=3, batch_size=4, options={"bins": [5]}).metrics
 
 
 @pytest.mark.parametrize("network", [5, "net", None, torch.nn.Linear])

@@ -19,7 +19,7 @@ def test_lines_on_something_else_than_a_terminal_say_rate_and_time_left(tmp_path
     assert first.startswith("run: step 1/3  epoch 1  loss ")
     assert last.startswith("run: step 3/3  epoch 1  loss ")
     assert first.endswith("s left")
-    assert " images/s  " in first
+    assert " examples/s  " in first
 
 
 def test_metrics_have_the_columns_of_the_report(tmp_path):

@@ -32,7 +32,7 @@ from sslkuramoto.attacks.feature_objective import (
 from sslkuramoto.attacks.gradients import CUT
 from sslkuramoto.attacks.held_noise import Optimiser, climb
 from sslkuramoto.attacks.ledger import Unit, ledger_for
-from sslkuramoto.classifier import Classifier, check_deterministic, frozen
+from sslkuramoto.classifier import Classifier, check_deterministic, check_noiseless, frozen
 from sslkuramoto.columns import Column
 from sslkuramoto.cost import Cost, Passes
 from sslkuramoto.errors import UserError
@@ -133,7 +133,8 @@ class FeatureAttack(Protocol):
         """Attack and score.
 
         Raises:
-            UserError: too few images, pixels outside [0,1], features that are not finite, a foreign ledger.
+            UserError: too few images, pixels outside [0,1], features that are not finite, an encoder that draws and
+                does not say so, a foreign ledger.
         """
         images = subject.images(self.split)
         index = chosen_indices(images, self.images)
@@ -170,6 +171,7 @@ class FeatureAttack(Protocol):
                 references = references[clean.partner.to(references.device)]
             for threat in self.threats:
                 attacked = self._attacked(subject, pixels, index, references, threat, result)
+                check_noiseless(network, attacked, index, self.chunk)
                 add_scores(result, clean, self._features(network, attacked), threat.eps)
         subject.keep("adversarial", attacked.cpu())
         norm = {"linf": "l-inf", "l2": "l2"}[self.threats[0].norm]
@@ -187,6 +189,7 @@ class FeatureAttack(Protocol):
             "first images": Passes(len(few) * LOOKS),
             "clean features of the attack": Passes(n * k),
             "attack": Passes(n * radii * k, n * radii * k * self.iterations),
+            "attacked images, twice": Passes(0 if stochastic else 2 * n * radii),
             "scoring": Passes(n * (radii + 1) * draws),
         }
         network = Classifier(subject.encoder, nn.Identity(), seed=subject.seed)

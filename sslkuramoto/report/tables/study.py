@@ -19,7 +19,7 @@ from sslkuramoto.report.tables.main_numbers import main_numbers_of
 from sslkuramoto.report.tables.pairs import paired_lines
 from sslkuramoto.report.tables.summary import Cell, Head, Summary, with_best
 from sslkuramoto.report.tables.table import (
-    OVER_IMAGES,
+    OVER_EXAMPLES,
     Mark,
     Scoring,
     marker,
@@ -213,7 +213,7 @@ def reading_lines(table: StudyTable) -> list[str]:
     over_draws = any(
         interval_of(value) and value.draws is not None and value.draws > 1 for cell in cells for value in finite(cell)
     )
-    said = [OVER_IMAGES] if over_draws else []
+    said = [OVER_EXAMPLES] if over_draws else []
     several = [spread for cell in cells if len(finite(cell)) > 1 and (spread := image_spread_of(cell))]
     if not several:
         return said

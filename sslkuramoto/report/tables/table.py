@@ -90,14 +90,14 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
     )
 
 
-OVER_IMAGES = "Intervals of means over draws are over images: they cover neither other draws nor other trainings."
+OVER_EXAMPLES = "Intervals of means over draws are over test examples: they cover neither other draws nor other trainings."
 
 
 def _over_images(by_head: Iterable[Iterable[Cell]]) -> list[str]:
     """Say what an interval covers, where one belongs to a mean over draws."""
     shown = (item.metric for cells in by_head for cell in cells for item in cell.every)
     over_draws = any(metric.low is not None and metric.draws is not None and metric.draws > 1 for metric in shown)
-    return [OVER_IMAGES] if over_draws else []
+    return [OVER_EXAMPLES] if over_draws else []
 
 
 def _main_numbers(label: str, cells: Sequence[tuple[Head, Cell]], group: Sequence[Model]) -> MainNumbers:

@@ -219,6 +219,21 @@ def test_an_encoder_that_cuts_its_gradient_is_said_to_be_unmeasured(some_set, su
     assert any("no gradient reaches the pixels" in note for note in result.notes)
 
 
+def test_an_encoder_that_draws_on_attacked_images_only_is_refused(cnn, subject_of, monkeypatch) -> None:
+    subject = subject_of(cnn)
+    plain = subject.encoder.forward
+
+    def unsure(images, **options):
+        found = plain(images, **options)
+        levels = 255 * images.flatten(1)
+        attacked = ((levels - levels.round()).abs() > 0.01).any(dim=1, keepdim=True)
+        return found._replace(pooled=found.pooled + 1e-3 * attacked * torch.randn_like(found.pooled))
+
+    monkeypatch.setattr(subject.encoder, "forward", unsure)
+    with pytest.raises(UserError, match="on attacked images the encoder counts as deterministic"):
+        build()(subject)
+
+
 def test_the_estimate_is_of_the_passes_that_are_made(cnn, subject_of) -> None:
     subject = subject_of(cnn)
     _, _, (_, cost) = build().estimate(subject)
