@@ -8,7 +8,7 @@ import pytest
 
 from sslkuramoto.cli import main
 from sslkuramoto.report import Row, csv_text, load, markdown, plain, summarise, summary_latex
-from sslkuramoto.report.tables.table import OVER_IMAGES
+from sslkuramoto.report.tables.table import OVER_EXAMPLES
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_ungrouped_every_run_has_its_row_and_interval(three):
     table = table_of(three, grouped=False)
     assert table.labels == ["akorn-seed0", "akorn-seed1", "akorn-seed2"]
     assert knn(table).interval == "[87.0, 93.0]"
-    assert table.reading == [OVER_IMAGES]
+    assert table.reading == [OVER_EXAMPLES]
 
 
 def test_another_option_is_another_row(three, seeded):

@@ -12,7 +12,7 @@ from rich.console import Console
 from sslkuramoto.errors import UserError
 from sslkuramoto.report import study_csv, study_latex, study_markdown, study_text
 from sslkuramoto.report.tables.study import study_summary
-from sslkuramoto.report.tables.table import OVER_IMAGES
+from sslkuramoto.report.tables.table import OVER_EXAMPLES
 from sslkuramoto.study import Published, StudyCell
 
 
@@ -140,24 +140,24 @@ def test_csv_has_mean_and_std_over_seeds_and_their_number(studied):
 def test_beside_a_std_over_seeds_stands_how_far_chance_in_the_images_reaches(studied):
     """The intervals of seeds reach 5 points down and 4 up on clean images, and up to 8 up where none is left."""
     line, covered = study_summary(studied.table()).reading
-    assert covered == OVER_IMAGES
+    assert covered == OVER_EXAMPLES
     wanted = "± is the standard deviation over seeds; the 95 % interval over images is up to ± 8.0 points beside it"
     assert line == wanted
     assert wanted in study_markdown(studied.table())
     assert wanted in study_text(studied.table(), Console(file=io.StringIO(), width=200))
     for key in ("clean", "robust", "held", "ece", "nll"):
         studied.cells["simsiam", key].values[1:] = []
-    assert study_summary(studied.table()).reading == [OVER_IMAGES]
+    assert study_summary(studied.table()).reading == [OVER_EXAMPLES]
 
 
 def test_an_interval_of_a_mean_over_draws_says_what_it_covers_and_no_other_does(studied):
     console = Console(file=io.StringIO(), width=300)
     for text in (study_markdown(studied.table()), study_text(studied.table(), console)):
-        assert OVER_IMAGES in " ".join(text.split())
-    assert OVER_IMAGES in " ".join("".join(study_latex(studied.table()).values()).split())
+        assert OVER_EXAMPLES in " ".join(text.split())
+    assert OVER_EXAMPLES in " ".join("".join(study_latex(studied.table()).values()).split())
     for cell in studied.cells.values():
         cell.values[:] = [replace(value, draws=1) for value in cell.values]
-    assert OVER_IMAGES not in study_summary(studied.table()).reading
+    assert OVER_EXAMPLES not in study_summary(studied.table()).reading
 
 
 def test_a_study_of_plants_says_which_were_found_and_which_networks_accused(studied):
