@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sslkuramoto.columns import Column
-from sslkuramoto.cost import Cost
+from sslkuramoto.cost import Cost, Passes
 from sslkuramoto.data import batches
 from sslkuramoto.encoders.features import Encoder
 from sslkuramoto.errors import UserError
@@ -200,7 +200,12 @@ class ObjectDiscovery(Protocol):
         def forward(images: Tensor, draw: torch.Generator) -> None:
             _encode(subject.encoder, draw, steps)(images)
 
-        return [(self.splits[0], passes_cost(subject, forward, self.splits[0], self.images, draws * tiles))]
+        cost = passes_cost(subject, forward, self.splits[0], self.images, draws * tiles)
+        if tiles > 1:
+            sizes = Passes(draws * -(-cost.images // subject.batch_size))
+            seconds = cost.seconds * (1 + sizes.forward / cost.forward)
+            cost = Cost(cost.images, {**cost.passes, "the size of a map, by one image a batch": sizes}, seconds)
+        return [(self.splits[0], cost)]
 
 
 def _encode(

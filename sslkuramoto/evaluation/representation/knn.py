@@ -66,6 +66,16 @@ def knn_predict(
     return torch.cat(predicted)
 
 
+def check_neighbours(subject: Subject, neighbours: int, who: str) -> None:
+    """Refuse more voters than training images.
+
+    Raises:
+        UserError: ``neighbours`` is larger than the training set.
+    """
+    if neighbours > (size := len(subject.images("train"))):
+        raise UserError(f"{who}: neighbours={neighbours} is larger than the training set ({size} images)")
+
+
 @small(neighbours=5)
 @checked
 class NearestNeighbours(Protocol):
@@ -99,11 +109,9 @@ class NearestNeighbours(Protocol):
         self.splits = (split, "train")
 
     def measure(self, subject: Subject) -> Result:
+        check_neighbours(subject, self.neighbours, self.name)
         test = split_features(subject, self.split, draws=self.draws)
         train = split_features(subject, "train")
-        if self.neighbours > len(train.labels):
-            size = len(train.labels)
-            raise UserError(f"knn: neighbours={self.neighbours} is larger than the training set ({size} images)")
         assert train.images.classes is not None
         bank, labels = train.values[0].to(subject.device), train.labels.to(subject.device)
         progress = Progress(subject.report, "k-NN", test.values.shape[0] * test.values.shape[1], "queries")
@@ -136,6 +144,7 @@ class NearestNeighbours(Protocol):
 
     def estimate(self, subject: Subject) -> list[tuple[str, Cost]]:
         """Return what its features cost on this device after timing a few passes; measures nothing."""
+        check_neighbours(subject, self.neighbours, self.name)
         return [
             (self.split, features_cost(subject, self.split, self.draws)),
             ("train", features_cost(subject, "train")),

@@ -40,7 +40,7 @@ from sslkuramoto.evaluation.classification.subset import chosen_indices, pixels_
 from sslkuramoto.evaluation.forward_cost import LOOKS, features_cost
 from sslkuramoto.evaluation.protocol import Protocol, Subject, described, start_of
 from sslkuramoto.evaluation.representation.features import split_features, split_values
-from sslkuramoto.evaluation.representation.knn import knn_predict
+from sslkuramoto.evaluation.representation.knn import check_neighbours, knn_predict
 from sslkuramoto.evaluation.robustness.feature_scores import Clean, add_scores, curves
 from sslkuramoto.evaluation.robustness.units import units_of
 from sslkuramoto.noise_draws import draws_for
@@ -138,8 +138,7 @@ class FeatureAttack(Protocol):
         """
         images = subject.images(self.split)
         index = chosen_indices(images, self.images)
-        if self.direction == "towards" and len(index) < 2:
-            raise UserError("feature_attack: direction=towards needs at least two images")
+        self._check_counts(subject, len(index))
         draws_for(subject.encoder.stochastic, self.draws)
         pixels = pixels_of(subject, images, index, self.chunk)
         network = Classifier(subject.encoder, nn.Identity(), seed=subject.seed)
@@ -182,6 +181,7 @@ class FeatureAttack(Protocol):
         """Return an upper bound of the cost on this device after timing a few passes; attacks nothing."""
         images = subject.images(self.split)
         index = chosen_indices(images, self.images)
+        self._check_counts(subject, len(index))
         few = pixels_of(subject, images, index[: self.chunk], self.chunk)
         stochastic, n, radii = subject.encoder.stochastic, len(index), len(self.threats)
         k, draws = (self.k, draws_for(True, self.draws)) if stochastic else (1, 1)
@@ -197,6 +197,12 @@ class FeatureAttack(Protocol):
         seconds = sum(each.forward * forward + each.backward * backward for each in passes.values())
         known = [("train", features_cost(subject, "train"))] if self.neighbours and images.labels is not None else []
         return [(self.split, features_cost(subject, self.split, self.draws)), *known, (NAME, Cost(n, passes, seconds))]
+
+    def _check_counts(self, subject: Subject, n: int) -> None:
+        if self.direction == "towards" and n < 2:
+            raise UserError("feature_attack: direction=towards needs at least two images")
+        if self.neighbours is not None and subject.images(self.split).labels is not None:
+            check_neighbours(subject, self.neighbours, NAME)
 
     def _check(self, network: Classifier, pixels: Float[Tensor, "b 3 y x"]) -> None:
         check_images(pixels)
@@ -220,9 +226,6 @@ class FeatureAttack(Protocol):
         train = split_features(subject, "train")
         assert train.images.classes is not None
         assert self.neighbours is not None
-        if self.neighbours > len(train.labels):
-            size = len(train.labels)
-            raise UserError(f"neighbours={self.neighbours}: is larger than the training set ({size} images)")
         predict = partial(
             knn_predict,
             bank=train.values[0],

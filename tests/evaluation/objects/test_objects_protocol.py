@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from sslkuramoto.attacks.counting import counted
 from sslkuramoto.data.images.image_set import MemorySet
 from sslkuramoto.data.scenes.scene_set import ArrayMasks, SceneSet
 from sslkuramoto.encoders.features import Encoder, Features
@@ -190,7 +191,7 @@ def test_the_first_scenes_are_stored_with_their_clusters(measure, tmp_path: Path
         assert fg_ari(mask, clusters) == 1.0
 
 
-def test_the_estimate_counts_a_pass_for_each_draw_and_window(tmp_path: Path) -> None:
+def test_the_estimate_counts_every_pass(tmp_path: Path) -> None:
     data = scenes(MASKS)
     subject = Subject(
         encoder=Colours(0.1),
@@ -200,8 +201,11 @@ def test_the_estimate_counts_a_pass_for_each_draw_and_window(tmp_path: Path) -> 
         run_dir=tmp_path,
         encoder_hash="0",
     )
-    ((_, cost),) = load_protocol("objects", ["clusters=2", "draws=3", "up_tile=2"]).measure.estimate(subject)
-    assert cost.forward == 4 * 3 * 4
+    protocol = load_protocol("objects", ["clusters=2", "draws=3", "up_tile=2"]).measure
+    ((_, cost),) = protocol.estimate(subject)
+    with counted(subject.encoder) as count:
+        protocol(subject)
+    assert cost.forward == count.all == 4 * 3 * 4 + 3, "one image of each draw tells the size of a map"
 
 
 def test_the_interval_of_a_mean_is_the_normal_one_within_the_range_of_its_values() -> None:

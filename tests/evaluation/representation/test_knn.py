@@ -86,3 +86,5 @@ def test_bad_options_are_named(options, message):
 def test_more_neighbours_than_images_are_refused(cnn, subject_of):
     with pytest.raises(UserError, match=r"neighbours=2000 is larger than the training set \(1437 images\)"):
         PROTOCOLS.build("knn", {"neighbours": 2000})(subject_of(cnn))
+    with pytest.raises(UserError, match=r"neighbours=2000 is larger than the training set \(1437 images\)"):
+        PROTOCOLS.build("knn", {"neighbours": 2000}).estimate(subject_of(cnn))
