@@ -27,7 +27,7 @@ from sslkuramoto.encoders.features import Encoder, buffers_kept, modes_kept
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.audit.budget import BUDGETS
 from sslkuramoto.evaluation.protocol import load_protocol
-from sslkuramoto.files import name_beside, places_told
+from sslkuramoto.files import at_home, name_beside, places_told
 from sslkuramoto.measured import Measured, headline_of
 from sslkuramoto.measuring import (
     Labelled,
@@ -304,7 +304,7 @@ def _place(path: object, key: str = "path") -> Path:
     Raises:
         UserError: something else, or a null character.
     """
-    return Path(check_value(key, str(path) if isinstance(path, Path) else path, str))
+    return at_home(check_value(key, str(path) if isinstance(path, Path) else path, str))
 
 
 @places_told()

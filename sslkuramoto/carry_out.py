@@ -12,7 +12,7 @@ from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation import subject_of
 from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.examples import accepts
-from sslkuramoto.files import remove_leftovers
+from sslkuramoto.files import at_home, remove_leftovers
 from sslkuramoto.randomness import generator
 from sslkuramoto.recipe import Recipe, load_recipe, recipe_file, recipe_files
 from sslkuramoto.run_directory import RunDirectory
@@ -43,7 +43,7 @@ def asked_training(
     Raises:
         UserError: no such recipe or a wrong one; a name with two meanings; two run directories.
     """
-    again = RunDirectory(Path(name))
+    again = RunDirectory(at_home(name))
     continues = bool(name) and again.recipe_file.is_file()
     if continues and name in recipe_files():
         raise UserError(f"{name}: a run directory here and a recipe; write ./{name} or its file")

@@ -26,7 +26,7 @@ from sslkuramoto.cli_list import add_list
 from sslkuramoto.cli_study import ROOT, add_study, reported_study
 from sslkuramoto.cli_train import add_train, which_process
 from sslkuramoto.errors import Interrupted, UserError, printable, too_large
-from sslkuramoto.files import LONGEST_NAME, name_beside, places_told
+from sslkuramoto.files import LONGEST_NAME, at_home, name_beside, places_told
 from sslkuramoto.garbage import seldom_collected
 
 FIRST_SPEAKS = 3.0  # seconds that another process than the first waits with a message; torchrun ends it meanwhile
@@ -162,12 +162,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure a finished run, or any network, by protocols")
     model_help = "a finished run, or FILE.py:FUNCTION or package.module:FUNCTION, which runs that code: a function "
     model_help += "without arguments that returns a classifier; its images are given by data='{name: NAME, ...}'"
-    command.add_argument("run", metavar="RUN|FUNCTION", type=Path, help=model_help)
+    command.add_argument("run", metavar="RUN|FUNCTION", type=at_home, help=model_help)
     command.add_argument(
         "items", nargs="+", metavar="PROTOCOL|KEY=VALUE", help="protocols; KEY=VALUE changes an option"
     )
     results_help = "where results of a FUNCTION are written (default runs/FILE-FUNCTION)"
-    command.add_argument("--run", "--run-dir", dest="results", type=Path, metavar="DIR", help=results_help)
+    command.add_argument("--run", "--run-dir", dest="results", type=at_home, metavar="DIR", help=results_help)
     command.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: a GPU if there is one)"
     )
@@ -187,15 +187,15 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="print one table over runs, write it as HTML, Markdown, LaTeX or CSV")
     command.add_argument("runs", nargs="+", metavar="RUN|STUDY", help="runs, or one study: its results so far")
     command.add_argument(
-        "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
+        "--root", type=at_home, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
     )
     command.add_argument("--any-code", action="store_true", help="a study: results of other code versions too")
-    command.add_argument("--html", type=Path, metavar="FILE")
-    command.add_argument("--markdown", type=Path, metavar="FILE")
-    command.add_argument("--latex", type=Path, metavar="FILE")
-    command.add_argument("--csv", type=Path, metavar="FILE")
+    command.add_argument("--html", type=at_home, metavar="FILE")
+    command.add_argument("--markdown", type=at_home, metavar="FILE")
+    command.add_argument("--latex", type=at_home, metavar="FILE")
+    command.add_argument("--csv", type=at_home, metavar="FILE")
     figures_help = "also write every figure of the page as SVG and PDF"
-    command.add_argument("--figures", type=Path, metavar="DIR", help=figures_help)
+    command.add_argument("--figures", type=at_home, metavar="DIR", help=figures_help)
     command.add_argument("-v", "--verbose", action="store_true", help="also print how each number was scored")
     command.add_argument("--no-groups", action="store_true", help="a row for each run, also where only seeds differ")
     command.add_argument("--title", default="sslkuramoto report")

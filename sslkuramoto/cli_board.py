@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError, printable
+from sslkuramoto.files import at_home
 
 
 def add_board(commands: Any) -> None:
@@ -15,11 +15,11 @@ def add_board(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("board", help="write a page of networks whose cards match their runs; check a card")
-    command.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="measured runs, or folders of them")
-    command.add_argument("--html", type=Path, metavar="FILE", help="the page")
+    command.add_argument("runs", nargs="*", type=at_home, metavar="RUN|DIR", help="measured runs, or folders of them")
+    command.add_argument("--html", type=at_home, metavar="FILE", help="the page")
     command.add_argument("--title", help="heading of the page")
-    command.add_argument("--check", type=Path, metavar="CARD", help="only check this card against --run")
-    command.add_argument("--run", type=Path, metavar="RUN", help="the run of the card to check")
+    command.add_argument("--check", type=at_home, metavar="CARD", help="only check this card against --run")
+    command.add_argument("--run", type=at_home, metavar="RUN", help="the run of the card to check")
     command.set_defaults(act=_board)
 
 

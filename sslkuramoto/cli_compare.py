@@ -1,10 +1,10 @@
 """The command ``compare``: the paired tests of two runs on the same images."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import printable
+from sslkuramoto.files import at_home
 
 
 def add_compare(commands: Any) -> None:
@@ -14,8 +14,8 @@ def add_compare(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("compare", help="print the paired tests of two runs on the same images")
-    command.add_argument("first", type=Path, metavar="RUN")
-    command.add_argument("second", type=Path, metavar="RUN")
+    command.add_argument("first", type=at_home, metavar="RUN")
+    command.add_argument("second", type=at_home, metavar="RUN")
     command.add_argument(
         "protocols", nargs="*", metavar="PROTOCOL[:LIST]", help="results that both hold (default: all of them)"
     )

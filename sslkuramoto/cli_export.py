@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import at_home
 
 KINDS = ("torch", "onnx", "timm", "hub-folder", "images")
 
@@ -17,10 +18,10 @@ def add_export(commands: Any) -> None:
         commands: what ``add_subparsers`` returned.
     """
     command = commands.add_parser("export", help="write a run for torch, ONNX, timm or a hub; adversarial images")
-    command.add_argument("run", type=Path)
+    command.add_argument("run", type=at_home)
     command.add_argument("--to", required=True, choices=KINDS)
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder (default RUN/export/KIND, for images RUN/export/images/NAME)"
+        "--out", type=at_home, metavar="DIR", help="folder (default RUN/export/KIND, for images RUN/export/images/NAME)"
     )
     command.add_argument("--weights", choices=("ema", "raw"), default="ema")
     command.add_argument("--size", type=int, metavar="PIXELS", help="side of the images, where the data are not here")

@@ -1,8 +1,9 @@
 """The command ``import``: weights that others published become a finished run."""
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from sslkuramoto.files import at_home
 
 
 def add_import(commands: Any) -> None:
@@ -13,12 +14,14 @@ def add_import(commands: Any) -> None:
     """
     command = commands.add_parser("import", help="weights that others published become a finished run")
     command.add_argument("family", help="whose code wrote the file: akorn (Miyato et al. 2025) or winfree (WONN)")
-    command.add_argument("file", type=Path, help="a checkpoint of torch.save; only tensors and plain values are read")
+    command.add_argument(
+        "file", type=at_home, help="a checkpoint of torch.save; only tensors and plain values are read"
+    )
     command.add_argument(
         "items", nargs="*", default=[], metavar="KEY=VALUE", help="changes the recipe, for example data.root=DIR"
     )
     command.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="the run directory to make; must be new"
+        "--run", type=at_home, required=True, metavar="DIR", help="the run directory to make; must be new"
     )
     config_help = "arguments of the published network that differ from its defaults, for example n=2 T=3"
     command.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help=config_help)

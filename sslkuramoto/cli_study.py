@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import at_home
 from sslkuramoto.garbage import seldom_collected
 
 ROOT = Path("runs/studies")
@@ -30,12 +31,12 @@ def add_study(commands: Any, prepare: Callable[[], None]) -> None:
         help="changes of every training run, over those of the file, such as data.root=DIR; ROW.KEY=VALUE and "
         "ROW.STAGE.KEY=VALUE of some, columns.COLUMN.KEY=VALUE of a measurement",
     )
-    command.add_argument("--new", type=Path, metavar="FILE", help="write an annotated study file to start from")
+    command.add_argument("--new", type=at_home, metavar="FILE", help="write an annotated study file to start from")
     command.add_argument("--dry-run", action="store_true", help="only print what is missing and what it would cost")
     command.add_argument("--jobs", type=_count, default=1, metavar="N", help="worker processes; 0 works in this one")
     command.add_argument("--threads", type=_positive, default=1, metavar="N", help="of each worker")
     command.add_argument(
-        "--root", type=Path, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
+        "--root", type=at_home, default=ROOT, metavar="DIR", help=f"folder that holds all studies (default {ROOT})"
     )
     command.add_argument("--rows", type=_words, metavar="A,B", help="keys of rows: compute only these")
     command.add_argument("--columns", type=_words, metavar="A,B", help="keys of columns: compute only these")

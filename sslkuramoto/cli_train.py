@@ -3,10 +3,10 @@
 import argparse
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import at_home
 
 
 def add_train(commands: Any) -> None:
@@ -19,7 +19,7 @@ def add_train(commands: Any) -> None:
     command.add_argument("recipe", help="a file, the name of one under recipes/, or a run directory to continue")
     command.add_argument("items", nargs="*", default=[], metavar="KEY=VALUE", help="for example encoder.channels=32")
     run_help = "run directory (default runs/RECIPE); under torchrun write --run-dir, because torchrun has its own --run"
-    command.add_argument("--run", "--run-dir", type=Path, metavar="DIR", help=run_help)
+    command.add_argument("--run", "--run-dir", type=at_home, metavar="DIR", help=run_help)
     command.add_argument("--init", metavar="RUN", help="start from the encoder of a finished run")
     command.add_argument("--check", action="store_true", help="only check the recipe; load no data, train nothing")
     command.set_defaults(act=_train)

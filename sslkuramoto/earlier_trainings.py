@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import at_home
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.values import Mark
@@ -32,7 +33,7 @@ def trainings_of(run: RunDirectory) -> tuple[Training, ...]:
         found[run.path.resolve()] = Training(run.path, recipe.data)
         if recipe.init is None:
             break
-        run = RunDirectory(Path(recipe.init)).owner
+        run = RunDirectory(at_home(recipe.init)).owner
     return tuple(found.values())
 
 

@@ -78,6 +78,14 @@ def check_writable(place: Path, named: str) -> None:
         raise UserError(f"{named}: cannot be written: {error.strerror}") from None
 
 
+def at_home(place: str | Path) -> Path:
+    """Return a path, its ``~`` read as the home folder; the shell reads that only where it begins a word.
+
+    A user that is not known leaves the path as it is.
+    """
+    return Path(os.path.expanduser(place))
+
+
 @contextmanager
 def places_told() -> Iterator[None]:
     """Turn the error for a path with a bad name, or without permission, into one line; also a decorator.

@@ -23,7 +23,7 @@ from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation import evaluate
 from sslkuramoto.evaluation.foreign import features_wanted, subject_from
 from sslkuramoto.evaluation.protocol import PROTOCOLS, Loaded, Protocol, Subject
-from sslkuramoto.files import places_told
+from sslkuramoto.files import at_home, places_told
 from sslkuramoto.measured import Measured
 from sslkuramoto.model_checks import check_labels, check_pixels, network_device
 from sslkuramoto.recipe import override
@@ -136,7 +136,7 @@ def measured_on(
                 raise UserError(f"{protocol} needs the split {split!r}; images were given for {', '.join(held)}")
             return held[split]
 
-        folder = Path(setting.get("folder") or owner.name)
+        folder = at_home(setting.get("folder") or owner.name)
         about = {"model": type(model).__name__, "data": {"test": held["test"].fingerprint}}  # others: of one result
         device = network_device(ready, given[0].device)
         subject = subject_from(ready, data, folder, about, seed=seed, batch_size=size, device=device)

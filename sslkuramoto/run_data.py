@@ -13,7 +13,7 @@ from typing import Any
 
 from sslkuramoto.data import DATA, DataSet
 from sslkuramoto.errors import UserError, say_once
-from sslkuramoto.files import read_object, write_atomically
+from sslkuramoto.files import at_home, read_object, write_atomically
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
 
@@ -60,7 +60,7 @@ def remember(run: RunDirectory, source: Part, data: DataSet) -> None:
         return
     known["source"] = source.name
     known["places"] |= {
-        key: {"written": written, "absolute": here.get(key, str(Path(written).expanduser().resolve()))}
+        key: {"written": written, "absolute": here.get(key, str(at_home(written).resolve()))}
         for key, written in places.items()
     }
     known["splits"][data.split] = {
@@ -119,7 +119,7 @@ def _places(source: Part, known: Mapping[str, Any]) -> dict[str, str]:
         if place is None or place["written"] != written or not os.path.exists(place["absolute"]):
             continue
         found[key] = place["absolute"]
-        here = Path(written).expanduser().resolve()
+        here = at_home(written).resolve()
         if here.exists() and here != Path(place["absolute"]):
             say_once(f"data.{key}={written}: read from {place['absolute']}, where the run has it; not from {here}")
     return found

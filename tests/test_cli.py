@@ -211,3 +211,19 @@ def test_list_shows_options_with_defaults_and_types(capsys):
     assert all(len(meaning) > 3 for _, meaning in rows.values())
     assert main(["list", "optimizers", "sgd"]) == 0
     assert "required" in capsys.readouterr().out
+
+
+def test_a_tilde_in_any_place_is_the_home_folder(recipe, tmp_path, monkeypatch, capsys):
+    """A shell reads it only where it begins a word: neither in ``--run=~/run`` nor in ``init=~/run`` nor in YAML."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", recipe, "--run=~/first"]) == 0
+    assert main(["train", recipe, "init=~/first", "--run=~/second"]) == 0
+    assert main(["evaluate", "second", "knn", "neighbours=5"]) == 0
+    assert main(["report", "second", "--html=~/page.html"]) == 0
+    assert (tmp_path / "page.html").is_file()
+    assert not (tmp_path / "~").exists()
+    unknown = ["data.name=image_folder", "data.root=~nobody-of-this-name/images"]
+    assert main(["train", recipe, *unknown, "--run=~/third"]) == 2
+    said = "sslkuramoto: data image_folder: root=~nobody-of-this-name/images: no such file or folder"
+    assert capsys.readouterr().err.splitlines()[-1] == said

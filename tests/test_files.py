@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from sslkuramoto.errors import UserError, printable
-from sslkuramoto.files import is_leftover, lock, read_object, remove_leftovers, write_atomically
+from sslkuramoto.files import at_home, is_leftover, lock, read_object, remove_leftovers, write_atomically
 
 
 def failing(number):
@@ -215,3 +216,10 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/\.lock: cannot be written: "), lock(tmp_path / "file" / ".lock"):
         pass
+
+
+def test_a_tilde_is_the_home_folder_and_an_unknown_user_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert at_home("~/runs") == at_home(Path("~/runs")) == tmp_path / "runs"
+    assert at_home("a/~b") == Path("a/~b")
+    assert at_home("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")

@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from sslkuramoto.encoders.features import Encoder, Features
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import at_home
 from sslkuramoto.values import small
 
 FROM_ELSEWHERE = frozenset({"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"})
@@ -148,12 +148,13 @@ def _load(network: nn.Module, path: str) -> None:
     """Load a file of weights without running any code that it holds."""
     from timm.models import load_checkpoint
 
-    if not Path(path).is_file():
+    file = at_home(path)
+    if not file.is_file():
         raise UserError(f"arguments.checkpoint_path={path}: no such file")
     try:
         with warnings.catch_warnings():  # of weights for the device "meta", which checks names and shapes only
             warnings.filterwarnings("ignore", "for .* copying from a non-meta parameter")
-            keys = load_checkpoint(network, path, strict=False, weights_only=True)  # None for numpy's formats
+            keys = load_checkpoint(network, str(file), strict=False, weights_only=True)  # None for numpy's formats
     except Exception as error:  # damaged files, pickles with more than weights, weights of another network
         other = re.search(r"size mismatch for ([\w.]+)", str(error))
         reason = "damaged, or holds more than weights; reading that could run its author's code"

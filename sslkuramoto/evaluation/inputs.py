@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Spec
+from sslkuramoto.files import at_home
 from sslkuramoto.run_directory import RunDirectory
 
 
@@ -40,7 +41,7 @@ def weights_in(run: str) -> Input:
     """
 
     def files(spec: Spec) -> dict[str, Path]:
-        directory = RunDirectory(Path(run))
+        directory = RunDirectory(at_home(run))
         if not directory.finished:
             raise UserError(f"run={run}: is no finished run (no encoder.safetensors)")
         weights = {"encoder": directory.encoder_file(), "head": directory.head_file()}

@@ -13,7 +13,7 @@ import yaml
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.examples import Images
-from sslkuramoto.files import is_free
+from sslkuramoto.files import at_home, is_free
 from sslkuramoto.interop.trained import Figures, Trained
 from sslkuramoto.recipe import dump_recipe, recipe_from
 from sslkuramoto.report.runs import read_text
@@ -88,7 +88,7 @@ def _trained(model: Trained) -> str:
     what = "encoder" if model.head is None else "encoder with a classifier"
     boards = model.encoder.inputs
     cells = "0 is a blank cell" if boards is None or boards.input_symbols is None else f"symbols 1 to {boards.entries}"
-    start = "" if recipe.init is None else f" It started from {_start(Path(recipe.init))}."
+    start = "" if recipe.init is None else f" It started from {_start(at_home(recipe.init))}."
     average = " (averaged over training)" if recipe.weight_ema is not None and model.subject.weights == "ema" else ""
     return (
         f"An {what}: `{recipe.encoder.name}`, trained by `{recipe.objective.name}` on `{recipe.data.name}`, "

@@ -1,7 +1,6 @@
 """What can be checked of a study without data: recipes, encoders against the one before, what is measured on them."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -13,6 +12,7 @@ from sslkuramoto.encoders.features import check_takes
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Protocol
 from sslkuramoto.examples import Spec, check_reads
+from sslkuramoto.files import at_home
 from sslkuramoto.objectives import Objective
 from sslkuramoto.randomness import borrowed_global, generator
 from sslkuramoto.recipe import Recipe
@@ -37,7 +37,7 @@ def check_recipes(study: Study) -> None:
         before = None
         for number in range(len(row.stages)):
             recipe = study.recipe(row.key, number, row.seeds[0])
-            if recipe.init is not None and not RunDirectory(Path(recipe.init)).finished:
+            if recipe.init is not None and not RunDirectory(at_home(recipe.init)).finished:
                 recipe = replace(recipe, init=None)  # gone: what began already continues, and the plan says what cannot
             where = f"study {study.name}, row {row.key}, stage {number} ({row.stages[number].name})"
             try:

@@ -17,7 +17,7 @@ from sslkuramoto.data import DATA
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.inputs import Input
 from sslkuramoto.examples import Images, Spec, spec_from_dict, spec_to_dict
-from sslkuramoto.files import write_atomically
+from sslkuramoto.files import at_home, write_atomically
 from sslkuramoto.recipe import Part
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.sources import CODE_DIGITS, NO_PLUGINS, PACKAGE, Plugins, code_behind, content_key, plugins_behind
@@ -174,7 +174,7 @@ class DataFacts:
         """
         if init is None:
             return None, None
-        run = RunDirectory(Path(init))
+        run = RunDirectory(at_home(init))
         known, problem = self._of_weights(["init", init], run.encoder_file(), run.finished, facts)
         return known, problem and f"init={init}: no finished run ({problem})"
 
@@ -185,7 +185,7 @@ class DataFacts:
             file: its path.
             facts: of the training images.
         """
-        known, problem = self._of_weights(["weights", file], Path(file), Path(file).is_file(), facts)
+        known, problem = self._of_weights(["weights", file], at_home(file), at_home(file).is_file(), facts)
         return known, problem and f"{file}: {problem}"
 
     def _of_weights(self, place: list[str], file: Path, there: bool, facts: Facts | None) -> tuple[str, str | None]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from sslkuramoto.encoders import ENCODERS, Encoder
 from sslkuramoto.encoders.features import check_takes, modes_kept
 from sslkuramoto.errors import UserError, one_line, too_large
 from sslkuramoto.examples import Spec, check_reads, shown_reads
+from sslkuramoto.files import at_home
 from sslkuramoto.heads import check_head
 from sslkuramoto.objectives import OBJECTIVES, Objective, Step, check_views
 from sslkuramoto.randomness import borrowed_global, generator
@@ -70,7 +70,7 @@ def resolved(recipe: Recipe) -> Recipe:
     for key in PARTS:
         part = getattr(recipe, key)
         parts[key] = Part(part.name, registry_of(key).resolved(part.name, part.options))
-    return replace(recipe, init=None if recipe.init is None else str(Path(recipe.init).resolve()), **parts)
+    return replace(recipe, init=None if recipe.init is None else str(at_home(recipe.init).resolve()), **parts)
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -223,13 +223,13 @@ def check_start(recipe: Recipe, run: RunDirectory) -> None:
 
 def start_of(recipe: Recipe) -> str | None:
     """Return the hash of the weights that ``init`` holds now; None where it names no run, or one that is gone."""
-    source = None if recipe.init is None else RunDirectory(Path(recipe.init))
+    source = None if recipe.init is None else RunDirectory(at_home(recipe.init))
     return weights_hash(load_encoder(source.encoder_file())) if source is not None and source.finished else None
 
 
 def without_lost_init(recipe: Recipe, run: RunDirectory) -> Recipe:
     """Return the recipe without ``init`` where the run that it names is gone and a checkpoint has later weights."""
-    lost = recipe.init is not None and run.last_checkpoint.is_file() and not RunDirectory(Path(recipe.init)).finished
+    lost = recipe.init is not None and run.last_checkpoint.is_file() and not RunDirectory(at_home(recipe.init)).finished
     return replace(recipe, init=None) if lost else recipe
 
 
@@ -243,7 +243,7 @@ def _initial(init: str, encoder: Encoder) -> Encoder:
     Raises:
         UserError: the run is not finished, or its encoder reads other kinds of examples.
     """
-    source = RunDirectory(Path(init))
+    source = RunDirectory(at_home(init))
     if not source.finished:
         raise UserError(f"init={init!r}: no finished run (it holds no {source.encoder_file().name})")
     found = load_encoder(source.encoder_file())

@@ -19,7 +19,7 @@ from sslkuramoto.data.boards.sudoku_files import rows_of
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, one_line, unknown
 from sslkuramoto.examples import Boards
-from sslkuramoto.files import content_of
+from sslkuramoto.files import at_home, content_of
 from sslkuramoto.maze_rules import (
     CHARACTERS,
     FREE,
@@ -99,7 +99,7 @@ def maze_files(
         raise unknown("split", split, SPLITS)
     if split == "val":
         raise UserError("maze_files has no val mazes, only train, test")
-    folder, first = Path(root).expanduser(), 0
+    folder, first = at_home(root), 0
     own, table = folder / split, folder / f"{split}.csv"
     if train_mazes is None and table.is_file() and not own.is_dir():
         mazes, answers, where = _from_table(table, side)

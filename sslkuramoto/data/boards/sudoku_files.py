@@ -19,7 +19,7 @@ from sslkuramoto.data.boards.solver import Solver
 from sslkuramoto.data.images.subset import SPLITS
 from sslkuramoto.errors import UserError, one_line, unknown
 from sslkuramoto.examples import Boards
-from sslkuramoto.files import content_of
+from sslkuramoto.files import at_home, content_of
 from sslkuramoto.saved_tensors import check_plain, read_saved
 from sslkuramoto.sudoku_rules import contradicts, obeys
 from sslkuramoto.values import Count, Mark, Place, Whole, checked
@@ -102,7 +102,7 @@ def sudoku_satnet(
             solution; the other checks are of all.
     """
     _check_split(split, ("train", "test"), "sudoku_satnet")
-    folder = Path(root).expanduser()
+    folder = at_home(root)
     puzzles, solutions = (_one_hot(folder / name) for name in ("features.pt", "labels.pt"))
     if len(puzzles) != len(solutions):
         raise UserError(f"root={root}: features.pt holds {len(puzzles)} boards, labels.pt {len(solutions)}")
@@ -139,7 +139,7 @@ def sudoku_rrn(
             solution; the other checks are of all.
     """
     _check_split(split, SPLITS, "sudoku_rrn")
-    path = Path(root).expanduser() / {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}[split]
+    path = at_home(root) / {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}[split]
     most = limit if split == "train" else limit_test
     rows = rows_of(path, most)
     check_limit(split, most, len(rows), "boards")
@@ -166,7 +166,7 @@ def sudoku_extreme(
             solution; the other checks are of all.
     """
     _check_split(split, ("train", "test"), "sudoku_extreme")
-    path = Path(root).expanduser() / f"{split}.csv"
+    path = at_home(root) / f"{split}.csv"
     most = limit if split == "train" else limit_test
     head, *rows = rows_of(path, None if most is None else most + 1)
     if not {"question", "answer"} <= set(head):

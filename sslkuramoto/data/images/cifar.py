@@ -16,7 +16,7 @@ from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import lock
+from sslkuramoto.files import at_home, lock
 from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def cifar100(
 def _cifar(
     name: str, original: "type[CIFAR10]", num_classes: int, split: str, root: str, download: bool, choice: Choice
 ) -> ImageSet:
-    path = Path(root).expanduser()
+    path = at_home(root)
     if path.name in (original.filename, original.base_folder):
         path = path.parent  # the archive itself was named
     if download or (path / original.filename).exists() or (path / original.base_folder).exists():

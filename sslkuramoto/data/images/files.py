@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from sslkuramoto.data.images.pixels import SUFFIXES
 from sslkuramoto.errors import UserError
+from sslkuramoto.files import at_home
 
 SPLIT_FOLDERS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -77,7 +78,7 @@ def open_files(root: str, kept: Collection[str] = ()) -> ImageFiles:
     Raises:
         UserError: missing, unreadable, neither folder nor zip, or without an image.
     """
-    path = Path(root).expanduser()
+    path = at_home(root)
     try:
         if path.is_dir():
             files: ImageFiles = TreeFiles(path, kept)

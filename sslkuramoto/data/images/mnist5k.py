@@ -23,7 +23,7 @@ from sslkuramoto.data.images.image_set import ImageSet, own_side
 from sslkuramoto.data.images.readers import ArraySamples
 from sslkuramoto.data.images.subset import Choice, Holdout, Limit, UnseenSeed, proportional
 from sslkuramoto.errors import UserError
-from sslkuramoto.files import content_of, of_package
+from sslkuramoto.files import at_home, content_of, of_package
 from sslkuramoto.values import Count, Mark, Place, Side, checked, small
 
 FILE = "mnist_5k.csv.gz"
@@ -61,7 +61,7 @@ def mnist5k(
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, ("train", "val", "test"), "the mnist5k data")
-    file = _installed() if root is None else _within(Path(root).expanduser(), root)
+    file = _installed() if root is None else _within(at_home(root), root)
     text = _text(file)
     images, labels = _digits(text, file)
     order = proportional(len(labels), labels, seed=split_seed, key="mnist5k parts")

@@ -32,7 +32,7 @@ from sslkuramoto.data.images.subset import Choice, Holdout, Limit, SplitSeed
 from sslkuramoto.data.images.tar_shards import ShardSamples, index_shards
 from sslkuramoto.data.images.timm_splits import FOLDERS, check_builder, check_local, check_names, folder_of
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.files import lock
+from sslkuramoto.files import at_home, lock
 from sslkuramoto.values import Count, Mark, Place, Side, checked
 
 KINDS = ("torch", "hfds", "hfids", "tfds", "wds")
@@ -92,7 +92,7 @@ def timm_dataset(
     own = {"train": train_split, "test": test_split, **({"val": val_split} if val_split else {})}
     check_local(dataset, kind, root, own)
     fetches = download and kind != "wds"  # timm downloads no shards
-    if root is not None and not fetches and not Path(root).expanduser().exists():
+    if root is not None and not fetches and not at_home(root).exists():
         raise UserError(f"root={root}: no such file or folder")
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
     part = choice.part(split, tuple(own), f"dataset={dataset}")
@@ -208,7 +208,7 @@ def _alone(folder: str) -> AbstractContextManager[object]:
 
 
 def _opened(dataset: str, kind: str, root: str | None, split: str, download: bool, keys: dict[str, str | None]) -> Any:
-    folder = None if root is None else os.path.abspath(Path(root).expanduser())  # webdataset takes others for URLs
+    folder = None if root is None else os.path.abspath(at_home(root))  # webdataset takes others for URLs
     given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     if kind in ("torch", "") and given:
         raise UserError(f"{'image' if 'input_key' in given else 'target'}_key: dataset={dataset} has no such keys")

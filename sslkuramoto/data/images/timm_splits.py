@@ -7,9 +7,9 @@ sets of two parts return their test images for every name but "train".
 import os
 import re
 from math import prod
-from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
+from sslkuramoto.files import at_home
 
 FOLDERS = ("", "torch/image_folder", "torch/folder")
 TWO_PARTS = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist")
@@ -47,7 +47,7 @@ def check_local(dataset: str, kind: str, root: str | None, own: dict[str, str]) 
             raise UserError(f"{key}={shown}: must be local, not a URL or a command")
     if kind != "wds":
         return
-    if not Path(root or "").expanduser().is_dir():
+    if not at_home(root or "").is_dir():
         raise UserError(f"root={root}: no such folder; dataset={dataset} reads shards of a local folder")
     for part, name in own.items():
         if (count := shards_in(name)) > MOST_SHARDS:
@@ -94,7 +94,7 @@ def folder_of(dataset: str, root: str, part: str, name: str) -> str:
     Raises:
         UserError: there is none, or ``root`` is itself a tar.
     """
-    top = Path(root).expanduser()
+    top = at_home(root)
     if not top.is_dir():
         raise UserError(f"root={root}: a tar holds one split; give the folder of {name}.tar, or unpack it")
     same = next((group for group in (TRAINING, MEASURING[:-1]) if name in group), ())

@@ -29,6 +29,7 @@ from sslkuramoto.data.scenes.scene_set import (
 )
 from sslkuramoto.errors import UserError, one_line
 from sslkuramoto.examples import CLASSES, INSTANCES
+from sslkuramoto.files import at_home
 from sslkuramoto.values import Count, Mark, Must, Place, Side, checked
 
 PARTS = ("train", "val", "test")
@@ -70,7 +71,7 @@ def multi_object_npz(
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
     choice = Choice(size, limit, limit_test, holdout, split_seed, device_resident)
-    files = {part: Path(root).expanduser() / f"{dataset}_{test_file if part == 'test' else part}.npz" for part in PARTS}
+    files = {part: at_home(root) / f"{dataset}_{test_file if part == 'test' else part}.npz" for part in PARTS}
     part = choice.part(split, tuple(part for part in PARTS if files[part].is_file()) or PARTS, f"root={root}")
     path = files[part]
     if not path.is_file():

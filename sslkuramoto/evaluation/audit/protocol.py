@@ -9,7 +9,6 @@ Shapes: n images, y x pixels.
 from collections.abc import Callable, Sequence
 from copy import copy
 from math import sqrt
-from pathlib import Path
 from typing import Annotated, Literal
 
 from sslkuramoto.attacks import Attack, Ledger
@@ -33,6 +32,7 @@ from sslkuramoto.evaluation.audit.verdict import REPORTED, decided, is_evidence,
 from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import accuracies, draws_for, share_right
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
@@ -370,7 +370,7 @@ class Audit(Protocol):
             return ledger_for(
                 subject.network,
                 {**subject.code, **plugins},
-                Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+                at_home(self.ledger) if self.ledger else subject.run_dir / "ledger",
                 inside=self.ledger is None,
                 seed=subject.seed,
                 device=subject.device,

@@ -8,7 +8,6 @@ Shapes: n images, y x pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from jaxtyping import Int64
@@ -32,6 +31,7 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.forward_cost import LOOKS
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import MINIMUM_DRAWS
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Result
@@ -236,7 +236,7 @@ class Certify(Protocol):
             return ledger_for(
                 subject.network,
                 subject.code,
-                Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+                at_home(self.ledger) if self.ledger else subject.run_dir / "ledger",
                 inside=self.ledger is None,
                 seed=subject.seed,
                 device=subject.device,

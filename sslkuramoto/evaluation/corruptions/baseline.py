@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.corruptions.strengths import SEVERITIES
+from sslkuramoto.files import at_home
 from sslkuramoto.results import Result
 
 
@@ -57,7 +57,7 @@ def load_baseline(path: str, names: Iterable[str], source: str) -> Baseline:
     """
     where = f"baseline={path}"
     try:
-        result = Result.read(Path(path).expanduser(), per_image=False)
+        result = Result.read(at_home(path), per_image=False)
         clean, found = result.metrics["clean_accuracy"].value, result.data["source"]
         table: Any = result.details["corruptions"]
         cells = {name: {s: cell["error"] for s, cell in row.items()} for name, row in table.items()}

@@ -31,6 +31,7 @@ from sslkuramoto.evaluation.forward_cost import classifier_cost
 from sslkuramoto.evaluation.inputs import Input
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.examples import Images, Spec
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
@@ -183,14 +184,14 @@ class Corruptions(Protocol):
         """Return the files of the archive by name, after checking that they fit the spec."""
         assert self.archive is not None
         assert isinstance(spec, Images)
-        archive = Archive(Path(self.archive).expanduser(), self.names, size=spec.size, classes=spec.classes or 0)
+        archive = Archive(at_home(self.archive), self.names, size=spec.size, classes=spec.classes or 0)
         return {name: archive.file(name) for name in ("labels", *self.names)}
 
     def _baseline_file(self, spec: Spec) -> dict[str, Path]:
         """Return the file of the baseline, after checking that it is one."""
         assert self.baseline is not None
         load_baseline(self.baseline, self.names, self.source)
-        return {"": Path(self.baseline).expanduser()}
+        return {"": at_home(self.baseline)}
 
     def _read(self, subject: Subject) -> tuple[Baseline | None, Archive | None]:
         """Return the baseline and the archive, where there are any, after checking them and the images of the run."""
@@ -209,7 +210,7 @@ class Corruptions(Protocol):
             raise UserError("source=archive: needs archive=DIR, the folder of CIFAR-10-C or CIFAR-100-C")
         images = subject.images(self.split)
         assert images.classes is not None
-        folder = Path(self.archive).expanduser()
+        folder = at_home(self.archive)
         archive = Archive(folder, self.names, size=images.size, classes=len(images.classes))
         aligned(archive, images)
         return archive

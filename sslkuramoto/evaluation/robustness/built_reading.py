@@ -9,7 +9,6 @@ Shapes: n images, y x pixels, k draws.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +26,7 @@ from sslkuramoto.evaluation.protocol import Subject, start_of
 from sslkuramoto.evaluation.robustness.attack_progress import AttackProgress
 from sslkuramoto.evaluation.robustness.pictures import store_broken
 from sslkuramoto.evaluation.robustness.second_look import fault_of_stored
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, share_right, worst_of_draws
 from sslkuramoto.results import Metric, Reading, Result
 from sslkuramoto.threat import MisbehavedError, Threat
@@ -238,7 +238,7 @@ class BuiltReading:
         return ledger_for(
             self.subject.network,
             self.subject.code,
-            Path(self.ledger_folder) if self.ledger_folder else self.subject.run_dir / "ledger",
+            at_home(self.ledger_folder) if self.ledger_folder else self.subject.run_dir / "ledger",
             inside=self.ledger_folder is None,
             seed=self.subject.seed,
             device=self.subject.device,

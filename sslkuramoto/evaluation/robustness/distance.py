@@ -12,7 +12,6 @@ Shapes: n images, y x pixels, k draws.
 """
 
 from copy import copy
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -33,6 +32,7 @@ from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, de
 from sslkuramoto.evaluation.rehearsal import account_of, rehearsed
 from sslkuramoto.evaluation.robustness.prepared import prepared_for
 from sslkuramoto.evaluation.robustness.ray import LOOKS, nearest_on_rays
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import draws_for, right_by_vote, votes
 from sslkuramoto.registry import options_of
 from sslkuramoto.results import Metric, Result
@@ -200,7 +200,7 @@ class Distance(Protocol):
         return ledger_for(
             subject.network,
             subject.code,
-            Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+            at_home(self.ledger) if self.ledger else subject.run_dir / "ledger",
             inside=self.ledger is None,
             seed=subject.seed,
             device=subject.device,

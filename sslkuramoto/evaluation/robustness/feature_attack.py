@@ -11,7 +11,6 @@ Shapes: n images, y x pixels, k draws, d features, m images of the split.
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -43,6 +42,7 @@ from sslkuramoto.evaluation.representation.features import split_features, split
 from sslkuramoto.evaluation.representation.knn import check_neighbours, knn_predict
 from sslkuramoto.evaluation.robustness.feature_scores import Clean, add_scores, curves
 from sslkuramoto.evaluation.robustness.units import units_of
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.randomness import generator
 from sslkuramoto.registry import options_of
@@ -259,7 +259,7 @@ class FeatureAttack(Protocol):
         ledger = ledger_for(
             subject.network,
             subject.code,
-            Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+            at_home(self.ledger) if self.ledger else subject.run_dir / "ledger",
             inside=self.ledger is None,
             seed=subject.seed,
             device=subject.device,

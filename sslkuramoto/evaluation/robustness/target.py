@@ -1,13 +1,13 @@
 """A measured run as the target of attacks; source networks of transfer attacks are other runs."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from sslkuramoto.attacks.attack import Source, Target
 from sslkuramoto.errors import UserError
 from sslkuramoto.evaluation.protocol import Subject
 from sslkuramoto.evaluation.subject import subject_of
+from sslkuramoto.files import at_home
 from sslkuramoto.run_directory import RunDirectory, Weights
 
 
@@ -35,7 +35,7 @@ def _source(subject: Subject, run: str | None, changes: Mapping[str, Any]) -> So
     Raises:
         UserError: no finished run, no classifier, or options that do not fit its weights.
     """
-    path = subject.run_dir if run is None else Path(run)
+    path = subject.run_dir if run is None else at_home(run)
     changed = {**(subject.encoder_options if run is None else {}), **changes}
     if run is not None and path.resolve() == subject.run_dir.resolve() and changed == dict(subject.encoder_options):
         raise UserError(f"run={run} is the measured network itself; name another run or change its encoder")

@@ -10,7 +10,6 @@ Shapes: n images, y x pixels, k draws.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -32,6 +31,7 @@ from sslkuramoto.evaluation.classification.subset import Chosen, chosen_images
 from sslkuramoto.evaluation.forward_cost import LOOKS
 from sslkuramoto.evaluation.protocol import Protocol, Subject, classifier_of, described, start_of
 from sslkuramoto.evaluation.robustness.units import units_of
+from sslkuramoto.files import at_home
 from sslkuramoto.noise_draws import accuracies, check_equal_scores, draws_for, share_right
 from sslkuramoto.randomness import Key, generator
 from sslkuramoto.registry import options_of
@@ -197,7 +197,7 @@ class WorstState(Protocol):
         ledger = ledger_for(
             subject.network,
             subject.code,
-            Path(self.ledger) if self.ledger else subject.run_dir / "ledger",
+            at_home(self.ledger) if self.ledger else subject.run_dir / "ledger",
             inside=self.ledger is None,
             seed=subject.seed,
             device=subject.device,

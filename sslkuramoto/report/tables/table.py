@@ -90,7 +90,9 @@ def summarise(models: Sequence[Model], *, grouped: bool = False) -> Summary:
     )
 
 
-OVER_EXAMPLES = "Intervals of means over draws are over test examples: they cover neither other draws nor other trainings."
+OVER_EXAMPLES = (
+    "Intervals of means over draws are over test examples: they cover neither other draws nor other trainings."
+)
 
 
 def _over_images(by_head: Iterable[Iterable[Cell]]) -> list[str]:

@@ -273,6 +273,8 @@ def test_impossible_options_are_refused_in_one_line(options, message) -> None:
 def test_towards_needs_two_images_and_knn_no_more_voters_than_images(cnn, subject_of) -> None:
     with pytest.raises(UserError, match="at least two images"):
         build(direction="towards", images=1)(subject_of(cnn))
-    for asked in (build(neighbours=5000), build(neighbours=5000).estimate, build(direction="towards", images=1).estimate):
-        with pytest.raises(UserError, match="larger than the training set|at least two images"):
+    for asked in (build(neighbours=5000), build(neighbours=5000).estimate):
+        with pytest.raises(UserError, match="larger than the training set"):
             asked(subject_of(cnn))
+    with pytest.raises(UserError, match="at least two images"):
+        build(direction="towards", images=1).estimate(subject_of(cnn))
