@@ -79,6 +79,7 @@ def run_battery(
     index: Int64[Tensor, " n"] | None = None,
     ledger: Ledger | None = None,
     keep: bool = False,
+    everything: bool = False,
     rescaled: bool = False,
     report: Callable[[str], None] = lambda line: None,
     finished: Callable[[str], None] = lambda label: None,
@@ -106,6 +107,8 @@ def run_battery(
         index: of each image in its data set, for a classifier with one state per image; None: 0 to n - 1.
         ledger: stores the units of work; None: they are not stored.
         keep: whether ``candidates`` are returned.
+        everything: whether every image is attacked, and its ``candidates`` are those of the attack even where they fool
+            the classifier no more often than the image itself: for candidates that another network is to see.
         rescaled: whether the classifier is a copy with other logits of one that was attacked before. Scaled logits may
             sum to one without being probabilities.
         report: receives one line of progress per unit of work.
@@ -123,7 +126,16 @@ def run_battery(
         if names.count(name) > 1 or name == CLEAN:
             raise UserError(f"attacks: two have the label {name!r}; give one of them another label")
     battery = _Battery(
-        classifier, attacks, threat, seed, draws_for(classifier.stochastic, draws), decided_by, chained, ledger, report
+        classifier,
+        attacks,
+        threat,
+        seed,
+        draws_for(classifier.stochastic, draws),
+        decided_by,
+        chained,
+        ledger,
+        report,
+        everything,
     )
     index = torch.arange(len(images)) if index is None else index
     rows = torch.arange(len(images)).split(chunk)
@@ -214,6 +226,7 @@ class _Battery:
     chained: bool
     ledger: Ledger | None
     report: Callable[[str], None]
+    everything: bool = False
 
     def on_chunk(
         self,
@@ -231,12 +244,13 @@ class _Battery:
             images.clone(), images.clone(), [CLEAN if gone else None for gone in wrong.tolist()], shares, {}, {}, {}, {}
         )
         best = shares.clone()
-        spent = self._spent(wrong, shares)
+        spent = torch.zeros_like(wrong) if self.everything else self._spent(wrong, shares)
         broken, done = wrong.clone(), spent.clone()
         for attack in self.attacks:
             if not self.chained:
                 broken, done = wrong.clone(), spent.clone()
-            own_best, own = shares.clone(), images.clone()
+            own_best = torch.full_like(shares, torch.inf) if self.everything else shares.clone()
+            own = images.clone()
             noticed = found.noticed[attack.label] = Counter()
             for restart in range(attack.restarts):
                 rows = (~done).nonzero().squeeze(1)
@@ -256,7 +270,7 @@ class _Battery:
                     if found.broken_by[place] is None:
                         found.broken_by[place] = attack.label
                         found.wrapper[place] = candidates[(rows == place).nonzero()[0, 0]]
-            found.share_right[attack.label] = own_best
+            found.share_right[attack.label] = own_best.minimum(shares)
             found.broken[attack.label] = broken.clone()
             found.candidates[attack.label] = own
             finished(attack.label)

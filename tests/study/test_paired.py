@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sslkuramoto import exchange
 from sslkuramoto.errors import UserError
+from sslkuramoto.exchange import exchange_p
 from sslkuramoto.results import Result
-from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, mcnemar, paired
-from sslkuramoto.study.paired import PairedTest, exchange_p, paired_test
+from sslkuramoto.study import SeedValue, StudyCell, StudyTable, comparisons, mcnemar
+from sslkuramoto.study.paired import PairedTest, paired_test
 
 
 def by_hand(b: int, c: int) -> float:
@@ -107,15 +109,15 @@ def test_what_is_too_much_to_work_out_is_drawn_and_the_same_every_time(monkeypat
     rng = np.random.default_rng(4)
     ahead = (rng.integers(0, 21, 40) - rng.integers(0, 16, 40)) / 20
     exact = exchange_p(ahead)
-    monkeypatch.setattr(paired, "EXACT_WORK", 0)
-    paired._p_of.cache_clear()
+    monkeypatch.setattr(exchange, "EXACT_WORK", 0)
+    exchange._p_of.cache_clear()
     drawn = exchange_p(ahead)
-    paired._p_of.cache_clear()
+    exchange._p_of.cache_clear()
     assert drawn == exchange_p(ahead) != exact
     assert drawn == pytest.approx(exact, abs=0.005)
     assert exchange_p(np.ones(40) + 1e-3 * np.arange(40)) == pytest.approx(1e-5)  # never 0
     assert exchange_p(np.ones(400)) < 1e-100  # whole numbers stay exact
-    paired._p_of.cache_clear()
+    exchange._p_of.cache_clear()
 
 
 def test_the_test_agrees_with_the_means_where_most_draws_say_the_opposite():

@@ -1,8 +1,9 @@
 """Is one attack significantly stronger than another on the same images?
 
 Two attacks are run on the same images, so they are compared image by image. A difference counts if it exceeds a
-tolerance and is significant in an exact sign test over images. For a deterministic network that test is McNemar's
-(1947).
+tolerance and is significant when the two are exchanged at images (Fisher 1935). For a deterministic network that test
+is McNemar's (1947). For a network that draws it weighs an image by how much its share of correct draws differs: a sign
+test would count a loss of one draw in twenty as much as that of the whole image.
 
 For convergence the costly error is the opposite one, to overlook a gain. The tolerance is therefore smaller there, and
 the upper end of the gain's confidence interval is reported.
@@ -17,10 +18,11 @@ from statistics import NormalDist
 from jaxtyping import Float
 from torch import Tensor
 
+from sslkuramoto.exchange import exchange_p_above
 from sslkuramoto.statistics import sign_test, wilson
 
 ALPHA = 0.01
-"""One-sided level of the sign test: an audit makes about twenty such tests, of which 0.2 fail by chance on average."""
+"""One-sided level of the test: an audit makes about twenty such tests, of which 0.2 fail by chance on average."""
 
 TOLERANCE = 0.05
 """Differences up to this share of the images are not called masking: on adversarially trained networks, whose gradients
@@ -51,7 +53,7 @@ class Comparison:
         gain: first - second, mean over images.
         further: images of which fewer draws are correct under the second attack.
         less_far: images of which more draws are correct under it.
-        p: probability of ``further`` or more such images if both were equally strong (one-sided exact sign test).
+        p: probability of a gain as large if both were equally strong (one-sided exchange test).
         tolerance: smallest difference that counts.
     """
 
@@ -96,7 +98,7 @@ def compare(first: Float[Tensor, " n"], second: Float[Tensor, " n"], tolerance: 
         gain.mean().item(),
         further,
         less_far,
-        sign_test(further, less_far),
+        sign_test(further, less_far) if bool((gain == gain.round()).all()) else exchange_p_above(gain.cpu().numpy()),
         tolerance,
     )
 

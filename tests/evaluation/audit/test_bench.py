@@ -8,7 +8,7 @@ from sslkuramoto.attacks import Attack
 from sslkuramoto.attacks.worst_candidate import AGAIN, ONCE_MORE
 from sslkuramoto.classifier import Classifier
 from sslkuramoto.data import batches, in_order
-from sslkuramoto.evaluation.audit.runner import Bench, union
+from sslkuramoto.evaluation.audit.runner import Bench, Run, union
 from sslkuramoto.threat import Threat
 
 N = 40
@@ -104,6 +104,44 @@ def test_what_is_found_elsewhere_is_scored_on_the_audited_network(noisy, bench_o
     assert set(run.there.tolist()) <= {0.0, 1.0}
     assert torch.equal(run.right, bench.share_right(run.candidates))
     assert not torch.equal(run.right, run.there)
+
+
+def test_of_an_attack_on_another_network_every_candidate_is_scored(noisy, bench_of) -> None:
+    """What does not fool the fixed version may fool the network that draws; once the image was scored in its place."""
+    bench = bench_of(Classifier(*noisy), eps=0.05)
+    run = bench.run(Shift(1), against=Classifier(*noisy, "fixed"), name="a fixed version")
+    moved = bench.threat.project(bench.images + bench.threat.eps, bench.images)
+    assert torch.equal(run.candidates, moved)
+    clean = bench.run(Shift(1), threat=Threat("linf", 0.0), against=Classifier(*noisy, "fixed"), name="a fixed version")
+    assert (run.there > 0.5).sum() > N / 2, "most of them do not fool it"
+    assert bool((run.there <= clean.there).all()), "nor do they mend an answer that was wrong"
+    assert not torch.equal(bench.run(Shift(1)).candidates, moved), "of the network itself those that lower the share"
+
+
+def test_the_smallest_of_many_scores_is_not_the_score_of_a_comparison(noisy, bench_of, monkeypatch) -> None:
+    """Six attacks of equal strength: the minimum of their scores is far below it, new draws are not."""
+    bench = bench_of(Classifier(*noisy))
+    scores = (torch.rand(6, 20, N) < 0.5).float().mean(dim=1)
+    runs = [Run(str(i), score, score, bench.images + i) for i, score in enumerate(scores)]
+    asked = []
+
+    def share_right(images: Tensor, key: str = "select") -> Tensor:
+        asked.append((images, key))
+        return (torch.rand(20, N) < 0.5).float().mean(dim=0)
+
+    monkeypatch.setattr(bench, "share_right", share_right)
+    assert bench.looked(runs).mean().item() == pytest.approx(0.5, abs=0.08)
+    assert union(runs).mean() < 0.4
+    ((images, key),) = asked
+    assert key == "look"
+    which = (images - bench.images).flatten(1).mean(dim=1).round().long()
+    assert torch.equal(which, scores.argmin(dim=0))
+
+
+def test_a_comparison_of_a_deterministic_network_needs_no_other_draws(cnn, bench_of) -> None:
+    bench = bench_of(Classifier(*cnn))
+    runs = [bench.run(Shift(1)), bench.run(Shift(-1))]
+    assert torch.equal(bench.looked(runs), union(runs))
 
 
 def test_equal_images_score_equally_and_a_lucky_score_is_not_final(noisy, bench_of) -> None:
