@@ -304,16 +304,9 @@ def restarts(case: Case) -> Check:
     return RESTARTS.answer(not found.gains, reason, found.figures())
 
 
-def on_fixed_version(case: Case, attack: Attack, field: int = 0) -> Run:
-    """Attack the same weights with fixed oscillators; its candidates are also scored on the audited network.
-
-    Args:
-        case: the audit.
-        attack: prepared.
-        field: which fixed oscillators, see :meth:`Case.fixed_version`.
-    """
-    name = FIXED_VERSION if field == 0 else f"{FIXED_VERSION}, field {field + 1}"
-    return case.bench.run(attack, against=case.fixed_version(field), name=name)
+def on_fixed_version(case: Case, attack: Attack) -> Run:
+    """Attack the same weights with fixed oscillators; its candidates are also scored on the audited network."""
+    return case.bench.run(attack, against=case.fixed_version(), name=FIXED_VERSION)
 
 
 def _widest(case: Case) -> float:

@@ -12,7 +12,7 @@ from sslkuramoto.evaluation.audit.attacks import Arsenal
 from sslkuramoto.evaluation.audit.budget import Budget
 from sslkuramoto.evaluation.audit.gradients import GradientFacts
 from sslkuramoto.evaluation.audit.runner import Bench, Run
-from sslkuramoto.randomness import Key, generator, seed_of
+from sslkuramoto.randomness import Key, generator
 from sslkuramoto.threat import Threat
 
 Side = Literal["from", "up to"]
@@ -90,17 +90,12 @@ class Case:
             ours.encoder, head, cast(Initial, ours.mode), seed=ours.seed, draws=ours.draws, held=ours.held
         )
 
-    def fixed_version(self, field: int = 0) -> Classifier:
-        """Return the same weights with one fixed initial state for all images and calls; K if logits are averaged.
-
-        Args:
-            field: which state: 0 is that of the measurement's seed, others are further draws.
-        """
+    def fixed_version(self) -> Classifier:
+        """Return the same weights with one fixed initial state for all images and calls; K if logits are averaged."""
         ours = self.classifier
-        seed = ours.seed if field == 0 else seed_of(ours.seed, "audit", "fixed version", field)
         if ours.mode == "averaged":
-            return Classifier(ours.encoder, ours.head, "averaged", seed=seed, draws=ours.draws, held=True)
-        return Classifier(ours.encoder, ours.head, "fixed", seed=seed)
+            return Classifier(ours.encoder, ours.head, "averaged", seed=ours.seed, draws=ours.draws, held=True)
+        return Classifier(ours.encoder, ours.head, "fixed", seed=ours.seed)
 
     def draw(self, *use: Key) -> torch.Generator:
         """Return a generator for a purpose of the audit itself."""
