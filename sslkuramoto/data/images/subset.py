@@ -74,8 +74,14 @@ class Choice:
             raise UserError(f"holdout={self.holdout}: {where} has no val images of its own; set e.g. holdout=0.1")
         raise UserError(f"{where} has no {split} images, only {', '.join(parts)}")
 
-    def indices(self, split: str, part: str, n: int, labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:
+    def indices(self, split: str, part: str, n: int, strata: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:
         """Return the sorted indices of the images of ``split`` among the ``n`` images of ``part``.
+
+        Args:
+            split: "train", "val" or "test".
+            part: the part of the source from which the split is taken.
+            n: number of its images.
+            strata: class of each, or the group that stands for it (None: all are alike).
 
         Raises:
             UserError: a limit exceeds ``n``, or the holdout leaves no image on one side.
@@ -85,10 +91,10 @@ class Choice:
         if limit is not None:
             if limit > n:
                 raise UserError(f"{key}={limit}: there are only {n} {part} images")
-            chosen = balanced(n, labels, seed=self.split_seed, key=f"{key} {part}")[:limit].sort().values
+            chosen = balanced(n, strata, seed=self.split_seed, key=f"{key} {part}")[:limit].sort().values
         if part == "train" and self.holdout:
-            kept_labels = None if labels is None else labels[chosen]
-            order = proportional(len(chosen), kept_labels, seed=self.split_seed, key="holdout")
+            kept = None if strata is None else strata[chosen]
+            order = proportional(len(chosen), kept, seed=self.split_seed, key="holdout")
             aside = round(self.holdout * len(chosen))
             if not 0 < aside < len(chosen):
                 raise UserError(f"holdout={self.holdout}: sets aside {aside} of {len(chosen)} training images")
@@ -96,8 +102,8 @@ class Choice:
         return chosen
 
 
-def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
-    """Return which of ``n`` images are set aside for evaluation: ``share`` of every class, chosen at random.
+def share_aside(n: int, strata: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
+    """Return which of ``n`` images are set aside for evaluation: ``share`` of every stratum, chosen at random.
 
     Raises:
         UserError: one of the two sides would have no image.
@@ -106,7 +112,7 @@ def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: 
     if not 0 < aside < n:
         raise UserError(f"val_share={share}: sets aside {aside} of {n} images")
     chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[proportional(n, labels, seed=seed, key="val_share")[:aside]] = True
+    chosen[proportional(n, strata, seed=seed, key="val_share")[:aside]] = True
     return chosen
 
 
