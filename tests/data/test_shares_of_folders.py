@@ -88,6 +88,12 @@ def test_a_share_that_leaves_the_test_without_a_class_says_so(tree: Path) -> Non
     assert build(flat, val_share=0.25, labels=False).notes == ()
 
 
+def test_what_was_passed_over_is_said_once(tree: Path) -> None:
+    flat = (tree / "train").rename(tree.parent / "pictures")
+    (flat / "dog").mkdir()
+    assert build(flat, val_share=0.25).notes == ("passed over 1 empty class folders: dog",)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_share_that_leaves_training_without_a_class_is_refused(tree: Path, split: str) -> None:
     flat = (tree / "train").rename(tree.parent / "pictures")

@@ -135,7 +135,7 @@ def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tupl
     place = {name: index for index, name in enumerate(classes)}
     level = 1 if folders[part] else 0
     labels = torch.tensor([place[name.split("/")[level]] for name in names[part]])
-    return FileSamples(files, names[part], labels, classes), tuple(notes)
+    return FileSamples(files, names[part], labels, classes), tuple(dict.fromkeys(notes))  # one folder may be both parts
 
 
 def loose_images(files: ImageFiles, folder: str) -> FileSamples:

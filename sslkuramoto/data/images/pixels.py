@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def _is_deep(image: Image.Image) -> bool:
     all three channels), PPM by the largest level.
     """
     for tile in getattr(image, "tile", ()):
-        told = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        told: tuple[Any, ...] = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if tile[0] in ("ppm", "ppm_plain") and told[1] > 255:
             return True
         if isinstance(told[0], str) and re.fullmatch(r"(LA|RGB[AaX]?|CMYK);16[BLN]", told[0]):
