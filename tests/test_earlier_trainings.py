@@ -27,7 +27,8 @@ DECIDING = {
 def test_a_source_marks_the_options_that_decide_what_training_shows(name):
     options = set(DATA.options(name))
     if "holdout" in options:
-        assert options & DECIDING[Mark.HELD_OUT] == DATA.marked(name, Mark.HELD_OUT) - {"split_seed"}
+        held_out = DECIDING[Mark.HELD_OUT] | ({"labels"} if name == "timm" else set())  # image_folder goes by folders
+        assert options & held_out == DATA.marked(name, Mark.HELD_OUT) - {"split_seed"}
         assert "split_seed" in DATA.marked(name, Mark.HELD_OUT) | DATA.marked(name, Mark.UNSEEN)
     assert options & DECIDING[Mark.UNSEEN] == DATA.marked(name, Mark.UNSEEN) - {"split_seed"}
 
@@ -71,6 +72,12 @@ def test_what_is_kept_back_concerns_val_alone():
     assert unlike(ours, theirs, "test") is None
     assert unlike(ours, theirs, "val") == "data.holdout=0.0"
     assert division("test") < division("val")
+
+
+def test_images_of_timm_are_kept_back_otherwise_without_labels():
+    ours, theirs = (Part("timm", {"dataset": "hfds/x", "holdout": 0.1, "labels": labels}) for labels in (True, False))
+    assert unlike(ours, theirs, "val") == "data.labels=False"
+    assert unlike(ours, theirs, "test") is None
 
 
 def run_of(path: Path, init: str | None = None) -> RunDirectory:

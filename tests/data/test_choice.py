@@ -1,5 +1,7 @@
 """limit and holdout: seeded, balanced, disjoint."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -38,6 +40,30 @@ def test_proportional_order_keeps_class_shares() -> None:
     order = proportional(100, LABELS, seed=0, key="k")
     assert counts(order[:10]) == [5, 3, 2]
     assert counts(order[10:]) == [45, 27, 18]
+
+
+@pytest.mark.parametrize("order", [balanced, proportional])
+def test_which_classes_come_first_is_random_and_seeded(order: Callable[..., torch.Tensor]) -> None:
+    labels = torch.arange(100).repeat_interleave(3)
+
+    def first_classes(seed: int) -> set[int]:
+        return set(labels[order(300, labels, seed=seed, key="k")[:60]].tolist())
+
+    assert first_classes(0) == first_classes(0)
+    assert all(len(first_classes(seed)) == 60 for seed in range(5)), "one image of each before a second of any"
+    assert max(first_classes(0)) > 90
+    assert len(set[int]().union(*map(first_classes, range(8)))) == 100, "no class is always left out"
+
+
+def test_published_divisions_give_the_lower_class_first() -> None:
+    labels = torch.arange(100).repeat_interleave(3)
+    first = proportional(300, labels, seed=0, key="k", lower_class_first=True)[:60]
+    assert labels[first].tolist() == list(range(60))
+
+
+@pytest.mark.parametrize("order", [balanced, proportional])
+def test_numbers_of_classes_that_no_image_has_change_nothing(order: Callable[..., torch.Tensor]) -> None:
+    assert torch.equal(order(100, LABELS, seed=0, key="k"), order(100, 5 * LABELS + 2, seed=0, key="k"))
 
 
 def test_a_smaller_limit_is_part_of_a_larger_one() -> None:

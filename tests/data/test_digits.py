@@ -65,6 +65,10 @@ def test_another_split_seed_gives_another_test_part() -> None:
     assert DATA.build("digits", {"split_seed": 1}, "test").fingerprint != same
 
 
+def test_the_division_is_that_of_the_published_numbers() -> None:
+    assert DATA.build("digits", {}, "test").fingerprint == "dbcb2b3d5d95ed76d4c64bc3a5378c64"
+
+
 def test_digits_grow_bilinearly_on_request() -> None:
     small, large = images_of({"limit": 20}, "train"), images_of({"limit": 20, "size": 16}, "train")
     expected = torch.nn.functional.interpolate(small, size=16, mode="bilinear", align_corners=False)

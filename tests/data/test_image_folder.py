@@ -226,26 +226,6 @@ def test_other_names_of_the_folders_of_a_split_are_known(tree: Path) -> None:
     assert "both 'valid' and 'validation' are folders for 'val'" in fault(tree)
 
 
-def test_class_folders_alone_are_split_by_a_share_of_every_class(tree: Path) -> None:
-    flat = (tree / "train").rename(tree.parent / "pictures")
-    assert "must hold {train,test}/CLASS/image, or CLASS/image with val_share=0.2" in fault(flat)
-    train, test = (build(flat, split, val_share=0.25) for split in ("train", "test"))
-    assert train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
-    assert test.labels.tolist() == [0, 1, 2]
-    whole = {image.numpy().tobytes() for image in images_of(build(flat, labels=False))}
-    parts = [{image.numpy().tobytes() for image in images_of(part)} for part in (train, test)]
-    assert not parts[0] & parts[1]
-    assert parts[0] | parts[1] == whole
-    assert not torch.equal(images_of(test), images_of(build(flat, "test", val_share=0.25, split_seed=1)))
-    assert len(build(flat, "test", val_share=0.25, labels=False)) == 3
-    assert len(build(flat, "val", val_share=0.25, holdout=0.34)) == 3
-    assert "val_share=0.01: sets aside 0 of 12 images" in fault(flat, val_share=0.01)
-
-
-def test_a_share_is_not_taken_from_a_tree_that_has_its_splits(tree: Path) -> None:
-    assert "has a folder 'train'; write data.val_share=0" in fault(tree, val_share=0.25)
-
-
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_is_no_image_is_passed_over_and_counted(
     tree: Path, tmp_path: Path, pack: Callable[..., Path], packed: bool
@@ -300,6 +280,12 @@ def test_training_and_test_images_that_are_one_file_are_refused(tree: Path, fold
 def test_a_hard_link_into_another_split_is_the_same_image(tree):
     image = sorted((tree / "train/ant").iterdir())[0]
     os.link(image, tree / "test/ant/other.png")
+    assert "is also an image of 'train'; what is trained on cannot measure" in fault(tree, "test")
+
+
+def test_a_link_to_a_file_of_several_names_is_the_same_image(tree: Path) -> None:
+    os.link(tree / "train/ant/0.png", tree.parent / "elsewhere.png")
+    (tree / "test/ant/other.png").symlink_to(tree.parent / "elsewhere.png")
     assert "is also an image of 'train'; what is trained on cannot measure" in fault(tree, "test")
 
 

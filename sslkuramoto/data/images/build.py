@@ -18,7 +18,13 @@ _THREADED_PIXELS = 96 * 96  # threads do not pay for smaller images: they wait f
 
 
 def assemble(
-    name: str, split: str, part: str, samples: Samples, choice: Choice, notes: tuple[str, ...] = ()
+    name: str,
+    split: str,
+    part: str,
+    samples: Samples,
+    choice: Choice,
+    notes: tuple[str, ...] = (),
+    strata: Int64[Tensor, " n"] | None = None,
 ) -> ImageSet:
     """Return the images of ``split``.
 
@@ -29,11 +35,12 @@ def assemble(
         samples: all images of that part, in their own sizes.
         choice: the options that all sources share.
         notes: sentences on how the images were found.
+        strata: groups of images from which limits and the holdout choose evenly (None: their classes, if known).
 
     Raises:
         UserError: an image is damaged, or sizes and limits do not fit the images.
     """
-    chosen = choice.indices(split, part, len(samples), samples.labels)
+    chosen = choice.indices(split, part, len(samples), samples.labels if strata is None else strata)
     if choice.size is None:
         first = int(chosen[0])
         frame = Frame.native(samples.pixels(first), samples.where(first))

@@ -53,7 +53,7 @@ def digits(
         raise UserError(f"data.name=digits: the installed scikit-learn holds no {FILE}; version 1.9 does")
     table = _table(file)
     pixels, targets = table[:, :-1].view(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8), table[:, -1].long()
-    order = proportional(len(targets), targets, seed=split_seed, key="digits test")
+    order = proportional(len(targets), targets, seed=split_seed, key="digits test", lower_class_first=True)
     rows = (order[:TEST_IMAGES] if part == "test" else order[TEST_IMAGES:]).sort().values
     images = pixels[rows].expand(-1, 3, -1, -1).contiguous()
     samples = ArraySamples(images, targets[rows], tuple("0123456789"), f"digits {part}")

@@ -159,14 +159,12 @@ class TreeFiles:
         return stamp_of(self._path(name))
 
     def real(self, name: str) -> str:
-        whole = self._top + name
-        if whole in self._real:
-            return self._real[whole]
-        folder, slash, file = whole.rpartition("/")
         found = os.stat(self._path(name))
-        if found.st_nlink > 1:  # one file with several names
+        if found.st_nlink > 1:  # one file with several names, any of which may be linked to
             return f"{found.st_dev}:{found.st_ino}"
-        return f"{self._real[folder + slash]}/{file}"
+        whole = self._top + name
+        folder, slash, file = whole.rpartition("/")
+        return self._real[whole] if whole in self._real else f"{self._real[folder + slash]}/{file}"
 
     def where(self, name: str) -> str:
         return self._path(name)

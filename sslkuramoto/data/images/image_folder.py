@@ -1,7 +1,8 @@
 """Images in class folders, as a folder tree or a zip: ``{train,val,test}/CLASS/**/image``, or ``CLASS/**/image``.
 
 Labels index the sorted class names of the training images, as in torchvision's ImageFolder; classes of the other splits
-are matched by name. For pretraining, ``labels=false`` reads all images, with or without class folders.
+are matched by name. For pretraining, ``labels=false`` reads all images, with or without class folders, and chooses by
+the same folders: what a run without labels keeps back, a measurement with labels finds kept back.
 """
 
 from pathlib import PurePosixPath
@@ -9,6 +10,8 @@ from typing import Annotated, Literal
 from unicodedata import normalize
 
 import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
 
 from sslkuramoto.data.images.build import assemble
 from sslkuramoto.data.images.files import PICTURES, SPLIT_FOLDERS, ImageFiles, open_files, split_of
@@ -42,11 +45,13 @@ def image_folder(
         split: "train", "val" or "test".
         root: folder tree or zip with ``{train,val,test}/CLASS/image`` or ``CLASS/image``.
         labels: whether folders are classes (false: unlabelled images; without a folder train, all are for training).
+            Shares and limits are of the folders in either case; images outside of folders then count as one more.
         val_share: share of every class that is set aside at random (by ``split_seed``) as "test"; only for a tree
             without a folder train.
 
     Raises:
-        UserError: the root cannot be read, lacks the split, or has another layout; or two splits share a file.
+        UserError: the root cannot be read, lacks the split, or has another layout; two splits share a file; or
+            ``val_share`` leaves no image of a class for training.
 
     The other options are those of :class:`sslkuramoto.data.images.subset.Choice`.
     """
@@ -54,11 +59,18 @@ def image_folder(
     files = open_files(root)
     folders = split_folders(files, labels, val_share)
     part = choice.part(split, tuple(folders), f"root={root}")
-    samples, notes = class_folders(files, folders, part) if labels else (loose_images(files, folders[part]), ())
+    if labels:
+        samples, notes = class_folders(files, folders, part)
+    else:
+        check_apart(files, {name: loose_images(files, folder).names for name, folder in folders.items() if folder})
+        samples, notes = loose_images(files, folders[part]), ()
+    strata = _folders_of(samples.names, folders[part])
     if val_share:
-        aside = share_aside(len(samples), samples.labels, val_share, split_seed)
-        samples = samples.only(aside if part == "test" else ~aside)
-    return assemble("image_folder", split, part, samples, choice, (*files.notes, *notes))
+        aside = share_aside(len(samples), strata, val_share, split_seed)
+        notes += _sides(samples, aside, f"val_share={val_share}")
+        kept = aside if part == "test" else ~aside
+        samples, strata = samples.only(kept), strata[kept]
+    return assemble("image_folder", split, part, samples, choice, (*files.notes, *notes), strata)
 
 
 def split_folders(files: ImageFiles, labels: bool, val_share: float = 0.0) -> dict[str, str]:
@@ -119,11 +131,11 @@ def class_folders(files: ImageFiles, folders: dict[str, str], part: str) -> tupl
             )
         if lacking := sorted(set(classes) - set(others)):
             notes.append(f"folder {folders[name]!r} lacks classes of the training images: {_few(lacking)}")
-    _check_apart(files, {name: names[name] for name in names if folders[name]})
+    check_apart(files, {name: names[name] for name in names if folders[name]})
     place = {name: index for index, name in enumerate(classes)}
     level = 1 if folders[part] else 0
     labels = torch.tensor([place[name.split("/")[level]] for name in names[part]])
-    return FileSamples(files, names[part], labels, classes), tuple(notes)
+    return FileSamples(files, names[part], labels, classes), tuple(dict.fromkeys(notes))  # one folder may be both parts
 
 
 def loose_images(files: ImageFiles, folder: str) -> FileSamples:
@@ -138,6 +150,46 @@ def check_classes(train: tuple[str, ...], other: tuple[str, ...], where: str) ->
         raise UserError(f"{where} has classes that the training images lack: {_few(surplus)}{_alike(surplus, train)}")
     if lacking := sorted(set(train) - set(other)):
         raise UserError(f"{where} lacks classes of the training images: {_few(lacking)}")
+
+
+def check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
+    """Raise a UserError if two parts contain the same file through links."""
+    if len(parts) < 2:
+        return
+    owner: dict[str, str] = {}
+    for part, names in parts.items():
+        for name in names:
+            if owner.setdefault(files.real(name), part) != part:
+                raise UserError(
+                    f"root={files.root}: {files.where(name)} is also an image of {owner[files.real(name)]!r};"
+                    " what is trained on cannot measure"
+                )
+
+
+def _folders_of(names: tuple[str, ...], folder: str) -> Int64[Tensor, " n"]:
+    """Return the number of the folder below ``folder`` in which each image is; those in none have one of their own."""
+    level = 1 if folder else 0
+    inner = [name.split("/")[level] if name.count("/") > level else "" for name in names]
+    number = {name: index for index, name in enumerate(sorted(set(inner)))}
+    return torch.tensor([number[name] for name in inner])
+
+
+def _sides(samples: FileSamples, aside: Bool[Tensor, " n"], option: str) -> tuple[str, ...]:
+    """Return a note on classes that the images set aside lack.
+
+    Raises:
+        UserError: all images of a class are set aside; or a file is on both sides through links.
+    """
+    train, test = samples.only(~aside), samples.only(aside)
+    check_apart(samples.files, {"train": train.names, "test": test.names})
+    if samples.classes is None or train.labels is None or test.labels is None:
+        return ()
+    trained, tested = set(train.labels.tolist()), set(test.labels.tolist())
+    if surplus := sorted(tested - trained):
+        few = _few([samples.classes[label] for label in surplus])
+        raise UserError(f"{option}: sets all images of classes aside: {few}; take a smaller share")
+    lacking = [samples.classes[label] for label in sorted(trained - tested)]
+    return (f"{option}: the test lacks classes of the training images: {_few(lacking)}",) if lacking else ()
 
 
 def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) -> list[str]:
@@ -158,20 +210,6 @@ def _unread_classes(files: ImageFiles, folder: str, classes: tuple[str, ...]) ->
             f" {', '.join(sorted(suffixes))} files; convert them, or take the folder away"
         )
     return [f"passed over {len(empty)} empty class folders: {_few(sorted(empty))}"] if empty else []
-
-
-def _check_apart(files: ImageFiles, parts: dict[str, tuple[str, ...]]) -> None:
-    """Raise a UserError if two parts contain the same file through links."""
-    if len(parts) < 2:
-        return
-    owner: dict[str, str] = {}
-    for part, names in parts.items():
-        for name in names:
-            if owner.setdefault(files.real(name), part) != part:
-                raise UserError(
-                    f"root={files.root}: {files.where(name)} is also an image of {owner[files.real(name)]!r};"
-                    " what is trained on cannot measure"
-                )
 
 
 def _alike(surplus: list[str], classes: tuple[str, ...]) -> str:

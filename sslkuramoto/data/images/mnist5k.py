@@ -64,7 +64,7 @@ def mnist5k(
     file = _installed() if root is None else _within(at_home(root), root)
     text = _text(file)
     images, labels = _digits(text, file)
-    order = proportional(len(labels), labels, seed=split_seed, key="mnist5k parts")
+    order = proportional(len(labels), labels, seed=split_seed, key="mnist5k parts", lower_class_first=True)
     test, val = round(TEST * len(labels)), round(VAL * len(labels))
     rows = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}[part].sort().values
     if not len(rows):

@@ -7,12 +7,13 @@ Shapes: y x native height and width, s side of the square.
 """
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -41,14 +42,32 @@ def from_pillow(image: Image.Image, where: str) -> UInt8[Tensor, "3 y x"]:
 
     The channels of a pixel lie side by side in memory, as Pillow has them: :meth:`Frame.fit` resizes them so in half
     of the time and separates them afterwards.
+
+    Raises:
+        UserError: more than 8 bits a channel, as far as Pillow tells: not of a colour image that is already loaded.
     """
-    if image.mode[0] in "IF":
+    if image.mode[0] in "IF" or _is_deep(image):
         raise broken(where, f"pixels of mode {image.mode} hold more than 8 bits a channel; convert the file")
     with suppress(*_DAMAGE):  # the pixels may be sound although a tag is damaged
         image = ImageOps.exif_transpose(image)  # cameras store a rotated picture with a tag; show it as a viewer does
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a transparent palette otherwise
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether a file that is opened and not yet read holds more than 8 bits a channel, which Pillow would cut.
+
+    Its decoders are told how the pixels lie: PNG and TIFF by words such as "RGB;16B" ("BGR;16" of BMP is 16 bits for
+    all three channels), PPM by the largest level.
+    """
+    for tile in getattr(image, "tile", ()):
+        told: tuple[Any, ...] = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if tile[0] in ("ppm", "ppm_plain") and told[1] > 255:
+            return True
+        if isinstance(told[0], str) and re.fullmatch(r"(LA|RGB[AaX]?|CMYK);16[BLN]", told[0]):
+            return True
+    return False
 
 
 def decode(read: Callable[[], bytes], where: str, convert: Callable[[Image.Image, str], T] = from_pillow) -> T:
@@ -60,7 +79,8 @@ def decode(read: Callable[[], bytes], where: str, convert: Callable[[Image.Image
         convert: (image, where) -> what is wanted of it.
 
     Raises:
-        UserError: the image is unreadable, damaged or truncated, or has more than 8 bits per channel.
+        UserError: the image is unreadable, damaged or truncated, or has more than 8 bits per channel (JPEG 2000, which
+            only other packages hand over, is not told apart).
     """
     try:
         encoded = read()

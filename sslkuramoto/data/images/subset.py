@@ -2,7 +2,8 @@
 
 It uses two orders of the images, both random within a class. The *balanced* order takes one image of every class in
 turn, so that its first N images have class counts as equal as possible. The *proportional* order spreads each class
-evenly, so that its first N images have the class proportions of the whole.
+evenly, so that its first N images have the class proportions of the whole. Which classes come first, where N does not
+give each the same, is random too. Labels matter by their order alone: numbers that no image has change nothing.
 """
 
 from dataclasses import dataclass
@@ -73,8 +74,14 @@ class Choice:
             raise UserError(f"holdout={self.holdout}: {where} has no val images of its own; set e.g. holdout=0.1")
         raise UserError(f"{where} has no {split} images, only {', '.join(parts)}")
 
-    def indices(self, split: str, part: str, n: int, labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:
+    def indices(self, split: str, part: str, n: int, strata: Int64[Tensor, " n"] | None) -> Int64[Tensor, " m"]:
         """Return the sorted indices of the images of ``split`` among the ``n`` images of ``part``.
+
+        Args:
+            split: "train", "val" or "test".
+            part: the part of the source from which the split is taken.
+            n: number of its images.
+            strata: class of each, or the group that stands for it (None: all are alike).
 
         Raises:
             UserError: a limit exceeds ``n``, or the holdout leaves no image on one side.
@@ -84,10 +91,10 @@ class Choice:
         if limit is not None:
             if limit > n:
                 raise UserError(f"{key}={limit}: there are only {n} {part} images")
-            chosen = balanced(n, labels, seed=self.split_seed, key=f"{key} {part}")[:limit].sort().values
+            chosen = balanced(n, strata, seed=self.split_seed, key=f"{key} {part}")[:limit].sort().values
         if part == "train" and self.holdout:
-            kept_labels = None if labels is None else labels[chosen]
-            order = proportional(len(chosen), kept_labels, seed=self.split_seed, key="holdout")
+            kept = None if strata is None else strata[chosen]
+            order = proportional(len(chosen), kept, seed=self.split_seed, key="holdout")
             aside = round(self.holdout * len(chosen))
             if not 0 < aside < len(chosen):
                 raise UserError(f"holdout={self.holdout}: sets aside {aside} of {len(chosen)} training images")
@@ -95,8 +102,8 @@ class Choice:
         return chosen
 
 
-def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
-    """Return which of ``n`` images are set aside for evaluation: ``share`` of every class, chosen at random.
+def share_aside(n: int, strata: Int64[Tensor, " n"] | None, share: float, seed: int) -> Bool[Tensor, " n"]:
+    """Return which of ``n`` images are set aside for evaluation: ``share`` of every stratum, chosen at random.
 
     Raises:
         UserError: one of the two sides would have no image.
@@ -105,37 +112,58 @@ def share_aside(n: int, labels: Int64[Tensor, " n"] | None, share: float, seed: 
     if not 0 < aside < n:
         raise UserError(f"val_share={share}: sets aside {aside} of {n} images")
     chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[proportional(n, labels, seed=seed, key="val_share")[:aside]] = True
+    chosen[proportional(n, strata, seed=seed, key="val_share")[:aside]] = True
     return chosen
 
 
 def balanced(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str) -> Int64[Tensor, " n"]:
     """Return a random order of ``n`` images that takes one image of every class in turn."""
-    rank, _ = _ranks(n, labels, seed, key)
-    return _ordered(rank, labels)
+    labels = _compact(n, labels)
+    rank, _ = _ranks(labels, seed, key)
+    return _ordered(rank, _random_turns(labels, seed, key))
 
 
-def proportional(n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str) -> Int64[Tensor, " n"]:
-    """Return a random order of ``n`` images whose first N images have the class proportions of the whole, for any N."""
-    rank, count = _ranks(n, labels, seed, key)
-    return _ordered((rank + 0.5) / count, labels)
+def proportional(
+    n: int, labels: Int64[Tensor, " n"] | None, *, seed: int, key: str, lower_class_first: bool = False
+) -> Int64[Tensor, " n"]:
+    """Return a random order of ``n`` images whose first N images have the class proportions of the whole, for any N.
+
+    Args:
+        n: number of images.
+        labels: class of each (None: all are of one class).
+        seed: of the order.
+        key: what the order is for.
+        lower_class_first: whether of two classes with equal claims that of the lower number comes first, as in the
+            divisions for which numbers are published (False: that which a random order of the classes has first).
+    """
+    labels = _compact(n, labels)
+    rank, count = _ranks(labels, seed, key)
+    return _ordered((rank + 0.5) / count, labels if lower_class_first else _random_turns(labels, seed, key))
 
 
-def _ranks(
-    n: int, labels: Int64[Tensor, " n"] | None, seed: int, key: str
-) -> tuple[Float64[Tensor, " n"], Int64[Tensor, " n"]]:
+def _compact(n: int, labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " n"]:
+    """Return the labels as 0, 1, ... without gaps."""
+    return torch.zeros(n, dtype=torch.int64) if labels is None else labels.unique(return_inverse=True)[1]
+
+
+def _ranks(labels: Int64[Tensor, " n"], seed: int, key: str) -> tuple[Float64[Tensor, " n"], Int64[Tensor, " n"]]:
     """Return the random rank of each image within its class, and the size of its class."""
-    labels = torch.zeros(n, dtype=torch.int64) if labels is None else labels
-    permutation = torch.randperm(n, generator=generator("cpu", seed, key))
+    permutation = torch.randperm(len(labels), generator=generator("cpu", seed, key))
     by_class = permutation[labels[permutation].argsort(stable=True)]
     counts = torch.bincount(labels)
     starts = counts.cumsum(0) - counts
-    rank = torch.empty(n, dtype=torch.float64)
-    rank[by_class] = (torch.arange(n) - starts[labels[by_class]]).double()
+    rank = torch.empty(len(labels), dtype=torch.float64)
+    rank[by_class] = (torch.arange(len(labels)) - starts[labels[by_class]]).double()
     return rank, counts[labels]
 
 
-def _ordered(place: Float64[Tensor, " n"], labels: Int64[Tensor, " n"] | None) -> Int64[Tensor, " n"]:
-    """Return the indices of the images, sorted by ``place`` and then by class."""
-    by_class = torch.arange(len(place)) if labels is None else labels.argsort(stable=True)
+def _random_turns(labels: Int64[Tensor, " n"], seed: int, key: str) -> Int64[Tensor, " n"]:
+    """Return the place of the class of each image in a random order of the classes."""
+    classes = int(labels.max()) + 1 if len(labels) else 0
+    return torch.randperm(classes, generator=generator("cpu", seed, key, "classes"))[labels]
+
+
+def _ordered(place: Float64[Tensor, " n"], turn: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """Return the indices of the images, sorted by ``place`` and then by the turn of their class."""
+    by_class = turn.argsort(stable=True)
     return by_class[place[by_class].argsort(stable=True)]

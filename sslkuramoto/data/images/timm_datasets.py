@@ -49,7 +49,7 @@ def timm_dataset(
     train_split: Annotated[str, Mark.UNSEEN] = "train",
     test_split: Annotated[str, Mark.UNSEEN] = "validation",
     val_split: Annotated[str | None, Mark.HELD_OUT] = None,
-    labels: bool = True,
+    labels: Annotated[bool, Mark.HELD_OUT] = True,
     image_key: str | None = None,
     target_key: str | None = None,
     num_classes: int | None = None,
@@ -72,7 +72,7 @@ def timm_dataset(
             ``root``; for wds it may be shards, "train-{000..009}.tar".
         test_split: name that the dataset has for its test images.
         val_split: name that the dataset has for its validation images (null: it has none).
-        labels: whether classes are read (false: unlabelled images).
+        labels: whether classes are read (false: unlabelled images; limits and the holdout are then not stratified).
         image_key: column or file extension that holds the image (null: timm's default).
         target_key: column or JSON field that holds the class (null: timm's default).
         num_classes: number of classes of a dataset without class names (null: 1 + the largest training label).
