@@ -23,7 +23,8 @@ class Step(NamedTuple):
 
     Attributes:
         loss: scalar to minimise, float32 at least whatever the precision of the network.
-        metrics: scalars to log, detached, of this process only (the loop averages them over processes).
+        metrics: scalars to log, detached tensors or numbers, of this process only (the loop averages them over
+            processes), under names that neither the loop nor a monitor uses itself, such as "loss" or "knn".
         features: pooled features of the first view, detached (for collapse measures).
     """
 

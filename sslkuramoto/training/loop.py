@@ -44,6 +44,7 @@ from sslkuramoto.training.learner import (
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import check_alike, launch, processes, strategy_of, synchronise_batch_norm
+from sslkuramoto.training.scalars import scalars, with_monitored
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
 from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
@@ -280,9 +281,8 @@ class _Training:
     def _reduced(self, outcomes: list[Step], grad_norm: Tensor | None) -> dict[str, float]:
         """Average the metrics over parts and processes; ``grad_norm`` is that of the averaged gradient already."""
         assert grad_norm is not None
-        names = ["loss", *outcomes[0].metrics]
-        values = [torch.stack([o.loss.detach().float(), *(v.float() for v in o.metrics.values())]) for o in outcomes]
-        mean = self._mean(torch.stack(values).mean(dim=0))
+        names, values = scalars(self.recipe.objective.name, outcomes)
+        mean = self._mean(values)
         norm = whole(grad_norm.detach()).to(mean.device).float()
         *reduced, norm = torch.cat([mean, norm.reshape(1)]).tolist()  # one transfer
         metrics = dict(zip(names, reduced, strict=True))
@@ -309,7 +309,8 @@ class _Training:
         if rest == 0:
             due = measure.monitor_every and (epoch % measure.monitor_every == 0 or epoch == self.recipe.epochs)
             if self.monitor is not None and due:
-                metrics.update(self._monitored(self.monitor, epoch))
+                found = self._monitored(self.monitor, epoch)
+                metrics = with_monitored(self.recipe.objective.name, metrics, found)
         if rest == 0 or (self.step - 1) % measure.log_every == 0:
             log.step(self.step - 1, (self.step - 1) // self.steps_per_epoch, metrics, seconds_left)
         if metrics.get("feature_std", math.inf) < measure.stop_on_collapse:
