@@ -47,7 +47,7 @@ from sslkuramoto.training.processes import check_alike, launch, processes, strat
 from sslkuramoto.training.scalars import scalars, with_monitored
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
-from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
+from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state, say_not_kept
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
@@ -116,11 +116,14 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
 def left_as_it_is(recipe: Recipe, run: RunDirectory) -> RunDirectory:
     """Return a finished run after a check that it is that of ``recipe`` and that its encoder can be read.
 
+    Epochs that the recipe keeps and the run did not are said on stderr.
+
     Raises:
         UserError: it is not, or it cannot.
     """
     run.check(resolved(recipe), resolved)
     check_export(run)
+    say_not_kept(run, recipe, recipe.epochs)
     return run
 
 
@@ -169,6 +172,7 @@ class _Training:
         check_alike(self.fabric, self.run.path, "the step of the checkpoint", self.step)
         if self.fabric.is_global_zero:
             self._record_session()
+            say_not_kept(self.run, self.recipe, self.step // self.steps_per_epoch)
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)
         try:
             with StopRequest() as stop, borrowed_global(generator(self.fabric.device, self.recipe.seed, "global")):
