@@ -24,6 +24,7 @@ def add_import(commands: Any) -> None:
         "--run", type=at_home, required=True, metavar="DIR", help="the run directory to make; must be new"
     )
     config_help = "arguments of the published network that differ from its defaults, for example n=2 T=3"
+    config_help += " (a KEY with a dot, as in data.root=DIR, changes the recipe)"
     command.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help=config_help)
     recipe_help = "says on which data and how it was trained (default: the recipe of the published run)"
     command.add_argument("--recipe", metavar="NAME|FILE", help=recipe_help)

@@ -9,7 +9,7 @@ Another package adds a part by an entry point in the registry's group; nothing h
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -33,10 +33,24 @@ def _options_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function, resolved.
+
+    Raises:
+        UserError: one names what its module lacks, such as an import for type checkers alone.
+    """
+    try:
+        return get_type_hints(function, include_extras=True)
+    except (NameError, AttributeError) as error:
+        place = f"{function.__module__}.{function.__qualname__}"
+        advice = "its module has to import what they name, not under TYPE_CHECKING"
+        raise UserError(f"{place}: the annotations cannot be read: {one_line(error)}; {advice}") from None
+
+
 @cache
 def _annotations_of(constructor: Callable[..., Any]) -> dict[str, Any]:
     signed = constructor.__init__ if inspect.isclass(constructor) else constructor
-    hints = get_type_hints(signed, include_extras=True)
+    hints = _hints_of(signed)
     return {key: hints.get(key, Any) for key in _options_of(constructor)}
 
 
@@ -128,7 +142,7 @@ class Registry(Generic[T]):
             base: of all that members return; also returned for a member that states nothing more special.
         """
         member = self[name]
-        found = member if inspect.isclass(member) else get_type_hints(member).get("return")
+        found = member if inspect.isclass(member) else _hints_of(member).get("return")
         return found if inspect.isclass(found) and issubclass(found, base) else base
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
@@ -239,12 +253,24 @@ class Registry(Generic[T]):
         except (MemoryError, RuntimeError, TypeError) as error:
             if (found := too_large(error)) is not None:
                 raise UserError(f"{self.kind} {name}: {found.what}; {found.advice}") from None
+            if isinstance(error, TypeError):
+                self._check_takes(name, given, checked)
             from sslkuramoto.randomness import without_memory  # imported here because listing members needs no torch
 
             if without_memory():
                 rule = "a constructor is first called without memory (device meta) and may read no values of tensors"
                 raise UserError(f"{self.kind} {name}: {rule}, see docs/plugins.md: {one_line(error)}") from error
             raise
+
+    def _check_takes(self, name: str, given: Sequence[Any], options: Mapping[str, Any]) -> None:
+        """Refuse a member that another package wrote with other positional parameters than its kind is called with."""
+        try:
+            inspect.signature(self[name]).bind(*given, **options)
+        except TypeError as error:
+            call = f"{len(given)} positional argument{'s' * (len(given) != 1)}"
+            raise UserError(
+                f"{self.kind} {name}: is called with {call}, see docs/plugins.md: {one_line(error)}"
+            ) from None
 
 
 def _nested(key: str, hints: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from getpass import getuser
 from importlib.metadata import PackageNotFoundError, version
@@ -74,6 +75,11 @@ class RunDirectory:
     def at_epoch(self, epoch: int) -> "RunDirectory":
         """Return the directory that keeps encoder and head as they were after an epoch."""
         return RunDirectory(self.path / "checkpoints" / f"epoch-{epoch}")
+
+    def kept_epochs(self) -> list[int]:
+        """Return the epochs whose encoder is kept here (:meth:`at_epoch`), in order."""
+        names = (path.name.removeprefix("epoch-") for path in self.path.glob("checkpoints/epoch-*"))
+        return sorted({int(name) for name in names if name.isdecimal() and self.at_epoch(int(name)).finished})
 
     @property
     def owner(self) -> "RunDirectory":
@@ -155,12 +161,18 @@ class RunDirectory:
     def claim(self, recipe: Recipe, complete: Callable[[Recipe], Recipe] = _as_it_is) -> None:
         """Make this the directory of ``recipe``, or recognise that it already is.
 
+        A run that has begun keeps its recipe.yaml, but for the path of data that were moved and for what is measured
+        now (``measure``), which is no part of what identifies it.
+
         Raises:
             UserError: as :meth:`check`; or it cannot be written.
         """
         self.check(recipe, complete)
-        if not self.begun or complete(self.recipe()).method() != recipe.method():  # a first start, or data were moved
+        stored = complete(self.recipe()) if self.begun else None
+        if stored is None or stored.method() != recipe.method():  # a first start, or data were moved
             write_atomically(self.recipe_file, dump_recipe(recipe))
+        elif stored.measure != recipe.measure:
+            write_atomically(self.recipe_file, dump_recipe(replace(stored, measure=recipe.measure)))
         remove_leftovers(self.path)
         remove_leftovers(self.last_checkpoint.parent)
 

@@ -170,3 +170,46 @@ def test_a_fault_of_a_constructor_that_has_memory_stays_a_fault(things):
     things.add("broken", Broken)
     with pytest.raises(RuntimeError, match="a fault"):
         things.build("broken", {})
+
+
+def test_annotations_that_are_imported_for_type_checkers_alone_are_one_line(things):
+    def lazy(*, file: "OnlyForCheckers | None" = None) -> "OnlyForCheckers":
+        return file
+
+    class Lazy:
+        def __init__(self, *, file: "OnlyForCheckers | None" = None) -> None:
+            self.file = file
+
+    things.add("lazy", lazy)
+    things.add("lazy class", Lazy)
+    for read in (things.annotations, lambda name: things.build(name, {}), lambda name: things.resolved(name, {})):
+        for name in ("lazy", "lazy class"):
+            with pytest.raises(UserError, match=r"[Ll]azy.*: the annotations cannot be read: name 'OnlyForCheckers'"):
+                read(name)
+    with pytest.raises(UserError, match=r"the annotations cannot be read: .*not under TYPE_CHECKING$"):
+        things.result_class("lazy", object)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_member_that_lacks_what_its_kind_is_called_with_is_one_line(device, things):
+    def sizeless(*, depth: int = 3) -> int:
+        return depth
+
+    def demanding(size: int, other: int, *, depth: int = 3) -> int:
+        return depth
+
+    things.add("sizeless", sizeless)
+    things.add("demanding", demanding)
+    called = "is called with 1 positional argument, see docs/plugins.md: "
+    for name, lack in (("sizeless", "too many positional arguments"), ("demanding", "missing a required argument")):
+        with torch.device(device), pytest.raises(UserError, match=f"^thing {name}: {called}{lack}"):
+            things.build(name, {}, 8)
+
+
+def test_a_type_error_within_a_member_that_is_called_rightly_stays_a_fault(things):
+    def broken(size: int) -> int:
+        return size + "a"
+
+    things.add("broken", broken)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        things.build("broken", {}, 8)

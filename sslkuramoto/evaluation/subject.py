@@ -60,8 +60,10 @@ def subject_of(
         raise UserError(f"{path}: the run is not finished (no encoder.safetensors); continue it with the train command")
     at = run if checkpoint is None else run.at_epoch(checkpoint)
     if not at.finished:
-        kept = ", ".join(map(str, recipe.measure.keep_checkpoints)) or "none"
-        raise UserError(f"checkpoint={checkpoint}: {path} kept no such epoch (measure.keep_checkpoints: {kept})")
+        kept = ", ".join(map(str, run.kept_epochs())) or "none"
+        raise UserError(
+            f"checkpoint={checkpoint}: {path} kept no such epoch (kept by measure.keep_checkpoints: {kept})"
+        )
     if not at.encoder_file(weights).is_file():
         raise UserError(f"weights={weights!r}: {path} holds one set of weights only (weight_ema was off)")
     options = {**recipe.data.options, **(data_options or {})}

@@ -135,7 +135,8 @@ def import_run(
         path: a checkpoint of torch.save: a state dict, one under a usual name, or one of ema_pytorch. Averaged weights
             are those of the run, and the last ones beside them are its raw weights.
         run: a new directory; it is written whole, or not at all.
-        arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults.
+        arguments: ``"key=value"``, arguments of the published constructor that differ from its defaults. A key with a
+            dot, such as ``data.root``, is none of them: it changes the recipe, like ``items``.
         items: ``"key=value"``, changes of the recipe, above all the data.
         recipe: name or file of the recipe that says on which data and how it was trained; None: of the published run.
         family: whose code wrote the file, one of :data:`FAMILIES`; None: any.
@@ -148,7 +149,9 @@ def import_run(
     """
     if not is_free(run.path):
         raise UserError(f"--run={run.path}: exists; an import needs a new directory")
-    config = dict(map(_argument, arguments))
+    own = [word for word in arguments if "." not in word.partition("=")[0]]
+    items = [*items, *(word for word in arguments if word not in own)]
+    config = dict(map(_argument, own))
     weights = weights_of(path)
     try:
         chosen = kind_of(config, weights.last)

@@ -6,17 +6,17 @@ Shapes: b batch, y x pixels, d features, q classes.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sslkuramoto.encoders.features import Encoder, buffers_kept, frozen, modes_kept
+from sslkuramoto.encoders.features import buffers_kept, frozen, modes_kept
 from sslkuramoto.errors import UserError
 from sslkuramoto.objectives.losses import cross_entropy, in_full_precision
-from sslkuramoto.objectives.objective import Objective, Step, check_classes, encode, features_of
+from sslkuramoto.objectives.objective import Objective, Step, check_classes, encode, features_of, is_stochastic
 from sslkuramoto.recipe import Part
 from sslkuramoto.threat import BY_NORM, DEFAULT_EPS, Norm, Threat, parse_eps
 from sslkuramoto.values import NotNegative, Positive, Repeats, Share, checked, small
@@ -116,7 +116,7 @@ class Adversarial(Objective):
         initial = self._held(encoder, images, draw)
 
         def pooled(pixels: Images) -> Float[Tensor, "b d"]:
-            return encode(encoder, pixels, draw) if initial is None else encoder(pixels, initial=initial).pooled
+            return encode(encoder, pixels, draw, initial=initial)
 
         with inner_passes(encoder, self.head, training=self.inner_mode == "train"):
             with torch.no_grad():
@@ -140,9 +140,15 @@ class Adversarial(Objective):
 
     def _held(self, encoder: nn.Module, images: Images, draw: torch.Generator | None) -> Tensor | None:
         """Return the oscillators of all passes, or None where each pass draws its own or the encoder has none."""
-        if not isinstance(encoder, Encoder) or not encoder.stochastic or self.noise == "fresh" or draw is None:
+        if not is_stochastic(encoder) or self.noise == "fresh" or draw is None:
             return None
-        return encoder.sample_initial(images, draw)
+        sample: Any = getattr(encoder, "sample_initial", None)
+        if sample is None:
+            raise UserError(
+                f"noise='held': {type(encoder).__name__} has no sample_initial(images, draw), by which its oscillators "
+                "are drawn once for all passes; give it one, or take noise='fresh'"
+            )
+        return sample(images, draw)
 
     def _worst(
         self,

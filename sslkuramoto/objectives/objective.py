@@ -23,7 +23,8 @@ class Step(NamedTuple):
 
     Attributes:
         loss: scalar to minimise, float32 at least whatever the precision of the network.
-        metrics: scalars to log, detached, of this process only (the loop averages them over processes).
+        metrics: scalars to log, detached tensors or numbers, of this process only (the loop averages them over
+            processes), under names that neither the loop nor a monitor uses itself, such as "loss" or "knn".
         features: pooled features of the first view, detached (for collapse measures).
     """
 
@@ -120,28 +121,41 @@ class Objective(nn.Module, ABC):
 
 
 def encode(
-    encoder: nn.Module, images: Float[Tensor, "b ..."], draw: torch.Generator | None = None
+    encoder: nn.Module,
+    images: Float[Tensor, "b ..."],
+    draw: torch.Generator | None = None,
+    *,
+    initial: Float[Tensor, "i ..."] | None = None,
 ) -> Float[Tensor, "b d"]:
     """Return pooled features of ``images`` from oscillators freshly drawn (a deterministic encoder draws nothing).
 
     Args:
-        encoder: an :class:`Encoder`, or any module from images to pooled features or to :class:`Features`.
+        encoder: an :class:`Encoder`, or any module from images to pooled features or to :class:`Features`. Of such a
+            module only one whose ``stochastic`` is true gets ``draw=`` or ``initial=``.
         images: pixels in [0,1]: "b 3 y x", or pairs "b p 3 y x".
         draw: generator; may be left out where the encoder is not stochastic.
+        initial: the oscillators to start from, instead of a draw.
 
     Raises:
         UserError: a stochastic encoder without ``draw``, or a module that returns no features.
     """
-    if not isinstance(encoder, Encoder):
-        found = encoder(images)
-        pooled = found.pooled if isinstance(found, Features) else found
-        if not isinstance(pooled, Tensor) or pooled.ndim != 2:
-            shape = list(pooled.shape) if isinstance(pooled, Tensor) else type(found).__name__
-            raise UserError(f"{type(encoder).__name__} returns {shape}: must return features, one row for each image")
-        return pooled
-    if encoder.stochastic and draw is None:
+    stochastic = is_stochastic(encoder)
+    if stochastic and draw is None and initial is None:
         raise UserError("draw=None: this encoder draws its oscillators at each call; give draw= a torch.Generator")
-    return encoder(images, draw=draw).pooled
+    if initial is not None:
+        found = encoder(images, initial=initial)
+    else:
+        found = encoder(images, draw=draw) if stochastic or isinstance(encoder, Encoder) else encoder(images)
+    pooled = found.pooled if isinstance(found, Features) else found
+    if not isinstance(pooled, Tensor) or pooled.ndim != 2:
+        shape = list(pooled.shape) if isinstance(pooled, Tensor) else type(found).__name__
+        raise UserError(f"{type(encoder).__name__} returns {shape}: must return features, one row for each image")
+    return pooled
+
+
+def is_stochastic(encoder: nn.Module) -> bool:
+    """Return whether an encoder, or any module that states it as ``stochastic``, draws at each call."""
+    return getattr(encoder, "stochastic", False) is True
 
 
 def features_of(encoder: nn.Module) -> int:

@@ -44,9 +44,10 @@ from sslkuramoto.training.learner import (
 from sslkuramoto.training.log import Log
 from sslkuramoto.training.optimizer import OPTIMIZERS, parameter_groups
 from sslkuramoto.training.processes import check_alike, launch, processes, strategy_of, synchronise_batch_norm
+from sslkuramoto.training.scalars import scalars, with_monitored
 from sslkuramoto.training.schedule import SCHEDULES
 from sslkuramoto.training.sharding import WholeCopy, check_shards, gathered, shard_as, whole
-from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state
+from sslkuramoto.training.state import check_export, export, not_finite, restore_state, save_state, say_not_kept
 from sslkuramoto.training.stopping import StopRequest
 from sslkuramoto.views import ViewPolicy
 
@@ -115,11 +116,14 @@ def train(recipe: Recipe, path: Path, *, monitor: Monitor | None = None) -> RunD
 def left_as_it_is(recipe: Recipe, run: RunDirectory) -> RunDirectory:
     """Return a finished run after a check that it is that of ``recipe`` and that its encoder can be read.
 
+    Epochs that the recipe keeps and the run did not are said on stderr.
+
     Raises:
         UserError: it is not, or it cannot.
     """
     run.check(resolved(recipe), resolved)
     check_export(run)
+    say_not_kept(run, recipe, recipe.epochs)
     return run
 
 
@@ -168,6 +172,7 @@ class _Training:
         check_alike(self.fabric, self.run.path, "the step of the checkpoint", self.step)
         if self.fabric.is_global_zero:
             self._record_session()
+            say_not_kept(self.run, self.recipe, self.step // self.steps_per_epoch)
         log = Log(self.run, self.recipe, self.step, self.total, self.fabric.is_global_zero)
         try:
             with StopRequest() as stop, borrowed_global(generator(self.fabric.device, self.recipe.seed, "global")):
@@ -280,9 +285,8 @@ class _Training:
     def _reduced(self, outcomes: list[Step], grad_norm: Tensor | None) -> dict[str, float]:
         """Average the metrics over parts and processes; ``grad_norm`` is that of the averaged gradient already."""
         assert grad_norm is not None
-        names = ["loss", *outcomes[0].metrics]
-        values = [torch.stack([o.loss.detach().float(), *(v.float() for v in o.metrics.values())]) for o in outcomes]
-        mean = self._mean(torch.stack(values).mean(dim=0))
+        names, values = scalars(self.recipe.objective.name, outcomes)
+        mean = self._mean(values)
         norm = whole(grad_norm.detach()).to(mean.device).float()
         *reduced, norm = torch.cat([mean, norm.reshape(1)]).tolist()  # one transfer
         metrics = dict(zip(names, reduced, strict=True))
@@ -309,7 +313,8 @@ class _Training:
         if rest == 0:
             due = measure.monitor_every and (epoch % measure.monitor_every == 0 or epoch == self.recipe.epochs)
             if self.monitor is not None and due:
-                metrics.update(self._monitored(self.monitor, epoch))
+                found = self._monitored(self.monitor, epoch)
+                metrics = with_monitored(self.recipe.objective.name, metrics, found)
         if rest == 0 or (self.step - 1) % measure.log_every == 0:
             log.step(self.step - 1, (self.step - 1) // self.steps_per_epoch, metrics, seconds_left)
         if metrics.get("feature_std", math.inf) < measure.stop_on_collapse:

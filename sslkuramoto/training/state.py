@@ -3,6 +3,7 @@
 Draws are named by their step (see loop.py), so a step number, weights and optimiser state are all there is to save.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 
 from sslkuramoto.checkpoint import check_loads, export_encoder, export_head, load_kind, save
-from sslkuramoto.errors import UserError
-from sslkuramoto.recipe import Part
+from sslkuramoto.errors import UserError, printable
+from sslkuramoto.recipe import Part, Recipe
 from sslkuramoto.run_directory import RunDirectory
 from sslkuramoto.training.averaging import WeightAverage
 from sslkuramoto.training.learner import Learner
@@ -46,6 +47,22 @@ def save_state(
     state = whole(state, keep=first)
     if first:
         save(run.last_checkpoint, state)
+
+
+def say_not_kept(run: RunDirectory, recipe: Recipe, epochs: int) -> None:
+    """Say on stderr which epochs the recipe keeps that are past and were not kept: they were asked for too late.
+
+    Args:
+        run: where they would be.
+        recipe: as asked for now.
+        epochs: that are done.
+    """
+    kept = run.kept_epochs()
+    missed = [epoch for epoch in recipe.measure.keep_checkpoints if epoch <= epochs and epoch not in kept]
+    if missed:
+        names = f"{'epoch' if len(missed) == 1 else 'epochs'} {', '.join(map(str, missed))}"
+        line = f"{run.path}: measure.keep_checkpoints: {names} passed without being kept; only a new run keeps them"
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def not_finite(learner: Learner, optimizer: Any) -> dict[str, bool]:

@@ -145,3 +145,6 @@ def test_the_examples_of_the_page_of_plug_ins_are_members_with_options_that_mean
     images = torch.rand(4, 3, 8, 8)
     assert objective(encoder, {"a": images, "b": images}).loss.isfinite()
     assert len(names["my_data"]("train")) == 20
+    first, again, test = (names["my_data"](split).fingerprint for split in ("train", "train", "test"))
+    assert first == again, "a run is resumed and measured on the images that it was trained on"
+    assert first != test

@@ -72,3 +72,52 @@ def test_what_a_module_must_have_and_return_is_said() -> None:
     with pytest.raises(UserError, match=r"^Conv2d returns \[1, 2, 4, 4\]: must return features"):
         encode(nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 4, 4))
     assert features_of(TinyEncoder()) == FEATURES
+
+
+class Noisy(Plain):
+    """Features with noise from the caller's generator, and no subclass of Encoder."""
+
+    stochastic = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[torch.Tensor] = []
+
+    def sample_initial(self, images, draw):
+        assert draw is not None, "an objective hands its generator on"
+        self.drawn.append(torch.randn(len(images), FEATURES, generator=draw))
+        return self.drawn[-1]
+
+    def forward(self, images, *, initial=None, draw=None, trace=False):
+        noise = self.sample_initial(images, draw) if initial is None else initial
+        pooled = super().forward(images) + noise
+        return Features(pooled, pooled[:, :, None, None])
+
+
+def test_a_module_that_says_that_it_draws_draws_from_the_generator_given(name, views_of, labels_of, draw) -> None:
+    losses = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(0)
+        encoder = Noisy()
+        objective = OBJECTIVES.build(name, OBJECTIVES.small(name), encoder, CLASSES)
+        labels = labels_of() if objective.needs_labels else None
+        given = {view: views_of()[view] for view in objective.views}
+        losses.append(objective(encoder, given, draw=torch.Generator().manual_seed(seed), labels=labels).loss.item())
+        assert encoder.drawn
+        with pytest.raises(UserError, match=r"^draw=None: this encoder draws .* give draw= a torch\.Generator$"):
+            objective(encoder, given, labels=labels)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_adversarial_training_holds_the_noise_of_any_module_or_says_what_it_lacks(views_of, labels_of, draw) -> None:
+    torch.manual_seed(0)
+    encoder = Noisy()
+    objective = OBJECTIVES.build("adversarial", {"steps": 2}, encoder, CLASSES)
+    objective(encoder, {"a": views_of()["a"]}, draw=draw(), labels=labels_of())
+    assert len(encoder.drawn) == 1
+
+    class Without(Noisy):
+        sample_initial = None
+
+    with pytest.raises(UserError, match=r"^noise='held': Without has no sample_initial\(images, draw\)"):
+        objective(Without(), {"a": views_of()["a"]}, draw=draw(), labels=labels_of())

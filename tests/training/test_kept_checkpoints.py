@@ -81,9 +81,40 @@ def test_only_a_checkpoint_without_the_finished_run_leaves_the_cell_empty(tmp_pa
 def test_an_epoch_that_was_not_kept_and_one_that_never_comes_are_one_line(run: RunDirectory, capsys) -> None:
     assert main(["evaluate", str(run.path), "clean", "--checkpoint", "3"]) == 2
     line = capsys.readouterr().err
-    assert line.endswith("checkpoint=3: " + f"{run.path} kept no such epoch (measure.keep_checkpoints: 1, 2)\n")
+    assert line.endswith("checkpoint=3: " + f"{run.path} kept no such epoch (kept by measure.keep_checkpoints: 1, 2)\n")
     with pytest.raises(UserError, match=r"^measure.keep_checkpoints: 4: must be at most epochs=3$"):
         check(small(**{**KEPT, "measure": {"keep_checkpoints": [4]}}))
+
+
+def test_epochs_that_are_asked_for_when_a_run_continues_are_kept_and_those_that_are_past_are_said(
+    tmp_path: Path, capsys
+) -> None:
+    path, engine = tmp_path / "run", {"device": "cpu", "workers": 0}
+    with pytest.raises(Killed), after_step(7, kill):
+        train(small(**{**CLASSIFIER, "epochs": 4}), path)
+    capsys.readouterr()
+    later = small(**{**CLASSIFIER, "epochs": 4}, measure={"keep_checkpoints": [1, 3], "log_every": 2}, engine=engine)
+    run = train(later, path)
+    note = f"{path}: measure.keep_checkpoints: epoch 1 passed without being kept; only a new run keeps them"
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+    assert run.kept_epochs() == [3]
+    assert run.recipe().measure == later.measure, "what is measured is that of the last session"
+    assert run.recipe().engine == check(small(**CLASSIFIER)).engine, "the rest is that of the first"
+    for epoch, status in ((1, 2), (3, 0)):
+        assert main(["evaluate", str(path), "rank", "--checkpoint", str(epoch), "--device", "cpu"]) == status
+    assert f"{path} kept no such epoch (kept by measure.keep_checkpoints: 3)" in capsys.readouterr().err
+    train(later, path)
+    assert note in capsys.readouterr().err, "so it is of a finished run"
+
+
+def test_a_run_that_keeps_its_epochs_says_nothing_when_it_continues(tmp_path: Path, capsys) -> None:
+    with pytest.raises(Killed), after_step(4, kill):
+        train(small(**{**KEPT, "measure": {"keep_checkpoints": [1, 2]}}), tmp_path / "run")
+    stored = (tmp_path / "run" / "recipe.yaml").read_bytes()
+    run = train(small(**{**KEPT, "measure": {"keep_checkpoints": [1, 2]}}), tmp_path / "run")
+    assert "keep_checkpoints" not in capsys.readouterr().err
+    assert run.kept_epochs() == [1, 2]
+    assert run.recipe_file.read_bytes() == stored
 
 
 def test_a_checkpoint_is_a_subject_with_its_head(run: RunDirectory) -> None:

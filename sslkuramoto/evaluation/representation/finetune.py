@@ -12,6 +12,7 @@ from sslkuramoto.columns import Column
 from sslkuramoto.errors import UserError, unknown
 from sslkuramoto.evaluation.classification.clean import Clean
 from sslkuramoto.evaluation.protocol import Protocol, Subject
+from sslkuramoto.evaluation.representation.monitor import online_measures
 from sslkuramoto.evaluation.subject import subject_of
 from sslkuramoto.noise_draws import draws_for
 from sslkuramoto.recipe import Recipe, recipe_from
@@ -88,7 +89,7 @@ class Finetune(Protocol):
         if run.finished:  # the whole directory may have been moved since, and another run stand in its old place
             left_as_it_is(replace(recipe, init=run.recipe().init), run)
         else:
-            train(recipe, run.path)
+            train(recipe, run.path, monitor=online_measures(recipe, run))
         finetuned = subject_of(run.path, device=subject.device, seed=subject.seed, batch_size=subject.batch_size)
         result = Clean(draws=self.draws)(finetuned)
         note = f"clean accuracy of the finetuned run {into}/ in this run directory"

@@ -4,6 +4,7 @@ Shapes: b images, d features.
 """
 
 from statistics import fmean
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,6 +27,7 @@ BATCH_SIZE = 256
 NEIGHBOURS = 20
 PENALTY, ITERATIONS = 1e-3, 100
 """Of the online linear probe: no penalty is chosen, and L-BFGS takes at most so many iterations."""
+_Use = Literal["bank", "queries"]  # names the draw: both may be of one split, and share no noise
 
 
 def online_measures(recipe: Recipe, run: RunDirectory) -> Monitor | None:
@@ -78,8 +80,8 @@ class OnlineMeasures:
         found: dict[str, float] = {}
         wanted, bank = set(recipe.measure.monitors), None
         if wanted & {"knn", "linear"} and spec.num_classes is not None and spec.num_classes > 1:
-            bank, labels = self._labelled(encoder, train, voters, epoch)
-            features, classes = self._labelled(encoder, queries, asked, epoch)
+            bank, labels = self._labelled(encoder, train, voters, epoch, "bank")
+            features, classes = self._labelled(encoder, queries, asked, epoch, "queries")
             if "knn" in wanted:
                 near = min(NEIGHBOURS, len(bank))
                 predicted = knn_predict(features, bank, labels, num_classes=spec.num_classes, neighbours=near)
@@ -96,7 +98,7 @@ class OnlineMeasures:
                 found["linear"] = float(right.float().mean())
         if "rankme" in wanted and len(voters) > 1:
             if bank is None or encoder.stochastic:
-                bank = self._features(encoder, train, voters, epoch, shared_field=True)[0]
+                bank = self._features(encoder, train, voters, epoch, "bank", shared_field=True)[0]
             found |= {"rankme": rankme(bank), "alpha_req": alpha_req(bank)}
         if "saturation" in wanted:
             found |= self._saturation(encoder, train, voters[:BATCH_SIZE], epoch)
@@ -120,9 +122,9 @@ class OnlineMeasures:
         return {name: fmean(steps) for name, steps in by_layer.items()}
 
     def _labelled(
-        self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int
+        self, encoder: Encoder, images: DataSet, indices: Int64[Tensor, " b"], epoch: int, use: _Use
     ) -> tuple[Float[Tensor, "b d"], Int64[Tensor, " b"]]:
-        features, labels = self._features(encoder, images, indices, epoch)
+        features, labels = self._features(encoder, images, indices, epoch, use)
         return features, torch.cat(labels)
 
     def _features(
@@ -131,11 +133,12 @@ class OnlineMeasures:
         images: DataSet,
         indices: Int64[Tensor, " b"],
         epoch: int,
+        use: _Use,
         *,
         shared_field: bool = False,
     ) -> tuple[Float[Tensor, "b d"], list[Int64[Tensor, " _"]]]:
         weight = next(encoder.parameters())
-        draw = generator(weight.device, self.recipe.seed, "monitor", epoch, images.split)
+        draw = generator(weight.device, self.recipe.seed, "monitor", epoch, use)
         pooled, labels, field = [], [], None
         chunks = list(indices.split(BATCH_SIZE))
         for batch in batches(images, chunks, device=weight.device, workers=self.recipe.engine.workers):

@@ -73,6 +73,13 @@ def test_it_leaves_a_finished_run_inside_and_its_clean_accuracy(run, monkeypatch
     assert again.metrics == result.metrics, "the directory may be moved, and another run take its place"
 
 
+@pytest.mark.parametrize(("every", "watched"), [(1, [True, True]), (2, [False, True]), (0, [False, False])])
+def test_it_monitors_what_its_recipe_says(every, watched, run):
+    finetune(recipe={**CHANGES, "measure": {"monitor_every": every}})(subject_of(run))
+    ends = metrics(run / "finetune")[2::3]
+    assert [bool(row.get("knn")) for row in ends] == watched
+
+
 def test_an_epoch_that_was_kept_is_finetuned_from_its_own_weights_in_a_folder_of_its_own(tmp_path, capsys):
     kept = {"keep_checkpoints": [1, 4]}
     run = train(small(epochs=4, encoder=FIXED, measure=kept), tmp_path / "run")

@@ -189,3 +189,21 @@ class Noise(Pixels):
 def test_noise_of_the_oscillators_is_no_rank(some_set):
     monitor = online_measures(small(measure={"monitor_every": 1}), NOWHERE)
     assert monitor(Noise(), some_set(40), 1)["rankme"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.25])
+def test_the_images_that_are_classified_have_draws_of_their_own_not_those_of_the_bank(holdout, monkeypatch):
+    fields, drawn = [], Noise.sample_initial
+
+    def watched(self, images, draw):
+        fields.append(drawn(self, images, draw))
+        return fields[-1]
+
+    monkeypatch.setattr(Noise, "sample_initial", watched)
+    data = {"name": "digits", "limit": 200, "holdout": holdout}
+    recipe = small(data=data, measure={"monitor_every": 1, "monitors": ["knn"], "monitor_images": 100})
+    train = DATA.build(recipe.data.name, recipe.data.options, "train")
+    online_measures(recipe, NOWHERE)(Noise(), train, 1)
+    bank, queries = fields
+    assert (len(bank), len(queries)) == (80, 20)
+    assert not rows(bank) & rows(queries)
