@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from sslkuramoto import __version__
@@ -328,7 +327,7 @@ def _report(arguments: argparse.Namespace) -> None:
             check_output(option, path)
     if reported_study(arguments):
         return
-    rows = discover([Path(run) for run in arguments.runs])
+    rows = discover([at_home(run) for run in arguments.runs])
     grouped = not arguments.no_groups
     models = [load(row) for row in rows]
     summary = summarise(models, grouped=grouped)

@@ -53,7 +53,7 @@ def python_numbers(value: object) -> Any:
     They are known by their ``tolist``, so that the command line imports neither for it.
     """
     if hasattr(value, "tolist") and not isinstance(value, type):
-        return value.tolist()
+        return value if getattr(value, "is_meta", False) else value.tolist()
     if type(value) in (list, tuple):
         return type(value)(map(python_numbers, value))
     return {key: python_numbers(item) for key, item in value.items()} if type(value) is dict else value

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sslkuramoto.errors import UserError, say_once, unknown
-from sslkuramoto.files import content_of, packaged
+from sslkuramoto.files import at_home, content_of, packaged
 from sslkuramoto.registry import registry_of
 from sslkuramoto.run_options import Engine, Measure
 from sslkuramoto.values import (
@@ -320,9 +320,9 @@ def recipe_file(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    if Path(name).is_file():
-        return Path(name)
-    if name and Path(name).exists():
+    if (place := at_home(name)).is_file():
+        return place
+    if name and place.exists():
         raise UserError(f"{name}: is no regular file")
     known = recipe_files()
     stem = Path(name).stem if name.startswith("recipes/") else name

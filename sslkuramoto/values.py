@@ -246,7 +246,7 @@ def checked(constructor: T) -> T:
         for name, value in bound_to.arguments.items():
             if name in ranged:
                 found = check_value(name, value, ranged[name])
-                bound_to.arguments[name] = found if hasattr(value, "tolist") else value
+                bound_to.arguments[name] = found if hasattr(value, "tolist") else python_numbers(value)
         return function(*bound_to.args, **bound_to.kwargs)
 
     return cast(T, call)

@@ -219,8 +219,10 @@ def test_a_tilde_in_any_place_is_the_home_folder(recipe, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert main(["train", recipe, "--run=~/first"]) == 0
     assert main(["train", recipe, "init=~/first", "--run=~/second"]) == 0
-    assert main(["evaluate", "second", "knn", "neighbours=5"]) == 0
-    assert main(["report", "second", "--html=~/page.html"]) == 0
+    (tmp_path / "p.yaml").write_text("name: knn\nneighbours: 5\n")
+    assert main(["evaluate", "second", "~/p.yaml"]) == 0
+    assert main(["report", "~/second", "--html=~/page.html"]) == 0
+    assert main(["train", "~/recipe.yaml", "--check"]) == 0
     assert (tmp_path / "page.html").is_file()
     assert not (tmp_path / "~").exists()
     unknown = ["data.name=image_folder", "data.root=~nobody-of-this-name/images"]

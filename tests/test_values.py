@@ -96,6 +96,11 @@ def test_a_checked_function_refuses_what_is_out_of_range_and_passes_on_the_rest_
 
 
 @checked
+def calibrated(*, bins: list[Count]) -> list[int]:
+    return bins
+
+
+@checked
 @dataclass(frozen=True)
 class Head:
     width: Count = 8
@@ -136,6 +141,10 @@ def test_numbers_and_arrays_of_numpy_and_torch_become_pythons_and_nothing_else_i
         with pytest.raises(UserError, match=r"^key="):
             check_value("key", given, Count)
     assert isinstance(check_value("key", torch.ones(2), torch.Tensor), torch.Tensor)
+    listed = calibrated(bins=[np.int64(5), 3])  # pyright: ignore[reportArgumentType]
+    assert [type(each) for each in listed] == [int, int], "what a list holds is converted too"
+    with pytest.raises(UserError, match=r"^key="):
+        check_value("key", torch.zeros(3, device="meta"), Count)
     count = halved(np.int64(4), count=np.int64(2), free=np.int64(1))  # pyright: ignore[reportArgumentType]
     assert type(count) is np.int64, "an argument without a range is passed on as it is"
 

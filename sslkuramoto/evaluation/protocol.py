@@ -28,7 +28,7 @@ from sslkuramoto.errors import UserError, say_once, unknown
 from sslkuramoto.evaluation.inputs import Input, weights_in
 from sslkuramoto.evaluation.own_source import OwnSource
 from sslkuramoto.examples import Images, Reads, Spec, check_reads
-from sslkuramoto.files import packaged
+from sslkuramoto.files import at_home, packaged
 from sslkuramoto.recipe import escaped, key_and_text, read_yaml
 from sslkuramoto.registry import Registry
 from sslkuramoto.results import RENAMED_PROTOCOLS, Result
@@ -329,9 +329,9 @@ def _written(name: str, folder: Path) -> dict[str, Any]:
     files = protocol_files(folder)
     name = _name_now(name, {*files, *PROTOCOLS})
     if name.endswith(ENDINGS):
-        if not Path(name).is_file():
+        if not at_home(name).is_file():
             raise UserError(f"protocol file {name!r} does not exist")
-        files = {name: Path(name)}
+        files = {name: at_home(name)}
     if name not in files:
         if name not in set(PROTOCOLS):
             raise unknown("protocol", name, {*files, *PROTOCOLS})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sslkuramoto.errors import UserError, unknown
-from sslkuramoto.files import packaged, read_object, write_atomically
+from sslkuramoto.files import at_home, packaged, read_object, write_atomically
 
 STUDY_FILES = packaged("eval/studies")
 ENDINGS = (".yaml", ".yml")
@@ -26,7 +26,7 @@ def study_file(name: str) -> Path:
         UserError: there is none.
     """
     files = study_files()
-    path = files[name] if name in files else Path(name if name.endswith(ENDINGS) else f"{name}.yaml")
+    path = files[name] if name in files else at_home(name if name.endswith(ENDINGS) else f"{name}.yaml")
     if not path.is_file():
         if name.endswith(ENDINGS):
             raise UserError(f"study file {name!r} does not exist")
@@ -46,8 +46,8 @@ def recorded_study(name: str, root: Path) -> tuple[str, list[str]] | None:
     Raises:
         UserError: the record is damaged, or the study file is no longer there.
     """
-    known = name in study_files() or Path(name).is_file() or Path(f"{name}.yaml").is_file()
-    places = [Path(name)] if known else [Path(name), root / name]
+    known = name in study_files() or at_home(name).is_file() or at_home(f"{name}.yaml").is_file()
+    places = [at_home(name)] if known else [at_home(name), root / name]
     record = next((place / _RECORD for place in places if (place / _RECORD).is_file()), None)
     if record is None:
         return None

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sslkuramoto.errors import UserError, one_line
+from sslkuramoto.files import at_home
 from sslkuramoto.randomness import generator
 
 SIDE = 64
@@ -129,8 +130,9 @@ def font_bitmaps(font: str, characters: str) -> UInt8[Tensor, "n a a"]:
     from matplotlib.ft2font import FT2Font
 
     try:
-        known = FT2Font(font).get_charmap()
-        face = ImageFont.truetype(font, _DRAWN, layout_engine=ImageFont.Layout.BASIC)
+        file = str(at_home(font))
+        known = FT2Font(file).get_charmap()
+        face = ImageFont.truetype(file, _DRAWN, layout_engine=ImageFont.Layout.BASIC)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"font={font}: cannot be read as a font: {one_line(error)}") from None
     if lacking := [sign for sign in characters if ord(sign) not in known]:

@@ -253,7 +253,7 @@ def noise_accuracy(case: Case) -> Check:
     """Check whether an attack is much stronger than random noise of the same size.
 
     The attack is the plain one or, if that breaks next to nothing, the strongest attack run at this eps. Image by
-    image, the loss of accuracy under noise is compared with ``NOISE_TAKES`` times the loss under the attack.
+    image, the loss of accuracy under noise is compared with ``NOISE_TAKES`` times the loss under the attack, by signs.
     """
     bench = case.bench
     shares = [bench.share_right(_random_signs(case, number)) for number in range(NOISE_SAMPLES)]

@@ -3,7 +3,7 @@
 Shapes: n images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from sslkuramoto.evaluation.audit import attack_checks, network_checks, noise_checks
 from sslkuramoto.evaluation.audit.check import Check
+from sslkuramoto.evaluation.audit.compare import compare
 from sslkuramoto.evaluation.audit.context import FIXED_VERSION, Case
 from sslkuramoto.evaluation.audit.gradients import LOSSES, TIMES, GradientFacts
+from sslkuramoto.evaluation.audit.runner import Run
 from sslkuramoto.threat import Threat
 
 
@@ -225,6 +227,33 @@ def test_noise_is_compared_with_the_strongest_attack_where_the_plain_one_breaks_
 def test_how_many_points_the_noise_carries_is_said(build: Build) -> None:
     case = build(there={f"{DLR} on {FIXED_VERSION}": broken(60)}, otherwise=broken(20), **NOISY)
     assert noise_checks.fixed_random(case).reason.startswith("62.5 points rest on the noise: ")  # 40 of 64 images
+
+
+def test_attacks_without_gradients_are_compared_on_draws_that_chose_nothing(build: Build) -> None:
+    """What the choosing draws say of a black-box attack, that it is stronger or that it is not, does not matter."""
+
+    def asked(told: Tensor, on_other_draws: Tensor) -> str:
+        def looked(runs: Sequence[Run]) -> Tensor:
+            return on_other_draws if len(runs) == 1 and runs[0].label.startswith("square") else broken(10)
+
+        return attack_checks.black_box(build({"square-500": told}, otherwise=broken(10), looked=looked, **NOISY)).status
+
+    assert asked(told=broken(10), on_other_draws=broken(40)) == "fail"
+    assert asked(told=broken(40), on_other_draws=broken(10)) == "pass"
+
+
+def test_two_checks_count_signs_where_other_comparisons_weigh_them(build: Build) -> None:
+    """Two checks pass where 24 images lose everything and 40 gain a little (docs/audit.md says what that overlooks)."""
+    few = torch.arange(64) < 24
+    random, fixed = torch.where(few, 1.0, 0.9), torch.where(few, 0.0, 1.0)
+    assert compare(random, fixed).stronger
+    there = {f"{label} on {FIXED_VERSION}": fixed for label in (PLAIN, DLR)}
+    assert noise_checks.fixed_random(build(there=there, otherwise=random, **NOISY)).status == "pass"
+    shaken, attacked = torch.where(few, 0.0, 1.0), torch.where(few, 1.0, 0.9)
+    assert attack_checks.noise_accuracy(build({PLAIN: attacked}, otherwise=attacked, shaken=shaken)).status == "pass"
+    assert (
+        attack_checks.noise_accuracy(build({PLAIN: attacked}, otherwise=attacked, shaken=broken(60))).status == "fail"
+    )
 
 
 def test_noise_of_rising_size_is_kept_as_a_curve(build: Build) -> None:
