@@ -47,16 +47,19 @@ class AtMost:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
 
-def python_numbers(value: object) -> Any:
+def python_numbers(value: Any) -> Any:
     """Return numbers and arrays of numpy and torch as Python's numbers and lists, also within lists and mappings.
 
     They are known by their ``tolist``, so that the command line imports neither for it.
     """
-    if hasattr(value, "tolist") and not isinstance(value, type):
-        return value if getattr(value, "is_meta", False) else value.tolist()
-    if type(value) in (list, tuple):
-        return type(value)(map(python_numbers, value))
-    return {key: python_numbers(item) for key, item in value.items()} if type(value) is dict else value
+    if type(value) is list:
+        return [python_numbers(item) for item in value]
+    if type(value) is tuple:
+        return tuple(python_numbers(item) for item in value)
+    if type(value) is dict:
+        return {key: python_numbers(item) for key, item in value.items()}
+    convertible = hasattr(value, "tolist") and not isinstance(value, type) and not getattr(value, "is_meta", False)
+    return value.tolist() if convertible else value
 
 
 def tuples(value: object) -> Any:
