@@ -9,30 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folders_of_images import build, fault, images_of
 from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional
 
-from sslkuramoto.data import DATA, ImageSet, batches, in_order
+from sslkuramoto.data import DATA, batches, in_order
 from sslkuramoto.data.images import build as build_module
 from sslkuramoto.errors import UserError
 
 CIFAR_ZIP = Path(__file__).parents[2] / "../shared/data/cifar10.zip"
-
-
-def build(root: Path, split: str = "train", **options: object) -> ImageSet:
-    return DATA.build("image_folder", {"root": str(root), **options}, split)
-
-
-def images_of(data: ImageSet) -> torch.Tensor:
-    return torch.cat([batch.inputs for batch in batches(data, in_order(len(data), 64), device="cpu")])
-
-
-def fault(root: Path, split: str = "train", **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        build(root, split, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("top", [None, "", "cifar/", "a/b/"])
