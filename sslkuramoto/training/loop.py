@@ -285,7 +285,7 @@ class _Training:
     def _reduced(self, outcomes: list[Step], grad_norm: Tensor | None) -> dict[str, float]:
         """Average the metrics over parts and processes; ``grad_norm`` is that of the averaged gradient already."""
         assert grad_norm is not None
-        names, values = scalars(self.recipe.objective.name, outcomes)
+        names, values = scalars(self.recipe.objective.name, outcomes, self._monitors())
         mean = self._mean(values)
         norm = whole(grad_norm.detach()).to(mean.device).float()
         *reduced, norm = torch.cat([mean, norm.reshape(1)]).tolist()  # one transfer
@@ -347,6 +347,9 @@ class _Training:
         features = every_rank(features)
         std, rank = self._mean(torch.stack([feature_std(features), effective_rank(features)])).tolist()
         return {"feature_std": std, "effective_rank": rank}
+
+    def _monitors(self) -> tuple[str, ...]:
+        return () if self.monitor is None else self.recipe.measure.monitors
 
     def _monitored(self, monitor: Monitor, epoch: int) -> Mapping[str, float]:
         """Measure the encoder that the run would leave behind now, on the first process."""

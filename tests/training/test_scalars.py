@@ -107,7 +107,15 @@ def test_the_first_step_says_it_in_one_line(name, make, line, logging, tmp_path,
 
 
 def test_a_metric_that_a_monitor_measures_too_is_one_line(logging, tmp_path):
-    recipe = small(objective=logging(knn=lambda _: 0.5), measure={"monitor_every": 1, "monitors": ["knn"]})
+    recipe = small(objective=logging(knn=lambda _: 0.5), measure={"monitor_every": 2, "monitors": ["knn"]})
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(UserError, match=r"^objective mine: metric 'knn': a monitor measures under this name too; "):
+        train(recipe, run.path, monitor=online_measures(recipe, run))
+    assert not run.begun, "at the first step, not in the second epoch"
+
+
+def test_a_further_name_of_a_monitor_is_one_line_where_it_measures(logging, tmp_path):
+    recipe = small(objective=logging(alpha_req=lambda _: 0.5), measure={"monitor_every": 1, "monitors": ["rankme"]})
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(UserError, match=r"^objective mine: metric 'alpha_req': a monitor measures under this name too"):
         train(recipe, run.path, monitor=online_measures(recipe, run))
